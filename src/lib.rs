@@ -1,0 +1,3 @@
+//! Keeps the software a Linux host runs outside its package manager equal to a desired state.
+
+pub mod model;

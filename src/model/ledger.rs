@@ -1,0 +1,153 @@
+//! What the agent must remember, split by what losing it means.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8PathBuf;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Digest, Effect, ResourceId, Version};
+
+/// Version of every ledger file's format.
+pub const LEDGER_FORMAT: u32 = 1;
+
+/// All remembered things as read at the start of a pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// What protects against going back. Losing it is reported.
+    pub trust: Trust,
+    /// What is ours. Nothing else is ever pruned. Losing it stops pruning.
+    pub inventory: Inventory,
+    /// What an operator decided on this host.
+    pub overrides: Overrides,
+    /// Effects owed.
+    pub debts: Vec<Debt>,
+    /// What was found wrong with the files, for people; the pass goes on.
+    pub losses: Vec<String>,
+}
+
+/// Highest versions activated, digests first seen, releases that failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Trust {
+    /// [`LEDGER_FORMAT`].
+    pub format: u32,
+    /// `latest` never goes below these.
+    pub floors: BTreeMap<ResourceId, Version>,
+    /// SHA-256 first accepted, by `app/name tag artifact`.
+    pub locks: BTreeMap<String, Digest>,
+    /// Releases not to be tried again.
+    pub quarantine: Vec<Quarantined>,
+}
+
+impl Trust {
+    /// The key under which the first digest of an artifact is locked.
+    pub fn lock_key(resource: &ResourceId, tag: &str, artifact: &str) -> String {
+        format!("{resource} {tag} {artifact}")
+    }
+}
+
+/// A release not to be tried again until its digest changes or an operator says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quarantined {
+    /// Of which resource.
+    pub resource: ResourceId,
+    /// Its version, for people.
+    pub version: Version,
+    /// Its artifact.
+    pub digest: Digest,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What is ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Inventory {
+    /// [`LEDGER_FORMAT`].
+    pub format: u32,
+    /// By resource.
+    pub resources: BTreeMap<ResourceId, Owned>,
+}
+
+/// One resource of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Owned {
+    /// The `--desired` path whose documents declared it: only a complete reading of that path without
+    /// it means that it is not wished any more.
+    pub declared_in: String,
+    /// Its directory: `/opt/ripgrep`.
+    pub home: Utf8PathBuf,
+    /// Release directories that were there before us and were adopted.
+    #[serde(default)]
+    pub adopted: Vec<String>,
+    /// Release directory names in the order in which they were activated, newest last.
+    #[serde(default)]
+    pub activated: Vec<String>,
+}
+
+/// What an operator decided on this host; the loop respects it until it is cleared or expires.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Overrides {
+    /// [`LEDGER_FORMAT`].
+    pub format: u32,
+    /// Suspended resources.
+    pub suspended: BTreeMap<ResourceId, Suspension>,
+    /// Rollbacks: the release directory to stay on.
+    pub pinned: BTreeMap<ResourceId, Pinned>,
+}
+
+/// Why and until when a resource is left alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Suspension {
+    /// Why.
+    pub reason: String,
+    /// Until when; for ever when absent.
+    pub until: Option<Timestamp>,
+}
+
+impl Suspension {
+    /// Whether it holds at `now`.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+/// A rollback in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Pinned {
+    /// The release directory's name.
+    pub slot: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when; until cleared when absent.
+    pub until: Option<Timestamp>,
+}
+
+impl Pinned {
+    /// Whether it holds at `now`.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+/// An effect owed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Debt {
+    /// Which resource's switch made it due.
+    pub resource: ResourceId,
+    /// The effect.
+    pub effect: Effect,
+    /// Since when.
+    pub since: Timestamp,
+}

@@ -1,0 +1,88 @@
+//! What one installed release consists of: written into the release directory when it is made.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Digest, Evidence, Version};
+
+/// Name of the manifest inside a release directory.
+pub const MANIFEST_NAME: &str = ".reconcile.json";
+
+/// Version of the manifest's own format.
+pub const MANIFEST_FORMAT: u32 = 1;
+
+/// A release as it was unpacked. It travels with the directory, so it is there exactly when the
+/// directory is, and it marks the directory as ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Manifest {
+    /// [`MANIFEST_FORMAT`].
+    pub format: u32,
+    /// The resource it was made for, `app/ripgrep`.
+    pub resource: String,
+    /// The version.
+    pub version: Version,
+    /// The tag as published.
+    pub tag: String,
+    /// The artifact's file name.
+    pub artifact: String,
+    /// SHA-256 of the artifact.
+    pub digest: Digest,
+    /// Size of the artifact in bytes.
+    pub size: u64,
+    /// Why the artifact was accepted.
+    pub evidence: Evidence,
+    /// When it was staged.
+    pub staged_at: Timestamp,
+    /// Names to link in `bin`, each with the path it points to inside the release.
+    pub binaries: Vec<Binary>,
+    /// Every entry except the manifest itself, sorted by path; parents before children.
+    pub entries: Vec<Entry>,
+}
+
+/// One program of a release.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Binary {
+    /// Name of the link.
+    pub name: String,
+    /// Path of the program, relative to the release directory.
+    pub path: String,
+}
+
+/// One file, directory or link of a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Entry {
+    /// Path relative to the release directory.
+    pub path: String,
+    /// Type and content.
+    #[serde(flatten)]
+    pub kind: EntryKind,
+}
+
+/// Type and content of an entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EntryKind {
+    /// A regular file.
+    File {
+        /// Permission bits.
+        mode: u32,
+        /// Size in bytes.
+        size: u64,
+        /// Modification time in seconds since 1970, as set by us.
+        mtime: i64,
+        /// SHA-256 of the content, hexadecimal.
+        sha256: String,
+    },
+    /// A directory.
+    Dir {
+        /// Permission bits.
+        mode: u32,
+    },
+    /// A symbolic link.
+    Link {
+        /// Its text.
+        target: String,
+    },
+}

@@ -1,0 +1,101 @@
+//! What became of a plan.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Action, Attribution, ResourceId, Version};
+
+/// What became of each change, in the order of the plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// One entry for each change of the plan.
+    pub results: Vec<ChangeResult>,
+}
+
+/// What became of one change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeResult {
+    /// The resource.
+    pub resource: ResourceId,
+    /// How it ended.
+    pub end: End,
+    /// Bytes that came over the network or from a local source.
+    pub fetched_bytes: u64,
+    /// SHA-256 of the artifact that was fetched, to lock the first use.
+    pub fetched: Option<FetchedArtifact>,
+    /// The release now in use, when a switch was made.
+    pub switched_to: Option<String>,
+}
+
+/// An artifact that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchedArtifact {
+    /// Its key in the trust ledger.
+    pub lock_key: String,
+    /// Its SHA-256.
+    pub digest: crate::model::Digest,
+}
+
+/// How a change ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Every step was performed.
+    Done,
+    /// A step failed; what was in use before stays in use unless the switch had happened already.
+    Failed(Failure),
+    /// Not begun or not finished because the pass was asked to stop.
+    Interrupted,
+}
+
+/// Why a step failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which step.
+    pub step: &'static str,
+    /// What sort of failure: decides the exit code and whether trying again makes sense.
+    pub class: FailureClass,
+    /// The whole story, outermost first.
+    pub message: String,
+}
+
+/// Sorts of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FailureClass {
+    /// Trying again later may help: network, busy disk, full disk.
+    Transient,
+    /// The bytes are not what they should be.
+    Verification,
+    /// The host is not as it was planned for.
+    Stale,
+    /// Trying again will not help until something is changed.
+    Permanent,
+}
+
+/// One line of `history.jsonl`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEntry {
+    /// When it ended.
+    pub at: Timestamp,
+    /// Name of the plan, `sha256:…`.
+    pub plan: String,
+    /// The resource.
+    pub resource: ResourceId,
+    /// What.
+    pub action: Action,
+    /// Who caused it.
+    pub attribution: Attribution,
+    /// Why.
+    pub reason: String,
+    /// Version before.
+    pub from: Option<Version>,
+    /// Version after.
+    pub to: Option<Version>,
+    /// `done`, `failed` or `interrupted`.
+    pub result: String,
+    /// The failure's message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}

@@ -1,0 +1,221 @@
+//! The closed set of acts. Planning writes them, `apply` performs them, nothing else changes a host.
+
+use camino::Utf8PathBuf;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::manifest::Binary;
+use crate::model::{Artifact, Digest, Evidence, ResourceId, Version};
+
+/// One atomic act. Steps of one change run in order; the change stops at the first failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "op", rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Step {
+    /// Bring an artifact into the content-addressed cache, hashing while it streams, and check it
+    /// against its evidence. Nothing is transferred when the cache holds the bytes.
+    Fetch {
+        /// What to get.
+        artifact: Artifact,
+        /// What the bytes must be.
+        evidence: Evidence,
+        /// Refuse more bytes than this.
+        size_max: u64,
+    },
+    /// Unpack the fetched artifact into a staging directory, look whether its programs can run here,
+    /// and write the manifest.
+    Unpack {
+        /// The staging directory; anything left in it from an earlier attempt is removed first.
+        #[schemars(with = "String")]
+        into: Utf8PathBuf,
+        /// How.
+        rules: UnpackRules,
+        /// What the manifest says about the release.
+        release: ReleaseHead,
+    },
+    /// Move a complete staging directory to its place. The commit point of a release's *presence*.
+    Promote {
+        /// The staging directory.
+        #[schemars(with = "String")]
+        from: Utf8PathBuf,
+        /// The release directory.
+        #[schemars(with = "String")]
+        to: Utf8PathBuf,
+        /// A damaged directory of ours stands there and is exchanged; otherwise nothing may be there.
+        replaces: bool,
+    },
+    /// Journal an effect that could not be observed as missing later. Always before the switch.
+    Owe {
+        /// The effect.
+        effect: Effect,
+    },
+    /// Make every link of `bin` at once. The commit point of a release's *use*.
+    Switch {
+        /// The directory of links.
+        #[schemars(with = "String")]
+        bin: Utf8PathBuf,
+        /// The release directory whose programs are linked.
+        #[schemars(with = "String")]
+        release: Utf8PathBuf,
+        /// The links, when the release is there already; otherwise those of its manifest.
+        links: Option<Vec<Binary>>,
+        /// The links there now; the step refuses to run when the host has moved on since.
+        expects: Vec<(String, String)>,
+    },
+    /// Perform an owed effect and strike it out.
+    Settle {
+        /// The effect.
+        effect: Effect,
+    },
+    /// Strike an effect out without performing it.
+    Forgive {
+        /// The effect.
+        effect: Effect,
+        /// Why it is not needed any more.
+        why: String,
+    },
+    /// Remove something of ours: renamed away first, so that it is there whole or not at all.
+    Remove {
+        /// What.
+        #[schemars(with = "String")]
+        path: Utf8PathBuf,
+    },
+    /// Remove a directory if nobody keeps anything in it.
+    RemoveEmpty {
+        /// The directory.
+        #[schemars(with = "String")]
+        path: Utf8PathBuf,
+    },
+}
+
+impl Step {
+    /// Staging steps touch nothing that is in use and may run for several resources at once.
+    pub fn is_staging(&self) -> bool {
+        matches!(self, Self::Fetch { .. } | Self::Unpack { .. })
+    }
+
+    /// The name in output and errors.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Fetch { .. } => "fetch",
+            Self::Unpack { .. } => "unpack",
+            Self::Promote { .. } => "promote",
+            Self::Owe { .. } => "owe",
+            Self::Switch { .. } => "switch",
+            Self::Settle { .. } => "settle",
+            Self::Forgive { .. } => "forgive",
+            Self::Remove { .. } | Self::RemoveEmpty { .. } => "remove",
+        }
+    }
+}
+
+/// What a manifest says about its release before anything is unpacked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReleaseHead {
+    /// The resource.
+    pub resource: ResourceId,
+    /// The version.
+    pub version: Version,
+    /// The tag as published.
+    pub tag: String,
+}
+
+/// How an artifact becomes a release directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnpackRules {
+    /// Leading directories to drop.
+    pub strip: Strip,
+    /// Which programs are linked.
+    pub binaries: Binaries,
+    /// The name a bare or single compressed program gets: the resource's name.
+    pub bare_name: String,
+    /// Bounds on what an archive may hold.
+    pub limits: UnpackLimits,
+}
+
+/// Leading directories of an archive to drop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Strip {
+    /// One top directory, when the archive has exactly one and no file beside it (`bin` is kept).
+    Auto,
+    /// Nothing.
+    None,
+}
+
+/// Which programs of a release are linked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Binaries {
+    /// Every executable regular file that is ELF or starts with `#!`, no shared library, no dot file,
+    /// at most three directories deep.
+    Auto,
+    /// Every file with an execute bit, as distronomicon links them.
+    AnyExecutable,
+    /// These: a path inside the release, or a base name that is found there once.
+    Listed(Vec<Binary>),
+}
+
+/// Bounds on what an archive may hold. All inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnpackLimits {
+    /// Entries of any type.
+    pub entries: u64,
+    /// Bytes of all files together.
+    pub bytes: u64,
+    /// Bytes of one file.
+    pub file_bytes: u64,
+    /// Unpacked bytes per packed byte, looked at once 64 MiB were unpacked.
+    pub ratio: u64,
+}
+
+impl Default for UnpackLimits {
+    /// Larger than any of 5,384 recorded release assets needs; see `unpack::limits`.
+    fn default() -> Self {
+        Self { entries: 200_000, bytes: 4 << 30, file_bytes: 2 << 30, ratio: 200 }
+    }
+}
+
+/// An effect on the running system that nobody can see afterwards, so it is journaled before the switch
+/// that makes it due. Effects run at least once and must be idempotent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Effect {
+    /// `systemctl restart UNIT`.
+    Restart {
+        /// The unit.
+        unit: String,
+    },
+    /// A program with its arguments; no shell.
+    Run {
+        /// For whom: hooks of two resources are never merged.
+        resource: ResourceId,
+        /// Program and arguments.
+        argv: Vec<String>,
+        /// Given to the program as `RECONCILE_NEW_VERSION`.
+        version: Option<Version>,
+    },
+}
+
+impl Effect {
+    /// What an operator would type.
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Restart { unit } => format!("restart {unit}"),
+            Self::Run { argv, .. } => format!("run {}", argv.join(" ")),
+        }
+    }
+}
+
+/// The bytes of an artifact in the cache, hashed while they were written or read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blob {
+    /// Where they are on this machine (not below `--root`).
+    pub path: std::path::PathBuf,
+    /// How many.
+    pub size: u64,
+    /// SHA-256 and every other digest that was asked for.
+    pub digests: Vec<Digest>,
+}
