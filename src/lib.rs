@@ -1,3 +1,6 @@
 //! Keeps the software a Linux host runs outside its package manager equal to a desired state.
 
 pub mod model;
+pub mod trust;
+pub mod source;
+pub mod resource;

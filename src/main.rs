@@ -1,1 +1,3 @@
+//! The `reconcile` program.
+
 fn main() {}

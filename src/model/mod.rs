@@ -17,8 +17,8 @@ pub use id::{Kind, Name, ResourceId};
 pub use manifest::{Entry, EntryKind, Manifest};
 pub use plan::{Action, Attribution, Blocked, BlockedReason, Change, Drift, DriftKind, Plan};
 pub use release::{Artifact, Evidence, Level, Release};
-pub use step::{Effect, Step};
-pub use version::{Constraint, Version};
+pub use step::{Blob, Effect, Step};
+pub use version::{Constraint, Prereleases, Version};
 
 /// JSON Schema of a newtype that is written as text.
 macro_rules! text_schema {

@@ -187,6 +187,17 @@ pub enum Constraint {
     },
 }
 
+/// Whether a resource wants prereleases.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prereleases {
+    /// Only when the constraint names one.
+    #[default]
+    Refused,
+    /// Like any other release.
+    Wanted,
+}
+
 /// One item of a constraint, reduced to an inclusive lower and an exclusive upper bound or the like.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Comparison {
@@ -229,16 +240,17 @@ impl Comparison {
 }
 
 impl Constraint {
-    /// Whether `version` is acceptable. `prereleases` says that prereleases are wanted.
+    /// Whether `version` is acceptable.
     ///
     /// An upper bound excludes the prereleases of its own version: `<15` refuses `15.0.0-rc.1`.
-    pub fn accepts(&self, version: &Version, prereleases: bool) -> bool {
+    pub fn accepts(&self, version: &Version, prereleases: Prereleases) -> bool {
+        let wanted = prereleases == Prereleases::Wanted;
         match self {
-            Self::Latest => prereleases || !version.is_prerelease(),
+            Self::Latest => wanted || !version.is_prerelease(),
             Self::Exact(exact) => version == exact,
             Self::All { comparisons, .. } => {
                 let named = comparisons.iter().any(|c| c.version().is_prerelease());
-                (prereleases || named || !version.is_prerelease())
+                (wanted || named || !version.is_prerelease())
                     && !version.is_opaque()
                     && comparisons.iter().all(|c| c.holds(version))
                     && !comparisons.iter().any(|c| prerelease_of_bound(c, version))
@@ -268,10 +280,10 @@ impl FromStr for Constraint {
             return Ok(Self::Latest);
         }
         let items: Vec<&str> = text.split(',').map(str::trim).collect();
-        if let [single] = items.as_slice() {
-            if let Some(exact) = exact(single)? {
-                return Ok(Self::Exact(exact));
-            }
+        if let [single] = items.as_slice()
+            && let Some(exact) = exact(single)?
+        {
+            return Ok(Self::Exact(exact));
         }
         let mut comparisons = Vec::new();
         for item in items {
@@ -431,10 +443,16 @@ mod tests {
     fn check(constraint: &str, yes: &[&str], no: &[&str]) {
         let parsed: Constraint = constraint.parse().unwrap();
         for version in yes {
-            assert!(parsed.accepts(&v(version), false), "{constraint} accepts {version}");
+            assert!(
+                parsed.accepts(&v(version), Prereleases::Refused),
+                "{constraint} accepts {version}"
+            );
         }
         for version in no {
-            assert!(!parsed.accepts(&v(version), false), "{constraint} refuses {version}");
+            assert!(
+                !parsed.accepts(&v(version), Prereleases::Refused),
+                "{constraint} refuses {version}"
+            );
         }
     }
 

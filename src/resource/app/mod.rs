@@ -1,0 +1,3 @@
+//! Apps: release directories and a `bin` directory of links.
+
+pub mod spec;

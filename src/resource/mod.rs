@@ -1,0 +1,3 @@
+//! The kinds of thing that can be managed.
+
+pub mod app;

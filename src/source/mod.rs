@@ -1,0 +1,3 @@
+//! Where releases come from: one file for each kind of source.
+
+pub mod spec;

@@ -1,0 +1,3 @@
+//! What makes bytes acceptable: the only maker of `Verified`.
+
+pub mod policy;
