@@ -101,7 +101,7 @@ pub fn observe(
         .linked_slots()
         .into_iter()
         .map(str::to_owned)
-        .chain(check.map(str::to_owned))
+        .chain(check.iter().cloned())
         .collect();
     for item in host.list(layout.releases())?.unwrap_or_default() {
         if item.kind == ItemKind::Dir {
