@@ -11,6 +11,8 @@ pub mod switch;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use tokio::sync::Notify;
+
 use crate::apply::journal::Journal;
 use crate::apply::stage::{Staged, Stager};
 use crate::host::Change as Host;
@@ -19,17 +21,29 @@ use crate::model::{Change, Plan, ResourceId, Step};
 
 /// Set when the pass is asked to stop: honoured between steps.
 #[derive(Debug, Default)]
-pub struct Stop(Cell<bool>);
+pub struct Stop {
+    requested: Cell<bool>,
+    notify: Notify,
+}
 
 impl Stop {
     /// Asks the pass to stop at the next safe point.
     pub fn request(&self) {
-        self.0.set(true);
+        self.requested.set(true);
+        self.notify.notify_waiters();
     }
 
     /// Whether that was asked.
     pub fn requested(&self) -> bool {
-        self.0.get()
+        self.requested.get()
+    }
+
+    /// Returns once it was asked.
+    pub async fn wait(&self) {
+        let notified = self.notify.notified();
+        if !self.requested() {
+            notified.await;
+        }
     }
 }
 
@@ -47,7 +61,7 @@ pub async fn apply(
         let mut result = ChangeResult::begin(&change.resource);
         match staged.remove(&change.resource) {
             Some(Ok(done)) => result.note_staged(done),
-            Some(Err(failure)) => result.end = End::Failed(failure),
+            Some(Err(end)) => result.end = end,
             None => {}
         }
         if result.end == End::Done && stop.requested() {

@@ -15,7 +15,7 @@ use crate::fetch::progress::Progress;
 use crate::host::{Change as Host, facts};
 use crate::model::ledger::Trust;
 use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
-use crate::model::outcome::{Failure, FailureClass, FetchedArtifact, chain};
+use crate::model::outcome::{End, Failure, FailureClass, FetchedArtifact, chain};
 use crate::model::step::{ReleaseHead, UnpackRules};
 use crate::model::{
     Algorithm, Artifact, Blob, Change, Evidence, HostFacts, Manifest, ResourceId, Step,
@@ -75,18 +75,14 @@ impl<'a> Stager<'a> {
         &self,
         changes: &[Change],
         stop: &Stop,
-    ) -> BTreeMap<ResourceId, Result<Staged, Failure>> {
+    ) -> BTreeMap<ResourceId, Result<Staged, End>> {
         let to_stage = changes.iter().filter(|c| c.steps.iter().any(Step::is_staging));
         let mut staged: BTreeMap<_, _> = futures_util::stream::iter(to_stage)
             .map(|change| async move {
-                let staged = if stop.requested() {
-                    Err(Failure {
-                        step: "fetch",
-                        class: FailureClass::Transient,
-                        message: "the pass was asked to stop".to_owned(),
-                    })
-                } else {
-                    self.stage(change).await
+                let staged = tokio::select! {
+                    biased;
+                    () = stop.wait() => Err(End::Interrupted),
+                    staged = self.stage(change) => staged.map_err(End::Failed),
                 };
                 (change.resource.clone(), staged)
             })
@@ -94,9 +90,10 @@ impl<'a> Stager<'a> {
             .collect()
             .await;
         for change in changes {
-            let Some(result) = staged.get_mut(&change.resource) else { continue };
-            if let (Ok(_), Err(failure)) = (&result, self.sync(change).await) {
-                *result = Err(failure);
+            if let Some(result @ Ok(_)) = staged.get_mut(&change.resource)
+                && let Err(failure) = self.sync(change)
+            {
+                *result = Err(End::Failed(failure));
             }
         }
         staged
@@ -209,7 +206,7 @@ impl<'a> Stager<'a> {
     }
 
     /// One sync for a whole staged directory, however many files it has.
-    async fn sync(&self, change: &Change) -> Result<(), Failure> {
+    fn sync(&self, change: &Change) -> Result<(), Failure> {
         for step in &change.steps {
             if let Step::Unpack { into, .. } = step {
                 let fail =

@@ -1,4 +1,5 @@
 //! What happened and what must be remembered: ledger and history.
 
+pub mod commit;
 pub mod history;
 pub mod ledger;
