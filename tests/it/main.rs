@@ -11,3 +11,5 @@
     unreachable_pub,
     reason = "tests fail by panicking and set up their own worlds"
 )]
+
+mod documents;
