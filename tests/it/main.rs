@@ -12,3 +12,5 @@
     reason = "tests fail by panicking and set up their own worlds"
 )]
 mod tidy;
+
+mod documents;
