@@ -9,3 +9,4 @@ pub mod desired;
 pub mod observe;
 pub mod plan;
 pub mod record;
+pub mod status;

@@ -26,7 +26,7 @@ use crate::observe::{Observed, observe};
 use crate::plan::guard::Removals;
 use crate::plan::{Inputs, plan};
 use crate::record::commit::{Pass, conclude, intend};
-use crate::record::ledger;
+use crate::record::{last_pass, ledger};
 use crate::resolve::{Question, resolve};
 use crate::resource::app::observe::Depth;
 
@@ -155,6 +155,8 @@ pub async fn perform(
     let mut journal = Journal::new(preview.ledger.debts.clone(), request.now);
     let outcome = apply(&preview.plan, host, &stager, &mut journal, hands.stop).await;
     conclude(host, &mut preview.ledger, &pass, &outcome)?;
+    let desired = request.desired.digest.to_string();
+    last_pass::save(host, &desired, &preview.plan, &outcome, request.now)?;
     // Remembered answers only save requests: failing to keep them is not a failure of the pass.
     if let Err(error) = store(host.cache_dir().as_std_path(), &preview.answers) {
         tracing::warn!(%error, "cannot remember what the sources said");

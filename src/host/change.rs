@@ -112,6 +112,23 @@ impl Change {
         })
     }
 
+    /// Replaces a file as a whole without waiting for the disk: for what every pass makes anew.
+    pub fn write_without_sync(&self, path: impl AsRef<Utf8Path>, bytes: &[u8]) -> io::Result<()> {
+        let real = self.real(path);
+        let temporary = Utf8PathBuf::from(format!("{real}.new"));
+        let attempt = || -> io::Result<()> {
+            let mut file = OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o644)
+                .open(&temporary)?;
+            file.write_all(bytes)?;
+            Ok(rustix::fs::rename(temporary.as_std_path(), real.as_std_path())?)
+        };
+        attempt().map_err(|e| about(&real, &e))
+    }
+
     /// Appends one line to a file, durably. A torn last line from a crash is ended first.
     pub fn append_line(&self, path: impl AsRef<Utf8Path>, line: &str) -> io::Result<()> {
         use std::io::{Read, Seek, SeekFrom};

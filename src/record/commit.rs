@@ -122,7 +122,9 @@ fn activate(inventory: &mut Inventory, id: &ResourceId, slot: Option<&str>) {
 
 /// Raises the floor to what is in use now and locks the digest of a first use.
 fn learn(trust: &mut Trust, change: &Change, result: &ChangeResult) {
-    let Some(after) = change.after.as_ref().filter(|_| result.switched_to.is_some()) else { return };
+    let Some(after) = change.after.as_ref().filter(|_| result.switched_to.is_some()) else {
+        return;
+    };
     if result.switched_to.as_deref() == Some(&slot_name(&after.tag)) {
         raise(trust, &change.resource, &after.version);
     }

@@ -2,4 +2,5 @@
 
 pub mod commit;
 pub mod history;
+pub mod last_pass;
 pub mod ledger;

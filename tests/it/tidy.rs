@@ -18,10 +18,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("resource", &["model", "host", "source", "trust"]),
     ("desired", &["model", "source", "trust", "resource", "resolve"]),
     ("observe", &["model", "host", "resource", "desired"]),
-    (
-        "resolve",
-        &["model", "format", "trust", "fetch", "source", "resource", "desired", "observe"],
-    ),
+    ("resolve", &["model", "format", "trust", "fetch", "source", "resource", "desired", "observe"]),
     ("plan", &["model", "resource", "desired", "observe"]),
     ("record", &["model", "host", "resource", "desired", "observe"]),
     ("apply", &["model", "host", "trust", "fetch", "unpack", "record"]),
@@ -36,8 +33,19 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     (
         "cli",
         &[
-            "model", "host", "fetch", "source", "resource", "desired", "observe", "resolve", "plan",
-            "apply", "record", "status", "reconcile",
+            "model",
+            "host",
+            "fetch",
+            "source",
+            "resource",
+            "desired",
+            "observe",
+            "resolve",
+            "plan",
+            "apply",
+            "record",
+            "status",
+            "reconcile",
         ],
     ),
 ];
@@ -92,9 +100,12 @@ fn modules_use_only_what_they_may() {
             for used in line.split("crate::").skip(1) {
                 let used: String =
                     used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-                if used != module && table.contains_key(used.as_str()) && !allowed.contains(&used.as_str())
+                if used != module
+                    && table.contains_key(used.as_str())
+                    && !allowed.contains(&used.as_str())
                 {
-                    violations.push(format!("{path}:{}: `{module}` may not use `{used}`", number + 1));
+                    violations
+                        .push(format!("{path}:{}: `{module}` may not use `{used}`", number + 1));
                 }
             }
         }
@@ -179,7 +190,8 @@ fn nothing_is_left_to_do() {
 
 #[test]
 fn every_test_file_is_a_module_of_the_one_binary() {
-    let main = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/main.rs"));
+    let main =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/main.rs"));
     let main = main.unwrap();
     let mut violations = Vec::new();
     for (path, _) in files("tests/it") {
