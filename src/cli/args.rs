@@ -30,8 +30,8 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
 pub struct CommonArgs {
-    /// File or directory with the desired state; may be repeated.
-    #[arg(long, global = true, value_name = "PATH", default_value = "/etc/reconcile/desired-state")]
+    /// File or directory with the desired state; may be repeated [default: /etc/reconcile/desired-state].
+    #[arg(long, global = true, value_name = "PATH")]
     pub desired: Vec<Utf8PathBuf>,
     /// Manage the host below this directory instead of `/`; restarts and hooks are then not run.
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
