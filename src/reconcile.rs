@@ -9,15 +9,16 @@
 use std::collections::BTreeSet;
 use std::io;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::apply::journal::Journal;
 use crate::apply::stage::Stager;
 use crate::apply::{Stop, apply};
 use crate::desired::DesiredState;
 use crate::fetch::client::Client;
-use crate::fetch::memory::{Reader, Remembered, store};
-use crate::fetch::progress::Progress;
+use crate::fetch::blob::Progress;
+use crate::fetch::memory::Reader;
+use crate::fetch::record::{Remembered, store};
 use crate::host::{Change as Host, Look};
 use crate::model::ledger::Ledger;
 use crate::model::outcome::Outcome;
@@ -42,7 +43,7 @@ pub struct Request<'a> {
     /// Only these resources.
     pub only: Option<&'a BTreeSet<ResourceId>>,
     /// How old a source's answer may be to be used without asking again.
-    pub max_age: std::time::Duration,
+    pub max_age: SignedDuration,
     /// Whether restarts and hooks run on this host.
     pub effects: Effects,
     /// The time of the pass.
@@ -73,7 +74,18 @@ pub struct Preview {
     /// Sources' answers to remember.
     pub answers: Vec<Remembered>,
     /// Requests made.
-    pub requests: usize,
+    pub requests: u64,
+}
+
+/// What the host has.
+pub fn look(request: &Request<'_>, host: &Look, ledger: &Ledger) -> Observed {
+    let mut observed = observe(request.desired, ledger, host, request.depth);
+    match request.effects {
+        Effects::Auto => {}
+        Effects::Run => observed.facts.live = true,
+        Effects::Skip => observed.facts.live = false,
+    }
+    observed
 }
 
 /// Plans a pass. Nothing is written: a [`Look`] cannot.
@@ -82,15 +94,19 @@ pub async fn preview(
     host: &Look,
     client: &Client,
 ) -> io::Result<Preview> {
-    let ledger = ledger::load(host)?;
-    let mut observed = observe(request.desired, &ledger, host, request.depth);
-    match request.effects {
-        Effects::Auto => {}
-        Effects::Run => observed.facts.live = true,
-        Effects::Skip => observed.facts.live = false,
-    }
+    preview_with(request, host, client, ledger::load(host)?).await
+}
+
+/// The same with a ledger that holds a decision not yet written.
+pub async fn preview_with(
+    request: &Request<'_>,
+    host: &Look,
+    client: &Client,
+    ledger: Ledger,
+) -> io::Result<Preview> {
+    let observed = look(request, host, &ledger);
     let cache = host.cache_dir();
-    let reader = Reader::new(client, Some(cache.as_std_path()), request.now, request.max_age);
+    let reader = Reader::new(client.clone(), Some(cache.as_std_path()), request.now, request.max_age);
     let question = Question {
         desired: request.desired,
         observed: &observed,
@@ -110,19 +126,6 @@ pub async fn preview(
     });
     let requests = reader.requests();
     Ok(Preview { plan, observed, ledger, answers: reader.into_noted(), requests })
-}
-
-/// Makes it so: plans a pass and performs that plan.
-pub async fn reconcile(
-    request: &Request<'_>,
-    host: &Host,
-    client: &Client,
-    progress: &dyn Progress,
-    stop: &Stop,
-) -> io::Result<(Preview, Outcome)> {
-    let mut preview = preview(request, host.look(), client).await?;
-    let outcome = perform(request, &mut preview, host, Hands { client, progress, stop }).await?;
-    Ok((preview, outcome))
 }
 
 /// What performing needs besides the host.

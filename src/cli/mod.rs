@@ -28,6 +28,11 @@ impl CliError {
         Self { exit, message: message.into() }
     }
 
+    /// What went wrong.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The host cannot be read or written.
     pub(crate) fn io(error: &std::io::Error) -> Self {
         Self::new(Exit::CannotWrite, error.to_string())

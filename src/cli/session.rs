@@ -116,11 +116,16 @@ impl Session {
         CliError::new(Exit::Invalid, format!("the desired state has {errors} {plural}; nothing was done"))
     }
 
+    /// How closely to look.
+    pub fn depth(&self) -> Depth {
+        if self.common.deep { Depth::Deep } else { Depth::Quick }
+    }
+
     /// The pass that is asked for.
     pub fn request<'a>(&'a self, desired: &'a DesiredState, pass: &PassArgs) -> Request<'a> {
         Request {
             desired,
-            depth: if self.common.deep { Depth::Deep } else { Depth::Quick },
+            depth: self.depth(),
             removals: if pass.confirm_removals { Removals::Confirmed } else { Removals::Guarded },
             only: (!self.only.is_empty()).then_some(&self.only),
             max_age: pass.max_age,

@@ -12,6 +12,8 @@ mod validate;
 use crate::cli::CliError;
 use crate::cli::args::{Cli, Command};
 use crate::cli::exit::Exit;
+use crate::cli::commands::maintain::Gc;
+use crate::cli::commands::overrides::Preview;
 use crate::cli::session::Session;
 
 /// Does what the command line asks for.
@@ -34,7 +36,8 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         }
         Some(Command::Rollback { resource, to, reason, until, pass }) => {
             let wish = overrides::Rollback { to: to.as_deref(), reason, until: *until };
-            overrides::rollback(session, resource, &wish, pass, cli.dry_run).await
+            let preview = if cli.dry_run { Preview::Only } else { Preview::AndApply };
+            overrides::rollback(session, resource, &wish, pass, preview).await
         }
         Some(Command::Suspend { resource, reason, until }) => {
             overrides::suspend(session, resource, reason, *until).await
@@ -43,7 +46,8 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Validate { paths }) => validate::validate(session, paths),
         Some(Command::Schema { kind }) => generate::schema(*kind),
         Some(Command::Import { kind, paths }) => import::import(*kind, paths),
-        Some(Command::Gc { all }) => maintain::gc(session, *all).await,
+        Some(Command::Gc { all: true }) => maintain::gc(session, Gc::All).await,
+        Some(Command::Gc { all: false }) => maintain::gc(session, Gc::Unused).await,
         Some(Command::Doctor) => maintain::doctor(session),
         Some(Command::Completions { shell }) => generate::completions(*shell),
         Some(Command::Man { directory }) => generate::man(directory),

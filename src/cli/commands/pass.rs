@@ -13,8 +13,9 @@ use crate::cli::{CliError, say};
 use crate::desired::DesiredState;
 use crate::host::{Change as Host, LockError};
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
-use crate::model::{BlockedReason, Digest, Plan};
-use crate::reconcile::{self, Hands, Preview};
+use crate::model::{Digest, Plan};
+use crate::record::ledger;
+use crate::reconcile::{self, Hands, Preview, Request};
 
 /// A saved plan of 10,000 changes stays below 64 MiB.
 const PLAN_BYTES_MAX: u64 = 64 << 20;
@@ -50,27 +51,18 @@ fn exit_of_plan(plan: &Plan, args: &PassArgs) -> Exit {
 /// Plans and applies.
 pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit, CliError> {
     let desired = session.desired()?;
-    reconcile_desired(session, &desired, args).await
-}
-
-/// The same with a wish that was read already.
-pub(super) async fn reconcile_desired(
-    session: &Session,
-    desired: &DesiredState,
-    args: &PassArgs,
-) -> Result<Exit, CliError> {
-    session.check_only(desired)?;
-    let client = session.client(desired)?;
+    session.check_only(&desired)?;
+    let client = session.client(&desired)?;
     let host = lock(session, args).await?;
-    let request = session.request(desired, args);
+    let request = session.request(&desired, args);
     let mut preview = reconcile::preview(&request, host.look(), &client)
         .await
         .map_err(|e| CliError::io(&e))?;
-    let document = document(session, desired, preview.plan.clone());
+    let document = document(session, &desired, preview.plan.clone());
     if session.common.output != Format::Json {
         print(session, &document);
     }
-    perform(session, args, desired, &host, &mut preview).await
+    perform(session, &request, &host, &mut preview).await
 }
 
 /// Applies exactly a saved plan, if the host is still as it was.
@@ -90,8 +82,8 @@ pub(super) async fn apply_saved(
         return Err(stale(format!("it was made for the root {root}")));
     }
     let request = session.request(&desired, args);
-    let (ledger, observed) =
-        reconcile::look(&request, host.look()).map_err(|e| CliError::io(&e))?;
+    let ledger = ledger::load(&host).map_err(|e| CliError::io(&e))?;
+    let observed = reconcile::look(&request, host.look(), &ledger);
     if saved.metadata.hostname != observed.facts.hostname {
         return Err(stale(format!("it was made for the host {}", saved.metadata.hostname)));
     }
@@ -103,7 +95,7 @@ pub(super) async fn apply_saved(
     }
     let mut preview =
         Preview { plan: saved.spec, observed, ledger, answers: Vec::new(), requests: 0 };
-    perform(session, args, &desired, &host, &mut preview).await
+    perform(session, &request, &host, &mut preview).await
 }
 
 fn read_plan(file: &Utf8Path) -> Result<PlanDocument, CliError> {
@@ -122,19 +114,19 @@ fn read_plan(file: &Utf8Path) -> Result<PlanDocument, CliError> {
     Ok(document)
 }
 
-async fn perform(
+/// Applies the plan of a preview and says what became of it.
+pub(super) async fn perform(
     session: &Session,
-    args: &PassArgs,
-    desired: &DesiredState,
+    request: &Request<'_>,
     host: &Host,
     preview: &mut Preview,
 ) -> Result<Exit, CliError> {
+    let desired = request.desired;
     let client = session.client(desired)?;
-    let request = session.request(desired, args);
-    let progress = Bars::new(session.interactive);
+    let progress = if session.interactive { Bars::shown() } else { Bars::hidden() };
     let stop = Stop::default();
     let hands = Hands { client: &client, progress: &progress, stop: &stop };
-    let performing = reconcile::perform(&request, preview, host, hands);
+    let performing = reconcile::perform(request, preview, host, hands);
     let outcome = tokio::select! {
         biased;
         outcome = performing => outcome,
@@ -171,13 +163,16 @@ async fn stop_on_signal(stop: &Stop) -> std::convert::Infallible {
 /// Takes the lock of the host.
 pub(super) async fn lock(session: &Session, args: &PassArgs) -> Result<Host, CliError> {
     let patience = args.lock_timeout.unsigned_abs();
-    Host::lock(session.host.clone(), patience).await.map_err(|error| {
-        let exit = match &error {
-            LockError::Held { .. } => Exit::Locked,
-            LockError::Unwritable { .. } => Exit::CannotWrite,
-        };
-        CliError::new(exit, crate::model::outcome::chain(&error))
-    })
+    Host::lock(session.host.clone(), patience).await.map_err(|error| locked(&error))
+}
+
+/// The error for a lock that was not had.
+pub(super) fn locked(error: &LockError) -> CliError {
+    let exit = match error {
+        LockError::Held { .. } => Exit::Locked,
+        LockError::Unwritable { .. } => Exit::CannotWrite,
+    };
+    CliError::new(exit, crate::model::outcome::chain(error))
 }
 
 /// The plan as a document.
@@ -198,11 +193,6 @@ pub(super) fn print(session: &Session, document: &PlanDocument) {
         Format::Json => json::render(document),
         Format::Markdown => markdown::plan(document),
     });
-}
-
-/// Whether anything is kept from being done on purpose.
-pub(super) fn is_suspended(plan: &Plan) -> bool {
-    plan.blocked.iter().any(|b| b.reason == BlockedReason::Suspended)
 }
 
 #[expect(clippy::disallowed_methods, reason = "a file the operator named, not the managed host")]

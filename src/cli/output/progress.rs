@@ -16,9 +16,14 @@ pub struct Bars {
 }
 
 impl Bars {
-    /// Bars when somebody is looking; nothing otherwise.
-    pub fn new(interactive: bool) -> Self {
-        Self { all: interactive.then(MultiProgress::new), bars: Mutex::default() }
+    /// Bars on standard error.
+    pub fn shown() -> Self {
+        Self { all: Some(MultiProgress::new()), bars: Mutex::default() }
+    }
+
+    /// No bars: nobody is looking.
+    pub fn hidden() -> Self {
+        Self { all: None, bars: Mutex::default() }
     }
 
     /// Takes all bars away.

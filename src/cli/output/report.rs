@@ -2,10 +2,13 @@
 
 use std::fmt::Write;
 
+use serde::Serialize;
+
 use crate::cli::output::text::{headline, sign};
 use crate::cli::output::units::bytes;
 use crate::model::Plan;
-use crate::model::outcome::{End, Outcome};
+use crate::model::outcome::{ChangeResult, End, Outcome};
+use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
 
 /// One line for each change, and what failed in full.
 pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
@@ -44,4 +47,53 @@ pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
     }
     text.push_str(".\n");
     text
+}
+
+/// A pass as a document for programs.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PassDocument<'a> {
+    /// `reconcile/v1`.
+    api_version: &'static str,
+    /// `Pass`.
+    kind: &'static str,
+    /// What was to be done.
+    plan: &'a PlanDocument,
+    /// What became of each change.
+    results: Vec<ResultDocument>,
+}
+
+/// What became of one change.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ResultDocument {
+    resource: String,
+    result: &'static str,
+    fetched_bytes: u64,
+    notes: Vec<String>,
+    error: Option<String>,
+}
+
+/// Plan and results.
+pub fn document<'a>(plan: &'a PlanDocument, outcome: &Outcome) -> PassDocument<'a> {
+    let result = |result: &ChangeResult| {
+        let (name, error) = match &result.end {
+            End::Done => ("done", None),
+            End::Failed(failure) => ("failed", Some(failure.message.clone())),
+            End::Interrupted => ("interrupted", None),
+        };
+        ResultDocument {
+            resource: result.resource.to_string(),
+            result: name,
+            fetched_bytes: result.fetched_bytes,
+            notes: result.notes.clone(),
+            error,
+        }
+    };
+    PassDocument {
+        api_version: PLAN_API_VERSION,
+        kind: "Pass",
+        plan,
+        results: outcome.results.iter().map(result).collect(),
+    }
 }
