@@ -11,3 +11,6 @@
     unreachable_pub,
     reason = "tests fail by panicking and set up their own worlds"
 )]
+
+mod archives;
+mod unpack;
