@@ -14,3 +14,6 @@
 mod tidy;
 
 mod documents;
+
+mod archives;
+mod unpack;

@@ -1,0 +1,3 @@
+//! Foreign formats as pure codecs.
+
+pub mod elf;
