@@ -11,3 +11,8 @@
     unreachable_pub,
     reason = "tests fail by panicking and set up their own worlds"
 )]
+
+mod support;
+
+mod fetch;
+mod sources;
