@@ -17,3 +17,8 @@ mod documents;
 
 mod archives;
 mod unpack;
+
+mod support;
+
+mod fetch;
+mod sources;
