@@ -4,3 +4,4 @@ pub mod model;
 pub mod trust;
 pub mod source;
 pub mod resource;
+pub mod resolve;

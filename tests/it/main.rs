@@ -1,5 +1,4 @@
 //! The one integration-test binary: every test is a module of it.
-#![expect(missing_docs, reason = "tests are named as statements")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,3 +10,4 @@
     unreachable_pub,
     reason = "tests fail by panicking and set up their own worlds"
 )]
+mod assets;

@@ -1,0 +1,3 @@
+//! What could be installed: the choice of a release and of one of its files.
+
+pub mod asset;
