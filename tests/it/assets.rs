@@ -102,3 +102,32 @@ fn recorded_listings_are_chosen_from_rightly() {
     assert_eq!(wrong, 0, "wrong choices");
     assert!(right * 100 >= all * 99, "{right} right of {all}");
 }
+
+/// The blocks of `tests/cases/asset-names.txt`; the format is stated there.
+#[test]
+fn well_known_projects_are_chosen_from_as_their_maintainers_mean() {
+    let text = std::fs::read_to_string("tests/cases/asset-names.txt").unwrap();
+    let mut wrong = Vec::new();
+    let mut checked = 0;
+    for block in text.split("\n= ").skip(1) {
+        let (head, body) = block.split_once('\n').unwrap();
+        let [project, tool, tag] = head.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{head}")
+        };
+        let (names, wishes): (Vec<&str>, Vec<&str>) = body
+            .lines()
+            .partition(|line| !line.starts_with("x86_64-") && !line.starts_with("arm64-"));
+        let names: Vec<&str> = names.iter().flat_map(|line| line.split_whitespace()).collect();
+        for wish in wishes {
+            let (on, expected) = wish.split_once(' ').unwrap();
+            let on = target(&format!("linux-{on}"));
+            let (chosen, selection) = choose(&names, (project, tool, tag), &auto(None), on);
+            checked += 1;
+            if chosen.unwrap_or("-") != expected {
+                wrong.push(format!("{head} {on}: {expected}, not {:?}", selection.verdict));
+            }
+        }
+    }
+    assert!(checked > 150, "{checked} read");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
