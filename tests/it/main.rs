@@ -1,5 +1,4 @@
 //! The one integration-test binary: every test is a module of it.
-#![expect(missing_docs, reason = "tests are named as statements")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,3 +21,4 @@ mod support;
 
 mod fetch;
 mod sources;
+mod assets;
