@@ -13,3 +13,4 @@
 )]
 
 mod documents;
+mod schema;
