@@ -2,13 +2,16 @@
 
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Element, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
 use crate::desired::SourceText;
 
 /// Most errors reported of one reading: beyond them nobody reads, and each costs time to render.
 pub const DIAGNOSTICS_MAX: usize = 100;
+
+/// Longest excerpt, in bytes: a longer one tells nothing and takes seconds to render.
+const EXCERPT_BYTES_MAX: usize = 16 << 10;
 
 /// A byte range of a document's text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -86,7 +89,11 @@ pub struct Diagnostic {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
     file: String,
+    /// Line of the first character of `text`, and of the first mark.
     first_line: usize,
+    /// Column of the first mark, from 1.
+    column: usize,
+    /// Empty when there would be too much to show.
     text: String,
     marks: Vec<Mark>,
 }
@@ -133,25 +140,32 @@ impl Diagnostic {
             title: problem.title,
             label: problem.label,
             help: problem.help,
-            excerpts: vec![Excerpt::cut(source, marks)],
+            excerpts: Excerpt::cut(source, marks),
         }
     }
 
     /// Points at a place of another text as well.
     #[must_use]
     pub fn also(mut self, source: &SourceText, span: Span, label: &str) -> Self {
-        self.excerpts.push(Excerpt::cut(source, vec![(MarkKind::Context, span, label.to_owned())]));
+        let mark = (MarkKind::Context, span, label.to_owned());
+        self.excerpts.extend(Excerpt::cut(source, vec![mark]));
         self
     }
 }
 
 impl Excerpt {
-    /// Cuts out the lines that hold the marks and everything between them.
-    fn cut(source: &SourceText, marks: Vec<(MarkKind, Span, String)>) -> Self {
+    /// Cuts out the lines that hold the marks and everything between them; where that is too much, the
+    /// lines of each mark alone; where that is too much, nothing but the place.
+    fn cut(source: &SourceText, marks: Vec<(MarkKind, Span, String)>) -> Vec<Self> {
         let text = source.text.as_str();
         let first = marks.iter().map(|(_, span, _)| line_start(text, span.start)).min();
         let last = marks.iter().map(|(_, span, _)| line_end(text, span.start)).max();
         let (first, last) = (first.unwrap_or(0), last.unwrap_or(0));
+        let short = last - first <= EXCERPT_BYTES_MAX;
+        if !short && marks.len() > 1 {
+            return marks.into_iter().flat_map(|mark| Self::cut(source, vec![mark])).collect();
+        }
+        let at = marks.first().map_or(0, |(_, span, _)| span.start);
         let marks = marks
             .into_iter()
             .map(|(kind, span, label)| {
@@ -159,12 +173,36 @@ impl Excerpt {
                 Mark { kind, range: range.start - first..range.end - first, label }
             })
             .collect();
-        Self {
+        vec![Self {
             file: source.file.clone(),
             first_line: place(text, first).0,
-            text: text.get(first..last).unwrap_or_default().to_owned(),
-            marks,
+            column: place(text, at).1,
+            text: text.get(first..last).filter(|_| short).unwrap_or_default().to_owned(),
+            marks: if short { marks } else { Vec::new() },
+        }]
+    }
+
+    fn element(&self) -> Element<'_> {
+        if self.marks.is_empty() {
+            let origin = Origin::path(&self.file).line(self.first_line);
+            return origin.char_column(self.column).into();
         }
+        Snippet::source(&self.text)
+            .path(&self.file)
+            .line_start(self.first_line)
+            .annotations(self.marks.iter().map(Mark::annotation))
+            .into()
+    }
+}
+
+impl Mark {
+    fn annotation(&self) -> Annotation<'_> {
+        let kind = match self.kind {
+            MarkKind::Decisive => AnnotationKind::Primary,
+            MarkKind::Context => AnnotationKind::Context,
+        };
+        let annotation = kind.span(self.range.clone());
+        if self.label.is_empty() { annotation } else { annotation.label(&self.label) }
     }
 }
 
@@ -180,6 +218,17 @@ fn clip(text: &str, span: Span) -> Range<usize> {
     }
     let one = text.get(start..line_end).and_then(|rest| rest.chars().next());
     start..start + one.map_or(0, char::len_utf8)
+}
+
+/// The same text with asterisks in place of secrets; every other byte stays where it is.
+pub(super) fn blot(text: &str, secrets: &[Span]) -> String {
+    let secret = |at: usize| secrets.iter().any(|s| (s.start..s.end).contains(&at));
+    text.char_indices()
+        .map(|(at, c)| match c {
+            _ if !c.is_whitespace() && secret(at) => "*".repeat(c.len_utf8()),
+            _ => c.to_string(),
+        })
+        .collect()
 }
 
 fn floor(text: &str, mut at: usize) -> usize {
@@ -236,28 +285,13 @@ pub fn render(diagnostics: &[Diagnostic], paint: Paint) -> String {
 }
 
 fn render_one(diagnostic: &Diagnostic, renderer: &Renderer) -> String {
-    let mut group = Level::ERROR.primary_title(&diagnostic.title).elements(
-        diagnostic.excerpts.iter().map(|excerpt| {
-            Snippet::source(&excerpt.text)
-                .path(&excerpt.file)
-                .line_start(excerpt.first_line)
-                .annotations(excerpt.marks.iter().map(annotation))
-        }),
-    );
+    let title = Level::ERROR.primary_title(&diagnostic.title);
+    let mut group = title.elements(diagnostic.excerpts.iter().map(Excerpt::element));
     if diagnostic.excerpts.is_empty() && !diagnostic.file.is_empty() {
-        group = group.element(annotate_snippets::Origin::path(&diagnostic.file));
+        group = group.element(Origin::path(&diagnostic.file));
     }
     if let Some(help) = &diagnostic.help {
         group = group.element(Level::HELP.message(help));
     }
     renderer.render(&[group])
-}
-
-fn annotation(mark: &Mark) -> annotate_snippets::Annotation<'_> {
-    let kind = match mark.kind {
-        MarkKind::Decisive => AnnotationKind::Primary,
-        MarkKind::Context => AnnotationKind::Context,
-    };
-    let annotation = kind.span(mark.range.clone());
-    if mark.label.is_empty() { annotation } else { annotation.label(&mark.label) }
 }

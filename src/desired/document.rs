@@ -126,7 +126,8 @@ pub enum OrderDocument {
 
 /// Where releases come from: exactly one of these.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename = "$choice", rename_all = "kebab-case")]
+#[schemars(rename = "SourceDocument")]
 pub enum SourceDocument {
     /// Releases of a GitHub repository: `OWNER/REPO`, or a map.
     Github(Field<Short<GithubDocument>>),
@@ -415,7 +416,8 @@ pub struct SuspendDocument {
 
 /// Where a token comes from: exactly one of these.
 #[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename = "$choice", rename_all = "kebab-case")]
+#[schemars(rename = "CredentialDocument")]
 pub enum CredentialDocument {
     /// Name of a systemd credential (`LoadCredential=`).
     Credential(Field<String>),

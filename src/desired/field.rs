@@ -15,6 +15,9 @@ pub(super) const FIELD: &str = "$field";
 /// Serde name by which [`Short`] asks the decoder to choose by the node's shape.
 pub(super) const SHORT: &str = "$short";
 
+/// Serde name of enums that are written as a map with one key, never as a word.
+pub(super) const CHOICE: &str = "$choice";
+
 /// A value and its place in the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spanned<T> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::Utf8Path;
 use sha2::{Digest as _, Sha256};
 
-use crate::desired::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Problem, Span, place};
+use crate::desired::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Problem, Span, blot, place};
 use crate::desired::parse::{Problems, parse};
 use crate::desired::validate::{Validated, validate};
 use crate::desired::{CredentialRef, Declared, DesiredState, Place, SourceText};
@@ -23,15 +23,21 @@ pub(super) fn merge(mut texts: Vec<SourceText>) -> Result<DesiredState, Vec<Diag
             source.text = rest.to_owned();
         }
     }
-    let mut merged = Merged::new(&texts);
-    for (index, source) in texts.iter().enumerate() {
+    let mut read = Vec::with_capacity(texts.len());
+    for source in &mut texts {
         let problems = Problems::default();
         let validated = parse(&source.text, &problems)
             .map(|document| validate(&document, &problems))
             .unwrap_or_default();
-        let mut problems = problems.into_inner();
-        problems.sort_by_key(|problem| problem.span.start);
-        merged.diagnostics.extend(problems.into_iter().map(|p| Diagnostic::locate(p, source)));
+        let (problems, secrets) = problems.into_parts();
+        if !secrets.is_empty() {
+            source.text = blot(&source.text, &secrets);
+        }
+        read.push((validated, problems));
+    }
+    let mut merged = Merged::new(&texts);
+    for (index, (validated, problems)) in read.into_iter().enumerate() {
+        merged.report(index, problems);
         merged.take(index, validated);
     }
     merged.refuse_shared_homes();
@@ -84,6 +90,12 @@ impl<'a> Merged<'a> {
         }
     }
 
+    fn report(&mut self, index: usize, mut problems: Vec<Problem>) {
+        let Some(source) = self.texts.get(index) else { return };
+        problems.sort_by_key(|problem| problem.span.start);
+        self.diagnostics.extend(problems.into_iter().map(|p| Diagnostic::locate(p, source)));
+    }
+
     fn take(&mut self, index: usize, validated: Validated) {
         let Some(source) = self.texts.get(index) else { return };
         let mut lines = Lines { text: &source.text, at: 0, line: 1 };
@@ -92,7 +104,7 @@ impl<'a> Merged<'a> {
                 continue;
             }
             let line = lines.of(app.key.start);
-            let Some(spec) = app.spec else { continue };
+            let spec = app.spec;
             self.homes.push((spec.home.clone(), app.name.clone(), (index, app.home)));
             let declared_at = Place { file: source.file.clone(), line };
             let root = source.root.clone();

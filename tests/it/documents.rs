@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use reconcile::desired::{DesiredState, Diagnostic, Paint, SourceText, render};
-use reconcile::model::step::{Binaries, Strip};
+use reconcile::model::step::{Binaries, Strip, UnpackLimits};
 use reconcile::model::{Constraint, Level, Prereleases};
-use reconcile::resource::app::spec::{AppSpec, AssetWish, Downgrade, Order, TagPattern};
+use reconcile::resource::app::spec::{AppSpec, AssetWish, Downgrade, Narrow, Order, TagPattern};
 use reconcile::source::spec::{DirectoryUrl, Origin};
-use reconcile::trust::policy::Checksums;
+use reconcile::trust::policy::{Checksums, Policy};
 
 pub fn yaml_files(directory: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
@@ -85,12 +85,12 @@ fn shortest_app_has_the_documented_defaults() {
     assert_eq!(spec.version.downgrade, Downgrade::Refused);
     assert_eq!(spec.version.order, Order::Version);
     assert!(spec.version.min_age.is_zero());
-    assert!(matches!(spec.asset, AssetWish::Auto(narrow) if narrow == Default::default()));
-    assert_eq!(spec.verify, Default::default());
+    assert!(matches!(spec.asset, AssetWish::Auto(narrow) if narrow == Narrow::default()));
+    assert_eq!(spec.verify, Policy::default());
     assert_eq!((spec.strip, spec.binaries), (Strip::Auto, Binaries::Auto));
     assert_eq!(spec.home, "/opt/tool");
     assert_eq!(spec.retain, 3);
-    assert_eq!(spec.limits, Default::default());
+    assert_eq!(spec.limits, UnpackLimits::default());
     assert_eq!(spec.download_bytes_max, 2 << 30);
     let api = "https://api.github.com".to_owned();
     assert_eq!(spec.source.origin, Origin::Github { repo: "BurntSushi/ripgrep".into(), api });
@@ -252,4 +252,122 @@ fn coloured_errors_differ_from_plain_ones_by_escapes_alone() {
     let coloured = render(&diagnostics, Paint::Coloured);
     assert!(coloured.contains("\u{1b}["));
     assert!(!render(&diagnostics, Paint::Plain).contains('\u{1b}'));
+}
+
+#[test]
+fn pasted_secrets_reach_no_message() {
+    let secret = "ghp_0123456789";
+    let shown = errors(&[
+        (
+            "a.yaml",
+            &format!("apps: {{ a: {{ source: {{ http: 'https://u:{secret}@x.net' }}, x: 1 }} }}\n"),
+        ),
+        (
+            "b.yaml",
+            &format!(
+                "apps: {{ a: {{ source: {{ github: a/b }}, mirrors: ['https://{secret}@x'] }} }}\n"
+            ),
+        ),
+        ("c.yaml", &format!("auth:\n  a: {secret}\n  b: {{ env: {secret} }}\n  c: [{secret}]\n")),
+        ("d.yaml", &format!("auth:\n  a: {{ tokn: {secret}\n        }}\n")),
+    ]);
+    assert!(shown.contains("*****") && !shown.contains(secret), "{shown}");
+}
+
+#[test]
+fn directory_is_read_in_order_without_what_is_no_document() {
+    let dir = tempfile::tempdir().unwrap();
+    let app = |name: &str| format!("apps: {{ {name}: {{ source: {{ github: a/b }} }} }}\n");
+    let put = |file: &str, text: &str| std::fs::write(dir.path().join(file), text).unwrap();
+    put("b.yaml", &app("b"));
+    put("a.yml", &app("a"));
+    put(".hidden.yaml", "][");
+    put("README", "][");
+    put("web.yaml.bak", "][");
+    std::fs::create_dir(dir.path().join("sub.yaml")).unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("real"), app("linked")).unwrap();
+    std::os::unix::fs::symlink(outside.path().join("real"), dir.path().join("c.yaml")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), dir.path().join("d.yaml")).unwrap();
+    let state = DesiredState::load(&[dir.path().to_owned()]).unwrap();
+    let names: Vec<String> = state.apps.keys().map(ToString::to_string).collect();
+    assert_eq!(names, ["a", "b", "linked"]);
+    let root = dir.path().canonicalize().unwrap().to_string_lossy().into_owned();
+    assert_eq!(state.roots, std::slice::from_ref(&root));
+    assert!(state.apps.values().all(|app| app.root == root));
+}
+
+#[test]
+fn unreadable_wishes_are_errors_and_never_empty_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let load =
+        |path: &Path| render(&DesiredState::load(&[path.to_owned()]).unwrap_err(), Paint::Plain);
+    assert!(load(dir.path()).contains("the directory holds no document"));
+    assert!(load(&dir.path().join("absent")).contains("it does not exist"));
+    std::os::unix::fs::symlink("nowhere", dir.path().join("dangling.yaml")).unwrap();
+    assert!(load(dir.path()).contains("it does not exist"));
+    let binary = dir.path().join("binary");
+    std::fs::write(&binary, b"apps: {}\n# \xff\n").unwrap();
+    assert!(load(&binary).contains("line 2 is not UTF-8 text"));
+    std::fs::write(&binary, "apps: {}\0").unwrap();
+    assert!(load(&binary).contains("the document holds a NUL byte"));
+    std::fs::write(&binary, " ".repeat((4 << 20) + 1)).unwrap();
+    assert!(load(&binary).contains("the document is larger than"));
+    assert!(load(Path::new("/dev/null")).contains("neither a file nor a directory"));
+    assert!(DesiredState::load(&[]).is_err());
+}
+
+#[test]
+fn hostile_documents_are_refused_quickly() {
+    let lines = |count: usize, line: &dyn Fn(usize) -> String| {
+        (0..count).map(line).collect::<Vec<_>>().join("\n")
+    };
+    let alias = |i: usize, times: usize| match i.checked_sub(1) {
+        None => "a0: &a0 [x]".to_owned(),
+        Some(before) => format!("a{i}: &a{i} [{}]", format!("*a{before}, ").repeat(times)),
+    };
+    for (what, document) in [
+        ("billion laughs", lines(12, &|i| alias(i, 10))),
+        ("deep lists", "[".repeat(100_000)),
+        ("deep maps", "{a: ".repeat(100_000)),
+        ("deep blocks", lines(2000, &|i| format!("{}a:", " ".repeat(i)))),
+        ("deep dashes", "- ".repeat(100_000)),
+        ("deep aliases", lines(5000, &|i| alias(i, 1))),
+        ("alias to itself", "a: &a [*a]\n".to_owned()),
+        ("huge scalar", format!("apps: {{ a: {{ home: {} }} }}", "x".repeat(4_000_000))),
+        ("huge key", format!("? {}\n: 1\n", "x".repeat(4_000_000))),
+        ("duplicates", "a: 1\n".repeat(200_000)),
+        ("unknown keys", lines(200_000, &|i| format!("k{i}: 1"))),
+        ("quotes", "\"".repeat(100_001)),
+        ("anchors on anchors", lines(100_000, &|i| format!("- &a{i} x"))),
+        ("key that is a map", "? {a: b}\n: c\n".to_owned()),
+        ("merge of a text", "apps: { <<: text }\n".to_owned()),
+    ] {
+        let diagnostics = read(&document).expect_err(what);
+        assert!(diagnostics.len() <= 100, "{what}");
+        assert!(render(&diagnostics, Paint::Plain).len() < 200_000, "{what}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn arbitrary_texts_never_panic(document in r"[\PC\n\t\r ]{0,200}") {
+        if let Err(diagnostics) = read(&document) {
+            render(&diagnostics, Paint::Coloured);
+        }
+    }
+
+    #[test]
+    fn damaged_documents_never_panic(
+        at in 0..2000_usize, len in 0..40_usize, junk in r#"[\[\]{}:&*!|>'"%@`\n\t é-]{0,10}"#
+    ) {
+        let mut document =
+            std::fs::read_to_string("tests/documents/valid/everything.yaml").unwrap();
+        let at = (0..=at.min(document.len())).rev().find(|i| document.is_char_boundary(*i)).unwrap();
+        let end = (at + len).min(document.len());
+        document.replace_range(at..end, &junk);
+        if let Err(diagnostics) = read(&document) {
+            render(&diagnostics, Paint::Plain);
+        }
+    }
 }

@@ -22,3 +22,4 @@ mod support;
 mod fetch;
 mod sources;
 mod assets;
+mod schema;

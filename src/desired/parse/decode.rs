@@ -10,7 +10,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use crate::desired::diagnostic::{Problem, Span};
-use crate::desired::field::{FIELD, Field, SHORT};
+use crate::desired::field::{CHOICE, FIELD, Field, SHORT};
 use crate::desired::parse::Problems;
 use crate::desired::parse::suggest::nearest;
 use crate::desired::parse::tree::{Entry, Kind, Node};
@@ -23,7 +23,7 @@ const QUOTED_CHARS_MAX: usize = 60;
 
 /// Reads a value from a tree. Problems are collected; the result is `Bad` only when nothing was left.
 pub(super) fn decode<'de, T: Deserialize<'de>>(root: &Node<'_>, problems: &Problems) -> Field<T> {
-    Field::deserialize(Decoder { node: root, problems }).unwrap_or(Field::Bad)
+    Field::deserialize(Decoder { node: root, problems, otherwise: "" }).unwrap_or(Field::Bad)
 }
 
 /// Why one value cannot be read: whoever knows the place reports it.
@@ -77,11 +77,13 @@ fn listed(words: &[&str]) -> String {
 struct Decoder<'a, 't> {
     node: &'a Node<'t>,
     problems: &'a Problems,
+    /// Named in messages when the place would have taken text as well.
+    otherwise: &'static str,
 }
 
 impl<'a, 't> Decoder<'a, 't> {
     fn at(self, node: &'a Node<'t>) -> Self {
-        Self { node, ..self }
+        Self { node, otherwise: "", ..self }
     }
 
     /// Reports an error that nobody has reported yet.
@@ -98,7 +100,7 @@ impl<'a, 't> Decoder<'a, 't> {
     fn unlike(self, wanted: &str) -> Unreadable {
         let problem = Problem::new(
             self.node.span,
-            format!("expected {wanted}, found {}", self.node.describe()),
+            format!("expected {}{wanted}, found {}", self.otherwise, self.node.describe()),
         );
         if self.node.is_null() {
             problem.help("write a value, or remove the key").into()
@@ -272,7 +274,13 @@ impl<'de> Deserializer<'de> for Decoder<'_, '_> {
         if name == SHORT {
             let brief = matches!(self.node.kind, Kind::Plain(_) | Kind::Text(_) | Kind::Null);
             let variant = if brief { "Text" } else { "Full" };
-            return visitor.visit_enum(Choice { decoder: self, variant, content: Some(self) });
+            let otherwise = if brief { "" } else { "text or " };
+            let content = Some(Self { otherwise, ..self });
+            return visitor.visit_enum(Choice { decoder: self, variant, content });
+        }
+        if name == CHOICE && !matches!(&self.node.kind, Kind::Map(entries) if !entries.is_empty()) {
+            let wanted = format!("a map with one of the keys {}", listed(known));
+            return Err(self.unlike(&wanted));
         }
         let (variant, content) = self.choice(known)?;
         visitor.visit_enum(Choice { decoder: self, variant, content })
@@ -348,7 +356,7 @@ impl<'de> MapAccess<'de> for Pairs<'_, '_> {
             return seed.deserialize(key).map(Some);
         }
         let key = Node { span: entry.key_span, kind: Kind::Text(entry.key.clone()) };
-        seed.deserialize(Decoder { node: &key, problems: self.decoder.problems }).map(Some)
+        seed.deserialize(Decoder { node: &key, ..self.decoder }).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(

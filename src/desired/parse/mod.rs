@@ -16,24 +16,32 @@ use crate::desired::document::DesiredDocument;
 use crate::desired::field::Field;
 
 /// Largest document accepted, in bytes: a thousand apps need about 300 KiB.
-pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
+pub(super) const DOCUMENT_BYTES_MAX: usize = 4 << 20;
 
 /// Problems of one text, collected while reading goes on.
 #[derive(Debug, Default)]
-pub(super) struct Problems(RefCell<Vec<Problem>>);
+pub(super) struct Problems {
+    found: RefCell<Vec<Problem>>,
+    secrets: RefCell<Vec<Span>>,
+}
 
 impl Problems {
     /// Remembers a problem, up to [`DIAGNOSTICS_MAX`].
     pub(super) fn push(&self, problem: Problem) {
-        let mut problems = self.0.borrow_mut();
-        if problems.len() < DIAGNOSTICS_MAX {
-            problems.push(problem);
+        let mut found = self.found.borrow_mut();
+        if found.len() < DIAGNOSTICS_MAX {
+            found.push(problem);
         }
     }
 
-    /// Everything collected.
-    pub(super) fn into_inner(self) -> Vec<Problem> {
-        self.0.into_inner()
+    /// Remembers a place that may hold a secret written by mistake: no message shows it.
+    pub(super) fn hide(&self, secret: Span) {
+        self.secrets.borrow_mut().push(secret);
+    }
+
+    /// The problems, and the places that must not be shown.
+    pub(super) fn into_parts(self) -> (Vec<Problem>, Vec<Span>) {
+        (self.found.into_inner(), self.secrets.into_inner())
     }
 }
 
@@ -64,6 +72,9 @@ pub(super) fn parse(text: &str, problems: &Problems) -> Option<DesiredDocument> 
                 .help("remove the section, or install a version of reconcile that has it"),
         );
     });
+    for secret in tree::unnamed_credentials(&root) {
+        problems.hide(secret);
+    }
     match decode::decode(&root, problems) {
         Field::Good(document) => Some(document.value),
         Field::Absent | Field::Bad => None,

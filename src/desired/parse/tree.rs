@@ -94,6 +94,25 @@ pub(super) fn take_keys(node: &mut Node<'_>, keys: &[&str], mut taken: impl FnMu
     }
 }
 
+/// The values below `auth` that are not the name of a credential or the path of a file: a token pasted
+/// there by mistake must not reach a log through an error message.
+pub(super) fn unnamed_credentials(root: &Node<'_>) -> Vec<Span> {
+    let Kind::Map(sections) = &root.kind else { return Vec::new() };
+    let mut found = Vec::new();
+    let mut rest: Vec<(&str, &Node<'_>)> =
+        sections.iter().filter(|s| s.key == "auth").map(|s| ("auth", &s.value)).collect();
+    while let Some((key, node)) = rest.pop() {
+        match &node.kind {
+            Kind::Map(entries) => rest.extend(entries.iter().map(|e| (e.key.as_ref(), &e.value))),
+            Kind::List(items) => rest.extend(items.iter().map(|item| ("", item))),
+            Kind::Plain(_) | Kind::Text(_) if matches!(key, "credential" | "file") => {}
+            Kind::Plain(_) | Kind::Text(_) => found.push(node.span),
+            Kind::Null => {}
+        }
+    }
+    found
+}
+
 /// Reads a text. An error of syntax ends the reading; duplicate keys are reported and passed over.
 pub(super) fn read<'t>(text: &'t str, problems: &Problems) -> Result<Node<'t>, Problem> {
     let options = granit_parser::options! {

@@ -61,8 +61,7 @@ pub(super) struct ValidatedApp {
     pub(super) key: Span,
     /// The place that decides its home.
     pub(super) home: Span,
-    /// Absent when too much was wrong with it.
-    pub(super) spec: Option<AppSpec>,
+    pub(super) spec: AppSpec,
 }
 
 /// Checks a whole document.
@@ -148,7 +147,9 @@ impl Checker<'_> {
         list.value().map(Vec::as_slice).unwrap_or_default().iter().filter_map(Field::good)
     }
 
-    fn app(&self, name: &Name, key: Span, app: &AppDocument) -> Option<AppSpec> {
+    /// Values that cannot be used are reported and stood in for: whoever reports refuses the wish, so
+    /// nobody sees the stand-ins, and every other value has been looked at.
+    fn app(&self, name: &Name, key: Span, app: &AppDocument) -> AppSpec {
         let verify = self.policy(app.verify.value());
         let source = self
             .required(&app.source, "`source`", key)
@@ -159,8 +160,8 @@ impl Checker<'_> {
             self.check(&text, "`protect`", str::parse)
         });
         let limits = app.limits.value();
-        let spec = AppSpec {
-            source: source?,
+        AppSpec {
+            source: source.unwrap_or_else(source::stand_in),
             version: self.version(&app.version),
             asset: self.asset(&app.asset),
             verify,
@@ -182,8 +183,7 @@ impl Checker<'_> {
                 .and_then(|l| self.size(&l.download, "`limits.download`"))
                 .unwrap_or(DOWNLOAD_BYTES_DEFAULT),
             suspend: app.suspend.good().and_then(|suspend| self.suspend(suspend)),
-        };
-        Some(spec)
+        }
     }
 
     fn version(&self, field: &Field<Short<VersionDocument>>) -> VersionWish {
@@ -247,7 +247,7 @@ impl Checker<'_> {
             let beside = others.iter().filter_map(|field| field.good().map(|text| text.span));
             let libc = asset.libc.good().map(|libc| libc.span);
             if let Some(span) = beside.chain(libc).next() {
-                self.refuse(span, "`asset`", "`first_match` stands alone: remove this or that");
+                self.refuse(span, "`asset`", "`first_match` stands alone: nothing else narrows it");
             }
             let regex = self.check(first, "`asset.first_match`", values::regex);
             return AssetWish::FirstMatch(regex.unwrap_or_default());

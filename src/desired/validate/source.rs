@@ -17,6 +17,12 @@ const GITHUB_API: &str = "https://api.github.com";
 /// Most mirrors of one source: each may cost a connection.
 const MIRRORS_MAX: usize = 16;
 
+/// What a refused wish holds in place of a source that could not be read.
+pub(super) fn stand_in() -> SourceSpec {
+    let origin = Origin::Github { repo: String::new(), api: String::new() };
+    SourceSpec { origin, mirrors: Vec::new() }
+}
+
 impl Checker<'_> {
     pub(super) fn source(
         &self,
@@ -24,6 +30,7 @@ impl Checker<'_> {
         app: &AppDocument,
         verify: &Policy,
     ) -> Option<SourceSpec> {
+        let mirrors = self.mirrors(app, source);
         let origin = match &source.value {
             SourceDocument::Github(field) => self.github(field.good()?, verify),
             SourceDocument::Http(field) => match &field.good()?.value {
@@ -52,13 +59,16 @@ impl Checker<'_> {
                 }
             },
         };
-        Some(SourceSpec { origin: origin?, mirrors: self.mirrors(app, source) })
+        Some(SourceSpec { origin: origin?, mirrors })
     }
 
     fn mirrors(&self, app: &AppDocument, source: &Spanned<SourceDocument>) -> Vec<String> {
         let mirrors: Vec<String> = self
             .items(&app.mirrors, "`mirrors`")
-            .filter_map(|url| self.check(url, "`mirrors`", values::url))
+            .filter_map(|url| {
+                self.hide_credentials(url);
+                self.check(url, "`mirrors`", values::url)
+            })
             .collect();
         let Some(field) = app.mirrors.good() else { return mirrors };
         if mirrors.len() > MIRRORS_MAX {
@@ -115,6 +125,7 @@ impl Checker<'_> {
 
     /// A URL; one that nobody vouches for needs a stated level of evidence.
     fn web(&self, url: &Spanned<String>, what: &str, verify: &Policy) -> Option<DirectoryUrl> {
+        self.hide_credentials(url);
         let checked = self.check(url, what, values::url)?;
         if checked.starts_with("http://") {
             let title = format!("{what} of {} is not protected on its way", self.subject);
@@ -137,6 +148,13 @@ impl Checker<'_> {
             }
         }
         Some(DirectoryUrl::Web(checked))
+    }
+
+    /// A user, a password or a query may be a secret; messages then show asterisks.
+    fn hide_credentials(&self, url: &Spanned<String>) {
+        if url.value.contains(['@', '?']) {
+            self.problems.hide(url.span);
+        }
     }
 
     pub(super) fn policy(&self, verify: Option<&VerifyDocument>) -> Policy {
