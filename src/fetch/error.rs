@@ -233,17 +233,14 @@ impl FetchError {
     }
 }
 
-/// rustls reports every broken handshake as an I/O error of this kind.
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        let io = error.downcast_ref::<io::Error>();
-        if io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+/// rustls reports every broken handshake as an I/O error of this kind, wrapped in others. An I/O error
+/// skips what it wraps in its `source`.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    let wrapped = io.and_then(io::Error::get_ref);
+    io.is_some_and(|io| io.kind() == io::ErrorKind::InvalidData)
+        || wrapped.is_some_and(|wrapped| is_tls(wrapped))
+        || error.source().is_some_and(is_tls)
 }
 
 /// A URL as people may see it: user, password, query and fragment can carry secrets.

@@ -136,6 +136,14 @@ impl Reader {
         self.recall(&question.key).map(|page| document(&page, page.checked_at, From::Stale))
     }
 
+    /// Whether a document was ever read: of several possible places, that one is asked first.
+    pub fn remembers(&self, url: &str, accept: &str) -> bool {
+        let Ok(question) = self.question(url, accept, DOCUMENT_BYTES_MAX) else { return false };
+        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.contains_key(&question.key)
+            || self.cache_dir.as_deref().is_some_and(|cache| question.key.path(cache).exists())
+    }
+
     /// What was learnt, to be stored.
     pub fn into_noted(self) -> Vec<Remembered> {
         self.noted.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()

@@ -71,7 +71,7 @@ impl Key {
         Self(HEXLOWER.encode(&hash.finalize()))
     }
 
-    fn path(&self, cache_dir: &Path) -> PathBuf {
+    pub(super) fn path(&self, cache_dir: &Path) -> PathBuf {
         cache_dir.join("http").join(&self.0)
     }
 }

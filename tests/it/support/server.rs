@@ -287,6 +287,8 @@ fn converse(stream: &TcpStream, state: &State) {
             return;
         }
     }
+    // Somebody who does not speak HTTP, TLS for instance, learns it.
+    let _ = (&*stream).write_all(b"HTTP/1.1 400 X\r\n\r\n");
 }
 
 fn read_request(reader: &mut impl BufRead) -> Option<Request> {
