@@ -9,9 +9,8 @@ use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
 use crate::apply::Stop;
-use crate::fetch::blob::{BlobRequest, download};
-use crate::fetch::client::Client;
-use crate::fetch::progress::Progress;
+use crate::fetch::error::Fault;
+use crate::fetch::{BlobRequest, Client, FetchError, Progress, download};
 use crate::host::{Change as Host, facts};
 use crate::model::ledger::Trust;
 use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
@@ -130,21 +129,21 @@ impl<'a> Stager<'a> {
     ) -> Result<(), Failure> {
         let fail = |class, message| Failure { step: "fetch", class, message };
         let request = BlobRequest {
-            urls: artifact.urls.clone(),
-            name: artifact.name.clone(),
+            urls: &artifact.urls,
+            name: &artifact.name,
             size: artifact.size,
-            expect: evidence.digests.clone(),
+            expect: &evidence.digests,
             size_max,
         };
         let cache = self.host.cache_dir();
         self.host
             .make_dirs(&self.host.places().cache)
             .map_err(|e| fail(FailureClass::Transient, chain(&e)))?;
-        let fetched = download(self.client, &request, cache.as_std_path(), self.progress)
+        let blob = download(self.client, &request, cache.as_std_path(), self.progress)
             .await
-            .map_err(|e| fail(e.failure_class(), chain(&e)))?;
-        bench.staged.fetched_bytes = fetched.transferred;
-        let blob = fetched.blob;
+            .map_err(|e| fail(class_of(&e), chain(&e)))?;
+        let from_cache = change.fetch_bytes == Some(0);
+        bench.staged.fetched_bytes = if from_cache { 0 } else { blob.size };
         let sha256 = blob.digests.iter().find(|d| d.algorithm() == Algorithm::Sha256).cloned();
         let tag = change.after.as_ref().map_or("", |after| after.tag.as_str());
         bench.staged.fetched = sha256.map(|digest| FetchedArtifact {
@@ -182,9 +181,9 @@ impl<'a> Stager<'a> {
         drop(permit);
         let (unpacked, size) =
             worked.map_err(|e| fail(FailureClass::Permanent, format!("unpacking died: {e}")))?;
-        let unpacked = unpacked.map_err(|e| fail(e.failure_class(), chain(&e)))?;
+        let unpacked = unpacked.map_err(|e| fail(FailureClass::Permanent, chain(&e)))?;
         can_run(&unpacked.programs, &facts)
-            .map_err(|e| fail(FailureClass::Permanent, chain(&e)))?;
+            .map_err(|e| fail(FailureClass::Unsuitable, chain(&e)))?;
         let digest = bench.staged.fetched.as_ref().map(|f| f.digest.clone());
         let manifest = Manifest {
             format: MANIFEST_FORMAT,
@@ -215,5 +214,13 @@ impl<'a> Stager<'a> {
             }
         }
         Ok(())
+    }
+}
+
+fn class_of(error: &FetchError) -> FailureClass {
+    match (error, error.fault()) {
+        (FetchError::WrongBytes { .. }, _) => FailureClass::Verification,
+        (_, Fault::Transient(_)) => FailureClass::Transient,
+        (_, Fault::Permanent) => FailureClass::Permanent,
     }
 }

@@ -114,7 +114,9 @@ pub fn of_outcome(outcome: &Outcome) -> Exit {
             End::Failed(failure) => match failure.class {
                 FailureClass::Verification => Exit::Refused,
                 FailureClass::Stale => Exit::Stale,
-                FailureClass::Transient | FailureClass::Permanent => Exit::Failed,
+                FailureClass::Transient | FailureClass::Permanent | FailureClass::Unsuitable => {
+                    Exit::Failed
+                },
             },
         })
     })

@@ -69,6 +69,8 @@ pub enum FailureClass {
     Transient,
     /// The bytes are not what they should be.
     Verification,
+    /// The build cannot run on this host.
+    Unsuitable,
     /// The host is not as it was planned for.
     Stale,
     /// Trying again will not help until something is changed.

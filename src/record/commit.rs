@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
 use crate::model::ledger::{Inventory, Ledger, Owned, Trust};
-use crate::model::outcome::{ChangeResult, End, HistoryEntry, Outcome};
+use crate::model::outcome::{ChangeResult, End, FailureClass, HistoryEntry, Outcome};
 use crate::model::{Action, Change, Level, Plan, ResourceId};
 use crate::observe::Observed;
 use crate::record::{history, ledger as files};
@@ -122,6 +122,11 @@ fn activate(inventory: &mut Inventory, id: &ResourceId, slot: Option<&str>) {
 
 /// Raises the floor to what is in use now and locks the digest of a first use.
 fn learn(trust: &mut Trust, change: &Change, result: &ChangeResult) {
+    let cannot_run =
+        matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unsuitable);
+    if let Some(fetched) = result.fetched.as_ref().filter(|_| cannot_run) {
+        trust.unsuitable.insert(fetched.lock_key.clone());
+    }
     let Some(after) = change.after.as_ref().filter(|_| result.switched_to.is_some()) else {
         return;
     };
