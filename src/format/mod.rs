@@ -1,0 +1,3 @@
+//! Foreign formats as pure codecs: bytes in, values out.
+
+pub mod checksums;
