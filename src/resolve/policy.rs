@@ -53,7 +53,7 @@ impl Objection {
     fn describe(self) -> &'static str {
         match self {
             Self::OutsideConstraint => "is outside it",
-            Self::Prerelease => "is a prerelease, which `prerelease: true` would accept",
+            Self::Prerelease => "is a prerelease, which `prereleases: true` would accept",
             Self::NoVersion => "carries no version number",
         }
     }
@@ -200,7 +200,7 @@ pub enum NoChoice {
         prefixes: Vec<String>,
     },
     /// All that satisfy the wish are younger than it demands.
-    #[error("choosing a release: {tag} is not old enough before {at}; wait, or lower `min-age`")]
+    #[error("choosing a release: {tag} is not old enough before {at}; wait, or lower `min_age`")]
     TooYoung {
         /// Tag of the one that is old enough first.
         tag: String,
@@ -210,7 +210,7 @@ pub enum NoChoice {
     /// An age is demanded and the source states no publish time.
     #[error(
         "choosing a release: the age of none of {count} is known because the source states no publish \
-         time; remove `min-age`"
+         time; remove `min_age`"
     )]
     AgeUnknown {
         /// How many satisfy the rest of the wish.
