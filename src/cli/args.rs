@@ -103,6 +103,7 @@ pub enum Command {
         /// Save the plan as JSON, for `apply`.
         #[arg(long, value_name = "FILE")]
         out: Option<Utf8PathBuf>,
+        /// Options of a pass.
         #[command(flatten)]
         pass: PassArgs,
     },
@@ -110,6 +111,7 @@ pub enum Command {
     Apply {
         /// A plan saved with `plan --out`; refused when the host has moved on since.
         file: Option<Utf8PathBuf>,
+        /// Options of a pass.
         #[command(flatten)]
         pass: PassArgs,
     },
@@ -146,6 +148,7 @@ pub enum Command {
         /// Until then (`2026-12-01T00:00:00Z`); until `resume` when absent.
         #[arg(long)]
         until: Option<Timestamp>,
+        /// Options of a pass.
         #[command(flatten)]
         pass: PassArgs,
     },

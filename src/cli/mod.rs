@@ -3,8 +3,8 @@
 pub mod args;
 mod commands;
 pub mod exit;
-mod output;
-mod session;
+pub mod output;
+pub mod session;
 
 use std::io::Write;
 use std::process::ExitCode;

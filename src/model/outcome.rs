@@ -92,6 +92,11 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// `1 app`, `2 apps`.
+pub fn counted(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
 /// One line of `history.jsonl`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -5,7 +5,7 @@ use crate::model::ledger::Trust;
 use crate::model::outcome::chain;
 use crate::model::{Algorithm, Artifact, BlockedReason, Digest, Level, Release};
 use crate::resolve::App;
-use crate::resolve::asset::{Listing, Refusal, Target, Verdict, select};
+use crate::resolve::asset::{Listing, Refusal, Target, Verdict, fill, regex, select};
 use crate::resolve::policy::{fresh, recheck_after};
 use crate::resource::app::layout::slot_name;
 use crate::resource::app::wanted::{Offer, Problem, SlotState, Wanted};
@@ -18,6 +18,7 @@ use crate::trust::policy::Checksums;
 const SLOT_DIGEST_DIGITS: usize = 12;
 
 /// What one release came to.
+#[derive(Debug)]
 pub enum Offered {
     /// It can be had, with remarks.
     Wanted(Box<Wanted>, Vec<String>),
@@ -141,18 +142,14 @@ async fn read_checksums(
         Checksums::None => Vec::new(),
         Checksums::Auto => checksums::candidates(&artifact.name, &names),
         Checksums::Named(template) => {
-            let listing = Listing::of(release, Vec::new());
-            let target = Target::of(app.facts());
-            let name = crate::resolve::asset::fill(template, &listing, target)
-                .replace("{asset}", &artifact.name);
-            vec![names.iter().find(|n| **n == name).copied().ok_or_else(|| missing(&name))?]
+            let template = template.replace("{asset}", &artifact.name);
+            let version = (release.version.as_str(), release.tag.as_str());
+            let filled = fill(&template, version, Target::of(app.facts())).map_err(unverified)?;
+            let found = names.iter().find(|n| filled.iter().any(|f| f == *n));
+            vec![found.copied().ok_or_else(|| missing(&template))?]
         }
         Checksums::Matching(pattern) => {
-            let regex = crate::resolve::asset::pattern::regex(pattern).map_err(|e| Problem {
-                reason: BlockedReason::Unverified,
-                message: chain(&e),
-                until: None,
-            })?;
+            let regex = regex(pattern).map_err(unverified)?;
             let found = names.iter().find(|name| regex.is_match(name));
             vec![found.copied().ok_or_else(|| missing(pattern))?]
         }
@@ -166,11 +163,7 @@ async fn read_checksums(
             message: chain(&error),
             until: None,
         })?;
-        let parsed = checksums::parse(name, &bytes).map_err(|error| Problem {
-            reason: BlockedReason::Unverified,
-            message: chain(&error),
-            until: None,
-        })?;
+        let parsed = checksums::parse(name, &bytes).map_err(unverified)?;
         let lookup = parsed.lookup(&artifact.name);
         let listed = !matches!(lookup, Lookup::NotListed);
         last = Some((name.to_owned(), lookup));
@@ -179,6 +172,11 @@ async fn read_checksums(
         }
     }
     Ok(last)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "used with map_err")]
+fn unverified(error: impl std::error::Error) -> Problem {
+    Problem { reason: BlockedReason::Unverified, message: chain(&error), until: None }
 }
 
 fn missing(name: &str) -> Problem {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::cli::commands::pass;
 use crate::cli::exit::Exit;
-use crate::cli::output::units::{bytes, count};
+use crate::cli::output::units::bytes;
+use crate::model::outcome::counted;
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
 use crate::host::{Change as Host, ItemKind, Look};
@@ -57,7 +58,7 @@ pub(super) async fn gc(session: &Session, which: Gc) -> Result<Exit, CliError> {
         files += number;
         freed += size;
     }
-    say(&format!("Removed {} from the cache, {} freed.\n", count(files, "file"), bytes(freed)));
+    say(&format!("Removed {} from the cache, {} freed.\n", counted(files, "file"), bytes(freed)));
     Ok(Exit::Ok)
 }
 
@@ -93,7 +94,7 @@ pub(super) fn doctor(session: &Session) -> Result<Exit, CliError> {
     check(
         "desired state",
         match &desired {
-            Ok(desired) => Ok(count(desired.apps.len(), "app")),
+            Ok(desired) => Ok(counted(desired.apps.len(), "app")),
             Err(error) => Err(error.message().to_owned()),
         },
     );
@@ -105,7 +106,7 @@ pub(super) fn doctor(session: &Session) -> Result<Exit, CliError> {
     match ledger::load(&session.host) {
         Ok(ledger) if ledger.losses.is_empty() => {
             let debts = ledger.debts.len();
-            check("ledger", Ok(format!("readable, {} owed", count(debts, "effect"))));
+            check("ledger", Ok(format!("readable, {} owed", counted(debts, "effect"))));
         }
         Ok(ledger) => check("ledger", Err(ledger.losses.join("; "))),
         Err(error) => check("ledger", Err(error.to_string())),

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use crate::cli::output::units::{bytes, count};
+use crate::cli::output::units::bytes;
+use crate::model::outcome::counted;
 use crate::model::plan::{Blocked, Change, InUse, PlanDocument};
 use crate::model::{Action, Drift, Level, Step};
 
@@ -13,7 +14,7 @@ pub fn plan(document: &PlanDocument) -> String {
     let managed = plan.changes.len() + plan.unchanged.len() + plan.blocked.len();
     if plan.changes.is_empty() && plan.blocked.is_empty() {
         notes(&mut text, &plan.notes);
-        let checked = count(managed, "resource");
+        let checked = counted(managed, "resource");
         let _ = writeln!(
             text,
             "No changes. The host is as {} says ({checked}).",
