@@ -190,7 +190,7 @@ pub fn usual() -> Tar {
 pub const USUAL: [&str; 2] = ["f README", "x tool"];
 
 pub fn gz(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
@@ -221,7 +221,7 @@ pub fn zip_of(entries: &[(&str, Option<u32>, &[u8])]) -> Vec<u8> {
     zip_end(bytes, &central, entries.len())
 }
 
-fn zip_entry(
+pub fn zip_entry(
     bytes: &mut Vec<u8>,
     central: &mut Vec<u8>,
     name: &[u8],
@@ -230,7 +230,7 @@ fn zip_entry(
 ) {
     let mut crc = flate2::Crc::new();
     crc.update(content);
-    let mut packed = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut packed = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::new(6));
     packed.write_all(content).unwrap();
     let packed = packed.finish().unwrap();
     let offset = u32::try_from(bytes.len()).unwrap();

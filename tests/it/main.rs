@@ -13,4 +13,6 @@
 )]
 
 mod archives;
+mod archive_escapes;
+mod elf;
 mod unpack;
