@@ -14,5 +14,7 @@
 
 mod archives;
 mod archive_escapes;
+mod archive_lies;
 mod elf;
+mod programs;
 mod unpack;
