@@ -5,13 +5,15 @@ use crate::model::ledger::Trust;
 use crate::model::outcome::chain;
 use crate::model::{Algorithm, Artifact, BlockedReason, Digest, Level, Release};
 use crate::resolve::App;
-use crate::resolve::asset::{Listing, Refusal, Target, Verdict, fill, regex, select};
+use crate::resolve::asset::{
+    Listing, PatternError, Refusal, Target, Verdict, fill, regex, select,
+};
 use crate::resolve::policy::{fresh, recheck_after};
 use crate::resource::app::layout::slot_name;
 use crate::resource::app::wanted::{Offer, Problem, SlotState, Wanted};
 use crate::source;
 use crate::source::spec::Origin;
-use crate::trust::evidence::{self, Facts};
+use crate::trust::evidence::{self, ChecksumFact, EvidenceFacts, Transport, Unverified};
 use crate::trust::policy::Checksums;
 
 /// How much of an opaque release's digest tells it from another of the same tag.
@@ -35,29 +37,26 @@ pub async fn offer(app: &App<'_>, release: &Release) -> Offered {
         Err(offered) => return offered,
     };
     let mut notes = Vec::new();
-    let stated = match read_checksums(app, release, artifact).await {
-        Ok(stated) => stated,
-        Err(problem) => return incomplete(app, release, problem),
-    };
+    let stated = read_checksums(app, release, artifact).await;
     let lock_key = Trust::lock_key(app.id, &release.tag, &artifact.name);
     let decided = evidence::decide(
         &app.spec.verify,
-        &Facts {
+        &EvidenceFacts {
             artifact: &artifact.name,
-            arch: app.facts().arch.name(),
-            forge: artifact.digest.as_ref(),
-            checksums: stated.as_ref().map(|(name, lookup)| (name.as_str(), lookup)),
+            arch: app.facts().arch,
+            forge: artifact.digest.as_ref().map(|digest| (digest, "the forge's API")),
+            checksums: stated.fact(),
             locked: app.question.ledger.trust.locks.get(&lock_key),
+            transport: transport(artifact),
             floor: default_floor(&app.spec.source.origin),
         },
     );
     let evidence = match decided {
         Ok(evidence) => evidence,
         Err(unverified) => {
-            let reason = if unverified.is_contradiction() {
-                BlockedReason::Tampered
-            } else {
-                BlockedReason::Unverified
+            let reason = match &unverified {
+                Unverified::Contradiction(_) => BlockedReason::Tampered,
+                _ => BlockedReason::Unverified,
             };
             let problem = Problem { reason, message: chain(&unverified), until: None };
             return incomplete(app, release, problem);
@@ -131,60 +130,84 @@ fn choose_artifact<'a>(app: &App<'_>, release: &'a Release) -> Result<&'a Artifa
     })
 }
 
-/// What the release's checksum file says about the artifact; `None` when none is looked for or found.
-async fn read_checksums(
-    app: &App<'_>,
-    release: &Release,
-    artifact: &Artifact,
-) -> Result<Option<(String, Lookup)>, Problem> {
-    let names: Vec<&str> = release.artifacts.iter().map(|a| a.name.as_str()).collect();
-    let files = match &app.spec.verify.checksums {
-        Checksums::None => Vec::new(),
-        Checksums::Auto => checksums::candidates(&artifact.name, &names),
-        Checksums::Named(template) => {
-            let template = template.replace("{asset}", &artifact.name);
-            let version = (release.version.as_str(), release.tag.as_str());
-            let filled = fill(&template, version, Target::of(app.facts())).map_err(unverified)?;
-            let found = names.iter().find(|n| filled.iter().any(|f| f == *n));
-            vec![found.copied().ok_or_else(|| missing(&template))?]
+/// What became of looking for the release's checksum file.
+#[derive(Debug)]
+enum Stated {
+    Absent,
+    Read { file: String, lookup: Lookup },
+    Unusable { file: String, why: String },
+}
+
+impl Stated {
+    fn fact(&self) -> ChecksumFact<'_> {
+        match self {
+            Self::Absent => ChecksumFact::Absent,
+            Self::Read { file, lookup } => ChecksumFact::Read { file, lookup },
+            Self::Unusable { file, why } => {
+                ChecksumFact::Unusable { file, why: why.clone() }
+            }
         }
-        Checksums::Matching(pattern) => {
-            let regex = regex(pattern).map_err(unverified)?;
-            let found = names.iter().find(|name| regex.is_match(name));
-            vec![found.copied().ok_or_else(|| missing(pattern))?]
+    }
+}
+
+/// Reads checksum files of the release until one says something about the artifact.
+async fn read_checksums(app: &App<'_>, release: &Release, artifact: &Artifact) -> Stated {
+    let names: Vec<&str> = release.artifacts.iter().map(|a| a.name.as_str()).collect();
+    let files = match checksum_files(app, release, artifact, &names) {
+        Ok(files) => files,
+        Err(error) => {
+            return Stated::Unusable { file: "checksums".to_owned(), why: chain(&error) };
         }
     };
-    let mut last = None;
+    let mut stated = Stated::Absent;
     for name in files {
         let Some(file) = release.artifacts.iter().find(|a| a.name == name) else { continue };
         let limit = checksums::FILE_BYTES_MAX as u64;
-        let bytes = source::read_small(file, app.reader, limit).await.map_err(|error| Problem {
-            reason: BlockedReason::SourceUnavailable,
-            message: chain(&error),
-            until: None,
-        })?;
-        let parsed = checksums::parse(name, &bytes).map_err(unverified)?;
-        let lookup = parsed.lookup(&artifact.name);
+        let unusable = |why: String| Stated::Unusable { file: name.to_owned(), why };
+        let bytes = match source::read_small(file, app.reader, limit).await {
+            Ok(bytes) => bytes,
+            Err(error) => return unusable(chain(&error)),
+        };
+        let lookup = match checksums::parse(name, &bytes) {
+            Ok(parsed) => parsed.lookup(&artifact.name),
+            Err(error) => return unusable(chain(&error)),
+        };
         let listed = !matches!(lookup, Lookup::NotListed);
-        last = Some((name.to_owned(), lookup));
+        stated = Stated::Read { file: name.to_owned(), lookup };
         if listed {
             break;
         }
     }
-    Ok(last)
+    stated
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "used with map_err")]
-fn unverified(error: impl std::error::Error) -> Problem {
-    Problem { reason: BlockedReason::Unverified, message: chain(&error), until: None }
+/// The release's checksum files worth reading, likeliest first.
+fn checksum_files<'a>(
+    app: &App<'_>,
+    release: &Release,
+    artifact: &Artifact,
+    names: &[&'a str],
+) -> Result<Vec<&'a str>, PatternError> {
+    Ok(match &app.spec.verify.checksums {
+        Checksums::None => Vec::new(),
+        Checksums::Auto => checksums::candidates(&artifact.name, names),
+        Checksums::Named(template) => {
+            let template = template.replace("{asset}", &artifact.name);
+            let version = (release.version.as_str(), release.tag.as_str());
+            let filled = fill(&template, version, Target::of(app.facts()))?;
+            names.iter().filter(|n| filled.iter().any(|f| f == *n)).copied().collect()
+        }
+        Checksums::Matching(pattern) => {
+            let regex = regex(pattern)?;
+            names.iter().find(|name| regex.is_match(name)).copied().into_iter().collect()
+        }
+    })
 }
 
-fn missing(name: &str) -> Problem {
-    Problem {
-        reason: BlockedReason::Unverified,
-        message: format!("the release has no checksum file `{name}`; correct `verify.checksums`"),
-        until: None,
-    }
+/// Whether the first bytes come from who they seem to come from.
+fn transport(artifact: &Artifact) -> Transport {
+    let plain = artifact.urls.iter().any(|url| url.starts_with("http:"));
+    if plain { Transport::Plain } else { Transport::Authenticated }
 }
 
 /// A fresh release may still be uploading: wait, with a time to look again, instead of failing.

@@ -49,8 +49,19 @@ impl Nodes {
         self.0.get(path)
     }
 
-    pub(super) fn get_mut(&mut self, path: &str) -> Option<&mut Node> {
-        self.0.get_mut(path)
+    pub(super) fn kind_mut(&mut self, path: &str) -> Option<&mut EntryKind> {
+        self.0.get_mut(path).map(|node| &mut node.kind)
+    }
+
+    /// The file at `path` and those of the same content, if it is not executable.
+    pub(super) fn plain_copies(&self, path: &str) -> Vec<String> {
+        let plain = |node: &Node| match &node.kind {
+            EntryKind::File { mode, sha256, .. } if mode & 0o111 == 0 => Some(sha256.clone()),
+            _ => None,
+        };
+        let Some(content) = self.get(path).and_then(plain) else { return Vec::new() };
+        let copies = self.files().filter(|(_, node)| plain(node).as_ref() == Some(&content));
+        copies.map(|(path, _)| path.to_owned()).collect()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Node)> {

@@ -72,7 +72,7 @@ fn entry(
     };
     let mode = header.mode().unwrap_or(0);
     if mode & SPECIAL_BITS != 0 {
-        tree.note(format!("`{path}` had mode {mode:o}: only its lower bits are kept"));
+        tree.note(format!("`{path}` had mode {:o}: only its lower bits are kept", mode & 0o7777));
     }
     let link = || match &extended.link {
         Some(link) => link.clone(),

@@ -253,16 +253,16 @@ impl Tree {
         Ok(())
     }
 
-    /// Programs that are wanted by name are executable whatever the archive says.
+    /// Programs that are wanted by name are executable whatever the archive says; so are their copies,
+    /// because those may be hard links and share the mode.
     fn make_executable(&mut self, binaries: &[Binary]) -> Result<(), UnpackError> {
         for binary in binaries {
             let file = self.linked_file(binary);
-            if let Some(node) = self.nodes.get_mut(&file)
-                && let EntryKind::File { mode, .. } = &mut node.kind
-                && *mode != PROGRAM_MODE
-            {
-                *mode = PROGRAM_MODE;
-                self.stage.make_executable(&file)?;
+            for copy in self.nodes.plain_copies(&file) {
+                self.stage.make_executable(&copy)?;
+                if let Some(EntryKind::File { mode, .. }) = self.nodes.kind_mut(&copy) {
+                    *mode = PROGRAM_MODE;
+                }
             }
         }
         Ok(())

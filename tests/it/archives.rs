@@ -1,13 +1,14 @@
 //! Archives and artifacts for tests, good and hostile, built byte by byte.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use reconcile::model::manifest::{Entry, EntryKind};
 use reconcile::model::step::{Binaries, Strip, UnpackLimits, UnpackRules};
 use reconcile::model::{Algorithm, Blob, Digest, Evidence, Level};
 use reconcile::trust::{self, Verified};
-use reconcile::unpack::{UnpackError, Unpacked, unpack};
+use reconcile::unpack::{Refused, UnpackError, Unpacked, unpack};
 use sha2::{Digest as _, Sha256};
 
 /// 2023-11-14, a time that is kept as it is.
@@ -190,7 +191,7 @@ pub fn usual() -> Tar {
 pub const USUAL: [&str; 2] = ["f README", "x tool"];
 
 pub fn gz(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(6));
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
 }
@@ -221,7 +222,7 @@ pub fn zip_of(entries: &[(&str, Option<u32>, &[u8])]) -> Vec<u8> {
     zip_end(bytes, &central, entries.len())
 }
 
-fn zip_entry(
+pub fn zip_entry(
     bytes: &mut Vec<u8>,
     central: &mut Vec<u8>,
     name: &[u8],
@@ -230,7 +231,7 @@ fn zip_entry(
 ) {
     let mut crc = flate2::Crc::new();
     crc.update(content);
-    let mut packed = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+    let mut packed = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::new(6));
     packed.write_all(content).unwrap();
     let packed = packed.finish().unwrap();
     let offset = u32::try_from(bytes.len()).unwrap();
@@ -271,4 +272,107 @@ pub fn zip_end(mut bytes: Vec<u8>, central: &[u8], entries: usize) -> Vec<u8> {
     bytes.extend(start.to_le_bytes());
     bytes.extend(0_u16.to_le_bytes());
     bytes
+}
+
+/// What an archive must be refused with.
+#[derive(Clone, Copy, Debug)]
+pub enum Expect {
+    Entry(Refused),
+    Damaged,
+    Zip,
+    CutShort,
+    Limit(&'static str),
+    Stream,
+    Disagrees,
+    Unknown,
+}
+
+impl Expect {
+    pub fn fits(self, error: &UnpackError) -> bool {
+        match (self, error) {
+            (Self::Entry(wanted), UnpackError::Entry { why, .. }) => wanted == *why,
+            (Self::Limit(wanted), UnpackError::Limit { what, .. }) => wanted == *what,
+            (Self::Damaged, UnpackError::Damaged { .. })
+            | (Self::Zip, UnpackError::Zip(_) | UnpackError::Damaged { .. })
+            | (Self::CutShort, UnpackError::CutShort { .. })
+            | (Self::Stream, UnpackError::Stream { .. })
+            | (Self::Disagrees, UnpackError::Disagrees { .. })
+            | (Self::Unknown, UnpackError::Unknown { .. }) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Unpacks in a fresh world and looks that the rest of it is as before.
+pub fn assert_refused(what: &str, name: &str, bytes: &[u8], expect: Expect) {
+    assert_refused_in(&World::new(), what, name, bytes, expect);
+}
+
+pub fn assert_refused_in(world: &World, what: &str, name: &str, bytes: &[u8], expect: Expect) {
+    let before = world.outside();
+    let error = match world.unpack(name, bytes) {
+        Ok(unpacked) => panic!("{what}: unpacked to {:?}", unpacked.entries),
+        Err(error) => error,
+    };
+    assert!(expect.fits(&error), "{what}: expected {expect:?}, got {error:?}");
+    assert!(!error.to_string().chars().any(char::is_control), "{what}: {error:?}");
+    assert_eq!(world.outside(), before, "{what}");
+    assert!(!world.staging().exists(), "{what}: staging stays");
+}
+
+pub fn assert_tars_refused(cases: Vec<(&str, Tar, Refused)>) {
+    for (what, tar, why) in cases {
+        let tar = tar.file("tool", 0o755, SCRIPT).end();
+        assert_refused(what, "t.tar.gz", &gz(&tar), Expect::Entry(why));
+    }
+}
+
+/// An empty archive.
+pub fn tar() -> Tar {
+    Tar::default()
+}
+
+/// Writes the same into the first local header and the first central one.
+pub fn patched(zip: &[u8], local: usize, central: usize, value: &[u8]) -> Vec<u8> {
+    let mut zip = zip.to_vec();
+    let directory = zip.windows(4).position(|window| window == b"PK\x01\x02").unwrap();
+    zip[local..local + value.len()].copy_from_slice(value);
+    let at = directory + central;
+    zip[at..at + value.len()].copy_from_slice(value);
+    zip
+}
+
+/// The disk must hold exactly what the entries say.
+pub fn assert_disk_agrees(world: &World, entries: &[Entry]) {
+    let into = world.staging();
+    assert_eq!(std::fs::metadata(&into).unwrap().mode() & 0o7777, 0o755);
+    let mut on_disk: Vec<PathBuf> =
+        walk(&into).iter().map(|path| path.strip_prefix(&into).unwrap().to_owned()).collect();
+    on_disk.sort();
+    let mut listed: Vec<PathBuf> = entries.iter().map(|entry| PathBuf::from(&entry.path)).collect();
+    listed.sort();
+    assert_eq!(on_disk, listed);
+    for entry in entries {
+        let path = into.join(&entry.path);
+        let about = std::fs::symlink_metadata(&path).unwrap();
+        match &entry.kind {
+            EntryKind::Dir { mode } => {
+                assert!(about.is_dir());
+                assert_eq!(about.mode() & 0o7777, *mode);
+            }
+            EntryKind::Link { target } => {
+                assert_eq!(std::fs::read_link(&path).unwrap(), PathBuf::from(target));
+                assert!(path.exists(), "{} leads nowhere", entry.path);
+            }
+            EntryKind::File { mode, size, mtime, sha256 } => {
+                let content = std::fs::read(&path).unwrap();
+                let hash = <sha2::Sha256 as sha2::Digest>::digest(&content);
+                assert_eq!(*sha256, data_encoding::HEXLOWER.encode(&hash));
+                assert_eq!(
+                    (about.mode() & 0o7777, about.len(), about.mtime()),
+                    (*mode, *size, *mtime)
+                );
+            }
+        }
+    }
 }

@@ -15,6 +15,10 @@ mod tidy;
 mod documents;
 
 mod archives;
+mod archive_escapes;
+mod archive_lies;
+mod elf;
+mod programs;
 mod unpack;
 
 mod support;
