@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use data_encoding::HEXLOWER;
 use reconcile::source::spec::{Origin, SourceSpec};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -228,8 +229,7 @@ impl Page {
     fn asset(&self, release: &FakeRelease, asset: &FakeAsset) -> Value {
         let Self { repo, origin } = self;
         let (tag, name) = (release.tag.replace('/', "%2F"), &asset.name);
-        let digest: String =
-            Sha256::digest(&asset.bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = HEXLOWER.encode(&Sha256::digest(&asset.bytes));
         json!({
             "url": format!("{origin}/repos/{repo}/releases/assets/{tag}:{name}"),
             "name": name,

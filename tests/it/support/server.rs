@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 /// Bytes written at once.
@@ -88,10 +89,7 @@ impl Reply {
         let mut hash = Sha256::new();
         hash.update(edge);
         hash.update(body.len().to_le_bytes());
-        let etag = hash.finalize()[..8].iter().fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").unwrap();
-            text
-        });
+        let etag = HEXLOWER.encode(&hash.finalize()[..8]);
         Self { body: Arc::new(body), etag: Some(format!("\"{etag}\"")), ..Self::status(200) }
     }
 
