@@ -15,8 +15,8 @@ use crate::apply::journal::Journal;
 use crate::apply::stage::Stager;
 use crate::apply::{Stop, apply};
 use crate::desired::DesiredState;
-use crate::fetch::client::Client;
 use crate::fetch::blob::Progress;
+use crate::fetch::client::Client;
 use crate::fetch::memory::Reader;
 use crate::fetch::record::{Remembered, store};
 use crate::host::{Change as Host, Look};
@@ -89,11 +89,7 @@ pub fn look(request: &Request<'_>, host: &Look, ledger: &Ledger) -> Observed {
 }
 
 /// Plans a pass. Nothing is written: a [`Look`] cannot.
-pub async fn preview(
-    request: &Request<'_>,
-    host: &Look,
-    client: &Client,
-) -> io::Result<Preview> {
+pub async fn preview(request: &Request<'_>, host: &Look, client: &Client) -> io::Result<Preview> {
     preview_with(request, host, client, ledger::load(host)?).await
 }
 
@@ -106,7 +102,8 @@ pub async fn preview_with(
 ) -> io::Result<Preview> {
     let observed = look(request, host, &ledger);
     let cache = host.cache_dir();
-    let reader = Reader::new(client.clone(), Some(cache.as_std_path()), request.now, request.max_age);
+    let reader =
+        Reader::new(client.clone(), Some(cache.as_std_path()), request.now, request.max_age);
     let question = Question {
         desired: request.desired,
         observed: &observed,

@@ -4,8 +4,8 @@ use std::io;
 
 use jiff::Timestamp;
 
-use crate::host::runner::{RunError, run};
 use crate::host::Change as Host;
+use crate::host::runner::{RunError, run};
 use crate::model::ledger::Debt;
 use crate::model::{Effect, ResourceId};
 use crate::record::ledger::save_debts;
@@ -77,8 +77,7 @@ impl Journal {
                 run(argv, &environment).await
             }
         };
-        performed
-            .map_err(|source| JournalError::Effect { effect: effect.describe(), source })?;
+        performed.map_err(|source| JournalError::Effect { effect: effect.describe(), source })?;
         self.forgive(host, effect)
     }
 

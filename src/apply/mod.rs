@@ -115,10 +115,11 @@ fn commit(change: &Change, host: &Host, journal: &mut Journal, result: &mut Chan
         let performed = match step {
             Step::Promote { from, to, replaces } => switch::promote(host, from, to, *replaces),
             Step::Owe { effect } => journal.owe(host, &change.resource, effect).map_err(Into::into),
-            Step::Switch { bin, release, links, expects } => {
-                switch::switch(host, &switch::Links { bin, release, links: links.as_deref(), expects })
-                    .map(|()| result.switched_to = release.file_name().map(str::to_owned))
-            }
+            Step::Switch { bin, release, links, expects } => switch::switch(
+                host,
+                &switch::Links { bin, release, links: links.as_deref(), expects },
+            )
+            .map(|()| result.switched_to = release.file_name().map(str::to_owned)),
             Step::Fetch { .. }
             | Step::Unpack { .. }
             | Step::Settle { .. }

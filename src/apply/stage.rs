@@ -150,8 +150,8 @@ impl<'a> Stager<'a> {
             lock_key: Trust::lock_key(&change.resource, tag, &artifact.name),
             digest,
         });
-        let verified = verify(blob, evidence)
-            .map_err(|e| fail(FailureClass::Verification, chain(&e)))?;
+        let verified =
+            verify(blob, evidence).map_err(|e| fail(FailureClass::Verification, chain(&e)))?;
         bench.blob = Some((verified, artifact.clone(), evidence.clone()));
         Ok(())
     }

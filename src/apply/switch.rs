@@ -73,10 +73,9 @@ pub fn promote(
         return Ok(());
     }
     host.rename_new(from, to).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => SwitchError::Stale {
-            path: to.to_owned(),
-            what: "it exists now".to_owned(),
-        },
+        io::ErrorKind::AlreadyExists => {
+            SwitchError::Stale { path: to.to_owned(), what: "it exists now".to_owned() }
+        }
         _ => SwitchError::Io(error),
     })
 }

@@ -116,7 +116,7 @@ pub fn of_outcome(outcome: &Outcome) -> Exit {
                 FailureClass::Stale => Exit::Stale,
                 FailureClass::Transient | FailureClass::Permanent | FailureClass::Unsuitable => {
                     Exit::Failed
-                },
+                }
             },
         })
     })

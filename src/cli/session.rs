@@ -113,7 +113,10 @@ impl Session {
         crate::cli::mention(text.trim_end());
         let errors = diagnostics.len();
         let plural = if errors == 1 { "error" } else { "errors" };
-        CliError::new(Exit::Invalid, format!("the desired state has {errors} {plural}; nothing was done"))
+        CliError::new(
+            Exit::Invalid,
+            format!("the desired state has {errors} {plural}; nothing was done"),
+        )
     }
 
     /// How closely to look.

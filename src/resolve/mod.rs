@@ -197,7 +197,9 @@ impl App<'_> {
         let manifest = self.observed.slots.get(&slot).and_then(|s| s.manifest.as_ref());
         let stated = manifest.and_then(|m| release.artifacts.iter().find(|a| a.name == m.artifact));
         let stated = stated.and_then(|artifact| artifact.digest.as_ref());
-        if manifest.zip(stated).is_some_and(|(m, d)| d.algorithm() == m.digest.algorithm() && d != &m.digest)
+        if manifest
+            .zip(stated)
+            .is_some_and(|(m, d)| d.algorithm() == m.digest.algorithm() && d != &m.digest)
         {
             return None;
         }

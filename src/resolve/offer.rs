@@ -5,9 +5,7 @@ use crate::model::ledger::Trust;
 use crate::model::outcome::chain;
 use crate::model::{Algorithm, Artifact, BlockedReason, Digest, Level, Release};
 use crate::resolve::App;
-use crate::resolve::asset::{
-    Listing, PatternError, Refusal, Target, Verdict, fill, regex, select,
-};
+use crate::resolve::asset::{Listing, PatternError, Refusal, Target, Verdict, fill, regex, select};
 use crate::resolve::policy::{fresh, recheck_after};
 use crate::resource::app::layout::slot_name;
 use crate::resource::app::wanted::{Offer, Problem, SlotState, Wanted};
@@ -143,9 +141,7 @@ impl Stated {
         match self {
             Self::Absent => ChecksumFact::Absent,
             Self::Read { file, lookup } => ChecksumFact::Read { file, lookup },
-            Self::Unusable { file, why } => {
-                ChecksumFact::Unusable { file, why: why.clone() }
-            }
+            Self::Unusable { file, why } => ChecksumFact::Unusable { file, why: why.clone() },
         }
     }
 }
@@ -219,7 +215,10 @@ fn incomplete(app: &App<'_>, release: &Release, problem: Problem) -> Offered {
     let until = recheck_after(release, app.now()).and_then(|wait| app.now().checked_add(wait).ok());
     Offered::Waiting(Problem {
         reason: BlockedReason::Waiting,
-        message: format!("{} was published recently and is not complete: {}", release.tag, problem.message),
+        message: format!(
+            "{} was published recently and is not complete: {}",
+            release.tag, problem.message
+        ),
         until,
     })
 }

@@ -19,11 +19,8 @@ impl App<'_> {
         let wanted = self.keep(&pinned.slot, Some(pinned.reason.clone()));
         let until = pinned.until.map_or("`reconcile resume`".to_owned(), |until| until.to_string());
         let there = if wanted.is_some() { "rolled back" } else { "rolled back to what is gone" };
-        let note = format!(
-            "{there} to {} until {until}: {}",
-            tag_of_slot(&pinned.slot),
-            pinned.reason
-        );
+        let note =
+            format!("{there} to {} until {until}: {}", tag_of_slot(&pinned.slot), pinned.reason);
         wanted.is_some().then_some(Resolution { wanted, problem: None, notes: vec![note] })
     }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::cli::commands::pass;
 use crate::cli::exit::Exit;
 use crate::cli::output::units::bytes;
-use crate::model::outcome::counted;
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
 use crate::host::{Change as Host, ItemKind, Look};
+use crate::model::outcome::counted;
 use crate::observe::observe;
 use crate::record::ledger;
 use crate::resource::app::layout::Layout;
@@ -116,11 +116,16 @@ pub(super) fn doctor(session: &Session) -> Result<Exit, CliError> {
             let layout = Layout::new(&declared.spec.home);
             check(&format!("app/{name}"), writable(&session.host.real(&layout.home)));
             for unit in &declared.spec.restart {
-                let found = ["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system",
-                    "/lib/systemd/system"]
+                let found = [
+                    "/etc/systemd/system",
+                    "/run/systemd/system",
+                    "/usr/lib/systemd/system",
+                    "/lib/systemd/system",
+                ]
                 .iter()
                 .any(|dir| session.host.real(dir).join(unit).exists());
-                let answer = if found { Ok("exists".to_owned()) } else { Err("not found".to_owned()) };
+                let answer =
+                    if found { Ok("exists".to_owned()) } else { Err("not found".to_owned()) };
                 check(&format!("app/{name} restarts {unit}"), answer);
             }
         }

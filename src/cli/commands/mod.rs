@@ -11,9 +11,9 @@ mod validate;
 
 use crate::cli::CliError;
 use crate::cli::args::{Cli, Command};
-use crate::cli::exit::Exit;
 use crate::cli::commands::maintain::Gc;
 use crate::cli::commands::overrides::Preview;
+use crate::cli::exit::Exit;
 use crate::cli::session::Session;
 
 /// Does what the command line asks for.

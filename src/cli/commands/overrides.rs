@@ -120,7 +120,8 @@ pub(super) async fn suspend(
         overrides.suspended.insert(id.clone(), suspension);
     })
     .await?;
-    let until = until.map_or("until `reconcile resume`".to_owned(), |until| format!("until {until}"));
+    let until =
+        until.map_or("until `reconcile resume`".to_owned(), |until| format!("until {until}"));
     say(&format!("{id} is left alone {until}: {reason}\n"));
     Ok(Exit::Ok)
 }
@@ -136,7 +137,10 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
     if ended.is_empty() {
         say(&format!("{id} was neither suspended nor rolled back here\n"));
     } else {
-        say(&format!("{id}: ended {}; the next pass follows the desired state\n", ended.join(", ")));
+        say(&format!(
+            "{id}: ended {}; the next pass follows the desired state\n",
+            ended.join(", ")
+        ));
     }
     Ok(Exit::Ok)
 }

@@ -14,8 +14,8 @@ use crate::desired::DesiredState;
 use crate::host::{Change as Host, LockError};
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
 use crate::model::{Digest, Plan};
-use crate::record::ledger;
 use crate::reconcile::{self, Hands, Preview, Request};
+use crate::record::ledger;
 
 /// A saved plan of 10,000 changes stays below 64 MiB.
 const PLAN_BYTES_MAX: u64 = 64 << 20;
@@ -30,9 +30,8 @@ pub(super) async fn plan(
     session.check_only(&desired)?;
     let client = session.client(&desired)?;
     let request = session.request(&desired, args);
-    let preview = reconcile::preview(&request, &session.host, &client)
-        .await
-        .map_err(|e| CliError::io(&e))?;
+    let preview =
+        reconcile::preview(&request, &session.host, &client).await.map_err(|e| CliError::io(&e))?;
     tracing::info!(requests = preview.requests, "planned");
     let document = document(session, &desired, preview.plan);
     if let Some(out) = out {
@@ -55,9 +54,8 @@ pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit
     let client = session.client(&desired)?;
     let host = lock(session, args).await?;
     let request = session.request(&desired, args);
-    let mut preview = reconcile::preview(&request, host.look(), &client)
-        .await
-        .map_err(|e| CliError::io(&e))?;
+    let mut preview =
+        reconcile::preview(&request, host.look(), &client).await.map_err(|e| CliError::io(&e))?;
     let document = document(session, &desired, preview.plan.clone());
     if session.common.output != Format::Json {
         print(session, &document);
@@ -109,7 +107,9 @@ fn read_plan(file: &Utf8Path) -> Result<PlanDocument, CliError> {
     let document: PlanDocument =
         serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
     if document.api_version != PLAN_API_VERSION || document.spec.name() != document.metadata.name {
-        return Err(unreadable("it was edited, or made by another version of reconcile".to_owned()));
+        return Err(unreadable(
+            "it was edited, or made by another version of reconcile".to_owned(),
+        ));
     }
     Ok(document)
 }

@@ -67,9 +67,14 @@ fn line(text: &mut String, resource: &ResourceStatus) {
         format!("{:?}", resource.state),
     );
     for condition in resource.conditions.iter().filter(|c| c.kind != "Ready") {
-        let _ = writeln!(text, "      {} ({}): {}", condition.kind, condition.reason, condition.message);
+        let _ = writeln!(
+            text,
+            "      {} ({}): {}",
+            condition.kind, condition.reason, condition.message
+        );
     }
-    if let Some(ready) = resource.conditions.iter().find(|c| c.kind == "Ready" && c.status == "False")
+    if let Some(ready) =
+        resource.conditions.iter().find(|c| c.kind == "Ready" && c.status == "False")
     {
         let _ = writeln!(text, "      not ready ({}): {}", ready.reason, ready.message);
     }
@@ -168,10 +173,8 @@ pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, Cli
     releases.sort_by(|a, b| b.version.cmp(&a.version));
     let mut text = String::new();
     for release in &releases {
-        let accepted = declared.spec.version.want.accepts(
-            &release.version,
-            declared.spec.version.prereleases,
-        );
+        let accepted =
+            declared.spec.version.want.accepts(&release.version, declared.spec.version.prereleases);
         let published = release.published.map_or(String::new(), |p| p.to_string());
         let mark = if accepted { "*" } else { " " };
         let pre = if release.prerelease { " prerelease" } else { "" };

@@ -3,10 +3,10 @@
 use camino::Utf8PathBuf;
 
 use crate::cli::exit::Exit;
-use crate::model::outcome::counted;
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
 use crate::desired::DesiredState;
+use crate::model::outcome::counted;
 
 /// Reads everything and says what is wrong with it.
 pub(super) fn validate(session: &Session, paths: &[Utf8PathBuf]) -> Result<Exit, CliError> {

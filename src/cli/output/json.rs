@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::model::plan::{PLAN_API_VERSION, PlanDocument, PlanMetadata};
 use crate::model::Plan;
+use crate::model::plan::{PLAN_API_VERSION, PlanDocument, PlanMetadata};
 
 /// About a plan that is going to be printed or saved.
 #[derive(Debug)]

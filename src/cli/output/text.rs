@@ -186,7 +186,8 @@ pub fn diff(change: &Change) -> Vec<String> {
 
 fn blocked_wish(text: &mut String, blocked: &Blocked) {
     let place = blocked.declared_at.as_ref().map_or(String::new(), |at| format!(" ({at})"));
-    let staying = blocked.staying_on.as_ref().map_or(String::new(), |v| format!("; staying on {v}"));
+    let staying =
+        blocked.staying_on.as_ref().map_or(String::new(), |v| format!("; staying on {v}"));
     let until = blocked.until.map_or(String::new(), |until| format!("; until {until}"));
     let _ = writeln!(
         text,
