@@ -7,6 +7,7 @@
 //! [`preview`] is the same without `apply` and `record`, and it takes a host that cannot be written.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 
 use jiff::{SignedDuration, Timestamp};
@@ -126,7 +127,7 @@ pub async fn preview_with(
 }
 
 /// What performing needs besides the host.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Hands<'a> {
     /// The network.
     pub client: &'a Client,
@@ -134,6 +135,12 @@ pub struct Hands<'a> {
     pub progress: &'a dyn Progress,
     /// Whether to stop.
     pub stop: &'a Stop,
+}
+
+impl fmt::Debug for Hands<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hands").field("stop", self.stop).finish_non_exhaustive()
+    }
 }
 
 /// Performs the plan of a preview and records what became of it. Cursors move last.

@@ -55,11 +55,11 @@ pub async fn apply(
     journal: &mut Journal,
     stop: &Stop,
 ) -> Outcome {
-    let mut staged = stager.stage_all(&plan.changes, stop).await;
+    let mut prepared = stager.stage_all(&plan.changes, stop).await;
     let mut results: BTreeMap<ResourceId, ChangeResult> = BTreeMap::new();
     for change in &plan.changes {
         let mut result = ChangeResult::begin(&change.resource);
-        match staged.remove(&change.resource) {
+        match prepared.remove(&change.resource) {
             Some(Ok(done)) => result.note_staged(done),
             Some(Err(end)) => result.end = end,
             None => {}
@@ -113,7 +113,8 @@ impl ChangeResult {
 fn commit(change: &Change, host: &Host, journal: &mut Journal, result: &mut ChangeResult) {
     for step in &change.steps {
         let performed = match step {
-            Step::Promote { from, to, replaces } => switch::promote(host, from, to, *replaces),
+            Step::Promote { from, to, replaces: true } => switch::replace(host, from, to),
+            Step::Promote { from, to, replaces: false } => switch::promote(host, from, to),
             Step::Owe { effect } => journal.owe(host, &change.resource, effect).map_err(Into::into),
             Step::Switch { bin, release, links, expects } => switch::switch(
                 host,

@@ -1,6 +1,7 @@
 //! Fetching, verifying and unpacking: touches nothing that is in use, several changes at once.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use camino::Utf8Path;
@@ -40,7 +41,6 @@ pub struct Staged {
 }
 
 /// Everything staging needs.
-#[derive(Debug)]
 pub struct Stager<'a> {
     host: &'a Host,
     client: &'a Client,
@@ -48,6 +48,12 @@ pub struct Stager<'a> {
     facts: HostFacts,
     now: Timestamp,
     unpacking: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Stager<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stager").field("host", &self.host).finish_non_exhaustive()
+    }
 }
 
 /// One change while it is staged.
@@ -76,7 +82,7 @@ impl<'a> Stager<'a> {
         stop: &Stop,
     ) -> BTreeMap<ResourceId, Result<Staged, End>> {
         let to_stage = changes.iter().filter(|c| c.steps.iter().any(Step::is_staging));
-        let mut staged: BTreeMap<_, _> = futures_util::stream::iter(to_stage)
+        let mut results: BTreeMap<_, _> = futures_util::stream::iter(to_stage)
             .map(|change| async move {
                 let staged = tokio::select! {
                     biased;
@@ -89,13 +95,13 @@ impl<'a> Stager<'a> {
             .collect()
             .await;
         for change in changes {
-            if let Some(result @ Ok(_)) = staged.get_mut(&change.resource)
+            if let Some(result @ Ok(_)) = results.get_mut(&change.resource)
                 && let Err(failure) = self.sync(change)
             {
                 *result = Err(End::Failed(failure));
             }
         }
-        staged
+        results
     }
 
     async fn stage(&self, change: &Change) -> Result<Staged, Failure> {
@@ -103,7 +109,15 @@ impl<'a> Stager<'a> {
         for step in &change.steps {
             match step {
                 Step::Fetch { artifact, evidence, size_max } => {
-                    self.fetch(change, artifact, evidence, *size_max, &mut bench).await?;
+                    let request = BlobRequest {
+                        urls: &artifact.urls,
+                        name: &artifact.name,
+                        size: artifact.size,
+                        expect: &evidence.digests,
+                        size_max: *size_max,
+                    };
+                    let verified = self.fetch(change, &request, evidence, &mut bench).await?;
+                    bench.blob = Some((verified, artifact.clone(), evidence.clone()));
                 }
                 Step::Unpack { into, rules, release } => {
                     let unpacked = self.unpack(into, rules, release, &mut bench).await;
@@ -122,24 +136,16 @@ impl<'a> Stager<'a> {
     async fn fetch(
         &self,
         change: &Change,
-        artifact: &Artifact,
+        request: &BlobRequest<'_>,
         evidence: &Evidence,
-        size_max: u64,
         bench: &mut Bench,
-    ) -> Result<(), Failure> {
+    ) -> Result<Verified<Blob>, Failure> {
         let fail = |class, message| Failure { step: "fetch", class, message };
-        let request = BlobRequest {
-            urls: &artifact.urls,
-            name: &artifact.name,
-            size: artifact.size,
-            expect: &evidence.digests,
-            size_max,
-        };
         let cache = self.host.cache_dir();
         self.host
             .make_dirs(&self.host.places().cache)
             .map_err(|e| fail(FailureClass::Transient, chain(&e)))?;
-        let blob = download(self.client, &request, cache.as_std_path(), self.progress)
+        let blob = download(self.client, request, cache.as_std_path(), self.progress)
             .await
             .map_err(|e| fail(class_of(&e), chain(&e)))?;
         let from_cache = change.fetch_bytes == Some(0);
@@ -147,13 +153,10 @@ impl<'a> Stager<'a> {
         let sha256 = blob.digests.iter().find(|d| d.algorithm() == Algorithm::Sha256).cloned();
         let tag = change.after.as_ref().map_or("", |after| after.tag.as_str());
         bench.staged.fetched = sha256.map(|digest| FetchedArtifact {
-            lock_key: Trust::lock_key(&change.resource, tag, &artifact.name),
+            lock_key: Trust::lock_key(&change.resource, tag, request.name),
             digest,
         });
-        let verified =
-            verify(blob, evidence).map_err(|e| fail(FailureClass::Verification, chain(&e)))?;
-        bench.blob = Some((verified, artifact.clone(), evidence.clone()));
-        Ok(())
+        verify(blob, evidence).map_err(|e| fail(FailureClass::Verification, chain(&e)))
     }
 
     async fn unpack(

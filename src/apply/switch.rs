@@ -57,27 +57,21 @@ impl SwitchError {
     }
 }
 
-/// Moves a complete staging directory to its place.
-pub fn promote(
-    host: &Host,
-    from: &Utf8Path,
-    to: &Utf8Path,
-    replaces: bool,
-) -> Result<(), SwitchError> {
-    if let Some(parent) = to.parent() {
-        host.make_dirs(parent)?;
-    }
-    if replaces {
-        host.exchange(from, to)?;
-        host.remove(from)?;
-        return Ok(());
-    }
+/// Moves a complete staging directory to its place, where nothing may be.
+pub fn promote(host: &Host, from: &Utf8Path, to: &Utf8Path) -> Result<(), SwitchError> {
+    host.make_dirs(to.parent().unwrap_or(to))?;
     host.rename_new(from, to).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
             SwitchError::Stale { path: to.to_owned(), what: "it exists now".to_owned() }
         }
         _ => SwitchError::Io(error),
     })
+}
+
+/// Exchanges a complete staging directory with the damaged one in its place, and removes that.
+pub fn replace(host: &Host, from: &Utf8Path, to: &Utf8Path) -> Result<(), SwitchError> {
+    host.exchange(from, to)?;
+    Ok(host.remove(from)?)
 }
 
 /// The links to make at once.

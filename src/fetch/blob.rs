@@ -42,7 +42,7 @@ pub struct BlobRequest<'a> {
 }
 
 /// Watches downloads; several may be under way at once.
-pub trait Progress: std::fmt::Debug + Send + Sync {
+pub trait Progress: Send + Sync {
     /// Bytes of `name` are coming, from the first one on; again when a download starts over.
     fn started(&self, name: &str, total: Option<u64>);
     /// So many more bytes of `name` are there, those of an earlier attempt included.

@@ -108,11 +108,11 @@ impl App<'_> {
                 return self.stay(waiting.unwrap_or(problem));
             }
             if let Some(wanted) = self.installed(release) {
-                return self.resolution(wanted, waiting);
+                return taken(wanted, waiting);
             }
             match offer(self, release).await {
                 Offered::Wanted(wanted, notes) => {
-                    let mut resolution = self.resolution(*wanted, waiting);
+                    let mut resolution = taken(*wanted, waiting);
                     resolution.notes.extend(notes);
                     return resolution;
                 }
@@ -126,12 +126,6 @@ impl App<'_> {
             Some(problem) => self.stay(problem),
             None => Resolution::default(),
         }
-    }
-
-    /// With an older release taken while a newer one is incomplete, that is only a note.
-    fn resolution(&self, wanted: Wanted, waiting: Option<Problem>) -> Resolution {
-        let notes = waiting.into_iter().map(|problem| problem.message).collect();
-        Resolution { wanted: Some(wanted), problem: None, notes }
     }
 
     fn now(&self) -> Timestamp {
@@ -234,6 +228,12 @@ impl App<'_> {
             until: None,
         })
     }
+}
+
+/// With an older release taken while a newer one is incomplete, that is only a note.
+fn taken(wanted: Wanted, waiting: Option<Problem>) -> Resolution {
+    let notes = waiting.into_iter().map(|problem| problem.message).collect();
+    Resolution { wanted: Some(wanted), problem: None, notes }
 }
 
 fn problem_of(error: &SourceError) -> Problem {
