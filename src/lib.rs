@@ -1,8 +1,19 @@
 //! Keeps the software a Linux host runs outside its package manager equal to a desired state.
 
 pub mod model;
+pub mod host;
 pub mod format;
 pub mod trust;
+pub mod fetch;
+pub mod unpack;
 pub mod source;
 pub mod resource;
+pub mod desired;
+pub mod observe;
 pub mod resolve;
+pub mod plan;
+pub mod record;
+pub mod apply;
+pub mod status;
+pub mod reconcile;
+pub mod cli;

@@ -1,3 +1,7 @@
 //! The `reconcile` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    reconcile::cli::main()
+}

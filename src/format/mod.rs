@@ -1,3 +1,4 @@
 //! Foreign formats as pure codecs: bytes in, values out.
 
 pub mod checksums;
+pub mod elf;

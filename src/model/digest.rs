@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// A hash function strong enough to count as evidence. MD5 and SHA-1 never do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +55,13 @@ impl Digest {
     /// A digest from hexadecimal text in either case.
     pub fn from_hex(algorithm: Algorithm, hex: &str) -> Option<Self> {
         Self::new(algorithm, &HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok()?)
+    }
+
+    /// SHA-256 of the compact JSON of a value: a fingerprint for comparing, never evidence.
+    pub fn of_json(value: &impl Serialize) -> Self {
+        let json = serde_json::to_vec(value).unwrap_or_default();
+        let bytes: [u8; 32] = Sha256::digest(&json).into();
+        Self { algorithm: Algorithm::Sha256, bytes: bytes.to_vec() }
     }
 
     /// The algorithm.

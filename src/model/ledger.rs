@@ -1,6 +1,6 @@
 //! What the agent must remember, split by what losing it means.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
@@ -36,6 +36,8 @@ pub struct Trust {
     pub floors: BTreeMap<ResourceId, Version>,
     /// SHA-256 first accepted, by `app/name tag artifact`.
     pub locks: BTreeMap<String, Digest>,
+    /// Artifacts, by the same key, that turned out not to run on this host.
+    pub unsuitable: BTreeSet<String>,
     /// Releases not to be tried again.
     pub quarantine: Vec<Quarantined>,
 }

@@ -25,6 +25,9 @@ pub struct Manifest {
     pub version: Version,
     /// The tag as published.
     pub tag: String,
+    /// Digest of everything in the desired state that decided what the directory holds: where it came
+    /// from, which file, how it was unpacked. Another recipe means another directory.
+    pub recipe: Digest,
     /// The artifact's file name.
     pub artifact: String,
     /// SHA-256 of the artifact.

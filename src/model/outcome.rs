@@ -24,8 +24,10 @@ pub struct ChangeResult {
     pub fetched_bytes: u64,
     /// SHA-256 of the artifact that was fetched, to lock the first use.
     pub fetched: Option<FetchedArtifact>,
-    /// The release now in use, when a switch was made.
+    /// The release directory now in use, when a switch was made.
     pub switched_to: Option<String>,
+    /// Things an operator should know.
+    pub notes: Vec<String>,
 }
 
 /// An artifact that was accepted.
@@ -67,10 +69,32 @@ pub enum FailureClass {
     Transient,
     /// The bytes are not what they should be.
     Verification,
+    /// The build cannot run on this host.
+    Unsuitable,
     /// The host is not as it was planned for.
     Stale,
     /// Trying again will not help until something is changed.
     Permanent,
+}
+
+/// An error with all its causes in one line, outermost first.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// `1 app`, `2 apps`.
+pub fn counted(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 /// One line of `history.jsonl`.

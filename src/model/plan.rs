@@ -95,6 +95,21 @@ pub enum Action {
     Tidy,
 }
 
+impl Action {
+    /// The name in every output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Install => "install",
+            Self::Upgrade => "upgrade",
+            Self::Downgrade => "downgrade",
+            Self::Replace => "replace",
+            Self::Repair => "repair",
+            Self::Remove => "remove",
+            Self::Tidy => "tidy",
+        }
+    }
+}
+
 /// Who caused a change.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -233,6 +248,8 @@ pub enum BlockedReason {
     MassRemoval,
     /// The staged build cannot run on this host.
     CannotRun,
+    /// The host could not be looked at.
+    Unobservable,
 }
 
 /// A plan as it is printed and saved.

@@ -118,6 +118,8 @@ pub struct ReleaseHead {
     pub version: Version,
     /// The tag as published.
     pub tag: String,
+    /// Digest of everything in the desired state that decides what the directory holds.
+    pub recipe: Digest,
 }
 
 /// How an artifact becomes a release directory.

@@ -1,4 +1,260 @@
-//! What could be installed: the choice of a release and of one of its files.
+//! 3. What could be installed: asks sources, downloads no artifact, settles on one release for each app.
+//!
+//! A host that has what an exact version asks for is not asked about again; `latest` and constraints cost
+//! one conditional request. Choosing ([`policy`], [`asset`]) is pure.
 
 pub mod asset;
+pub mod explain;
+pub mod offer;
 pub mod policy;
+pub mod stay;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::Utf8Path;
+use futures_util::StreamExt;
+use jiff::Timestamp;
+
+use crate::desired::DesiredState;
+use crate::fetch::Reader;
+use crate::model::ledger::{Ledger, Owned};
+use crate::model::outcome::chain;
+use crate::model::{BlockedReason, Constraint, HostFacts, Release, ResourceId, Version};
+use crate::observe::Observed;
+use crate::resolve::offer::{Offered, offer};
+use crate::resource::app::layout::slot_name;
+use crate::resource::app::spec::Downgrade;
+use crate::resource::app::wanted::{Problem, Resolution, SlotState, Wanted, slot_state};
+use crate::resource::app::{AppObserved, AppSpec};
+use crate::source::{self, Class, SourceError};
+
+/// Sources asked at once; the reader bounds this further for each host.
+const ASKED_AT_ONCE: usize = 64;
+
+/// Everything resolving depends on besides the sources.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The wish.
+    pub desired: &'a DesiredState,
+    /// The host.
+    pub observed: &'a Observed,
+    /// What is remembered.
+    pub ledger: &'a Ledger,
+    /// Only these.
+    pub only: Option<&'a BTreeSet<ResourceId>>,
+    /// Where artifacts are cached, on this machine.
+    pub cache: &'a Utf8Path,
+    /// The time of the pass.
+    pub now: Timestamp,
+}
+
+/// Settles on one release for each app.
+pub async fn resolve(question: &Question<'_>, reader: &Reader) -> BTreeMap<ResourceId, Resolution> {
+    let apps = question.desired.apps.iter().filter_map(|(name, declared)| {
+        let id = ResourceId::app(name.clone());
+        let wanted = question.only.is_none_or(|only| only.contains(&id));
+        let observed = question.observed.apps.get(&id)?.as_ref().ok()?;
+        wanted.then_some((id, &declared.spec, observed))
+    });
+    futures_util::stream::iter(apps)
+        .map(|(id, spec, observed)| async move {
+            let app = App { question, id: &id, spec, observed, reader };
+            let resolution = app.resolve().await;
+            (id, resolution)
+        })
+        .buffer_unordered(ASKED_AT_ONCE)
+        .collect()
+        .await
+}
+
+/// One app while it is resolved.
+#[derive(Clone, Copy, Debug)]
+pub struct App<'a> {
+    question: &'a Question<'a>,
+    id: &'a ResourceId,
+    spec: &'a AppSpec,
+    observed: &'a AppObserved,
+    reader: &'a Reader,
+}
+
+impl App<'_> {
+    async fn resolve(&self) -> Resolution {
+        if let Some(problem) = self.suspended() {
+            return Resolution { problem: Some(problem), ..Resolution::default() };
+        }
+        if let Some(resolution) = self.rolled_back() {
+            return resolution;
+        }
+        if let Some(wanted) = self.already_there() {
+            return Resolution { wanted: Some(wanted), ..Resolution::default() };
+        }
+        let wish = &self.spec.version;
+        let releases = match source::releases(&self.spec.source, wish, self.reader).await {
+            Ok(releases) => releases,
+            Err(error) => return self.stay(problem_of(&error)),
+        };
+        let choices = match policy::choose(&releases, wish, self.now()) {
+            Ok(choices) => choices,
+            Err(no_choice) => return self.stay(no_choice.into()),
+        };
+        self.settle(&choices).await
+    }
+
+    /// Takes the best choice that can be had; waits for a better one rather than to go back.
+    async fn settle(&self, choices: &[&Release]) -> Resolution {
+        let mut waiting: Option<Problem> = None;
+        for release in choices {
+            if let Some(problem) = self.goes_back(&release.version) {
+                return self.stay(waiting.unwrap_or(problem));
+            }
+            if let Some(wanted) = self.installed(release) {
+                return self.resolution(wanted, waiting);
+            }
+            match offer(self, release).await {
+                Offered::Wanted(wanted, notes) => {
+                    let mut resolution = self.resolution(*wanted, waiting);
+                    resolution.notes.extend(notes);
+                    return resolution;
+                }
+                Offered::Waiting(problem) => {
+                    waiting.get_or_insert(problem);
+                }
+                Offered::Refused(problem) => return self.stay(problem),
+            }
+        }
+        match waiting {
+            Some(problem) => self.stay(problem),
+            None => Resolution::default(),
+        }
+    }
+
+    /// With an older release taken while a newer one is incomplete, that is only a note.
+    fn resolution(&self, wanted: Wanted, waiting: Option<Problem>) -> Resolution {
+        let notes = waiting.into_iter().map(|problem| problem.message).collect();
+        Resolution { wanted: Some(wanted), problem: None, notes }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.question.now
+    }
+
+    fn facts(&self) -> &HostFacts {
+        &self.question.observed.facts
+    }
+
+    fn owned(&self) -> Option<&Owned> {
+        self.question.ledger.inventory.resources.get(self.id)
+    }
+
+    fn state(&self, slot: &str) -> SlotState {
+        slot_state(self.spec, self.observed, self.owned(), slot, self.facts().arch.name())
+    }
+
+    fn suspended(&self) -> Option<Problem> {
+        let wish = self.spec.suspend.as_ref();
+        let wished = wish.map(|s| (s.reason.as_str(), s.until, "the desired state"));
+        let order = self.question.ledger.overrides.suspended.get(self.id);
+        let ordered = order.map(|s| (s.reason.as_str(), s.until, "an operator"));
+        let holds = |until: Option<Timestamp>| until.is_none_or(|until| self.now() < until);
+        let (reason, until, by) =
+            wished.into_iter().chain(ordered).find(|(_, until, _)| holds(*until))?;
+        Some(Problem {
+            reason: BlockedReason::Suspended,
+            message: format!("suspended by {by}: {reason}"),
+            until,
+        })
+    }
+
+    /// The installed release that an exact version asks for: nothing needs to be asked.
+    fn already_there(&self) -> Option<Wanted> {
+        let Constraint::Exact(version) = &self.spec.version.want else { return None };
+        let by_tag = self.spec.version.tag.tags(version);
+        let by_tag = by_tag.iter().map(|tag| (slot_name(tag), tag.clone()));
+        let by_manifest = self.observed.slots.iter().filter_map(|(slot, found)| {
+            let manifest = found.manifest.as_ref().filter(|m| &m.version == version)?;
+            Some((slot.clone(), manifest.tag.clone()))
+        });
+        let mut known = by_manifest.chain(by_tag);
+        known.find_map(|(slot, tag)| {
+            let offer = match self.state(&slot) {
+                SlotState::Whole | SlotState::Adopted => None,
+                SlotState::Damaged => Some(self.cached_copy(&slot)?),
+                _ => return None,
+            };
+            Some(Wanted { version: version.clone(), tag, slot, offer, rolled_back: None })
+        })
+    }
+
+    /// A release whose directory is there and whole, and whose bytes the source has not changed since.
+    fn installed(&self, release: &Release) -> Option<Wanted> {
+        if release.version.is_opaque() {
+            return None;
+        }
+        let slot = slot_name(&release.tag);
+        if !matches!(self.state(&slot), SlotState::Whole | SlotState::Adopted) {
+            return None;
+        }
+        let manifest = self.observed.slots.get(&slot).and_then(|s| s.manifest.as_ref());
+        let stated = manifest.and_then(|m| release.artifacts.iter().find(|a| a.name == m.artifact));
+        let stated = stated.and_then(|artifact| artifact.digest.as_ref());
+        if manifest
+            .zip(stated)
+            .is_some_and(|(m, d)| d.algorithm() == m.digest.algorithm() && d != &m.digest)
+        {
+            return None;
+        }
+        Some(Wanted {
+            version: release.version.clone(),
+            tag: release.tag.clone(),
+            slot,
+            offer: None,
+            rolled_back: None,
+        })
+    }
+
+    /// `latest` never goes below what was in use, unless that is not wished any more or going back is
+    /// allowed.
+    fn goes_back(&self, to: &Version) -> Option<Problem> {
+        let wish = &self.spec.version;
+        if !wish.want.is_floating() || wish.downgrade == Downgrade::Allowed || to.is_opaque() {
+            return None;
+        }
+        let floor = self.question.ledger.trust.floors.get(self.id);
+        let floor = floor.cloned().into_iter().chain(self.current_version()).max()?;
+        if to >= &floor || !wish.want.accepts(&floor, wish.prereleases) {
+            return None;
+        }
+        Some(Problem {
+            reason: BlockedReason::Downgrade,
+            message: format!(
+                "the source offers {to} at most, but {floor} was in use already; it was withdrawn, or \
+                 the source is not to be trusted. To follow it, write `allow_downgrade: true` or the \
+                 exact version"
+            ),
+            until: None,
+        })
+    }
+}
+
+fn problem_of(error: &SourceError) -> Problem {
+    let reason = match error.class() {
+        Class::RateLimited => BlockedReason::RateLimited,
+        Class::NotFound => BlockedReason::NoVersion,
+        Class::Unreachable | Class::Denied | Class::Malformed => BlockedReason::SourceUnavailable,
+    };
+    let until = match error {
+        SourceError::RateLimited { until, .. } => Some(*until),
+        _ => None,
+    };
+    Problem { reason, message: chain(error), until }
+}
+
+impl From<policy::NoChoice> for Problem {
+    fn from(no_choice: policy::NoChoice) -> Self {
+        let (reason, until) = match &no_choice {
+            policy::NoChoice::TooYoung { at, .. } => (BlockedReason::TooYoung, Some(*at)),
+            _ => (BlockedReason::NoVersion, None),
+        };
+        Self { reason, message: no_choice.to_string(), until }
+    }
+}

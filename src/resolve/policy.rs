@@ -50,7 +50,8 @@ pub enum Objection {
 }
 
 impl Objection {
-    fn describe(self) -> &'static str {
+    /// In words, after the tag.
+    pub fn describe(self) -> &'static str {
         match self {
             Self::OutsideConstraint => "is outside it",
             Self::Prerelease => "is a prerelease, which `prereleases: true` would accept",

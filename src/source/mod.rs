@@ -1,3 +1,99 @@
 //! Where releases come from: one file for each kind of source.
+//!
+//! A source answers one question: which releases are there, and where are their files. It decides
+//! nothing and writes nothing. The listing always comes from the origin; mirrors only carry files.
 
 pub mod spec;
+pub mod error;
+mod github;
+mod directory;
+mod layout;
+mod listing;
+
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+use reqwest::Url;
+use rustix::fs::OFlags;
+
+pub use crate::source::error::{Class, SourceError};
+
+use crate::fetch::Reader;
+use crate::model::{Artifact, Release};
+use crate::resource::app::spec::VersionWish;
+use crate::source::spec::{Origin, SourceSpec};
+
+/// Longest tag accepted, in bytes: that of a Git reference on common file systems.
+pub const TAG_BYTES_MAX: usize = 256;
+
+/// Longest file name accepted, in bytes: `NAME_MAX` of Linux.
+pub const FILE_NAME_BYTES_MAX: usize = 255;
+
+/// The releases that `source` offers, as far as `wish` can be about them. Which of them is wanted is
+/// decided elsewhere; `wish` only keeps from asking for what cannot matter.
+pub async fn releases(
+    source: &SourceSpec,
+    wish: &VersionWish,
+    reader: &Reader,
+) -> Result<Vec<Release>, SourceError> {
+    match &source.origin {
+        Origin::Github { repo, api } => {
+            let repository = github::Repository { repo, api, mirrors: &source.mirrors };
+            repository.releases(wish, reader).await
+        }
+        Origin::Directory { url, pattern, arch_names } => {
+            let place = directory::Place::new(url, pattern.as_deref(), arch_names)?;
+            place.releases(wish, reader, &source.mirrors).await
+        }
+    }
+}
+
+/// The bytes of a small file of a release, such as its checksums. They vouch for other files, so they
+/// come from the origin, which is the last of the URLs, and never from a mirror.
+pub async fn read_small(
+    artifact: &Artifact,
+    reader: &Reader,
+    limit_bytes: u64,
+) -> Result<Vec<u8>, SourceError> {
+    let absent = || SourceError::NotFound { what: artifact.name.clone() };
+    let url = artifact.urls.last().ok_or_else(absent)?;
+    if !url.starts_with("file:") {
+        let document = reader.document(url, "application/octet-stream", limit_bytes).await;
+        let document = document.map_err(|error| SourceError::fetch(&artifact.name, error))?;
+        return Ok(document.body.to_vec());
+    }
+    let path = Url::parse(url).ok().and_then(|url| url.to_file_path().ok()).ok_or_else(absent)?;
+    read_local(path, limit_bytes)
+}
+
+/// Reads a regular file of at most `limit` bytes, without waiting for a writer if it is a pipe.
+fn read_local(path: PathBuf, limit: u64) -> Result<Vec<u8>, SourceError> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let mut bytes = Vec::new();
+    let read = OpenOptions::new().read(true).custom_flags(flags).open(&path).and_then(|file| {
+        if !file.metadata()?.is_file() {
+            return Err(std::io::ErrorKind::InvalidInput.into());
+        }
+        file.take(limit + 1).read_to_end(&mut bytes)
+    });
+    if let Err(source) = read {
+        return Err(SourceError::Local { path, source });
+    }
+    if bytes.len() as u64 > limit {
+        let what = format!("it has more than the allowed {limit} bytes");
+        return Err(SourceError::Malformed { place: path.display().to_string(), what });
+    }
+    Ok(bytes)
+}
+
+/// Whether a name from a source can be that of a file in a directory.
+fn is_file_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= FILE_NAME_BYTES_MAX
+        && name != "."
+        && name != ".."
+        && !name.contains('/')
+        && !name.chars().any(char::is_control)
+}

@@ -10,4 +10,20 @@
     unreachable_pub,
     reason = "tests fail by panicking and set up their own worlds"
 )]
+mod tidy;
+
+mod documents;
+
+mod archives;
+mod archive_escapes;
+mod archive_lies;
+mod elf;
+mod programs;
+mod unpack;
+
+mod support;
+
+mod fetch;
+mod sources;
 mod assets;
+mod schema;

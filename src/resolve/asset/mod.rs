@@ -21,7 +21,7 @@ mod words;
 
 use std::fmt;
 
-pub use pattern::{PatternError, REGEX_BYTES_MAX, check_template, regex};
+pub use pattern::{PatternError, REGEX_BYTES_MAX, check_template, fill, regex};
 
 use crate::model::facts::{Arch, HostFacts, Libc};
 use crate::model::{Release, Version};

@@ -72,7 +72,7 @@ pub fn check_template(template: &str) -> Result<(), PatternError> {
 ///
 /// A publisher writes one of several names for an architecture, so `{arch}` is tried as the kernel's
 /// name first and then as the other common ones. Without `{arch}` there is exactly one name.
-pub(super) fn fill(
+pub fn fill(
     template: &str,
     (version, tag): (&str, &str),
     target: Target,

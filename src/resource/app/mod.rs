@@ -1,3 +1,20 @@
-//! Apps: release directories and a `bin` directory of links.
+//! Apps: release directories and a `bin` directory of links, as distronomicon lays them out.
+//!
+//! ```text
+//! /opt/<app>/releases/<slot>/…          one installed release, with its manifest .reconcile.json
+//! /opt/<app>/bin/<exe> -> ../releases/<slot>/<path>
+//! /opt/<app>/staging/reconcile-…        half-done work; swept by the next pass
+//! ```
 
+mod explain;
+pub mod layout;
+mod links;
+pub mod observe;
+pub mod plan;
+pub mod remove;
+pub mod retain;
 pub mod spec;
+pub mod wanted;
+
+pub use observe::AppObserved;
+pub use spec::AppSpec;

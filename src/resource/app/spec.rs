@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::model::step::{Binaries, Strip, UnpackLimits};
 use crate::model::version::Prereleases;
-use crate::model::{Constraint, Version};
+use crate::model::{Constraint, Digest, Version};
 use crate::source::spec::SourceSpec;
 use crate::trust::policy::Policy;
 
@@ -41,6 +41,14 @@ pub struct AppSpec {
     pub download_bytes_max: u64,
     /// Left alone while this holds.
     pub suspend: Option<SuspendWish>,
+}
+
+impl AppSpec {
+    /// Digest of everything that decides what a release directory of one version holds.
+    pub fn recipe(&self) -> Digest {
+        let parts = (&self.source.origin, &self.asset, self.strip, &self.binaries);
+        Digest::of_json(&parts)
+    }
 }
 
 /// Which versions are acceptable.

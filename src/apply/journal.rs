@@ -1,0 +1,89 @@
+//! Debts: effects that nobody can see as missing afterwards, written down before they become due.
+
+use std::io;
+
+use jiff::Timestamp;
+
+use crate::host::Change as Host;
+use crate::host::runner::{RunError, run};
+use crate::model::ledger::Debt;
+use crate::model::{Effect, ResourceId};
+use crate::record::ledger::save_debts;
+
+/// The debts of this host, in memory and on disk alike.
+#[derive(Debug)]
+pub struct Journal {
+    debts: Vec<Debt>,
+    now: Timestamp,
+}
+
+/// Why an effect was not performed or not journaled.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The journal cannot be written.
+    #[error("cannot journal owed effects")]
+    Write(#[from] io::Error),
+    /// The effect failed.
+    #[error("{effect} failed and stays owed: the next pass tries it again")]
+    Effect {
+        /// In words.
+        effect: String,
+        /// Why.
+        #[source]
+        source: RunError,
+    },
+}
+
+impl Journal {
+    /// Goes on from the debts that were read at the start of the pass.
+    pub fn new(debts: Vec<Debt>, now: Timestamp) -> Self {
+        Self { debts, now }
+    }
+
+    /// What is owed.
+    pub fn debts(&self) -> &[Debt] {
+        &self.debts
+    }
+
+    /// Writes an effect down before the switch that makes it due.
+    pub fn owe(&mut self, host: &Host, resource: &ResourceId, effect: &Effect) -> io::Result<()> {
+        let known = |debt: &Debt| &debt.resource == resource && &debt.effect == effect;
+        if !self.debts.iter().any(known) {
+            self.debts.push(Debt {
+                resource: resource.clone(),
+                effect: effect.clone(),
+                since: self.now,
+            });
+            save_debts(host, &self.debts)?;
+        }
+        Ok(())
+    }
+
+    /// Performs an effect if it is still owed: a unit that two resources owe is restarted once.
+    pub async fn settle(&mut self, host: &Host, effect: &Effect) -> Result<(), JournalError> {
+        if !self.debts.iter().any(|debt| &debt.effect == effect) {
+            return Ok(());
+        }
+        let performed = match effect {
+            Effect::Restart { unit } => {
+                let argv = ["systemctl", "--no-ask-password", "restart", "--", unit];
+                run(&argv.map(str::to_owned), &[]).await
+            }
+            Effect::Run { resource, argv, version } => {
+                let mut environment = vec![("RECONCILE_RESOURCE", resource.to_string())];
+                if let Some(version) = version {
+                    environment.push(("RECONCILE_NEW_VERSION", version.to_string()));
+                }
+                run(argv, &environment).await
+            }
+        };
+        performed.map_err(|source| JournalError::Effect { effect: effect.describe(), source })?;
+        self.forgive(host, effect)
+    }
+
+    /// Strikes an effect out.
+    pub fn forgive(&mut self, host: &Host, effect: &Effect) -> Result<(), JournalError> {
+        self.debts.retain(|debt| &debt.effect != effect);
+        Ok(save_debts(host, &self.debts)?)
+    }
+}

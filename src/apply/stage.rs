@@ -1,0 +1,226 @@
+//! Fetching, verifying and unpacking: touches nothing that is in use, several changes at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use camino::Utf8Path;
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use tokio::sync::Semaphore;
+
+use crate::apply::Stop;
+use crate::fetch::error::Fault;
+use crate::fetch::{BlobRequest, Client, FetchError, Progress, download};
+use crate::host::{Change as Host, facts};
+use crate::model::ledger::Trust;
+use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
+use crate::model::outcome::{End, Failure, FailureClass, FetchedArtifact, chain};
+use crate::model::step::{ReleaseHead, UnpackRules};
+use crate::model::{
+    Algorithm, Artifact, Blob, Change, Evidence, HostFacts, Manifest, ResourceId, Step,
+};
+use crate::trust::{Verified, verify};
+use crate::unpack::{can_run, unpack};
+
+/// Changes staged at once: enough to hide latency, few enough to keep memory and disk bounded.
+const STAGED_AT_ONCE: usize = 4;
+
+/// Archives unpacked at once: each uses two cores.
+const UNPACKED_AT_ONCE: usize = 1;
+
+/// What staging one change came to.
+#[derive(Debug, Default)]
+pub struct Staged {
+    /// Bytes transferred.
+    pub fetched_bytes: u64,
+    /// The artifact that was accepted.
+    pub fetched: Option<FetchedArtifact>,
+    /// Things an operator should know.
+    pub notes: Vec<String>,
+}
+
+/// Everything staging needs.
+#[derive(Debug)]
+pub struct Stager<'a> {
+    host: &'a Host,
+    client: &'a Client,
+    progress: &'a dyn Progress,
+    facts: HostFacts,
+    now: Timestamp,
+    unpacking: Arc<Semaphore>,
+}
+
+/// One change while it is staged.
+struct Bench {
+    blob: Option<(Verified<Blob>, Artifact, Evidence)>,
+    staged: Staged,
+}
+
+impl<'a> Stager<'a> {
+    /// A stager for one pass.
+    pub fn new(
+        host: &'a Host,
+        client: &'a Client,
+        progress: &'a dyn Progress,
+        facts: &HostFacts,
+        now: Timestamp,
+    ) -> Self {
+        let unpacking = Arc::new(Semaphore::new(UNPACKED_AT_ONCE));
+        Self { host, client, progress, facts: facts.clone(), now, unpacking }
+    }
+
+    /// Stages every change that has something to stage; then makes it durable.
+    pub async fn stage_all(
+        &self,
+        changes: &[Change],
+        stop: &Stop,
+    ) -> BTreeMap<ResourceId, Result<Staged, End>> {
+        let to_stage = changes.iter().filter(|c| c.steps.iter().any(Step::is_staging));
+        let mut staged: BTreeMap<_, _> = futures_util::stream::iter(to_stage)
+            .map(|change| async move {
+                let staged = tokio::select! {
+                    biased;
+                    () = stop.wait() => Err(End::Interrupted),
+                    staged = self.stage(change) => staged.map_err(End::Failed),
+                };
+                (change.resource.clone(), staged)
+            })
+            .buffer_unordered(STAGED_AT_ONCE)
+            .collect()
+            .await;
+        for change in changes {
+            if let Some(result @ Ok(_)) = staged.get_mut(&change.resource)
+                && let Err(failure) = self.sync(change)
+            {
+                *result = Err(End::Failed(failure));
+            }
+        }
+        staged
+    }
+
+    async fn stage(&self, change: &Change) -> Result<Staged, Failure> {
+        let mut bench = Bench { blob: None, staged: Staged::default() };
+        for step in &change.steps {
+            match step {
+                Step::Fetch { artifact, evidence, size_max } => {
+                    self.fetch(change, artifact, evidence, *size_max, &mut bench).await?;
+                }
+                Step::Unpack { into, rules, release } => {
+                    let unpacked = self.unpack(into, rules, release, &mut bench).await;
+                    if let Err(failure) = unpacked {
+                        // Nothing half-done is left behind; what cannot be removed is swept later.
+                        let _ = self.host.remove(into);
+                        return Err(failure);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(bench.staged)
+    }
+
+    async fn fetch(
+        &self,
+        change: &Change,
+        artifact: &Artifact,
+        evidence: &Evidence,
+        size_max: u64,
+        bench: &mut Bench,
+    ) -> Result<(), Failure> {
+        let fail = |class, message| Failure { step: "fetch", class, message };
+        let request = BlobRequest {
+            urls: &artifact.urls,
+            name: &artifact.name,
+            size: artifact.size,
+            expect: &evidence.digests,
+            size_max,
+        };
+        let cache = self.host.cache_dir();
+        self.host
+            .make_dirs(&self.host.places().cache)
+            .map_err(|e| fail(FailureClass::Transient, chain(&e)))?;
+        let blob = download(self.client, &request, cache.as_std_path(), self.progress)
+            .await
+            .map_err(|e| fail(class_of(&e), chain(&e)))?;
+        let from_cache = change.fetch_bytes == Some(0);
+        bench.staged.fetched_bytes = if from_cache { 0 } else { blob.size };
+        let sha256 = blob.digests.iter().find(|d| d.algorithm() == Algorithm::Sha256).cloned();
+        let tag = change.after.as_ref().map_or("", |after| after.tag.as_str());
+        bench.staged.fetched = sha256.map(|digest| FetchedArtifact {
+            lock_key: Trust::lock_key(&change.resource, tag, &artifact.name),
+            digest,
+        });
+        let verified =
+            verify(blob, evidence).map_err(|e| fail(FailureClass::Verification, chain(&e)))?;
+        bench.blob = Some((verified, artifact.clone(), evidence.clone()));
+        Ok(())
+    }
+
+    async fn unpack(
+        &self,
+        into: &Utf8Path,
+        rules: &UnpackRules,
+        release: &ReleaseHead,
+        bench: &mut Bench,
+    ) -> Result<(), Failure> {
+        let fail = |class, message| Failure { step: "unpack", class, message };
+        let io = |e: std::io::Error| fail(FailureClass::Transient, chain(&e));
+        let Some((blob, artifact, evidence)) = bench.blob.take() else {
+            return Err(fail(FailureClass::Permanent, "nothing was fetched".to_owned()));
+        };
+        self.host.make_dirs(into.parent().unwrap_or(into)).map_err(io)?;
+        self.host.remove(into).map_err(io)?;
+        let facts = HostFacts { glibc: facts::glibc(self.host), ..self.facts.clone() };
+        let permit = self.unpacking.acquire().await;
+        let (name, real, rules) = (artifact.name.clone(), self.host.real(into), rules.clone());
+        let worked = tokio::task::spawn_blocking(move || {
+            let unpacked = unpack(&blob, &name, real.as_std_path(), &rules);
+            (unpacked, blob.get().size)
+        })
+        .await;
+        drop(permit);
+        let (unpacked, size) =
+            worked.map_err(|e| fail(FailureClass::Permanent, format!("unpacking died: {e}")))?;
+        let unpacked = unpacked.map_err(|e| fail(FailureClass::Permanent, chain(&e)))?;
+        can_run(&unpacked.programs, &facts)
+            .map_err(|e| fail(FailureClass::Unsuitable, chain(&e)))?;
+        let digest = bench.staged.fetched.as_ref().map(|f| f.digest.clone());
+        let manifest = Manifest {
+            format: MANIFEST_FORMAT,
+            resource: release.resource.to_string(),
+            version: release.version.clone(),
+            tag: release.tag.clone(),
+            recipe: release.recipe.clone(),
+            artifact: artifact.name,
+            digest: digest.unwrap_or_else(|| release.recipe.clone()),
+            size,
+            evidence,
+            staged_at: self.now,
+            binaries: unpacked.binaries,
+            entries: unpacked.entries,
+        };
+        bench.staged.notes.extend(unpacked.notes);
+        let json = serde_json::to_vec(&manifest).map_err(|e| io(e.into()))?;
+        self.host.write_unsynced(&into.join(MANIFEST_NAME), &json).map_err(io)
+    }
+
+    /// One sync for a whole staged directory, however many files it has.
+    fn sync(&self, change: &Change) -> Result<(), Failure> {
+        for step in &change.steps {
+            if let Step::Unpack { into, .. } = step {
+                let fail =
+                    |message| Failure { step: "unpack", class: FailureClass::Transient, message };
+                self.host.sync_all_below(into).map_err(|e| fail(chain(&e)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn class_of(error: &FetchError) -> FailureClass {
+    match (error, error.fault()) {
+        (FetchError::WrongBytes { .. }, _) => FailureClass::Verification,
+        (_, Fault::Transient(_)) => FailureClass::Transient,
+        (_, Fault::Permanent) => FailureClass::Permanent,
+    }
+}

@@ -1,0 +1,195 @@
+//! The commit points: a release appears by one rename, comes into use by one exchange, goes by one rename.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::host::{Change as Host, ItemKind};
+use crate::model::Manifest;
+use crate::model::manifest::{Binary, MANIFEST_NAME};
+use crate::model::outcome::FailureClass;
+
+/// Start of the names of everything half-done, as in `resource::app::layout`.
+const SCRATCH_PREFIX: &str = "reconcile-";
+
+/// The manifest of a release just staged is ours and complete; this bounds a mistake.
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+
+/// Why a commit point was not passed. What was in use before is in use still.
+#[derive(Debug, thiserror::Error)]
+pub enum SwitchError {
+    /// The system said no.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// The host is not as it was planned for.
+    #[error("{path} changed since the plan was made: {what}; plan again")]
+    Stale {
+        /// What was looked at.
+        path: Utf8PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// Something of somebody else is in the way.
+    #[error("{path} is a {kind} that reconcile did not put there; move it away")]
+    Foreign {
+        /// What is in the way.
+        path: Utf8PathBuf,
+        /// Its type.
+        kind: &'static str,
+    },
+    /// The release has no manifest that can be read.
+    #[error("{path} has no readable manifest, so its programs are not known")]
+    NoManifest {
+        /// The release directory.
+        path: Utf8PathBuf,
+    },
+}
+
+impl SwitchError {
+    /// What sort of failure this is.
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::Io(_) => FailureClass::Transient,
+            Self::Stale { .. } => FailureClass::Stale,
+            Self::Foreign { .. } | Self::NoManifest { .. } => FailureClass::Permanent,
+        }
+    }
+}
+
+/// Moves a complete staging directory to its place.
+pub fn promote(
+    host: &Host,
+    from: &Utf8Path,
+    to: &Utf8Path,
+    replaces: bool,
+) -> Result<(), SwitchError> {
+    if let Some(parent) = to.parent() {
+        host.make_dirs(parent)?;
+    }
+    if replaces {
+        host.exchange(from, to)?;
+        host.remove(from)?;
+        return Ok(());
+    }
+    host.rename_new(from, to).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            SwitchError::Stale { path: to.to_owned(), what: "it exists now".to_owned() }
+        }
+        _ => SwitchError::Io(error),
+    })
+}
+
+/// The links to make at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Links<'a> {
+    /// The directory of links.
+    pub bin: &'a Utf8Path,
+    /// The release directory.
+    pub release: &'a Utf8Path,
+    /// The links; those of the release's manifest when absent.
+    pub links: Option<&'a [Binary]>,
+    /// Our links there now.
+    pub expects: &'a [(String, String)],
+}
+
+/// Makes every link of `bin` at once: the new directory is built beside and exchanged, so that no reader
+/// ever sees a mixture. Entries of somebody else are carried along.
+pub fn switch(host: &Host, wish: &Links<'_>) -> Result<(), SwitchError> {
+    let new = texts(host, wish)?;
+    let home = wish.bin.parent().unwrap_or(wish.bin);
+    let staging = home.join("staging");
+    let beside = staging.join(format!("{SCRATCH_PREFIX}bin"));
+    host.make_dirs(&staging)?;
+    host.remove(&beside)?;
+    host.make_new_dir(&beside)?;
+    for (name, text) in &new {
+        host.symlink(text, &beside.join(name))?;
+    }
+    let present = host.list(wish.bin)?;
+    let exists = present.is_some();
+    let mut expected: BTreeMap<&str, &str> =
+        wish.expects.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    for item in present.unwrap_or_default() {
+        let path = wish.bin.join(&item.name);
+        let text = if item.kind == ItemKind::Link { host.read_link(&path)? } else { None };
+        if let Some(planned) = expected.remove(item.name.as_str()) {
+            if text.as_deref() != Some(planned) {
+                let what = format!("it should still be a link to {planned}");
+                return Err(SwitchError::Stale { path, what });
+            }
+            continue;
+        }
+        if new.contains_key(&item.name) {
+            return Err(SwitchError::Foreign { path, kind: item.kind.name() });
+        }
+        match (item.kind, text) {
+            (ItemKind::Link, Some(text)) => host.symlink(&text, &beside.join(&item.name))?,
+            (ItemKind::File, _) => host.hard_link(&path, &beside.join(&item.name))?,
+            (kind, _) => return Err(SwitchError::Foreign { path, kind: kind.name() }),
+        }
+    }
+    if let Some((name, text)) = expected.pop_first() {
+        let what = format!("the link to {text} is gone");
+        return Err(SwitchError::Stale { path: wish.bin.join(name), what });
+    }
+    host.sync_dir(&beside)?;
+    if !exists {
+        return Ok(host.rename_new(&beside, wish.bin)?);
+    }
+    match host.exchange(&beside, wish.bin) {
+        Err(error) if cannot_exchange(&error) => one_by_one(host, wish, &new)?,
+        exchanged => exchanged?,
+    }
+    Ok(host.remove(&beside)?)
+}
+
+fn texts(host: &Host, wish: &Links<'_>) -> Result<BTreeMap<String, String>, SwitchError> {
+    let slot = wish.release.file_name().unwrap_or_default();
+    let text = |b: &Binary| (b.name.clone(), format!("../releases/{slot}/{}", b.path));
+    if let Some(links) = wish.links {
+        return Ok(links.iter().map(text).collect());
+    }
+    let bytes = host.read(wish.release.join(MANIFEST_NAME), MANIFEST_BYTES_MAX)?;
+    let manifest = bytes.and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok());
+    let no_manifest = || SwitchError::NoManifest { path: wish.release.to_owned() };
+    Ok(manifest.ok_or_else(no_manifest)?.binaries.iter().map(text).collect())
+}
+
+/// NFS and some FUSE file systems know no exchange: there, and only there, each link is switched
+/// atomically by itself, new ones before old ones go.
+fn one_by_one(
+    host: &Host,
+    wish: &Links<'_>,
+    new: &BTreeMap<String, String>,
+) -> Result<(), SwitchError> {
+    for (name, text) in new {
+        let beside = wish.bin.join(format!(".{SCRATCH_PREFIX}{name}"));
+        host.remove(&beside)?;
+        host.symlink(text, &beside)?;
+        host.rename_over(&beside, &wish.bin.join(name))?;
+    }
+    for (name, _) in wish.expects.iter().filter(|(name, _)| !new.contains_key(name)) {
+        host.remove(wish.bin.join(name))?;
+    }
+    Ok(host.sync_dir(wish.bin)?)
+}
+
+fn cannot_exchange(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
+}
+
+/// Removes something of ours: renamed into `staging` first, so that it is there whole or not at all.
+pub fn remove(host: &Host, path: &Utf8Path) -> Result<(), SwitchError> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
+    if parent.file_name() == Some("staging") || host.stat(path)?.is_none() {
+        return Ok(host.remove(path)?);
+    }
+    let home = if parent.file_name() == Some("releases") { parent.parent() } else { Some(parent) };
+    let staging = home.unwrap_or(parent).join("staging");
+    let trash = staging.join(format!("{SCRATCH_PREFIX}trash-{name}"));
+    host.make_dirs(&staging)?;
+    host.remove(&trash)?;
+    host.rename_new(path, &trash)?;
+    Ok(host.remove(&trash)?)
+}

@@ -1,0 +1,234 @@
+//! The command line as typed.
+
+use camino::Utf8PathBuf;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
+
+use crate::model::ResourceId;
+
+/// Keeps the software a Linux host runs outside its package manager equal to a desired state.
+///
+/// Without a command: one pass. It looks at the host, asks the sources, plans, and applies the plan;
+/// with --dry-run it stops after printing the plan.
+#[derive(Debug, Parser)]
+#[command(name = "reconcile", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do; one pass when absent.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Print what would change and why, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Options of a pass.
+    #[command(flatten)]
+    pub pass: PassArgs,
+    /// Options of every command.
+    #[command(flatten)]
+    pub common: CommonArgs,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub struct CommonArgs {
+    /// File or directory with the desired state; may be repeated [default: /etc/reconcile/desired-state].
+    #[arg(long, global = true, value_name = "PATH")]
+    pub desired: Vec<Utf8PathBuf>,
+    /// Manage the host below this directory instead of `/`; restarts and hooks are then not run.
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    pub root: Utf8PathBuf,
+    /// Only this resource, such as `app/ripgrep`; may be repeated.
+    #[arg(long, global = true, value_name = "RESOURCE")]
+    pub only: Vec<ResourceId>,
+    /// How to print the result.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+    /// Compare content as well, not only type, mode, size and time.
+    #[arg(long, global = true)]
+    pub deep: bool,
+    /// Say more on standard error; twice for everything.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// The time to work with instead of the clock's.
+    #[arg(long, global = true, hide = true, value_name = "TIMESTAMP")]
+    pub now: Option<Timestamp>,
+}
+
+/// Options of a pass.
+#[derive(Clone, Debug, Args)]
+pub struct PassArgs {
+    /// Exit with 2 instead of 0 when changes are pending.
+    #[arg(long)]
+    pub detailed_exitcode: bool,
+    /// Use a source's answer that is at most this old (`15m`) without asking again.
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    pub max_age: jiff::SignedDuration,
+    /// Wait this long for another pass to end.
+    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    pub lock_timeout: jiff::SignedDuration,
+    /// Remove as many resources as the desired state leaves out, even all of them.
+    #[arg(long)]
+    pub confirm_removals: bool,
+    /// Whether restarts and hooks run; `auto` runs them unless --root is given.
+    #[arg(long, value_enum, default_value_t = EffectsArg::Auto)]
+    pub effects: EffectsArg,
+}
+
+/// How to print the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One document, stable, for programs.
+    Json,
+    /// For a comment on a pull request.
+    Markdown,
+}
+
+/// Whether restarts and hooks run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EffectsArg {
+    /// Only on the running system.
+    Auto,
+    /// Always.
+    Run,
+    /// Never.
+    Skip,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print the plan of a pass, or save it.
+    Plan {
+        /// Save the plan as JSON, for `apply`.
+        #[arg(long, value_name = "FILE")]
+        out: Option<Utf8PathBuf>,
+        /// Options of a pass.
+        #[command(flatten)]
+        pass: PassArgs,
+    },
+    /// Plan and apply, or apply exactly a saved plan.
+    Apply {
+        /// A plan saved with `plan --out`; refused when the host has moved on since.
+        file: Option<Utf8PathBuf>,
+        /// Options of a pass.
+        #[command(flatten)]
+        pass: PassArgs,
+    },
+    /// Show how the host differs from what was installed, file by file.
+    Diff {
+        /// Only these resources.
+        resources: Vec<ResourceId>,
+    },
+    /// Show what is installed and in which condition, without asking any source.
+    Status,
+    /// Show what was changed, when and why.
+    History {
+        /// Only this resource.
+        resource: Option<ResourceId>,
+        /// At most so many entries, the newest.
+        #[arg(short = 'n', long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// Say everything that is known about one resource and how its version is chosen.
+    Explain {
+        /// The resource.
+        resource: ResourceId,
+    },
+    /// Go back to an earlier release and stay there until `resume`.
+    Rollback {
+        /// The resource.
+        resource: ResourceId,
+        /// To this version; to the one before the present one when absent.
+        #[arg(long, value_name = "VERSION")]
+        to: Option<String>,
+        /// Why; kept and shown.
+        #[arg(long)]
+        reason: String,
+        /// Until then (`2026-12-01T00:00:00Z`); until `resume` when absent.
+        #[arg(long)]
+        until: Option<Timestamp>,
+        /// Options of a pass.
+        #[command(flatten)]
+        pass: PassArgs,
+    },
+    /// Leave a resource alone.
+    Suspend {
+        /// The resource.
+        resource: ResourceId,
+        /// Why; kept and shown.
+        #[arg(long)]
+        reason: String,
+        /// Until then; until `resume` when absent.
+        #[arg(long)]
+        until: Option<Timestamp>,
+    },
+    /// End a suspension or a rollback.
+    Resume {
+        /// The resource.
+        resource: ResourceId,
+    },
+    /// List the versions that the source of a resource offers.
+    List {
+        /// The resource.
+        resource: ResourceId,
+    },
+    /// Check desired-state files; needs no root and no network.
+    Validate {
+        /// Files or directories; --desired when absent.
+        paths: Vec<Utf8PathBuf>,
+    },
+    /// Print the JSON Schema of a document.
+    Schema {
+        /// Which document.
+        #[arg(value_enum, default_value_t = SchemaKind::DesiredState)]
+        kind: SchemaKind,
+    },
+    /// Turn the configuration of another updater into a desired state.
+    Import {
+        /// Which updater.
+        #[arg(value_enum)]
+        kind: ImportKind,
+        /// Its unit files, drop-ins or the directories they are in.
+        paths: Vec<Utf8PathBuf>,
+    },
+    /// Remove artifacts from the cache that no installed release needs.
+    Gc {
+        /// Remove everything from the cache.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Look for what keeps reconcile from working well here.
+    Doctor,
+    /// Print a completion script.
+    Completions {
+        /// For which shell.
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory.
+    Man {
+        /// The directory.
+        directory: Utf8PathBuf,
+    },
+}
+
+/// Documents with a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaKind {
+    /// What operators write.
+    DesiredState,
+    /// What `--dry-run -o json` prints.
+    Plan,
+    /// What `status -o json` prints.
+    Status,
+    /// One line of history.
+    History,
+}
+
+/// Updaters whose configuration can be imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ImportKind {
+    /// distronomicon's systemd units, drop-ins and environment files.
+    Distronomicon,
+}

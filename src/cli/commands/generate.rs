@@ -1,0 +1,40 @@
+//! Text made from the program itself: schemas, completions, manual pages.
+
+use camino::Utf8Path;
+use clap::CommandFactory;
+use schemars::schema_for;
+
+use crate::cli::args::{Cli, SchemaKind};
+use crate::cli::exit::Exit;
+use crate::cli::output::json;
+use crate::cli::{CliError, say};
+use crate::model::outcome::HistoryEntry;
+use crate::model::plan::PlanDocument;
+use crate::status::HostStatus;
+
+/// Prints a JSON Schema.
+pub(super) fn schema(kind: SchemaKind) -> Result<Exit, CliError> {
+    say(&json::render(&match kind {
+        SchemaKind::DesiredState => crate::desired::schema::schema(),
+        SchemaKind::Plan => schema_for!(PlanDocument).to_value(),
+        SchemaKind::Status => schema_for!(HostStatus).to_value(),
+        SchemaKind::History => schema_for!(HistoryEntry).to_value(),
+    }));
+    Ok(Exit::Ok)
+}
+
+/// Prints a completion script.
+pub(super) fn completions(shell: clap_complete::Shell) -> Result<Exit, CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "reconcile", &mut script);
+    say(&String::from_utf8_lossy(&script));
+    Ok(Exit::Ok)
+}
+
+/// Writes one manual page for the program and one for each command.
+pub(super) fn man(directory: &Utf8Path) -> Result<Exit, CliError> {
+    clap_mangen::generate_to(Cli::command(), directory).map_err(|e| {
+        CliError::new(Exit::CannotWrite, format!("cannot write manual pages to {directory}: {e}"))
+    })?;
+    Ok(Exit::Ok)
+}

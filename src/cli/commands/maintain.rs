@@ -1,0 +1,145 @@
+//! Looking after the agent itself: gc and doctor.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::cli::commands::pass;
+use crate::cli::exit::Exit;
+use crate::cli::output::units::bytes;
+use crate::cli::session::Session;
+use crate::cli::{CliError, say};
+use crate::host::{Change as Host, ItemKind, Look};
+use crate::model::outcome::counted;
+use crate::observe::observe;
+use crate::record::ledger;
+use crate::resource::app::layout::Layout;
+
+/// Which cached artifacts to remove.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gc {
+    /// Those no installed release was made from.
+    Unused,
+    /// All of them, and remembered answers.
+    All,
+}
+
+/// Removes artifacts from the cache.
+pub(super) async fn gc(session: &Session, which: Gc) -> Result<Exit, CliError> {
+    let io = |e: std::io::Error| CliError::io(&e);
+    let host = Host::lock(session.host.clone(), Duration::from_secs(10))
+        .await
+        .map_err(|error| pass::locked(&error))?;
+    let cache = host.places().cache.clone();
+    let mut doomed = Vec::new();
+    if which == Gc::All {
+        doomed.extend(["blobs", "partial", "http"].map(|name| cache.join(name)));
+    } else {
+        let desired = session.desired()?;
+        let ledger = ledger::load(&host).map_err(io)?;
+        let observed = observe(&desired, &ledger, &host, session.depth());
+        let needed: BTreeSet<String> = observed
+            .apps
+            .values()
+            .flatten()
+            .flat_map(|app| app.slots.values())
+            .filter_map(|slot| slot.manifest.as_ref().map(|m| m.digest.hex()))
+            .collect();
+        let blobs = cache.join("blobs/sha256");
+        let unused = host.list(&blobs).map_err(io)?.unwrap_or_default();
+        let unused = unused.into_iter().filter(|item| !needed.contains(&item.name));
+        doomed.extend(unused.map(|item| blobs.join(item.name)));
+        doomed.push(cache.join("partial"));
+    }
+    let (mut files, mut freed) = (0, 0);
+    for path in doomed {
+        let (number, size) = weigh(&host, &path).map_err(io)?;
+        host.remove(&path).map_err(io)?;
+        files += number;
+        freed += size;
+    }
+    say(&format!("Removed {} from the cache, {} freed.\n", counted(files, "file"), bytes(freed)));
+    Ok(Exit::Ok)
+}
+
+/// Number and size of the files below a path.
+fn weigh(host: &Look, path: &camino::Utf8Path) -> std::io::Result<(usize, u64)> {
+    let Some(stat) = host.stat(path)? else { return Ok((0, 0)) };
+    if stat.kind != ItemKind::Dir {
+        return Ok((1, stat.size));
+    }
+    let mut sum = (0, 0);
+    for item in host.list(path)?.unwrap_or_default() {
+        let (number, size) = weigh(host, &path.join(item.name))?;
+        sum = (sum.0 + number, sum.1 + size);
+    }
+    Ok(sum)
+}
+
+/// Looks for what keeps reconcile from working well here.
+pub(super) fn doctor(session: &Session) -> Result<Exit, CliError> {
+    let mut text = String::new();
+    let mut bad = 0;
+    let mut check = |what: &str, result: Result<String, String>| {
+        let (sign, said) = match result {
+            Ok(said) => ("ok  ", said),
+            Err(said) => {
+                bad += 1;
+                ("BAD ", said)
+            }
+        };
+        let _ = writeln!(text, "{sign} {what}: {said}");
+    };
+    let desired = session.desired();
+    check(
+        "desired state",
+        match &desired {
+            Ok(desired) => Ok(counted(desired.apps.len(), "app")),
+            Err(error) => Err(error.message().to_owned()),
+        },
+    );
+    for (what, place) in
+        [("state directory", &session.host.places().state), ("cache", &session.host.places().cache)]
+    {
+        check(what, writable(&session.host.real(place)));
+    }
+    match ledger::load(&session.host) {
+        Ok(ledger) if ledger.losses.is_empty() => {
+            let debts = ledger.debts.len();
+            check("ledger", Ok(format!("readable, {} owed", counted(debts, "effect"))));
+        }
+        Ok(ledger) => check("ledger", Err(ledger.losses.join("; "))),
+        Err(error) => check("ledger", Err(error.to_string())),
+    }
+    if let Ok(desired) = &desired {
+        for (name, declared) in &desired.apps {
+            let layout = Layout::new(&declared.spec.home);
+            check(&format!("app/{name}"), writable(&session.host.real(&layout.home)));
+            for unit in &declared.spec.restart {
+                let found = [
+                    "/etc/systemd/system",
+                    "/run/systemd/system",
+                    "/usr/lib/systemd/system",
+                    "/lib/systemd/system",
+                ]
+                .iter()
+                .any(|dir| session.host.real(dir).join(unit).exists());
+                let answer =
+                    if found { Ok("exists".to_owned()) } else { Err("not found".to_owned()) };
+                check(&format!("app/{name} restarts {unit}"), answer);
+            }
+        }
+    }
+    say(&text);
+    Ok(if bad == 0 { Exit::Ok } else { Exit::Failed })
+}
+
+/// Whether this process may write a path, or the nearest parent that exists.
+fn writable(path: &camino::Utf8Path) -> Result<String, String> {
+    use rustix::fs::{Access, access};
+    let existing = path.ancestors().find(|p| p.exists()).unwrap_or(path);
+    match access(existing.as_std_path(), Access::WRITE_OK) {
+        Ok(()) => Ok(format!("{existing} can be written")),
+        Err(error) => Err(format!("{existing} cannot be written: {error}")),
+    }
+}

@@ -1,0 +1,55 @@
+//! One file for each group of commands.
+
+mod generate;
+mod history;
+mod import;
+mod maintain;
+mod overrides;
+mod pass;
+mod show;
+mod validate;
+
+use crate::cli::CliError;
+use crate::cli::args::{Cli, Command};
+use crate::cli::commands::maintain::Gc;
+use crate::cli::commands::overrides::Preview;
+use crate::cli::exit::Exit;
+use crate::cli::session::Session;
+
+/// Does what the command line asks for.
+pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> {
+    match &cli.command {
+        None if cli.dry_run => pass::plan(session, &cli.pass, None).await,
+        None => pass::reconcile(session, &cli.pass).await,
+        Some(Command::Plan { out, pass }) => pass::plan(session, pass, out.as_deref()).await,
+        Some(Command::Apply { pass, .. }) if cli.dry_run => pass::plan(session, pass, None).await,
+        Some(Command::Apply { file: None, pass }) => pass::reconcile(session, pass).await,
+        Some(Command::Apply { file: Some(file), pass }) => {
+            pass::apply_saved(session, pass, file).await
+        }
+        Some(Command::Diff { resources }) => show::diff(session, resources),
+        Some(Command::Status) => show::status(session),
+        Some(Command::Explain { resource }) => show::explain(session, resource).await,
+        Some(Command::List { resource }) => show::list(session, resource).await,
+        Some(Command::History { resource, limit }) => {
+            history::history(session, resource.as_ref(), *limit)
+        }
+        Some(Command::Rollback { resource, to, reason, until, pass }) => {
+            let wish = overrides::Rollback { to: to.as_deref(), reason, until: *until };
+            let preview = if cli.dry_run { Preview::Only } else { Preview::AndApply };
+            overrides::rollback(session, resource, &wish, pass, preview).await
+        }
+        Some(Command::Suspend { resource, reason, until }) => {
+            overrides::suspend(session, resource, reason, *until).await
+        }
+        Some(Command::Resume { resource }) => overrides::resume(session, resource).await,
+        Some(Command::Validate { paths }) => validate::validate(session, paths),
+        Some(Command::Schema { kind }) => generate::schema(*kind),
+        Some(Command::Import { kind, paths }) => import::import(*kind, paths),
+        Some(Command::Gc { all: true }) => maintain::gc(session, Gc::All).await,
+        Some(Command::Gc { all: false }) => maintain::gc(session, Gc::Unused).await,
+        Some(Command::Doctor) => maintain::doctor(session),
+        Some(Command::Completions { shell }) => generate::completions(*shell),
+        Some(Command::Man { directory }) => generate::man(directory),
+    }
+}

@@ -1,0 +1,159 @@
+//! An operator's decisions on this host: rollback, suspend, resume.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::cli::args::PassArgs;
+use crate::cli::commands::pass;
+use crate::cli::exit::{self, Exit};
+use crate::cli::session::{Session, known};
+use crate::cli::{CliError, say};
+use crate::desired::DesiredState;
+use crate::host::Change as Host;
+use crate::model::ResourceId;
+use crate::model::ledger::{Ledger, Overrides, Pinned, Suspension};
+use crate::observe::observe;
+use crate::record::ledger;
+use crate::resource::app::layout::tag_of_slot;
+
+/// Where to go back to, and why.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rollback<'a> {
+    /// The version; the one before when absent.
+    pub(super) to: Option<&'a str>,
+    /// Why.
+    pub(super) reason: &'a str,
+    /// Until when.
+    pub(super) until: Option<Timestamp>,
+}
+
+/// Pins an installed release and makes a pass that switches to it.
+pub(super) async fn rollback(
+    session: &Session,
+    id: &ResourceId,
+    wish: &Rollback<'_>,
+    args: &PassArgs,
+    preview: Preview,
+) -> Result<Exit, CliError> {
+    let desired = session.desired()?;
+    known(&desired, id)?;
+    let host = pass::lock(session, args).await?;
+    let mut ledger = ledger::load(&host).map_err(|e| CliError::io(&e))?;
+    let slot = target(session, &desired, &ledger, id, wish.to)?;
+    let pinned = Pinned {
+        slot: slot.clone(),
+        reason: wish.reason.to_owned(),
+        since: session.now,
+        until: wish.until,
+    };
+    ledger.overrides.pinned.insert(id.clone(), pinned);
+    let only = BTreeSet::from([id.clone()]);
+    let mut request = session.request(&desired, args);
+    request.only = Some(&only);
+    let client = session.client(&desired)?;
+    let planned = crate::reconcile::preview_with(&request, host.look(), &client, ledger)
+        .await
+        .map_err(|e| CliError::io(&e))?;
+    let document = pass::document(session, &desired, planned.plan.clone());
+    pass::print(session, &document);
+    if preview == Preview::Only {
+        return Ok(exit::of_blocked(&planned.plan));
+    }
+    save(&host, &planned.ledger.overrides)?;
+    let mut planned = planned;
+    pass::perform(session, &request, &host, &mut planned).await
+}
+
+/// Whether to stop after the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Preview {
+    /// Yes.
+    Only,
+    /// No.
+    AndApply,
+}
+
+/// The release directory to go back to.
+fn target(
+    session: &Session,
+    desired: &DesiredState,
+    ledger: &Ledger,
+    id: &ResourceId,
+    to: Option<&str>,
+) -> Result<String, CliError> {
+    let refuse = |message: String| CliError::new(Exit::Failed, message);
+    let observed = observe(desired, ledger, &session.host, session.depth());
+    let Some(Ok(app)) = observed.apps.get(id) else {
+        return Err(refuse(format!("it cannot be told what {id} has installed")));
+    };
+    let others: Vec<&String> =
+        app.slots.keys().filter(|slot| Some(slot.as_str()) != app.current()).collect();
+    let names = others.iter().map(|s| tag_of_slot(s)).collect::<Vec<_>>().join(", ");
+    let names = if names.is_empty() { "none".to_owned() } else { names };
+    if let Some(to) = to {
+        let is_it = |slot: &&&String| {
+            let manifest = app.slots.get(slot.as_str()).and_then(|s| s.manifest.as_ref());
+            tag_of_slot(slot) == to || manifest.is_some_and(|m| m.version.as_str() == to)
+        };
+        return others.iter().find(is_it).map(|slot| (*slot).clone()).ok_or_else(|| {
+            refuse(format!("{to} of {id} is not installed; to go back to there is: {names}"))
+        });
+    }
+    let activated = ledger.inventory.resources.get(id).map(|o| o.activated.as_slice());
+    let before = activated.unwrap_or_default().iter().rev().find(|slot| others.contains(slot));
+    before.cloned().ok_or_else(|| {
+        refuse(format!("no earlier release of {id} is known; to go back to there is: {names}"))
+    })
+}
+
+/// Leaves a resource alone.
+pub(super) async fn suspend(
+    session: &Session,
+    id: &ResourceId,
+    reason: &str,
+    until: Option<Timestamp>,
+) -> Result<Exit, CliError> {
+    known(&session.desired()?, id)?;
+    let suspension = Suspension { reason: reason.to_owned(), until };
+    edit(session, |overrides| {
+        overrides.suspended.insert(id.clone(), suspension);
+    })
+    .await?;
+    let until =
+        until.map_or("until `reconcile resume`".to_owned(), |until| format!("until {until}"));
+    say(&format!("{id} is left alone {until}: {reason}\n"));
+    Ok(Exit::Ok)
+}
+
+/// Ends a suspension or a rollback.
+pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
+    let mut ended = Vec::new();
+    edit(session, |overrides| {
+        ended.extend(overrides.suspended.remove(id).map(|s| format!("suspension ({})", s.reason)));
+        ended.extend(overrides.pinned.remove(id).map(|p| format!("rollback ({})", p.reason)));
+    })
+    .await?;
+    if ended.is_empty() {
+        say(&format!("{id} was neither suspended nor rolled back here\n"));
+    } else {
+        say(&format!(
+            "{id}: ended {}; the next pass follows the desired state\n",
+            ended.join(", ")
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+async fn edit(session: &Session, change: impl FnOnce(&mut Overrides)) -> Result<(), CliError> {
+    let host = Host::lock(session.host.clone(), std::time::Duration::from_secs(10))
+        .await
+        .map_err(|error| pass::locked(&error))?;
+    let mut ledger = ledger::load(&host).map_err(|e| CliError::io(&e))?;
+    change(&mut ledger.overrides);
+    save(&host, &ledger.overrides)
+}
+
+fn save(host: &Host, overrides: &Overrides) -> Result<(), CliError> {
+    ledger::save_overrides(host, overrides).map_err(|e| CliError::io(&e))
+}

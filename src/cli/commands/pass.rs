@@ -1,0 +1,202 @@
+//! One pass: planned, printed, applied.
+
+use camino::Utf8Path;
+
+use crate::apply::Stop;
+use crate::cli::args::{Format, PassArgs};
+use crate::cli::exit::{self, Exit};
+use crate::cli::output::json::{About, plan_document};
+use crate::cli::output::progress::Bars;
+use crate::cli::output::{json, markdown, report, text};
+use crate::cli::session::Session;
+use crate::cli::{CliError, say};
+use crate::desired::DesiredState;
+use crate::host::{Change as Host, LockError};
+use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
+use crate::model::{Digest, Plan};
+use crate::reconcile::{self, Hands, Preview, Request};
+use crate::record::ledger;
+
+/// A saved plan of 10,000 changes stays below 64 MiB.
+const PLAN_BYTES_MAX: u64 = 64 << 20;
+
+/// Prints the plan, or saves it.
+pub(super) async fn plan(
+    session: &Session,
+    args: &PassArgs,
+    out: Option<&Utf8Path>,
+) -> Result<Exit, CliError> {
+    let desired = session.desired()?;
+    session.check_only(&desired)?;
+    let client = session.client(&desired)?;
+    let request = session.request(&desired, args);
+    let preview =
+        reconcile::preview(&request, &session.host, &client).await.map_err(|e| CliError::io(&e))?;
+    tracing::info!(requests = preview.requests, "planned");
+    let document = document(session, &desired, preview.plan);
+    if let Some(out) = out {
+        save(out, &json::render(&document))?;
+    }
+    print(session, &document);
+    Ok(exit_of_plan(&document.spec, args))
+}
+
+fn exit_of_plan(plan: &Plan, args: &PassArgs) -> Exit {
+    let pending = args.detailed_exitcode && !plan.is_empty();
+    let blocked = exit::of_blocked(plan);
+    if pending { blocked.or(Exit::Pending) } else { blocked }
+}
+
+/// Plans and applies.
+pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit, CliError> {
+    let desired = session.desired()?;
+    session.check_only(&desired)?;
+    let client = session.client(&desired)?;
+    let host = lock(session, args).await?;
+    let request = session.request(&desired, args);
+    let mut preview =
+        reconcile::preview(&request, host.look(), &client).await.map_err(|e| CliError::io(&e))?;
+    let document = document(session, &desired, preview.plan.clone());
+    if session.common.output != Format::Json {
+        print(session, &document);
+    }
+    perform(session, &request, &host, &mut preview).await
+}
+
+/// Applies exactly a saved plan, if the host is still as it was.
+pub(super) async fn apply_saved(
+    session: &Session,
+    args: &PassArgs,
+    file: &Utf8Path,
+) -> Result<Exit, CliError> {
+    let desired = session.desired()?;
+    let saved = read_plan(file)?;
+    let host = lock(session, args).await?;
+    let stale = |why: String| {
+        CliError::new(Exit::Stale, format!("{file} cannot be applied: {why}; plan again"))
+    };
+    let root = &saved.metadata.root;
+    if root != session.host.root() {
+        return Err(stale(format!("it was made for the root {root}")));
+    }
+    let request = session.request(&desired, args);
+    let ledger = ledger::load(&host).map_err(|e| CliError::io(&e))?;
+    let observed = reconcile::look(&request, host.look(), &ledger);
+    if saved.metadata.hostname != observed.facts.hostname {
+        return Err(stale(format!("it was made for the host {}", saved.metadata.hostname)));
+    }
+    for change in &saved.spec.changes {
+        let now = observed.apps.get(&change.resource).and_then(|o| o.as_ref().ok());
+        if now.map(Digest::of_json).as_ref() != Some(&change.observed) {
+            return Err(stale(format!("{} changed since it was made", change.resource)));
+        }
+    }
+    let mut preview =
+        Preview { plan: saved.spec, observed, ledger, answers: Vec::new(), requests: 0 };
+    perform(session, &request, &host, &mut preview).await
+}
+
+fn read_plan(file: &Utf8Path) -> Result<PlanDocument, CliError> {
+    use std::io::Read;
+    let unreadable =
+        |why: String| CliError::new(Exit::Usage, format!("cannot read the plan {file}: {why}"));
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)
+        .and_then(|f| f.take(PLAN_BYTES_MAX).read_to_end(&mut bytes))
+        .map_err(|e| unreadable(e.to_string()))?;
+    let document: PlanDocument =
+        serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+    if document.api_version != PLAN_API_VERSION || document.spec.name() != document.metadata.name {
+        return Err(unreadable(
+            "it was edited, or made by another version of reconcile".to_owned(),
+        ));
+    }
+    Ok(document)
+}
+
+/// Applies the plan of a preview and says what became of it.
+pub(super) async fn perform(
+    session: &Session,
+    request: &Request<'_>,
+    host: &Host,
+    preview: &mut Preview,
+) -> Result<Exit, CliError> {
+    let desired = request.desired;
+    let client = session.client(desired)?;
+    let progress = if session.interactive { Bars::shown() } else { Bars::hidden() };
+    let stop = Stop::default();
+    let hands = Hands { client: &client, progress: &progress, stop: &stop };
+    let performing = reconcile::perform(request, preview, host, hands);
+    let outcome = tokio::select! {
+        biased;
+        outcome = performing => outcome,
+        never = stop_on_signal(&stop) => match never {},
+    };
+    progress.finish();
+    let outcome = outcome.map_err(|e| CliError::io(&e))?;
+    let applied = exit::of_blocked(&preview.plan).or(exit::of_outcome(&outcome));
+    if session.common.output == Format::Json {
+        let document = document(session, desired, preview.plan.clone());
+        say(&json::render(&report::document(&document, &outcome)));
+    } else if !preview.plan.is_empty() {
+        say(&report::outcome(&preview.plan, &outcome));
+    }
+    Ok(applied)
+}
+
+/// Asks the pass to stop when this process is told to; never returns.
+async fn stop_on_signal(stop: &Stop) -> std::convert::Infallible {
+    use tokio::signal::unix::{SignalKind, signal};
+    if let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        crate::cli::mention("stopping at the next safe point");
+        stop.request();
+    }
+    std::future::pending().await
+}
+
+/// Takes the lock of the host.
+pub(super) async fn lock(session: &Session, args: &PassArgs) -> Result<Host, CliError> {
+    let patience = args.lock_timeout.unsigned_abs();
+    Host::lock(session.host.clone(), patience).await.map_err(|error| locked(&error))
+}
+
+/// The error for a lock that was not had.
+pub(super) fn locked(error: &LockError) -> CliError {
+    let exit = match error {
+        LockError::Held { .. } => Exit::Locked,
+        LockError::Unwritable { .. } => Exit::CannotWrite,
+    };
+    CliError::new(exit, crate::model::outcome::chain(error))
+}
+
+/// The plan as a document.
+pub(super) fn document(session: &Session, desired: &DesiredState, plan: Plan) -> PlanDocument {
+    let about = About {
+        now: session.now,
+        hostname: crate::host::facts::observe(&session.host).hostname,
+        root: session.host.root().to_string(),
+        desired: desired.roots.clone(),
+    };
+    plan_document(plan, about)
+}
+
+/// Prints a plan as it was asked for.
+pub(super) fn print(session: &Session, document: &PlanDocument) {
+    say(&match session.common.output {
+        Format::Text => text::plan(document),
+        Format::Json => json::render(document),
+        Format::Markdown => markdown::plan(document),
+    });
+}
+
+#[expect(clippy::disallowed_methods, reason = "a file the operator named, not the managed host")]
+fn save(file: &Utf8Path, text: &str) -> Result<(), CliError> {
+    std::fs::write(file, text)
+        .map_err(|e| CliError::new(Exit::CannotWrite, format!("cannot save the plan {file}: {e}")))
+}

@@ -1,0 +1,185 @@
+//! Questions about this host: status, diff, explain, list.
+
+use std::fmt::Write;
+
+use crate::cli::args::Format;
+use crate::cli::exit::Exit;
+use crate::cli::output::json;
+use crate::cli::session::{Session, known};
+use crate::cli::{CliError, say};
+use crate::desired::DesiredState;
+use crate::fetch::memory::Reader;
+use crate::model::ResourceId;
+use crate::observe::observe;
+use crate::record::{history, last_pass, ledger};
+use crate::resolve::explain::explain as explain_choice;
+use crate::status::{HostStatus, Known, ResourceStatus, status as judge};
+
+fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliError> {
+    let io = |e: std::io::Error| CliError::io(&e);
+    let ledger = ledger::load(&session.host).map_err(io)?;
+    let observed = observe(desired, &ledger, &session.host, session.depth());
+    let last = last_pass::load(&session.host).map_err(io)?;
+    let history = history::load(&session.host).map_err(io)?;
+    Ok(judge(&Known {
+        desired,
+        observed: &observed,
+        ledger: &ledger,
+        last: last.as_ref(),
+        history: &history,
+        now: session.now,
+    }))
+}
+
+/// What is installed and in which condition.
+pub(super) fn status(session: &Session) -> Result<Exit, CliError> {
+    let desired = session.desired()?;
+    let status = judged(session, &desired)?;
+    if session.common.output == Format::Json {
+        say(&json::render(&status));
+        return Ok(Exit::Ok);
+    }
+    let mut text = format!("{}: {:?}", status.hostname, status.state);
+    if let Some(at) = status.last_pass_at {
+        let _ = write!(text, "; last pass {at}");
+    }
+    text.push('\n');
+    for loss in &status.losses {
+        let _ = writeln!(text, "  ! {loss}");
+    }
+    for resource in &status.resources {
+        line(&mut text, resource);
+    }
+    say(&text);
+    Ok(Exit::Ok)
+}
+
+fn line(text: &mut String, resource: &ResourceStatus) {
+    let version = resource.version.as_ref().map_or("-".to_owned(), ToString::to_string);
+    let requested = resource.requested.as_deref().unwrap_or("not desired");
+    let verified = resource.verified.map_or("", |level| level.name());
+    let _ = writeln!(
+        text,
+        "  {:<24} {:<14} {:<12} {:<14} {verified}",
+        resource.id.to_string(),
+        version,
+        requested,
+        format!("{:?}", resource.state),
+    );
+    for condition in resource.conditions.iter().filter(|c| c.kind != "Ready") {
+        let _ = writeln!(
+            text,
+            "      {} ({}): {}",
+            condition.kind, condition.reason, condition.message
+        );
+    }
+    if let Some(ready) =
+        resource.conditions.iter().find(|c| c.kind == "Ready" && c.status == "False")
+    {
+        let _ = writeln!(text, "      not ready ({}): {}", ready.reason, ready.message);
+    }
+}
+
+/// How the host differs from what was installed.
+pub(super) fn diff(session: &Session, resources: &[ResourceId]) -> Result<Exit, CliError> {
+    let desired = session.desired()?;
+    for id in resources {
+        known(&desired, id)?;
+    }
+    let status = judged(session, &desired)?;
+    let wanted = |r: &&ResourceStatus| resources.is_empty() || resources.contains(&r.id);
+    let drifted: Vec<&ResourceStatus> =
+        status.resources.iter().filter(wanted).filter(|r| !r.drift.is_empty()).collect();
+    if session.common.output == Format::Json {
+        let drift: Vec<_> = drifted.iter().map(|r| (&r.id, &r.drift)).collect();
+        say(&json::render(&drift));
+        return Ok(Exit::Ok);
+    }
+    let mut text = String::new();
+    for resource in &drifted {
+        let _ = writeln!(text, "{}", resource.id);
+        for drift in &resource.drift {
+            let kind = serde_json::to_value(drift.kind).ok();
+            let kind = kind.as_ref().and_then(|k| k.as_str()).unwrap_or_default();
+            let _ = writeln!(text, "  {kind} {}", drift.path);
+            let _ = writeln!(text, "    - {}", drift.expected);
+            let _ = writeln!(text, "    + {}", drift.found);
+        }
+    }
+    if drifted.is_empty() {
+        text.push_str("No differences.\n");
+    }
+    say(&text);
+    Ok(Exit::Ok)
+}
+
+/// Everything known about one resource and how its version is chosen.
+pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
+    let desired = session.desired()?;
+    known(&desired, id)?;
+    let status = judged(session, &desired)?;
+    let mut text = String::new();
+    if let Some(resource) = status.resources.iter().find(|r| &r.id == id) {
+        line(&mut text, resource);
+        if !resource.kept.is_empty() {
+            let _ = writeln!(text, "  kept to go back to: {}", resource.kept.join(", "));
+        }
+        if let Some(change) = &resource.last_change {
+            let _ = writeln!(
+                text,
+                "  last change {}: {}, {}",
+                change.at,
+                change.attribution.name(),
+                change.result
+            );
+        }
+    }
+    let Some(declared) = desired.apps.get(&id.name) else { return Ok(Exit::Usage) };
+    let _ = writeln!(text, "  declared at {}", declared.declared_at);
+    let reader = reader(session, &desired)?;
+    let facts = crate::host::facts::observe(&session.host);
+    let lines = explain_choice(id, &declared.spec, &facts, &reader, session.now).await;
+    for line in lines {
+        let _ = writeln!(text, "  {line}");
+    }
+    say(&text);
+    Ok(Exit::Ok)
+}
+
+fn reader(session: &Session, desired: &DesiredState) -> Result<Reader, CliError> {
+    let cache = session.host.cache_dir();
+    let client = session.client(desired)?;
+    Ok(Reader::new(client, Some(cache.as_std_path()), session.now, jiff::SignedDuration::ZERO))
+}
+
+/// The versions that a source offers.
+pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
+    let desired = session.desired()?;
+    known(&desired, id)?;
+    let Some(declared) = desired.apps.get(&id.name) else { return Ok(Exit::Usage) };
+    let reader = reader(session, &desired)?;
+    let wish = crate::resource::app::spec::VersionWish {
+        want: "*".parse().map_err(|e: String| CliError::new(Exit::Failed, e))?,
+        ..declared.spec.version.clone()
+    };
+    let releases = crate::source::releases(&declared.spec.source, &wish, &reader)
+        .await
+        .map_err(|e| CliError::new(Exit::Unavailable, crate::model::outcome::chain(&e)))?;
+    if session.common.output == Format::Json {
+        say(&json::render(&releases));
+        return Ok(Exit::Ok);
+    }
+    let mut releases = releases;
+    releases.sort_by(|a, b| b.version.cmp(&a.version));
+    let mut text = String::new();
+    for release in &releases {
+        let accepted =
+            declared.spec.version.want.accepts(&release.version, declared.spec.version.prereleases);
+        let published = release.published.map_or(String::new(), |p| p.to_string());
+        let mark = if accepted { "*" } else { " " };
+        let pre = if release.prerelease { " prerelease" } else { "" };
+        let _ = writeln!(text, "{mark} {:<20} {published}{pre}", release.version.to_string());
+    }
+    say(&text);
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,123 @@
+//! Exit codes: the only place that knows them.
+
+use std::process::ExitCode;
+
+use crate::model::outcome::{End, FailureClass, Outcome};
+use crate::model::{BlockedReason, Plan};
+
+/// How the program ended, in one number that scripts may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Converged, or the answer was printed.
+    Ok,
+    /// At least one resource failed; the others were applied.
+    Failed,
+    /// Changes are pending; only with `--detailed-exitcode`.
+    Pending,
+    /// Nothing was done: suspended, waiting, or asked to stop.
+    Deferred,
+    /// The saved plan does not fit the host any more.
+    Stale,
+    /// The command line is wrong.
+    Usage,
+    /// The desired state is invalid.
+    Invalid,
+    /// A source is unavailable and nothing usable is installed.
+    Unavailable,
+    /// The state directory or the host cannot be written.
+    CannotWrite,
+    /// Another pass holds the lock.
+    Locked,
+    /// Bytes were refused by verification.
+    Refused,
+    /// The agent's own configuration is invalid.
+    Config,
+}
+
+impl Exit {
+    /// The number, as the README lists it.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Failed => 1,
+            Self::Pending => 2,
+            Self::Deferred => 3,
+            Self::Stale => 5,
+            Self::Usage => 64,
+            Self::Invalid => 65,
+            Self::Unavailable => 69,
+            Self::CannotWrite => 73,
+            Self::Locked => 75,
+            Self::Refused => 77,
+            Self::Config => 78,
+        }
+    }
+
+    /// When several apply, the one that needs an operator most.
+    fn rank(self) -> u8 {
+        match self {
+            Self::Refused => 9,
+            Self::Failed => 8,
+            Self::Stale => 7,
+            Self::Unavailable => 6,
+            Self::Deferred => 3,
+            Self::Pending => 2,
+            Self::Ok => 0,
+            Self::Usage | Self::Invalid | Self::CannotWrite | Self::Locked | Self::Config => 10,
+        }
+    }
+
+    /// The worse of two.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        if other.rank() > self.rank() { other } else { self }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// What blocked wishes mean for the exit code. A source that is down is not a failure where something is
+/// installed: the host is as it was.
+pub fn of_blocked(plan: &Plan) -> Exit {
+    plan.blocked.iter().fold(Exit::Ok, |exit, blocked| {
+        let installed = blocked.staying_on.is_some();
+        exit.or(match blocked.reason {
+            BlockedReason::SourceUnavailable | BlockedReason::RateLimited if installed => Exit::Ok,
+            BlockedReason::SourceUnavailable | BlockedReason::RateLimited => Exit::Unavailable,
+            BlockedReason::Waiting
+            | BlockedReason::TooYoung
+            | BlockedReason::Suspended
+            | BlockedReason::Quarantined => Exit::Deferred,
+            BlockedReason::Unverified | BlockedReason::Tampered => Exit::Refused,
+            BlockedReason::NoVersion
+            | BlockedReason::NoAsset
+            | BlockedReason::Ambiguous
+            | BlockedReason::Downgrade
+            | BlockedReason::Foreign
+            | BlockedReason::MassRemoval
+            | BlockedReason::CannotRun
+            | BlockedReason::Unobservable => Exit::Failed,
+        })
+    })
+}
+
+/// What the results of a pass mean for the exit code.
+pub fn of_outcome(outcome: &Outcome) -> Exit {
+    outcome.results.iter().fold(Exit::Ok, |exit, result| {
+        exit.or(match &result.end {
+            End::Done => Exit::Ok,
+            End::Interrupted => Exit::Deferred,
+            End::Failed(failure) => match failure.class {
+                FailureClass::Verification => Exit::Refused,
+                FailureClass::Stale => Exit::Stale,
+                FailureClass::Transient | FailureClass::Permanent | FailureClass::Unsuitable => {
+                    Exit::Failed
+                }
+            },
+        })
+    })
+}

@@ -1,0 +1,87 @@
+//! The command line: prints, decides nothing; the only place with exit codes and with a dry run.
+
+pub mod args;
+mod commands;
+pub mod exit;
+pub mod output;
+pub mod session;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::args::Cli;
+use crate::cli::exit::Exit;
+use crate::cli::session::Session;
+
+/// Why a command ended without an answer.
+#[derive(Debug)]
+pub struct CliError {
+    exit: Exit,
+    message: String,
+}
+
+impl CliError {
+    /// An error with the exit code it leads to.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into() }
+    }
+
+    /// What went wrong.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The host cannot be read or written.
+    pub(crate) fn io(error: &std::io::Error) -> Self {
+        Self::new(Exit::CannotWrite, error.to_string())
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap knows whether this is an error or an answer (--help), and where to print it.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&format!("cannot start: {error}"));
+            return Exit::Failed.into();
+        }
+    };
+    let answer = runtime.block_on(async {
+        let session = Session::new(&cli)?;
+        commands::run(&session, &cli).await
+    });
+    // A download or an archive that was given up must not delay the end.
+    runtime.shutdown_background();
+    match answer {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            complain(&error.message);
+            error.exit.into()
+        }
+    }
+}
+
+/// Prints a result. A reader that went away is no error.
+pub(crate) fn say(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Prints what went wrong.
+pub(crate) fn complain(message: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "error: {message}");
+}
+
+/// Prints something that is not the result.
+pub(crate) fn mention(message: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{message}");
+}

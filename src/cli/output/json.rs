@@ -1,0 +1,44 @@
+//! Documents for programs.
+
+use serde::Serialize;
+
+use crate::model::Plan;
+use crate::model::plan::{PLAN_API_VERSION, PlanDocument, PlanMetadata};
+
+/// About a plan that is going to be printed or saved.
+#[derive(Debug)]
+pub struct About {
+    /// When.
+    pub now: jiff::Timestamp,
+    /// Which host.
+    pub hostname: String,
+    /// Below which root.
+    pub root: String,
+    /// From which paths the wish came.
+    pub desired: Vec<String>,
+}
+
+/// A plan as a document.
+pub fn plan_document(plan: Plan, about: About) -> PlanDocument {
+    PlanDocument {
+        api_version: PLAN_API_VERSION.to_owned(),
+        kind: "Plan".to_owned(),
+        metadata: PlanMetadata {
+            name: plan.name(),
+            created_at: about.now,
+            hostname: about.hostname,
+            root: about.root,
+            generator: concat!("reconcile ", env!("CARGO_PKG_VERSION")).to_owned(),
+            desired: about.desired,
+        },
+        status: plan.summary(),
+        spec: plan,
+    }
+}
+
+/// Pretty JSON with a final newline.
+pub fn render(value: &impl Serialize) -> String {
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    text
+}

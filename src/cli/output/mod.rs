@@ -1,0 +1,8 @@
+//! Values as text, JSON and Markdown.
+
+pub mod json;
+pub mod markdown;
+pub mod progress;
+pub mod report;
+pub mod text;
+pub mod units;

@@ -1,0 +1,216 @@
+//! A plan for people.
+
+use std::fmt::Write;
+
+use crate::cli::output::units::bytes;
+use crate::model::outcome::counted;
+use crate::model::plan::{Blocked, Change, InUse, PlanDocument};
+use crate::model::{Action, Drift, Level, Step};
+
+/// Renders a plan. The same value gives the same text.
+pub fn plan(document: &PlanDocument) -> String {
+    let mut text = String::new();
+    let plan = &document.spec;
+    let managed = plan.changes.len() + plan.unchanged.len() + plan.blocked.len();
+    if plan.changes.is_empty() && plan.blocked.is_empty() {
+        notes(&mut text, &plan.notes);
+        let checked = counted(managed, "resource");
+        let _ = writeln!(
+            text,
+            "No changes. The host is as {} says ({checked}).",
+            document.metadata.desired.join(", ")
+        );
+        return text;
+    }
+    drift(&mut text, &plan.changes);
+    let (changes, blocked) = (&plan.changes, &plan.blocked);
+    if !changes.is_empty() {
+        text.push_str("Changes:\n");
+        changes.iter().for_each(|c| change(&mut text, c));
+        text.push('\n');
+    }
+    if !blocked.is_empty() {
+        text.push_str("Blocked:\n");
+        blocked.iter().for_each(|b| blocked_wish(&mut text, b));
+        text.push('\n');
+    }
+    notes(&mut text, &plan.notes);
+    let disruption = &document.status.disruption;
+    if !disruption.is_empty() {
+        let _ = writeln!(text, "Disruption: {}.\n", disruption.join(", "));
+    }
+    let _ = writeln!(text, "Plan {}: {}.", short_name(document), summary(document));
+    text
+}
+
+fn short_name(document: &PlanDocument) -> String {
+    document.metadata.name.short()
+}
+
+/// `1 to install, 1 to upgrade, 1 blocked, 3 unchanged; fetch 14.2 MiB`.
+pub fn summary(document: &PlanDocument) -> String {
+    let status = &document.status;
+    let mut parts: Vec<String> =
+        status.actions.iter().map(|(action, number)| format!("{number} to {action}")).collect();
+    if status.blocked > 0 {
+        parts.push(format!("{} blocked", status.blocked));
+    }
+    if status.unchanged > 0 {
+        parts.push(format!("{} unchanged", status.unchanged));
+    }
+    let mut text = parts.join(", ");
+    if status.fetch_bytes > 0 {
+        let _ = write!(text, "; fetch {}", bytes(status.fetch_bytes));
+    }
+    text
+}
+
+/// More differences than this are counted, not listed.
+const DRIFT_SHOWN: usize = 20;
+
+fn drift(text: &mut String, changes: &[Change]) {
+    let drifted: Vec<&Drift> = changes.iter().flat_map(|c| &c.drift).collect();
+    if drifted.is_empty() {
+        return;
+    }
+    text.push_str("Drift (changed outside reconcile):\n");
+    for one in drifted.iter().take(DRIFT_SHOWN) {
+        let _ = writeln!(text, "  ! {}", one.path);
+        let _ = writeln!(text, "      - {}", one.expected);
+        let _ = writeln!(text, "      + {}", one.found);
+    }
+    if drifted.len() > DRIFT_SHOWN {
+        let _ = writeln!(text, "  … and {} more", drifted.len() - DRIFT_SHOWN);
+    }
+    text.push('\n');
+}
+
+/// The sign of an action, as in a diff.
+pub fn sign(action: Action) -> char {
+    match action {
+        Action::Install => '+',
+        Action::Upgrade => '^',
+        Action::Downgrade => 'v',
+        Action::Replace | Action::Repair => '~',
+        Action::Remove => '-',
+        Action::Tidy => '.',
+    }
+}
+
+fn change(text: &mut String, change: &Change) {
+    let _ = writeln!(
+        text,
+        "  {} {:<20} {}",
+        sign(change.action),
+        change.resource.to_string(),
+        headline(change)
+    );
+    let place = change.declared_at.as_ref().map_or(String::new(), |at| format!(" ({at})"));
+    let _ = writeln!(text, "      {}: {}{place}", change.attribution.name(), change.reason);
+    if let Some(line) = transfer(change) {
+        let _ = writeln!(text, "      {line}");
+    }
+    for line in diff(change) {
+        let _ = writeln!(text, "      {line}");
+    }
+}
+
+/// `upgrade 14.1.0 -> 14.1.1 (latest)`.
+pub fn headline(change: &Change) -> String {
+    let version = |in_use: &Option<InUse>| in_use.as_ref().map(|i| i.version.to_string());
+    let (before, after) = (version(&change.before), version(&change.after));
+    let versions = match (&before, &after) {
+        (Some(before), Some(after)) if before != after => format!(" {before} -> {after}"),
+        (_, Some(version)) | (Some(version), None) => format!(" {version}"),
+        (None, None) => String::new(),
+    };
+    let floating = change.after.as_ref().filter(|after| after.floating);
+    let floating = floating.and_then(|a| a.requested.clone()).map(|r| format!(" ({r})"));
+    format!("{}{versions}{}", change.action.name(), floating.unwrap_or_default())
+}
+
+/// `fetch rg.tar.gz, 1.7 MiB, verified by checksum (SHA256SUMS)`.
+pub fn transfer(change: &Change) -> Option<String> {
+    change.steps.iter().find_map(|step| {
+        let Step::Fetch { artifact, evidence, .. } = step else { return None };
+        let how = match (change.fetch_bytes, change.reused_bytes) {
+            (Some(0), reused) => format!("reuse {} ({} cached)", artifact.name, bytes(reused)),
+            (Some(size), _) => format!("fetch {} ({})", artifact.name, bytes(size)),
+            (None, _) => format!("fetch {} (size unknown)", artifact.name),
+        };
+        let verified = match evidence.level {
+            Level::None => "NOT VERIFIED".to_owned(),
+            Level::Tls => "NOT VERIFIED beyond TLS".to_owned(),
+            level => format!("verified by {} ({})", level.name(), evidence.stated_by),
+        };
+        Some(format!("{how}, {verified}"))
+    })
+}
+
+/// What changes on disk, line by line: `-` goes, `+` comes.
+pub fn diff(change: &Change) -> Vec<String> {
+    let mut lines = Vec::new();
+    for step in &change.steps {
+        match step {
+            Step::Promote { to, replaces, .. } => {
+                lines.push(format!("{} {to}/", if *replaces { '~' } else { '+' }));
+            }
+            Step::Switch { bin, release, links, expects } => {
+                let slot = release.file_name().unwrap_or_default();
+                let new: Vec<(String, String)> = links
+                    .iter()
+                    .flatten()
+                    .map(|b| (b.name.clone(), format!("../releases/{slot}/{}", b.path)))
+                    .collect();
+                let gone = expects.iter().filter(|link| !new.contains(link));
+                lines.extend(gone.map(|(name, text)| format!("- {bin}/{name} -> {text}")));
+                let come = new.iter().filter(|link| !expects.contains(link));
+                lines.extend(come.map(|(name, text)| format!("+ {bin}/{name} -> {text}")));
+                if links.is_none() {
+                    lines.push(format!("+ {bin}/* -> ../releases/{slot}/* (its programs)"));
+                }
+            }
+            Step::Remove { path } => lines.push(format!("- {path}")),
+            Step::Settle { effect } => lines.push(format!("* {}", effect.describe())),
+            Step::Forgive { effect, why } => {
+                lines.push(format!("* not any more: {} ({why})", effect.describe()));
+            }
+            Step::Fetch { .. }
+            | Step::Unpack { .. }
+            | Step::Owe { .. }
+            | Step::RemoveEmpty { .. } => {}
+        }
+    }
+    lines
+}
+
+fn blocked_wish(text: &mut String, blocked: &Blocked) {
+    let place = blocked.declared_at.as_ref().map_or(String::new(), |at| format!(" ({at})"));
+    let staying =
+        blocked.staying_on.as_ref().map_or(String::new(), |v| format!("; staying on {v}"));
+    let until = blocked.until.map_or(String::new(), |until| format!("; until {until}"));
+    let _ = writeln!(
+        text,
+        "  ! {:<20} {}{staying}{until}{place}",
+        blocked.resource.to_string(),
+        reason(blocked)
+    );
+    let _ = writeln!(text, "      {}", blocked.message);
+}
+
+/// The reason's name in kebab case, as in JSON.
+pub fn reason(blocked: &Blocked) -> String {
+    match serde_json::to_value(blocked.reason) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
+fn notes(text: &mut String, notes: &[String]) {
+    for note in notes {
+        let _ = writeln!(text, "Note: {note}.");
+    }
+    if !notes.is_empty() {
+        text.push('\n');
+    }
+}

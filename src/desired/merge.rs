@@ -1,0 +1,204 @@
+//! Many documents become one wish, or one list of errors.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use camino::Utf8Path;
+use sha2::{Digest as _, Sha256};
+
+use crate::desired::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Problem, Span, blot, place};
+use crate::desired::parse::{Problems, parse};
+use crate::desired::validate::{Validated, validate};
+use crate::desired::{CredentialRef, Declared, DesiredState, Place, SourceText};
+use crate::model::{Algorithm, Digest, Name};
+use crate::resource::app::spec::AppSpec;
+
+/// Where an app or a host was declared first: which text, and where in it.
+type Declaration = (usize, Span);
+
+/// One wish out of `texts`, in their order.
+pub(super) fn merge(mut texts: Vec<SourceText>) -> Result<DesiredState, Vec<Diagnostic>> {
+    let digest = digest(&texts);
+    for source in &mut texts {
+        if let Some(rest) = source.text.strip_prefix('\u{feff}') {
+            source.text = rest.to_owned();
+        }
+    }
+    let mut read = Vec::with_capacity(texts.len());
+    for source in &mut texts {
+        let problems = Problems::default();
+        let validated = parse(&source.text, &problems)
+            .map(|document| validate(&document, &problems))
+            .unwrap_or_default();
+        let (problems, secrets) = problems.into_parts();
+        if !secrets.is_empty() {
+            source.text = blot(&source.text, &secrets);
+        }
+        read.push((validated, problems));
+    }
+    let mut merged = Merged::new(&texts);
+    for (index, (validated, problems)) in read.into_iter().enumerate() {
+        merged.report(index, problems);
+        merged.take(index, validated);
+    }
+    merged.refuse_shared_homes();
+    let mut diagnostics = merged.diagnostics;
+    if diagnostics.is_empty() {
+        let roots: BTreeSet<String> = texts.iter().map(|source| source.root.clone()).collect();
+        let roots = roots.into_iter().collect();
+        return Ok(DesiredState { apps: merged.apps, auth: merged.auth, roots, digest });
+    }
+    diagnostics.truncate(DIAGNOSTICS_MAX);
+    Err(diagnostics)
+}
+
+/// Names are taken relative to their root, so that a checkout elsewhere is the same wish.
+fn digest(texts: &[SourceText]) -> Digest {
+    let mut parts: Vec<(&str, &str)> = texts
+        .iter()
+        .map(|source| (source.file.rsplit('/').next().unwrap_or_default(), source.text.as_str()))
+        .collect();
+    parts.sort_unstable();
+    let mut hasher = Sha256::new();
+    for (name, text) in parts {
+        for part in [name, text] {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part.as_bytes());
+        }
+    }
+    let bytes = hasher.finalize();
+    Digest::new(Algorithm::Sha256, &bytes).unwrap_or_else(|| unreachable!("SHA-256 has 32 bytes"))
+}
+
+struct Merged<'a> {
+    texts: &'a [SourceText],
+    apps: BTreeMap<Name, Declared<AppSpec>>,
+    auth: BTreeMap<String, CredentialRef>,
+    seen: BTreeMap<String, Declaration>,
+    homes: Vec<(camino::Utf8PathBuf, Name, Declaration)>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl<'a> Merged<'a> {
+    fn new(texts: &'a [SourceText]) -> Self {
+        Self {
+            texts,
+            apps: BTreeMap::new(),
+            auth: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            homes: Vec::new(),
+            diagnostics: Vec::new(),
+        }
+    }
+
+    fn report(&mut self, index: usize, mut problems: Vec<Problem>) {
+        let Some(source) = self.texts.get(index) else { return };
+        problems.sort_by_key(|problem| problem.span.start);
+        self.diagnostics.extend(problems.into_iter().map(|p| Diagnostic::locate(p, source)));
+    }
+
+    fn take(&mut self, index: usize, validated: Validated) {
+        let Some(source) = self.texts.get(index) else { return };
+        let mut lines = Lines { text: &source.text, at: 0, line: 1 };
+        for app in validated.apps {
+            if !self.claim(format!("app `{}`", app.name), (index, app.key)) {
+                continue;
+            }
+            let line = lines.of(app.key.start);
+            let spec = app.spec;
+            self.homes.push((spec.home.clone(), app.name.clone(), (index, app.home)));
+            let declared_at = Place { file: source.file.clone(), line };
+            let root = source.root.clone();
+            self.apps.insert(app.name, Declared { spec, declared_at, root });
+        }
+        for (host, key, credential) in validated.auth {
+            if self.claim(format!("the token for `{host}`"), (index, key)) {
+                self.auth.insert(host, credential);
+            }
+        }
+    }
+
+    /// False, with an error, when the same thing was declared before.
+    fn claim(&mut self, what: String, here: Declaration) -> bool {
+        let Some(first) = self.seen.get(&what).copied() else {
+            self.seen.insert(what, here);
+            return true;
+        };
+        let help = if self.texts.get(here.0).map(|t| &t.file)
+            == self.texts.get(first.0).map(|t| &t.file)
+        {
+            "give each file once: a directory and a file in it are two readings of it"
+        } else {
+            "keep one of them: later files do not override earlier ones"
+        };
+        self.conflict(
+            format!("{what} is declared twice"),
+            [(here, "again here"), (first, "first here")],
+            help,
+        );
+        false
+    }
+
+    fn conflict(&mut self, title: String, places: [(Declaration, &str); 2], help: &str) {
+        let [((here, span), label), ((first, first_span), first_label)] = places;
+        let (Some(source), Some(other)) = (self.texts.get(here), self.texts.get(first)) else {
+            return;
+        };
+        let problem = Problem::new(span, title).label(label).help(help);
+        self.diagnostics.push(if here == first {
+            Diagnostic::locate(problem.earlier(first_span, first_label), source)
+        } else {
+            Diagnostic::locate(problem, source).also(other, first_span, first_label)
+        });
+    }
+
+    /// Two apps cannot own one directory, nor one a directory inside the other's.
+    fn refuse_shared_homes(&mut self) {
+        let mut homes = std::mem::take(&mut self.homes);
+        homes.sort_by(|(a, _, here), (b, _, there)| {
+            let key = |path: &Utf8Path, declaration: &Declaration| {
+                (
+                    path.components().map(|c| c.as_str().to_owned()).collect::<Vec<_>>(),
+                    declaration.0,
+                )
+            };
+            key(a, here).cmp(&key(b, there))
+        });
+        let mut outer: Option<&(camino::Utf8PathBuf, Name, Declaration)> = None;
+        for inner in &homes {
+            let Some(first) = outer.filter(|outer| inner.0.starts_with(&outer.0)) else {
+                outer = Some(inner);
+                continue;
+            };
+            let title = if inner.0 == first.0 {
+                format!("apps `{}` and `{}` have the same home `{}`", first.1, inner.1, first.0)
+            } else {
+                format!("the home of app `{}` is inside that of app `{}`", inner.1, first.1)
+            };
+            let theirs = format!("app `{}` has `{}`", first.1, first.0);
+            let mine = format!("app `{}` has `{}`", inner.1, inner.0);
+            self.conflict(
+                title,
+                [(inner.2, &mine), (first.2, &theirs)],
+                "give each app a directory of its own",
+            );
+        }
+    }
+}
+
+/// Line numbers of ascending places in a text, counted once over the text.
+struct Lines<'t> {
+    text: &'t str,
+    at: usize,
+    line: usize,
+}
+
+impl Lines<'_> {
+    fn of(&mut self, at: usize) -> usize {
+        let Some(between) = self.text.get(self.at..at) else {
+            return place(self.text, at).0;
+        };
+        self.line += between.matches('\n').count();
+        self.at = at;
+        self.line
+    }
+}

@@ -1,0 +1,109 @@
+//! What the operator wrote: YAML documents, read into one validated wish.
+//!
+//! Reading order: [`document`] is the file format, [`parse`] reads a text into it, [`validate`] turns each
+//! document into specs, [`merge`] makes one wish of all of them, [`load`] is the only part that touches
+//! files. A [`DesiredState`] that exists is valid; otherwise every error of every file is returned at
+//! once, each a [`Diagnostic`] that points at the text.
+
+pub mod diagnostic;
+pub mod document;
+pub mod field;
+pub mod import;
+mod load;
+mod merge;
+mod parse;
+pub mod schema;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use camino::Utf8PathBuf;
+use serde::Serialize;
+
+pub use diagnostic::{Diagnostic, Paint, render};
+
+use crate::model::{Digest, Name};
+use crate::resource::app::spec::AppSpec;
+
+/// One validated wish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DesiredState {
+    /// Apps by name.
+    pub apps: BTreeMap<Name, Declared<AppSpec>>,
+    /// Where the token for a host comes from, by lower-case `HOST` or `HOST:PORT`.
+    pub auth: BTreeMap<String, CredentialRef>,
+    /// The `--desired` paths that were read, absolute and without symbolic links.
+    pub roots: Vec<String>,
+    /// SHA-256 over the names and texts of all files, sorted: names the wish in plans and history.
+    pub digest: Digest,
+}
+
+/// A spec and where it was declared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Declared<T> {
+    /// What is wished.
+    pub spec: T,
+    /// The line of the resource's key.
+    pub declared_at: Place,
+    /// The one of [`DesiredState::roots`] it came from.
+    pub root: String,
+}
+
+/// A line of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Place {
+    /// The file, as named on the command line or joined to the directory named there.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// Where a token comes from. Never the token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CredentialRef {
+    /// A systemd credential, a file in `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    /// An absolute path, not below `--root`.
+    File(Utf8PathBuf),
+    /// An environment variable.
+    Env(String),
+}
+
+/// One document's text and where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceText {
+    /// The `--desired` path it belongs to, absolute and without symbolic links.
+    pub root: String,
+    /// Its name in messages.
+    pub file: String,
+    /// The text.
+    pub text: String,
+}
+
+impl DesiredState {
+    /// Reads every document below `paths`: each a file, or a directory whose `*.yaml` and `*.yml` files
+    /// are taken in the order of their names. Subdirectories and hidden files are passed over.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them.
+    pub fn load(paths: &[PathBuf]) -> Result<Self, Vec<Diagnostic>> {
+        Self::from_texts(load::texts(paths)?)
+    }
+
+    /// The same without touching files.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of the texts.
+    pub fn from_texts(texts: Vec<SourceText>) -> Result<Self, Vec<Diagnostic>> {
+        merge::merge(texts)
+    }
+}

@@ -1,0 +1,288 @@
+//! The one HTTP client: bounded waits, strict redirects, tokens bound to their hosts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use data_encoding::HEXLOWER;
+use jiff::{SignedDuration, Timestamp};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Response, Url, redirect};
+use sha2::{Digest as _, Sha256};
+
+use crate::fetch::error::FetchError;
+use crate::fetch::retry::{self, Backoff};
+
+/// Redirects followed for one request: a release asset takes one, a moved project two.
+pub const HOPS_MAX: usize = 5;
+
+/// Longest token accepted, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+
+/// Bearer tokens by host. A token is sent to exactly that host and port, over https only (or to this
+/// machine itself), and never follows a redirect to another origin.
+#[derive(Clone, Default)]
+pub struct Credentials(BTreeMap<String, HeaderValue>);
+
+impl Credentials {
+    /// Adds the token for a host (`api.github.com`, `git.example:8443`).
+    pub fn add(&mut self, host: &str, token: &str) -> Result<(), CredentialError> {
+        let host = host.trim().to_ascii_lowercase();
+        let unusable = || CredentialError { host: host.clone() };
+        let token = token.trim();
+        if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
+            return Err(unusable());
+        }
+        let value = HeaderValue::try_from(format!("Bearer {token}"));
+        let mut value = value.map_err(|_| unusable())?;
+        value.set_sensitive(true);
+        self.0.insert(host, value);
+        Ok(())
+    }
+
+    fn for_url(&self, url: &Url) -> Option<&HeaderValue> {
+        let private = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url));
+        self.0.get(&authority(url)).filter(|_| private)
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// A token that cannot be sent.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot use the token for {host}: it must be one line of printable ASCII, at most \
+     {TOKEN_BYTES_MAX} bytes"
+)]
+pub struct CredentialError {
+    /// The host it was meant for.
+    pub host: String,
+}
+
+/// How patient the client is.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Longest wait for a connection.
+    pub connect_timeout: Duration,
+    /// Longest wait for the next bytes. There is no limit on a whole transfer: a large artifact on a
+    /// slow line must be able to finish.
+    pub stall_timeout: Duration,
+    /// Trying again.
+    pub backoff: Backoff,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            stall_timeout: Duration::from_secs(30),
+            backoff: Backoff::default(),
+        }
+    }
+}
+
+/// A cheap handle on the one client. Root certificates are loaded with the first request, so a pass
+/// that asks nothing pays nothing.
+#[derive(Clone)]
+pub struct Client(Arc<Inner>);
+
+struct Inner {
+    credentials: Credentials,
+    settings: Settings,
+    now: Timestamp,
+    made: Instant,
+    http: OnceLock<reqwest::Client>,
+}
+
+impl Client {
+    /// A client; `now` is the time at this moment.
+    pub fn new(credentials: Credentials, settings: Settings, now: Timestamp) -> Self {
+        let (made, http) = (Instant::now(), OnceLock::new());
+        Self(Arc::new(Inner { credentials, settings, now, made, http }))
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Timestamp {
+        let elapsed = SignedDuration::try_from(self.0.made.elapsed()).unwrap_or_default();
+        self.0.now.saturating_add(elapsed).unwrap_or(self.0.now)
+    }
+
+    /// Whether a request to `url` would carry a token.
+    pub fn has_token(&self, url: &str) -> bool {
+        Url::parse(url).is_ok_and(|url| self.0.credentials.for_url(&url).is_some())
+    }
+
+    /// How to try again.
+    pub(super) fn backoff(&self) -> Backoff {
+        self.0.settings.backoff
+    }
+
+    /// A name for the token that `url` would be asked with: another token may see other things.
+    pub(super) fn identity(&self, url: &Url) -> Option<String> {
+        let token = self.0.credentials.for_url(url)?;
+        Some(HEXLOWER.encode(&Sha256::digest(token.as_bytes())))
+    }
+
+    /// Sends one request. An answer is `Ok` with status 200, 206, 304 or 416.
+    pub(super) async fn get(
+        &self,
+        url: &Url,
+        mut headers: HeaderMap,
+    ) -> Result<Response, FetchError> {
+        if let Some(token) = self.0.credentials.for_url(url) {
+            headers.insert(AUTHORIZATION, token.clone());
+        }
+        let request = self.http()?.get(url.clone()).headers(headers);
+        let response = request.send().await.map_err(|e| FetchError::request(url, e))?;
+        retry::verdict(url, response.status(), response.headers(), self.now())?;
+        Ok(response)
+    }
+
+    fn http(&self) -> Result<&reqwest::Client, FetchError> {
+        if let Some(client) = self.0.http.get() {
+            return Ok(client);
+        }
+        let settings = &self.0.settings;
+        // Without any root certificate the first fails; plain http must work all the same, and https
+        // then fails for want of a trusted issuer.
+        let client = builder(settings)
+            .build()
+            .or_else(|_| builder(settings).tls_certs_only([]).build())
+            .map_err(|source| FetchError::Setup { source })?;
+        Ok(self.0.http.get_or_init(|| client))
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { credentials, settings, .. } = &*self.0;
+        f.debug_struct("Client")
+            .field("credentials", credentials)
+            .field("settings", settings)
+            .finish_non_exhaustive()
+    }
+}
+
+fn builder(settings: &Settings) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .user_agent(concat!("reconcile/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(settings.connect_timeout)
+        .read_timeout(settings.stall_timeout)
+        .referer(false)
+        .redirect(redirect::Policy::custom(|attempt| {
+            match redirect_allowed(attempt.url(), attempt.previous()) {
+                Ok(()) => attempt.follow(),
+                Err(refused) => attempt.error(refused),
+            }
+        }))
+}
+
+/// Why a redirect is not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RedirectRefused {
+    /// Too many.
+    #[error("more than {HOPS_MAX} redirects")]
+    TooMany,
+    /// From https to http.
+    #[error("from https to unprotected http")]
+    Downgrade,
+    /// To another protocol.
+    #[error("to a protocol other than http and https")]
+    Scheme,
+}
+
+/// Whether `next` may be asked after `previous` redirected to it.
+pub fn redirect_allowed(next: &Url, previous: &[Url]) -> Result<(), RedirectRefused> {
+    if previous.len() > HOPS_MAX {
+        return Err(RedirectRefused::TooMany);
+    }
+    match next.scheme() {
+        "http" if previous.iter().any(|url| url.scheme() == "https") => {
+            Err(RedirectRefused::Downgrade)
+        }
+        "http" | "https" => Ok(()),
+        _ => Err(RedirectRefused::Scheme),
+    }
+}
+
+/// Host, and port when it is not the scheme's own, in lower case: the key of tokens and limits.
+pub fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// This machine itself: nothing leaves it, so http is as private as https.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    fn urls(texts: &[&str]) -> Vec<Url> {
+        texts.iter().map(|text| url(text)).collect()
+    }
+
+    #[test]
+    fn redirects_never_leave_https_and_end() {
+        let secure = urls(&["https://a.example/x"]);
+        assert_eq!(redirect_allowed(&url("https://b.example/x"), &secure), Ok(()));
+        assert_eq!(
+            redirect_allowed(&url("http://a.example/x"), &secure),
+            Err(RedirectRefused::Downgrade)
+        );
+        let via_https = urls(&["https://a.example/x", "http://a.example/x"]);
+        assert_eq!(
+            redirect_allowed(&url("http://b.example/x"), &via_https),
+            Err(RedirectRefused::Downgrade)
+        );
+        assert_eq!(
+            redirect_allowed(&url("file:///etc/passwd"), &secure),
+            Err(RedirectRefused::Scheme)
+        );
+        let plain = urls(&["http://a.example/1"]);
+        assert_eq!(redirect_allowed(&url("http://b.example/"), &plain), Ok(()));
+        assert_eq!(redirect_allowed(&url("https://a.example/"), &[plain, secure].concat()), Ok(()));
+        let many = vec![url("https://a.example/"); HOPS_MAX + 1];
+        assert_eq!(
+            redirect_allowed(&url("https://a.example/"), &many),
+            Err(RedirectRefused::TooMany)
+        );
+    }
+
+    #[test]
+    fn tokens_belong_to_one_host_and_are_not_shown() {
+        let mut credentials = Credentials::default();
+        credentials.add("api.github.com", "s3cret").unwrap();
+        credentials.add("127.0.0.1:8080", "s3cret").unwrap();
+        let has = |text: &str| credentials.for_url(&url(text)).is_some();
+        assert!(has("https://api.github.com/repos/a/b"));
+        assert!(has("https://api.github.com:443/"));
+        assert!(has("http://127.0.0.1:8080/"));
+        assert!(!has("http://api.github.com/"));
+        assert!(!has("https://api.github.com:8443/"));
+        assert!(!has("https://api.github.com.example/"));
+        assert!(!has("https://github.com/"));
+        assert!(!has("http://127.0.0.1:8081/"));
+        assert!(!format!("{credentials:?}").contains("s3cret"));
+        assert!(credentials.add("a.example", "two\nlines").is_err());
+        assert!(credentials.add("a.example", "").is_err());
+    }
+
+    #[test]
+    fn client_can_be_made_without_root_certificates() {
+        assert!(builder(&Settings::default()).tls_certs_only([]).build().is_ok());
+    }
+}

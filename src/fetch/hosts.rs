@@ -1,0 +1,106 @@
+//! How much each host is asked, and which hosts are left alone for now.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use reqwest::Url;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::fetch::client::authority;
+use crate::fetch::error::{Fault, FetchError, shown};
+
+/// Requests for documents under way at once, in all.
+pub const REQUESTS_MAX: usize = 64;
+
+/// Requests for documents under way at once at one host.
+pub const REQUESTS_PER_HOST_MAX: usize = 16;
+
+/// Documents of one host that may fail in a row before it is given up for this pass. A host that
+/// cannot be connected to is given up at once: with a thousand sources there, waiting for each of
+/// them would take hours.
+const FAILURES_MAX: u32 = 3;
+
+/// All hosts asked during a pass.
+#[derive(Debug)]
+pub(super) struct Hosts {
+    all: Arc<Semaphore>,
+    hosts: Mutex<BTreeMap<String, Arc<Host>>>,
+}
+
+#[derive(Debug)]
+struct Host {
+    permits: Arc<Semaphore>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    failures: u32,
+    limited_until: Option<Timestamp>,
+}
+
+/// The right to send one request.
+#[derive(Debug)]
+pub(super) struct Permit {
+    _host: Option<OwnedSemaphorePermit>,
+    _all: Option<OwnedSemaphorePermit>,
+}
+
+impl Hosts {
+    pub(super) fn new() -> Self {
+        Self { all: Arc::new(Semaphore::new(REQUESTS_MAX)), hosts: Mutex::default() }
+    }
+
+    /// Waits for the right to ask the host of `url`; refused where asking is of no use now. `limit`
+    /// says until when the host is known to refuse requests, and is asked once for each host.
+    pub(super) async fn permit(
+        &self,
+        url: &Url,
+        now: Timestamp,
+        limit: impl FnOnce() -> Option<Timestamp>,
+    ) -> Result<Permit, FetchError> {
+        let host = self.host(url, limit);
+        host.check(url, now)?;
+        // The host first: whoever waits for a busy host must not keep others waiting.
+        let of_host = Arc::clone(&host.permits).acquire_owned().await.ok();
+        let of_all = Arc::clone(&self.all).acquire_owned().await.ok();
+        host.check(url, now)?;
+        Ok(Permit { _host: of_host, _all: of_all })
+    }
+
+    /// Learns from the outcome of a request, all its tries included.
+    pub(super) fn learn<T>(&self, url: &Url, outcome: &Result<T, FetchError>) {
+        let host = self.host(url, || None);
+        let mut state = host.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match outcome {
+            Err(FetchError::RateLimited { until, .. }) => state.limited_until = Some(*until),
+            Err(FetchError::Unreachable { .. }) => state.failures = FAILURES_MAX,
+            Err(error) if error.fault() != Fault::Permanent => state.failures += 1,
+            Ok(_) | Err(_) => state.failures = 0,
+        }
+    }
+
+    fn host(&self, url: &Url, limit: impl FnOnce() -> Option<Timestamp>) -> Arc<Host> {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = hosts.entry(authority(url)).or_insert_with(|| {
+            let state = State { failures: 0, limited_until: limit() };
+            let permits = Arc::new(Semaphore::new(REQUESTS_PER_HOST_MAX));
+            Arc::new(Host { permits, state: Mutex::new(state) })
+        });
+        Arc::clone(host)
+    }
+}
+
+impl Host {
+    fn check(&self, url: &Url, now: Timestamp) -> Result<(), FetchError> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = state.limited_until.filter(|until| *until > now) {
+            return Err(FetchError::RateLimited { host: authority(url), until });
+        }
+        if state.failures >= FAILURES_MAX {
+            return Err(FetchError::GivenUp { url: shown(url), host: authority(url) });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,331 @@
+//! Reading documents with a memory: one conditional request each, or none while fresh.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::{SignedDuration, Timestamp};
+use reqwest::header::{
+    ACCEPT, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    LAST_MODIFIED, LINK,
+};
+use reqwest::{Response, StatusCode, Url};
+
+use crate::fetch::Client;
+use crate::fetch::client::authority;
+use crate::fetch::error::{FetchError, shown};
+use crate::fetch::hosts::Hosts;
+use crate::fetch::record::{DOCUMENT_BYTES_MAX, Head, Key, Page, Remembered, load_limit};
+use crate::fetch::retry::{limited, retrying};
+
+/// Longest validator kept, in bytes.
+const VALIDATOR_BYTES_MAX: usize = 1024;
+
+/// Longest URL accepted, in bytes.
+pub const URL_BYTES_MAX: usize = 8192;
+
+/// A document and how well it is known to be current.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The bytes.
+    pub body: Arc<Vec<u8>>,
+    /// URL of the next page, on the same origin.
+    pub next: Option<String>,
+    /// When the source last vouched for it.
+    pub checked_at: Timestamp,
+    /// Where it comes from.
+    pub from: From,
+}
+
+/// Where a document comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// Received now.
+    Network,
+    /// Remembered, and the source says that it is current.
+    NotModified,
+    /// Remembered and young enough not to ask.
+    Fresh,
+    /// Remembered, however old.
+    Stale,
+}
+
+/// Reads documents during one pass. It only reads: what it learns is handed out by
+/// [`Reader::into_noted`] for the record phase to [`store`](crate::fetch::store), so looking changes
+/// nothing.
+#[derive(Debug)]
+pub struct Reader {
+    client: Client,
+    cache_dir: Option<PathBuf>,
+    now: Timestamp,
+    max_age: SignedDuration,
+    hosts: Hosts,
+    noted: Mutex<BTreeMap<Key, Remembered>>,
+    requests: AtomicU64,
+}
+
+/// One document as it is asked for.
+struct Question {
+    url: Url,
+    accept: HeaderValue,
+    identity: Option<String>,
+    key: Key,
+    limit: u64,
+}
+
+impl Reader {
+    /// A reader that remembers what is below `cache_dir`, and takes documents no older than `max_age`
+    /// for current without asking.
+    pub fn new(
+        client: Client,
+        cache_dir: Option<&Path>,
+        now: Timestamp,
+        max_age: SignedDuration,
+    ) -> Self {
+        Self {
+            client,
+            cache_dir: cache_dir.map(Path::to_owned),
+            now,
+            max_age,
+            hosts: Hosts::new(),
+            noted: Mutex::default(),
+            requests: AtomicU64::new(0),
+        }
+    }
+
+    /// The client that asks.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Requests sent so far, further tries included.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// The document at `url`, of at most `limit_bytes` (and [`DOCUMENT_BYTES_MAX`]).
+    pub async fn document(
+        &self,
+        url: &str,
+        accept: &str,
+        limit_bytes: u64,
+    ) -> Result<Document, FetchError> {
+        let question = self.question(url, accept, limit_bytes)?;
+        let known = self.recall(&question.key);
+        if let Some(document) = known.as_deref().and_then(|page| self.fresh(page)) {
+            return Ok(document);
+        }
+        let Question { url, identity, .. } = &question;
+        let limit_key = Key::limit(&authority(url), identity.as_deref());
+        let remembered_limit = || load_limit(self.cache_dir.as_deref()?, &limit_key);
+        let _permit = self.hosts.permit(url, self.client.now(), remembered_limit).await?;
+        let asking = async || self.ask(&question, known.as_ref()).await;
+        let outcome = retrying(self.client.backoff(), asking).await;
+        let outcome = outcome.map_err(|error| self.as_limit(url, error));
+        self.hosts.learn(url, &outcome);
+        if let Err(FetchError::RateLimited { until, .. }) = &outcome {
+            self.note(limit_key.clone(), Remembered::Limit { key: limit_key, until: *until });
+        }
+        outcome
+    }
+
+    /// The document as remembered, however old.
+    pub fn stale(&self, url: &str, accept: &str) -> Option<Document> {
+        let question = self.question(url, accept, DOCUMENT_BYTES_MAX).ok()?;
+        self.recall(&question.key).map(|page| document(&page, page.checked_at, From::Stale))
+    }
+
+    /// Whether a document was ever read: of several possible places, that one is asked first.
+    pub fn remembers(&self, url: &str, accept: &str) -> bool {
+        let Ok(question) = self.question(url, accept, DOCUMENT_BYTES_MAX) else { return false };
+        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.contains_key(&question.key)
+            || self.cache_dir.as_deref().is_some_and(|cache| question.key.path(cache).exists())
+    }
+
+    /// What was learnt, to be stored.
+    pub fn into_noted(self) -> Vec<Remembered> {
+        self.noted.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+    }
+
+    fn question(&self, url: &str, accept: &str, limit: u64) -> Result<Question, FetchError> {
+        let bad = || FetchError::BadUrl { url: url.chars().take(200).collect() };
+        let parsed = Url::parse(url).ok().filter(|parsed| {
+            url.len() <= URL_BYTES_MAX && matches!(parsed.scheme(), "http" | "https")
+        });
+        let parsed = parsed.ok_or_else(bad)?;
+        let identity = self.client.identity(&parsed);
+        Ok(Question {
+            key: Key::page(parsed.as_str(), accept, identity.as_deref()),
+            accept: HeaderValue::try_from(accept).map_err(|_| bad())?,
+            identity,
+            url: parsed,
+            limit: limit.min(DOCUMENT_BYTES_MAX),
+        })
+    }
+
+    /// What this pass or an earlier one knows.
+    fn recall(&self, key: &Key) -> Option<Arc<Page>> {
+        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Remembered::Page(page)) = noted.get(key) {
+            return Some(Arc::clone(page));
+        }
+        let checked = match noted.get(key) {
+            Some(Remembered::Checked { at, .. }) => Some(*at),
+            _ => None,
+        };
+        drop(noted);
+        let mut page = Page::load(self.cache_dir.as_deref()?, key)?;
+        page.checked_at = checked.unwrap_or(page.checked_at);
+        Some(Arc::new(page))
+    }
+
+    /// A page is fresh for `max_age`, and for the rest of the pass that asked for it. A time of checking
+    /// that lies ahead means that a clock was wrong: ask.
+    fn fresh(&self, page: &Page) -> Option<Document> {
+        let age = self.now.duration_since(page.checked_at);
+        let asked_now = page.checked_at == self.now;
+        let young = age >= SignedDuration::ZERO && age < self.max_age;
+        (asked_now || young).then(|| document(page, page.checked_at, From::Fresh))
+    }
+
+    async fn ask(
+        &self,
+        question: &Question,
+        known: Option<&Arc<Page>>,
+    ) -> Result<Document, FetchError> {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let url = &question.url;
+        let response = self.client.get(url, headers(question, known)).await?;
+        match (response.status(), known) {
+            (StatusCode::OK, _) => {}
+            (StatusCode::NOT_MODIFIED, Some(page)) => {
+                let checked = Remembered::Checked { key: page.key.clone(), at: self.now };
+                self.note(page.key.clone(), checked);
+                return Ok(document(page, self.now, From::NotModified));
+            }
+            (status, _) => {
+                let (url, status) = (shown(url), status.as_u16());
+                return Err(FetchError::Status { url, status, retry_after: None });
+            }
+        }
+        let head = head(url, &response);
+        let body = Arc::new(read_bounded(url, response, question.limit).await?);
+        let page = Page { key: question.key.clone(), head, body, checked_at: self.now };
+        let found = document(&page, self.now, From::Network);
+        self.note(page.key.clone(), Remembered::Page(Arc::new(page)));
+        Ok(found)
+    }
+
+    fn note(&self, key: Key, item: Remembered) {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(key, item);
+    }
+
+    /// A server that keeps answering 429 means it, even without saying until when.
+    fn as_limit(&self, url: &Url, error: FetchError) -> FetchError {
+        match error {
+            FetchError::Status { status: 429, .. } => limited(url, None, self.client.now()),
+            other => other,
+        }
+    }
+}
+
+fn document(page: &Page, checked_at: Timestamp, from: From) -> Document {
+    let next = page.head.next.clone();
+    Document { body: Arc::clone(&page.body), next, checked_at, from }
+}
+
+/// Sends exactly the validators that are stored beside the body: an empty or invented one would be
+/// answered with nonsense.
+fn headers(question: &Question, known: Option<&Arc<Page>>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, question.accept.clone());
+    let Some(page) = known.filter(|page| page.body.len() as u64 <= question.limit) else {
+        return headers;
+    };
+    let validators = [
+        (IF_NONE_MATCH, page.head.etag.as_deref()),
+        (IF_MODIFIED_SINCE, page.head.last_modified.as_deref()),
+    ];
+    for (name, value) in validators {
+        if let Some(value) = value.and_then(|text| HeaderValue::try_from(text).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
+
+fn head(url: &Url, response: &Response) -> Head {
+    let validator = |name: HeaderName| {
+        let value = response.headers().get(name)?.to_str().ok()?;
+        (!value.is_empty() && value.len() <= VALIDATOR_BYTES_MAX).then(|| value.to_owned())
+    };
+    Head {
+        url: shown(url),
+        etag: validator(ETAG),
+        last_modified: validator(LAST_MODIFIED),
+        next: response
+            .headers()
+            .get_all(LINK)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .find_map(|value| next_link(response.url(), value)),
+    }
+}
+
+/// The target of `rel="next"` in a `Link` header (RFC 8288), if it is on the same origin.
+fn next_link(base: &Url, header: &str) -> Option<String> {
+    let link = header.split(',').find(|link| {
+        link.split(';').skip(1).any(|param| {
+            let (name, value) = param.trim().split_once('=').unwrap_or_default();
+            name.trim().eq_ignore_ascii_case("rel")
+                && value.trim().trim_matches('"').split_ascii_whitespace().any(|rel| rel == "next")
+        })
+    })?;
+    let target = link.split(';').next()?.trim().strip_prefix('<')?.strip_suffix('>')?;
+    let target = base.join(target).ok()?;
+    (target.origin() == base.origin()).then(|| target.into())
+}
+
+async fn read_bounded(
+    url: &Url,
+    mut response: Response,
+    limit: u64,
+) -> Result<Vec<u8>, FetchError> {
+    let too_large = || FetchError::TooLarge { url: shown(url), limit };
+    if response.content_length().is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let mut body = Vec::new();
+    while let Some(piece) = response.chunk().await.map_err(|e| FetchError::request(url, e))? {
+        if body.len() as u64 + piece.len() as u64 > limit {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&piece);
+    }
+    Ok(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn next_page_is_taken_from_the_same_origin_only() {
+        let base = Url::parse("https://api.github.com/repos/a/b/releases?per_page=100").unwrap();
+        let next = |header: &str| next_link(&base, header);
+        assert_eq!(
+            next(
+                "<https://api.github.com/x?page=1>; rel=\"prev\", \
+                  <https://api.github.com/x?page=3>; rel=\"next\""
+            ),
+            Some("https://api.github.com/x?page=3".to_owned())
+        );
+        assert_eq!(next("</y>; rel=next"), Some("https://api.github.com/y".to_owned()));
+        assert_eq!(next("<https://evil.example/x>; rel=\"next\""), None);
+        assert_eq!(next("<http://api.github.com/x>; rel=\"next\""), None);
+        assert_eq!(next("<https://api.github.com/x>; rel=\"last\""), None);
+        assert_eq!(next(",;<>=\""), None);
+    }
+}

@@ -1,0 +1,270 @@
+//! Write access to one host: each method is one durable change.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::ops::Deref;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::{CWD, RenameFlags};
+
+use crate::host::{Look, about};
+
+/// How often a held lock is tried again.
+const LOCK_POLL: Duration = Duration::from_millis(100);
+
+/// Write access: exists only while the host's lock is held.
+#[derive(Debug)]
+pub struct Change {
+    look: Look,
+    /// `flock` lives as long as the open file: it dies with the process and is never stale.
+    _lock: File,
+}
+
+/// Why the lock was not had.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another pass is running.
+    #[error("another pass holds the lock {path}; try again later, or wait with --lock-timeout")]
+    Held {
+        /// The lock file.
+        path: Utf8PathBuf,
+    },
+    /// The state directory cannot be written.
+    #[error("cannot write the state directory {path}; run as root, or choose --root")]
+    Unwritable {
+        /// The state directory.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Deref for Change {
+    type Target = Look;
+
+    fn deref(&self) -> &Look {
+        &self.look
+    }
+}
+
+impl Change {
+    /// Takes the host's lock, waiting for it at most `patience`.
+    pub async fn lock(look: Look, patience: Duration) -> Result<Self, LockError> {
+        let state = look.real(&look.places().state);
+        let unwritable = |source| LockError::Unwritable { path: state.clone(), source };
+        make_dirs(&state).map_err(unwritable)?;
+        let path = state.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(unwritable)?;
+        let tries = patience.as_millis() / LOCK_POLL.as_millis();
+        for attempt in 0..=tries {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { look, _lock: file }),
+                Err(std::fs::TryLockError::WouldBlock) if attempt < tries => {
+                    tokio::time::sleep(LOCK_POLL).await;
+                }
+                Err(std::fs::TryLockError::WouldBlock) => {}
+                Err(std::fs::TryLockError::Error(source)) => return Err(unwritable(source)),
+            }
+        }
+        Err(LockError::Held { path })
+    }
+
+    /// Read access to the same host.
+    pub fn look(&self) -> &Look {
+        &self.look
+    }
+
+    /// Makes a directory and its parents, durably.
+    pub fn make_dirs(&self, path: impl AsRef<Utf8Path>) -> io::Result<()> {
+        make_dirs(&self.real(path))
+    }
+
+    /// Replaces a file as a whole: written beside, synced, renamed, and the directory synced.
+    pub fn write(&self, path: impl AsRef<Utf8Path>, bytes: &[u8]) -> io::Result<()> {
+        let real = self.real(path);
+        let directory = parent(&real);
+        make_dirs(directory)?;
+        let temporary = Utf8PathBuf::from(format!("{real}.new"));
+        let attempt = || -> io::Result<()> {
+            let mut file = OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o644)
+                .open(&temporary)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            rustix::fs::rename(temporary.as_std_path(), real.as_std_path())?;
+            sync_dir(directory)
+        };
+        attempt().map_err(|e| {
+            let _ = rustix::fs::unlink(temporary.as_std_path());
+            about(&real, &e)
+        })
+    }
+
+    /// Replaces a file as a whole without waiting for the disk: for what every pass makes anew.
+    pub fn write_without_sync(&self, path: impl AsRef<Utf8Path>, bytes: &[u8]) -> io::Result<()> {
+        let real = self.real(path);
+        let temporary = Utf8PathBuf::from(format!("{real}.new"));
+        let attempt = || -> io::Result<()> {
+            let mut file = OpenOptions::new()
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o644)
+                .open(&temporary)?;
+            file.write_all(bytes)?;
+            Ok(rustix::fs::rename(temporary.as_std_path(), real.as_std_path())?)
+        };
+        attempt().map_err(|e| about(&real, &e))
+    }
+
+    /// Appends one line to a file, durably. A torn last line from a crash is ended first.
+    pub fn append_line(&self, path: impl AsRef<Utf8Path>, line: &str) -> io::Result<()> {
+        use std::io::{Read, Seek, SeekFrom};
+        let real = self.real(path);
+        let attempt = || -> io::Result<()> {
+            let mut file =
+                OpenOptions::new().create(true).append(true).read(true).mode(0o644).open(&real)?;
+            let mut text = String::new();
+            if file.seek(SeekFrom::End(0))? > 0 {
+                let mut last = [0];
+                file.seek(SeekFrom::End(-1))?;
+                file.read_exact(&mut last)?;
+                if last != *b"\n" {
+                    text.push('\n');
+                }
+            }
+            text.push_str(line);
+            text.push('\n');
+            file.write_all(text.as_bytes())?;
+            file.sync_data()
+        };
+        attempt().map_err(|e| about(&real, &e))
+    }
+
+    /// Renames where nothing may be in the way, durably.
+    pub fn rename_new(&self, from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
+        self.rename_with(from, to, RenameFlags::NOREPLACE)
+    }
+
+    /// Exchanges two paths in one atomic act, durably.
+    pub fn exchange(&self, one: &Utf8Path, other: &Utf8Path) -> io::Result<()> {
+        self.rename_with(one, other, RenameFlags::EXCHANGE)
+    }
+
+    /// Renames over whatever non-directory is there, durably.
+    pub fn rename_over(&self, from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
+        self.rename_with(from, to, RenameFlags::empty())
+    }
+
+    fn rename_with(&self, from: &Utf8Path, to: &Utf8Path, flags: RenameFlags) -> io::Result<()> {
+        let (from, to) = (self.real(from), self.real(to));
+        rustix::fs::renameat_with(CWD, from.as_std_path(), CWD, to.as_std_path(), flags)
+            .map_err(|e| about(&from, &about(&to, &e.into())))?;
+        sync_dir(parent(&to))?;
+        sync_dir(parent(&from))
+    }
+
+    /// Makes a symbolic link where nothing is. Durable with the next sync of its directory.
+    pub fn symlink(&self, target: &str, at: &Utf8Path) -> io::Result<()> {
+        let real = self.real(at);
+        rustix::fs::symlink(target, real.as_std_path()).map_err(|e| about(&real, &e.into()))
+    }
+
+    /// Gives a regular file a second name. Durable with the next sync of its directory.
+    pub fn hard_link(&self, from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
+        let (from, to) = (self.real(from), self.real(to));
+        std::fs::hard_link(&from, &to).map_err(|e| about(&to, &e))
+    }
+
+    /// Makes one new directory where nothing is. Durable with the next sync of its parent.
+    pub fn make_new_dir(&self, path: &Utf8Path) -> io::Result<()> {
+        let real = self.real(path);
+        std::fs::create_dir(&real).map_err(|e| about(&real, &e))?;
+        std::fs::set_permissions(&real, Permissions::from_mode(0o755)).map_err(|e| about(&real, &e))
+    }
+
+    /// Writes a file whose durability comes with a later [`Self::sync_all_below`].
+    pub fn write_unsynced(&self, path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
+        let real = self.real(path);
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&real)?;
+        file.write_all(bytes).map_err(|e| about(&real, &e))
+    }
+
+    /// Makes everything below a directory durable with one call, however many files there are.
+    pub fn sync_all_below(&self, path: &Utf8Path) -> io::Result<()> {
+        let real = self.real(path);
+        let directory = File::open(&real).map_err(|e| about(&real, &e))?;
+        rustix::fs::syncfs(&directory).map_err(|e| about(&real, &e.into()))
+    }
+
+    /// Makes the entries of a directory durable.
+    pub fn sync_dir(&self, path: &Utf8Path) -> io::Result<()> {
+        sync_dir(&self.real(path))
+    }
+
+    /// Removes a file, link or whole directory; nothing there is fine.
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    pub fn remove(&self, path: impl AsRef<Utf8Path>) -> io::Result<()> {
+        let real = self.real(path);
+        let removed = match real.symlink_metadata() {
+            Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(&real),
+            Ok(_) => std::fs::remove_file(&real),
+            Err(error) => Err(error),
+        };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(about(&real, &error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a directory that has nothing in it; anything in it is left alone.
+    pub fn remove_empty(&self, path: &Utf8Path) -> io::Result<()> {
+        let real = self.real(path);
+        match std::fs::remove_dir(&real) {
+            Err(error)
+                if !matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                Err(about(&real, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn parent(path: &Utf8Path) -> &Utf8Path {
+    path.parent().unwrap_or(path)
+}
+
+fn sync_dir(path: &Utf8Path) -> io::Result<()> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(|e| about(path, &e))
+}
+
+/// Makes a directory and its parents; each new one is synced into its parent.
+fn make_dirs(path: &Utf8Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        make_dirs(parent)?;
+    }
+    match std::fs::create_dir(path) {
+        Ok(()) => sync_dir(parent(path)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(about(path, &error)),
+    }
+}

@@ -1,0 +1,73 @@
+//! Facts about the host that decisions may depend on.
+
+use crate::host::Look;
+use crate::model::HostFacts;
+use crate::model::facts::{Arch, Libc};
+
+/// Program interpreters looked for: GNU libc and musl, on the architectures we know.
+const LOADERS: [&str; 6] = [
+    "/lib64/ld-linux-x86-64.so.2",
+    "/lib/ld-linux-x86-64.so.2",
+    "/lib/ld-linux-aarch64.so.1",
+    "/lib64/ld-linux-aarch64.so.1",
+    "/lib/ld-musl-x86_64.so.1",
+    "/lib/ld-musl-aarch64.so.1",
+];
+
+/// Places of GNU libc itself.
+const GLIBC: [&str; 6] = [
+    "/lib/x86_64-linux-gnu/libc.so.6",
+    "/usr/lib/x86_64-linux-gnu/libc.so.6",
+    "/lib64/libc.so.6",
+    "/usr/lib64/libc.so.6",
+    "/lib/aarch64-linux-gnu/libc.so.6",
+    "/usr/lib/libc.so.6",
+];
+
+/// GNU libc is about 2 MiB; a debug build stays below this.
+const GLIBC_BYTES_MAX: u64 = 64 << 20;
+
+/// The cheap facts. `glibc` is left out: see [`glibc`].
+pub fn observe(host: &Look) -> HostFacts {
+    let loaders: Vec<String> = LOADERS
+        .iter()
+        .filter(|loader| host.real(loader).exists())
+        .map(|loader| (*loader).to_owned())
+        .collect();
+    let musl_only = !loaders.is_empty() && loaders.iter().all(|l| l.contains("musl"));
+    HostFacts {
+        hostname: hostname(host),
+        arch: if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 },
+        libc: if musl_only { Libc::Musl } else { Libc::Gnu },
+        glibc: None,
+        loaders,
+        live: host.is_live(),
+    }
+}
+
+fn hostname(host: &Look) -> String {
+    let named = if host.is_live() {
+        Some(rustix::system::uname().nodename().to_string_lossy().into_owned())
+    } else {
+        let bytes = host.read("/etc/hostname", 4096).ok().flatten();
+        bytes.map(|b| String::from_utf8_lossy(&b).trim().to_owned())
+    };
+    named.filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned())
+}
+
+/// The version of GNU libc, read from the banner inside the library itself: the file is the truth for a
+/// `--root` too, and reading it costs a few milliseconds, so it is asked for only before something new
+/// is staged.
+pub fn glibc(host: &Look) -> Option<(u32, u32)> {
+    let bytes = GLIBC.iter().find_map(|p| host.read(p, GLIBC_BYTES_MAX).ok().flatten())?;
+    let banner = b"GNU C Library";
+    let at = bytes.windows(banner.len()).position(|w| w == banner)?;
+    let text = String::from_utf8_lossy(bytes.get(at..at + 200)?).into_owned();
+    let (_, rest) = text.split_once("version ")?;
+    let version: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+    let mut numbers = version.split('.').map(str::parse);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => Some((major, minor)),
+        _ => None,
+    }
+}

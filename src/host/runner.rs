@@ -1,0 +1,82 @@
+//! Running programs: unit restarts and hooks.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+
+/// How long one hook or restart may take before it is killed.
+pub const RUN_TIME_MAX: Duration = Duration::from_mins(5);
+
+/// How much of a program's output is kept for an error message, in bytes.
+const OUTPUT_BYTES_MAX: u64 = 4096;
+
+/// Why a program did not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It could not be started.
+    #[error("cannot start `{program}`; is it installed and in PATH?")]
+    Start {
+        /// The program.
+        program: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It ran and failed.
+    #[error("`{command}` failed with {status}{output}")]
+    Failed {
+        /// The command line.
+        command: String,
+        /// Exit status or signal.
+        status: String,
+        /// The end of what it printed.
+        output: String,
+    },
+    /// It ran too long and was killed.
+    #[error("`{command}` was killed after {} s", RUN_TIME_MAX.as_secs())]
+    TimedOut {
+        /// The command line.
+        command: String,
+    },
+}
+
+/// Runs `argv` without a shell and waits for it. `environment` is added to our own.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that runs programs")]
+pub async fn run(argv: &[String], environment: &[(&str, String)]) -> Result<(), RunError> {
+    let command_line = argv.join(" ");
+    let Some((program, arguments)) = argv.split_first() else { return Ok(()) };
+    let mut child = Command::new(program)
+        .args(arguments)
+        .envs(environment.iter().map(|(key, value)| (*key, value.as_str())))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|source| RunError::Start { program: program.clone(), source })?;
+    let mut said = Vec::new();
+    let stderr = child.stderr.take();
+    let waited = tokio::time::timeout(RUN_TIME_MAX, async {
+        if let Some(stderr) = stderr {
+            let mut bounded = stderr.take(OUTPUT_BYTES_MAX);
+            // What the program says is only decoration of an error; failing to read it is none.
+            let _ = bounded.read_to_end(&mut said).await;
+            let mut rest = bounded.into_inner();
+            let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+        }
+        child.wait().await
+    })
+    .await;
+    match waited {
+        Err(_) => Err(RunError::TimedOut { command: command_line }),
+        Ok(Err(source)) => Err(RunError::Start { program: program.clone(), source }),
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => {
+            let text = String::from_utf8_lossy(&said).trim().to_owned();
+            let output = if text.is_empty() { text } else { format!(": {text}") };
+            Err(RunError::Failed { command: command_line, status: status.to_string(), output })
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! 4. What to do: a pure function of the wish, the host, the sources and the ledger.
+
+pub mod guard;
+pub mod summary;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::desired::DesiredState;
+use crate::model::ledger::{Debt, Ledger};
+use crate::model::{Blocked, BlockedReason, Change, Plan, ResourceId};
+use crate::observe::Observed;
+use crate::plan::guard::Removals;
+use crate::resource::app::plan::{Situation, plan as plan_app};
+use crate::resource::app::remove::remove as remove_app;
+use crate::resource::app::wanted::Resolution;
+
+/// Everything a plan depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    /// The wish.
+    pub desired: &'a DesiredState,
+    /// The host.
+    pub observed: &'a Observed,
+    /// The sources' answers.
+    pub resolved: &'a BTreeMap<ResourceId, Resolution>,
+    /// What is remembered.
+    pub ledger: &'a Ledger,
+    /// Whether many removals at once were confirmed.
+    pub removals: Removals,
+    /// Only these resources; everything, removals included, when absent.
+    pub only: Option<&'a BTreeSet<ResourceId>>,
+}
+
+/// Plans a pass.
+pub fn plan(inputs: &Inputs<'_>) -> Plan {
+    let mut plan = Plan { notes: inputs.ledger.losses.clone(), ..Plan::default() };
+    for (name, declared) in &inputs.desired.apps {
+        let id = ResourceId::app(name.clone());
+        if inputs.only.is_some_and(|only| !only.contains(&id)) {
+            continue;
+        }
+        let declared_at = declared.declared_at.to_string();
+        let observed = match inputs.observed.apps.get(&id) {
+            Some(Ok(observed)) => observed,
+            Some(Err(message)) => {
+                plan.blocked.push(unobservable(&id, message, Some(declared_at)));
+                continue;
+            }
+            None => continue,
+        };
+        let Some(resolution) = inputs.resolved.get(&id) else { continue };
+        let debts = debts_of(inputs.ledger, &id);
+        let decision = plan_app(&Situation {
+            id: &id,
+            spec: &declared.spec,
+            declared_at: &declared_at,
+            observed,
+            resolution,
+            owned: inputs.ledger.inventory.resources.get(&id),
+            debts: &debts,
+            facts: &inputs.observed.facts,
+        });
+        plan.notes.extend(resolution.notes.iter().map(|note| format!("{id}: {note}")));
+        plan.changes.extend(decision.change);
+        plan.blocked.extend(decision.blocked);
+        plan.unchanged.extend(decision.unchanged);
+    }
+    if inputs.only.is_none() {
+        remove(inputs, &mut plan);
+    }
+    plan
+}
+
+/// Plans the removal of what is ours and not wished any more: only where the path that once declared it
+/// was read completely in this pass.
+fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
+    let mut removals: Vec<Change> = Vec::new();
+    for (id, owned) in &inputs.ledger.inventory.resources {
+        if inputs.desired.apps.contains_key(&id.name) {
+            continue;
+        }
+        if !inputs.desired.roots.contains(&owned.declared_in) {
+            plan.notes.push(format!(
+                "{id} is kept: {} declared it and was not read in this pass",
+                owned.declared_in
+            ));
+            continue;
+        }
+        match inputs.observed.apps.get(id) {
+            Some(Ok(observed)) => {
+                removals.extend(remove_app(id, owned, observed, &debts_of(inputs.ledger, id)));
+            }
+            Some(Err(message)) => plan.blocked.push(unobservable(id, message, None)),
+            None => {}
+        }
+    }
+    match guard::check(inputs.removals, removals.len(), inputs) {
+        Ok(()) => plan.changes.extend(removals),
+        Err(message) => plan.blocked.extend(removals.into_iter().map(|change| Blocked {
+            resource: change.resource,
+            reason: BlockedReason::MassRemoval,
+            message: message.clone(),
+            staying_on: change.before.map(|b| b.version),
+            until: None,
+            declared_at: None,
+        })),
+    }
+}
+
+fn debts_of(ledger: &Ledger, id: &ResourceId) -> Vec<Debt> {
+    ledger.debts.iter().filter(|debt| &debt.resource == id).cloned().collect()
+}
+
+fn unobservable(id: &ResourceId, message: &str, declared_at: Option<String>) -> Blocked {
+    Blocked {
+        resource: id.clone(),
+        reason: BlockedReason::Unobservable,
+        message: format!("it cannot be told what the host has: {message}"),
+        staying_on: None,
+        until: None,
+        declared_at,
+    }
+}

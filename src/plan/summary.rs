@@ -1,0 +1,39 @@
+//! Counts over a plan and its name.
+
+use crate::model::plan::PlanSummary;
+use crate::model::{Digest, Plan, Step};
+
+impl Plan {
+    /// True when nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// SHA-256 over the compact JSON: the plan's name.
+    pub fn name(&self) -> Digest {
+        Digest::of_json(self)
+    }
+
+    /// Counts for scripts and for the last line of the text.
+    pub fn summary(&self) -> PlanSummary {
+        let mut summary = PlanSummary {
+            changes_pending: !self.changes.is_empty(),
+            blocked: self.blocked.len(),
+            unchanged: self.unchanged.len(),
+            ..PlanSummary::default()
+        };
+        for change in &self.changes {
+            *summary.actions.entry(change.action.name().to_owned()).or_insert(0) += 1;
+            summary.fetch_bytes += change.fetch_bytes.unwrap_or(0);
+            for step in &change.steps {
+                if let Step::Settle { effect } = step {
+                    let text = effect.describe();
+                    if !summary.disruption.contains(&text) {
+                        summary.disruption.push(text);
+                    }
+                }
+            }
+        }
+        summary
+    }
+}

@@ -1,0 +1,165 @@
+//! The pass on one screen.
+//!
+//! ```text
+//! desired ──► observe ──► resolve ──► plan ──► apply ──► record
+//! ```
+//!
+//! [`preview`] is the same without `apply` and `record`, and it takes a host that cannot be written.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::apply::journal::Journal;
+use crate::apply::stage::Stager;
+use crate::apply::{Stop, apply};
+use crate::desired::DesiredState;
+use crate::fetch::blob::Progress;
+use crate::fetch::client::Client;
+use crate::fetch::memory::Reader;
+use crate::fetch::record::{Remembered, store};
+use crate::host::{Change as Host, Look};
+use crate::model::ledger::Ledger;
+use crate::model::outcome::Outcome;
+use crate::model::{Plan, ResourceId};
+use crate::observe::{Observed, observe};
+use crate::plan::guard::Removals;
+use crate::plan::{Inputs, plan};
+use crate::record::commit::{Pass, conclude, intend};
+use crate::record::{last_pass, ledger};
+use crate::resolve::{Question, resolve};
+use crate::resource::app::observe::Depth;
+
+/// What one pass is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The wish.
+    pub desired: &'a DesiredState,
+    /// How closely to look.
+    pub depth: Depth,
+    /// Whether many removals were confirmed.
+    pub removals: Removals,
+    /// Only these resources.
+    pub only: Option<&'a BTreeSet<ResourceId>>,
+    /// How old a source's answer may be to be used without asking again.
+    pub max_age: SignedDuration,
+    /// Whether restarts and hooks run on this host.
+    pub effects: Effects,
+    /// The time of the pass.
+    pub now: Timestamp,
+}
+
+/// Whether restarts and hooks run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effects {
+    /// Only when the managed root is the running system.
+    #[default]
+    Auto,
+    /// Always.
+    Run,
+    /// Never.
+    Skip,
+}
+
+/// What a pass will do, and what it was decided from.
+#[derive(Debug)]
+pub struct Preview {
+    /// The plan.
+    pub plan: Plan,
+    /// The host.
+    pub observed: Observed,
+    /// What is remembered.
+    pub ledger: Ledger,
+    /// Sources' answers to remember.
+    pub answers: Vec<Remembered>,
+    /// Requests made.
+    pub requests: u64,
+}
+
+/// What the host has.
+pub fn look(request: &Request<'_>, host: &Look, ledger: &Ledger) -> Observed {
+    let mut observed = observe(request.desired, ledger, host, request.depth);
+    match request.effects {
+        Effects::Auto => {}
+        Effects::Run => observed.facts.live = true,
+        Effects::Skip => observed.facts.live = false,
+    }
+    observed
+}
+
+/// Plans a pass. Nothing is written: a [`Look`] cannot.
+pub async fn preview(request: &Request<'_>, host: &Look, client: &Client) -> io::Result<Preview> {
+    preview_with(request, host, client, ledger::load(host)?).await
+}
+
+/// The same with a ledger that holds a decision not yet written.
+pub async fn preview_with(
+    request: &Request<'_>,
+    host: &Look,
+    client: &Client,
+    ledger: Ledger,
+) -> io::Result<Preview> {
+    let observed = look(request, host, &ledger);
+    let cache = host.cache_dir();
+    let reader =
+        Reader::new(client.clone(), Some(cache.as_std_path()), request.now, request.max_age);
+    let question = Question {
+        desired: request.desired,
+        observed: &observed,
+        ledger: &ledger,
+        only: request.only,
+        cache: &cache,
+        now: request.now,
+    };
+    let resolved = resolve(&question, &reader).await;
+    let plan = plan(&Inputs {
+        desired: request.desired,
+        observed: &observed,
+        resolved: &resolved,
+        ledger: &ledger,
+        removals: request.removals,
+        only: request.only,
+    });
+    let requests = reader.requests();
+    Ok(Preview { plan, observed, ledger, answers: reader.into_noted(), requests })
+}
+
+/// What performing needs besides the host.
+#[derive(Clone, Copy, Debug)]
+pub struct Hands<'a> {
+    /// The network.
+    pub client: &'a Client,
+    /// Who is told about transfers.
+    pub progress: &'a dyn Progress,
+    /// Whether to stop.
+    pub stop: &'a Stop,
+}
+
+/// Performs the plan of a preview and records what became of it. Cursors move last.
+pub async fn perform(
+    request: &Request<'_>,
+    preview: &mut Preview,
+    host: &Host,
+    hands: Hands<'_>,
+) -> io::Result<Outcome> {
+    let pass = Pass {
+        desired: request.desired,
+        observed: &preview.observed,
+        plan: &preview.plan,
+        now: request.now,
+    };
+    intend(host, &mut preview.ledger, &pass)?;
+    let facts = &preview.observed.facts;
+    let stager = Stager::new(host, hands.client, hands.progress, facts, request.now);
+    let mut journal = Journal::new(preview.ledger.debts.clone(), request.now);
+    let outcome = apply(&preview.plan, host, &stager, &mut journal, hands.stop).await;
+    conclude(host, &mut preview.ledger, &pass, &outcome)?;
+    let desired = request.desired.digest.to_string();
+    last_pass::save(host, &desired, &preview.plan, &outcome, request.now)?;
+    // Remembered answers only save requests: failing to keep them is not a failure of the pass.
+    if let Err(error) = store(host.cache_dir().as_std_path(), &preview.answers) {
+        tracing::warn!(%error, "cannot remember what the sources said");
+    }
+    Ok(outcome)
+}

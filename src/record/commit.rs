@@ -1,0 +1,166 @@
+//! What a pass leaves in the ledger: intentions before anything is touched, results after.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use jiff::Timestamp;
+
+use crate::desired::DesiredState;
+use crate::host::Change as Host;
+use crate::model::ledger::{Inventory, Ledger, Owned, Trust};
+use crate::model::outcome::{ChangeResult, End, FailureClass, HistoryEntry, Outcome};
+use crate::model::{Action, Change, Level, Plan, ResourceId};
+use crate::observe::Observed;
+use crate::record::{history, ledger as files};
+use crate::resource::app::layout::slot_name;
+
+/// Everything recording depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass<'a> {
+    /// The wish.
+    pub desired: &'a DesiredState,
+    /// The host as it was before.
+    pub observed: &'a Observed,
+    /// What was to be done.
+    pub plan: &'a Plan,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// Writes down what will be ours before it is: a pass that is cut off leaves nothing that nobody owns.
+pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<()> {
+    let mut inventory = ledger.inventory.clone();
+    let touched = pass.plan.changes.iter().filter(|c| c.action != Action::Remove);
+    let touched = touched.map(|c| &c.resource);
+    for id in touched.chain(pass.plan.unchanged.iter().map(|u| &u.resource)) {
+        own(&mut inventory, id, pass);
+    }
+    for unchanged in &pass.plan.unchanged {
+        activate(&mut inventory, &unchanged.resource, current(pass, &unchanged.resource));
+    }
+    save_inventory_if_changed(host, ledger, inventory)
+}
+
+/// Writes down what became of the plan.
+pub fn conclude(
+    host: &Host,
+    ledger: &mut Ledger,
+    pass: &Pass<'_>,
+    outcome: &Outcome,
+) -> io::Result<()> {
+    let mut inventory = ledger.inventory.clone();
+    let mut trust = ledger.trust.clone();
+    let mut entries = Vec::new();
+    for (change, result) in pass.plan.changes.iter().zip(&outcome.results) {
+        if let Some(slot) = &result.switched_to {
+            activate(&mut inventory, &change.resource, Some(slot));
+        }
+        if change.action == Action::Remove && result.end == End::Done {
+            inventory.resources.remove(&change.resource);
+            trust.floors.remove(&change.resource);
+        }
+        learn(&mut trust, change, result);
+        entries.push(history_entry(pass, change, result));
+    }
+    for unchanged in &pass.plan.unchanged {
+        raise(&mut trust, &unchanged.resource, &unchanged.in_use.version);
+    }
+    history::append(host, &entries)?;
+    save_inventory_if_changed(host, ledger, inventory)?;
+    if trust != ledger.trust {
+        files::save_trust(host, &trust)?;
+        ledger.trust = trust;
+    }
+    Ok(())
+}
+
+fn save_inventory_if_changed(
+    host: &Host,
+    ledger: &mut Ledger,
+    inventory: Inventory,
+) -> io::Result<()> {
+    if inventory != ledger.inventory {
+        files::save_inventory(host, &inventory)?;
+        ledger.inventory = inventory;
+    }
+    Ok(())
+}
+
+fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
+    let Some(declared) = pass.desired.apps.get(&id.name) else { return };
+    let declared_in = declared.root.clone();
+    let home = declared.spec.home.clone();
+    if let Some(owned) = inventory.resources.get_mut(id) {
+        owned.declared_in = declared_in;
+        owned.home = home;
+        return;
+    }
+    let mut adopted = Vec::new();
+    if let Some(Ok(observed)) = pass.observed.apps.get(id) {
+        let linked: BTreeSet<&str> = observed.linked_slots();
+        if linked.iter().any(|s| observed.slots.get(*s).is_some_and(|s| s.manifest.is_none())) {
+            let unmarked = observed.slots.iter().filter(|(_, slot)| slot.manifest.is_none());
+            adopted.extend(unmarked.map(|(name, _)| name.clone()));
+        }
+    }
+    let owned = Owned { declared_in, home, adopted, activated: Vec::new() };
+    inventory.resources.insert(id.clone(), owned);
+}
+
+fn current<'a>(pass: &Pass<'a>, id: &ResourceId) -> Option<&'a str> {
+    pass.observed.apps.get(id)?.as_ref().ok()?.current()
+}
+
+/// Notes that a release came into use, keeping each name once, newest last.
+fn activate(inventory: &mut Inventory, id: &ResourceId, slot: Option<&str>) {
+    let (Some(owned), Some(slot)) = (inventory.resources.get_mut(id), slot) else { return };
+    if owned.activated.last().is_none_or(|last| last != slot) {
+        owned.activated.retain(|s| s != slot);
+        owned.activated.push(slot.to_owned());
+    }
+}
+
+/// Raises the floor to what is in use now and locks the digest of a first use.
+fn learn(trust: &mut Trust, change: &Change, result: &ChangeResult) {
+    let cannot_run =
+        matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unsuitable);
+    if let Some(fetched) = result.fetched.as_ref().filter(|_| cannot_run) {
+        trust.unsuitable.insert(fetched.lock_key.clone());
+    }
+    let Some(after) = change.after.as_ref().filter(|_| result.switched_to.is_some()) else {
+        return;
+    };
+    if result.switched_to.as_deref() == Some(&slot_name(&after.tag)) {
+        raise(trust, &change.resource, &after.version);
+    }
+    let first_use = after.evidence.as_ref().is_some_and(|e| e.level == Level::Lock);
+    if let Some(fetched) = result.fetched.as_ref().filter(|_| first_use) {
+        trust.locks.insert(fetched.lock_key.clone(), fetched.digest.clone());
+    }
+}
+
+fn raise(trust: &mut Trust, id: &ResourceId, version: &crate::model::Version) {
+    if !version.is_opaque() && trust.floors.get(id).is_none_or(|floor| floor < version) {
+        trust.floors.insert(id.clone(), version.clone());
+    }
+}
+
+fn history_entry(pass: &Pass<'_>, change: &Change, result: &ChangeResult) -> HistoryEntry {
+    let (name, error) = match &result.end {
+        End::Done => ("done", None),
+        End::Failed(failure) => ("failed", Some(format!("{}: {}", failure.step, failure.message))),
+        End::Interrupted => ("interrupted", None),
+    };
+    HistoryEntry {
+        at: pass.now,
+        plan: pass.plan.name().to_string(),
+        resource: change.resource.clone(),
+        action: change.action,
+        attribution: change.attribution,
+        reason: change.reason.clone(),
+        from: change.before.as_ref().map(|b| b.version.clone()),
+        to: change.after.as_ref().map(|a| a.version.clone()),
+        result: name.to_owned(),
+        error,
+    }
+}

@@ -1,0 +1,92 @@
+//! The ledger on disk: four small JSON files, each replaced as a whole.
+//!
+//! ```text
+//! trust.json      floors, locks, quarantine     losing it is reported; `latest` still never goes back
+//!                                               below what is installed
+//! inventory.json  what is ours                  losing it stops pruning until resources are seen again
+//! overrides.json  suspensions and rollbacks     losing it is reported
+//! debts.json      effects owed                  losing it is reported
+//! ```
+
+use std::io;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::host::{Change, Look};
+use crate::model::ledger::{Debt, Inventory, LEDGER_FORMAT, Ledger, Overrides, Trust};
+
+/// A ledger of 10,000 resources stays below 16 MiB.
+const LEDGER_BYTES_MAX: u64 = 16 << 20;
+
+const TRUST: &str = "trust.json";
+const INVENTORY: &str = "inventory.json";
+const OVERRIDES: &str = "overrides.json";
+const DEBTS: &str = "debts.json";
+
+/// Reads the ledger. A file that is damaged counts as lost: that is said in `losses`, and the pass goes
+/// on with less knowledge but not with less caution.
+pub fn load(host: &Look) -> io::Result<Ledger> {
+    let mut losses = Vec::new();
+    let trust: Option<Trust> = read(host, TRUST, &mut losses)?;
+    let inventory: Option<Inventory> = read(host, INVENTORY, &mut losses)?;
+    let overrides: Option<Overrides> = read(host, OVERRIDES, &mut losses)?;
+    let debts: Option<Vec<Debt>> = read(host, DEBTS, &mut losses)?;
+    let known = inventory.as_ref().is_some_and(|i| !i.resources.is_empty());
+    if trust.is_none() && known && losses.is_empty() {
+        losses.push(format!(
+            "{} is gone: the highest versions ever used are not known any more; `latest` is only kept \
+             from going below what is installed now",
+            host.places().state.join(TRUST)
+        ));
+    }
+    Ok(Ledger {
+        trust: trust.unwrap_or_default(),
+        inventory: inventory.unwrap_or_default(),
+        overrides: overrides.unwrap_or_default(),
+        debts: debts.unwrap_or_default(),
+        losses,
+    })
+}
+
+fn read<T: DeserializeOwned>(
+    host: &Look,
+    name: &str,
+    losses: &mut Vec<String>,
+) -> io::Result<Option<T>> {
+    let path = host.places().state.join(name);
+    let Some(bytes) = host.read(&path, LEDGER_BYTES_MAX)? else { return Ok(None) };
+    match serde_json::from_slice(&bytes) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => {
+            losses.push(format!("{path} cannot be read ({error}) and counts as lost"));
+            Ok(None)
+        }
+    }
+}
+
+/// Writes the trust file.
+pub fn save_trust(host: &Change, trust: &Trust) -> io::Result<()> {
+    write(host, TRUST, &Trust { format: LEDGER_FORMAT, ..trust.clone() })
+}
+
+/// Writes the inventory.
+pub fn save_inventory(host: &Change, inventory: &Inventory) -> io::Result<()> {
+    write(host, INVENTORY, &Inventory { format: LEDGER_FORMAT, ..inventory.clone() })
+}
+
+/// Writes an operator's decisions.
+pub fn save_overrides(host: &Change, overrides: &Overrides) -> io::Result<()> {
+    write(host, OVERRIDES, &Overrides { format: LEDGER_FORMAT, ..overrides.clone() })
+}
+
+/// Writes the debts.
+pub fn save_debts(host: &Change, debts: &[Debt]) -> io::Result<()> {
+    write(host, DEBTS, &debts)
+}
+
+fn write(host: &Change, name: &str, value: &impl Serialize) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value).map_err(io::Error::other)?;
+    bytes.push(b'\n');
+    host.write(host.places().state.join(name), &bytes)
+}

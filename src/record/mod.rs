@@ -1,0 +1,6 @@
+//! What happened and what must be remembered: ledger and history.
+
+pub mod commit;
+pub mod history;
+pub mod last_pass;
+pub mod ledger;

@@ -1,0 +1,62 @@
+//! How a version and a file are chosen, for a person who asks.
+
+use jiff::Timestamp;
+
+use crate::fetch::Reader;
+use crate::model::outcome::chain;
+use crate::model::{HostFacts, ResourceId};
+use crate::resolve::asset::{Listing, Target, Verdict, select};
+use crate::resolve::policy;
+use crate::resource::app::AppSpec;
+use crate::source;
+
+/// Releases and files listed at most.
+const SHOWN_MAX: usize = 8;
+
+/// Asks the source and says, line by line, what is chosen and why the rest is not.
+pub async fn explain(
+    id: &ResourceId,
+    spec: &AppSpec,
+    facts: &HostFacts,
+    reader: &Reader,
+    now: Timestamp,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    let releases = match source::releases(&spec.source, &spec.version, reader).await {
+        Ok(releases) => releases,
+        Err(error) => return vec![format!("source: {}", chain(&error))],
+    };
+    lines.push(format!(
+        "the source offers {} that can matter; wished is {}",
+        crate::model::outcome::counted(releases.len(), "release"),
+        spec.version.want
+    ));
+    for release in releases.iter().take(SHOWN_MAX) {
+        let verdict = match policy::objection(release, &spec.version) {
+            None => "acceptable".to_owned(),
+            Some(objection) => format!("not acceptable: {}", objection.describe()),
+        };
+        lines.push(format!("  {} {verdict}", release.tag));
+    }
+    let chosen = match policy::choose(&releases, &spec.version, now) {
+        Ok(choices) => choices.first().copied(),
+        Err(no_choice) => {
+            lines.push(no_choice.to_string());
+            None
+        }
+    };
+    let Some(release) = chosen else { return lines };
+    let listing = Listing::of(release, vec![id.name.as_str()]);
+    let selection = select(&listing, &spec.asset, &Target::of(facts));
+    let name = |index: usize| listing.names.get(index).copied().unwrap_or_default();
+    match &selection.verdict {
+        Verdict::Chosen { index, .. } => {
+            lines.push(format!("of {} the file is {}", release.tag, name(*index)));
+        }
+        Verdict::Refused(refusal) => lines.push(chain(refusal)),
+    }
+    for rejected in selection.rejected.iter().take(SHOWN_MAX) {
+        lines.push(format!("  not {}: {}", name(rejected.index), rejected.reason));
+    }
+    lines
+}

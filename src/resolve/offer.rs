@@ -1,0 +1,270 @@
+//! One release as it can be had: the file for this host, what its bytes must be, who says so.
+
+use crate::format::checksums::{self, Lookup};
+use crate::model::ledger::Trust;
+use crate::model::outcome::chain;
+use crate::model::{Algorithm, Artifact, BlockedReason, Digest, Level, Release};
+use crate::resolve::App;
+use crate::resolve::asset::{Listing, PatternError, Refusal, Target, Verdict, fill, regex, select};
+use crate::resolve::policy::{fresh, recheck_after};
+use crate::resource::app::layout::slot_name;
+use crate::resource::app::wanted::{Offer, Problem, SlotState, Wanted};
+use crate::source;
+use crate::source::spec::Origin;
+use crate::trust::evidence::{self, ChecksumFact, EvidenceFacts, Transport, Unverified};
+use crate::trust::policy::Checksums;
+
+/// How much of an opaque release's digest tells it from another of the same tag.
+const SLOT_DIGEST_DIGITS: usize = 12;
+
+/// What one release came to.
+#[derive(Debug)]
+pub enum Offered {
+    /// It can be had, with remarks.
+    Wanted(Box<Wanted>, Vec<String>),
+    /// It is fresh and not complete yet.
+    Waiting(Problem),
+    /// It cannot be had.
+    Refused(Problem),
+}
+
+/// Finds the file of `release` for this host and the evidence for it.
+pub async fn offer(app: &App<'_>, release: &Release) -> Offered {
+    let artifact = match choose_artifact(app, release) {
+        Ok(artifact) => artifact,
+        Err(offered) => return offered,
+    };
+    let mut notes = Vec::new();
+    let stated = read_checksums(app, release, artifact).await;
+    let lock_key = Trust::lock_key(app.id, &release.tag, &artifact.name);
+    let decided = evidence::decide(
+        &app.spec.verify,
+        &EvidenceFacts {
+            artifact: &artifact.name,
+            arch: app.facts().arch,
+            forge: artifact.digest.as_ref().map(|digest| (digest, "the forge's API")),
+            checksums: stated.fact(),
+            locked: app.question.ledger.trust.locks.get(&lock_key),
+            transport: transport(artifact),
+            floor: default_floor(&app.spec.source.origin),
+        },
+    );
+    let evidence = match decided {
+        Ok(evidence) => evidence,
+        Err(unverified) => {
+            let reason = match &unverified {
+                Unverified::Contradiction(_) => BlockedReason::Tampered,
+                _ => BlockedReason::Unverified,
+            };
+            let problem = Problem { reason, message: chain(&unverified), until: None };
+            return incomplete(app, release, problem);
+        }
+    };
+    if evidence.level <= Level::Tls {
+        notes.push(format!("VERIFICATION IS OFF: {} is accepted unchecked", artifact.name));
+    } else if evidence.level == Level::Lock && evidence.digests.is_empty() {
+        notes.push(format!(
+            "nobody vouches for {}: its digest is recorded at this first use",
+            artifact.name
+        ));
+    }
+    let sha256 = evidence.digests.iter().find(|d| d.algorithm() == Algorithm::Sha256).cloned();
+    let slot = slot_of(release, sha256.as_ref().or(evidence.digests.first()));
+    if let Some(problem) = changed_under_tag(app, release, &slot, sha256.as_ref()) {
+        return Offered::Refused(problem);
+    }
+    let state = app.state(&slot);
+    let cached = sha256.as_ref().is_some_and(|digest| app.is_cached(digest));
+    let there = matches!(state, SlotState::Whole | SlotState::Adopted);
+    let offer = (!there).then(|| Offer { artifact: artifact.clone(), evidence, cached });
+    Offered::Wanted(
+        Box::new(Wanted {
+            version: release.version.clone(),
+            tag: release.tag.clone(),
+            slot,
+            offer,
+            rolled_back: None,
+        }),
+        notes,
+    )
+}
+
+/// The file for this host; the next one of the same build when an earlier one could not run here.
+fn choose_artifact<'a>(app: &App<'_>, release: &'a Release) -> Result<&'a Artifact, Offered> {
+    let repo = match &app.spec.source.origin {
+        Origin::Github { repo, .. } => repo.rsplit_once('/').map(|(_, name)| name),
+        Origin::Directory { .. } => None,
+    };
+    let wanted = std::iter::once(app.id.name.as_str()).chain(repo).collect();
+    let listing = Listing::of(release, wanted);
+    let selection = select(&listing, &app.spec.asset, &Target::of(app.facts()));
+    let (index, runners_up) = match selection.verdict {
+        Verdict::Chosen { index, runners_up } => (index, runners_up),
+        Verdict::Refused(refusal) => {
+            let reason = match &refusal {
+                Refusal::Ambiguous { .. } => BlockedReason::Ambiguous,
+                _ => BlockedReason::NoAsset,
+            };
+            let problem = Problem { reason, message: chain(&refusal), until: None };
+            return Err(incomplete(app, release, problem));
+        }
+    };
+    let trust = &app.question.ledger.trust;
+    let suitable = |artifact: &&Artifact| {
+        let key = Trust::lock_key(app.id, &release.tag, &artifact.name);
+        !trust.unsuitable.contains(&key)
+    };
+    let candidates = std::iter::once(index).chain(runners_up);
+    candidates.filter_map(|i| release.artifacts.get(i)).find(suitable).ok_or_else(|| {
+        Offered::Refused(Problem {
+            reason: BlockedReason::CannotRun,
+            message: format!(
+                "no build of {} can run on this host (`reconcile history` says what each lacked); \
+                 choose another with `asset`, or an older version",
+                release.tag
+            ),
+            until: None,
+        })
+    })
+}
+
+/// What became of looking for the release's checksum file.
+#[derive(Debug)]
+enum Stated {
+    Absent,
+    Read { file: String, lookup: Lookup },
+    Unusable { file: String, why: String },
+}
+
+impl Stated {
+    fn fact(&self) -> ChecksumFact<'_> {
+        match self {
+            Self::Absent => ChecksumFact::Absent,
+            Self::Read { file, lookup } => ChecksumFact::Read { file, lookup },
+            Self::Unusable { file, why } => ChecksumFact::Unusable { file, why: why.clone() },
+        }
+    }
+}
+
+/// Reads checksum files of the release until one says something about the artifact.
+async fn read_checksums(app: &App<'_>, release: &Release, artifact: &Artifact) -> Stated {
+    let names: Vec<&str> = release.artifacts.iter().map(|a| a.name.as_str()).collect();
+    let files = match checksum_files(app, release, artifact, &names) {
+        Ok(files) => files,
+        Err(error) => {
+            return Stated::Unusable { file: "checksums".to_owned(), why: chain(&error) };
+        }
+    };
+    let mut stated = Stated::Absent;
+    for name in files {
+        let Some(file) = release.artifacts.iter().find(|a| a.name == name) else { continue };
+        let limit = checksums::FILE_BYTES_MAX as u64;
+        let unusable = |why: String| Stated::Unusable { file: name.to_owned(), why };
+        let bytes = match source::read_small(file, app.reader, limit).await {
+            Ok(bytes) => bytes,
+            Err(error) => return unusable(chain(&error)),
+        };
+        let lookup = match checksums::parse(name, &bytes) {
+            Ok(parsed) => parsed.lookup(&artifact.name),
+            Err(error) => return unusable(chain(&error)),
+        };
+        let listed = !matches!(lookup, Lookup::NotListed);
+        stated = Stated::Read { file: name.to_owned(), lookup };
+        if listed {
+            break;
+        }
+    }
+    stated
+}
+
+/// The release's checksum files worth reading, likeliest first.
+fn checksum_files<'a>(
+    app: &App<'_>,
+    release: &Release,
+    artifact: &Artifact,
+    names: &[&'a str],
+) -> Result<Vec<&'a str>, PatternError> {
+    Ok(match &app.spec.verify.checksums {
+        Checksums::None => Vec::new(),
+        Checksums::Auto => checksums::candidates(&artifact.name, names),
+        Checksums::Named(template) => {
+            let template = template.replace("{asset}", &artifact.name);
+            let version = (release.version.as_str(), release.tag.as_str());
+            let filled = fill(&template, version, Target::of(app.facts()))?;
+            names.iter().filter(|n| filled.iter().any(|f| f == *n)).copied().collect()
+        }
+        Checksums::Matching(pattern) => {
+            let regex = regex(pattern)?;
+            names.iter().find(|name| regex.is_match(name)).copied().into_iter().collect()
+        }
+    })
+}
+
+/// Whether the first bytes come from who they seem to come from.
+fn transport(artifact: &Artifact) -> Transport {
+    let plain = artifact.urls.iter().any(|url| url.starts_with("http:"));
+    if plain { Transport::Plain } else { Transport::Authenticated }
+}
+
+/// A fresh release may still be uploading: wait, with a time to look again, instead of failing.
+fn incomplete(app: &App<'_>, release: &Release, problem: Problem) -> Offered {
+    let may_come = matches!(problem.reason, BlockedReason::NoAsset | BlockedReason::Unverified);
+    if !may_come || !fresh(release, app.now()) {
+        return Offered::Refused(problem);
+    }
+    let until = recheck_after(release, app.now()).and_then(|wait| app.now().checked_add(wait).ok());
+    Offered::Waiting(Problem {
+        reason: BlockedReason::Waiting,
+        message: format!(
+            "{} was published recently and is not complete: {}",
+            release.tag, problem.message
+        ),
+        until,
+    })
+}
+
+/// The weakest evidence accepted where the desired state does not say. A forge at least authenticates
+/// who uploads; a directory of files vouches for nothing.
+fn default_floor(origin: &Origin) -> Level {
+    match origin {
+        Origin::Github { .. } => Level::Lock,
+        Origin::Directory { .. } => Level::Checksum,
+    }
+}
+
+/// A version that has an order never changes its bytes; one that has none (`nightly`) does, and each of
+/// its builds gets a directory of its own.
+fn slot_of(release: &Release, digest: Option<&Digest>) -> String {
+    let slot = slot_name(&release.tag);
+    match digest.filter(|_| release.version.is_opaque()) {
+        Some(digest) => {
+            let hex: String = digest.hex().chars().take(SLOT_DIGEST_DIGITS).collect();
+            format!("{slot}@{hex}")
+        }
+        None => slot,
+    }
+}
+
+/// The same tag with other bytes than those that were installed from it.
+fn changed_under_tag(
+    app: &App<'_>,
+    release: &Release,
+    slot: &str,
+    sha256: Option<&Digest>,
+) -> Option<Problem> {
+    let manifest = app.observed.slots.get(slot)?.manifest.as_ref()?;
+    let now = sha256.filter(|now| **now != manifest.digest)?;
+    let same_file = release.artifacts.iter().any(|a| a.name == manifest.artifact);
+    let same_recipe = manifest.recipe == app.spec.recipe();
+    (same_file && same_recipe).then(|| Problem {
+        reason: BlockedReason::Tampered,
+        message: format!(
+            "the source changed the bytes of {} from {} to {now}; a version never does that. If the \
+             publisher confirms it, remove {} and run again",
+            release.tag,
+            manifest.digest,
+            app.spec.home.join("releases").join(slot)
+        ),
+        until: None,
+    })
+}

@@ -1,0 +1,76 @@
+//! Staying on a release that is installed, and keeping it whole without asking anybody.
+
+use crate::model::{Artifact, Digest, Evidence, Version};
+use crate::resolve::App;
+use crate::resource::app::layout::tag_of_slot;
+use crate::resource::app::wanted::{Offer, Problem, Resolution, SlotState, Wanted};
+
+impl App<'_> {
+    /// The wish cannot be carried out: stay, and repair what is damaged if the cache holds it.
+    pub(super) fn stay(&self, problem: Problem) -> Resolution {
+        let wanted = self.observed.current().and_then(|slot| self.keep(slot, None));
+        Resolution { wanted, problem: Some(problem), notes: Vec::new() }
+    }
+
+    /// An operator went back: the wish is not looked at until that ends.
+    pub(super) fn rolled_back(&self) -> Option<Resolution> {
+        let pinned = self.question.ledger.overrides.pinned.get(self.id);
+        let pinned = pinned.filter(|p| p.holds(self.now()))?;
+        let wanted = self.keep(&pinned.slot, Some(pinned.reason.clone()));
+        let until = pinned.until.map_or("`reconcile resume`".to_owned(), |until| until.to_string());
+        let there = if wanted.is_some() { "rolled back" } else { "rolled back to what is gone" };
+        let note =
+            format!("{there} to {} until {until}: {}", tag_of_slot(&pinned.slot), pinned.reason);
+        wanted.is_some().then_some(Resolution { wanted, problem: None, notes: vec![note] })
+    }
+
+    /// Wants an installed release; `None` when it is damaged and cannot be had.
+    fn keep(&self, slot: &str, rolled_back: Option<String>) -> Option<Wanted> {
+        let found = self.observed.slots.get(slot)?;
+        let offer = match self.state(slot) {
+            SlotState::Whole | SlotState::Adopted => None,
+            SlotState::Damaged => Some(self.cached_copy(slot)?),
+            // The desired state asks for another directory than this one, but nothing better can be had.
+            SlotState::Outdated(_) | SlotState::Missing | SlotState::Foreign => return None,
+        };
+        let manifest = found.manifest.as_ref();
+        let tag = manifest.map_or_else(|| tag_of_slot(slot), |m| m.tag.clone());
+        let version = match manifest {
+            Some(manifest) => manifest.version.clone(),
+            None => self.spec.version.tag.version(&tag)?,
+        };
+        Some(Wanted { version, tag, slot: slot.to_owned(), offer, rolled_back })
+    }
+
+    /// The version in use.
+    pub(super) fn current_version(&self) -> Option<Version> {
+        let slot = self.observed.current()?;
+        let manifest = self.observed.slots.get(slot).and_then(|s| s.manifest.as_ref());
+        manifest
+            .map(|m| m.version.clone())
+            .or_else(|| self.spec.version.tag.version(&tag_of_slot(slot)))
+    }
+
+    /// The artifact a release was made from, if the cache still has it.
+    pub(super) fn cached_copy(&self, slot: &str) -> Option<Offer> {
+        let manifest = self.observed.slots.get(slot)?.manifest.as_ref()?;
+        self.is_cached(&manifest.digest).then(|| Offer {
+            artifact: Artifact {
+                name: manifest.artifact.clone(),
+                urls: Vec::new(),
+                size: Some(manifest.size),
+                digest: None,
+            },
+            evidence: Evidence {
+                digests: vec![manifest.digest.clone()],
+                ..manifest.evidence.clone()
+            },
+            cached: true,
+        })
+    }
+
+    pub(super) fn is_cached(&self, digest: &Digest) -> bool {
+        let path = self.question.cache.join("blobs").join(digest.algorithm().name());
+        path.join(digest.hex()).is_file()
+    }
+}

@@ -1,0 +1,94 @@
+//! Names and reasons for what happens to an app; pure.
+
+use crate::model::{Action, Attribution, Drift, Step};
+use crate::resource::app::plan::Situation;
+use crate::resource::app::wanted::Wanted;
+
+impl Situation<'_> {
+    /// What a change of the release in use is called, who caused it, and why.
+    pub(super) fn explain(
+        &self,
+        wanted: &Wanted,
+        drift: &[Drift],
+        why: Option<&str>,
+    ) -> (Action, Attribution, String) {
+        let version = &wanted.version;
+        let Some(current) = self.observed.current() else {
+            return self.explain_none_in_use(wanted, drift);
+        };
+        if current == wanted.slot {
+            return match why {
+                Some(why) => (Action::Replace, Attribution::DesiredChanged, why.to_owned()),
+                None => (Action::Repair, Attribution::DriftCorrected, count_drift(drift)),
+            };
+        }
+        let before = self.current_version();
+        let action = match &before {
+            Some(before) if before.is_opaque() || version.is_opaque() => Action::Replace,
+            Some(before) if version > before => Action::Upgrade,
+            Some(before) if version < before => Action::Downgrade,
+            _ => Action::Replace,
+        };
+        if let Some(reason) = &wanted.rolled_back {
+            return (action, Attribution::RolledBack, reason.clone());
+        }
+        if !drift.is_empty() {
+            return (Action::Repair, Attribution::DriftCorrected, count_drift(drift));
+        }
+        let wish = &self.spec.version;
+        let still_wished =
+            before.as_ref().is_some_and(|before| wish.want.accepts(before, wish.prereleases));
+        if wish.want.is_floating() && still_wished {
+            (action, Attribution::UpstreamMoved, format!("the source has {version}"))
+        } else {
+            (action, Attribution::DesiredChanged, format!("{} is wished", wish.want))
+        }
+    }
+
+    fn explain_none_in_use(
+        &self,
+        wanted: &Wanted,
+        drift: &[Drift],
+    ) -> (Action, Attribution, String) {
+        let mixed = self.observed.linked_slots().len() > 1;
+        if mixed {
+            let why = "links point into several releases".to_owned();
+            return (Action::Repair, Attribution::DriftCorrected, why);
+        }
+        let was_active = self.owned.is_some_and(|owned| !owned.activated.is_empty());
+        if was_active {
+            let why =
+                if drift.is_empty() { "nothing is linked".to_owned() } else { count_drift(drift) };
+            return (Action::Repair, Attribution::DriftCorrected, why);
+        }
+        let requested = &self.spec.version.want;
+        let why = if requested.is_floating() {
+            format!("not installed; {requested} is {}", wanted.version)
+        } else {
+            "not installed".to_owned()
+        };
+        (Action::Install, Attribution::FirstInstall, why)
+    }
+
+    /// The same for a change that only cleans up; `swept` are the steps that clean.
+    pub(super) fn explain_tidy(&self, swept: &[Step]) -> (Action, Attribution, String) {
+        if !self.debts.is_empty() {
+            let why = "an earlier pass owes effects".to_owned();
+            (Action::Tidy, Attribution::Interrupted, why)
+        } else if !swept.is_empty() {
+            let why = "an earlier pass was cut off".to_owned();
+            (Action::Tidy, Attribution::Interrupted, why)
+        } else {
+            let why = format!("more than {} releases are kept", self.spec.retain);
+            (Action::Tidy, Attribution::Retention, why)
+        }
+    }
+}
+
+fn count_drift(drift: &[Drift]) -> String {
+    match drift {
+        [] => "the release is not whole".to_owned(),
+        [one] => format!("{} was changed by somebody else", one.path),
+        more => format!("{} paths were changed by somebody else", more.len()),
+    }
+}

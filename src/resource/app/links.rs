@@ -1,0 +1,105 @@
+//! The links of an app's `bin`: which there should be, which are ours, which somebody changed; pure.
+
+use std::collections::BTreeMap;
+
+use crate::model::manifest::Binary;
+use crate::model::step::Binaries;
+use crate::model::{Drift, DriftKind};
+use crate::resource::app::layout::{Layout, link_text, parse_link};
+use crate::resource::app::plan::Situation;
+use crate::resource::app::wanted::{SlotState, Wanted};
+
+impl Situation<'_> {
+    /// The links `bin` should have, as far as they are known before unpacking.
+    pub(super) fn links(&self, wanted: &Wanted, state: &SlotState) -> Option<Vec<Binary>> {
+        let slot = self.observed.slots.get(&wanted.slot)?;
+        let anew = state.must_be_made();
+        match &slot.manifest {
+            Some(manifest) => {
+                let same_recipe = manifest.recipe == self.spec.recipe();
+                (!anew || same_recipe).then(|| manifest.binaries.clone())
+            }
+            None if anew => None,
+            None => Some(self.adopted_links(&wanted.slot, &slot.executables)),
+        }
+    }
+
+    /// What an adopted release links: every executable where that is the wish, else what it links now.
+    fn adopted_links(&self, slot: &str, executables: &[String]) -> Vec<Binary> {
+        let mut by_name = BTreeMap::new();
+        if self.spec.binaries == Binaries::AnyExecutable {
+            for path in executables {
+                let name = path.rsplit_once('/').map_or(path.as_str(), |(_, name)| name);
+                by_name.insert(name.to_owned(), path.clone());
+            }
+        } else {
+            for (name, text) in self.observed.bin.iter().flat_map(|bin| &bin.links) {
+                if let Some((_, path)) = parse_link(text).filter(|(s, _)| *s == slot) {
+                    by_name.insert(name.clone(), path.to_owned());
+                }
+            }
+        }
+        by_name.into_iter().map(|(name, path)| Binary { name, path }).collect()
+    }
+
+    /// Links of `bin` that point into `releases`, and those that bear a name of ours.
+    pub(super) fn our_links(&self) -> BTreeMap<String, String> {
+        let names: Vec<&str> = self
+            .observed
+            .slots
+            .values()
+            .filter_map(|slot| slot.manifest.as_ref())
+            .flat_map(|manifest| manifest.binaries.iter().map(|b| b.name.as_str()))
+            .collect();
+        let links = self.observed.bin.iter().flat_map(|bin| &bin.links);
+        links
+            .filter(|(name, text)| parse_link(text).is_some() || names.contains(&name.as_str()))
+            .map(|(name, text)| (name.clone(), text.clone()))
+            .collect()
+    }
+
+    /// Links that somebody else removed or changed since this release was made the one in use.
+    pub(super) fn link_drift(
+        &self,
+        layout: &Layout,
+        wanted: &Wanted,
+        links: Option<&[Binary]>,
+    ) -> Vec<Drift> {
+        let last = self.owned.and_then(|owned| owned.activated.last());
+        let in_use = last.map_or(self.observed.current(), |slot| Some(slot.as_str()));
+        if in_use != Some(wanted.slot.as_str()) {
+            return Vec::new();
+        }
+        let found = self.our_links();
+        let expected = texts(&wanted.slot, links.unwrap_or_default());
+        let mut drift = Vec::new();
+        for (name, text) in &expected {
+            let now = found.get(name);
+            let kind = match now {
+                Some(now) if now == text => continue,
+                Some(_) => DriftKind::Retargeted,
+                None => DriftKind::Missing,
+            };
+            drift.push(Drift {
+                path: layout.bin().join(name).to_string(),
+                kind,
+                expected: format!("-> {text}"),
+                found: now.map_or_else(|| "nothing".to_owned(), |now| format!("-> {now}")),
+            });
+        }
+        for (name, text) in found.iter().filter(|(name, _)| !expected.contains_key(*name)) {
+            drift.push(Drift {
+                path: layout.bin().join(name).to_string(),
+                kind: DriftKind::Extra,
+                expected: "nothing".to_owned(),
+                found: format!("-> {text}"),
+            });
+        }
+        drift
+    }
+}
+
+/// Link texts by name.
+pub(super) fn texts(slot: &str, links: &[Binary]) -> BTreeMap<String, String> {
+    links.iter().map(|b| (b.name.clone(), link_text(slot, &b.path))).collect()
+}

@@ -1,0 +1,277 @@
+//! What the host has of an app.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use camino::Utf8Path;
+use serde::Serialize;
+
+use crate::host::{ItemKind, Look, Stat};
+use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
+use crate::model::{Digest, Drift, DriftKind, Entry, EntryKind, Manifest};
+use crate::resource::app::layout::{Layout, STAGING_PREFIX, parse_link};
+
+/// A manifest lists at most 200,000 entries of about 200 bytes.
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+
+/// Differences listed per release; more than this is "everything".
+const DRIFT_MAX: usize = 1_000;
+
+/// How closely files are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Type, mode, size and modification time.
+    Quick,
+    /// Content as well.
+    Deep,
+}
+
+/// What the host has of an app.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct AppObserved {
+    /// The directory of links; `None` when there is none.
+    pub bin: Option<BinDir>,
+    /// Release directories by name.
+    pub slots: BTreeMap<String, Slot>,
+    /// Names of ours in `staging/`: what an earlier pass left.
+    pub leftovers: Vec<String>,
+}
+
+/// The directory of links.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct BinDir {
+    /// Link texts by name.
+    pub links: BTreeMap<String, String>,
+    /// Entries that are not links, by name.
+    pub others: BTreeMap<String, &'static str>,
+}
+
+/// One release directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Slot {
+    /// Its manifest; `None` for a directory that we did not make.
+    #[serde(serialize_with = "manifest_digest")]
+    pub manifest: Option<Manifest>,
+    /// Where it differs from its manifest; only looked for in the release in use, unless deep.
+    pub drift: Vec<Drift>,
+    /// Programs found in a directory without manifest: paths of files with an execute bit.
+    pub executables: Vec<String>,
+}
+
+/// For fingerprints: a manifest is known by its artifact.
+#[expect(clippy::ref_option, reason = "the signature serde calls")]
+fn manifest_digest<S: serde::Serializer>(
+    manifest: &Option<Manifest>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    manifest.as_ref().map(|m| &m.digest).serialize(serializer)
+}
+
+impl AppObserved {
+    /// The slots that links of `bin` point into. One is the normal case; more are a mixture.
+    pub fn linked_slots(&self) -> BTreeSet<&str> {
+        let links = self.bin.iter().flat_map(|bin| bin.links.values());
+        links.filter_map(|text| parse_link(text)).map(|(slot, _)| slot).collect()
+    }
+
+    /// The slot in use, when all links agree on one.
+    pub fn current(&self) -> Option<&str> {
+        let linked = self.linked_slots();
+        let mut slots = linked.iter();
+        slots.next().copied().filter(|_| slots.next().is_none())
+    }
+
+    /// The digest a cached artifact must have to repair the release in use.
+    pub fn current_digest(&self) -> Option<&Digest> {
+        self.slots.get(self.current()?)?.manifest.as_ref().map(|m| &m.digest)
+    }
+}
+
+/// Looks at the app below `home`. `check` names releases that are to be compared with their manifests
+/// even when they are not in use.
+pub fn observe(
+    host: &Look,
+    home: &Utf8Path,
+    check: &[String],
+    depth: Depth,
+) -> io::Result<AppObserved> {
+    let layout = Layout::new(home);
+    let mut observed = AppObserved { bin: observe_bin(host, &layout)?, ..Default::default() };
+    let in_use: BTreeSet<String> = observed
+        .linked_slots()
+        .into_iter()
+        .map(str::to_owned)
+        .chain(check.iter().cloned())
+        .collect();
+    for item in host.list(layout.releases())?.unwrap_or_default() {
+        if item.kind == ItemKind::Dir {
+            let compare = depth == Depth::Deep || in_use.contains(&item.name);
+            let slot = observe_slot(host, &layout.slot(&item.name), compare.then_some(depth))?;
+            observed.slots.insert(item.name, slot);
+        }
+    }
+    let staging = host.list(layout.staging())?.unwrap_or_default();
+    observed.leftovers =
+        staging.into_iter().map(|i| i.name).filter(|n| n.starts_with(STAGING_PREFIX)).collect();
+    Ok(observed)
+}
+
+fn observe_bin(host: &Look, layout: &Layout) -> io::Result<Option<BinDir>> {
+    let Some(items) = host.list(layout.bin())? else { return Ok(None) };
+    let mut bin = BinDir::default();
+    for item in items {
+        if item.kind == ItemKind::Link {
+            let target = host.read_link(layout.bin().join(&item.name))?.unwrap_or_default();
+            bin.links.insert(item.name, target);
+        } else {
+            bin.others.insert(item.name, item.kind.name());
+        }
+    }
+    Ok(Some(bin))
+}
+
+fn observe_slot(host: &Look, directory: &Utf8Path, compare: Option<Depth>) -> io::Result<Slot> {
+    let manifest = read_manifest(host, directory)?;
+    let mut slot = Slot { manifest, drift: Vec::new(), executables: Vec::new() };
+    match (&slot.manifest, compare) {
+        (Some(manifest), Some(depth)) => {
+            slot.drift = compare_with_manifest(host, directory, manifest, depth)?;
+        }
+        (None, Some(_)) => slot.executables = executables(host, directory)?,
+        (_, None) => {}
+    }
+    Ok(slot)
+}
+
+/// The manifest of a release directory. One that cannot be read counts as missing: the directory is then
+/// not known to be whole, and not known to be ours.
+fn read_manifest(host: &Look, directory: &Utf8Path) -> io::Result<Option<Manifest>> {
+    let bytes = host.read(directory.join(MANIFEST_NAME), MANIFEST_BYTES_MAX)?;
+    Ok(bytes
+        .and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok())
+        .filter(|manifest| manifest.format == MANIFEST_FORMAT))
+}
+
+fn compare_with_manifest(
+    host: &Look,
+    directory: &Utf8Path,
+    manifest: &Manifest,
+    depth: Depth,
+) -> io::Result<Vec<Drift>> {
+    let mut drift = Vec::new();
+    let mut expected: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::from([("", BTreeSet::new())]);
+    for entry in &manifest.entries {
+        let (parent, name) = entry.path.rsplit_once('/').unwrap_or(("", &entry.path));
+        expected.entry(parent).or_default().insert(name);
+        if matches!(entry.kind, EntryKind::Dir { .. }) {
+            expected.entry(&entry.path).or_default();
+        }
+        drift.extend(compare_entry(host, directory, entry, depth)?);
+    }
+    for (parent, names) in &expected {
+        let path = directory.join(parent);
+        for item in host.list(&path)?.unwrap_or_default() {
+            let own = parent.is_empty() && item.name == MANIFEST_NAME;
+            if !own && !names.contains(item.name.as_str()) {
+                drift.push(Drift {
+                    path: path.join(&item.name).to_string(),
+                    kind: DriftKind::Extra,
+                    expected: "nothing".to_owned(),
+                    found: item.kind.name().to_owned(),
+                });
+            }
+        }
+    }
+    drift.sort_by(|a, b| a.path.cmp(&b.path));
+    drift.truncate(DRIFT_MAX);
+    Ok(drift)
+}
+
+fn compare_entry(
+    host: &Look,
+    directory: &Utf8Path,
+    entry: &Entry,
+    depth: Depth,
+) -> io::Result<Option<Drift>> {
+    let path = directory.join(&entry.path);
+    let differs = |kind, expected: String, found: String| {
+        Ok(Some(Drift { path: path.to_string(), kind, expected, found }))
+    };
+    let Some(stat) = host.stat(&path)? else {
+        return differs(
+            DriftKind::Missing,
+            type_name(&entry.kind).to_owned(),
+            "nothing".to_owned(),
+        );
+    };
+    if stat.kind.name() != type_name(&entry.kind) {
+        let (wanted, found) = (type_name(&entry.kind).to_owned(), stat.kind.name().to_owned());
+        return differs(DriftKind::TypeChanged, wanted, found);
+    }
+    match &entry.kind {
+        EntryKind::Link { target } => {
+            let found = host.read_link(&path)?.unwrap_or_default();
+            if &found == target {
+                Ok(None)
+            } else {
+                differs(DriftKind::Retargeted, format!("-> {target}"), format!("-> {found}"))
+            }
+        }
+        EntryKind::Dir { mode } => Ok(compare_mode(&path, *mode, stat)),
+        EntryKind::File { mode, size, mtime, sha256 } => {
+            let same_times = stat.size == *size && stat.mtime == *mtime;
+            if depth == Depth::Quick && same_times {
+                return Ok(compare_mode(&path, *mode, stat));
+            }
+            let found = host.sha256(&path)?.hex();
+            if &found == sha256 {
+                return Ok(compare_mode(&path, *mode, stat));
+            }
+            let describe = |size: u64, hex: &str| {
+                format!("{size} bytes, sha256 {}", hex.get(..12).unwrap_or(hex))
+            };
+            differs(DriftKind::Modified, describe(*size, sha256), describe(stat.size, &found))
+        }
+    }
+}
+
+fn compare_mode(path: &Utf8Path, mode: u32, stat: Stat) -> Option<Drift> {
+    (stat.mode != mode).then(|| Drift {
+        path: path.to_string(),
+        kind: DriftKind::ModeChanged,
+        expected: format!("mode {mode:04o}"),
+        found: format!("mode {:04o}", stat.mode),
+    })
+}
+
+fn type_name(kind: &EntryKind) -> &'static str {
+    match kind {
+        EntryKind::File { .. } => ItemKind::File.name(),
+        EntryKind::Dir { .. } => ItemKind::Dir.name(),
+        EntryKind::Link { .. } => ItemKind::Link.name(),
+    }
+}
+
+/// Paths of all files with an execute bit, sorted, as distronomicon discovers them.
+fn executables(host: &Look, directory: &Utf8Path) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    let mut pending = vec![String::new()];
+    while let Some(parent) = pending.pop() {
+        for item in host.list(directory.join(&parent))?.unwrap_or_default() {
+            let path =
+                if parent.is_empty() { item.name } else { format!("{parent}/{}", item.name) };
+            match item.kind {
+                ItemKind::Dir => pending.push(path),
+                ItemKind::File => {
+                    let stat = host.stat(directory.join(&path))?;
+                    if stat.is_some_and(|s| s.mode & 0o111 != 0) {
+                        found.push(path);
+                    }
+                }
+                ItemKind::Link | ItemKind::Other => {}
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}

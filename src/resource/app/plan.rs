@@ -1,0 +1,344 @@
+//! What to do about one app; pure.
+
+use crate::model::ledger::{Debt, Owned};
+use crate::model::manifest::Binary;
+use crate::model::plan::{InUse, Unchanged};
+use crate::model::step::{ReleaseHead, UnpackRules};
+use crate::model::{Blocked, Change, Digest, Drift, Effect, HostFacts, ResourceId, Step, Version};
+use crate::resource::app::layout::{Layout, tag_of_slot};
+use crate::resource::app::links::texts;
+use crate::resource::app::retain::surplus;
+use crate::resource::app::wanted::{Offer, Problem, Resolution, SlotState, Wanted, slot_state};
+use crate::resource::app::{AppObserved, AppSpec};
+
+/// Everything that decides what happens to one app.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// Which app.
+    pub id: &'a ResourceId,
+    /// The wish.
+    pub spec: &'a AppSpec,
+    /// Where the wish stands.
+    pub declared_at: &'a str,
+    /// What the host has.
+    pub observed: &'a AppObserved,
+    /// The release to be on.
+    pub resolution: &'a Resolution,
+    /// What the inventory says.
+    pub owned: Option<&'a Owned>,
+    /// Effects owed for it.
+    pub debts: &'a [Debt],
+    /// The host.
+    pub facts: &'a HostFacts,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// The change, if anything is to be done.
+    pub change: Option<Change>,
+    /// Why the wish is not carried out, if so.
+    pub blocked: Option<Blocked>,
+    /// What is as desired, if neither.
+    pub unchanged: Option<Unchanged>,
+}
+
+/// Decides. Total: every situation has an answer.
+pub fn plan(situation: &Situation<'_>) -> Decision {
+    let mut decision = Decision::default();
+    let problem = situation.resolution.problem.as_ref();
+    if let Some(problem) = problem {
+        decision.blocked = Some(situation.blocked(problem));
+    }
+    let work = match &situation.resolution.wanted {
+        None => Ok(Work::default()),
+        Some(wanted) => situation.work(wanted),
+    };
+    match work {
+        Err(obstacle) => decision.blocked = Some(situation.blocked(&obstacle)),
+        Ok(work) => decision.change = situation.change(work),
+    }
+    if decision.change.is_none() && decision.blocked.is_none() {
+        let in_use = situation.resolution.wanted.as_ref().map(|w| situation.in_use(w));
+        decision.unchanged =
+            in_use.map(|in_use| Unchanged { resource: situation.id.clone(), in_use });
+    }
+    decision
+}
+
+/// What must be done to be on a release, before it becomes a change.
+#[derive(Debug, Default)]
+struct Work {
+    wanted: Option<Wanted>,
+    steps: Vec<Step>,
+    drift: Vec<Drift>,
+    /// Why the release directory is made anew, in words.
+    why: Option<String>,
+    /// The running programs change: restarts are due.
+    disrupts: bool,
+}
+
+impl Situation<'_> {
+    fn layout(&self) -> Layout {
+        Layout::new(&self.spec.home)
+    }
+
+    fn blocked(&self, problem: &Problem) -> Blocked {
+        Blocked {
+            resource: self.id.clone(),
+            reason: problem.reason,
+            message: problem.message.clone(),
+            staying_on: self.current_version(),
+            until: problem.until,
+            declared_at: Some(self.declared_at.to_owned()),
+        }
+    }
+
+    pub(super) fn current_version(&self) -> Option<Version> {
+        let slot = self.observed.current()?;
+        let manifest = self.observed.slots.get(slot).and_then(|s| s.manifest.as_ref());
+        manifest
+            .map(|m| m.version.clone())
+            .or_else(|| self.spec.version.tag.version(&tag_of_slot(slot)))
+    }
+
+    /// The steps that lead to `wanted`, in order; an obstacle when they must not be taken.
+    fn work(&self, wanted: &Wanted) -> Result<Work, Problem> {
+        let layout = self.layout();
+        let mut work = Work { wanted: Some(wanted.clone()), ..Work::default() };
+        let state =
+            slot_state(self.spec, self.observed, self.owned, &wanted.slot, self.facts.arch.name());
+        let found = self.observed.slots.get(&wanted.slot);
+        match &state {
+            SlotState::Whole | SlotState::Adopted | SlotState::Missing => {}
+            SlotState::Outdated(why) => work.why = Some(why.clone()),
+            SlotState::Damaged => work.drift = found.map(|s| s.drift.clone()).unwrap_or_default(),
+            SlotState::Foreign if self.observed.linked_slots().is_empty() => {
+                return Err(foreign_slot(&layout, wanted));
+            }
+            SlotState::Foreign => {
+                work.why = Some("an earlier updater left it unfinished".to_owned());
+            }
+        }
+        let anew = state.must_be_made();
+        if anew {
+            let offer = wanted.offer.as_ref().ok_or_else(|| self.cannot_be_had(wanted))?;
+            work.steps.extend(self.stage(&layout, wanted, offer, &state));
+        }
+        let links = self.links(wanted, &state);
+        work.drift.extend(self.link_drift(&layout, wanted, links.as_deref()));
+        let expected = links.as_ref().map(|links| texts(&wanted.slot, links));
+        let ours = self.our_links();
+        let switch = expected.is_none_or(|expected| expected != ours);
+        if switch {
+            self.check_bin(&layout, links.as_deref())?;
+        }
+        work.disrupts = switch || (anew && self.observed.current() == Some(&wanted.slot));
+        if switch {
+            work.steps.push(Step::Switch {
+                bin: layout.bin(),
+                release: layout.slot(&wanted.slot),
+                links,
+                expects: ours.into_iter().collect(),
+            });
+        }
+        Ok(work)
+    }
+
+    fn stage(
+        &self,
+        layout: &Layout,
+        wanted: &Wanted,
+        offer: &Offer,
+        state: &SlotState,
+    ) -> [Step; 3] {
+        let staged = layout.staged_slot(&wanted.slot);
+        [
+            Step::Fetch {
+                artifact: offer.artifact.clone(),
+                evidence: offer.evidence.clone(),
+                size_max: self.spec.download_bytes_max,
+            },
+            Step::Unpack {
+                into: staged.clone(),
+                rules: UnpackRules {
+                    strip: self.spec.strip,
+                    binaries: self.spec.binaries.clone(),
+                    bare_name: self.id.name.to_string(),
+                    limits: self.spec.limits,
+                },
+                release: ReleaseHead {
+                    resource: self.id.clone(),
+                    version: wanted.version.clone(),
+                    tag: wanted.tag.clone(),
+                    recipe: self.spec.recipe(),
+                },
+            },
+            Step::Promote {
+                from: staged,
+                to: layout.slot(&wanted.slot),
+                replaces: *state != SlotState::Missing,
+            },
+        ]
+    }
+
+    /// Refuses a switch that would have to destroy or cannot carry along what is not ours.
+    fn check_bin(&self, layout: &Layout, links: Option<&[Binary]>) -> Result<(), Problem> {
+        let others = self.observed.bin.iter().flat_map(|bin| &bin.others);
+        for (name, kind) in others {
+            let path = layout.bin().join(name);
+            let collides = links.unwrap_or_default().iter().any(|b| &b.name == name);
+            if collides {
+                return Err(Problem::foreign(format!(
+                    "{path} is a {kind} that reconcile did not put there, and the release brings a \
+                     program of that name; move it away"
+                )));
+            }
+            if *kind != "regular file" {
+                return Err(Problem::foreign(format!(
+                    "{path} is a {kind}, which cannot be carried along when all links are switched at \
+                     once; move it out of {}",
+                    layout.bin()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn cannot_be_had(&self, wanted: &Wanted) -> Problem {
+        self.resolution.problem.clone().unwrap_or_else(|| Problem {
+            reason: crate::model::BlockedReason::SourceUnavailable,
+            message: format!(
+                "{} must be made again, but the source does not offer it any more",
+                wanted.version
+            ),
+            until: None,
+        })
+    }
+
+    fn in_use(&self, wanted: &Wanted) -> InUse {
+        let manifest = self.observed.slots.get(&wanted.slot).and_then(|s| s.manifest.as_ref());
+        let offered = wanted.offer.as_ref().and_then(|o| o.evidence.digests.first().cloned());
+        InUse {
+            version: wanted.version.clone(),
+            tag: wanted.tag.clone(),
+            digest: offered.or_else(|| manifest.map(|m| m.digest.clone())),
+            evidence: wanted
+                .offer
+                .as_ref()
+                .map(|o| o.evidence.clone())
+                .or_else(|| manifest.map(|m| m.evidence.clone())),
+            requested: Some(self.spec.version.want.to_string()),
+            floating: self.spec.version.want.is_floating(),
+        }
+    }
+
+    fn before(&self) -> Option<InUse> {
+        let slot = self.observed.current()?;
+        let manifest = self.observed.slots.get(slot).and_then(|s| s.manifest.as_ref());
+        Some(InUse {
+            version: self.current_version()?,
+            tag: tag_of_slot(slot),
+            digest: manifest.map(|m| m.digest.clone()),
+            evidence: manifest.map(|m| m.evidence.clone()),
+            requested: None,
+            floating: false,
+        })
+    }
+
+    /// Puts effects, retention and leftovers around the work; `None` when nothing is to be done.
+    fn change(&self, work: Work) -> Option<Change> {
+        let layout = self.layout();
+        let mut steps = work.steps;
+        let effects = if work.disrupts { self.effects(work.wanted.as_ref()) } else { Vec::new() };
+        let commit = steps.iter().position(|s| !s.is_staging()).unwrap_or(steps.len());
+        let owes = effects.iter().map(|effect| Step::Owe { effect: effect.clone() });
+        steps.splice(commit..commit, owes);
+        let working = !steps.is_empty();
+        steps.extend(effects.iter().map(|effect| Step::Settle { effect: effect.clone() }));
+        steps.extend(self.old_debts(&effects));
+        let keep =
+            work.wanted.as_ref().map(|w| w.slot.as_str()).or_else(|| self.observed.current());
+        let surplus = surplus(self.id, self.spec, self.observed, self.owned, keep);
+        steps.extend(surplus.into_iter().map(|slot| Step::Remove { path: layout.slot(&slot) }));
+        let leftovers = self.observed.leftovers.iter().map(|name| layout.staging().join(name));
+        let staged = |path: &camino::Utf8PathBuf| {
+            steps.iter().any(|s| matches!(s, Step::Unpack { into, .. } if into == path))
+        };
+        let swept: Vec<Step> =
+            leftovers.filter(|p| !staged(p)).map(|path| Step::Remove { path }).collect();
+        steps.extend(swept.iter().cloned());
+        if steps.is_empty() {
+            return None;
+        }
+        let offer = work.wanted.as_ref().and_then(|w| w.offer.as_ref());
+        let fetches = steps.iter().any(|s| matches!(s, Step::Fetch { .. }));
+        let size = offer.and_then(|o| o.artifact.size);
+        let cached = offer.is_some_and(|o| o.cached);
+        let (action, attribution, reason) = if working {
+            self.explain(work.wanted.as_ref()?, &work.drift, work.why.as_deref())
+        } else {
+            self.explain_tidy(&swept)
+        };
+        Some(Change {
+            resource: self.id.clone(),
+            action,
+            attribution,
+            reason,
+            declared_at: Some(self.declared_at.to_owned()),
+            before: self.before(),
+            after: work.wanted.as_ref().map(|w| self.in_use(w)),
+            drift: work.drift,
+            fetch_bytes: if !fetches || cached { Some(0) } else { size },
+            reused_bytes: if fetches && cached { size.unwrap_or(0) } else { 0 },
+            observed: Digest::of_json(self.observed),
+            steps,
+        })
+    }
+
+    /// What a switch makes due, in order.
+    fn effects(&self, wanted: Option<&Wanted>) -> Vec<Effect> {
+        if !self.facts.live {
+            return Vec::new();
+        }
+        let restarts = self.spec.restart.iter().map(|unit| Effect::Restart { unit: unit.clone() });
+        let runs = self.spec.run.iter().map(|argv| Effect::Run {
+            resource: self.id.clone(),
+            argv: argv.clone(),
+            version: wanted.map(|w| w.version.clone()),
+        });
+        restarts.chain(runs).collect()
+    }
+
+    /// Effects owed from earlier passes: paid when still wished, struck out when not.
+    fn old_debts(&self, now_owed: &[Effect]) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for debt in self.debts.iter().filter(|d| !now_owed.contains(&d.effect)) {
+            let wished = match &debt.effect {
+                Effect::Restart { unit } => self.spec.restart.contains(unit),
+                Effect::Run { argv, .. } => self.spec.run.contains(argv),
+            };
+            let effect = debt.effect.clone();
+            steps.push(if wished {
+                Step::Settle { effect }
+            } else {
+                let why = "the desired state does not ask for it any more".to_owned();
+                Step::Forgive { effect, why }
+            });
+        }
+        steps
+    }
+}
+
+fn foreign_slot(layout: &Layout, wanted: &Wanted) -> Problem {
+    Problem::foreign(format!(
+        "{} exists, but reconcile did not make it and nothing uses it; move it away",
+        layout.slot(&wanted.slot)
+    ))
+}
+
+impl Problem {
+    fn foreign(message: String) -> Self {
+        Self { reason: crate::model::BlockedReason::Foreign, message, until: None }
+    }
+}

@@ -1,0 +1,81 @@
+//! What to do about an app that is not wished any more; pure.
+
+use crate::model::ledger::{Debt, Owned};
+use crate::model::plan::InUse;
+use crate::model::{Action, Attribution, Change, Digest, ResourceId, Step};
+use crate::resource::app::AppObserved;
+use crate::resource::app::layout::{Layout, parse_link, tag_of_slot};
+
+/// Removes what is ours and leaves everything else; `None` when nothing of ours is there.
+pub fn remove(
+    id: &ResourceId,
+    owned: &Owned,
+    observed: &AppObserved,
+    debts: &[Debt],
+) -> Option<Change> {
+    let layout = Layout::new(&owned.home);
+    let mut steps: Vec<Step> = Vec::new();
+    let ours = |text: &str| parse_link(text).is_some();
+    if let Some(bin) = &observed.bin {
+        let all_ours = bin.others.is_empty() && bin.links.values().all(|text| ours(text));
+        if all_ours {
+            steps.push(Step::Remove { path: layout.bin() });
+        } else if bin.links.values().any(|text| ours(text)) {
+            let links = bin.links.iter().filter(|(_, text)| ours(text));
+            steps.push(Step::Switch {
+                bin: layout.bin(),
+                release: layout.releases(),
+                links: Some(Vec::new()),
+                expects: links.map(|(name, text)| (name.clone(), text.clone())).collect(),
+            });
+        }
+    }
+    for (name, slot) in &observed.slots {
+        let made = slot.manifest.as_ref().is_some_and(|m| m.resource == id.to_string());
+        if made || owned.adopted.contains(name) {
+            steps.push(Step::Remove { path: layout.slot(name) });
+        }
+    }
+    for name in &observed.leftovers {
+        steps.push(Step::Remove { path: layout.staging().join(name) });
+    }
+    if steps.is_empty() {
+        return None;
+    }
+    for path in [layout.releases(), layout.staging(), layout.bin(), layout.home.clone()] {
+        steps.push(Step::RemoveEmpty { path });
+    }
+    for debt in debts {
+        let why = format!("{id} is removed");
+        steps.push(Step::Forgive { effect: debt.effect.clone(), why });
+    }
+    Some(Change {
+        resource: id.clone(),
+        action: Action::Remove,
+        attribution: Attribution::Pruned,
+        reason: format!("{} does not name it any more", owned.declared_in),
+        declared_at: None,
+        before: before(observed),
+        after: None,
+        drift: Vec::new(),
+        fetch_bytes: Some(0),
+        reused_bytes: 0,
+        observed: Digest::of_json(observed),
+        steps,
+    })
+}
+
+fn before(observed: &AppObserved) -> Option<InUse> {
+    let slot = observed.current()?;
+    let manifest = observed.slots.get(slot)?.manifest.as_ref();
+    Some(InUse {
+        version: manifest
+            .map(|m| m.version.clone())
+            .or_else(|| tag_of_slot(slot).trim_start_matches('v').parse().ok())?,
+        tag: tag_of_slot(slot),
+        digest: manifest.map(|m| m.digest.clone()),
+        evidence: manifest.map(|m| m.evidence.clone()),
+        requested: None,
+        floating: false,
+    })
+}

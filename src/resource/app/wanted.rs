@@ -1,0 +1,115 @@
+//! What resolving came to: the one release an app is to be on.
+
+use jiff::Timestamp;
+
+use crate::model::ledger::Owned;
+use crate::model::{Artifact, BlockedReason, Evidence, Version};
+use crate::resource::app::{AppObserved, AppSpec};
+
+/// What resolving came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resolution {
+    /// The release to be on; where there is a problem, the one to stay on and keep whole.
+    pub wanted: Option<Wanted>,
+    /// Why the wish itself cannot be carried out now.
+    pub problem: Option<Problem>,
+    /// Things an operator should know.
+    pub notes: Vec<String>,
+}
+
+/// The release to be on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its version.
+    pub version: Version,
+    /// The tag as published.
+    pub tag: String,
+    /// The name of its directory.
+    pub slot: String,
+    /// How to get it; `None` when it is there already, or cannot be had.
+    pub offer: Option<Offer>,
+    /// An operator went back to it.
+    pub rolled_back: Option<String>,
+}
+
+/// How to get a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The file.
+    pub artifact: Artifact,
+    /// What its bytes must be.
+    pub evidence: Evidence,
+    /// The cache holds the bytes.
+    pub cached: bool,
+}
+
+/// Why a wish cannot be carried out now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Which rule.
+    pub reason: BlockedReason,
+    /// What was attempted, why it did not go, what to do.
+    pub message: String,
+    /// When it will be looked at again.
+    pub until: Option<Timestamp>,
+}
+
+/// How a release directory stands to the wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SlotState {
+    /// There is none.
+    Missing,
+    /// It is whole and made by the present recipe.
+    Whole,
+    /// It was not made by us, but is or was in use: a distronomicon installation.
+    Adopted,
+    /// It is ours and must be made again, for this reason.
+    Outdated(String),
+    /// It is ours and somebody changed it.
+    Damaged,
+    /// It is not ours and not in use.
+    Foreign,
+}
+
+impl SlotState {
+    /// Whether the directory must be made before it can be used.
+    pub fn must_be_made(&self) -> bool {
+        !matches!(self, Self::Whole | Self::Adopted)
+    }
+}
+
+/// Judges the directory `slot`.
+pub fn slot_state(
+    spec: &AppSpec,
+    observed: &AppObserved,
+    owned: Option<&Owned>,
+    slot: &str,
+    arch: &str,
+) -> SlotState {
+    let Some(found) = observed.slots.get(slot) else { return SlotState::Missing };
+    let Some(manifest) = &found.manifest else {
+        let adopted = owned.is_some_and(|owned| owned.adopted.iter().any(|s| s == slot));
+        return if adopted || observed.linked_slots().contains(slot) {
+            SlotState::Adopted
+        } else {
+            SlotState::Foreign
+        };
+    };
+    if manifest.recipe != spec.recipe() {
+        let why = "source, asset, strip or binaries were edited";
+        return SlotState::Outdated(why.to_owned());
+    }
+    if let Some(min) = spec.verify.min.filter(|min| manifest.evidence.level < *min) {
+        let level = manifest.evidence.level.name();
+        return SlotState::Outdated(format!(
+            "it was verified by {level}, now {} is demanded",
+            min.name()
+        ));
+    }
+    let pinned = spec.verify.pinned.iter().filter(|p| p.arch.as_deref().is_none_or(|a| a == arch));
+    let mut same_algorithm = pinned.filter(|p| p.digest.algorithm() == manifest.digest.algorithm());
+    if same_algorithm.any(|p| p.digest != manifest.digest) {
+        return SlotState::Outdated("the pinned digest was edited".to_owned());
+    }
+    if found.drift.is_empty() { SlotState::Whole } else { SlotState::Damaged }
+}

@@ -1,0 +1,298 @@
+//! What is, in conditions that programs can rely on; pure over what was observed and remembered.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::desired::{Declared, DesiredState};
+use crate::model::ledger::Ledger;
+use crate::model::outcome::HistoryEntry;
+use crate::model::{Attribution, Digest, Drift, HostFacts, Level, ResourceId, Version};
+use crate::observe::Observed;
+use crate::record::last_pass::LastPass;
+use crate::resource::app::layout::tag_of_slot;
+use crate::resource::app::{AppObserved, AppSpec};
+
+/// Everything status depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The wish.
+    pub desired: &'a DesiredState,
+    /// The host.
+    pub observed: &'a Observed,
+    /// What is remembered.
+    pub ledger: &'a Ledger,
+    /// What the last pass came to.
+    pub last: Option<&'a LastPass>,
+    /// What was changed, oldest first.
+    pub history: &'a [HistoryEntry],
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// The state of a host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostStatus {
+    /// `reconcile/v1`.
+    pub api_version: String,
+    /// `HostStatus`.
+    pub kind: String,
+    /// Host name.
+    pub hostname: String,
+    /// The worst state of any resource.
+    pub state: State,
+    /// When the last pass was.
+    pub last_pass_at: Option<Timestamp>,
+    /// When everything wished was there for the last time.
+    pub last_converged_at: Option<Timestamp>,
+    /// What was found wrong with the agent's memory.
+    pub losses: Vec<String>,
+    /// Every wished resource and every other one of ours.
+    pub resources: Vec<ResourceStatus>,
+}
+
+/// One word for scripts, best first.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+pub enum State {
+    /// As wished.
+    Current,
+    /// Left alone on purpose.
+    Suspended,
+    /// Something will be done by the next pass, or is waited for.
+    InProgress,
+    /// Somebody must look at it.
+    Failed,
+}
+
+/// The state of one resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceStatus {
+    /// Which.
+    pub id: ResourceId,
+    /// One word.
+    pub state: State,
+    /// What was asked for; absent when it is not wished any more.
+    pub requested: Option<String>,
+    /// True when the version can move without an edit.
+    pub floating: bool,
+    /// The version in use.
+    pub version: Option<Version>,
+    /// SHA-256 of its artifact.
+    pub digest: Option<Digest>,
+    /// How its artifact was verified.
+    pub verified: Option<Level>,
+    /// Other versions that are there to go back to.
+    pub kept: Vec<String>,
+    /// What somebody else changed.
+    pub drift: Vec<Drift>,
+    /// Effects owed.
+    pub owed: Vec<String>,
+    /// The last change.
+    pub last_change: Option<LastChange>,
+    /// Conditions; absent ones are False.
+    pub conditions: Vec<Condition>,
+}
+
+/// The last change of a resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastChange {
+    /// When.
+    pub at: Timestamp,
+    /// Who caused it.
+    pub attribution: Attribution,
+    /// `done`, `failed` or `interrupted`.
+    pub result: String,
+}
+
+/// One condition that is true, or `Ready`, which is always stated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// `Ready`, `Drifted`, `Suspended`, `RolledBack`, `Blocked`, `Insecure`, `ActionPending`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `True` or `False`.
+    pub status: String,
+    /// Why, in one CamelCase word.
+    pub reason: String,
+    /// Why, in words.
+    pub message: String,
+}
+
+/// Judges a host.
+pub fn status(known: &Known<'_>) -> HostStatus {
+    let mut resources: BTreeMap<ResourceId, ResourceStatus> = BTreeMap::new();
+    for (name, declared) in &known.desired.apps {
+        let id = ResourceId::app(name.clone());
+        let status = resource(known, &id, Some(declared));
+        resources.insert(id, status);
+    }
+    for id in known.ledger.inventory.resources.keys() {
+        resources.entry(id.clone()).or_insert_with(|| resource(known, id, None));
+    }
+    let resources: Vec<ResourceStatus> = resources.into_values().collect();
+    let HostFacts { hostname, .. } = known.observed.facts.clone();
+    HostStatus {
+        api_version: "reconcile/v1".to_owned(),
+        kind: "HostStatus".to_owned(),
+        hostname,
+        state: resources.iter().map(|r| r.state).max().unwrap_or(State::Current),
+        last_pass_at: known.last.map(|last| last.at),
+        last_converged_at: known.last.and_then(|last| last.converged_at),
+        losses: known.ledger.losses.clone(),
+        resources,
+    }
+}
+
+fn resource(
+    known: &Known<'_>,
+    id: &ResourceId,
+    declared: Option<&Declared<AppSpec>>,
+) -> ResourceStatus {
+    let spec = declared.map(|d| &d.spec);
+    let nothing = AppObserved::default();
+    let observed = known.observed.apps.get(id).and_then(|o| o.as_ref().ok()).unwrap_or(&nothing);
+    let current = observed.current();
+    let slot = current.and_then(|current| observed.slots.get(current));
+    let manifest = slot.and_then(|slot| slot.manifest.as_ref());
+    let by_tag = || {
+        let tag = tag_of_slot(current?);
+        spec.map_or_else(|| tag.parse().ok(), |spec| spec.version.tag.version(&tag))
+    };
+    let mut status = ResourceStatus {
+        id: id.clone(),
+        state: State::Current,
+        requested: spec.map(|spec| spec.version.want.to_string()),
+        floating: spec.is_some_and(|spec| spec.version.want.is_floating()),
+        version: manifest.map(|m| m.version.clone()).or_else(by_tag),
+        digest: manifest.map(|m| m.digest.clone()),
+        verified: manifest.map(|m| m.evidence.level),
+        kept: observed
+            .slots
+            .keys()
+            .filter(|slot| Some(slot.as_str()) != current)
+            .map(|slot| tag_of_slot(slot))
+            .collect(),
+        drift: slot.map(|slot| slot.drift.clone()).unwrap_or_default(),
+        owed: known
+            .ledger
+            .debts
+            .iter()
+            .filter(|debt| &debt.resource == id)
+            .map(|debt| debt.effect.describe())
+            .collect(),
+        last_change: known.history.iter().rev().find(|entry| &entry.resource == id).map(|entry| {
+            LastChange {
+                at: entry.at,
+                attribution: entry.attribution,
+                result: entry.result.clone(),
+            }
+        }),
+        conditions: Vec::new(),
+    };
+    status.conditions = conditions(known, id, spec, &status);
+    let ready = ready(known, id, spec, &status);
+    status.state = ready.0;
+    status.conditions.insert(0, ready.1);
+    status
+}
+
+fn holds(kind: &str, reason: &str, message: String) -> Condition {
+    Condition {
+        kind: kind.to_owned(),
+        status: "True".to_owned(),
+        reason: reason.to_owned(),
+        message,
+    }
+}
+
+/// Conditions other than `Ready` that hold.
+fn conditions(
+    known: &Known<'_>,
+    id: &ResourceId,
+    spec: Option<&AppSpec>,
+    status: &ResourceStatus,
+) -> Vec<Condition> {
+    let mut conditions = Vec::new();
+    if let Some(first) = status.drift.first() {
+        let more = status.drift.len() - 1;
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        conditions.push(holds("Drifted", "Modified", format!("{}{more}", first.path)));
+    }
+    let wished = spec.and_then(|spec| spec.suspend.as_ref()).map(|s| (s.reason.clone(), s.until));
+    let ordered = known.ledger.overrides.suspended.get(id).map(|s| (s.reason.clone(), s.until));
+    let now = known.now;
+    let suspended = wished.into_iter().chain(ordered);
+    for (reason, until) in suspended.filter(|(_, until)| until.is_none_or(|until| now < until)) {
+        let until = until.map_or(String::new(), |until| format!(" until {until}"));
+        conditions.push(holds("Suspended", "Requested", format!("{reason}{until}")));
+    }
+    if let Some(pinned) = known.ledger.overrides.pinned.get(id).filter(|p| p.holds(now)) {
+        conditions.push(holds("RolledBack", "Operator", pinned.reason.clone()));
+    }
+    let blocked = known.last.and_then(|last| last.blocked.iter().find(|b| &b.resource == id));
+    if let Some(blocked) = blocked {
+        let reason = format!("{:?}", blocked.reason);
+        conditions.push(holds("Blocked", &reason, blocked.message.clone()));
+    }
+    if let Some(level) = status.verified.filter(|level| *level <= Level::Tls) {
+        let message = format!("the release in use was accepted with level {}", level.name());
+        conditions.push(holds("Insecure", "VerificationDisabled", message));
+    }
+    if !status.owed.is_empty() {
+        conditions.push(holds("ActionPending", "EffectOwed", status.owed.join(", ")));
+    }
+    conditions
+}
+
+/// The summary.
+fn ready(
+    known: &Known<'_>,
+    id: &ResourceId,
+    spec: Option<&AppSpec>,
+    status: &ResourceStatus,
+) -> (State, Condition) {
+    let is = |kind: &str| status.conditions.iter().find(|c| c.kind == kind);
+    let not = |state, reason: &str, message: String| {
+        let condition = Condition { status: "False".to_owned(), ..holds("Ready", reason, message) };
+        (state, condition)
+    };
+    if let Some(Err(message)) = known.observed.apps.get(id) {
+        return not(State::Failed, "Unobservable", message.clone());
+    }
+    if let Some(message) = known.last.and_then(|last| last.failed.get(id)) {
+        return not(State::Failed, "ApplyFailed", message.clone());
+    }
+    if let Some(condition) = is("Suspended") {
+        return not(State::Suspended, "Suspended", condition.message.clone());
+    }
+    if spec.is_none() {
+        return not(State::InProgress, "NotDesired", "it will be removed".to_owned());
+    }
+    if status.version.is_none() {
+        let why =
+            is("Blocked").map_or("the next pass installs it".to_owned(), |b| b.message.clone());
+        let state = if is("Blocked").is_some() { State::Failed } else { State::InProgress };
+        return not(state, "NotInstalled", why);
+    }
+    for kind in ["Drifted", "ActionPending"] {
+        if let Some(condition) = is(kind) {
+            return not(State::InProgress, kind, condition.message.clone());
+        }
+    }
+    // A source that is down, or a release that is waited for, takes nothing from what is installed.
+    let blocked =
+        is("Blocked").filter(|b| !matches!(b.reason.as_str(), "SourceUnavailable" | "RateLimited"));
+    if let Some(condition) = blocked {
+        return not(State::InProgress, &condition.reason.clone(), condition.message.clone());
+    }
+    let version = status.version.as_ref().map(ToString::to_string).unwrap_or_default();
+    (State::Current, holds("Ready", "Converged", format!("{version} is in use")))
+}

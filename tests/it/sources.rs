@@ -1,0 +1,487 @@
+//! Sources say which releases there are, and nothing more, however they are described.
+
+use std::fs;
+use std::path::Path;
+
+use camino::Utf8Path;
+use jiff::SignedDuration;
+use reconcile::fetch::{BlobRequest, Credentials, NoProgress, Reader, download, store};
+use reconcile::model::version::Prereleases;
+use reconcile::model::{Algorithm, Artifact, Digest, Release};
+use reconcile::resource::app::spec::{Downgrade, Order, TagPattern, VersionWish};
+use reconcile::source::spec::{DirectoryUrl, Origin, SourceSpec};
+use reconcile::source::{Class, SourceError, read_small, releases};
+use sha2::{Digest as _, Sha256};
+
+use crate::fetch::{client, now, run};
+use crate::support::github::{GitHub, release};
+use crate::support::server::{Reply, Server};
+
+fn wish(want: &str) -> VersionWish {
+    VersionWish {
+        want: want.parse().unwrap(),
+        prereleases: Prereleases::Refused,
+        tag: TagPattern::Plain,
+        min_age: SignedDuration::ZERO,
+        downgrade: Downgrade::Refused,
+        order: Order::Version,
+    }
+}
+
+fn around(want: &str, prefix: &str) -> VersionWish {
+    let tag = TagPattern::Around { prefix: prefix.to_owned(), suffix: String::new() };
+    VersionWish { tag, ..wish(want) }
+}
+
+fn reader() -> Reader {
+    Reader::new(client(Credentials::default()), None, now(), SignedDuration::ZERO)
+}
+
+fn ask(source: &SourceSpec, wish: &VersionWish) -> Result<Vec<Release>, SourceError> {
+    run(releases(source, wish, &reader()))
+}
+
+fn tags(releases: &[Release]) -> Vec<&str> {
+    releases.iter().map(|release| release.tag.as_str()).collect()
+}
+
+fn names(release: &Release) -> Vec<&str> {
+    release.artifacts.iter().map(|artifact| artifact.name.as_str()).collect()
+}
+
+fn web(url: &str, pattern: Option<&str>) -> SourceSpec {
+    directory(DirectoryUrl::Web(url.to_owned()), pattern)
+}
+
+fn local(path: &Path, pattern: Option<&str>) -> SourceSpec {
+    let path = Utf8Path::from_path(path).unwrap().to_owned();
+    directory(DirectoryUrl::Local(path), pattern)
+}
+
+fn directory(url: DirectoryUrl, pattern: Option<&str>) -> SourceSpec {
+    let pattern = pattern.map(ToOwned::to_owned);
+    let origin = Origin::Directory { url, pattern, arch_names: Vec::new() };
+    SourceSpec { origin, mirrors: Vec::new() }
+}
+
+fn write(directory: &Path, names: &[&str]) {
+    for name in names {
+        let path = directory.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, name).unwrap();
+    }
+}
+
+fn sums(names: &[&str]) -> String {
+    let lines: Vec<_> = names.iter().map(|n| format!("{}  {n}\n", "0".repeat(64))).collect();
+    lines.concat()
+}
+
+#[test]
+fn latest_release_costs_one_request() {
+    let github = GitHub::start();
+    let (first, second) =
+        (release("v2.0.0-rc.1").prerelease(), release("v1.1.0").asset("tool.tar.gz", "bytes"));
+    github.publish("acme/tool", [release("v9").draft(), first, second, release("v1.0.0")]);
+    let found = ask(&github.spec("acme/tool"), &wish("latest")).unwrap();
+    assert_eq!(tags(&found), ["v1.1.0"]);
+    assert_eq!(found[0].version.as_str(), "1.1.0");
+    assert_eq!(found[0].published, Some("2026-01-01T00:00:00Z".parse().unwrap()));
+    let digest = Digest::new(Algorithm::Sha256, &Sha256::digest("bytes")).unwrap();
+    assert_eq!(
+        found[0].artifacts,
+        [Artifact {
+            name: "tool.tar.gz".to_owned(),
+            urls: vec![github.api.url("/acme/tool/releases/download/v1.1.0/tool.tar.gz")],
+            size: Some(5),
+            digest: Some(digest),
+        }]
+    );
+    assert_eq!(github.api.paths(), ["/repos/acme/tool/releases/latest"]);
+    let request = &github.api.requests()[0];
+    assert_eq!(request.header("accept"), Some("application/vnd.github+json"));
+    assert!(request.header("user-agent").unwrap().starts_with("reconcile/"));
+}
+
+#[test]
+fn only_complete_files_are_told_and_only_stated_digests() {
+    let github = GitHub::start();
+    let at = "2025-03-04T05:06:07Z";
+    let old = release("v1.0.0").published(at).asset("a", "1").without_digest();
+    github.publish("acme/tool", [old.asset("b", "2").uploading()]);
+    let found = ask(&github.spec("acme/tool"), &wish("latest")).unwrap();
+    assert_eq!(names(&found[0]), ["a"]);
+    assert_eq!(found[0].artifacts[0].digest, None);
+    assert_eq!(found[0].published, Some(at.parse().unwrap()));
+}
+
+#[test]
+fn unchanged_release_is_asked_for_without_transfer() {
+    let github = GitHub::start();
+    github.publish("acme/tool", [release("v1.0.0").asset("tool.tar.gz", "bytes")]);
+    let cache = tempfile::tempdir().unwrap();
+    let mut answers = Vec::new();
+    for second in 0..2 {
+        let at = now() + SignedDuration::from_secs(second);
+        let client = client(Credentials::default());
+        let reader = Reader::new(client, Some(cache.path()), at, SignedDuration::ZERO);
+        answers.push(run(releases(&github.spec("acme/tool"), &wish("latest"), &reader)).unwrap());
+        store(cache.path(), &reader.into_noted()).unwrap();
+    }
+    assert_eq!(answers[0], answers[1], "not modified is not `no release`");
+    let requests = github.api.requests();
+    assert_eq!((requests.len(), requests[1].status, requests[1].sent), (2, 304, 0));
+}
+
+#[test]
+fn exact_version_is_asked_for_by_its_tag() {
+    let github = GitHub::start();
+    github.publish("acme/tool", [release("v2.0.0"), release("1.0.0")]);
+    let cache = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        github.api.take_requests();
+        let client = client(Credentials::default());
+        let reader = Reader::new(client, Some(cache.path()), now(), SignedDuration::ZERO);
+        let found = run(releases(&github.spec("acme/tool"), &wish("1.0.0"), &reader)).unwrap();
+        assert_eq!(tags(&found), ["1.0.0"]);
+        store(cache.path(), &reader.into_noted()).unwrap();
+    }
+    assert!(github.api.paths().is_empty(), "known and fresh: {:?}", github.api.paths());
+    let absent = ask(&github.spec("acme/tool"), &wish("3.0.0")).unwrap_err();
+    assert_eq!(absent.class(), Class::NotFound);
+    assert!(absent.to_string().contains("v3.0.0 or 3.0.0"), "{absent}");
+    let none = ask(&github.spec("acme/none"), &wish("latest")).unwrap_err();
+    assert_eq!(none.class(), Class::NotFound);
+}
+
+#[test]
+fn guessed_tag_that_was_right_once_is_asked_for_first() {
+    let github = GitHub::start();
+    github.publish("acme/tool", [release("1.0.0")]);
+    let cache = tempfile::tempdir().unwrap();
+    for second in 0..2 {
+        github.api.take_requests();
+        let at = now() + SignedDuration::from_secs(second);
+        let client = client(Credentials::default());
+        let reader = Reader::new(client, Some(cache.path()), at, SignedDuration::ZERO);
+        run(releases(&github.spec("acme/tool"), &wish("1.0.0"), &reader)).unwrap();
+        store(cache.path(), &reader.into_noted()).unwrap();
+    }
+    assert_eq!(github.api.paths(), ["/repos/acme/tool/releases/tags/1.0.0"]);
+}
+
+#[test]
+fn all_pages_are_read_up_to_a_bound() {
+    let github = GitHub::start();
+    let many = |count| (0..count).map(move |i| release(&format!("v1.{}", count - i)));
+    github.publish("acme/tool", many(250));
+    let found = ask(&github.spec("acme/tool"), &wish(">=1.1, <2")).unwrap();
+    assert_eq!(found.len(), 250);
+    assert_eq!(found[249].tag, "v1.1");
+    assert_eq!(github.api.requests().len(), 3);
+    github.publish("acme/tool", many(900));
+    assert_eq!(ask(&github.spec("acme/tool"), &wish(">=1.1, <2")).unwrap().len(), 500);
+}
+
+#[test]
+fn next_page_of_another_origin_is_not_read() {
+    let (server, other) = (Server::start(), Server::start());
+    let link = format!("<{}>; rel=\"next\"", other.url("/page2"));
+    server
+        .serve("/repos/a/b/releases", Reply::file(r#"[{"tag_name":"v1"}]"#).header("Link", &link));
+    let origin = Origin::Github { repo: "a/b".to_owned(), api: server.url("") };
+    let found = ask(&SourceSpec { origin, mirrors: Vec::new() }, &wish(">=1")).unwrap();
+    assert_eq!(tags(&found), ["v1"]);
+    assert!(other.requests().is_empty());
+}
+
+#[test]
+fn prereleases_and_minimum_age_look_at_the_list() {
+    let github = GitHub::start();
+    let rc = release("v2.0.0-rc.1").prerelease();
+    github.publish("acme/tool", [release("v3").draft(), rc, release("v1.0.0")]);
+    let prereleases = Prereleases::Wanted;
+    let found =
+        ask(&github.spec("acme/tool"), &VersionWish { prereleases, ..wish("latest") }).unwrap();
+    assert_eq!(tags(&found), ["v2.0.0-rc.1", "v1.0.0"]);
+    assert!(found[0].prerelease);
+    let min_age = SignedDuration::from_hours(1);
+    let found = ask(&github.spec("acme/tool"), &VersionWish { min_age, ..wish("latest") }).unwrap();
+    assert_eq!(found.len(), 2, "the latest may be too young");
+}
+
+#[test]
+fn monorepo_tags_keep_to_their_pattern() {
+    let github = GitHub::start();
+    let tags_there = ["web/v9.0", "cli/v1.1", "cli/v1.0", "cli/vx y", "clip/v7"];
+    github.publish("acme/mono", tags_there.map(release));
+    let found = ask(&github.spec("acme/mono"), &around("latest", "cli/v")).unwrap();
+    assert_eq!(tags(&found), ["cli/v1.1", "cli/v1.0"]);
+    github.api.take_requests();
+    let found = ask(&github.spec("acme/mono"), &around("1.0", "cli/v")).unwrap();
+    assert_eq!((tags(&found), found[0].version.as_str()), (vec!["cli/v1.0"], "1.0"));
+    assert_eq!(github.api.paths(), ["/repos/acme/mono/releases/tags/cli%2Fv1.0"]);
+}
+
+#[test]
+fn private_asset_is_fetched_over_the_api_and_the_token_stays_there() {
+    let github = GitHub::start();
+    github.demand_token("s3cret");
+    github.publish("acme/tool", [release("v1.0.0").asset("tool.tar.gz", "bytes")]);
+    let without = ask(&github.spec("acme/tool"), &wish("latest")).unwrap_err();
+    assert_eq!(without.class(), Class::NotFound);
+    assert!(without.to_string().contains("needs a token"), "{without}");
+
+    let mut credentials = Credentials::default();
+    credentials.add(&github.api.authority(), "s3cret").unwrap();
+    let client = client(credentials);
+    let reader = Reader::new(client.clone(), None, now(), SignedDuration::ZERO);
+    let found = run(releases(&github.spec("acme/tool"), &wish("latest"), &reader)).unwrap();
+    let artifact = &found[0].artifacts[0];
+    assert!(artifact.urls[0].contains("/repos/acme/tool/releases/assets/"), "{artifact:?}");
+    let cache = tempfile::tempdir().unwrap();
+    let expect = [artifact.digest.clone().unwrap()];
+    let request = BlobRequest {
+        urls: &artifact.urls,
+        name: &artifact.name,
+        size: artifact.size,
+        expect: &expect,
+        size_max: 100,
+    };
+    let blob = run(download(&client, &request, cache.path(), &NoProgress)).unwrap();
+    assert_eq!(fs::read(blob.path).unwrap(), b"bytes");
+    assert!(github.files.requests().iter().all(|r| r.header("authorization").is_none()));
+    assert!(github.files.paths()[0].contains("signature="));
+}
+
+#[test]
+fn mirrors_come_before_the_origin_and_are_never_asked_what_exists() {
+    let (github, mirror) = (GitHub::start(), Server::start());
+    github.publish("acme/tool", [release("cli/v1").asset("a b.txt", "real")]);
+    let mut spec = github.spec("acme/tool");
+    spec.mirrors = vec![mirror.url("/gh/")];
+    let path = "/acme/tool/releases/download/cli%2Fv1/a%20b.txt";
+    let reader = reader();
+    let found = run(releases(&spec, &around("latest", "cli/v"), &reader)).unwrap();
+    let artifact = &found[0].artifacts[0];
+    assert_eq!(artifact.urls.len(), 2);
+    assert_eq!(artifact.urls[0], mirror.url(&format!("/gh{path}")));
+    // What vouches for others is read from the origin.
+    assert_eq!(artifact.urls[1], github.api.url("/acme/tool/releases/download/cli%2Fv1/a b.txt"));
+    github.files.serve("/storage/cli/v1/a%20b.txt", Reply::file("real"));
+    assert_eq!(run(read_small(artifact, &reader, 100)).unwrap(), b"real");
+    assert!(mirror.requests().is_empty());
+}
+
+#[test]
+fn sparse_and_foreign_answers_are_read_and_nonsense_is_told() {
+    let server = Server::start();
+    let origin = Origin::Github { repo: "a/b".to_owned(), api: server.url("/api/v3") };
+    let spec = SourceSpec { origin, mirrors: Vec::new() };
+    let path = "/api/v3/repos/a/b/releases/latest";
+    let sparse = r#"{"tag_name":"v1","assets":[
+        {"name":"ok","browser_download_url":"http://127.0.0.1:1/ok","digest":"md5:00"},
+        {"name":"no-url"},
+        {"name":"../evil","browser_download_url":"http://127.0.0.1:1/x"},
+        {"name":"later","state":"starter","browser_download_url":"http://127.0.0.1:1/x"},
+        {"name":"api-only","url":"http://127.0.0.1:1/y","size":3}]}"#;
+    server.serve(path, Reply::file(sparse));
+    let found = ask(&spec, &wish("latest")).unwrap();
+    assert_eq!(names(&found[0]), ["ok", "api-only"]);
+    assert_eq!(found[0].artifacts[0].digest, None);
+    assert_eq!(found[0].published, None);
+
+    server.serve(path, Reply::file("{\"tag_name\":\"v1\\u0000\"}"));
+    assert!(ask(&spec, &wish("latest")).unwrap().is_empty(), "a tag with NUL is nobody's");
+    for nonsense in ["", "<html>", "[]", "{\"tag_name\":1}", "{\"tag_name\":"] {
+        server.serve(path, Reply::file(nonsense));
+        assert_eq!(
+            ask(&spec, &wish("latest")).unwrap_err().class(),
+            Class::Malformed,
+            "{nonsense}"
+        );
+    }
+    for (status, class) in [
+        (401, Class::Denied),
+        (403, Class::Denied),
+        (404, Class::NotFound),
+        (500, Class::Unreachable),
+        (429, Class::RateLimited),
+    ] {
+        server.serve(path, Reply::status(status));
+        assert_eq!(ask(&spec, &wish("latest")).unwrap_err().class(), class, "{status}");
+    }
+}
+
+#[test]
+fn listing_that_is_too_large_is_read_in_smaller_pages() {
+    let server = Server::start();
+    let origin = Origin::Github { repo: "a/b".to_owned(), api: server.url("") };
+    server.serve("/repos/a/b/releases?per_page=100", Reply::file(vec![b' '; (16 << 20) + 1]));
+    server.serve("/repos/a/b/releases?per_page=20", Reply::file(r#"[{"tag_name":"v1"}]"#));
+    let found = ask(&SourceSpec { origin, mirrors: Vec::new() }, &wish(">=1")).unwrap();
+    assert_eq!(tags(&found), ["v1"]);
+}
+
+#[test]
+fn local_directory_of_files_is_grouped_by_version() {
+    let root = tempfile::tempdir().unwrap();
+    write(
+        root.path(),
+        &[
+            "tool-1.0-linux-x86_64.tar.gz",
+            "tool-1.0-linux-aarch64.tar.gz",
+            "tool-1.0-linux-x86_64.tar.gz.sha256",
+            "tool-1.10.tar.gz",
+            "tool_1.10_checksums.txt",
+            "SHA256SUMS",
+            "README",
+        ],
+    );
+    let found = ask(&local(root.path(), None), &wish("latest")).unwrap();
+    assert_eq!(tags(&found), ["1.10", "1.0"]);
+    assert_eq!(names(&found[0]), ["tool-1.10.tar.gz", "tool_1.10_checksums.txt", "SHA256SUMS"]);
+    assert_eq!(names(&found[1]).len(), 4);
+    let archive = &found[0].artifacts[0];
+    assert_eq!(archive.size, Some(16));
+    assert!(archive.urls[0].starts_with("file:///"));
+
+    let pattern = "tool-{version}-linux-{arch}.tar.gz";
+    let found = ask(&local(root.path(), Some(pattern)), &wish("latest")).unwrap();
+    assert_eq!(tags(&found), ["1.0"]);
+    assert_eq!(
+        names(&found[0]),
+        [
+            "tool-1.0-linux-aarch64.tar.gz",
+            "tool-1.0-linux-x86_64.tar.gz",
+            "tool-1.0-linux-x86_64.tar.gz.sha256",
+            "SHA256SUMS"
+        ]
+    );
+}
+
+#[test]
+fn local_directory_of_directories_has_a_release_in_each() {
+    let root = tempfile::tempdir().unwrap();
+    let there = [
+        "v1.2/tool-x86_64.tar.gz",
+        "v1.2/SHA256SUMS",
+        "1.10/tool-x86_64.tar.gz",
+        "docs/tool.tar.gz",
+    ];
+    write(root.path(), &there);
+    for pattern in [None, Some("{version}/tool-{arch}.tar.gz")] {
+        let found = ask(&local(root.path(), pattern), &wish("latest")).unwrap();
+        assert_eq!(tags(&found), ["1.10", "v1.2"], "{pattern:?}");
+        assert_eq!(names(&found[1]), ["SHA256SUMS", "tool-x86_64.tar.gz"]);
+        let found = ask(&local(root.path(), pattern), &wish("1.2")).unwrap();
+        assert!(found.iter().any(|release| release.tag == "v1.2"), "{pattern:?}");
+    }
+    let inside = local(&root.path().join("v{version}"), Some("tool-{arch}.tar.gz"));
+    assert_eq!(tags(&ask(&inside, &wish("latest")).unwrap()), ["1.2"]);
+}
+
+#[test]
+fn local_listing_follows_no_link_out_and_opens_no_file() {
+    let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write(outside.path(), &["tool-9.0.tar.gz", "9.1/tool.tar.gz"]);
+    write(root.path(), &["real-1.0.tar.gz"]);
+    let link = |to: &Path, name: &str| {
+        std::os::unix::fs::symlink(to, root.path().join(name)).unwrap();
+    };
+    link(&outside.path().join("tool-9.0.tar.gz"), "tool-9.0.tar.gz");
+    link(&outside.path().join("9.1"), "9.1");
+    link(Path::new("real-1.0.tar.gz"), "real-1.1.tar.gz");
+    link(Path::new("nowhere"), "real-1.2.tar.gz");
+    let pipe = root.path().join("pipe-3.0.tar.gz");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR,
+        0,
+    )
+    .unwrap();
+    let found = ask(&local(root.path(), None), &wish("latest")).unwrap();
+    assert_eq!(tags(&found), ["1.1", "1.0"]);
+    let absent = ask(&local(&root.path().join("none"), None), &wish("latest")).unwrap_err();
+    assert_eq!(absent.class(), Class::NotFound);
+    let url = vec![format!("file://{}", pipe.display())];
+    let artifact = Artifact { name: "pipe".to_owned(), urls: url, size: None, digest: None };
+    run(read_small(&artifact, &reader(), 100)).unwrap_err();
+}
+
+#[test]
+fn web_directory_is_known_from_its_checksum_file() {
+    let server = Server::start();
+    let names_there = ["tool-1.0.tar.gz", "tool 1.1.tar.gz", "../evil-2.0.tar.gz"];
+    server.serve("/dl/SHA256SUMS", Reply::file(sums(&names_there)));
+    let found = ask(&web(&server.url("/dl"), None), &wish("latest")).unwrap();
+    assert_eq!(tags(&found), ["1.1", "1.0"]);
+    assert_eq!(names(&found[0]), ["tool 1.1.tar.gz", "SHA256SUMS"]);
+    assert_eq!(found[0].artifacts[0].urls, [server.url("/dl/tool%201.1.tar.gz")]);
+    assert_eq!(found[0].artifacts[0].size, None);
+    assert_eq!(server.paths(), ["/dl/SHA256SUMS"]);
+    let checksums = &found[0].artifacts[1];
+    assert_eq!(run(read_small(checksums, &reader(), 1000)).unwrap(), sums(&names_there).as_bytes());
+    assert!(run(read_small(checksums, &reader(), 10)).is_err());
+}
+
+#[test]
+fn web_directory_is_known_from_its_index() {
+    let server = Server::start();
+    let html = r#"<a href="../">..</a><a href="tool-1.0-linux-x86_64.tgz">x</a>
+        <a href="/dl/tool-1.1-linux-x86_64.tgz?download">x</a><a href="SHA256SUMS.sig">x</a>
+        <a href="http://127.0.0.1:1/dl/tool-9.0-linux-x86_64.tgz">x</a>"#;
+    server.serve("/dl/", Reply::file(html));
+    let pattern = Some("tool-{version}-{os}-{arch}.tgz");
+    let mut source = web(&server.url("/dl"), pattern);
+    source.mirrors = vec!["https://mirror.example/x".to_owned()];
+    let found = ask(&source, &wish("latest")).unwrap();
+    assert_eq!(tags(&found), ["1.1", "1.0"]);
+    assert_eq!(
+        found[0].artifacts[0].urls,
+        [
+            "https://mirror.example/x/tool-1.1-linux-x86_64.tgz".to_owned(),
+            server.url("/dl/tool-1.1-linux-x86_64.tgz")
+        ]
+    );
+    assert_eq!(names(&found[0])[1], "SHA256SUMS.sig");
+}
+
+#[test]
+fn web_directories_of_versions_are_listed_newest_first_up_to_a_bound() {
+    let server = Server::start();
+    let links: Vec<_> = (0..30).map(|i| format!("<a href=\"v1.{i}/\">x</a>")).collect();
+    server.serve("/dl/", Reply::file(links.concat()));
+    for i in 0..30 {
+        let file = Reply::file(sums(&[&format!("tool-1.{i}.tgz"), "other.tgz"]));
+        server.serve(&format!("/dl/v1.{i}/SHA256SUMS"), file);
+    }
+    let source = web(&server.url("/dl/v{version}"), Some("tool-{version}.tgz"));
+    let found = ask(&source, &wish("<1.25")).unwrap();
+    assert_eq!(found.len(), 10);
+    assert_eq!(
+        (found[0].tag.as_str(), names(&found[0])),
+        ("1.24", vec!["SHA256SUMS", "tool-1.24.tgz"])
+    );
+
+    server.take_requests();
+    let found = ask(&source, &wish("1.7")).unwrap();
+    assert_eq!(tags(&found), ["1.7"]);
+    assert_eq!(server.paths(), ["/dl/v1.7/SHA256SUMS"], "an exact version needs no listing");
+}
+
+#[test]
+fn exact_version_without_any_listing_has_the_url_it_must_have() {
+    let server = Server::start();
+    let source = web(&server.url("/dl/{version}"), Some("tool-{version}.tgz"));
+    let found = ask(&source, &wish("1.7")).unwrap();
+    assert_eq!(found[0].artifacts[0].urls, [server.url("/dl/1.7/tool-1.7.tgz")]);
+    let flat = web(&server.url("/dl"), Some("tool-{version}.tgz"));
+    let found = ask(&flat, &wish("1.7")).unwrap();
+    assert_eq!(found[0].artifacts[0].urls, [server.url("/dl/tool-1.7.tgz")]);
+    assert_eq!(ask(&flat, &wish("latest")).unwrap_err().class(), Class::NotFound);
+    let open = web(&server.url("/dl"), Some("tool-{version}-{arch}.tgz"));
+    assert_eq!(ask(&open, &wish("1.7")).unwrap_err().class(), Class::NotFound);
+}

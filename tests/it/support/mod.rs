@@ -1,0 +1,4 @@
+//! Worlds that tests set up for themselves.
+
+pub mod github;
+pub mod server;
