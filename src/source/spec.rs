@@ -3,8 +3,6 @@
 use camino::Utf8PathBuf;
 use serde::Serialize;
 
-use crate::model::Level;
-
 /// A source and its mirrors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SourceSpec {
@@ -40,19 +38,6 @@ pub enum Origin {
         /// The host's architecture as this publisher writes it, for `{arch}`.
         arch_names: Vec<(String, String)>,
     },
-}
-
-impl Origin {
-    /// The weakest evidence accepted from this kind of source where the policy says nothing.
-    ///
-    /// GitHub states a digest for everything uploaded since June 2025; of older releases a third has no
-    /// checksum file either, so their first use is recorded. A directory must have a checksum file.
-    pub fn default_floor(&self) -> Level {
-        match self {
-            Self::Github { .. } => Level::Lock,
-            Self::Directory { .. } => Level::Checksum,
-        }
-    }
 }
 
 /// The place of a directory source.

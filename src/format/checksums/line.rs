@@ -43,6 +43,10 @@ pub(super) fn read(line: &str, file_name: &str) -> Line {
     if let Some((word, raw)) = line.split_once([' ', '\t'])
         && let Some(statement) = statement(word, file_name)
     {
+        // Standard input: `sha256sum < tool.zip > tool.zip.sha256`.
+        if matches!(raw.trim(), "-" | "*-") {
+            return Line::Lone(statement);
+        }
         return Line::Named(
             names(raw).filter_map(name).map(|name| (name, statement.clone())).collect(),
         );

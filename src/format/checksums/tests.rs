@@ -78,7 +78,12 @@ fn forms_of_publishers_are_read() {
 
 #[test]
 fn a_lone_digest_counts_only_in_a_file_named_after_the_artifact() {
-    for text in [format!("{HELLO}\n"), format!("  {HELLO}  "), format!("sha256:{HELLO}")] {
+    for text in [
+        format!("{HELLO}\n"),
+        format!("  {HELLO}  "),
+        format!("sha256:{HELLO}"),
+        format!("{HELLO}  -\n"),
+    ] {
         for file in [format!("{TOOL}.sha256"), "tool-1.0-linux-amd64.sha256".to_owned()] {
             assert_eq!(look(&file, &text, TOOL), Lookup::Found(vec![sha256(HELLO)]), "{file}");
         }
@@ -129,6 +134,8 @@ fn errors_name_the_line() {
     assert!(matches!(error(&vec![b'\n'; LINES_MAX + 1]), ChecksumError::TooManyLines { .. }));
     assert!(matches!(error(&vec![b' '; FILE_BYTES_MAX + 1]), ChecksumError::TooLarge { .. }));
     assert!(matches!(error(b"<html>\n</html>"), ChecksumError::Nothing { lines: 2, .. }));
+    let manifest = parse("dist-manifest.json", b"{\"dist_version\":\"0.8\"}").unwrap();
+    assert_eq!(manifest.lookup(TOOL), Lookup::NotListed);
     assert!(matches!(error(b"{"), ChecksumError::Json { .. }));
     assert!(matches!(error(&vec![b'['; 5000]), ChecksumError::Json { .. }));
     assert!(matches!(error(b""), ChecksumError::Nothing { lines: 0, .. }));

@@ -133,7 +133,20 @@ fn payloads<'a>(
         }
     }
     drop_shared_words(&mut found);
+    label_gnu(&mut found);
     found
+}
+
+/// Where some builds say that they are for musl, those that say nothing are for GNU libc, or static:
+/// on a musl host nothing tells which.
+fn label_gnu(candidates: &mut [Candidate<'_>]) {
+    let musl =
+        |c: &Candidate<'_>| matches!(c.reading.libc, Some(BuiltFor::Musl | BuiltFor::MuslTriple));
+    if candidates.iter().any(musl) {
+        for candidate in candidates.iter_mut() {
+            candidate.reading.libc.get_or_insert(BuiltFor::Unsaid);
+        }
+    }
 }
 
 /// Refuses a bare file with an extension that nothing is known about.
@@ -242,7 +255,7 @@ fn misfit(reading: &Reading, target: Target, preferred: Option<Libc>) -> Option<
         return Some(Reason::ProcessorLevel(word.clone()));
     }
     let gnu = match reading.libc {
-        Some(libc) => libc == BuiltFor::Gnu,
+        Some(libc) => matches!(libc, BuiltFor::Gnu | BuiltFor::Unsaid),
         None => !reading.distros.is_empty(),
     };
     (gnu && target.libc == Libc::Musl && preferred != Some(Libc::Gnu)).then_some(Reason::NeedsGnu)
@@ -308,20 +321,20 @@ fn libc_rank(built: Option<BuiltFor>, host: Libc, preferred: Option<Libc>) -> us
     match (host, preferred) {
         (_, Some(Libc::Gnu)) => match built {
             Some(BuiltFor::Gnu) => 0,
-            None => 1,
+            None | Some(BuiltFor::Unsaid) => 1,
             Some(BuiltFor::Static | BuiltFor::MuslTriple) => 2,
             Some(BuiltFor::Musl) => 3,
         },
         (Libc::Gnu, None) => match built {
             Some(BuiltFor::Static | BuiltFor::MuslTriple) => 0,
-            None => 1,
+            None | Some(BuiltFor::Unsaid) => 1,
             Some(BuiltFor::Gnu) => 2,
             Some(BuiltFor::Musl) => 3,
         },
         (_, Some(Libc::Musl)) | (Libc::Musl, None) => match built {
             Some(BuiltFor::Musl | BuiltFor::MuslTriple) => 0,
             Some(BuiltFor::Static) => 1,
-            None => 2,
+            None | Some(BuiltFor::Unsaid) => 2,
             Some(BuiltFor::Gnu) => 3,
         },
     }
@@ -345,17 +358,42 @@ fn rivals(best: &Candidate<'_>, ranked: &[Candidate<'_>]) -> Vec<usize> {
         .collect()
 }
 
-/// A file for another platform that is named like the program alone, while the best has words beyond.
+/// A file for another platform that is named like the program alone, while the best has words beyond, or
+/// a less wanted name.
 fn plainer<'a, 'b>(
     best: &Candidate<'_>,
     elsewhere: &'b [Candidate<'a>],
 ) -> Option<&'b Candidate<'a>> {
-    let ours = &best.reading.left;
-    elsewhere
-        .iter()
-        .filter(|c| c.names_platform() && c.reading.noise.is_empty() && c.reading.source.is_none())
-        .find(|c| {
-            let renamed = c.reading.wanted.is_some() && best.reading.wanted.is_none();
-            renamed || (c.reading.left.is_subset(ours) && c.reading.left.len() < ours.len())
+    let ours = &best.reading;
+    let wanted = |r: &Reading| r.wanted.unwrap_or(usize::MAX);
+    let builds = || {
+        let programs = elsewhere.iter().filter(|c| c.names_platform());
+        programs.filter(|c| c.reading.noise.is_empty() && c.reading.source.is_none())
+    };
+    builds().find(|c| {
+        let theirs = &c.reading;
+        theirs.left.is_subset(&ours.left)
+            && (theirs.left.len() < ours.left.len()
+                || wanted(theirs) < wanted(ours)
+                || neutral_distinguishes(ours, theirs, builds()))
+    })
+}
+
+/// True when `plain` lacks a neutral word of ours and its platform has a file with and one without it:
+/// then the word tells two programs apart.
+fn neutral_distinguishes<'a, 'b: 'a>(
+    ours: &Reading,
+    plain: &Reading,
+    mut builds: impl Iterator<Item = &'a Candidate<'b>>,
+) -> bool {
+    let platform = |r: &Reading| {
+        let cpus: Vec<Cpu> = r.cpus.iter().map(|(cpu, _)| *cpu).collect();
+        (r.linux.is_some(), r.other_os.clone(), cpus)
+    };
+    let fewer = plain.neutral.is_subset(&ours.neutral) && plain.neutral != ours.neutral;
+    fewer
+        && builds.any(|c| {
+            let r = &c.reading;
+            r.left == ours.left && r.neutral == ours.neutral && platform(r) == platform(plain)
         })
 }

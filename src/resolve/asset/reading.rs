@@ -39,6 +39,8 @@ pub(super) enum BuiltFor {
     /// musl elsewhere: often needs musl's loader.
     Musl,
     Static,
+    /// Not stated, while other builds of the release say musl.
+    Unsaid,
 }
 
 /// What is known about a release before its names are read.

@@ -53,14 +53,14 @@ const OTHER_CPUS: &str = "\
     armeabi hf m68k hppa intel arm64ec arm64e armv9 aarch64be s390 z80 avr xtensa arm64v9";
 const OTHER_CPU_STARTS: &str = "\
     arm5 arm6 arm7 armv4 armv5 armv6 armv7 armv8l mips ppc powerpc power8 power9 s390 riscv \
-    loong sparc eabi thumb arm64v5 arm64v6 arm64v7";
+    loong sparc eabi thumb arm64v5 arm64v6 arm64v7 gnux32 muslx32 gnuabi gnuspe muslabi gnuilp32";
 const OTHER_OSES: &str = "\
     darwin mac mac64 macos macosx osx apple ios tvos watchos win windows w64 w32 winnt msvc \
     cygwin gnullvm solaris sunos illumos omnios smartos plan9 aix haiku fuchsia emscripten \
     uefi bsd hurd redox qnx vxworks zos hermit freestanding msdos dos iphoneos macho exe \
     msys msys2 catalyst xcframework synology qnap openwrt esxi";
 const OTHER_OS_STARTS: &str = "\
-    mingw freebsd netbsd openbsd dragonfly android wasm wasi ucrt";
+    mingw dragonfly android wasm wasi ucrt solaris sunos illumos aix haiku uclibc ohos msdos";
 const DISTROS: &str = "\
     ubuntu debian fedora centos rhel redhat archlinux arch suse opensuse sles amazonlinux \
     amzn rocky rockylinux almalinux nixos gentoo raspbian flatcar trusty xenial bionic focal \
@@ -134,6 +134,7 @@ pub(super) fn bits(digits: &str) -> Option<Meaning> {
 fn plain(word: &str) -> Vec<Meaning> {
     use Meaning::{Baseline, Distro, Gnu, Level, Linux, Musl, Neutral, Noise, OtherOs, Source};
     let is = |list| listed(list, word);
+    let bsd = |word: &str| word.trim_end_matches(|c: char| c.is_ascii_digit()).ends_with("bsd");
     let starts = |list: &str| list.split(' ').any(|start| word.starts_with(start));
     match word {
         "linux" => vec![Linux],
@@ -154,7 +155,7 @@ fn plain(word: &str) -> Vec<Meaning> {
         _ if is(AARCH64) => vec![Meaning::Cpu(Cpu::Aarch64)],
         _ if is(LEVELS) => vec![Meaning::Cpu(Cpu::X86_64), Level],
         _ if is(OTHER_CPUS) || starts(OTHER_CPU_STARTS) => vec![Meaning::Cpu(Cpu::Other)],
-        _ if is(OTHER_OSES) || starts(OTHER_OS_STARTS) => vec![OtherOs],
+        _ if is(OTHER_OSES) || starts(OTHER_OS_STARTS) || bsd(word) => vec![OtherOs],
         _ if is(DISTROS) => vec![Linux, Distro],
         _ if is(NOISE) => vec![Noise],
         _ if is(SOURCES) => vec![Source],
@@ -196,6 +197,11 @@ mod tests {
             ("manylinux2014", &[Meaning::Linux, Meaning::Gnu]),
             ("gnueabihf", &[Meaning::Gnu, Meaning::Cpu(Cpu::Other)]),
             ("arm", &[Meaning::Cpu(Cpu::Other)]),
+            ("gnux32", &[Meaning::Cpu(Cpu::Other)]),
+            ("solaris11", &[Meaning::OtherOs]),
+            ("freebsd13", &[Meaning::OtherOs]),
+            ("midnightbsd", &[Meaning::OtherOs]),
+            ("linuxkit", &[]),
             ("v2", &[Meaning::Number]),
             ("9f3c2d1", &[Meaning::Number]),
             ("winner", &[]),
