@@ -18,3 +18,4 @@ mod archive_lies;
 mod elf;
 mod programs;
 mod unpack;
+mod unpack_interop;
