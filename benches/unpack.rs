@@ -80,14 +80,17 @@ fn compare(packed: &Path, other: &str, place: &Path, sync: &str, pairs: usize) {
         sides[1].push(theirs);
     }
     let walls = |side: &[Sample]| median(side.iter().map(|sample| sample.wall).collect());
+    let cpus = |side: &[Sample]| median(side.iter().map(|sample| sample.cpu).collect());
     let peak = |side: &[Sample]| side.iter().map(|s| s.peak_kib).max().unwrap_or(0);
     let base = sides[0].iter().map(|s| s.base_kib).max().unwrap_or(0);
     println!(
-        "{:<14} ours / {other:<8} {:.2}   ({:.2} s / {:.2} s)   peak {} KiB (base {base}) / {} KiB",
+        "{:<14} ours / {other:<8} {:.2}   ({:.2} s / {:.2} s)   cpu {:.2} s / {:.2} s   peak {} KiB (base {base}) / {} KiB",
         packed.file_name().unwrap().to_string_lossy(),
         median(ratios),
         walls(&sides[0]),
         walls(&sides[1]),
+        cpus(&sides[0]),
+        cpus(&sides[1]),
         peak(&sides[0]),
         peak(&sides[1]),
     );
@@ -100,6 +103,8 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 struct Sample {
     wall: f64,
+    /// Processor seconds of all threads; GNU tar's are not seen.
+    cpu: f64,
     base_kib: u64,
     peak_kib: u64,
 }
@@ -116,15 +121,21 @@ fn run(role: &str, packed: &Path, place: &Path, sync: &str) -> Sample {
     let numbers: Vec<f64> = text.split_whitespace().map(|word| word.parse().unwrap()).collect();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole KiB")]
     let kib = |value: f64| value as u64;
-    Sample { wall: numbers[0], base_kib: kib(numbers[1]), peak_kib: kib(numbers[2]) }
+    Sample {
+        wall: numbers[0],
+        cpu: numbers[1],
+        base_kib: kib(numbers[2]),
+        peak_kib: kib(numbers[3]),
+    }
 }
 
-/// One measured run: prints seconds, peak memory before and after in KiB.
+/// One measured run: prints wall and processor seconds, peak memory before and after in KiB.
 fn child(role: &str, packed: &Path, into: Option<&Path>) {
     let into = into.unwrap();
     // Hashing brings the artifact into the page cache.
     let digest = digest(packed);
     let base = peak_kib();
+    let cpu = cpu_seconds();
     let start = Instant::now();
     match role {
         "ours" => ours(packed, into, digest),
@@ -143,7 +154,8 @@ fn child(role: &str, packed: &Path, into: Option<&Path>) {
     if std::env::var("RECONCILE_BENCH_SYNC").is_ok_and(|sync| sync == "sync") && into.exists() {
         rustix::fs::syncfs(File::open(into).unwrap()).unwrap();
     }
-    println!("{} {base} {}", start.elapsed().as_secs_f64(), peak_kib());
+    let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    println!("{wall} {cpu} {base} {}", peak_kib());
 }
 
 fn ours(packed: &Path, into: &Path, digest: Digest) {
@@ -224,6 +236,14 @@ fn digest(path: &Path) -> Digest {
     }
 }
 
+/// Processor time of this process so far.
+fn cpu_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    #[expect(clippy::cast_precision_loss, reason = "runs take seconds")]
+    let seconds = time.tv_sec as f64 + time.tv_nsec as f64 / 1e9;
+    seconds
+}
+
 /// Highest resident memory of this process so far.
 fn peak_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -270,7 +290,8 @@ fn write_tree<W: Write>(out: W, bytes: u64) -> W {
         header.set_size(size);
         header.set_mode(if index % 50 == 0 { 0o755 } else { 0o644 });
         header.set_mtime(1_700_000_000);
-        let path = format!("release-1.0/dir{:02}/part{}/file{index}.txt", index / 100, index % 7);
+        let path =
+            format!("release-1.0/dir{:02}/part{}/file{index}.txt", index / 100, index / 15 % 7);
         let content = Content { random: &mut random, words: &words, rest: Vec::new() };
         builder.append_data(&mut header, path, content.take(size)).unwrap();
     }

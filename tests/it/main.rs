@@ -27,3 +27,4 @@ mod fetch;
 mod sources;
 mod assets;
 mod schema;
+mod unpack_interop;
