@@ -375,3 +375,13 @@ fn secrets_in_urls_are_not_shown() {
     let shown = format!("{error} {error:?}");
     assert!(!shown.contains("pass") && !shown.contains("abc") && !shown.contains("me:"), "{shown}");
 }
+
+#[test]
+fn downloading_can_move_between_threads() {
+    fn can_move(_: impl Send) {}
+    let world = World::new();
+    let url = world.url();
+    let request =
+        BlobRequest { urls: &url, name: "tool", size: None, expect: &[], size_max: LIMIT };
+    can_move(download(&world.client, &request, world.cache.path(), &NoProgress));
+}

@@ -12,7 +12,7 @@ use super::{ask, names, reader, tags, wish};
 use crate::fetch::run;
 use crate::support::server::{Reply, Server};
 
-fn web(url: &str, pattern: Option<&str>) -> SourceSpec {
+pub(super) fn web(url: &str, pattern: Option<&str>) -> SourceSpec {
     directory(DirectoryUrl::Web(url.to_owned()), pattern)
 }
 

@@ -39,3 +39,11 @@ fn tags(releases: &[Release]) -> Vec<&str> {
 fn names(release: &Release) -> Vec<&str> {
     release.artifacts.iter().map(|artifact| artifact.name.as_str()).collect()
 }
+
+#[test]
+fn asking_can_move_between_threads() {
+    fn can_move(_: impl Send) {}
+    let (source, wish, reader) =
+        (directories::web("http://127.0.0.1", None), wish("latest"), reader());
+    can_move(releases(&source, &wish, &reader));
+}
