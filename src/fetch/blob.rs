@@ -78,7 +78,7 @@ pub async fn download(
     let mut failures = Vec::new();
     for url in request.urls {
         let place = Place { client, request, cache_dir, progress };
-        match retrying(client.backoff(), async || place.fetch(url).await).await {
+        match retrying(client.backoff(), || place.fetch(url)).await {
             Ok(blob) => {
                 progress.finished(request.name);
                 return Ok(blob);

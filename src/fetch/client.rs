@@ -29,6 +29,7 @@ impl Credentials {
     /// Adds the token for a host (`api.github.com`, `git.example:8443`).
     pub fn add(&mut self, host: &str, token: &str) -> Result<(), CredentialError> {
         let host = host.trim().to_ascii_lowercase();
+        let host = host.strip_suffix(":443").unwrap_or(&host).to_owned();
         let unusable = || CredentialError { host: host.clone() };
         let token = token.trim();
         if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
@@ -97,13 +98,15 @@ struct Inner {
     now: Timestamp,
     made: Instant,
     http: OnceLock<reqwest::Client>,
+    /// For this machine itself: a proxy would be sent what must not leave it.
+    direct: OnceLock<reqwest::Client>,
 }
 
 impl Client {
     /// A client; `now` is the time at this moment.
     pub fn new(credentials: Credentials, settings: Settings, now: Timestamp) -> Self {
-        let (made, http) = (Instant::now(), OnceLock::new());
-        Self(Arc::new(Inner { credentials, settings, now, made, http }))
+        let (made, http, direct) = (Instant::now(), OnceLock::new(), OnceLock::new());
+        Self(Arc::new(Inner { credentials, settings, now, made, http, direct }))
     }
 
     /// The time now.
@@ -137,24 +140,29 @@ impl Client {
         if let Some(token) = self.0.credentials.for_url(url) {
             headers.insert(AUTHORIZATION, token.clone());
         }
-        let request = self.http()?.get(url.clone()).headers(headers);
+        let request = self.http(url)?.get(url.clone()).headers(headers);
         let response = request.send().await.map_err(|e| FetchError::request(url, e))?;
         retry::verdict(url, response.status(), response.headers(), self.now())?;
         Ok(response)
     }
 
-    fn http(&self) -> Result<&reqwest::Client, FetchError> {
-        if let Some(client) = self.0.http.get() {
+    fn http(&self, url: &Url) -> Result<&reqwest::Client, FetchError> {
+        let direct = is_loopback(url);
+        let place = if direct { &self.0.direct } else { &self.0.http };
+        if let Some(client) = place.get() {
             return Ok(client);
         }
-        let settings = &self.0.settings;
+        let builder = || {
+            let builder = builder(&self.0.settings);
+            if direct { builder.no_proxy() } else { builder }
+        };
         // Without any root certificate the first fails; plain http must work all the same, and https
         // then fails for want of a trusted issuer.
-        let client = builder(settings)
+        let client = builder()
             .build()
-            .or_else(|_| builder(settings).tls_certs_only([]).build())
+            .or_else(|_| builder().tls_certs_only([]).build())
             .map_err(|source| FetchError::Setup { source })?;
-        Ok(self.0.http.get_or_init(|| client))
+        Ok(place.get_or_init(|| client))
     }
 }
 
@@ -267,10 +275,12 @@ mod tests {
         let mut credentials = Credentials::default();
         credentials.add("api.github.com", "s3cret").unwrap();
         credentials.add("127.0.0.1:8080", "s3cret").unwrap();
+        credentials.add("Git.example:443", "s3cret").unwrap();
         let has = |text: &str| credentials.for_url(&url(text)).is_some();
         assert!(has("https://api.github.com/repos/a/b"));
         assert!(has("https://api.github.com:443/"));
         assert!(has("http://127.0.0.1:8080/"));
+        assert!(has("https://git.example/"));
         assert!(!has("http://api.github.com/"));
         assert!(!has("https://api.github.com:8443/"));
         assert!(!has("https://api.github.com.example/"));

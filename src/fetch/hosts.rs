@@ -8,7 +8,7 @@ use reqwest::Url;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::fetch::client::authority;
-use crate::fetch::error::{Fault, FetchError, shown};
+use crate::fetch::error::{FetchError, shown};
 
 /// Requests for documents under way at once, in all.
 pub const REQUESTS_MAX: usize = 64;
@@ -16,9 +16,9 @@ pub const REQUESTS_MAX: usize = 64;
 /// Requests for documents under way at once at one host.
 pub const REQUESTS_PER_HOST_MAX: usize = 16;
 
-/// Documents of one host that may fail in a row before it is given up for this pass. A host that
-/// cannot be connected to is given up at once: with a thousand sources there, waiting for each of
-/// them would take hours.
+/// Documents of one host that may break off or stall in a row before it is given up for this pass. A
+/// host that cannot be connected to is given up at once: with a thousand sources there, waiting for each
+/// of them would take hours.
 const FAILURES_MAX: u32 = 3;
 
 /// All hosts asked during a pass.
@@ -76,7 +76,10 @@ impl Hosts {
         match outcome {
             Err(FetchError::RateLimited { until, .. }) => state.limited_until = Some(*until),
             Err(FetchError::Unreachable { .. }) => state.failures = FAILURES_MAX,
-            Err(error) if error.fault() != Fault::Permanent => state.failures += 1,
+            // It was not asked.
+            Err(FetchError::GivenUp { .. }) => {}
+            Err(FetchError::Interrupted { .. }) => state.failures += 1,
+            // It answers, if only with errors, and does so quickly.
             Ok(_) | Err(_) => state.failures = 0,
         }
     }

@@ -119,8 +119,11 @@ impl Reader {
         let Question { url, identity, .. } = &question;
         let limit_key = Key::limit(&authority(url), identity.as_deref());
         let remembered_limit = || load_limit(self.cache_dir.as_deref()?, &limit_key);
-        let _permit = self.hosts.permit(url, self.client.now(), remembered_limit).await?;
-        let asking = async || self.ask(&question, known.as_ref()).await;
+        let asking = || async {
+            // Not held while waiting to try again: a slow host must not keep others from being asked.
+            let _permit = self.hosts.permit(url, self.client.now(), remembered_limit).await?;
+            self.ask(&question, known.as_ref()).await
+        };
         let outcome = retrying(self.client.backoff(), asking).await;
         let outcome = outcome.map_err(|error| self.as_limit(url, error));
         self.hosts.learn(url, &outcome);

@@ -51,9 +51,9 @@ impl Backoff {
 }
 
 /// Repeats `attempt` while its failure may pass.
-pub(super) async fn retrying<T>(
+pub(super) async fn retrying<T, F: Future<Output = Result<T, FetchError>>>(
     backoff: Backoff,
-    mut attempt: impl AsyncFnMut() -> Result<T, FetchError>,
+    mut attempt: impl FnMut() -> F,
 ) -> Result<T, FetchError> {
     let mut delays = backoff.delays();
     loop {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use reqwest::Url;
 use serde::Deserialize;
 
+use crate::fetch::error::shown;
 use crate::fetch::record::DOCUMENT_BYTES_MAX;
 use crate::fetch::{Document, FetchError, Reader};
 use crate::model::{Artifact, Constraint, Prereleases, Release};
@@ -75,7 +76,7 @@ impl Repository<'_> {
                 Err(error) => return Err(self.failed(&format!("release {tag}"), error)),
             }
         }
-        let what = format!("release {} of {} at {}", tags.join(" or "), self.repo, self.api);
+        let what = format!("release {} of {}", tags.join(" or "), self.name());
         Err(SourceError::NotFound { what })
     }
 
@@ -118,8 +119,14 @@ impl Repository<'_> {
         reader.document(url, ACCEPT, DOCUMENT_BYTES_MAX).await
     }
 
+    /// For people.
+    fn name(&self) -> String {
+        let api = Url::parse(self.api).map_or_else(|_| self.api.to_owned(), |api| shown(&api));
+        format!("{} at {}", self.repo, api.trim_end_matches('/'))
+    }
+
     fn failed(&self, what: &str, error: FetchError) -> SourceError {
-        SourceError::fetch(&format!("{what} of {} at {}", self.repo, self.api), error)
+        SourceError::fetch(&format!("{what} of {}", self.name()), error)
     }
 
     /// `{api}/repos/{owner}/{repo}/releases/…`, every part percent-encoded: tags may hold `/`.
@@ -214,7 +221,7 @@ fn below<'a>(
 
 fn parse<T: for<'de> Deserialize<'de>>(url: &Url, document: &Document) -> Result<T, SourceError> {
     serde_json::from_slice(&document.body).map_err(|error| SourceError::Malformed {
-        place: url.to_string(),
+        place: shown(url),
         what: format!("it is not the JSON of GitHub releases ({error})"),
     })
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
 
+use crate::fetch::error::shown;
 use crate::fetch::record::DOCUMENT_BYTES_MAX;
 use crate::fetch::{FetchError, Reader};
 use crate::source::{SourceError, is_file_name};
@@ -65,7 +66,7 @@ impl Directory {
     /// For people.
     pub(super) fn name(&self) -> String {
         match self {
-            Self::Web(url) => url.to_string(),
+            Self::Web(url) => shown(url),
             Self::Local { path, .. } => path.display().to_string(),
         }
     }
@@ -100,7 +101,7 @@ impl Directory {
             let document = match reader.document(index.as_str(), "*/*", DOCUMENT_BYTES_MAX).await {
                 Ok(document) => document,
                 Err(FetchError::Status { status: 403 | 404 | 410, .. }) => continue,
-                Err(error) => return Err(SourceError::fetch(index.as_str(), error)),
+                Err(error) => return Err(SourceError::fetch(&shown(&index), error)),
             };
             let text = String::from_utf8_lossy(&document.body);
             let mut names = if name.is_empty() { hrefs(url, &text) } else { sums(&text) };
