@@ -14,3 +14,4 @@
 
 mod documents;
 mod schema;
+mod import;
