@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
+use fs_err::os::unix::fs::OpenOptionsExt;
+use rustix::fs::OFlags;
 
 use crate::desired::SourceText;
 use crate::desired::diagnostic::Diagnostic;
@@ -101,7 +103,10 @@ fn documents(directory: &Path) -> io::Result<Vec<PathBuf>> {
         if hidden || !matches!(extension, Some("yaml" | "yml")) {
             continue;
         }
-        if !fs::metadata(entry.path()).is_ok_and(|m| m.is_dir()) {
+        let kind = entry.file_type()?;
+        let leads_to_directory =
+            kind.is_symlink() && fs::metadata(entry.path()).is_ok_and(|m| m.is_dir());
+        if !kind.is_dir() && !leads_to_directory {
             found.push(entry.path());
         }
         if found.len() > FILES_MAX {
@@ -113,11 +118,17 @@ fn documents(directory: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn read(path: &Path) -> io::Result<String> {
-    if !fs::metadata(path)?.is_file() {
+    // Opened first and looked at then: one system call less for each of a thousand files. Without
+    // O_NONBLOCK a named pipe would wait for a writer.
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
         return Err(io::Error::other("it is neither a file nor a directory"));
     }
-    let mut bytes = Vec::new();
-    fs::File::open(path)?.take(DOCUMENT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    let expected = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+    let mut bytes = Vec::with_capacity(expected.min(DOCUMENT_BYTES_MAX) + 1);
+    file.take(DOCUMENT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
         let line = line.filter(|b| **b == b'\n').count() + 1;

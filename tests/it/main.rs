@@ -28,3 +28,4 @@ mod sources;
 mod assets;
 mod schema;
 mod unpack_interop;
+mod import;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::desired::import::unit::{Environment, Instance, Value};
 use crate::desired::import::{ConfigFile, Imported, Note, NoteKind, read, read_tree, unit};
-use crate::desired::{DesiredState, Place, SourceText};
+use crate::desired::{DesiredState, Diagnostic, Place, SourceText};
 use crate::model::Name;
 
 /// Name of the template units.
@@ -66,21 +66,22 @@ pub fn load(paths: &[PathBuf]) -> io::Result<Vec<ConfigFile>> {
 /// One document for all apps that `files` configure.
 pub fn import(files: &[ConfigFile]) -> Imported {
     let mut notes = Vec::new();
-    let mut apps = String::new();
-    let mut tokens: BTreeMap<String, String> = BTreeMap::new();
+    let mut document = Document::default();
     let instances = unit::instances(files, PREFIX);
     for instance in &instances {
         let mut app = App::read(instance, files);
-        let body = app.body();
-        if let Some((host, name)) = app.token.take() {
-            tokens.insert(host, name);
-        }
-        match body.and_then(|body| app.accepted(&body)) {
-            Some(body) => {
-                apps.push_str(&body);
+        let extended = app.body().map(|body| document.with(&body, app.token.take()));
+        match extended.map(|extended| (extended.refused(), extended)) {
+            Some((None, extended)) => {
+                document = extended;
                 app.finish(instance);
             }
-            None => app.note(NoteKind::Todo, None, "write this app by hand; it was left out"),
+            refused => {
+                if let Some((Some(why), _)) = refused {
+                    app.note(NoteKind::Unmapped, None, why);
+                }
+                app.note(NoteKind::Todo, None, "write this app by hand; it was left out");
+            }
         }
         notes.append(&mut app.notes);
     }
@@ -92,21 +93,47 @@ pub fn import(files: &[ConfigFile]) -> Imported {
             text: "no unit named `distronomicon@NAME` was found".to_owned(),
         });
     }
-    let mut document =
-        "# Imported from distronomicon's units. Compare with the report before use.\n".to_owned();
-    if apps.is_empty() {
-        document.push_str("apps: {}\n");
-    } else {
-        document.push_str("apps:\n");
-        document.push_str(&apps);
+    Imported { document: document.text(), notes }
+}
+
+/// The document so far; always one that the parser accepts.
+#[derive(Clone, Debug, Default)]
+struct Document {
+    apps: String,
+    /// Names of credentials by host.
+    tokens: BTreeMap<String, String>,
+}
+
+impl Document {
+    /// The same with one more app.
+    fn with(&self, body: &str, token: Option<(String, String)>) -> Self {
+        let mut extended = self.clone();
+        extended.apps.push_str(body);
+        extended.tokens.extend(token);
+        extended
     }
-    if !tokens.is_empty() {
-        document.push_str("auth:\n");
+
+    fn text(&self) -> String {
+        let mut text =
+            "# Imported from distronomicon's units. Compare with the report before use.\n"
+                .to_owned();
+        text.push_str(if self.apps.is_empty() { "apps: {}\n" } else { "apps:\n" });
+        text.push_str(&self.apps);
+        text.push_str(if self.tokens.is_empty() { "" } else { "auth:\n" });
+        for (host, name) in &self.tokens {
+            text.extend(["  ", &quoted(host), ": { credential: ", &quoted(name), " }\n"]);
+        }
+        text
     }
-    for (host, name) in tokens {
-        document.push_str(&format!("  {}: {{ credential: {} }}\n", quoted(&host), quoted(&name)));
+
+    /// Why the parser would not accept it.
+    fn refused(&self) -> Option<String> {
+        let (root, file) = (String::new(), String::new());
+        let source = SourceText { root, file, text: self.text() };
+        let diagnostics = DesiredState::from_texts(vec![source]).err()?;
+        let told = |d: &Diagnostic| format!("{} ({})", d.title, d.label);
+        Some(diagnostics.iter().map(told).collect::<Vec<_>>().join("; "))
     }
-    Imported { document, notes }
 }
 
 /// Text that YAML reads back as it is: JSON's quotes are YAML's.
@@ -261,7 +288,7 @@ impl App {
         ];
         let mut body = format!("  {}:\n", quoted(&self.name));
         for line in lines.iter().chain(self.restart().as_ref()) {
-            body.push_str(&format!("    {line}\n"));
+            body.extend(["    ", line, "\n"]);
         }
         Some(body)
     }
@@ -377,23 +404,6 @@ impl App {
              tried again",
         );
         Some(restarted)
-    }
-
-    /// Only what the parser accepts becomes part of the document.
-    fn accepted(&mut self, body: &str) -> Option<String> {
-        let source = SourceText {
-            root: String::new(),
-            file: "imported".to_owned(),
-            text: format!("apps:\n{body}"),
-        };
-        let Err(diagnostics) = DesiredState::from_texts(vec![source]) else {
-            return Some(body.to_owned());
-        };
-        for diagnostic in diagnostics {
-            let text = format!("{}: {}", diagnostic.title, diagnostic.label);
-            self.note(NoteKind::Unmapped, None, text);
-        }
-        None
     }
 
     /// What holds for every imported app.

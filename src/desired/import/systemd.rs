@@ -98,10 +98,9 @@ fn word(text: &str) -> Result<(String, &str), String> {
                 continue;
             }
             (_, Some(q)) if c == q => quote = None,
-            (_, Some(_)) => word.push(c),
             ('\'' | '"', None) => quote = Some(c),
             (_, None) if c.is_whitespace() => return Ok((word, rest)),
-            (_, None) => word.push(c),
+            _ => word.push(c),
         }
         rest = after;
     }
@@ -150,15 +149,12 @@ pub(super) fn corrected(text: &str) -> String {
     while let Some((before, after)) = rest.split_once('\\') {
         fixed.push_str(before);
         fixed.push('\\');
-        match escape(after) {
-            Some((_, tail)) => {
-                fixed.push_str(after.strip_suffix(tail).unwrap_or_default());
-                rest = tail;
-            }
-            None => {
-                fixed.push('\\');
-                rest = after;
-            }
+        if let Some((_, tail)) = escape(after) {
+            fixed.push_str(after.strip_suffix(tail).unwrap_or_default());
+            rest = tail;
+        } else {
+            fixed.push('\\');
+            rest = after;
         }
     }
     fixed + rest
@@ -177,8 +173,8 @@ pub(super) fn specifiers(text: &str, prefix: &str, instance: &str) -> Result<Str
         match specifier {
             Some('i' | 'I') => out.push_str(instance),
             Some('p' | 'P') => out.push_str(prefix),
-            Some('n') => out.push_str(&format!("{prefix}@{instance}.service")),
-            Some('N') => out.push_str(&format!("{prefix}@{instance}")),
+            Some('n') => out.extend([prefix, "@", instance, ".service"]),
+            Some('N') => out.extend([prefix, "@", instance]),
             Some('t') => out.push_str("/run"),
             Some('S') => out.push_str("/var/lib"),
             Some('C') => out.push_str("/var/cache"),

@@ -68,7 +68,7 @@ pub(super) fn instances<'f>(files: &'f [ConfigFile], prefix: &'f str) -> Vec<Ins
             name: name.to_owned(),
             enabled: files.iter().any(|file| {
                 let (directory, file) = split(&file.path);
-                directory.ends_with(".wants")
+                is_list_of_links(directory)
                     && (file == format!("{prefix}@{name}.timer")
                         || file == format!("{prefix}@{name}.service"))
             }),
@@ -81,6 +81,11 @@ pub(super) fn instances<'f>(files: &'f [ConfigFile], prefix: &'f str) -> Vec<Ins
 
 fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
+}
+
+/// `timers.target.wants` and the like hold links that start a unit.
+fn is_list_of_links(directory: &str) -> bool {
+    directory.strip_suffix(".wants").or(directory.strip_suffix(".requires")).is_some()
 }
 
 /// The settings of the fragment, then those of every drop-in in the order of their file names.
@@ -98,7 +103,7 @@ fn unit_settings(
     let fragment = [&own, &template].into_iter().find_map(|wanted| {
         let fits = |file: &&ConfigFile| {
             let (directory, file) = split(&file.path);
-            file == wanted && !directory.ends_with(".wants") && !directory.ends_with(".requires")
+            file == wanted && !is_list_of_links(directory)
         };
         files.iter().filter(fits).min_by_key(|file| rank(file))
     });
@@ -107,7 +112,7 @@ fn unit_settings(
         let (directory, base) = split(&file.path);
         let directory = split(directory).1;
         let shared = directory == format!("{template}.d");
-        if !base.ends_with(".conf") || !(shared || directory == format!("{own}.d")) {
+        if base.strip_suffix(".conf").is_none() || !(shared || directory == format!("{own}.d")) {
             continue;
         }
         let strength = (shared, rank(file));
@@ -164,7 +169,9 @@ impl Instance<'_> {
         let read = systemd::words(&setting.value);
         if let Some(mistake) = read.mistake {
             let corrected = systemd::corrected(&setting.value);
-            let advice = if systemd::words(&corrected).mistake.is_none() {
+            let advice = if corrected.to_ascii_lowercase().contains("token") {
+                "; double each backslash that is meant as one".to_owned()
+            } else if systemd::words(&corrected).mistake.is_none() {
                 format!("; meant was perhaps `{}={corrected}`", setting.key)
             } else {
                 String::new()
@@ -195,15 +202,12 @@ impl Instance<'_> {
         for (setting, place) in self.all("Environment") {
             for word in self.words(setting, place, notes) {
                 let Some(word) = self.expand(&word, place, notes) else { continue };
-                match word.split_once('=') {
-                    Some((key, text)) => {
-                        let value = Value { text: text.to_owned(), place: place.clone() };
-                        environment.insert(key.to_owned(), value);
-                    }
-                    None => {
-                        let text = format!("`{}` is not an assignment", word.escape_debug());
-                        notes.push(self.note(NoteKind::Ignored, place, text));
-                    }
+                if let Some((key, text)) = word.split_once('=') {
+                    let value = Value { text: text.to_owned(), place: place.clone() };
+                    environment.insert(key.to_owned(), value);
+                } else {
+                    let text = format!("`{}` is not an assignment", word.escape_debug());
+                    notes.push(self.note(NoteKind::Ignored, place, text));
                 }
             }
         }
@@ -253,7 +257,8 @@ impl Instance<'_> {
                     words.iter().filter_map(|word| self.expand(word, place, notes)).collect();
                 found = Some((replaced(words, environment), place.clone()));
             } else {
-                let text = format!("`ExecStart={}` is not taken over", setting.value);
+                let program = program.unwrap_or_default().escape_debug();
+                let text = format!("the command that runs `{program}` is not taken over");
                 notes.push(self.note(NoteKind::Unmapped, place, text));
             }
         }
