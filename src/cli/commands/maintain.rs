@@ -77,7 +77,7 @@ fn weigh(host: &Look, path: &camino::Utf8Path) -> std::io::Result<(usize, u64)> 
 }
 
 /// Looks for what keeps reconcile from working well here.
-pub(super) fn doctor(session: &Session) -> Result<Exit, CliError> {
+pub(super) fn doctor(session: &Session) -> Exit {
     let mut text = String::new();
     let mut bad = 0;
     let mut check = |what: &str, result: Result<String, String>| {
@@ -131,7 +131,7 @@ pub(super) fn doctor(session: &Session) -> Result<Exit, CliError> {
         }
     }
     say(&text);
-    Ok(if bad == 0 { Exit::Ok } else { Exit::Failed })
+    if bad == 0 { Exit::Ok } else { Exit::Failed }
 }
 
 /// Whether this process may write a path, or the nearest parent that exists.
