@@ -49,6 +49,9 @@ pub fn plan(situation: &Situation<'_>) -> Decision {
     let problem = situation.resolution.problem.as_ref();
     if let Some(problem) = problem {
         decision.blocked = Some(situation.blocked(problem));
+        if problem.reason == BlockedReason::Suspended {
+            return decision;
+        }
     }
     let work = match &situation.resolution.wanted {
         None => Ok(Work::default()),
@@ -207,7 +210,7 @@ impl Situation<'_> {
 
     fn cannot_be_had(&self, wanted: &Wanted) -> Problem {
         self.resolution.problem.clone().unwrap_or_else(|| Problem {
-            reason: crate::model::BlockedReason::SourceUnavailable,
+            reason: BlockedReason::SourceUnavailable,
             message: format!(
                 "{} must be made again, but the source does not offer it any more",
                 wanted.version
@@ -339,6 +342,6 @@ fn foreign_slot(layout: &Layout, wanted: &Wanted) -> Problem {
 
 impl Problem {
     fn foreign(message: String) -> Self {
-        Self { reason: crate::model::BlockedReason::Foreign, message, until: None }
+        Self { reason: BlockedReason::Foreign, message, until: None }
     }
 }
