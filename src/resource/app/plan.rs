@@ -4,7 +4,9 @@ use crate::model::ledger::{Debt, Owned};
 use crate::model::manifest::Binary;
 use crate::model::plan::{InUse, Unchanged};
 use crate::model::step::{ReleaseHead, UnpackRules};
-use crate::model::{Blocked, Change, Digest, Drift, Effect, HostFacts, ResourceId, Step, Version};
+use crate::model::{
+    Blocked, BlockedReason, Change, Digest, Drift, Effect, HostFacts, ResourceId, Step, Version,
+};
 use crate::resource::app::layout::{Layout, tag_of_slot};
 use crate::resource::app::links::texts;
 use crate::resource::app::retain::surplus;
