@@ -1,4 +1,4 @@
-//! 3. What could be installed: asks sources, downloads no artifact, settles on one release for each app.
+//! 3. What could be installed: asks sources and settles on one release for each app.
 //!
 //! A host that has what an exact version asks for is not asked about again; `latest` and constraints cost
 //! one conditional request. Choosing ([`policy`], [`asset`]) is pure.
