@@ -29,3 +29,6 @@ mod assets;
 mod schema;
 mod unpack_interop;
 mod import;
+
+#[cfg(target_arch = "x86_64")]
+mod crash;

@@ -1,0 +1,188 @@
+//! Kills at every disk-changing system call: the host is whole at once and converges with the next pass.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::duo::{DRY, PASS, RECONCILE, World, said};
+use crate::support::trace::{Act, Program, trace};
+
+/// What a pass that is killed starts from, and what it leads to.
+struct Case<'a> {
+    name: &'a str,
+    /// The command that is killed.
+    command: &'a [&'a str],
+    /// Versions that may be in use after it was killed. `None` is nothing at all.
+    between: &'a [Option<&'a str>],
+    /// The version in use in the end, and releases on disk then.
+    ends: &'a [(Option<&'a str>, &'a [&'a str])],
+    /// Effects noted in the end when the version in use at the end is another than before, or repaired.
+    owed: &'a [&'a str],
+}
+
+/// Kills the command of a case before each of its calls in turn.
+#[track_caller]
+fn kill_everywhere(world: &mut World, case: &Case<'_>) {
+    world.remember();
+    let before = world.in_use();
+    let program = |world: &World| Program {
+        path: RECONCILE.into(),
+        arguments: world.arguments(case.command),
+        environment: world.environment(),
+    };
+    world.reset();
+    let whole = trace(&program(world), Act::Watch);
+    assert_eq!(whole.code, Some(0), "{}", whole.said());
+    let points = whole.calls.len();
+    let mut failures = Vec::new();
+    for point in 1..=points {
+        world.reset();
+        let killed = trace(&program(world), Act::KillBefore(point));
+        // Threads take turns differently from run to run, so the last points may not be reached.
+        let Some(call) = killed.calls.get(point - 1).filter(|_| killed.code.is_none()) else {
+            continue;
+        };
+        let mut bad = check_between(world, case);
+        bad.extend(check_converges(world, case, before.as_ref().ok().cloned().flatten()));
+        failures.extend(bad.into_iter().map(|what| {
+            format!("killed before {point} of {points}, {} {:?}: {what}", call.name, call.paths)
+        }));
+    }
+    println!("{}: {points} points, {} failures", case.name, failures.len());
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+fn check_between(world: &World, case: &Case<'_>) -> Vec<String> {
+    match world.in_use() {
+        Ok(version) if case.between.contains(&version.as_deref()) => Vec::new(),
+        found => vec![format!("in use is {found:?}")],
+    }
+}
+
+/// Runs the pass again, undisturbed.
+fn check_converges(world: &World, case: &Case<'_>, before: Option<String>) -> Vec<String> {
+    let mut bad = Vec::new();
+    let again = world.agent(&PASS);
+    if !again.status.success() {
+        bad.push(format!("the next pass failed: {}", said(&again)));
+    }
+    let in_use = world.in_use().unwrap_or_else(Some);
+    let releases = world.names("opt/duo/releases");
+    let expected = case.ends.iter().any(|(version, kept)| {
+        in_use.as_deref() == *version && releases.iter().map(String::as_str).eq(kept.iter().copied())
+    });
+    if !expected {
+        bad.push(format!("the next pass led to {in_use:?} of {releases:?}"));
+    }
+    if in_use != before {
+        let noted = world.noted();
+        let missing = case.owed.iter().filter(|effect| !noted.contains(**effect));
+        bad.extend(missing.map(|effect| format!("`{effect}` is missing in {noted:?}")));
+    }
+    let dry = world.agent(&DRY);
+    if !dry.status.success() || !said(&dry).starts_with("No changes") {
+        bad.push(format!("a further pass would do something: {}", said(&dry)));
+    }
+    let leftovers = world.leftovers();
+    if !leftovers.is_empty() {
+        bad.push(format!("left behind: {leftovers:?}"));
+    }
+    bad
+}
+
+#[test]
+fn killed_first_install_ends_installed() {
+    let mut world = World::new();
+    world.wish("2.0", 3);
+    kill_everywhere(
+        &mut world,
+        &Case {
+            name: "first install",
+            command: &PASS,
+            between: &[None, Some("2.0")],
+            ends: &[(Some("2.0"), &["2.0"])],
+            owed: &["restart duo.service 2.0", "hook 2.0 2.0"],
+        },
+    );
+}
+
+#[test]
+fn killed_upgrade_is_on_the_old_or_the_new_release() {
+    let mut world = World::new();
+    world.wish("1.0", 1);
+    world.pass();
+    world.wish("2.0", 1);
+    kill_everywhere(
+        &mut world,
+        &Case {
+            name: "upgrade",
+            command: &PASS,
+            between: &[Some("1.0"), Some("2.0")],
+            ends: &[(Some("2.0"), &["2.0"])],
+            owed: &["restart duo.service 2.0", "hook 2.0 2.0"],
+        },
+    );
+}
+
+#[test]
+fn killed_repair_ends_repaired() {
+    let mut world = World::new();
+    world.wish("2.0", 3);
+    world.pass();
+    for name in ["alpha", "beta"] {
+        let path = world.host("opt/duo/releases/2.0").join(name);
+        fs::write(&path, "#!/bin/sh\necho broken\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::remove_file(world.host("opt/duo/releases/2.0/share/data")).unwrap();
+    kill_everywhere(
+        &mut world,
+        &Case {
+            name: "repair",
+            command: &PASS,
+            between: &[Some("broken"), Some("2.0")],
+            ends: &[(Some("2.0"), &["2.0"])],
+            owed: &["restart duo.service 2.0", "hook 2.0 2.0"],
+        },
+    );
+}
+
+#[test]
+fn killed_removal_ends_removed() {
+    let mut world = World::new();
+    world.wish("1.0", 3);
+    world.pass();
+    world.wish("2.0", 3);
+    world.pass();
+    world.wish_nothing();
+    kill_everywhere(
+        &mut world,
+        &Case {
+            name: "removal",
+            command: &PASS,
+            between: &[Some("2.0"), None],
+            ends: &[(None, &[])],
+            owed: &[],
+        },
+    );
+    assert!(!world.host("opt/duo").exists());
+}
+
+#[test]
+fn killed_rollback_is_decided_or_not() {
+    let mut world = World::new();
+    world.wish("1.0", 3);
+    world.pass();
+    world.wish("2.0", 3);
+    world.pass();
+    let rollback = ["rollback", "app/duo", "--reason", "it fails", "--effects", "run"];
+    kill_everywhere(
+        &mut world,
+        &Case {
+            name: "rollback",
+            command: &rollback,
+            between: &[Some("2.0"), Some("1.0")],
+            ends: &[(Some("1.0"), &["1.0", "2.0"]), (Some("2.0"), &["1.0", "2.0"])],
+            owed: &["restart duo.service 1.0", "hook 1.0 1.0"],
+        },
+    );
+}
