@@ -185,11 +185,19 @@ impl World {
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
+    /// Whether the inventory names a resource.
+    pub fn owns(&self, resource: &str) -> bool {
+        let inventory = self.host("var/lib/reconcile/inventory.json");
+        fs::read_to_string(inventory).is_ok_and(|text| text.contains(resource))
+    }
+
     /// What passes that were cut off have left, although a later pass was complete.
     pub fn leftovers(&self) -> Vec<String> {
         let staging = self.names("opt/duo/staging").into_iter().map(|n| format!("staging/{n}"));
         let state = self.names("var/lib/reconcile").into_iter();
-        staging.chain(state.filter(|name| !STATE_FILES.contains(&name.as_str()))).collect()
+        let state = state.filter(|name| !STATE_FILES.contains(&name.as_str()));
+        let partial = self.names("var/cache/reconcile/partial").into_iter();
+        staging.chain(state).chain(partial.map(|n| format!("partial/{n}"))).collect()
     }
 
     /// Type, mode, time and content of everything on the host.

@@ -109,7 +109,7 @@ pub fn trace(program: &Program, act: Act) -> Ended {
     };
     tracer.seize();
     let code = tracer.follow();
-    let mut read = |file: &mut File| {
+    let read = |file: &mut File| {
         let mut text = String::new();
         file.rewind().unwrap();
         file.read_to_string(&mut text).unwrap();
@@ -341,18 +341,19 @@ impl Entry {
 
     fn text(&self, address: u64) -> String {
         let mut bytes = vec![0; PATH_BYTES_MAX];
-        let count = self.memory().read_at(&mut bytes, address).unwrap_or(0);
+        let read = self.memory().and_then(|memory| memory.read_at(&mut bytes, address));
+        let count = read.unwrap_or(0);
         let end = bytes[..count].iter().position(|byte| *byte == 0).unwrap_or(count);
         String::from_utf8_lossy(&bytes[..end]).into_owned()
     }
 
     fn number(&self, address: u64) -> u64 {
         let mut bytes = [0; 8];
-        let read = self.memory().read_exact_at(&mut bytes, address);
+        let read = self.memory().and_then(|memory| memory.read_exact_at(&mut bytes, address));
         read.map_or(0, |()| u64::from_ne_bytes(bytes))
     }
 
-    fn memory(&self) -> File {
-        File::open(format!("/proc/{}/mem", self.thread)).unwrap()
+    fn memory(&self) -> std::io::Result<File> {
+        File::open(format!("/proc/{}/mem", self.thread))
     }
 }
