@@ -116,11 +116,7 @@ fn current<'a>(pass: &Pass<'a>, id: &ResourceId) -> Option<&'a str> {
 
 /// The release in use after a change: where nothing was switched, the one before, which an earlier pass may
 /// have switched to without living to record it.
-fn in_use_after<'a>(
-    pass: &Pass<'a>,
-    change: &Change,
-    result: &'a ChangeResult,
-) -> Option<&'a str> {
+fn in_use_after<'a>(pass: &Pass<'a>, change: &Change, result: &'a ChangeResult) -> Option<&'a str> {
     match &result.switched_to {
         _ if change.action == Action::Remove => None,
         Some(slot) => Some(slot),

@@ -1,9 +1,15 @@
 //! Kills at every disk-changing system call: the host is whole at once and converges with the next pass.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::duo::{DRY, PASS, RECONCILE, World, said};
+use rustix::fs::{Mode, OFlags};
+
+use crate::support::duo::{DRY, PASS, PROGRAMS, RECONCILE, World, said};
 use crate::support::trace::{Act, Program, trace};
 
 /// What a pass that is killed starts from, and what it leads to.
@@ -68,7 +74,8 @@ fn check_converges(world: &World, case: &Case<'_>, before: Option<String>) -> Ve
     let in_use = world.in_use().unwrap_or_else(Some);
     let releases = world.names("opt/duo/releases");
     let expected = case.ends.iter().any(|(version, kept)| {
-        in_use.as_deref() == *version && releases.iter().map(String::as_str).eq(kept.iter().copied())
+        in_use.as_deref() == *version
+            && releases.iter().map(String::as_str).eq(kept.iter().copied())
     });
     if !expected {
         bad.push(format!("the next pass led to {in_use:?} of {releases:?}"));
@@ -188,4 +195,96 @@ fn killed_rollback_is_decided_or_not() {
             owed: &["restart duo.service 1.0", "hook 1.0 1.0"],
         },
     );
+}
+
+/// Back-and-forth switches while others use the programs.
+const SWITCHES: usize = 50;
+
+#[test]
+fn readers_never_miss_a_program_nor_see_a_mixture_during_switches() {
+    let world = World::new();
+    for version in ["1.0", "2.0"] {
+        world.wish(version, 3);
+        world.pass();
+    }
+    let bin = world.host("opt/duo/bin");
+    let stop = AtomicBool::new(false);
+    let counts: Vec<Seen> = std::thread::scope(|scope| {
+        let readers = [
+            scope.spawn(|| watch_links(&bin, &stop)),
+            scope.spawn(|| watch_links(&bin, &stop)),
+            scope.spawn(|| watch_programs(&bin, &stop)),
+        ];
+        for round in 0..SWITCHES {
+            world.wish(["1.0", "2.0"][round % 2], 3);
+            world.pass();
+        }
+        stop.store(true, Ordering::Relaxed);
+        readers.map(|reader| reader.join().unwrap()).into_iter().collect()
+    });
+    println!("{counts:?}");
+    for seen in counts {
+        assert!(seen.looks > SWITCHES && seen.wrong.is_empty(), "{seen:?}");
+        assert_eq!(seen.versions.len(), 2, "a reader that sees one version only proves nothing");
+    }
+}
+
+/// What one reader saw.
+#[derive(Debug, Default)]
+struct Seen {
+    looks: usize,
+    versions: BTreeSet<String>,
+    wrong: BTreeSet<String>,
+}
+
+/// Reads both links of one and the same directory, and opens both programs by their paths.
+fn watch_links(bin: &Path, stop: &AtomicBool) -> Seen {
+    let mut seen = Seen::default();
+    while !stop.load(Ordering::Relaxed) {
+        seen.looks += 1;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let directory = match rustix::fs::open(bin, flags, Mode::empty()) {
+            Ok(directory) => directory,
+            Err(error) => {
+                seen.wrong.insert(format!("opening bin: {error}"));
+                continue;
+            }
+        };
+        let release = |name: &str| {
+            let text = rustix::fs::readlinkat(&directory, name, Vec::new()).ok()?;
+            Some(text.to_str().ok()?.strip_suffix(name)?.to_owned())
+        };
+        // A directory that was exchanged is emptied while it is held open: no link is no mixture.
+        if let (Some(one), Some(other)) = (release(PROGRAMS[0]), release(PROGRAMS[1])) {
+            if one != other {
+                seen.wrong.insert(format!("a mixture of {one} and {other}"));
+            }
+            seen.versions.insert(one);
+        }
+        for name in PROGRAMS {
+            if let Err(error) = fs::File::open(bin.join(name)) {
+                seen.wrong.insert(format!("opening {name}: {error}"));
+            }
+        }
+    }
+    seen
+}
+
+/// Runs both programs by their paths.
+fn watch_programs(bin: &Path, stop: &AtomicBool) -> Seen {
+    let mut seen = Seen::default();
+    while !stop.load(Ordering::Relaxed) {
+        for name in PROGRAMS {
+            seen.looks += 1;
+            match Command::new(bin.join(name)).output() {
+                Ok(output) if output.status.success() => {
+                    seen.versions.insert(String::from_utf8_lossy(&output.stdout).into_owned());
+                }
+                other => {
+                    seen.wrong.insert(format!("running {name}: {other:?}"));
+                }
+            }
+        }
+    }
+    seen
 }

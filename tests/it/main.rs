@@ -32,3 +32,8 @@ mod import;
 
 #[cfg(target_arch = "x86_64")]
 mod crash;
+#[cfg(target_arch = "x86_64")]
+mod faults;
+#[cfg(target_arch = "x86_64")]
+mod quiet;
+mod interrupt;

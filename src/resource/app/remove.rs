@@ -8,12 +8,7 @@ use crate::resource::app::layout::{Layout, parse_link, tag_of_slot};
 
 /// Removes what is ours and leaves everything else. Where nothing of ours is there any more (an earlier
 /// pass was cut off, or somebody was faster), it still ends that the app is ours.
-pub fn remove(
-    id: &ResourceId,
-    owned: &Owned,
-    observed: &AppObserved,
-    debts: &[Debt],
-) -> Change {
+pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[Debt]) -> Change {
     let layout = Layout::new(&owned.home);
     let mut steps: Vec<Step> = Vec::new();
     let ours = |text: &str| parse_link(text).is_some();

@@ -53,7 +53,9 @@ impl World {
         }
         fs::write(world.path("source/SHA256SUMS"), sums).unwrap();
         let note = |what: &str| {
-            format!("#!/bin/sh\necho \"{what} $(\"$ROOT/opt/duo/bin/alpha\" 2>/dev/null)\" >> \"$LOG\"\n")
+            format!(
+                "#!/bin/sh\necho \"{what} $(\"$ROOT/opt/duo/bin/alpha\" 2>/dev/null)\" >> \"$LOG\"\n"
+            )
         };
         world.script("stub/systemctl", &note("restart $4"));
         world.script("hook", &note("hook $RECONCILE_NEW_VERSION"));
