@@ -21,7 +21,7 @@ use crate::model::{
     Algorithm, Artifact, Blob, Change, Evidence, HostFacts, Manifest, ResourceId, Step,
 };
 use crate::trust::{Verified, verify};
-use crate::unpack::{can_run, unpack};
+use crate::unpack::{UnpackError, can_run, unpack};
 
 /// Changes staged at once: enough to hide latency, few enough to keep memory and disk bounded.
 const STAGED_AT_ONCE: usize = 4;
@@ -175,16 +175,22 @@ impl<'a> Stager<'a> {
         self.host.remove(into).map_err(io)?;
         let facts = HostFacts { glibc: facts::glibc(self.host), ..self.facts.clone() };
         let permit = self.unpacking.acquire().await;
-        let (name, real, rules) = (artifact.name.clone(), self.host.real(into), rules.clone());
+        let real = self.host.real(into);
+        let (name, place, rules) = (artifact.name.clone(), real.clone(), rules.clone());
         let worked = tokio::task::spawn_blocking(move || {
-            let unpacked = unpack(&blob, &name, real.as_std_path(), &rules);
+            let unpacked = unpack(&blob, &name, place.as_std_path(), &rules);
             (unpacked, blob.get().size)
         })
         .await;
         drop(permit);
         let (unpacked, size) =
             worked.map_err(|e| fail(FailureClass::Permanent, format!("unpacking died: {e}")))?;
-        let unpacked = unpacked.map_err(|e| fail(FailureClass::Permanent, chain(&e)))?;
+        let unpacked = unpacked.map_err(|e| match &e {
+            UnpackError::Stage { .. } => {
+                fail(FailureClass::Transient, format!("{real}: {}", chain(&e)))
+            }
+            _ => fail(FailureClass::Permanent, chain(&e)),
+        })?;
         can_run(&unpacked.programs, &facts)
             .map_err(|e| fail(FailureClass::Unsuitable, chain(&e)))?;
         let digest = bench.staged.fetched.as_ref().map(|f| f.digest.clone());

@@ -121,7 +121,8 @@ impl Partial {
         let failed = |source| cache_error("store", place, source);
         place.parent().map_or(Ok(()), create_directory)?;
         std::fs::rename(&self.path, place).map_err(failed)?;
-        remove(&self.sidecar_path()).map_err(failed)
+        let sidecar = self.sidecar_path();
+        remove(&sidecar).map_err(|source| cache_error("remove", &sidecar, source))
     }
 
     /// Removes everything.

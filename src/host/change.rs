@@ -14,6 +14,9 @@ use crate::host::{Look, about};
 /// How often a held lock is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
+/// End of the names of files that are written beside their place before they are renamed to it.
+const BESIDE: &str = ".new";
+
 /// Write access: exists only while the host's lock is held.
 #[derive(Debug)]
 pub struct Change {
@@ -67,7 +70,10 @@ impl Change {
         let tries = patience.as_millis() / LOCK_POLL.as_millis();
         for attempt in 0..=tries {
             match file.try_lock() {
-                Ok(()) => return Ok(Self { look, _lock: file }),
+                Ok(()) => {
+                    sweep(&state).map_err(unwritable)?;
+                    return Ok(Self { look, _lock: file });
+                }
                 Err(std::fs::TryLockError::WouldBlock) if attempt < tries => {
                     tokio::time::sleep(LOCK_POLL).await;
                 }
@@ -93,7 +99,7 @@ impl Change {
         let real = self.real(path);
         let directory = parent(&real);
         make_dirs(directory)?;
-        let temporary = Utf8PathBuf::from(format!("{real}.new"));
+        let temporary = Utf8PathBuf::from(format!("{real}{BESIDE}"));
         let attempt = || -> io::Result<()> {
             let mut file = OpenOptions::new()
                 .create(true)
@@ -115,7 +121,7 @@ impl Change {
     /// Replaces a file as a whole without waiting for the disk: for what every pass makes anew.
     pub fn write_without_sync(&self, path: impl AsRef<Utf8Path>, bytes: &[u8]) -> io::Result<()> {
         let real = self.real(path);
-        let temporary = Utf8PathBuf::from(format!("{real}.new"));
+        let temporary = Utf8PathBuf::from(format!("{real}{BESIDE}"));
         let attempt = || -> io::Result<()> {
             let mut file = OpenOptions::new()
                 .create(true)
@@ -126,7 +132,10 @@ impl Change {
             file.write_all(bytes)?;
             Ok(rustix::fs::rename(temporary.as_std_path(), real.as_std_path())?)
         };
-        attempt().map_err(|e| about(&real, &e))
+        attempt().map_err(|e| {
+            let _ = rustix::fs::unlink(temporary.as_std_path());
+            about(&real, &e)
+        })
     }
 
     /// Appends one line to a file, durably. A torn last line from a crash is ended first.
@@ -198,8 +207,8 @@ impl Change {
     /// Writes a file whose durability comes with a later [`Self::sync_all_below`].
     pub fn write_unsynced(&self, path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
         let real = self.real(path);
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&real)?;
-        file.write_all(bytes).map_err(|e| about(&real, &e))
+        let made = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&real);
+        made.and_then(|mut file| file.write_all(bytes)).map_err(|e| about(&real, &e))
     }
 
     /// Makes everything below a directory durable with one call, however many files there are.
@@ -248,6 +257,18 @@ impl Change {
 
 fn parent(path: &Utf8Path) -> &Utf8Path {
     path.parent().unwrap_or(path)
+}
+
+/// Removes what a pass that was killed while writing left beside the files of the state directory.
+fn sweep(state: &Utf8Path) -> io::Result<()> {
+    for entry in state.read_dir_utf8()? {
+        let entry = entry?;
+        if entry.file_name().ends_with(BESIDE) {
+            rustix::fs::unlink(entry.path().as_std_path())
+                .map_err(|e| about(entry.path(), &e.into()))?;
+        }
+    }
+    Ok(())
 }
 
 fn sync_dir(path: &Utf8Path) -> io::Result<()> {

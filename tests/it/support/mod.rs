@@ -1,4 +1,7 @@
 //! Worlds that tests set up for themselves.
 
+pub mod duo;
 pub mod github;
 pub mod server;
+#[cfg(target_arch = "x86_64")]
+pub mod trace;
