@@ -30,3 +30,4 @@ mod schema;
 mod unpack_interop;
 mod import;
 mod scenarios;
+mod cli;

@@ -324,7 +324,7 @@ fn gzipped(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// A 64-bit program for a machine, which needs a version of GNU libc if one is given.
-fn elf(machine: u16, glibc: Option<&str>) -> Vec<u8> {
+fn elf(machine: u64, glibc: Option<&str>) -> Vec<u8> {
     const HEADERS: u64 = 64 + 2 * 56;
     const DYNAMIC: u64 = 4 * 16;
     let needs = HEADERS + DYNAMIC;
@@ -333,36 +333,32 @@ fn elf(machine: u16, glibc: Option<&str>) -> Vec<u8> {
     let end = names + name.len() as u64;
     let mut file = b"\x7fELF\x02\x01\x01".to_vec();
     file.resize(16, 0);
-    let half = |file: &mut Vec<u8>, value: u16| file.extend(value.to_le_bytes());
-    let word = |file: &mut Vec<u8>, value: u32| file.extend(value.to_le_bytes());
-    let long = |file: &mut Vec<u8>, value: u64| file.extend(value.to_le_bytes());
     // Type, machine, version, entry, phoff, shoff, flags; sizes and numbers of headers.
-    half(&mut file, 2);
-    half(&mut file, machine);
-    word(&mut file, 1);
-    [0, 64, 0].into_iter().for_each(|value| long(&mut file, value));
-    word(&mut file, 0);
-    [64, 56, 2, 0, 0, 0].into_iter().for_each(|value| half(&mut file, value));
+    put(&mut file, 2, &[2, machine]);
+    put(&mut file, 4, &[1]);
+    put(&mut file, 8, &[0, 64, 0]);
+    put(&mut file, 4, &[0]);
+    put(&mut file, 2, &[64, 56, 2, 0, 0, 0]);
     // One loaded segment that is the whole file, and the dynamic section in it.
     for (kind, offset, size) in [(1, 0, end), (2, HEADERS, DYNAMIC)] {
-        word(&mut file, kind);
-        word(&mut file, 5);
-        [offset, offset, offset, size, size, 8].into_iter().for_each(|v| long(&mut file, v));
+        put(&mut file, 4, &[kind, 5]);
+        put(&mut file, 8, &[offset, offset, offset, size, size, 8]);
     }
     // DT_STRTAB, DT_VERNEED, DT_VERNEEDNUM, DT_NULL.
     let number = u64::from(glibc.is_some());
-    for (tag, value) in [(5, names), (0x6fff_fffe, needs), (0x6fff_ffff, number), (0, 0)] {
-        long(&mut file, tag);
-        long(&mut file, value);
-    }
+    put(&mut file, 8, &[5, names, 0x6fff_fffe, needs, 0x6fff_ffff, number, 0, 0]);
     // One needed library with one needed version.
-    half(&mut file, 1);
-    half(&mut file, 1);
-    [0, 16, 0].into_iter().for_each(|value| word(&mut file, value));
-    word(&mut file, 0);
-    half(&mut file, 0);
-    half(&mut file, 2);
-    [1, 0].into_iter().for_each(|value| word(&mut file, value));
+    put(&mut file, 2, &[1, 1]);
+    put(&mut file, 4, &[0, 16, 0, 0]);
+    put(&mut file, 2, &[0, 2]);
+    put(&mut file, 4, &[1, 0]);
     file.extend(name.as_bytes());
     file
+}
+
+/// Appends numbers of so many bytes each.
+fn put(file: &mut Vec<u8>, width: usize, numbers: &[u64]) {
+    for number in numbers {
+        file.extend(&number.to_le_bytes()[..width]);
+    }
 }

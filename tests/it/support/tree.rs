@@ -111,16 +111,14 @@ fn make_line(root: &Path, line: &str) {
     let (path, mode) = head.split_once(' ').unwrap_or((head, ""));
     let path = root.join(path);
     let mode = |usual| if mode.is_empty() { usual } else { u32::from_str_radix(mode, 8).unwrap() };
-    match content {
-        Some(content) => {
-            write(&path, content.as_bytes());
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode(0o644))).unwrap();
-        }
-        None => {
-            fs::create_dir_all(&path).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode(0o755))).unwrap();
-        }
-    }
+    let mode = if let Some(content) = content {
+        write(&path, content.as_bytes());
+        mode(0o644)
+    } else {
+        fs::create_dir_all(&path).unwrap();
+        mode(0o755)
+    };
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 /// Writes a file and makes its directories.

@@ -11,7 +11,7 @@ use super::tree;
 pub struct World {
     temp: tempfile::TempDir,
     /// The time that commands work with.
-    pub now: String,
+    pub now: jiff::Timestamp,
     /// Options given to every command.
     pub options: Vec<String>,
     /// Environment of every command.
@@ -50,7 +50,7 @@ impl World {
     pub fn new() -> Self {
         let temp = tempfile::tempdir().unwrap();
         let world = Self {
-            now: "2026-06-01T00:00:00Z".to_owned(),
+            now: "2026-06-01T00:00:00Z".parse().unwrap(),
             options: Vec::new(),
             environment: Vec::new(),
             desired: temp.path().join("desired"),
@@ -82,6 +82,11 @@ impl World {
         tree::write(&self.desired.join("wish.yaml"), text.as_bytes());
     }
 
+    /// Lets a minute go by.
+    pub fn tick(&mut self) {
+        self.now += jiff::SignedDuration::from_mins(1);
+    }
+
     /// Runs the program.
     pub fn run(&self, arguments: &[&str]) -> Ran {
         let output = Command::new(env!("CARGO_BIN_EXE_reconcile"))
@@ -92,7 +97,7 @@ impl World {
             .arg(self.root())
             .arg("--desired")
             .arg(&self.desired)
-            .args(["--now", &self.now])
+            .args(["--now", &self.now.to_string()])
             .args(arguments)
             .args(&self.options)
             .current_dir(self.temp.path())
