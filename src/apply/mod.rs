@@ -59,10 +59,8 @@ pub async fn apply(
     let mut results: BTreeMap<ResourceId, ChangeResult> = BTreeMap::new();
     for change in &plan.changes {
         let mut result = ChangeResult::begin(&change.resource);
-        match prepared.remove(&change.resource) {
-            Some(Ok(done)) => result.note_staged(done),
-            Some(Err(end)) => result.end = end,
-            None => {}
+        if let Some(staged) = prepared.remove(&change.resource) {
+            result.note_staged(staged);
         }
         if result.end == End::Done && stop.requested() {
             result.end = End::Interrupted;
@@ -99,6 +97,7 @@ impl ChangeResult {
     }
 
     fn note_staged(&mut self, staged: Staged) {
+        self.end = staged.end;
         self.fetched_bytes = staged.fetched_bytes;
         self.fetched = staged.fetched;
         self.notes = staged.notes;

@@ -29,15 +29,23 @@ const STAGED_AT_ONCE: usize = 4;
 /// Archives unpacked at once: each uses two cores.
 const UNPACKED_AT_ONCE: usize = 1;
 
-/// What staging one change came to.
-#[derive(Debug, Default)]
+/// What staging one change came to, also when it failed.
+#[derive(Debug)]
 pub struct Staged {
+    /// How it ended.
+    pub end: End,
     /// Bytes transferred.
     pub fetched_bytes: u64,
     /// The artifact that was accepted.
     pub fetched: Option<FetchedArtifact>,
     /// Things an operator should know.
     pub notes: Vec<String>,
+}
+
+impl Staged {
+    fn ended(end: End) -> Self {
+        Self { end, fetched_bytes: 0, fetched: None, notes: Vec::new() }
+    }
 }
 
 /// Everything staging needs.
@@ -80,14 +88,14 @@ impl<'a> Stager<'a> {
         &self,
         changes: &[Change],
         stop: &Stop,
-    ) -> BTreeMap<ResourceId, Result<Staged, End>> {
+    ) -> BTreeMap<ResourceId, Staged> {
         let to_stage = changes.iter().filter(|c| c.steps.iter().any(Step::is_staging));
         let mut results: BTreeMap<_, _> = futures_util::stream::iter(to_stage)
             .map(|change| async move {
                 let staged = tokio::select! {
                     biased;
-                    () = stop.wait() => Err(End::Interrupted),
-                    staged = self.stage(change) => staged.map_err(End::Failed),
+                    () = stop.wait() => Staged::ended(End::Interrupted),
+                    staged = self.stage(change) => staged,
                 };
                 (change.resource.clone(), staged)
             })
@@ -95,17 +103,25 @@ impl<'a> Stager<'a> {
             .collect()
             .await;
         for change in changes {
-            if let Some(result @ Ok(_)) = results.get_mut(&change.resource)
+            let staged = results.get_mut(&change.resource).filter(|staged| staged.end == End::Done);
+            if let Some(staged) = staged
                 && let Err(failure) = self.sync(change)
             {
-                *result = Err(End::Failed(failure));
+                staged.end = End::Failed(failure);
             }
         }
         results
     }
 
-    async fn stage(&self, change: &Change) -> Result<Staged, Failure> {
-        let mut bench = Bench { blob: None, staged: Staged::default() };
+    async fn stage(&self, change: &Change) -> Staged {
+        let mut bench = Bench { blob: None, staged: Staged::ended(End::Done) };
+        if let Err(failure) = self.perform(change, &mut bench).await {
+            bench.staged.end = End::Failed(failure);
+        }
+        bench.staged
+    }
+
+    async fn perform(&self, change: &Change, bench: &mut Bench) -> Result<(), Failure> {
         for step in &change.steps {
             match step {
                 Step::Fetch { artifact, evidence, size_max } => {
@@ -116,11 +132,11 @@ impl<'a> Stager<'a> {
                         expect: &evidence.digests,
                         size_max: *size_max,
                     };
-                    let verified = self.fetch(change, &request, evidence, &mut bench).await?;
+                    let verified = self.fetch(change, &request, evidence, bench).await?;
                     bench.blob = Some((verified, artifact.clone(), evidence.clone()));
                 }
                 Step::Unpack { into, rules, release } => {
-                    let unpacked = self.unpack(into, rules, release, &mut bench).await;
+                    let unpacked = self.unpack(into, rules, release, bench).await;
                     if let Err(failure) = unpacked {
                         // Nothing half-done is left behind; what cannot be removed is swept later.
                         let _ = self.host.remove(into);
@@ -130,7 +146,7 @@ impl<'a> Stager<'a> {
                 _ => {}
             }
         }
-        Ok(bench.staged)
+        Ok(())
     }
 
     async fn fetch(

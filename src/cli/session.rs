@@ -186,7 +186,7 @@ impl Session {
             };
             add(host, &token)?;
         }
-        Ok(Client::new(credentials, Settings::default(), clock::now()))
+        Ok(Client::new(credentials, Settings::default(), self.now))
     }
 }
 

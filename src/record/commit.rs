@@ -1,13 +1,12 @@
 //! What a pass leaves in the ledger: intentions before anything is touched, results after.
 
-use std::collections::BTreeSet;
 use std::io;
 
 use jiff::Timestamp;
 
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
-use crate::model::ledger::{Inventory, Ledger, Owned, Trust};
+use crate::model::ledger::{Inventory, LEDGER_FORMAT, Ledger, Owned, Trust};
 use crate::model::outcome::{ChangeResult, End, FailureClass, HistoryEntry, Outcome};
 use crate::model::{Action, Change, Level, Plan, ResourceId};
 use crate::observe::Observed;
@@ -71,6 +70,8 @@ pub fn conclude(
     }
     history::append(host, &entries)?;
     save_inventory_if_changed(host, ledger, inventory)?;
+    // Also when there is nothing to remember yet: a trust file that is missing later was lost.
+    trust.format = LEDGER_FORMAT;
     if trust != ledger.trust {
         files::save_trust(host, &trust)?;
         ledger.trust = trust;
@@ -92,22 +93,22 @@ fn save_inventory_if_changed(
 
 fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let Some(declared) = pass.desired.apps.get(&id.name) else { return };
-    let declared_in = declared.root.clone();
-    let home = declared.spec.home.clone();
-    if let Some(owned) = inventory.resources.get_mut(id) {
-        owned.declared_in = declared_in;
-        owned.home = home;
-        return;
-    }
-    let mut adopted = Vec::new();
+    let (declared_in, home) = (declared.root.clone(), declared.spec.home.clone());
+    let mut owned = match inventory.at(id, &home) {
+        Some(owned) => Owned { declared_in, ..owned.clone() },
+        None => Owned { declared_in, home, adopted: Vec::new(), activated: Vec::new() },
+    };
     if let Some(Ok(observed)) = pass.observed.apps.get(id) {
-        let linked: BTreeSet<&str> = observed.linked_slots();
-        if linked.iter().any(|s| observed.slots.get(*s).is_some_and(|s| s.manifest.is_none())) {
-            let unmarked = observed.slots.iter().filter(|(_, slot)| slot.manifest.is_none());
-            adopted.extend(unmarked.map(|(name, _)| name.clone()));
+        let foreign = |slot: &&str| {
+            let unmarked = observed.slots.get(*slot).is_some_and(|found| found.manifest.is_none());
+            unmarked && !owned.activated.iter().any(|ours| ours == slot)
+        };
+        if observed.linked_slots().iter().any(foreign) {
+            let adopted: Vec<&str> =
+                observed.slots.keys().map(String::as_str).filter(foreign).collect();
+            owned.adopted = adopted.into_iter().map(str::to_owned).collect();
         }
     }
-    let owned = Owned { declared_in, home, adopted, activated: Vec::new() };
     inventory.resources.insert(id.clone(), owned);
 }
 

@@ -37,3 +37,5 @@ mod faults;
 #[cfg(target_arch = "x86_64")]
 mod quiet;
 mod interrupt;
+mod scenarios;
+mod cli;

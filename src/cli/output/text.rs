@@ -145,6 +145,9 @@ pub fn transfer(change: &Change) -> Option<String> {
         let verified = match evidence.level {
             Level::None => "NOT VERIFIED".to_owned(),
             Level::Tls => "NOT VERIFIED beyond TLS".to_owned(),
+            Level::Lock if evidence.digests.is_empty() => {
+                "NOT VERIFIED: the bytes of this first use are recorded".to_owned()
+            }
             level => format!("verified by {} ({})", level.name(), evidence.stated_by),
         };
         Some(format!("{how}, {verified}"))

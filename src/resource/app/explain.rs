@@ -1,6 +1,6 @@
 //! Names and reasons for what happens to an app; pure.
 
-use crate::model::{Action, Attribution, Drift, Step};
+use crate::model::{Action, Attribution, Drift, DriftKind, Step};
 use crate::resource::app::plan::Situation;
 use crate::resource::app::wanted::Wanted;
 
@@ -88,6 +88,7 @@ impl Situation<'_> {
 fn count_drift(drift: &[Drift]) -> String {
     match drift {
         [] => "the release is not whole".to_owned(),
+        [one] if one.kind == DriftKind::Missing => format!("{} is gone", one.path),
         [one] => format!("{} was changed by somebody else", one.path),
         more => format!("{} paths were changed by somebody else", more.len()),
     }

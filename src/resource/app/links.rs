@@ -42,6 +42,12 @@ impl Situation<'_> {
         by_name.into_iter().map(|(name, path)| Binary { name, path }).collect()
     }
 
+    /// Whether this release is the one that was made the one in use last.
+    pub(super) fn was_in_use(&self, slot: &str) -> bool {
+        let last = self.owned.and_then(|owned| owned.activated.last());
+        last.map_or(self.observed.current(), |last| Some(last.as_str())) == Some(slot)
+    }
+
     /// Links of `bin` that point into `releases`, and those that bear a name of ours.
     pub(super) fn our_links(&self) -> BTreeMap<String, String> {
         let names: Vec<&str> = self
@@ -58,20 +64,19 @@ impl Situation<'_> {
             .collect()
     }
 
-    /// Links that somebody else removed or changed since this release was made the one in use.
+    /// Links that somebody else removed or changed since this release was made the one in use; unknown
+    /// while it is not known which there should be.
     pub(super) fn link_drift(
         &self,
         layout: &Layout,
         wanted: &Wanted,
         links: Option<&[Binary]>,
     ) -> Vec<Drift> {
-        let last = self.owned.and_then(|owned| owned.activated.last());
-        let in_use = last.map_or(self.observed.current(), |slot| Some(slot.as_str()));
-        if in_use != Some(wanted.slot.as_str()) {
+        let Some(links) = links.filter(|_| self.was_in_use(&wanted.slot)) else {
             return Vec::new();
-        }
+        };
         let found = self.our_links();
-        let expected = texts(&wanted.slot, links.unwrap_or_default());
+        let expected = texts(&wanted.slot, links);
         let mut drift = Vec::new();
         for (name, text) in &expected {
             let now = found.get(name);

@@ -117,6 +117,13 @@ pub fn observe(
 }
 
 fn observe_bin(host: &Look, layout: &Layout) -> io::Result<Option<BinDir>> {
+    if let Some(stat) = host.stat(layout.bin())?.filter(|stat| stat.kind != ItemKind::Dir) {
+        return Err(io::Error::other(format!(
+            "{} is a {} where the directory of links should be; move it away",
+            layout.bin(),
+            stat.kind.name()
+        )));
+    }
     let Some(items) = host.list(layout.bin())? else { return Ok(None) };
     let mut bin = BinDir::default();
     for item in items {

@@ -1,11 +1,12 @@
 //! What to do about one app; pure.
 
 use crate::model::ledger::{Debt, Owned};
-use crate::model::manifest::Binary;
+use crate::model::manifest::{Binary, MANIFEST_NAME};
 use crate::model::plan::{InUse, Unchanged};
 use crate::model::step::{ReleaseHead, UnpackRules};
 use crate::model::{
-    Blocked, BlockedReason, Change, Digest, Drift, Effect, HostFacts, ResourceId, Step, Version,
+    Blocked, BlockedReason, Change, Digest, Drift, DriftKind, Effect, HostFacts, ResourceId, Step,
+    Version,
 };
 use crate::resource::app::layout::{Layout, tag_of_slot};
 use crate::resource::app::links::texts;
@@ -115,8 +116,16 @@ impl Situation<'_> {
             slot_state(self.spec, self.observed, self.owned, &wanted.slot, self.facts.arch.name());
         let found = self.observed.slots.get(&wanted.slot);
         match &state {
-            SlotState::Whole | SlotState::Adopted | SlotState::Missing => {}
+            SlotState::Whole | SlotState::Adopted => {}
+            SlotState::Missing if !self.was_in_use(&wanted.slot) => {}
+            SlotState::Missing => {
+                work.drift.push(missing(layout.slot(&wanted.slot).as_str(), "directory"));
+            }
             SlotState::Outdated(why) => work.why = Some(why.clone()),
+            SlotState::Damaged if found.is_some_and(|slot| slot.manifest.is_none()) => {
+                let path = layout.slot(&wanted.slot).join(MANIFEST_NAME);
+                work.drift.push(missing(path.as_str(), "the manifest"));
+            }
             SlotState::Damaged => work.drift = found.map(|s| s.drift.clone()).unwrap_or_default(),
             SlotState::Foreign if self.observed.linked_slots().is_empty() => {
                 return Err(foreign_slot(&layout, wanted));
@@ -332,6 +341,15 @@ impl Situation<'_> {
             });
         }
         steps
+    }
+}
+
+fn missing(path: &str, expected: &str) -> Drift {
+    Drift {
+        path: path.to_owned(),
+        kind: DriftKind::Missing,
+        expected: expected.to_owned(),
+        found: "nothing".to_owned(),
     }
 }
 

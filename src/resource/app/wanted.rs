@@ -88,8 +88,11 @@ pub fn slot_state(
 ) -> SlotState {
     let Some(found) = observed.slots.get(slot) else { return SlotState::Missing };
     let Some(manifest) = &found.manifest else {
-        let adopted = owned.is_some_and(|owned| owned.adopted.iter().any(|s| s == slot));
-        return if adopted || observed.linked_slots().contains(slot) {
+        let named = |slots: &[String]| slots.iter().any(|s| s == slot);
+        let adopted = owned.is_some_and(|owned| named(&owned.adopted));
+        return if !adopted && owned.is_some_and(|owned| named(&owned.activated)) {
+            SlotState::Damaged
+        } else if adopted || observed.linked_slots().contains(slot) {
             SlotState::Adopted
         } else {
             SlotState::Foreign

@@ -2,6 +2,9 @@
 
 pub mod duo;
 pub mod github;
+pub mod offer;
 pub mod server;
 #[cfg(target_arch = "x86_64")]
 pub mod trace;
+pub mod tree;
+pub mod world;
