@@ -1,4 +1,4 @@
-//! Errors of the disk at every call: nothing in use is harmed, the error is told, the next pass converges.
+//! Errors of the disk at every call: nothing in use is harmed, the next pass converges.
 
 use std::path::{Path, PathBuf};
 
@@ -10,9 +10,9 @@ use crate::support::trace::{Act, Call, Ended, Program, trace};
 /// Of the points from which on the disk is full, every so many are tried.
 const FULL_EVERY: usize = 4;
 
-/// How far above a path that failed a directory may be that is named instead, the path itself included: what
-/// removes a whole directory names that.
-const DIRECTORIES_ABOVE: usize = 3;
+/// How far above a path that failed the directory may be that is named instead, the path itself
+/// included: what removes a whole directory names that.
+const DIRECTORIES_ABOVE: usize = 4;
 
 /// An upgrade with retention: the most different calls.
 fn upgrade() -> World {

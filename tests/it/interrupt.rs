@@ -13,7 +13,7 @@ use crate::support::server::{Reply, Server};
 const STOP_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How long a download may take to begin, on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Between two looks.
 const POLL: Duration = Duration::from_millis(10);

@@ -1,4 +1,4 @@
-//! A small host with one app of two programs, a source of its releases, and a `systemctl` that takes notes.
+//! A small host: one app of two programs, a source of it, and a `systemctl` that takes notes.
 //!
 //! Both programs print the version they are of. The hook and `systemctl` note what the first program
 //! prints at that moment, so that a test can tell whether an effect came after the switch that owed it.
@@ -193,6 +193,14 @@ impl World {
         fs::read_to_string(inventory).is_ok_and(|text| text.contains(resource))
     }
 
+    /// Whether `latest` may not go below a version.
+    pub fn trusts_from(&self, version: &str) -> bool {
+        let text = fs::read_to_string(self.host("var/lib/reconcile/trust.json"));
+        let trust: serde_json::Value =
+            serde_json::from_str(&text.unwrap_or_default()).unwrap_or_default();
+        trust["floors"]["app/duo"] == version
+    }
+
     /// What passes that were cut off have left, although a later pass was complete.
     pub fn leftovers(&self) -> Vec<String> {
         let staging = self.names("opt/duo/staging").into_iter().map(|n| format!("staging/{n}"));
@@ -283,7 +291,7 @@ fn describe(directory: &Path, picture: &mut BTreeMap<PathBuf, String>) {
         let content = if metadata.is_file() {
             format!("{:?}", fs::read(&path).unwrap())
         } else if metadata.is_symlink() {
-            format!("{:?}", fs::read_link(&path).unwrap())
+            format!("{}", fs::read_link(&path).unwrap().display())
         } else {
             describe(&path, picture);
             String::new()

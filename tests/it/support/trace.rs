@@ -25,8 +25,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-/// Longest path read from the traced program, in bytes: PATH_MAX.
+/// Longest path read from the traced program, in bytes: `PATH_MAX`.
 const PATH_BYTES_MAX: usize = 4096;
+
+/// The descriptor that stands for the current directory, as a register holds it.
+const CURRENT_DIRECTORY: u64 = low_half(libc::AT_FDCWD.cast_unsigned() as u64);
 
 /// What is done to the program. Calls are counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +88,7 @@ impl Ended {
 }
 
 /// Runs a program to its end.
+#[expect(clippy::zombie_processes, reason = "the tracer waits for it, as for all its threads")]
 pub fn trace(program: &Program, act: Act) -> Ended {
     let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
     // The shell waits to be traced and then becomes the program: no code of ours runs after a fork.
@@ -218,6 +222,11 @@ impl Tracer {
     }
 }
 
+/// Descriptors are 32 bits wide; the rest of their register means nothing.
+const fn low_half(register: u64) -> u64 {
+    register & 0xffff_ffff
+}
+
 /// Lets a thread go on to its next stop; one that was killed meanwhile does not.
 fn resume(thread: Pid, signal: Option<Signal>) {
     match ptrace::syscall(thread, signal) {
@@ -236,7 +245,7 @@ impl Entry {
     /// The call, if it changes what is on the disk.
     fn change(&self) -> Option<Call> {
         let [one, two, three, four, _] = self.arguments();
-        let cwd = libc::AT_FDCWD.cast_unsigned().into();
+        let cwd = CURRENT_DIRECTORY;
         let call = |name, paths, grows| Some(Call { name, paths, grows });
         match i64::try_from(self.registers.orig_rax).ok()? {
             libc::SYS_open => self.open("open", cwd, one, two),
@@ -275,7 +284,7 @@ impl Entry {
 
     fn attribute_or_sync(&self, number: i64) -> Option<Call> {
         let [one, two, ..] = self.arguments();
-        let cwd = libc::AT_FDCWD.cast_unsigned().into();
+        let cwd = CURRENT_DIRECTORY;
         let (name, path) = match number {
             libc::SYS_chmod => ("chmod", self.path(cwd, one)),
             libc::SYS_fchmodat => ("chmod", self.path(one, two)),
@@ -323,7 +332,8 @@ impl Entry {
     }
 
     fn descriptor(&self, descriptor: u64) -> Option<PathBuf> {
-        std::fs::read_link(format!("/proc/{}/fd/{descriptor}", self.thread)).ok()
+        let number = low_half(descriptor);
+        std::fs::read_link(format!("/proc/{}/fd/{number}", self.thread)).ok()
     }
 
     /// A path argument, made absolute.
@@ -331,10 +341,10 @@ impl Entry {
         let text = self.text(address);
         let base = if Path::new(&text).is_absolute() {
             None
-        } else if directory as i32 == libc::AT_FDCWD {
+        } else if low_half(directory) == CURRENT_DIRECTORY {
             std::fs::read_link(format!("/proc/{}/cwd", self.thread)).ok()
         } else {
-            self.descriptor(u64::from(directory as u32))
+            self.descriptor(directory)
         };
         base.unwrap_or_default().join(text)
     }
