@@ -31,3 +31,4 @@ mod unpack_interop;
 mod import;
 mod scenarios;
 mod cli;
+mod converge;
