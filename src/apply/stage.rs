@@ -84,11 +84,7 @@ impl<'a> Stager<'a> {
     }
 
     /// Stages every change that has something to stage; then makes it durable.
-    pub async fn stage_all(
-        &self,
-        changes: &[Change],
-        stop: &Stop,
-    ) -> BTreeMap<ResourceId, Staged> {
+    pub async fn stage_all(&self, changes: &[Change], stop: &Stop) -> BTreeMap<ResourceId, Staged> {
         let to_stage = changes.iter().filter(|c| c.steps.iter().any(Step::is_staging));
         let mut results: BTreeMap<_, _> = futures_util::stream::iter(to_stage)
             .map(|change| async move {

@@ -96,12 +96,33 @@ pub fn switch(host: &Host, wish: &Links<'_>) -> Result<(), SwitchError> {
     let beside = staging.join(format!("{SCRATCH_PREFIX}bin"));
     host.make_dirs(&staging)?;
     host.remove(&beside)?;
-    host.make_new_dir(&beside)?;
-    for (name, text) in &new {
+    if let Err(error) = build(host, wish, &new, &beside) {
+        // Nothing half-done is left behind; what cannot be removed is swept later.
+        let _ = host.remove(&beside);
+        return Err(error);
+    }
+    if host.stat(wish.bin)?.is_none() {
+        return Ok(host.rename_new(&beside, wish.bin)?);
+    }
+    match host.exchange(&beside, wish.bin) {
+        Err(error) if cannot_exchange(&error) => one_by_one(host, wish, &new)?,
+        exchanged => exchanged?,
+    }
+    Ok(host.remove(&beside)?)
+}
+
+/// Makes the new directory of links: ours as they shall be, everything else as it is.
+fn build(
+    host: &Host,
+    wish: &Links<'_>,
+    new: &BTreeMap<String, String>,
+    beside: &Utf8Path,
+) -> Result<(), SwitchError> {
+    host.make_new_dir(beside)?;
+    for (name, text) in new {
         host.symlink(text, &beside.join(name))?;
     }
     let present = host.list(wish.bin)?;
-    let exists = present.is_some();
     let mut expected: BTreeMap<&str, &str> =
         wish.expects.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     for item in present.unwrap_or_default() {
@@ -127,15 +148,7 @@ pub fn switch(host: &Host, wish: &Links<'_>) -> Result<(), SwitchError> {
         let what = format!("the link to {text} is gone");
         return Err(SwitchError::Stale { path: wish.bin.join(name), what });
     }
-    host.sync_dir(&beside)?;
-    if !exists {
-        return Ok(host.rename_new(&beside, wish.bin)?);
-    }
-    match host.exchange(&beside, wish.bin) {
-        Err(error) if cannot_exchange(&error) => one_by_one(host, wish, &new)?,
-        exchanged => exchanged?,
-    }
-    Ok(host.remove(&beside)?)
+    Ok(host.sync_dir(beside)?)
 }
 
 fn texts(host: &Host, wish: &Links<'_>) -> Result<BTreeMap<String, String>, SwitchError> {

@@ -39,3 +39,4 @@ mod quiet;
 mod interrupt;
 mod scenarios;
 mod cli;
+mod converge;

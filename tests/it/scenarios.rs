@@ -210,7 +210,8 @@ fn results(report: &Value, done: &Ran) -> String {
     let mut text = format!("pass: exit {}\n", done.code);
     for result in report["results"].as_array().unwrap() {
         let string = |name: &str| result[name].as_str().unwrap_or_default();
-        let (resource, end, bytes) = (string("resource"), string("result"), &result["fetchedBytes"]);
+        let (resource, end, bytes) =
+            (string("resource"), string("result"), &result["fetchedBytes"]);
         let _ = writeln!(text, "  {resource} {end}, {bytes} bytes fetched");
         for note in result["notes"].as_array().unwrap() {
             let _ = writeln!(text, "    note: {}", note.as_str().unwrap());
@@ -242,6 +243,30 @@ fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to.parent().unwrap()).unwrap();
     let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
     assert!(copied.success());
+}
+
+#[test]
+fn every_failure_of_distronomicon_is_covered() {
+    let readme = text(&Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDERS), "README.md").unwrap();
+    for number in 1..=20 {
+        let row = format!("| D{number} | ");
+        let row = readme.lines().find(|line| line.starts_with(&row)).unwrap();
+        let covered_by = row.rsplit(" | ").next().unwrap();
+        assert!(covered_by.matches('`').count() >= 2, "{row}");
+        for name in covered_by.split('`').skip(1).step_by(2) {
+            assert!(is_covered_by(name), "{name}: {row}");
+        }
+    }
+}
+
+/// Whether a name is that of a folder, of a file or of a test.
+fn is_covered_by(name: &str) -> bool {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let there = root.join(FOLDERS).join(name).exists() || root.join(name).exists();
+    let files = ["cli.rs", "unpack.rs", "import.rs", "fetch/documents.rs", "fetch/blobs.rs"];
+    let test = format!("fn {name}(");
+    let tests = files.iter().filter_map(|file| text(&root.join("tests/it"), file));
+    there || name == "notes" || tests.into_iter().any(|text| text.contains(&test))
 }
 
 macro_rules! scenarios {
@@ -312,6 +337,7 @@ scenarios! {
     first_use_is_locked
     foreign_directory_in_bin
     foreign_file_in_bin
+    foreign_link_bears_our_name
     foreign_link_in_bin
     foreign_program_collides
     foreign_release_directory

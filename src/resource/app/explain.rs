@@ -38,7 +38,9 @@ impl Situation<'_> {
         let wish = &self.spec.version;
         let still_wished =
             before.as_ref().is_some_and(|before| wish.want.accepts(before, wish.prereleases));
-        if wish.want.is_floating() && still_wished {
+        if still_wished && before.as_ref() == Some(version) {
+            (action, Attribution::UpstreamMoved, format!("the source has another {version}"))
+        } else if still_wished && wish.want.is_floating() {
             (action, Attribution::UpstreamMoved, format!("the source has {version}"))
         } else {
             (action, Attribution::DesiredChanged, format!("{} is wished", wish.want))

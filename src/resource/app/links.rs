@@ -48,13 +48,15 @@ impl Situation<'_> {
         last.map_or(self.observed.current(), |last| Some(last.as_str())) == Some(slot)
     }
 
-    /// Links of `bin` that point into `releases`, and those that bear a name of ours.
+    /// Links of `bin` that point into `releases`, and those that bear a name that we linked once.
     pub(super) fn our_links(&self) -> BTreeMap<String, String> {
+        let activated = |slot: &String| self.owned.is_some_and(|o| o.activated.contains(slot));
         let names: Vec<&str> = self
             .observed
             .slots
-            .values()
-            .filter_map(|slot| slot.manifest.as_ref())
+            .iter()
+            .filter(|(name, _)| activated(name))
+            .filter_map(|(_, slot)| slot.manifest.as_ref())
             .flat_map(|manifest| manifest.binaries.iter().map(|b| b.name.as_str()))
             .collect();
         let links = self.observed.bin.iter().flat_map(|bin| &bin.links);

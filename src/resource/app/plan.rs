@@ -198,20 +198,25 @@ impl Situation<'_> {
 
     /// Refuses a switch that would have to destroy or cannot carry along what is not ours.
     fn check_bin(&self, layout: &Layout, links: Option<&[Binary]>) -> Result<(), Problem> {
-        let others = self.observed.bin.iter().flat_map(|bin| &bin.others);
-        for (name, kind) in others {
-            let path = layout.bin().join(name);
-            let collides = links.unwrap_or_default().iter().any(|b| &b.name == name);
-            if collides {
+        let named = |name: &String| links.unwrap_or_default().iter().any(|b| &b.name == name);
+        let ours = self.our_links();
+        if let Some(bin) = &self.observed.bin {
+            let foreign = bin.links.keys().filter(|name| !ours.contains_key(*name));
+            let foreign = foreign.map(|name| (name, "symbolic link"));
+            let mut others = bin.others.iter().map(|(name, kind)| (name, *kind));
+            if let Some((name, kind)) = others.clone().chain(foreign).find(|(name, _)| named(name))
+            {
                 return Err(Problem::foreign(format!(
-                    "{path} is a {kind} that reconcile did not put there, and the release brings a \
-                     program of that name; move it away"
+                    "{} is a {kind} that reconcile did not put there, and the release brings a \
+                     program of that name; move it away",
+                    layout.bin().join(name)
                 )));
             }
-            if *kind != "regular file" {
+            if let Some((name, kind)) = others.find(|(_, kind)| *kind != "regular file") {
                 return Err(Problem::foreign(format!(
-                    "{path} is a {kind}, which cannot be carried along when all links are switched at \
+                    "{} is a {kind}, which cannot be carried along when all links are switched at \
                      once; move it out of {}",
+                    layout.bin().join(name),
                     layout.bin()
                 )));
             }

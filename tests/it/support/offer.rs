@@ -84,9 +84,7 @@ impl Offer {
         let place = match kind[..] {
             ["local"] => Place::Local(files),
             ["http"] => http(files),
-            ["github", repo] => {
-                Place::Github { github: GitHub::start(), repo: (*repo).to_owned() }
-            }
+            ["github", repo] => Place::Github { github: GitHub::start(), repo: (*repo).to_owned() },
             _ => panic!("no such kind of source: {kind:?}"),
         };
         let offer = Self { blocks, place, mirror };

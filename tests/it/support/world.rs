@@ -7,6 +7,12 @@ use serde_json::Value;
 
 use super::tree;
 
+/// A directory for one test: in memory where there is any, because most of a pass is waiting for disks
+/// and nothing that uses this is about durability.
+pub fn scratch() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// A host that belongs to one test.
 pub struct World {
     temp: tempfile::TempDir,
@@ -48,7 +54,7 @@ impl Ran {
 
 impl World {
     pub fn new() -> Self {
-        let temp = tempfile::tempdir().unwrap();
+        let temp = scratch();
         let world = Self {
             now: "2026-06-01T00:00:00Z".parse().unwrap(),
             options: Vec::new(),
