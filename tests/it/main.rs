@@ -29,3 +29,4 @@ mod assets;
 mod schema;
 mod unpack_interop;
 mod import;
+mod counts;
