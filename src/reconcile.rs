@@ -28,7 +28,7 @@ use crate::observe::{Observed, observe};
 use crate::plan::guard::Removals;
 use crate::plan::{Inputs, plan};
 use crate::record::commit::{Pass, conclude, intend};
-use crate::record::{last_pass, ledger};
+use crate::record::{cache, last_pass, ledger};
 use crate::resolve::{Question, resolve};
 use crate::resource::app::observe::Depth;
 
@@ -164,7 +164,10 @@ pub async fn perform(
     conclude(host, &mut preview.ledger, &pass, &outcome)?;
     let desired = request.desired.digest.to_string();
     last_pass::save(host, &desired, &preview.plan, &outcome, request.now)?;
-    // Remembered answers only save requests: failing to keep them is not a failure of the pass.
+    // The cache only saves transfers: failing to keep or to clean it is not a failure of the pass.
+    if let Err(error) = cache::sweep(host, &preview.observed, &outcome) {
+        tracing::warn!(%error, "cannot clean the cache");
+    }
     if let Err(error) = store(host.cache_dir().as_std_path(), &preview.answers) {
         tracing::warn!(%error, "cannot remember what the sources said");
     }

@@ -82,16 +82,15 @@ impl From<Exit> for ExitCode {
 
 /// What blocked wishes mean for the exit code. A source that is down is not a failure where something is
 /// installed: the host is as it was.
-pub fn of_blocked(plan: &Plan) -> Exit {
+fn of_blocked(plan: &Plan) -> Exit {
     plan.blocked.iter().fold(Exit::Ok, |exit, blocked| {
         let installed = blocked.staying_on.is_some();
         exit.or(match blocked.reason {
             BlockedReason::SourceUnavailable | BlockedReason::RateLimited if installed => Exit::Ok,
             BlockedReason::SourceUnavailable | BlockedReason::RateLimited => Exit::Unavailable,
-            BlockedReason::Waiting
-            | BlockedReason::TooYoung
-            | BlockedReason::Suspended
-            | BlockedReason::Quarantined => Exit::Deferred,
+            BlockedReason::Waiting | BlockedReason::TooYoung | BlockedReason::Suspended => {
+                Exit::Deferred
+            }
             BlockedReason::Unverified | BlockedReason::Tampered => Exit::Refused,
             BlockedReason::NoVersion
             | BlockedReason::NoAsset
@@ -105,8 +104,23 @@ pub fn of_blocked(plan: &Plan) -> Exit {
     })
 }
 
+/// What a plan that is only looked at means: that something waits or is suspended is an answer.
+pub fn of_plan(plan: &Plan) -> Exit {
+    match of_blocked(plan) {
+        Exit::Deferred => Exit::Ok,
+        exit => exit,
+    }
+}
+
+/// What a whole pass means. Something that waits counts only when nothing was done.
+pub fn of_pass(plan: &Plan, outcome: &Outcome) -> Exit {
+    let done = outcome.results.iter().any(|result| result.end == End::Done);
+    let blocked = if done { of_plan(plan) } else { of_blocked(plan) };
+    blocked.or(of_outcome(outcome))
+}
+
 /// What the results of a pass mean for the exit code.
-pub fn of_outcome(outcome: &Outcome) -> Exit {
+fn of_outcome(outcome: &Outcome) -> Exit {
     outcome.results.iter().fold(Exit::Ok, |exit, result| {
         exit.or(match &result.end {
             End::Done => Exit::Ok,

@@ -65,8 +65,10 @@ fn read_root(
 ) -> io::Result<()> {
     let root = fs::canonicalize(path)?.to_string_lossy().into_owned();
     if !fs::metadata(path)?.is_dir() {
+        let directory = root.rsplit_once('/').map_or("", |(directory, _)| directory).to_owned();
         texts.push(SourceText {
             root,
+            directory,
             file: path.to_string_lossy().into_owned(),
             text: read(path)?,
         });
@@ -84,7 +86,8 @@ fn read_root(
         match read(&document) {
             Ok(text) => {
                 let file = document.to_string_lossy().into_owned();
-                texts.push(SourceText { root: root.clone(), file, text });
+                let (root, directory) = (root.clone(), root.clone());
+                texts.push(SourceText { root, file, directory, text });
             }
             Err(error) => errors.push(unreadable(&document, &error)),
         }

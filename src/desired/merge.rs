@@ -27,7 +27,7 @@ pub(super) fn merge(mut texts: Vec<SourceText>) -> Result<DesiredState, Vec<Diag
     for source in &mut texts {
         let problems = Problems::default();
         let validated = parse(&source.text, &problems)
-            .map(|document| validate(&document, &problems))
+            .map(|document| validate(&document, &source.directory, &problems))
             .unwrap_or_default();
         let (problems, secrets) = problems.into_parts();
         if !secrets.is_empty() {

@@ -85,6 +85,8 @@ pub struct SourceText {
     pub root: String,
     /// Its name in messages.
     pub file: String,
+    /// Its own directory, absolute: what relative paths in it are relative to.
+    pub directory: String,
     /// The text.
     pub text: String,
 }

@@ -26,7 +26,7 @@ pub struct Ledger {
     pub losses: Vec<String>,
 }
 
-/// Highest versions activated, digests first seen, releases that failed.
+/// Highest versions activated, digests first seen, builds that cannot run here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Trust {
@@ -38,8 +38,6 @@ pub struct Trust {
     pub locks: BTreeMap<String, Digest>,
     /// Artifacts, by the same key, that turned out not to run on this host.
     pub unsuitable: BTreeSet<String>,
-    /// Releases not to be tried again.
-    pub quarantine: Vec<Quarantined>,
 }
 
 impl Trust {
@@ -47,22 +45,6 @@ impl Trust {
     pub fn lock_key(resource: &ResourceId, tag: &str, artifact: &str) -> String {
         format!("{resource} {tag} {artifact}")
     }
-}
-
-/// A release not to be tried again until its digest changes or an operator says so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Quarantined {
-    /// Of which resource.
-    pub resource: ResourceId,
-    /// Its version, for people.
-    pub version: Version,
-    /// Its artifact.
-    pub digest: Digest,
-    /// Why.
-    pub reason: String,
-    /// Since when.
-    pub since: Timestamp,
 }
 
 /// What is ours.

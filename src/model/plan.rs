@@ -240,8 +240,6 @@ pub enum BlockedReason {
     TooYoung,
     /// Suspended by the desired state or an operator.
     Suspended,
-    /// Quarantined after a failed health check or by an operator.
-    Quarantined,
     /// Something that is not ours stands in the way.
     Foreign,
     /// More would be removed at once than the guard allows.

@@ -68,6 +68,8 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     if inputs.only.is_none() {
         remove(inputs, &mut plan);
     }
+    plan.notes.extend(moved(inputs));
+    plan.notes.extend(effects_left_out(inputs, &plan));
     plan
 }
 
@@ -105,6 +107,30 @@ fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
             declared_at: None,
         })),
     }
+}
+
+/// Apps whose directory was edited: what is in the old place is not touched.
+fn moved(inputs: &Inputs<'_>) -> Vec<String> {
+    let apps = inputs.desired.apps.iter().filter_map(|(name, declared)| {
+        let id = ResourceId::app(name.clone());
+        let owned = inputs.ledger.inventory.resources.get(&id)?;
+        let (old, new) = (&owned.home, &declared.spec.home);
+        (old != new)
+            .then(|| format!("{id} moves from {old} to {new}; remove the old directory by hand"))
+    });
+    apps.collect()
+}
+
+/// Says so when restarts and hooks are wished and not run, because another system is managed.
+fn effects_left_out(inputs: &Inputs<'_>, plan: &Plan) -> Option<String> {
+    let wished = plan.changes.iter().filter_map(|change| {
+        let spec = &inputs.desired.apps.get(&change.resource.name)?.spec;
+        (!spec.restart.is_empty() || !spec.run.is_empty()).then(|| change.resource.to_string())
+    });
+    let wished: Vec<String> = wished.collect();
+    (!inputs.observed.facts.live && !wished.is_empty()).then(|| {
+        format!("restarts and hooks are not run on another root than `/`: {}", wished.join(", "))
+    })
 }
 
 fn debts_of(ledger: &Ledger, id: &ResourceId) -> Vec<Debt> {

@@ -51,6 +51,7 @@ pub fn conclude(
     let mut inventory = ledger.inventory.clone();
     let mut trust = ledger.trust.clone();
     let mut entries = Vec::new();
+    let plan = pass.plan.name().to_string();
     for (change, result) in pass.plan.changes.iter().zip(&outcome.results) {
         if let Some(slot) = &result.switched_to {
             activate(&mut inventory, &change.resource, Some(slot));
@@ -60,8 +61,9 @@ pub fn conclude(
             trust.floors.remove(&change.resource);
         }
         learn(&mut trust, change, result);
-        entries.push(history_entry(pass, change, result));
+        entries.push(history_entry(&plan, pass.now, change, result));
     }
+    inventory.resources.retain(|id, owned| !is_gone(pass, id, owned));
     for unchanged in &pass.plan.unchanged {
         raise(&mut trust, &unchanged.resource, &unchanged.in_use.version);
     }
@@ -72,6 +74,15 @@ pub fn conclude(
         ledger.trust = trust;
     }
     Ok(())
+}
+
+/// Neither wished nor there: nothing of it is ours any more.
+fn is_gone(pass: &Pass<'_>, id: &ResourceId, owned: &Owned) -> bool {
+    let read = pass.desired.roots.contains(&owned.declared_in);
+    let planned = pass.plan.changes.iter().any(|change| &change.resource == id);
+    let found = pass.observed.apps.get(id).and_then(|found| found.as_ref().ok());
+    let there = found.is_none_or(|app| app.bin.is_some() || !app.slots.is_empty());
+    read && !planned && !there && !pass.desired.apps.contains_key(&id.name)
 }
 
 fn save_inventory_if_changed(
@@ -145,15 +156,20 @@ fn raise(trust: &mut Trust, id: &ResourceId, version: &crate::model::Version) {
     }
 }
 
-fn history_entry(pass: &Pass<'_>, change: &Change, result: &ChangeResult) -> HistoryEntry {
+fn history_entry(
+    plan: &str,
+    now: Timestamp,
+    change: &Change,
+    result: &ChangeResult,
+) -> HistoryEntry {
     let (name, error) = match &result.end {
         End::Done => ("done", None),
         End::Failed(failure) => ("failed", Some(format!("{}: {}", failure.step, failure.message))),
         End::Interrupted => ("interrupted", None),
     };
     HistoryEntry {
-        at: pass.now,
-        plan: pass.plan.name().to_string(),
+        at: now,
+        plan: plan.to_owned(),
         resource: change.resource.clone(),
         action: change.action,
         attribution: change.attribution,

@@ -1,5 +1,6 @@
 //! What happened and what must be remembered: ledger and history.
 
+pub mod cache;
 pub mod commit;
 pub mod history;
 pub mod last_pass;

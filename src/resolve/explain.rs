@@ -6,9 +6,11 @@ use crate::fetch::Reader;
 use crate::model::outcome::chain;
 use crate::model::{HostFacts, ResourceId};
 use crate::resolve::asset::{Listing, Target, Verdict, select};
-use crate::resolve::policy;
+use crate::resolve::offer::names;
+use crate::resolve::{policy, product};
 use crate::resource::app::AppSpec;
 use crate::source;
+use crate::source::spec::Origin;
 
 /// Releases and files listed at most.
 const SHOWN_MAX: usize = 8;
@@ -23,7 +25,15 @@ pub async fn explain(
 ) -> Vec<String> {
     let mut lines = Vec::new();
     let releases = match source::releases(&spec.source, &spec.version, reader).await {
-        Ok(releases) => releases,
+        Ok(releases) => match &spec.source.origin {
+            Origin::Directory { pattern: None, .. } => {
+                match product::only_wanted(releases, &names(id, spec)) {
+                    Ok(releases) => releases,
+                    Err(problem) => return vec![problem.message],
+                }
+            }
+            Origin::Directory { .. } | Origin::Github { .. } => releases,
+        },
         Err(error) => return vec![format!("source: {}", chain(&error))],
     };
     lines.push(format!(
@@ -46,7 +56,7 @@ pub async fn explain(
         }
     };
     let Some(release) = chosen else { return lines };
-    let listing = Listing::of(release, vec![id.name.as_str()]);
+    let listing = Listing::of(release, names(id, spec));
     let selection = select(&listing, &spec.asset, &Target::of(facts));
     let name = |index: usize| listing.names.get(index).copied().unwrap_or_default();
     match &selection.verdict {

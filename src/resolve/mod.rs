@@ -1,4 +1,4 @@
-//! 3. What could be installed: asks sources, downloads no artifact, settles on one release for each app.
+//! 3. What could be installed: asks sources and settles on one release for each app.
 //!
 //! A host that has what an exact version asks for is not asked about again; `latest` and constraints cost
 //! one conditional request. Choosing ([`policy`], [`asset`]) is pure.
@@ -7,6 +7,7 @@ pub mod asset;
 pub mod explain;
 pub mod offer;
 pub mod policy;
+pub mod product;
 pub mod stay;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,11 +22,12 @@ use crate::model::ledger::{Ledger, Owned};
 use crate::model::outcome::chain;
 use crate::model::{BlockedReason, Constraint, HostFacts, Release, ResourceId, Version};
 use crate::observe::Observed;
-use crate::resolve::offer::{Offered, offer};
+use crate::resolve::offer::{Offered, names, offer};
 use crate::resource::app::layout::slot_name;
 use crate::resource::app::spec::Downgrade;
 use crate::resource::app::wanted::{Problem, Resolution, SlotState, Wanted, slot_state};
 use crate::resource::app::{AppObserved, AppSpec};
+use crate::source::spec::Origin;
 use crate::source::{self, Class, SourceError};
 
 /// Sources asked at once; the reader bounds this further for each host.
@@ -93,11 +95,24 @@ impl App<'_> {
             Ok(releases) => releases,
             Err(error) => return self.stay(problem_of(&error)),
         };
+        let releases = match self.of_this_product(releases) {
+            Ok(releases) => releases,
+            Err(problem) => return self.stay(problem),
+        };
         let choices = match policy::choose(&releases, wish, self.now()) {
             Ok(choices) => choices,
             Err(no_choice) => return self.stay(no_choice.into()),
         };
         self.settle(&choices).await
+    }
+
+    fn of_this_product(&self, releases: Vec<Release>) -> Result<Vec<Release>, Problem> {
+        match &self.spec.source.origin {
+            Origin::Directory { pattern: None, .. } => {
+                product::only_wanted(releases, &names(self.id, self.spec))
+            }
+            Origin::Directory { .. } | Origin::Github { .. } => Ok(releases),
+        }
     }
 
     /// Takes the best choice that can be had; waits for a better one rather than to go back.

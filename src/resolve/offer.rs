@@ -3,10 +3,12 @@
 use crate::format::checksums::{self, Lookup};
 use crate::model::ledger::Trust;
 use crate::model::outcome::chain;
-use crate::model::{Algorithm, Artifact, BlockedReason, Digest, Level, Release};
+use crate::model::step::Binaries;
+use crate::model::{Algorithm, Artifact, BlockedReason, Digest, Level, Release, ResourceId};
 use crate::resolve::App;
 use crate::resolve::asset::{Listing, PatternError, Refusal, Target, Verdict, fill, regex, select};
 use crate::resolve::policy::{fresh, recheck_after};
+use crate::resource::app::AppSpec;
 use crate::resource::app::layout::slot_name;
 use crate::resource::app::wanted::{Offer, Problem, SlotState, Wanted};
 use crate::source;
@@ -89,14 +91,23 @@ pub async fn offer(app: &App<'_>, release: &Release) -> Offered {
     )
 }
 
-/// The file for this host; the next one of the same build when an earlier one could not run here.
-fn choose_artifact<'a>(app: &App<'_>, release: &'a Release) -> Result<&'a Artifact, Offered> {
-    let repo = match &app.spec.source.origin {
+/// Names that the program may go by, likeliest first: listed programs, the app, the repository.
+pub fn names<'a>(id: &'a ResourceId, spec: &'a AppSpec) -> Vec<&'a str> {
+    let listed = match &spec.binaries {
+        Binaries::Listed(listed) => listed.as_slice(),
+        Binaries::Auto | Binaries::AnyExecutable => &[],
+    };
+    let repo = match &spec.source.origin {
         Origin::Github { repo, .. } => repo.rsplit_once('/').map(|(_, name)| name),
         Origin::Directory { .. } => None,
     };
-    let wanted = std::iter::once(app.id.name.as_str()).chain(repo).collect();
-    let listing = Listing::of(release, wanted);
+    let listed = listed.iter().map(|binary| binary.name.as_str());
+    listed.chain([id.name.as_str()]).chain(repo).collect()
+}
+
+/// The file for this host; the next one of the same build when an earlier one could not run here.
+fn choose_artifact<'a>(app: &App<'_>, release: &'a Release) -> Result<&'a Artifact, Offered> {
+    let listing = Listing::of(release, names(app.id, app.spec));
     let selection = select(&listing, &app.spec.asset, &Target::of(app.facts()));
     let (index, runners_up) = match selection.verdict {
         Verdict::Chosen { index, runners_up } => (index, runners_up),
@@ -162,14 +173,22 @@ async fn read_checksums(app: &App<'_>, release: &Release, artifact: &Artifact) -
         let unusable = |why: String| Stated::Unusable { file: name.to_owned(), why };
         let bytes = match source::read_small(file, app.reader, limit).await {
             Ok(bytes) => bytes,
-            Err(error) => return unusable(chain(&error)),
+            Err(error) => {
+                stated = unusable(chain(&error));
+                continue;
+            }
         };
         let lookup = match checksums::parse(name, &bytes) {
             Ok(parsed) => parsed.lookup(&artifact.name),
-            Err(error) => return unusable(chain(&error)),
+            Err(error) => {
+                stated = unusable(chain(&error));
+                continue;
+            }
         };
         let listed = !matches!(lookup, Lookup::NotListed);
-        stated = Stated::Read { file: name.to_owned(), lookup };
+        if listed || matches!(stated, Stated::Absent) {
+            stated = Stated::Read { file: name.to_owned(), lookup };
+        }
         if listed {
             break;
         }

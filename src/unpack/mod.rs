@@ -64,8 +64,10 @@ pub struct Program {
 
 /// Unpacks `blob`, whose published name is `artifact_name`, into the new directory `into`.
 ///
-/// `into` must not be there; its parent must. While unpacking only the owner may enter it; on failure it
-/// is removed. Nothing is synced: the caller does that once. Blocks, and uses one more thread.
+/// `into` must not be there; its parent must. While unpacking only the owner may enter it; on failure
+/// it is removed. Files keep the archive's times, but none before 1980 nor after the time of the
+/// artifact's own file in the cache. Nothing is synced: the caller does that once. Blocks, and uses one
+/// more thread.
 pub fn unpack(
     blob: &Verified<Blob>,
     artifact_name: &str,

@@ -1,4 +1,4 @@
-//! Archives that try to write elsewhere: each is refused by name, leaves nothing, touches nothing beside.
+//! Archives that try to write elsewhere: each is refused by name, leaves and touches nothing.
 
 use proptest::prelude::*;
 use reconcile::model::step::Strip;

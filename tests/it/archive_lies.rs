@@ -1,4 +1,4 @@
-//! Archives that lie, are damaged or too large: each is refused with a named error and leaves nothing.
+//! Archives that lie, are damaged or too large: each is refused by name and leaves nothing.
 
 use proptest::prelude::*;
 use reconcile::unpack::Refused;

@@ -23,7 +23,12 @@ pub fn yaml_files(directory: &str) -> Vec<PathBuf> {
 }
 
 fn text(file: &str, text: &str) -> SourceText {
-    SourceText { root: "/desired".to_owned(), file: file.to_owned(), text: text.to_owned() }
+    SourceText {
+        root: "/desired".to_owned(),
+        file: file.to_owned(),
+        directory: "/desired".to_owned(),
+        text: text.to_owned(),
+    }
 }
 
 pub fn read(document: &str) -> Result<DesiredState, Vec<Diagnostic>> {
@@ -237,7 +242,8 @@ fn errors_of_all_files_come_at_once_in_order() {
 #[test]
 fn digest_depends_on_names_and_texts_alone() {
     let one = |file: &str, root: &str, body: &str| {
-        let source = SourceText { root: root.into(), file: file.into(), text: body.into() };
+        let (root, directory) = (root.into(), root.into());
+        let source = SourceText { root, file: file.into(), directory, text: body.into() };
         DesiredState::from_texts(vec![source]).unwrap().digest
     };
     let first = one("/a/x.yaml", "/a", "apps: {}");

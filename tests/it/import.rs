@@ -38,6 +38,7 @@ fn state(imported: &Imported) -> DesiredState {
     let source = SourceText {
         root: "/d".into(),
         file: "imported.yaml".into(),
+        directory: "/d".into(),
         text: imported.document.clone(),
     };
     DesiredState::from_texts(vec![source])

@@ -52,7 +52,7 @@ fn parser_refuses_what_the_schema_refuses() {
         "{ source: { github: { api: 'https://x' } } }",
         "{ source: { github: { repo: a/b, branch: x } } }",
         "{ source: { http: 'ftp://x' } }",
-        "{ source: { file: x } }",
+        "{ source: { file: '' } }",
         "{ source: { github: a/b }, retain: 0 }",
         "{ source: { github: a/b }, retain: 1001 }",
         "{ source: { github: a/b }, retain: '3' }",

@@ -13,22 +13,22 @@ use crate::model::plan::PlanDocument;
 use crate::status::HostStatus;
 
 /// Prints a JSON Schema.
-pub(super) fn schema(kind: SchemaKind) -> Result<Exit, CliError> {
+pub(super) fn schema(kind: SchemaKind) -> Exit {
     say(&json::render(&match kind {
         SchemaKind::DesiredState => crate::desired::schema::schema(),
         SchemaKind::Plan => schema_for!(PlanDocument).to_value(),
         SchemaKind::Status => schema_for!(HostStatus).to_value(),
         SchemaKind::History => schema_for!(HistoryEntry).to_value(),
     }));
-    Ok(Exit::Ok)
+    Exit::Ok
 }
 
 /// Prints a completion script.
-pub(super) fn completions(shell: clap_complete::Shell) -> Result<Exit, CliError> {
+pub(super) fn completions(shell: clap_complete::Shell) -> Exit {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "reconcile", &mut script);
     say(&String::from_utf8_lossy(&script));
-    Ok(Exit::Ok)
+    Exit::Ok
 }
 
 /// Writes one manual page for the program and one for each command.

@@ -1,6 +1,5 @@
 //! Looking after the agent itself: gc and doctor.
 
-use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -10,9 +9,9 @@ use crate::cli::output::units::bytes;
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
 use crate::host::{Change as Host, ItemKind, Look};
-use crate::model::outcome::counted;
+use crate::model::outcome::{Outcome, counted};
 use crate::observe::observe;
-use crate::record::ledger;
+use crate::record::{cache, ledger};
 use crate::resource::app::layout::Layout;
 
 /// Which cached artifacts to remove.
@@ -30,26 +29,14 @@ pub(super) async fn gc(session: &Session, which: Gc) -> Result<Exit, CliError> {
     let host = Host::lock(session.host.clone(), Duration::from_secs(10))
         .await
         .map_err(|error| pass::locked(&error))?;
-    let cache = host.places().cache.clone();
     let mut doomed = Vec::new();
     if which == Gc::All {
-        doomed.extend(["blobs", "partial", "http"].map(|name| cache.join(name)));
+        doomed.extend(["blobs", "partial", "http"].map(|name| host.places().cache.join(name)));
     } else {
         let desired = session.desired()?;
         let ledger = ledger::load(&host).map_err(io)?;
         let observed = observe(&desired, &ledger, &host, session.depth());
-        let needed: BTreeSet<String> = observed
-            .apps
-            .values()
-            .flatten()
-            .flat_map(|app| app.slots.values())
-            .filter_map(|slot| slot.manifest.as_ref().map(|m| m.digest.hex()))
-            .collect();
-        let blobs = cache.join("blobs/sha256");
-        let unused = host.list(&blobs).map_err(io)?.unwrap_or_default();
-        let unused = unused.into_iter().filter(|item| !needed.contains(&item.name));
-        doomed.extend(unused.map(|item| blobs.join(item.name)));
-        doomed.push(cache.join("partial"));
+        doomed.extend(cache::unused(&host, &observed, &Outcome::default()).map_err(io)?);
     }
     let (mut files, mut freed) = (0, 0);
     for path in doomed {
@@ -77,7 +64,7 @@ fn weigh(host: &Look, path: &camino::Utf8Path) -> std::io::Result<(usize, u64)> 
 }
 
 /// Looks for what keeps reconcile from working well here.
-pub(super) fn doctor(session: &Session) -> Result<Exit, CliError> {
+pub(super) fn doctor(session: &Session) -> Exit {
     let mut text = String::new();
     let mut bad = 0;
     let mut check = |what: &str, result: Result<String, String>| {
@@ -131,7 +118,7 @@ pub(super) fn doctor(session: &Session) -> Result<Exit, CliError> {
         }
     }
     say(&text);
-    Ok(if bad == 0 { Exit::Ok } else { Exit::Failed })
+    if bad == 0 { Exit::Ok } else { Exit::Failed }
 }
 
 /// Whether this process may write a path, or the nearest parent that exists.

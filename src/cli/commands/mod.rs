@@ -44,12 +44,12 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         }
         Some(Command::Resume { resource }) => overrides::resume(session, resource).await,
         Some(Command::Validate { paths }) => validate::validate(session, paths),
-        Some(Command::Schema { kind }) => generate::schema(*kind),
+        Some(Command::Schema { kind }) => Ok(generate::schema(*kind)),
         Some(Command::Import { kind, paths }) => import::import(*kind, paths),
         Some(Command::Gc { all: true }) => maintain::gc(session, Gc::All).await,
         Some(Command::Gc { all: false }) => maintain::gc(session, Gc::Unused).await,
-        Some(Command::Doctor) => maintain::doctor(session),
-        Some(Command::Completions { shell }) => generate::completions(*shell),
+        Some(Command::Doctor) => Ok(maintain::doctor(session)),
+        Some(Command::Completions { shell }) => Ok(generate::completions(*shell)),
         Some(Command::Man { directory }) => generate::man(directory),
     }
 }

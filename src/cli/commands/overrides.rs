@@ -58,7 +58,7 @@ pub(super) async fn rollback(
     let document = pass::document(session, &desired, planned.plan.clone());
     pass::print(session, &document);
     if preview == Preview::Only {
-        return Ok(exit::of_blocked(&planned.plan));
+        return Ok(exit::of_plan(&planned.plan));
     }
     save(&host, &planned.ledger.overrides)?;
     let mut planned = planned;

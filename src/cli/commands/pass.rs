@@ -43,7 +43,7 @@ pub(super) async fn plan(
 
 fn exit_of_plan(plan: &Plan, args: &PassArgs) -> Exit {
     let pending = args.detailed_exitcode && !plan.is_empty();
-    let blocked = exit::of_blocked(plan);
+    let blocked = exit::of_plan(plan);
     if pending { blocked.or(Exit::Pending) } else { blocked }
 }
 
@@ -134,7 +134,7 @@ pub(super) async fn perform(
     };
     progress.finish();
     let outcome = outcome.map_err(|e| CliError::io(&e))?;
-    let applied = exit::of_blocked(&preview.plan).or(exit::of_outcome(&outcome));
+    let applied = exit::of_pass(&preview.plan, &outcome);
     if session.common.output == Format::Json {
         let document = document(session, desired, preview.plan.clone());
         say(&json::render(&report::document(&document, &outcome)));

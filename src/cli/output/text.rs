@@ -26,12 +26,16 @@ pub fn plan(document: &PlanDocument) -> String {
     let (changes, blocked) = (&plan.changes, &plan.blocked);
     if !changes.is_empty() {
         text.push_str("Changes:\n");
-        changes.iter().for_each(|c| change(&mut text, c));
+        for one in changes {
+            change(&mut text, one);
+        }
         text.push('\n');
     }
     if !blocked.is_empty() {
         text.push_str("Blocked:\n");
-        blocked.iter().for_each(|b| blocked_wish(&mut text, b));
+        for one in blocked {
+            blocked_wish(&mut text, one);
+        }
         text.push('\n');
     }
     notes(&mut text, &plan.notes);

@@ -129,7 +129,7 @@ impl Document {
     /// Why the parser would not accept it.
     fn refused(&self) -> Option<String> {
         let (root, file) = (String::new(), String::new());
-        let source = SourceText { root, file, text: self.text() };
+        let source = SourceText { root, file, directory: "/".to_owned(), text: self.text() };
         let diagnostics = DesiredState::from_texts(vec![source]).err()?;
         let told = |d: &Diagnostic| format!("{} ({})", d.title, d.label);
         Some(diagnostics.iter().map(told).collect::<Vec<_>>().join("; "))

@@ -65,10 +65,15 @@ pub(super) struct ValidatedApp {
 }
 
 /// Checks a whole document.
-pub(super) fn validate(document: &DesiredDocument, problems: &Problems) -> Validated {
+pub(super) fn validate(
+    document: &DesiredDocument,
+    directory: &str,
+    problems: &Problems,
+) -> Validated {
     let mut validated = Validated::default();
     for (key, app) in document.apps.value().map(|t| t.0.as_slice()).unwrap_or_default() {
-        let checker = Checker { subject: format!("app `{}`", key.value.escape_debug()), problems };
+        let subject = format!("app `{}`", key.value.escape_debug());
+        let checker = Checker { subject, directory, problems };
         let Some(name) = checker.check(key, "the name", str::parse::<Name>) else {
             continue;
         };
@@ -78,7 +83,7 @@ pub(super) fn validate(document: &DesiredDocument, problems: &Problems) -> Valid
         validated.apps.push(ValidatedApp { name, key: key.span, home, spec });
     }
     for (key, credential) in document.auth.value().map(|t| t.0.as_slice()).unwrap_or_default() {
-        let checker = Checker { subject: "`auth`".to_owned(), problems };
+        let checker = Checker { subject: "`auth`".to_owned(), directory, problems };
         let host = checker.check(key, "the host", values::host);
         let credential = credential.value().and_then(|c| checker.credential(c));
         if let (Some(host), Some(credential)) = (host, credential) {
@@ -91,6 +96,8 @@ pub(super) fn validate(document: &DesiredDocument, problems: &Problems) -> Valid
 /// Checks the values of one resource and reports under its name.
 struct Checker<'p> {
     subject: String,
+    /// What relative paths are relative to.
+    directory: &'p str,
     problems: &'p Problems,
 }
 

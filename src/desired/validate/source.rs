@@ -47,13 +47,17 @@ impl Checker<'_> {
             SourceDocument::File(field) => match &field.good()?.value {
                 Short::Text(path) => {
                     let path = Spanned { span: field.good()?.span, value: path.clone() };
-                    let path = self.check(&path, "`file`", values::absolute_path);
+                    let path = self
+                        .check(&path, "`file`", |text| values::local_path(self.directory, text));
                     self.directory(path.map(DirectoryUrl::Local), None, None)
                 }
                 Short::Full(file) => {
                     let path = self.required(&file.path, "`file.path`", field.good()?.span);
-                    let path =
-                        path.and_then(|p| self.check(p, "`file.path`", values::absolute_path));
+                    let path = path.and_then(|p| {
+                        self.check(p, "`file.path`", |text| {
+                            values::local_path(self.directory, text)
+                        })
+                    });
                     let path = path.map(DirectoryUrl::Local);
                     self.directory(path, file.pattern.good(), file.arch.value())
                 }

@@ -77,6 +77,24 @@ pub(super) fn time(text: &str) -> Result<Timestamp, String> {
         })
 }
 
+/// A path on this machine: absolute, or relative to the document's own directory.
+pub(super) fn local_path(directory: &str, text: &str) -> Result<Utf8PathBuf, String> {
+    if text.is_empty() || text.starts_with('/') {
+        return absolute_path(text);
+    }
+    let mut path = Utf8PathBuf::from(directory);
+    for component in Utf8Path::new(text).components() {
+        match component {
+            Utf8Component::ParentDir => {
+                path.pop();
+            }
+            Utf8Component::Normal(name) => path.push(name),
+            Utf8Component::CurDir | Utf8Component::RootDir | Utf8Component::Prefix(_) => {}
+        }
+    }
+    absolute_path(path.as_str())
+}
+
 /// An absolute path without `.` and `..`, other than `/` itself.
 pub(super) fn absolute_path(text: &str) -> Result<Utf8PathBuf, String> {
     let path = Utf8Path::new(text);

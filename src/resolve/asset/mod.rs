@@ -188,7 +188,7 @@ pub enum Refusal {
     },
     /// Several are, and nothing tells which is meant.
     #[error(
-        "choosing a file of release {tag} for {target}: {} fit equally; say which with `asset.match` or \
+        "choosing a file of release {tag} for {target}: {} fit equally; say which with `asset.contains` or \
          an exact name", quoted(.candidates)
     )]
     Ambiguous {

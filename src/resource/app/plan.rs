@@ -4,7 +4,9 @@ use crate::model::ledger::{Debt, Owned};
 use crate::model::manifest::Binary;
 use crate::model::plan::{InUse, Unchanged};
 use crate::model::step::{ReleaseHead, UnpackRules};
-use crate::model::{Blocked, Change, Digest, Drift, Effect, HostFacts, ResourceId, Step, Version};
+use crate::model::{
+    Blocked, BlockedReason, Change, Digest, Drift, Effect, HostFacts, ResourceId, Step, Version,
+};
 use crate::resource::app::layout::{Layout, tag_of_slot};
 use crate::resource::app::links::texts;
 use crate::resource::app::retain::surplus;
@@ -49,6 +51,9 @@ pub fn plan(situation: &Situation<'_>) -> Decision {
     let problem = situation.resolution.problem.as_ref();
     if let Some(problem) = problem {
         decision.blocked = Some(situation.blocked(problem));
+        if problem.reason == BlockedReason::Suspended {
+            return decision;
+        }
     }
     let work = match &situation.resolution.wanted {
         None => Ok(Work::default()),
@@ -207,7 +212,7 @@ impl Situation<'_> {
 
     fn cannot_be_had(&self, wanted: &Wanted) -> Problem {
         self.resolution.problem.clone().unwrap_or_else(|| Problem {
-            reason: crate::model::BlockedReason::SourceUnavailable,
+            reason: BlockedReason::SourceUnavailable,
             message: format!(
                 "{} must be made again, but the source does not offer it any more",
                 wanted.version
@@ -339,6 +344,6 @@ fn foreign_slot(layout: &Layout, wanted: &Wanted) -> Problem {
 
 impl Problem {
     fn foreign(message: String) -> Self {
-        Self { reason: crate::model::BlockedReason::Foreign, message, until: None }
+        Self { reason: BlockedReason::Foreign, message, until: None }
     }
 }

@@ -1,0 +1,38 @@
+//! Which cached artifacts are still worth their space: those that installed releases were made from.
+
+use std::collections::BTreeSet;
+use std::io;
+
+use camino::Utf8PathBuf;
+
+use crate::host::{Change as Host, Look};
+use crate::model::outcome::{End, Outcome};
+use crate::observe::Observed;
+
+/// Cached artifacts that no installed release was made from, and downloads that were given up.
+pub fn unused(host: &Look, observed: &Observed, fetched: &Outcome) -> io::Result<Vec<Utf8PathBuf>> {
+    let installed = observed.apps.values().flatten().flat_map(|app| app.slots.values());
+    let installed = installed.filter_map(|slot| slot.manifest.as_ref().map(|m| m.digest.hex()));
+    let just_fetched =
+        fetched.results.iter().filter_map(|r| r.fetched.as_ref().map(|f| f.digest.hex()));
+    let needed: BTreeSet<String> = installed.chain(just_fetched).collect();
+    let mut unused = Vec::new();
+    let blobs = host.places().cache.join("blobs/sha256");
+    for item in host.list(&blobs)?.unwrap_or_default() {
+        if !needed.contains(&item.name) {
+            unused.push(blobs.join(item.name));
+        }
+    }
+    if fetched.results.iter().all(|result| result.end == End::Done) {
+        unused.push(host.places().cache.join("partial"));
+    }
+    Ok(unused)
+}
+
+/// Removes them after a pass that changed something, so that the cache stays bounded by what is kept.
+pub fn sweep(host: &Host, observed: &Observed, outcome: &Outcome) -> io::Result<()> {
+    if outcome.results.is_empty() {
+        return Ok(());
+    }
+    unused(host, observed, outcome)?.into_iter().try_for_each(|path| host.remove(path))
+}
