@@ -349,12 +349,19 @@ fn counts(packed: &Path) {
         return skipped("counts", "strace missing");
     }
     let forge = Forge::start();
-    forge.publish("big", "1.0.0", &Artifact::read(packed));
+    let artifact = Artifact::read(packed);
+    forge.publish("big", "1.0.0", &artifact);
     let host = Host::new(&memory());
+    // What a host has before anything of reconcile is there.
+    ["var/lib", "var/cache", "opt"].map(|dir| fs::create_dir_all(host.path().join(dir)).unwrap());
     let desired = host.desire(&forge, &["big".to_owned()], "latest", "app.tar.gz");
-    let (calls, syncs) = traced(&host, &host.command(&desired, &[]));
-    let figure = format!("{syncs} fsync-class calls for {} files", tree::FILES);
-    absolute("counts", &figure, "8", syncs <= 8);
+    let (calls, first) = traced(&host, &host.command(&desired, &[]));
+    forge.publish("big", "2.0.0", &artifact);
+    let (_, upgrade) = traced(&host, &host.command(&desired, &[]));
+    for (what, syncs, bar) in [("upgrade", upgrade, 8), ("first install", first, 12)] {
+        let figure = format!("{what}: {syncs} fsync-class calls for {} files", tree::FILES);
+        absolute("counts", &figure, &bar.to_string(), syncs <= bar);
+    }
     let peer = Host::new(&memory());
     let Some(command) = peer.distronomicon(&forge, "big") else {
         return skipped("counts", "target/peers/bin/distronomicon is not installed");

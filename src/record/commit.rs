@@ -38,7 +38,8 @@ pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<(
     for unchanged in &pass.plan.unchanged {
         activate(&mut inventory, &unchanged.resource, current(pass, &unchanged.resource));
     }
-    save_inventory_if_changed(host, ledger, inventory)
+    let trust = ledger.trust.clone();
+    files::save_changed(host, ledger, inventory, trust)
 }
 
 /// Writes down what became of the plan.
@@ -68,12 +69,7 @@ pub fn conclude(
         raise(&mut trust, &unchanged.resource, &unchanged.in_use.version);
     }
     history::append(host, &entries)?;
-    save_inventory_if_changed(host, ledger, inventory)?;
-    if trust != ledger.trust {
-        files::save_trust(host, &trust)?;
-        ledger.trust = trust;
-    }
-    Ok(())
+    files::save_changed(host, ledger, inventory, trust)
 }
 
 /// Neither wished nor there: nothing of it is ours any more.
@@ -83,18 +79,6 @@ fn is_gone(pass: &Pass<'_>, id: &ResourceId, owned: &Owned) -> bool {
     let found = pass.observed.apps.get(id).and_then(|found| found.as_ref().ok());
     let there = found.is_none_or(|app| app.bin.is_some() || !app.slots.is_empty());
     read && !planned && !there && !pass.desired.apps.contains_key(&id.name)
-}
-
-fn save_inventory_if_changed(
-    host: &Host,
-    ledger: &mut Ledger,
-    inventory: Inventory,
-) -> io::Result<()> {
-    if inventory != ledger.inventory {
-        files::save_inventory(host, &inventory)?;
-        ledger.inventory = inventory;
-    }
-    Ok(())
 }
 
 fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
