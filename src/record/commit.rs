@@ -41,7 +41,8 @@ pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<(
     for unchanged in &pass.plan.unchanged {
         activate(&mut inventory, &unchanged.resource, current(pass, &unchanged.resource));
     }
-    save_inventory_if_changed(host, ledger, inventory)
+    let trust = ledger.trust.clone();
+    files::save_changed(host, ledger, inventory, trust)
 }
 
 /// Writes down what became of the plan.
@@ -69,26 +70,9 @@ pub fn conclude(
         raise(&mut trust, &unchanged.resource, &unchanged.in_use.version);
     }
     history::append(host, &entries)?;
-    save_inventory_if_changed(host, ledger, inventory)?;
     // Also when there is nothing to remember yet: a trust file that is missing later was lost.
     trust.format = LEDGER_FORMAT;
-    if trust != ledger.trust {
-        files::save_trust(host, &trust)?;
-        ledger.trust = trust;
-    }
-    Ok(())
-}
-
-fn save_inventory_if_changed(
-    host: &Host,
-    ledger: &mut Ledger,
-    inventory: Inventory,
-) -> io::Result<()> {
-    if inventory != ledger.inventory {
-        files::save_inventory(host, &inventory)?;
-        ledger.inventory = inventory;
-    }
-    Ok(())
+    files::save_changed(host, ledger, inventory, trust)
 }
 
 fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {

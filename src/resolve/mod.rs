@@ -31,7 +31,7 @@ use crate::source::spec::Origin;
 use crate::source::{self, Class, SourceError};
 
 /// Sources asked at once; the reader bounds this further for each host.
-const ASKED_AT_ONCE: usize = 64;
+const ASKED_AT_ONCE: usize = 256;
 
 /// Everything resolving depends on besides the sources.
 #[derive(Clone, Copy, Debug)]

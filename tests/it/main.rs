@@ -40,3 +40,4 @@ mod interrupt;
 mod scenarios;
 mod cli;
 mod converge;
+mod counts;
