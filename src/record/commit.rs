@@ -83,15 +83,7 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
         None => Owned { declared_in, home, adopted: Vec::new(), activated: Vec::new() },
     };
     if let Some(Ok(observed)) = pass.observed.apps.get(id) {
-        let foreign = |slot: &&str| {
-            let unmarked = observed.slots.get(*slot).is_some_and(|found| found.manifest.is_none());
-            unmarked && !owned.activated.iter().any(|ours| ours == slot)
-        };
-        if observed.linked_slots().iter().any(foreign) {
-            let adopted: Vec<&str> =
-                observed.slots.keys().map(String::as_str).filter(foreign).collect();
-            owned.adopted = adopted.into_iter().map(str::to_owned).collect();
-        }
+        owned.adopted = observed.adopted(Some(&owned));
     }
     inventory.resources.insert(id.clone(), owned);
 }

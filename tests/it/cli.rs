@@ -1,5 +1,6 @@
 //! The command line as scripts see it: exit codes, streams, documents.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -138,7 +139,6 @@ fn d17_two_passes_never_write_at_once() {
     world.run(&["status"]).exits(0);
     lock.unlock().unwrap();
     world.run(&[]).exits(0);
-    use std::os::unix::fs::MetadataExt;
     let inode = lock.metadata().unwrap().ino();
     assert_eq!(path.metadata().unwrap().ino(), inode, "a lock file is never replaced");
 }
@@ -245,7 +245,9 @@ fn history_tells_every_change_and_its_cause() {
         .map(|e| (e["action"].as_str().unwrap(), e["attribution"].as_str().unwrap()))
         .collect();
     assert_eq!(told, [("install", "first-install"), ("upgrade", "upstream-moved")]);
-    entries.iter().for_each(|entry| assert_valid(&world, "history", entry));
+    for entry in entries {
+        assert_valid(&world, "history", entry);
+    }
     let text = world.run(&["history", "app/tool", "-n", "1"]).exits(0).stdout;
     assert!(text.contains("1.0.0 -> 1.1.0  done"), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");

@@ -1,6 +1,7 @@
 //! Whatever a host looks like, a pass does what it planned, and the next one has nothing to do.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -141,7 +142,8 @@ impl Host {
         for (name, wish) in APPS.iter().zip(wishes) {
             if let Wish::Version { want, retain } = wish {
                 let source = self.offer.address();
-                text += &format!(
+                let _ = write!(
+                    text,
                     "  {name}:\n    version: \"{want}\"\n    retain: {retain}\n    \
                      asset: tool-linux-x86_64.tar.gz\n    source: {{ file: {source} }}\n"
                 );
@@ -168,7 +170,8 @@ impl Host {
     fn done(&self, desired: &DesiredState, mut planned: Preview) -> Outcome {
         let request = self.request(desired);
         self.runtime.block_on(async {
-            let host = Change::lock(self.look(), Duration::ZERO).await.unwrap();
+            // A program that another test is just starting holds every open file for a moment.
+            let host = Change::lock(self.look(), Duration::from_secs(10)).await.unwrap();
             let stop = Stop::default();
             let hands = Hands { client: &client(&request), progress: &NoProgress, stop: &stop };
             perform(&request, &mut planned, &host, hands).await.unwrap()

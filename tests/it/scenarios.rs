@@ -326,6 +326,7 @@ scenarios! {
     distronomicon_installation_is_adopted
     distronomicon_installation_is_updated
     distronomicon_installation_with_mixed_links
+    distronomicon_installation_with_too_many_releases
     everything_lost
     everything_too_young
     extra_file_in_release

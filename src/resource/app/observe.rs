@@ -7,6 +7,7 @@ use camino::Utf8Path;
 use serde::Serialize;
 
 use crate::host::{ItemKind, Look, Stat};
+use crate::model::ledger::Owned;
 use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
 use crate::model::{Digest, Drift, DriftKind, Entry, EntryKind, Manifest};
 use crate::resource::app::layout::{Layout, STAGING_PREFIX, parse_link};
@@ -79,6 +80,23 @@ impl AppObserved {
         let linked = self.linked_slots();
         let mut slots = linked.iter();
         slots.next().copied().filter(|_| slots.next().is_none())
+    }
+
+    /// Release directories of another updater that become ours: all without a manifest, where one of
+    /// them is in use that we did not make.
+    pub fn adopted(&self, owned: Option<&Owned>) -> Vec<String> {
+        let foreign = |slot: &&str| {
+            let unmarked = self.slots.get(*slot).is_some_and(|found| found.manifest.is_none());
+            let activated = owned.is_some_and(|owned| owned.activated.iter().any(|s| s == slot));
+            unmarked && !activated
+        };
+        let known = owned.map(|owned| owned.adopted.clone()).unwrap_or_default();
+        if self.linked_slots().iter().any(foreign) {
+            let found = self.slots.keys().map(String::as_str).filter(foreign);
+            found.map(str::to_owned).chain(known).collect::<BTreeSet<_>>().into_iter().collect()
+        } else {
+            known
+        }
     }
 
     /// The digest a cached artifact must have to repair the release in use.

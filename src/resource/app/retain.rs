@@ -20,11 +20,12 @@ pub fn surplus(
     let activated = |slot: &str| {
         owned.and_then(|owned| owned.activated.iter().rposition(|s| s.as_str() == slot))
     };
+    let adopted = observed.adopted(owned);
     let mut ours: Vec<&String> = observed
         .slots
         .iter()
         .filter(|(name, slot)| {
-            let adopted = owned.is_some_and(|owned| owned.adopted.contains(name));
+            let adopted = adopted.contains(name);
             let made = slot.manifest.as_ref().is_some_and(|m| m.resource == id.to_string());
             (adopted || made) && name.as_str() != in_use
         })
