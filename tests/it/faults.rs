@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
-use crate::support::duo::{DRY, PASS, RECONCILE, World, said};
+use crate::support::duo::{DRY, PASS, RECONCILE, World, said, web};
 use crate::support::trace::{Act, Call, Ended, Program, trace};
 
 /// Of the points from which on the disk is full, every so many are tried.
@@ -15,11 +15,11 @@ const FULL_EVERY: usize = 4;
 const DIRECTORIES_ABOVE: usize = 4;
 
 /// An upgrade with retention: the most different calls.
-fn upgrade() -> World {
+fn upgrade(source: &str) -> World {
     let mut world = World::new();
-    world.wish("1.0", 1);
+    world.wish_from(source, "1.0", 1);
     world.pass();
-    world.wish("2.0", 1);
+    world.wish_from(source, "2.0", 1);
     world.remember();
     world.reset();
     world
@@ -91,7 +91,8 @@ fn report(name: &str, points: usize, failures: &[String]) {
 
 #[test]
 fn single_error_of_the_disk_harms_nothing_in_use() {
-    let mut world = upgrade();
+    let (_server, source) = web();
+    let mut world = upgrade(&source);
     let points = run(&world, Act::Watch).calls.len();
     let mut failures = Vec::new();
     for point in 1..=points {
@@ -110,7 +111,8 @@ fn single_error_of_the_disk_harms_nothing_in_use() {
 
 #[test]
 fn disk_that_stays_full_harms_nothing_in_use() {
-    let mut world = upgrade();
+    let (_server, source) = web();
+    let mut world = upgrade(&source);
     let points = run(&world, Act::Watch).calls.len();
     let mut failures = Vec::new();
     for point in (1..=points).step_by(FULL_EVERY) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::duo::{PASS, World, archive, archive_name, checksum_line, said};
+use crate::support::duo::{PASS, World, archive, archive_name, said, web};
 use crate::support::server::{Reply, Server};
 
 /// How long a pass may take to end after it was asked to.
@@ -26,12 +26,11 @@ fn stalling() -> (World, Server) {
     let world = World::new();
     world.wish("1.0", 3);
     world.pass();
-    let server = Server::start();
+    let (server, source) = web();
     let (name, bytes) = (archive_name("2.0"), archive("2.0"));
-    server.serve("/dl/SHA256SUMS", Reply::file(checksum_line(&name, &bytes)));
     let stalls = Reply::file(bytes.clone()).stalling_after(STALL_AFTER);
     server.serve_in_turn(&format!("/dl/{name}"), [stalls, Reply::file(bytes)]);
-    world.wish_from(&format!("{{ http: \"{}\" }}", server.url("/dl")), "2.0", 3);
+    world.wish_from(&source, "2.0", 3);
     (world, server)
 }
 

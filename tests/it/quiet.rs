@@ -1,7 +1,6 @@
 //! Commands that only look change nothing, and a pass with nothing to do writes one file.
 
-use crate::support::duo::{PASS, RECONCILE, World, archive, archive_name, checksum_line};
-use crate::support::server::{Reply, Server};
+use crate::support::duo::{PASS, RECONCILE, World, web};
 use crate::support::trace::{Act, Call, Ended, Program, trace};
 
 /// Commands that only look.
@@ -69,13 +68,9 @@ fn looking_at_a_host_with_work_to_do_changes_nothing() {
 
 #[test]
 fn looking_at_a_web_source_changes_nothing() {
-    let server = Server::start();
-    let bytes = archive("2.0");
-    let name = archive_name("2.0");
-    server.serve("/dl/SHA256SUMS", Reply::file(checksum_line(&name, &bytes)));
-    server.serve(&format!("/dl/{name}"), Reply::file(bytes));
+    let (_server, source) = web();
     let world = World::new();
-    world.wish_from(&format!("{{ http: \"{}\" }}", server.url("/dl")), "latest", 3);
+    world.wish_from(&source, "latest", 3);
     look_at_everything(&world);
     world.pass();
     look_at_everything(&world);

@@ -13,6 +13,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
 
+use super::server::{Reply, Server};
+
 /// The program under test.
 pub const RECONCILE: &str = env!("CARGO_BIN_EXE_reconcile");
 
@@ -228,6 +230,20 @@ pub const DRY: [&str; 4] = ["--effects", "run", "--confirm-removals", "--dry-run
 pub fn said(output: &Output) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     format!("{}{}", text(&output.stdout), text(&output.stderr))
+}
+
+/// A web server with 1.0 and 2.0, and the source that reads it, in YAML.
+pub fn web() -> (Server, String) {
+    let server = Server::start();
+    let mut sums = String::new();
+    for version in ["1.0", "2.0"] {
+        let (name, bytes) = (archive_name(version), archive(version));
+        sums.push_str(&checksum_line(&name, &bytes));
+        server.serve(&format!("/dl/{name}"), Reply::file(bytes));
+    }
+    server.serve("/dl/SHA256SUMS", Reply::file(sums));
+    let source = format!("{{ http: \"{}\" }}", server.url("/dl"));
+    (server, source)
 }
 
 pub fn archive_name(version: &str) -> String {

@@ -222,6 +222,12 @@ impl Tracer {
     }
 }
 
+/// Whether a path is or may become a file or directory of a real file system, no device and no setting.
+fn on_disk(path: &Path) -> bool {
+    let kernel = ["/proc", "/sys"].iter().any(|directory| path.starts_with(directory));
+    !kernel && path.metadata().map_or(true, |found| found.is_file() || found.is_dir())
+}
+
 /// Descriptors are 32 bits wide; the rest of their register means nothing.
 const fn low_half(register: u64) -> u64 {
     register & 0xffff_ffff
@@ -309,7 +315,7 @@ impl Entry {
         let flags = i32::try_from(flags).ok()?;
         let writing = libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC;
         let path = self.path(directory, path);
-        if flags & writing == 0 || ["/dev", "/proc", "/sys"].iter().any(|d| path.starts_with(d)) {
+        if flags & writing == 0 || !on_disk(&path) {
             return None;
         }
         let grows = if flags & libc::O_CREAT == 0 { Grows::No } else { Grows::Yes };
@@ -327,8 +333,7 @@ impl Entry {
             return None;
         }
         let path = self.descriptor(descriptor)?;
-        let on_disk = path.is_absolute() && !path.starts_with("/dev") && !path.starts_with("/proc");
-        on_disk.then_some(path)
+        (path.is_absolute() && on_disk(&path)).then_some(path)
     }
 
     fn descriptor(&self, descriptor: u64) -> Option<PathBuf> {
