@@ -163,8 +163,10 @@ pub async fn perform(
     let outcome = apply(&preview.plan, host, &stager, &mut journal, hands.stop).await;
     conclude(host, &mut preview.ledger, &pass, &outcome)?;
     let desired = request.desired.digest.to_string();
-    if request.only.is_none() {
-        last_pass::save(host, &desired, &preview.plan, &outcome, request.now)?;
+    if request.only.is_none()
+        && let Err(error) = last_pass::save(host, &desired, &preview.plan, &outcome, request.now)
+    {
+        tracing::warn!(%error, "cannot remember what this pass came to");
     }
     // The cache only saves transfers: failing to keep or to clean it is not a failure of the pass.
     if let Err(error) = cache::sweep(host, &preview.observed, &outcome) {

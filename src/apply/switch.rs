@@ -108,7 +108,25 @@ pub fn switch(host: &Host, wish: &Links<'_>) -> Result<(), SwitchError> {
         exchanged => exchanged?,
     }
     // The switch has happened; what cannot be removed now is swept by the next pass.
-    let _ = host.remove(beside);
+    if bring_over(host, wish, &new).is_ok() {
+        let _ = host.remove(beside);
+    }
+    Ok(())
+}
+
+/// Moves what somebody put into the old directory while the new one was made.
+fn bring_over(
+    host: &Host,
+    wish: &Links<'_>,
+    new: &BTreeMap<String, String>,
+) -> Result<(), SwitchError> {
+    for item in host.list(wish.beside)?.unwrap_or_default() {
+        let known = wish.expects.iter().any(|(name, _)| *name == item.name);
+        let (from, to) = (wish.beside.join(&item.name), wish.bin.join(&item.name));
+        if !known && !new.contains_key(&item.name) && host.stat(&to)?.is_none() {
+            host.rename_new(&from, &to)?;
+        }
+    }
     Ok(())
 }
 
@@ -120,6 +138,7 @@ fn build(
     beside: &Utf8Path,
 ) -> Result<(), SwitchError> {
     host.make_new_dir(beside)?;
+    host.copy_ownership(wish.bin, beside)?;
     for (name, text) in new {
         host.symlink(text, &beside.join(name))?;
     }

@@ -57,19 +57,19 @@ pub struct CommonArgs {
 #[derive(Clone, Debug, Args)]
 pub struct PassArgs {
     /// Exit with 2 instead of 0 when changes are pending.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub detailed_exitcode: bool,
     /// Use a source's answer that is at most this old (`15m`) without asking again.
-    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    #[arg(long, global = true, value_name = "DURATION", default_value = "0s")]
     pub max_age: jiff::SignedDuration,
     /// Wait this long for another pass to end.
-    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    #[arg(long, global = true, value_name = "DURATION", default_value = "0s")]
     pub lock_timeout: jiff::SignedDuration,
     /// Remove as many resources as the desired state leaves out, even all of them.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub confirm_removals: bool,
     /// Whether restarts and hooks run; `auto` runs them unless --root is given.
-    #[arg(long, value_enum, default_value_t = EffectsArg::Auto)]
+    #[arg(long, global = true, value_enum, default_value_t = EffectsArg::Auto)]
     pub effects: EffectsArg,
 }
 
@@ -103,17 +103,11 @@ pub enum Command {
         /// Save the plan as JSON, for `apply`.
         #[arg(long, value_name = "FILE")]
         out: Option<Utf8PathBuf>,
-        /// Options of a pass.
-        #[command(flatten)]
-        pass: PassArgs,
     },
     /// Plan and apply, or apply exactly a saved plan.
     Apply {
         /// A plan saved with `plan --out`; refused when the host has moved on since.
         file: Option<Utf8PathBuf>,
-        /// Options of a pass.
-        #[command(flatten)]
-        pass: PassArgs,
     },
     /// Show how the host differs from what was installed, file by file.
     Diff {
@@ -148,9 +142,6 @@ pub enum Command {
         /// Until then (`2026-12-01T00:00:00Z`); until `resume` when absent.
         #[arg(long)]
         until: Option<Timestamp>,
-        /// Options of a pass.
-        #[command(flatten)]
-        pass: PassArgs,
     },
     /// Leave a resource alone.
     Suspend {

@@ -98,8 +98,8 @@ pub struct VersionDocument {
     pub tag: Field<String>,
     /// How old a release must be before it is installed, such as `72h` or `3d`. Default: no demand.
     pub min_age: Field<String>,
-    /// Whether `latest` and constraints may go back to a lower version. Default `false`: it is reported
-    /// and not done.
+    /// Whether `latest` and constraints may go back below a version that was in use and is still
+    /// acceptable. Default `false`: it is reported and not done.
     pub allow_downgrade: Field<bool>,
     /// Which of several acceptable releases is the newest. Default `version`.
     pub order: Field<OrderDocument>,

@@ -46,6 +46,14 @@ pub enum FetchError {
         /// The host and port.
         host: String,
     },
+    /// A document that takes longer than any document should.
+    #[error("cannot fetch {url}: it was not complete after {seconds} s; try again later")]
+    TooSlow {
+        /// What was asked for.
+        url: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// The connection broke off, or nothing came for the stall timeout.
     #[error("cannot fetch {url}: the connection broke off or stalled; try again later")]
     Interrupted {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{
@@ -21,6 +22,9 @@ use crate::fetch::retry::{limited, retrying};
 
 /// Longest validator kept, in bytes.
 const VALIDATOR_BYTES_MAX: usize = 1024;
+
+/// Longest wait for one document, which has at most 16 MiB: a server that drips bytes must not hold a pass.
+const DOCUMENT_TIME_MAX: Duration = Duration::from_mins(2);
 
 /// Longest URL accepted, in bytes.
 pub const URL_BYTES_MAX: usize = 8192;
@@ -122,7 +126,11 @@ impl Reader {
         let asking = || async {
             // Not held while waiting to try again: a slow host must not keep others from being asked.
             let _permit = self.hosts.permit(url, self.client.now(), remembered_limit).await?;
-            self.ask(&question, known.as_ref()).await
+            let asked = self.ask(&question, known.as_ref());
+            tokio::time::timeout(DOCUMENT_TIME_MAX, asked).await.unwrap_or_else(|_| {
+                let seconds = DOCUMENT_TIME_MAX.as_secs();
+                Err(FetchError::TooSlow { url: shown(url), seconds })
+            })
         };
         let outcome = retrying(self.client.backoff(), asking).await;
         let outcome = outcome.map_err(|error| self.as_limit(url, error));

@@ -220,6 +220,17 @@ impl Change {
         std::fs::set_permissions(&real, Permissions::from_mode(0o755)).map_err(|e| about(&real, &e))
     }
 
+    /// Gives a directory the mode and, where that is allowed, the owner of another one that exists.
+    pub fn copy_ownership(&self, from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let (from, to) = (self.real(from), self.real(to));
+        let Ok(metadata) = from.symlink_metadata() else { return Ok(()) };
+        // Only root may give a directory away; for anybody else it is theirs already.
+        let _ = chown(&to, Some(metadata.uid()), Some(metadata.gid()));
+        std::fs::set_permissions(&to, Permissions::from_mode(metadata.mode() & 0o7777))
+            .map_err(|e| about(&to, &e))
+    }
+
     /// Writes a file whose durability comes with a later [`Self::sync_file_system`].
     pub fn write_unsynced(&self, path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
         let real = self.real(path);
@@ -261,7 +272,10 @@ impl Change {
             Err(error)
                 if !matches!(
                     error.kind(),
-                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                    io::ErrorKind::NotFound
+                        | io::ErrorKind::DirectoryNotEmpty
+                        | io::ErrorKind::NotADirectory
+                        | io::ErrorKind::ResourceBusy
                 ) =>
             {
                 Err(about(&real, &error))
@@ -277,11 +291,10 @@ fn parent(path: &Utf8Path) -> &Utf8Path {
 
 /// Removes what a pass that was killed while writing left beside the files of the state directory.
 fn sweep(state: &Utf8Path) -> io::Result<()> {
-    for entry in state.read_dir_utf8()? {
-        let entry = entry?;
-        if entry.file_name().ends_with(BESIDE) {
-            rustix::fs::unlink(entry.path().as_std_path())
-                .map_err(|e| about(entry.path(), &e.into()))?;
+    for entry in state.read_dir()?.flatten() {
+        if entry.file_name().as_encoded_bytes().ends_with(BESIDE.as_bytes()) {
+            // A directory of that name is nobody's half-written file.
+            let _ = rustix::fs::unlink(entry.path());
         }
     }
     Ok(())

@@ -13,9 +13,9 @@ pub mod runner;
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use sha2::{Digest as _, Sha256};
 
@@ -134,6 +134,11 @@ impl Look {
     /// Where a host path is on this machine.
     pub fn real(&self, path: impl AsRef<Utf8Path>) -> Utf8PathBuf {
         let path = path.as_ref();
+        if path.as_str().contains("..") {
+            // Nothing leaves the root, whoever wrote the path.
+            let inside = path.components().filter(|c| matches!(c, Utf8Component::Normal(_)));
+            return self.root.join(inside.collect::<Utf8PathBuf>());
+        }
         self.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
@@ -145,7 +150,10 @@ impl Look {
     /// The content of a file of at most `limit` bytes; `None` when there is none.
     pub fn read(&self, path: impl AsRef<Utf8Path>, limit: u64) -> io::Result<Option<Vec<u8>>> {
         let real = self.real(path);
-        let Some(file) = present(File::open(&real)).map_err(|e| about(&real, &e))? else {
+        // A pipe in the place of a file must not make a pass wait for a writer.
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+        let opened = File::options().read(true).custom_flags(flags).open(&real);
+        let Some(file) = present(opened).map_err(|e| about(&real, &e))? else {
             return Ok(None);
         };
         // With room for the whole file and a little more, reading takes two calls however large it is.

@@ -9,6 +9,9 @@ use tokio::process::Command;
 /// How long one hook or restart may take before it is killed.
 pub const RUN_TIME_MAX: Duration = Duration::from_mins(5);
 
+/// How long the end of a program's output is waited for once it has ended.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// How much of a program's output is kept for an error message, in bytes.
 const OUTPUT_BYTES_MAX: u64 = 4096;
 
@@ -59,14 +62,24 @@ pub async fn run(argv: &[String], environment: &[(&str, String)]) -> Result<(), 
     let mut said = Vec::new();
     let stderr = child.stderr.take();
     let waited = tokio::time::timeout(RUN_TIME_MAX, async {
-        if let Some(stderr) = stderr {
-            let mut bounded = stderr.take(OUTPUT_BYTES_MAX);
-            // What the program says is only decoration of an error; failing to read it is none.
-            let _ = bounded.read_to_end(&mut said).await;
-            let mut rest = bounded.into_inner();
-            let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+        let reading = async {
+            if let Some(stderr) = stderr {
+                let mut bounded = stderr.take(OUTPUT_BYTES_MAX);
+                // What the program says is only decoration of an error; failing to read it is none.
+                let _ = bounded.read_to_end(&mut said).await;
+                let mut rest = bounded.into_inner();
+                let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+            }
+        };
+        let mut reading = std::pin::pin!(reading);
+        tokio::select! {
+            status = child.wait() => {
+                // A child that it left in the background keeps the pipe open: that is not waited for.
+                let _ = tokio::time::timeout(LAST_WORDS, reading).await;
+                status
+            }
+            () = &mut reading => child.wait().await,
         }
-        child.wait().await
     })
     .await;
     match waited {

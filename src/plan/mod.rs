@@ -1,5 +1,6 @@
 //! 4. What to do: a pure function of the wish, the host, the sources and the ledger.
 
+pub mod check;
 pub mod guard;
 pub mod summary;
 

@@ -31,7 +31,7 @@ pub fn load(host: &Look) -> io::Result<Vec<HistoryEntry>> {
     let path = host.places().state.join(NAME);
     let mut entries = Vec::new();
     for file in [older(&path), path] {
-        let bytes = host.read(&file, HISTORY_BYTES_MAX)?.unwrap_or_default();
+        let bytes = host.read(&file, HISTORY_BYTES_MAX).ok().flatten().unwrap_or_default();
         let lines = bytes.split(|b| *b == b'\n');
         entries.extend(lines.filter_map(|line| serde_json::from_slice::<HistoryEntry>(line).ok()));
     }

@@ -30,6 +30,15 @@ pub fn load(host: &Look) -> io::Result<Ledger> {
     let mut losses = Vec::new();
     let trust: Option<Trust> = read(host, TRUST, &mut losses)?;
     let inventory: Option<Inventory> = read(host, INVENTORY, &mut losses)?;
+    let mut inventory = inventory.unwrap_or_default();
+    inventory.resources.retain(|id, owned| {
+        let plain = owned.home.is_absolute() && !owned.home.as_str().contains("..");
+        if !plain {
+            losses
+                .push(format!("the inventory names {} as the place of {id}: left out", owned.home));
+        }
+        plain
+    });
     let mut undecided = Vec::new();
     let overrides: Option<Overrides> = read(host, OVERRIDES, &mut undecided)?;
     if let Some(damage) = undecided.pop() {
@@ -42,7 +51,7 @@ pub fn load(host: &Look) -> io::Result<Ledger> {
         ));
     }
     let debts: Option<Vec<Debt>> = read(host, DEBTS, &mut losses)?;
-    let known = inventory.as_ref().is_some_and(|i| !i.resources.is_empty());
+    let known = !inventory.resources.is_empty();
     let named = losses.iter().any(|loss: &String| loss.contains(TRUST));
     if trust.is_none() && known && !named {
         losses.push(format!(
@@ -53,7 +62,7 @@ pub fn load(host: &Look) -> io::Result<Ledger> {
     }
     Ok(Ledger {
         trust: trust.unwrap_or_default(),
-        inventory: inventory.unwrap_or_default(),
+        inventory,
         overrides: overrides.unwrap_or_default(),
         debts: debts.unwrap_or_default(),
         losses,

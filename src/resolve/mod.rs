@@ -185,7 +185,9 @@ impl App<'_> {
         let by_tag = by_tag.iter().map(|tag| (slot_name(tag), tag.clone()));
         let by_manifest = self.observed.slots.iter().filter_map(|(slot, found)| {
             let manifest = found.manifest.as_ref().filter(|m| &m.version == version)?;
-            Some((slot.clone(), manifest.tag.clone()))
+            // A copy that somebody made under another name is not the release.
+            let own_place = slot_name(&manifest.tag) == *slot;
+            own_place.then(|| (slot.clone(), manifest.tag.clone()))
         });
         let mut known = by_manifest.chain(by_tag);
         known.find_map(|(slot, tag)| {

@@ -19,6 +19,9 @@ use crate::trust::policy::Checksums;
 /// How much of an opaque release's digest tells it from another of the same tag.
 const SLOT_DIGEST_DIGITS: usize = 12;
 
+/// Checksum files read for one artifact: publishers have one, or one for each algorithm.
+const CHECKSUM_FILES_MAX: usize = 8;
+
 /// What one release came to.
 #[derive(Debug)]
 pub enum Offered {
@@ -168,7 +171,7 @@ async fn read_checksums(app: &App<'_>, release: &Release, artifact: &Artifact) -
         }
     };
     let mut stated = Stated::Absent;
-    for name in files {
+    for name in files.into_iter().take(CHECKSUM_FILES_MAX) {
         let Some(file) = release.artifacts.iter().find(|a| a.name == name) else { continue };
         let limit = checksums::FILE_BYTES_MAX as u64;
         let unusable = |why: String| Stated::Unusable { file: name.to_owned(), why };

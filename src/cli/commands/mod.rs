@@ -25,11 +25,16 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             let why = "this command makes no plan that could be shown; leave out --dry-run";
             Err(CliError::new(Exit::Usage, why))
         }
-        Some(Command::Plan { out, pass }) => pass::plan(session, pass, out.as_deref()).await,
-        Some(Command::Apply { pass, .. }) if cli.dry_run => pass::plan(session, pass, None).await,
-        Some(Command::Apply { file: None, pass }) => pass::reconcile(session, pass).await,
-        Some(Command::Apply { file: Some(file), pass }) => {
-            pass::apply_saved(session, pass, file).await
+        Some(Command::Plan { out }) => pass::plan(session, &cli.pass, out.as_deref()).await,
+        Some(Command::Apply { file: None }) if cli.dry_run => {
+            pass::plan(session, &cli.pass, None).await
+        }
+        Some(Command::Apply { file: None }) => pass::reconcile(session, &cli.pass).await,
+        Some(Command::Apply { file: Some(file) }) if cli.dry_run => {
+            pass::show_saved(session, &cli.pass, file)
+        }
+        Some(Command::Apply { file: Some(file) }) => {
+            pass::apply_saved(session, &cli.pass, file).await
         }
         Some(Command::Diff { resources }) => show::diff(session, resources),
         Some(Command::Status) => show::status(session),
@@ -38,10 +43,10 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::History { resource, limit }) => {
             history::history(session, resource.as_ref(), *limit)
         }
-        Some(Command::Rollback { resource, to, reason, until, pass }) => {
+        Some(Command::Rollback { resource, to, reason, until }) => {
             let wish = overrides::Rollback { to: to.as_deref(), reason, until: *until };
             let preview = if cli.dry_run { Preview::Only } else { Preview::AndApply };
-            overrides::rollback(session, resource, &wish, pass, preview).await
+            overrides::rollback(session, resource, &wish, &cli.pass, preview).await
         }
         Some(Command::Suspend { resource, reason, until }) => {
             overrides::suspend(session, resource, reason, *until).await

@@ -11,9 +11,10 @@ use crate::cli::output::{json, markdown, report, text};
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
 use crate::desired::DesiredState;
-use crate::host::{Change as Host, LockError};
+use crate::host::{Change as Host, LockError, Look};
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
 use crate::model::{Digest, Plan};
+use crate::plan::check::{Present, check};
 use crate::reconcile::{self, Hands, Preview, Request};
 use crate::record::ledger;
 
@@ -63,7 +64,7 @@ pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit
     perform(session, &request, &host, &mut preview).await
 }
 
-/// Applies exactly a saved plan, if the host is still as it was.
+/// Applies exactly a saved plan, if the host and the wish are still as they were.
 pub(super) async fn apply_saved(
     session: &Session,
     args: &PassArgs,
@@ -72,6 +73,37 @@ pub(super) async fn apply_saved(
     let desired = session.desired()?;
     let saved = read_plan(file)?;
     let host = lock(session, args).await?;
+    let request = session.request(&desired, args);
+    let mut preview = still_fits(session, &request, host.look(), file, saved)?;
+    if preview.plan.is_empty() {
+        say("Nothing to do: the saved plan has no changes.\n");
+    }
+    perform(session, &request, &host, &mut preview).await
+}
+
+/// Prints a saved plan if it could still be applied.
+pub(super) fn show_saved(
+    session: &Session,
+    args: &PassArgs,
+    file: &Utf8Path,
+) -> Result<Exit, CliError> {
+    let desired = session.desired()?;
+    let saved = read_plan(file)?;
+    let request = session.request(&desired, args);
+    let preview = still_fits(session, &request, &session.host, file, saved)?;
+    let document = document(session, &desired, preview.plan);
+    print(session, &document);
+    Ok(exit_of_plan(&document.spec, args))
+}
+
+/// The saved plan as a preview; stale when the host, the wish or an operator's decision moved on.
+fn still_fits(
+    session: &Session,
+    request: &Request<'_>,
+    host: &Look,
+    file: &Utf8Path,
+    saved: PlanDocument,
+) -> Result<Preview, CliError> {
     let stale = |why: String| {
         CliError::new(Exit::Stale, format!("{file} cannot be applied: {why}; plan again"))
     };
@@ -79,21 +111,21 @@ pub(super) async fn apply_saved(
     if root != session.host.root() {
         return Err(stale(format!("it was made for the root {root}")));
     }
-    let request = session.request(&desired, args);
-    let ledger = ledger::load(&host).map_err(|e| CliError::io(&e))?;
-    let observed = reconcile::look(&request, host.look(), &ledger);
+    let ledger = ledger::load(host).map_err(|e| CliError::io(&e))?;
+    let observed = reconcile::look(request, host, &ledger);
     if saved.metadata.hostname != observed.facts.hostname {
         return Err(stale(format!("it was made for the host {}", saved.metadata.hostname)));
     }
+    let (desired, facts) = (request.desired, &observed.facts);
+    let present = Present { desired, ledger: &ledger, facts, now: request.now };
     for change in &saved.spec.changes {
         let now = observed.apps.get(&change.resource).and_then(|o| o.as_ref().ok());
         if now.map(Digest::of_json).as_ref() != Some(&change.observed) {
             return Err(stale(format!("{} changed since it was made", change.resource)));
         }
+        check(change, &present).map_err(stale)?;
     }
-    let mut preview =
-        Preview { plan: saved.spec, observed, ledger, answers: Vec::new(), requests: 0 };
-    perform(session, &request, &host, &mut preview).await
+    Ok(Preview { plan: saved.spec, observed, ledger, answers: Vec::new(), requests: 0 })
 }
 
 fn read_plan(file: &Utf8Path) -> Result<PlanDocument, CliError> {

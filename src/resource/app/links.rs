@@ -50,14 +50,13 @@ impl Situation<'_> {
         last.map_or(self.observed.current(), |last| Some(last.as_str())) == Some(slot)
     }
 
-    /// Links of `bin` that point into `releases`, and those that bear a name that we linked once.
+    /// Links of `bin` that point into `releases`, and those that bear a name of the release in use.
     pub(super) fn our_links(&self) -> BTreeMap<String, String> {
-        let activated = |slot: &String| self.owned.is_some_and(|o| o.activated.contains(slot));
         let names: Vec<&str> = self
             .observed
             .slots
             .iter()
-            .filter(|(name, _)| activated(name))
+            .filter(|(name, _)| self.was_in_use(name))
             .filter_map(|(_, slot)| slot.manifest.as_ref())
             .flat_map(|manifest| manifest.binaries.iter().map(|b| b.name.as_str()))
             .collect();

@@ -19,6 +19,9 @@ const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 /// Differences listed per release; more than this is "everything".
 const DRIFT_MAX: usize = 1_000;
 
+/// The type of an entry of `bin` whose name or text could not be kept as it is.
+const NOT_UTF8: &str = "entry that is not UTF-8";
+
 /// How closely files are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
@@ -89,21 +92,24 @@ impl AppObserved {
         manifest.map(|m| m.version.clone()).or_else(|| tag.version(&tag_of_slot(slot)))
     }
 
-    /// Release directories of another updater that become ours: all without a manifest, where one of
-    /// them is in use that we did not make.
+    /// Release directories of another updater that become ours: only at the first sight of its
+    /// installation, and only what is in use or bears a version.
     pub fn adopted(&self, owned: Option<&Owned>) -> Vec<String> {
-        let foreign = |slot: &&str| {
-            let unmarked = self.slots.get(*slot).is_some_and(|found| found.manifest.is_none());
-            let activated = owned.is_some_and(|owned| owned.activated.iter().any(|s| s == slot));
-            unmarked && !activated
-        };
-        let known = owned.map(|owned| owned.adopted.clone()).unwrap_or_default();
-        if self.linked_slots().iter().any(foreign) {
-            let found = self.slots.keys().map(String::as_str).filter(foreign);
-            found.map(str::to_owned).chain(known).collect::<BTreeSet<_>>().into_iter().collect()
-        } else {
-            known
+        if let Some(owned) = owned {
+            return owned.adopted.clone();
         }
+        let linked = self.linked_slots();
+        let made_by_us = self.slots.values().any(|slot| slot.manifest.is_some());
+        if made_by_us || linked.is_empty() {
+            return Vec::new();
+        }
+        let versioned = |slot: &str| {
+            TagPattern::Plain
+                .version(&tag_of_slot(slot))
+                .is_some_and(|version| !version.is_opaque())
+        };
+        let ours = |slot: &&String| linked.contains(slot.as_str()) || versioned(slot);
+        self.slots.keys().filter(ours).cloned().collect()
     }
 }
 
@@ -111,12 +117,15 @@ impl AppObserved {
 /// one in use.
 pub fn observe(host: &Look, home: &Utf8Path, depth: Depth) -> io::Result<AppObserved> {
     let layout = Layout::new(home);
+    refuse_detours(host, &layout)?;
     let mut observed = AppObserved { bin: observe_bin(host, &layout)?, ..Default::default() };
     for item in host.list(layout.releases())?.unwrap_or_default() {
-        if item.kind == ItemKind::Dir {
-            let slot = observe_slot(host, &layout.slot(&item.name), depth)?;
-            observed.slots.insert(item.name, slot);
-        }
+        let slot = match item.kind {
+            ItemKind::Dir => observe_slot(host, &layout.slot(&item.name), depth)?,
+            // Whatever it is, it is not ours and it is in the way of a release of that name.
+            _ => Slot { manifest: None, drift: Vec::new(), executables: Vec::new() },
+        };
+        observed.slots.insert(item.name, slot);
     }
     let staging = host.list(layout.staging())?.unwrap_or_default();
     observed.leftovers =
@@ -124,20 +133,39 @@ pub fn observe(host: &Look, home: &Utf8Path, depth: Depth) -> io::Result<AppObse
     Ok(observed)
 }
 
-fn observe_bin(host: &Look, layout: &Layout) -> io::Result<Option<BinDir>> {
-    if let Some(stat) = host.stat(layout.bin())?.filter(|stat| stat.kind != ItemKind::Dir) {
-        return Err(io::Error::other(format!(
-            "{} is a {} where the directory of links should be; move it away",
-            layout.bin(),
-            stat.kind.name()
-        )));
+/// Refuses links where directories of ours should be: what is written through them would be elsewhere. The
+/// app's own directory may be a link on the running system, where it cannot lead out of the root.
+fn refuse_detours(host: &Look, layout: &Layout) -> io::Result<()> {
+    let mut places = vec![layout.releases(), layout.staging(), layout.bin()];
+    if !host.is_live() {
+        places.push(layout.home.clone());
     }
+    for place in places {
+        if let Some(stat) = host.stat(&place)?.filter(|stat| stat.kind != ItemKind::Dir) {
+            return Err(io::Error::other(format!(
+                "{place} is a {} where a directory of reconcile's should be; move it away",
+                stat.kind.name()
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn observe_bin(host: &Look, layout: &Layout) -> io::Result<Option<BinDir>> {
     let Some(items) = host.list(layout.bin())? else { return Ok(None) };
     let mut bin = BinDir::default();
     for item in items {
-        if item.kind == ItemKind::Link {
-            let target = host.read_link(layout.bin().join(&item.name))?.unwrap_or_default();
-            bin.links.insert(item.name, target);
+        let path = layout.bin().join(&item.name);
+        let lossy = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
+        if lossy(&item.name) {
+            bin.others.insert(item.name, NOT_UTF8);
+        } else if item.kind == ItemKind::Link {
+            let target = host.read_link(path)?.unwrap_or_default();
+            if lossy(&target) {
+                bin.others.insert(item.name, NOT_UTF8);
+            } else {
+                bin.links.insert(item.name, target);
+            }
         } else {
             bin.others.insert(item.name, item.kind.name());
         }
@@ -157,7 +185,11 @@ fn observe_slot(host: &Look, directory: &Utf8Path, depth: Depth) -> io::Result<S
 /// The manifest of a release directory. One that cannot be read counts as missing: the directory is then
 /// not known to be whole, and not known to be ours.
 fn read_manifest(host: &Look, directory: &Utf8Path) -> io::Result<Option<Box<Manifest>>> {
-    let bytes = host.read(directory.join(MANIFEST_NAME), MANIFEST_BYTES_MAX)?;
+    let path = directory.join(MANIFEST_NAME);
+    if host.stat(&path)?.is_none_or(|stat| stat.kind != ItemKind::File) {
+        return Ok(None);
+    }
+    let bytes = host.read(path, MANIFEST_BYTES_MAX)?;
     Ok(bytes
         .and_then(|bytes| serde_json::from_slice::<Box<Manifest>>(&bytes).ok())
         .filter(|manifest| manifest.format == MANIFEST_FORMAT))
@@ -233,6 +265,10 @@ fn compare_entry(
             let same_times = stat.size == *size && stat.mtime == *mtime;
             if depth == Depth::Quick && same_times {
                 return Ok(compare_mode(&path, *mode, stat));
+            }
+            if stat.size != *size {
+                let bytes = |size: u64| format!("{size} bytes");
+                return differs(DriftKind::Modified, bytes(*size), bytes(stat.size));
             }
             let found = host.sha256(&path)?.hex();
             if &found == sha256 {

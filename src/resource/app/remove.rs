@@ -13,10 +13,8 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
     let mut steps: Vec<Step> = Vec::new();
     let ours = |text: &str| parse_link(text).is_some();
     if let Some(bin) = &observed.bin {
-        let all_ours = bin.others.is_empty() && bin.links.values().all(|text| ours(text));
-        if all_ours {
-            steps.push(layout.remove(layout.bin()));
-        } else if bin.links.values().any(|text| ours(text)) {
+        // Not a removal of the directory: what somebody puts there meanwhile is carried along.
+        if bin.links.values().any(|text| ours(text)) {
             let links = bin.links.iter().filter(|(_, text)| ours(text));
             steps.push(Step::Switch {
                 bin: layout.bin(),

@@ -1,0 +1,83 @@
+//! Whether a saved plan is one that the present wish could have led to; pure.
+//!
+//! A plan is a file: it can be old, or edited. Nothing in it is taken that the desired state and the
+//! operator's decisions would not allow now.
+
+use camino::{Utf8Component, Utf8Path};
+
+use crate::desired::DesiredState;
+use crate::model::ledger::Ledger;
+use crate::model::{Action, Change, Effect, HostFacts, Step};
+use jiff::Timestamp;
+
+/// What a saved plan is held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Present<'a> {
+    /// The wish.
+    pub desired: &'a DesiredState,
+    /// What is remembered.
+    pub ledger: &'a Ledger,
+    /// The host.
+    pub facts: &'a HostFacts,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// Why a change of a saved plan must not be performed.
+pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
+    let id = &change.resource;
+    let declared = present.desired.apps.get(&id.name);
+    let owned = present.ledger.inventory.resources.get(id);
+    let overrides = &present.ledger.overrides;
+    if overrides.suspended.get(id).is_some_and(|s| s.holds(present.now)) {
+        return Err(format!("{id} was suspended since it was made"));
+    }
+    if (change.action == Action::Remove) == declared.is_some() {
+        return Err(format!("the desired state was edited about {id} since it was made"));
+    }
+    let home = declared.map(|d| &d.spec.home).or(owned.map(|o| &o.home));
+    let home = home.ok_or_else(|| format!("{id} is neither wished nor ours"))?;
+    for step in &change.steps {
+        if paths(step).iter().any(|path| !is_inside(path, home)) {
+            return Err(format!("a step of {id} leads out of {home}"));
+        }
+        match step {
+            Step::Fetch { evidence, .. } => {
+                let min = declared.and_then(|d| d.spec.verify.min);
+                if min.is_some_and(|min| evidence.level < min) {
+                    return Err(format!("{id} now demands better evidence"));
+                }
+            }
+            Step::Owe { effect } | Step::Settle { effect } => {
+                let wished = declared.is_some_and(|d| match effect {
+                    Effect::Restart { unit } => d.spec.restart.contains(unit),
+                    Effect::Run { argv, .. } => d.spec.run.contains(argv),
+                });
+                if !wished || !present.facts.live {
+                    return Err(format!("{} is not wished here any more", effect.describe()));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn paths(step: &Step) -> Vec<&Utf8Path> {
+    match step {
+        Step::Unpack { into, .. } => vec![into],
+        Step::Promote { from, to, .. } => vec![from, to],
+        Step::Switch { bin, beside, release, .. } => vec![bin, beside, release],
+        Step::Remove { path, aside } => {
+            std::iter::once(path.as_path()).chain(aside.as_deref()).collect()
+        }
+        Step::RemoveEmpty { path } => vec![path],
+        Step::Fetch { .. } | Step::Owe { .. } | Step::Settle { .. } | Step::Forgive { .. } => {
+            Vec::new()
+        }
+    }
+}
+
+fn is_inside(path: &Utf8Path, home: &Utf8Path) -> bool {
+    path.starts_with(home) && !path.components().any(|c| c == Utf8Component::ParentDir)
+}
