@@ -245,8 +245,7 @@ fn installs(plan: &Plan) {
         memory_of_installs(plan);
     }
     if plan.has("counts") {
-        let quick = tree::data(tree::BYTES / tree::QUICK).join("tree.tar.gz");
-        counts(&quick);
+        counts(&gz());
     }
 }
 
@@ -353,11 +352,14 @@ fn counts(packed: &Path) {
     forge.publish("big", "1.0.0", &artifact);
     let host = Host::new(&memory());
     // What a host has before anything of reconcile is there.
-    ["var/lib", "var/cache", "opt"].map(|dir| fs::create_dir_all(host.path().join(dir)).unwrap());
+    for directory in ["var/lib", "var/cache", "opt"] {
+        fs::create_dir_all(host.path().join(directory)).unwrap();
+    }
     let desired = host.desire(&forge, &["big".to_owned()], "latest", "app.tar.gz");
     let (calls, first) = traced(&host, &host.command(&desired, &[]));
     forge.publish("big", "2.0.0", &artifact);
     let (_, upgrade) = traced(&host, &host.command(&desired, &[]));
+    assert!(host.app("big").join("releases/v2.0.0").exists());
     for (what, syncs, bar) in [("upgrade", upgrade, 8), ("first install", first, 12)] {
         let figure = format!("{what}: {syncs} fsync-class calls for {} files", tree::FILES);
         absolute("counts", &figure, &bar.to_string(), syncs <= bar);

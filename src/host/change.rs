@@ -89,6 +89,7 @@ impl Change {
     }
 
     /// Makes a directory and its parents; durable with a later [`Self::sync_file_system`], if at all.
+    #[expect(clippy::disallowed_methods, reason = "this is the door")]
     pub fn make_dirs_unsynced(&self, path: impl AsRef<Utf8Path>) -> io::Result<()> {
         let real = self.real(path);
         std::fs::create_dir_all(&real).map_err(|e| about(&real, &e))
