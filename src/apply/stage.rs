@@ -22,7 +22,7 @@ use crate::model::{
     Algorithm, Artifact, Blob, Change, Evidence, HostFacts, Manifest, ResourceId, Step,
 };
 use crate::trust::{Verified, verify};
-use crate::unpack::{can_run, unpack};
+use crate::unpack::{UnpackError, can_run, unpack};
 
 /// Changes staged at once: enough to hide latency, few enough to keep memory and disk bounded.
 const STAGED_AT_ONCE: usize = 4;
@@ -30,15 +30,23 @@ const STAGED_AT_ONCE: usize = 4;
 /// Archives unpacked at once: each uses two cores.
 const UNPACKED_AT_ONCE: usize = 1;
 
-/// What staging one change came to.
-#[derive(Debug, Default)]
+/// What staging one change came to, also when it failed.
+#[derive(Debug)]
 pub struct Staged {
+    /// How it ended.
+    pub end: End,
     /// Bytes transferred.
     pub fetched_bytes: u64,
     /// The artifact that was accepted.
     pub fetched: Option<FetchedArtifact>,
     /// Things an operator should know.
     pub notes: Vec<String>,
+}
+
+impl Staged {
+    fn ended(end: End) -> Self {
+        Self { end, fetched_bytes: 0, fetched: None, notes: Vec::new() }
+    }
 }
 
 /// Everything staging needs.
@@ -89,18 +97,14 @@ impl<'a> Stager<'a> {
     }
 
     /// Stages every change that has something to stage; then makes it durable.
-    pub async fn stage_all(
-        &self,
-        changes: &[Change],
-        stop: &Stop,
-    ) -> BTreeMap<ResourceId, Result<Staged, End>> {
+    pub async fn stage_all(&self, changes: &[Change], stop: &Stop) -> BTreeMap<ResourceId, Staged> {
         let to_stage = changes.iter().filter(|c| c.steps.iter().any(Step::is_staging));
         let mut results: BTreeMap<_, _> = futures_util::stream::iter(to_stage)
             .map(|change| async move {
                 let staged = tokio::select! {
                     biased;
-                    () = stop.wait() => Err(End::Interrupted),
-                    staged = self.stage(change) => staged.map_err(End::Failed),
+                    () = stop.wait() => Staged::ended(End::Interrupted),
+                    staged = self.stage(change) => staged,
                 };
                 (change.resource.clone(), staged)
             })
@@ -109,21 +113,29 @@ impl<'a> Stager<'a> {
             .await;
         let mut synced = BTreeSet::new();
         for change in changes {
-            if let Some(result @ Ok(_)) = results.get_mut(&change.resource)
+            let staged = results.get_mut(&change.resource).filter(|staged| staged.end == End::Done);
+            if let Some(staged) = staged
                 && let Err(failure) = self.sync(change, &mut synced)
             {
-                *result = Err(End::Failed(failure));
+                staged.end = End::Failed(failure);
             }
         }
         results
     }
 
-    async fn stage(&self, change: &Change) -> Result<Staged, Failure> {
+    async fn stage(&self, change: &Change) -> Staged {
         let slot = change.steps.iter().find_map(|step| match step {
             Step::Promote { to, .. } => Some(to.clone()),
             _ => None,
         });
-        let mut bench = Bench { slot, blob: None, staged: Staged::default() };
+        let mut bench = Bench { slot, blob: None, staged: Staged::ended(End::Done) };
+        if let Err(failure) = self.perform(change, &mut bench).await {
+            bench.staged.end = End::Failed(failure);
+        }
+        bench.staged
+    }
+
+    async fn perform(&self, change: &Change, bench: &mut Bench) -> Result<(), Failure> {
         for step in &change.steps {
             match step {
                 Step::Fetch { artifact, evidence, size_max } => {
@@ -134,11 +146,11 @@ impl<'a> Stager<'a> {
                         expect: &evidence.digests,
                         size_max: *size_max,
                     };
-                    let verified = self.fetch(change, &request, evidence, &mut bench).await?;
+                    let verified = self.fetch(change, &request, evidence, bench).await?;
                     bench.blob = Some((verified, artifact.clone(), evidence.clone()));
                 }
                 Step::Unpack { into, rules, release } => {
-                    let unpacked = self.unpack(into, rules, release, &mut bench).await;
+                    let unpacked = self.unpack(into, rules, release, bench).await;
                     if let Err(failure) = unpacked {
                         // Nothing half-done is left behind; what cannot be removed is swept later.
                         let _ = self.host.remove(into);
@@ -148,7 +160,7 @@ impl<'a> Stager<'a> {
                 _ => {}
             }
         }
-        Ok(bench.staged)
+        Ok(())
     }
 
     async fn fetch(
@@ -197,16 +209,22 @@ impl<'a> Stager<'a> {
         self.host.remove(into).map_err(io)?;
         let facts = HostFacts { glibc: self.glibc(), ..self.facts.clone() };
         let permit = self.unpacking.acquire().await;
-        let (name, real, rules) = (artifact.name.clone(), self.host.real(into), rules.clone());
+        let real = self.host.real(into);
+        let (name, place, rules) = (artifact.name.clone(), real.clone(), rules.clone());
         let worked = tokio::task::spawn_blocking(move || {
-            let unpacked = unpack(&blob, &name, real.as_std_path(), &rules);
+            let unpacked = unpack(&blob, &name, place.as_std_path(), &rules);
             (unpacked, blob.get().size)
         })
         .await;
         drop(permit);
         let (unpacked, size) =
             worked.map_err(|e| fail(FailureClass::Permanent, format!("unpacking died: {e}")))?;
-        let unpacked = unpacked.map_err(|e| fail(FailureClass::Permanent, chain(&e)))?;
+        let unpacked = unpacked.map_err(|e| match &e {
+            UnpackError::Stage { .. } => {
+                fail(FailureClass::Transient, format!("{real}: {}", chain(&e)))
+            }
+            _ => fail(FailureClass::Permanent, chain(&e)),
+        })?;
         can_run(&unpacked.programs, &facts)
             .map_err(|e| fail(FailureClass::Unsuitable, chain(&e)))?;
         let digest = bench.staged.fetched.as_ref().map(|f| f.digest.clone());

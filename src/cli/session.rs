@@ -192,7 +192,7 @@ impl Session {
             add(host, &token)?;
         }
         let settings = Settings { roots: self.environment.roots, ..Settings::default() };
-        Ok(Client::new(credentials, settings, clock::now()))
+        Ok(Client::new(credentials, settings, self.now))
     }
 }
 

@@ -86,7 +86,6 @@ pub async fn download(
             // No other place can help a full disk.
             Err(error @ FetchError::Cache { .. }) => return Err(error),
             Err(error) => {
-                tracing::warn!(name = request.name, why = %error, "could not be fetched from here");
                 progress.skipped(request.name, &error);
                 failures.push(error);
             }

@@ -14,6 +14,9 @@ use crate::host::{Look, about};
 /// How often a held lock is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
+/// End of the names of files that are written beside their place before they are renamed to it.
+const BESIDE: &str = ".new";
+
 /// Write access: exists only while the host's lock is held.
 #[derive(Debug)]
 pub struct Change {
@@ -67,7 +70,10 @@ impl Change {
         let tries = patience.as_millis() / LOCK_POLL.as_millis();
         for attempt in 0..=tries {
             match file.try_lock() {
-                Ok(()) => return Ok(Self { look, _lock: file }),
+                Ok(()) => {
+                    sweep(&state).map_err(unwritable)?;
+                    return Ok(Self { look, _lock: file });
+                }
                 Err(std::fs::TryLockError::WouldBlock) if attempt < tries => {
                     tokio::time::sleep(LOCK_POLL).await;
                 }
@@ -89,10 +95,9 @@ impl Change {
     }
 
     /// Makes a directory and its parents; durable with a later [`Self::sync_file_system`], if at all.
-    #[expect(clippy::disallowed_methods, reason = "this is the door")]
     pub fn make_dirs_unsynced(&self, path: impl AsRef<Utf8Path>) -> io::Result<()> {
         let real = self.real(path);
-        std::fs::create_dir_all(&real).map_err(|e| about(&real, &e))
+        make_missing(&real, &|_| Ok(()))
     }
 
     /// Replaces a file as a whole: written beside, synced, renamed, and the directory synced.
@@ -109,7 +114,7 @@ impl Change {
         make_dirs(directory)?;
         for (path, bytes) in files {
             let real = self.real(path);
-            let temporary = Utf8PathBuf::from(format!("{real}.new"));
+            let temporary = Utf8PathBuf::from(format!("{real}{BESIDE}"));
             let attempt = || -> io::Result<()> {
                 let mut file = OpenOptions::new()
                     .create(true)
@@ -132,7 +137,7 @@ impl Change {
     /// Replaces a file as a whole without waiting for the disk: for what every pass makes anew.
     pub fn write_without_sync(&self, path: impl AsRef<Utf8Path>, bytes: &[u8]) -> io::Result<()> {
         let real = self.real(path);
-        let temporary = Utf8PathBuf::from(format!("{real}.new"));
+        let temporary = Utf8PathBuf::from(format!("{real}{BESIDE}"));
         let attempt = || -> io::Result<()> {
             let mut file = OpenOptions::new()
                 .create(true)
@@ -143,7 +148,10 @@ impl Change {
             file.write_all(bytes)?;
             Ok(rustix::fs::rename(temporary.as_std_path(), real.as_std_path())?)
         };
-        attempt().map_err(|e| about(&real, &e))
+        attempt().map_err(|e| {
+            let _ = rustix::fs::unlink(temporary.as_std_path());
+            about(&real, &e)
+        })
     }
 
     /// Appends lines to a file, durably. A torn last line from a crash is ended first.
@@ -215,8 +223,8 @@ impl Change {
     /// Writes a file whose durability comes with a later [`Self::sync_file_system`].
     pub fn write_unsynced(&self, path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
         let real = self.real(path);
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&real)?;
-        file.write_all(bytes).map_err(|e| about(&real, &e))
+        let made = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&real);
+        made.and_then(|mut file| file.write_all(bytes)).map_err(|e| about(&real, &e))
     }
 
     /// Makes everything on the file system of a directory durable with one call, however many files there are.
@@ -267,20 +275,41 @@ fn parent(path: &Utf8Path) -> &Utf8Path {
     path.parent().unwrap_or(path)
 }
 
+/// Removes what a pass that was killed while writing left beside the files of the state directory.
+fn sweep(state: &Utf8Path) -> io::Result<()> {
+    for entry in state.read_dir_utf8()? {
+        let entry = entry?;
+        if entry.file_name().ends_with(BESIDE) {
+            rustix::fs::unlink(entry.path().as_std_path())
+                .map_err(|e| about(entry.path(), &e.into()))?;
+        }
+    }
+    Ok(())
+}
+
 fn sync_dir(path: &Utf8Path) -> io::Result<()> {
     File::open(path).and_then(|dir| dir.sync_all()).map_err(|e| about(path, &e))
 }
 
 /// Makes a directory and its parents; each new one is synced into its parent.
 fn make_dirs(path: &Utf8Path) -> io::Result<()> {
+    make_missing(path, &|new| sync_dir(parent(new)))
+}
+
+/// Makes a directory and its parents with mode 0755 whatever the umask: programs below must be reachable.
+fn make_missing(path: &Utf8Path, made: &dyn Fn(&Utf8Path) -> io::Result<()>) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     if let Some(parent) = path.parent() {
-        make_dirs(parent)?;
+        make_missing(parent, made)?;
     }
     match std::fs::create_dir(path) {
-        Ok(()) => sync_dir(parent(path)),
+        Ok(()) => {
+            std::fs::set_permissions(path, Permissions::from_mode(0o755))
+                .map_err(|e| about(path, &e))?;
+            made(path)
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(about(path, &error)),
     }

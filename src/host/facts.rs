@@ -62,7 +62,7 @@ pub fn glibc(host: &Look) -> Option<(u32, u32)> {
     let bytes = GLIBC.iter().find_map(|p| host.read(p, GLIBC_BYTES_MAX).ok().flatten())?;
     let banner = b"GNU C Library";
     let at = bytes.windows(banner.len()).position(|w| w == banner)?;
-    let text = String::from_utf8_lossy(bytes.get(at..at + 200)?).into_owned();
+    let text = String::from_utf8_lossy(bytes.get(at..bytes.len().min(at + 200))?).into_owned();
     let (_, rest) = text.split_once("version ")?;
     let version: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
     let mut numbers = version.split('.').map(str::parse);

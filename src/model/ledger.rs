@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,13 @@ pub struct Inventory {
     pub format: u32,
     /// By resource.
     pub resources: BTreeMap<ResourceId, Owned>,
+}
+
+impl Inventory {
+    /// What is ours of a resource in this directory; nothing of it elsewhere counts.
+    pub fn at(&self, id: &ResourceId, home: &Utf8Path) -> Option<&Owned> {
+        self.resources.get(id).filter(|owned| owned.home == home)
+    }
 }
 
 /// One resource of ours.

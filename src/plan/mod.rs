@@ -10,6 +10,7 @@ use crate::model::ledger::{Debt, Ledger};
 use crate::model::{Blocked, BlockedReason, Change, Plan, ResourceId};
 use crate::observe::Observed;
 use crate::plan::guard::Removals;
+use crate::resource::app::AppObserved;
 use crate::resource::app::plan::{Situation, plan as plan_app};
 use crate::resource::app::remove::remove as remove_app;
 use crate::resource::app::wanted::Resolution;
@@ -56,7 +57,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
             declared_at: &declared_at,
             observed,
             resolution,
-            owned: inputs.ledger.inventory.resources.get(&id),
+            owned: inputs.ledger.inventory.at(&id, &declared.spec.home),
             debts: &debts,
             facts: &inputs.observed.facts,
         });
@@ -69,6 +70,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         remove(inputs, &mut plan);
     }
     plan.notes.extend(moved(inputs));
+    plan.notes.extend(forgotten(inputs));
     plan.notes.extend(effects_left_out(inputs, &plan));
     plan
 }
@@ -81,6 +83,13 @@ fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
         if inputs.desired.apps.contains_key(&id.name) {
             continue;
         }
+        if inputs.desired.apps.values().any(|declared| declared.spec.home == owned.home) {
+            continue;
+        }
+        if let Some(suspension) = inputs.ledger.overrides.suspended.get(id) {
+            plan.notes.push(format!("{id} is not removed: suspended ({})", suspension.reason));
+            continue;
+        }
         if !inputs.desired.roots.contains(&owned.declared_in) {
             plan.notes.push(format!(
                 "{id} is kept: {} declared it and was not read in this pass",
@@ -90,7 +99,7 @@ fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
         }
         match inputs.observed.apps.get(id) {
             Some(Ok(observed)) => {
-                removals.extend(remove_app(id, owned, observed, &debts_of(inputs.ledger, id)));
+                removals.push(remove_app(id, owned, observed, &debts_of(inputs.ledger, id)));
             }
             Some(Err(message)) => plan.blocked.push(unobservable(id, message, None)),
             None => {}
@@ -119,6 +128,24 @@ fn moved(inputs: &Inputs<'_>) -> Vec<String> {
             .then(|| format!("{id} moves from {old} to {new}; remove the old directory by hand"))
     });
     apps.collect()
+}
+
+/// Apps that were installed by us and that the ledger does not know: it was lost.
+fn forgotten(inputs: &Inputs<'_>) -> Vec<String> {
+    let apps = inputs.observed.apps.iter().filter(|(id, app)| {
+        let made = |app: &AppObserved| {
+            let mut manifests = app.slots.values().filter_map(|slot| slot.manifest.as_ref());
+            manifests.any(|manifest| manifest.resource == id.to_string())
+        };
+        !inputs.ledger.inventory.resources.contains_key(*id) && app.as_ref().is_ok_and(made)
+    });
+    let note = |(id, _)| {
+        format!(
+            "reconcile installed {id}, but its ledger does not say so: it was lost, and the highest \
+             version ever used is not known any more"
+        )
+    };
+    apps.map(note).collect()
 }
 
 /// Says so when restarts and hooks are wished and not run, because another system is managed.

@@ -1,13 +1,13 @@
 //! What a pass leaves in the ledger: intentions before anything is touched, results after.
 
-use std::collections::BTreeSet;
 use std::io;
 
+use camino::Utf8Path;
 use jiff::Timestamp;
 
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
-use crate::model::ledger::{Inventory, Ledger, Owned, Trust};
+use crate::model::ledger::{Inventory, LEDGER_FORMAT, Ledger, Owned, Trust};
 use crate::model::outcome::{ChangeResult, End, FailureClass, HistoryEntry, Outcome};
 use crate::model::{Action, Change, Level, Plan, ResourceId};
 use crate::observe::Observed;
@@ -29,11 +29,18 @@ pub struct Pass<'a> {
 
 /// Writes down what will be ours before it is: a pass that is cut off leaves nothing that nobody owns.
 pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<()> {
+    if ledger.inventory.resources.is_empty() {
+        // From now on an inventory without a trust file means that it was lost.
+        files::save_trust(host, &ledger.trust)?;
+    }
     let mut inventory = ledger.inventory.clone();
     let touched = pass.plan.changes.iter().filter(|c| c.action != Action::Remove);
     let touched = touched.map(|c| &c.resource);
     for id in touched.chain(pass.plan.unchanged.iter().map(|u| &u.resource)) {
         own(&mut inventory, id, pass);
+    }
+    for change in &pass.plan.changes {
+        note_unrecorded(&mut inventory, &change.resource, current(pass, &change.resource));
     }
     for unchanged in &pass.plan.unchanged {
         activate(&mut inventory, &unchanged.resource, current(pass, &unchanged.resource));
@@ -54,56 +61,68 @@ pub fn conclude(
     let mut entries = Vec::new();
     let plan = pass.plan.name().to_string();
     for (change, result) in pass.plan.changes.iter().zip(&outcome.results) {
-        if let Some(slot) = &result.switched_to {
-            activate(&mut inventory, &change.resource, Some(slot));
-        }
+        let in_use = in_use_after(pass, change, result);
+        activate(&mut inventory, &change.resource, in_use);
         if change.action == Action::Remove && result.end == End::Done {
             inventory.resources.remove(&change.resource);
             trust.floors.remove(&change.resource);
         }
-        learn(&mut trust, change, result);
+        learn(&mut trust, change, result, in_use);
         entries.push(history_entry(&plan, pass.now, change, result));
     }
-    inventory.resources.retain(|id, owned| !is_gone(pass, id, owned));
     for unchanged in &pass.plan.unchanged {
         raise(&mut trust, &unchanged.resource, &unchanged.in_use.version);
     }
-    history::append(host, &entries)?;
-    files::save_changed(host, ledger, inventory, trust)
-}
-
-/// Neither wished nor there: nothing of it is ours any more.
-fn is_gone(pass: &Pass<'_>, id: &ResourceId, owned: &Owned) -> bool {
-    let read = pass.desired.roots.contains(&owned.declared_in);
-    let planned = pass.plan.changes.iter().any(|change| &change.resource == id);
-    let found = pass.observed.apps.get(id).and_then(|found| found.as_ref().ok());
-    let there = found.is_none_or(|app| app.bin.is_some() || !app.slots.is_empty());
-    read && !planned && !there && !pass.desired.apps.contains_key(&id.name)
+    // Also when there is nothing to remember yet: a trust file that is missing later was lost.
+    trust.format = LEDGER_FORMAT;
+    files::save_changed(host, ledger, inventory, trust)?;
+    history::append(host, &entries)
 }
 
 fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let Some(declared) = pass.desired.apps.get(&id.name) else { return };
-    let declared_in = declared.root.clone();
-    let home = declared.spec.home.clone();
-    if let Some(owned) = inventory.resources.get_mut(id) {
-        owned.declared_in = declared_in;
-        owned.home = home;
-        return;
-    }
-    let mut adopted = Vec::new();
+    let (declared_in, home) = (declared.root.clone(), declared.spec.home.clone());
+    let mut owned =
+        match inventory.at(id, &home).cloned().or_else(|| renamed(inventory, pass, &home)) {
+            Some(owned) => Owned { declared_in, ..owned },
+            None => Owned { declared_in, home, adopted: Vec::new(), activated: Vec::new() },
+        };
     if let Some(Ok(observed)) = pass.observed.apps.get(id) {
-        let linked: BTreeSet<&str> = observed.linked_slots();
-        if linked.iter().any(|s| observed.slots.get(*s).is_some_and(|s| s.manifest.is_none())) {
-            let unmarked = observed.slots.iter().filter(|(_, slot)| slot.manifest.is_none());
-            adopted.extend(unmarked.map(|(name, _)| name.clone()));
-        }
+        owned.adopted = observed.adopted(Some(&owned));
     }
-    let owned = Owned { declared_in, home, adopted, activated: Vec::new() };
     inventory.resources.insert(id.clone(), owned);
+}
+
+/// The same directory under the name it had before: what is in it stays ours.
+fn renamed(inventory: &mut Inventory, pass: &Pass<'_>, home: &Utf8Path) -> Option<Owned> {
+    let was = inventory
+        .resources
+        .iter()
+        .find(|(id, owned)| owned.home == home && !pass.desired.apps.contains_key(&id.name));
+    let was = was.map(|(id, _)| id.clone())?;
+    inventory.resources.remove(&was)
+}
+
+/// Notes a release that came into use without being recorded: before us, or by a pass that was killed.
+fn note_unrecorded(inventory: &mut Inventory, id: &ResourceId, slot: Option<&str>) {
+    let known = inventory.resources.get(id).zip(slot);
+    if known.is_some_and(|(owned, slot)| !owned.activated.iter().any(|s| s == slot)) {
+        activate(inventory, id, slot);
+    }
 }
 
 fn current<'a>(pass: &Pass<'a>, id: &ResourceId) -> Option<&'a str> {
     pass.observed.apps.get(id)?.as_ref().ok()?.current()
+}
+
+/// The release in use after a change: where nothing was switched, the one before, which an earlier pass may
+/// have switched to without living to record it.
+fn in_use_after<'a>(pass: &Pass<'a>, change: &Change, result: &'a ChangeResult) -> Option<&'a str> {
+    match &result.switched_to {
+        _ if change.action == Action::Remove => None,
+        Some(slot) => Some(slot),
+        None => current(pass, &change.resource),
+    }
 }
 
 /// Notes that a release came into use, keeping each name once, newest last.
@@ -116,18 +135,16 @@ fn activate(inventory: &mut Inventory, id: &ResourceId, slot: Option<&str>) {
 }
 
 /// Raises the floor to what is in use now and locks the digest of a first use.
-fn learn(trust: &mut Trust, change: &Change, result: &ChangeResult) {
+fn learn(trust: &mut Trust, change: &Change, result: &ChangeResult, in_use: Option<&str>) {
     let cannot_run =
         matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unsuitable);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| cannot_run) {
         trust.unsuitable.insert(fetched.lock_key.clone());
     }
-    let Some(after) = change.after.as_ref().filter(|_| result.switched_to.is_some()) else {
+    let Some(after) = change.after.as_ref().filter(|a| in_use == Some(&slot_name(&a.tag))) else {
         return;
     };
-    if result.switched_to.as_deref() == Some(&slot_name(&after.tag)) {
-        raise(trust, &change.resource, &after.version);
-    }
+    raise(trust, &change.resource, &after.version);
     let first_use = after.evidence.as_ref().is_some_and(|e| e.level == Level::Lock);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| first_use) {
         trust.locks.insert(fetched.lock_key.clone(), fetched.digest.clone());

@@ -152,7 +152,7 @@ impl App<'_> {
     }
 
     fn owned(&self) -> Option<&Owned> {
-        self.question.ledger.inventory.resources.get(self.id)
+        self.question.ledger.inventory.at(self.id, &self.spec.home)
     }
 
     fn state(&self, slot: &str) -> SlotState {
@@ -177,6 +177,10 @@ impl App<'_> {
     /// The installed release that an exact version asks for: nothing needs to be asked.
     fn already_there(&self) -> Option<Wanted> {
         let Constraint::Exact(version) = &self.spec.version.want else { return None };
+        // The bytes of `nightly` move under their tag.
+        if version.is_opaque() {
+            return None;
+        }
         let by_tag = self.spec.version.tag.tags(version);
         let by_tag = by_tag.iter().map(|tag| (slot_name(tag), tag.clone()));
         let by_manifest = self.observed.slots.iter().filter_map(|(slot, found)| {

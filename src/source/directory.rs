@@ -57,7 +57,7 @@ impl Place {
             DirectoryUrl::Local(_) => {
                 let path = PathBuf::from(&layout.base);
                 let real = fs::canonicalize(&path)
-                    .map_err(|source| SourceError::Local { path: path.clone(), source })?;
+                    .map_err(|source| SourceError::Gone { path: path.clone(), source })?;
                 let base = Url::from_directory_path(&path).map_err(|()| unusable())?;
                 (Directory::Local { path, root: real }, base)
             }
@@ -134,8 +134,14 @@ impl Place {
         wish: &VersionWish,
         reader: &Reader,
     ) -> Result<Vec<Release>, SourceError> {
-        found.retain(|(version, ..)| wish.want.accepts(version, wish.prereleases));
         found.sort_by(|a, b| b.cmp(a));
+        let accepts = |version: &Version| wish.want.accepts(version, wish.prereleases);
+        if found.iter().any(|(version, ..)| accepts(version)) {
+            found.retain(|(version, ..)| accepts(version));
+        } else {
+            // The highest is enough to say why there is nothing to choose from.
+            found.truncate(1);
+        }
         found.truncate(match home {
             Directory::Web(_) => VERSION_DIRECTORIES_MAX,
             Directory::Local { .. } => RELEASES_MAX,

@@ -56,6 +56,15 @@ pub enum SourceError {
         /// What is wrong with it.
         what: String,
     },
+    /// The directory that is the source could not be opened: it may be on something not mounted now.
+    #[error("cannot open {}; mount it, or check that it exists and is readable", .path.display())]
+    Gone {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// A directory of this host could not be read.
     #[error("cannot read {}; check that it exists and is readable", .path.display())]
     Local {
@@ -86,7 +95,7 @@ impl SourceError {
     /// What kind of failure.
     pub fn class(&self) -> Class {
         match self {
-            Self::Unreachable { .. } => Class::Unreachable,
+            Self::Unreachable { .. } | Self::Gone { .. } => Class::Unreachable,
             Self::RateLimited { .. } => Class::RateLimited,
             Self::NotFound { .. } => Class::NotFound,
             Self::Denied { .. } => Class::Denied,

@@ -89,3 +89,18 @@ fn parser_refuses_what_the_schema_refuses() {
         assert!(read(document).is_err(), "the parser refuses {document}");
     }
 }
+
+#[test]
+fn committed_schemas_of_output_are_what_the_program_prints() {
+    for kind in ["plan", "status", "history"] {
+        let printed = std::process::Command::new(env!("CARGO_BIN_EXE_reconcile"))
+            .args(["schema", kind])
+            .output()
+            .unwrap();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schema/{kind}.v1.json"));
+        snapbox::Assert::new().action_env("SNAPSHOTS").eq(
+            String::from_utf8(printed.stdout).unwrap(),
+            snapbox::Data::read_from(&path, Some(snapbox::data::DataFormat::Text)).raw(),
+        );
+    }
+}

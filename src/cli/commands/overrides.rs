@@ -16,6 +16,7 @@ use crate::model::ledger::{Ledger, Overrides, Pinned, Suspension};
 use crate::observe::observe;
 use crate::record::ledger;
 use crate::resource::app::layout::tag_of_slot;
+use crate::resource::app::spec::TagPattern;
 
 /// Where to go back to, and why.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +39,12 @@ pub(super) async fn rollback(
 ) -> Result<Exit, CliError> {
     let desired = session.desired()?;
     known(&desired, id)?;
-    let host = pass::lock(session, args).await?;
-    let mut ledger = ledger::load(&host).map_err(|e| CliError::io(&e))?;
+    // The lock comes before anything is looked at, but looking alone takes none.
+    let host = match preview {
+        Preview::Only => None,
+        Preview::AndApply => Some(pass::lock(session, args).await?),
+    };
+    let mut ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
     let slot = target(session, &desired, &ledger, id, wish.to)?;
     let pinned = Pinned {
         slot: slot.clone(),
@@ -52,14 +57,12 @@ pub(super) async fn rollback(
     let mut request = session.request(&desired, args);
     request.only = Some(&only);
     let client = session.client(&desired)?;
-    let planned = crate::reconcile::preview_with(&request, host.look(), &client, ledger)
+    let planned = crate::reconcile::preview_with(&request, &session.host, &client, ledger)
         .await
         .map_err(|e| CliError::io(&e))?;
     let document = pass::document(session, &desired, planned.plan.clone());
     pass::print(session, &document);
-    if preview == Preview::Only {
-        return Ok(exit::of_plan(&planned.plan));
-    }
+    let Some(host) = host else { return Ok(exit::of_plan(&planned.plan)) };
     save(&host, &planned.ledger.overrides)?;
     let mut planned = planned;
     pass::perform(session, &request, &host, &mut planned).await
@@ -101,10 +104,22 @@ fn target(
         });
     }
     let activated = ledger.inventory.resources.get(id).map(|o| o.activated.as_slice());
-    let before = activated.unwrap_or_default().iter().rev().find(|slot| others.contains(slot));
+    let version = |slot: &str| app.version_of(slot, &tag_pattern(desired, id));
+    let current = app.current().and_then(version);
+    let earlier = |slot: &&String| match (version(slot), &current) {
+        (Some(there), Some(here)) if !there.is_opaque() && !here.is_opaque() => there < *here,
+        _ => true,
+    };
+    let known = activated.unwrap_or_default().iter().rev();
+    let before = known.filter(|slot| others.contains(slot)).find(earlier);
     before.cloned().ok_or_else(|| {
         refuse(format!("no earlier release of {id} is known; to go back to there is: {names}"))
     })
+}
+
+fn tag_pattern(desired: &DesiredState, id: &ResourceId) -> TagPattern {
+    let declared = desired.apps.get(&id.name);
+    declared.map_or(TagPattern::Plain, |declared| declared.spec.version.tag.clone())
 }
 
 /// Leaves a resource alone.

@@ -1,6 +1,6 @@
 //! Names and reasons for what happens to an app; pure.
 
-use crate::model::{Action, Attribution, Drift, Step};
+use crate::model::{Action, Attribution, Drift, DriftKind, Step};
 use crate::resource::app::plan::Situation;
 use crate::resource::app::wanted::Wanted;
 
@@ -38,7 +38,9 @@ impl Situation<'_> {
         let wish = &self.spec.version;
         let still_wished =
             before.as_ref().is_some_and(|before| wish.want.accepts(before, wish.prereleases));
-        if wish.want.is_floating() && still_wished {
+        if still_wished && before.as_ref() == Some(version) {
+            (action, Attribution::UpstreamMoved, format!("the source has another {version}"))
+        } else if still_wished && wish.want.is_floating() {
             (action, Attribution::UpstreamMoved, format!("the source has {version}"))
         } else {
             (action, Attribution::DesiredChanged, format!("{} is wished", wish.want))
@@ -88,6 +90,7 @@ impl Situation<'_> {
 fn count_drift(drift: &[Drift]) -> String {
     match drift {
         [] => "the release is not whole".to_owned(),
+        [one] if one.kind == DriftKind::Missing => format!("{} is gone", one.path),
         [one] => format!("{} was changed by somebody else", one.path),
         more => format!("{} paths were changed by somebody else", more.len()),
     }

@@ -16,18 +16,20 @@ impl Situation<'_> {
         let anew = state.must_be_made();
         match &slot.manifest {
             Some(manifest) => {
-                let same_recipe = manifest.recipe == self.spec.recipe();
-                (!anew || same_recipe).then(|| manifest.binaries.clone())
+                let same_bytes = !anew || *state == SlotState::Damaged;
+                same_bytes.then(|| manifest.binaries.clone())
             }
             None if anew => None,
             None => Some(self.adopted_links(&wanted.slot, &slot.executables)),
         }
     }
 
-    /// What an adopted release links: every executable where that is the wish, else what it links now.
+    /// What an adopted release links: what it links now, unless that is nothing or every
+    /// executable is wished.
     fn adopted_links(&self, slot: &str, executables: &[String]) -> Vec<Binary> {
         let mut by_name = BTreeMap::new();
-        if self.spec.binaries == Binaries::AnyExecutable {
+        let linked = self.observed.linked_slots().contains(slot);
+        if self.spec.binaries == Binaries::AnyExecutable || !linked {
             for path in executables {
                 let name = path.rsplit_once('/').map_or(path.as_str(), |(_, name)| name);
                 by_name.insert(name.to_owned(), path.clone());
@@ -42,13 +44,21 @@ impl Situation<'_> {
         by_name.into_iter().map(|(name, path)| Binary { name, path }).collect()
     }
 
-    /// Links of `bin` that point into `releases`, and those that bear a name of ours.
+    /// Whether this release is the one that was made the one in use last.
+    pub(super) fn was_in_use(&self, slot: &str) -> bool {
+        let last = self.owned.and_then(|owned| owned.activated.last());
+        last.map_or(self.observed.current(), |last| Some(last.as_str())) == Some(slot)
+    }
+
+    /// Links of `bin` that point into `releases`, and those that bear a name that we linked once.
     pub(super) fn our_links(&self) -> BTreeMap<String, String> {
+        let activated = |slot: &String| self.owned.is_some_and(|o| o.activated.contains(slot));
         let names: Vec<&str> = self
             .observed
             .slots
-            .values()
-            .filter_map(|slot| slot.manifest.as_ref())
+            .iter()
+            .filter(|(name, _)| activated(name))
+            .filter_map(|(_, slot)| slot.manifest.as_ref())
             .flat_map(|manifest| manifest.binaries.iter().map(|b| b.name.as_str()))
             .collect();
         let links = self.observed.bin.iter().flat_map(|bin| &bin.links);
@@ -58,20 +68,19 @@ impl Situation<'_> {
             .collect()
     }
 
-    /// Links that somebody else removed or changed since this release was made the one in use.
+    /// Links that somebody else removed or changed since this release was made the one in use; unknown
+    /// while it is not known which there should be.
     pub(super) fn link_drift(
         &self,
         layout: &Layout,
         wanted: &Wanted,
         links: Option<&[Binary]>,
     ) -> Vec<Drift> {
-        let last = self.owned.and_then(|owned| owned.activated.last());
-        let in_use = last.map_or(self.observed.current(), |slot| Some(slot.as_str()));
-        if in_use != Some(wanted.slot.as_str()) {
+        let Some(links) = links.filter(|_| self.was_in_use(&wanted.slot)) else {
             return Vec::new();
-        }
+        };
         let found = self.our_links();
-        let expected = texts(&wanted.slot, links.unwrap_or_default());
+        let expected = texts(&wanted.slot, links);
         let mut drift = Vec::new();
         for (name, text) in &expected {
             let now = found.get(name);

@@ -1,11 +1,12 @@
 //! What to do about one app; pure.
 
 use crate::model::ledger::{Debt, Owned};
-use crate::model::manifest::Binary;
+use crate::model::manifest::{Binary, MANIFEST_NAME};
 use crate::model::plan::{InUse, Unchanged};
 use crate::model::step::{ReleaseHead, UnpackRules};
 use crate::model::{
-    Blocked, BlockedReason, Change, Digest, Drift, Effect, HostFacts, ResourceId, Step, Version,
+    Blocked, BlockedReason, Change, Digest, Drift, DriftKind, Effect, HostFacts, ResourceId, Step,
+    Version,
 };
 use crate::resource::app::layout::{Layout, tag_of_slot};
 use crate::resource::app::links::texts;
@@ -100,23 +101,37 @@ impl Situation<'_> {
     }
 
     pub(super) fn current_version(&self) -> Option<Version> {
-        let slot = self.observed.current()?;
-        let manifest = self.observed.slots.get(slot).and_then(|s| s.manifest.as_ref());
-        manifest
-            .map(|m| m.version.clone())
-            .or_else(|| self.spec.version.tag.version(&tag_of_slot(slot)))
+        self.observed.version_of(self.observed.current()?, &self.spec.version.tag)
+    }
+
+    fn state(&self, wanted: &Wanted) -> SlotState {
+        let arch = self.facts.arch.name();
+        let state = slot_state(self.spec, self.observed, self.owned, &wanted.slot, arch);
+        match &wanted.rolled_back {
+            None => state,
+            Some(_) => {
+                state.as_pinned(self.owned.map_or(&[], |owned| &owned.adopted), &wanted.slot)
+            }
+        }
     }
 
     /// The steps that lead to `wanted`, in order; an obstacle when they must not be taken.
     fn work(&self, wanted: &Wanted) -> Result<Work, Problem> {
         let layout = self.layout();
         let mut work = Work { wanted: Some(wanted.clone()), ..Work::default() };
-        let state =
-            slot_state(self.spec, self.observed, self.owned, &wanted.slot, self.facts.arch.name());
+        let state = self.state(wanted);
         let found = self.observed.slots.get(&wanted.slot);
         match &state {
-            SlotState::Whole | SlotState::Adopted | SlotState::Missing => {}
+            SlotState::Whole | SlotState::Adopted => {}
+            SlotState::Missing if !self.was_in_use(&wanted.slot) => {}
+            SlotState::Missing => {
+                work.drift.push(missing(layout.slot(&wanted.slot).as_str(), "directory"));
+            }
             SlotState::Outdated(why) => work.why = Some(why.clone()),
+            SlotState::Damaged if found.is_some_and(|slot| slot.manifest.is_none()) => {
+                let path = layout.slot(&wanted.slot).join(MANIFEST_NAME);
+                work.drift.push(missing(path.as_str(), "the manifest"));
+            }
             SlotState::Damaged => work.drift = found.map(|s| s.drift.clone()).unwrap_or_default(),
             SlotState::Foreign if self.observed.linked_slots().is_empty() => {
                 return Err(foreign_slot(&layout, wanted));
@@ -131,6 +146,9 @@ impl Situation<'_> {
             work.steps.extend(self.stage(&layout, wanted, offer, &state));
         }
         let links = self.links(wanted, &state);
+        if state == SlotState::Adopted && links.as_ref().is_some_and(Vec::is_empty) {
+            return Err(no_programs(&layout, wanted));
+        }
         work.drift.extend(self.link_drift(&layout, wanted, links.as_deref()));
         let expected = links.as_ref().map(|links| texts(&wanted.slot, links));
         let ours = self.our_links();
@@ -142,6 +160,7 @@ impl Situation<'_> {
         if switch {
             work.steps.push(Step::Switch {
                 bin: layout.bin(),
+                beside: layout.staged_bin(),
                 release: layout.slot(&wanted.slot),
                 links,
                 expects: ours.into_iter().collect(),
@@ -189,20 +208,25 @@ impl Situation<'_> {
 
     /// Refuses a switch that would have to destroy or cannot carry along what is not ours.
     fn check_bin(&self, layout: &Layout, links: Option<&[Binary]>) -> Result<(), Problem> {
-        let others = self.observed.bin.iter().flat_map(|bin| &bin.others);
-        for (name, kind) in others {
-            let path = layout.bin().join(name);
-            let collides = links.unwrap_or_default().iter().any(|b| &b.name == name);
-            if collides {
+        let named = |name: &String| links.unwrap_or_default().iter().any(|b| &b.name == name);
+        let ours = self.our_links();
+        if let Some(bin) = &self.observed.bin {
+            let foreign = bin.links.keys().filter(|name| !ours.contains_key(*name));
+            let foreign = foreign.map(|name| (name, "symbolic link"));
+            let mut others = bin.others.iter().map(|(name, kind)| (name, *kind));
+            if let Some((name, kind)) = others.clone().chain(foreign).find(|(name, _)| named(name))
+            {
                 return Err(Problem::foreign(format!(
-                    "{path} is a {kind} that reconcile did not put there, and the release brings a \
-                     program of that name; move it away"
+                    "{} is a {kind} that reconcile did not put there, and the release brings a \
+                     program of that name; move it away",
+                    layout.bin().join(name)
                 )));
             }
-            if *kind != "regular file" {
+            if let Some((name, kind)) = others.find(|(_, kind)| *kind != "regular file") {
                 return Err(Problem::foreign(format!(
-                    "{path} is a {kind}, which cannot be carried along when all links are switched at \
+                    "{} is a {kind}, which cannot be carried along when all links are switched at \
                      once; move it out of {}",
+                    layout.bin().join(name),
                     layout.bin()
                 )));
             }
@@ -264,14 +288,14 @@ impl Situation<'_> {
         steps.extend(self.old_debts(&effects));
         let keep =
             work.wanted.as_ref().map(|w| w.slot.as_str()).or_else(|| self.observed.current());
-        let surplus = surplus(self.id, self.spec, self.observed, self.owned, keep);
-        steps.extend(surplus.into_iter().map(|slot| Step::Remove { path: layout.slot(&slot) }));
-        let leftovers = self.observed.leftovers.iter().map(|name| layout.staging().join(name));
-        let staged = |path: &camino::Utf8PathBuf| {
-            steps.iter().any(|s| matches!(s, Step::Unpack { into, .. } if into == path))
+        let surplus = surplus(self.spec, self.observed, self.owned, keep);
+        steps.extend(surplus.into_iter().map(|slot| layout.remove(layout.slot(&slot))));
+        let staged = |name: &&String| {
+            let path = layout.staging().join(name.as_str());
+            steps.iter().any(|s| matches!(s, Step::Unpack { into, .. } if into == &path))
         };
-        let swept: Vec<Step> =
-            leftovers.filter(|p| !staged(p)).map(|path| Step::Remove { path }).collect();
+        let leftovers = self.observed.leftovers.iter().filter(|name| !staged(name));
+        let swept: Vec<Step> = leftovers.map(|name| layout.sweep(name)).collect();
         steps.extend(swept.iter().cloned());
         if steps.is_empty() {
             return None;
@@ -315,24 +339,50 @@ impl Situation<'_> {
         restarts.chain(runs).collect()
     }
 
-    /// Effects owed from earlier passes: paid when still wished, struck out when not.
+    /// Effects owed from earlier passes: paid when still wished, struck out when not. On another root
+    /// than the running system's they stay owed.
     fn old_debts(&self, now_owed: &[Effect]) -> Vec<Step> {
+        let again = |argv: &[String]| {
+            now_owed.iter().any(|e| matches!(e, Effect::Run { argv: now, .. } if now == argv))
+        };
         let mut steps = Vec::new();
         for debt in self.debts.iter().filter(|d| !now_owed.contains(&d.effect)) {
-            let wished = match &debt.effect {
-                Effect::Restart { unit } => self.spec.restart.contains(unit),
-                Effect::Run { argv, .. } => self.spec.run.contains(argv),
+            let (wished, superseded) = match &debt.effect {
+                Effect::Restart { unit } => (self.spec.restart.contains(unit), false),
+                Effect::Run { argv, .. } => (self.spec.run.contains(argv), again(argv)),
             };
+            if wished && !superseded && !self.facts.live {
+                continue;
+            }
             let effect = debt.effect.clone();
-            steps.push(if wished {
+            steps.push(if wished && !superseded {
                 Step::Settle { effect }
             } else {
-                let why = "the desired state does not ask for it any more".to_owned();
+                let why = match superseded {
+                    true => "it runs for a newer version".to_owned(),
+                    false => "the desired state does not ask for it any more".to_owned(),
+                };
                 Step::Forgive { effect, why }
             });
         }
         steps
     }
+}
+
+fn missing(path: &str, expected: &str) -> Drift {
+    Drift {
+        path: path.to_owned(),
+        kind: DriftKind::Missing,
+        expected: expected.to_owned(),
+        found: "nothing".to_owned(),
+    }
+}
+
+fn no_programs(layout: &Layout, wanted: &Wanted) -> Problem {
+    Problem::foreign(format!(
+        "{} was adopted and holds no program to link; remove it, and it is installed again",
+        layout.slot(&wanted.slot)
+    ))
 }
 
 fn foreign_slot(layout: &Layout, wanted: &Wanted) -> Problem {

@@ -6,24 +6,21 @@ use crate::model::{Action, Attribution, Change, Digest, ResourceId, Step};
 use crate::resource::app::AppObserved;
 use crate::resource::app::layout::{Layout, parse_link, tag_of_slot};
 
-/// Removes what is ours and leaves everything else; `None` when nothing of ours is there.
-pub fn remove(
-    id: &ResourceId,
-    owned: &Owned,
-    observed: &AppObserved,
-    debts: &[Debt],
-) -> Option<Change> {
+/// Removes what is ours and leaves everything else. Where nothing of ours is there any more (an earlier
+/// pass was cut off, or somebody was faster), it still ends that the app is ours.
+pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[Debt]) -> Change {
     let layout = Layout::new(&owned.home);
     let mut steps: Vec<Step> = Vec::new();
     let ours = |text: &str| parse_link(text).is_some();
     if let Some(bin) = &observed.bin {
         let all_ours = bin.others.is_empty() && bin.links.values().all(|text| ours(text));
         if all_ours {
-            steps.push(Step::Remove { path: layout.bin() });
+            steps.push(layout.remove(layout.bin()));
         } else if bin.links.values().any(|text| ours(text)) {
             let links = bin.links.iter().filter(|(_, text)| ours(text));
             steps.push(Step::Switch {
                 bin: layout.bin(),
+                beside: layout.staged_bin(),
                 release: layout.releases(),
                 links: Some(Vec::new()),
                 expects: links.map(|(name, text)| (name.clone(), text.clone())).collect(),
@@ -31,16 +28,12 @@ pub fn remove(
         }
     }
     for (name, slot) in &observed.slots {
-        let made = slot.manifest.as_ref().is_some_and(|m| m.resource == id.to_string());
-        if made || owned.adopted.contains(name) {
-            steps.push(Step::Remove { path: layout.slot(name) });
+        if slot.manifest.is_some() || owned.adopted.contains(name) {
+            steps.push(layout.remove(layout.slot(name)));
         }
     }
     for name in &observed.leftovers {
-        steps.push(Step::Remove { path: layout.staging().join(name) });
-    }
-    if steps.is_empty() {
-        return None;
+        steps.push(layout.sweep(name));
     }
     for path in [layout.releases(), layout.staging(), layout.bin(), layout.home.clone()] {
         steps.push(Step::RemoveEmpty { path });
@@ -49,7 +42,7 @@ pub fn remove(
         let why = format!("{id} is removed");
         steps.push(Step::Forgive { effect: debt.effect.clone(), why });
     }
-    Some(Change {
+    Change {
         resource: id.clone(),
         action: Action::Remove,
         attribution: Attribution::Pruned,
@@ -62,7 +55,7 @@ pub fn remove(
         reused_bytes: 0,
         observed: Digest::of_json(observed),
         steps,
-    })
+    }
 }
 
 fn before(observed: &AppObserved) -> Option<InUse> {

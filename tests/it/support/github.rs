@@ -90,6 +90,7 @@ pub struct GitHub {
     pub files: Server,
     repos: Arc<Mutex<HashMap<String, Vec<FakeRelease>>>>,
     token: Arc<Mutex<Option<String>>>,
+    refusal: Arc<Mutex<Option<Reply>>>,
 }
 
 impl GitHub {
@@ -97,14 +98,19 @@ impl GitHub {
         let (api, files) = (Server::start(), Server::start());
         let repos: Arc<Mutex<HashMap<String, Vec<FakeRelease>>>> = Arc::default();
         let token: Arc<Mutex<Option<String>>> = Arc::default();
+        let refusal: Arc<Mutex<Option<Reply>>> = Arc::default();
+        let refusing = Arc::clone(&refusal);
         let world = (Arc::clone(&repos), Arc::clone(&token));
         let (origin, storage) = (api.url(""), files.url(""));
         api.handle(move |request| {
+            if let Some(refusal) = refusing.lock().unwrap().clone() {
+                return Some(refusal);
+            }
             let (repos, token) = (world.0.lock().unwrap(), world.1.lock().unwrap());
             let reply = respond(request, &repos, &origin, &storage)?;
             Some(reply.needing_token(token.as_deref()))
         });
-        Self { api, files, repos, token }
+        Self { api, files, repos, token, refusal }
     }
 
     /// Replaces all releases of a repository; the first is the newest.
@@ -122,6 +128,11 @@ impl GitHub {
     /// Answers only to this token from now on.
     pub fn demand_token(&self, token: &str) {
         *self.token.lock().unwrap() = Some(token.to_owned());
+    }
+
+    /// Answers every question of the API like this from now on; as usual again with `None`.
+    pub fn refuse_with(&self, reply: Option<Reply>) {
+        *self.refusal.lock().unwrap() = reply;
     }
 
     /// The source as a desired state would name it.

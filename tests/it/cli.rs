@@ -1,0 +1,376 @@
+//! The command line as scripts see it: exit codes, streams, documents.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::offer::Offer;
+use crate::support::tree;
+use crate::support::world::World;
+
+const TWO_RELEASES: &str = "kind local
+release 1.0.0
+  tool-linux-x86_64.tar.gz: tar tool
+  SHA256SUMS: sums
+release 1.1.0 later
+  tool-linux-x86_64.tar.gz: tar tool
+  SHA256SUMS: sums
+";
+
+/// A host with one app in its wish, and the source of it.
+fn world() -> (World, Offer) {
+    let mut world = World::new();
+    let offer = Offer::start(TWO_RELEASES, world.temp());
+    let wish = format!("apps:\n  tool:\n    source: {{ file: {} }}\n", offer.address());
+    world.wish("desired", &wish);
+    (world, offer)
+}
+
+/// The same with version 1.0.0 installed.
+fn installed() -> (World, Offer) {
+    let (mut world, offer) = world();
+    world.run(&[]).exits(0);
+    world.tick();
+    (world, offer)
+}
+
+/// The same with 1.0.0 kept and 1.1.0 in use.
+fn upgraded() -> (World, Offer) {
+    let (mut world, mut offer) = installed();
+    offer.publish("1.1.0");
+    world.run(&[]).exits(0);
+    world.tick();
+    (world, offer)
+}
+
+fn version(world: &World) -> String {
+    let target = std::fs::read_link(world.path("/opt/tool/bin/tool")).unwrap();
+    target.to_str().unwrap().split('/').nth(2).unwrap().to_owned()
+}
+
+#[track_caller]
+fn assert_valid(world: &World, kind: &str, document: &Value) {
+    let schema = world.run(&["schema", kind]).exits(0).json();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let errors: Vec<String> = validator.iter_errors(document).map(|e| e.to_string()).collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+}
+
+#[test]
+fn pending_changes_exit_with_2_only_when_asked() {
+    let (mut world, _offer) = world();
+    world.run(&["--dry-run"]).exits(0);
+    world.run(&["--dry-run", "--detailed-exitcode"]).exits(2);
+    world.run(&["plan", "--detailed-exitcode"]).exits(2);
+    world.run(&["--detailed-exitcode"]).exits(0);
+    world.tick();
+    world.run(&["--dry-run", "--detailed-exitcode"]).exits(0);
+}
+
+#[test]
+fn wrong_command_lines_exit_with_64() {
+    let (world, _offer) = world();
+    for arguments in [
+        &["--no-such-option"][..],
+        &["no-such-command"],
+        &["--only", "app/nobody"],
+        &["explain", "app/nobody"],
+        &["rollback", "app/tool"],
+        &["apply", "no-such-file"],
+    ] {
+        let ran = world.run(arguments).exits(64);
+        assert_eq!(ran.stdout, "", "{arguments:?}");
+        assert!(!ran.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn three_mistakes_are_shown_at_once() {
+    let mut world = World::new();
+    world.wish(
+        "desired",
+        "apps:\n  tool:\n    source: { github: nonsense }\n    retian: 3\n    version: '>=banana'\n",
+    );
+    let ran = world.run(&["validate"]).exits(65);
+    assert_eq!(ran.stdout, "");
+    assert_eq!(ran.stderr.matches("\nerror: ").count(), 3, "{}", ran.stderr);
+    assert!(ran.stderr.contains("has 3 errors; nothing was done"), "{}", ran.stderr);
+    assert_eq!(world.run(&[]).exits(65).stdout, "");
+}
+
+#[test]
+fn valid_files_need_no_host_and_no_network() {
+    let world = World::new();
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/app-github-latest.yaml");
+    let ran = world.run(&["validate", examples]).exits(0);
+    assert!(ran.stdout.ends_with("is valid: 1 app.\n"), "{ran:?}");
+}
+
+#[test]
+fn host_that_cannot_be_written_exits_with_73() {
+    let (world, _offer) = world();
+    tree::write(&world.path("/var"), b"a file where a directory is needed");
+    world.run(&[]).exits(73);
+    assert!(!world.path("/opt").exists());
+}
+
+#[test]
+fn missing_token_exits_with_78() {
+    let (mut world, offer) = world();
+    let wish = format!(
+        "apps:\n  tool:\n    source: {{ file: {} }}\nauth:\n  forge.example: {{ env: NO_SUCH }}\n",
+        offer.address()
+    );
+    world.wish("desired", &wish);
+    let ran = world.run(&[]).exits(78);
+    assert!(ran.stderr.contains("$NO_SUCH, which is not set"), "{}", ran.stderr);
+}
+
+#[test]
+fn d17_two_passes_never_write_at_once() {
+    let (world, _offer) = installed();
+    let path = world.path("/var/lib/reconcile/lock");
+    let lock = std::fs::File::options().write(true).open(&path).unwrap();
+    lock.lock().unwrap();
+    let ran = world.run(&[]).exits(75);
+    assert!(ran.stderr.contains("another pass holds the lock"), "{}", ran.stderr);
+    world.run(&["--dry-run"]).exits(0);
+    world.run(&["status"]).exits(0);
+    lock.unlock().unwrap();
+    world.run(&[]).exits(0);
+    let inode = lock.metadata().unwrap().ino();
+    assert_eq!(path.metadata().unwrap().ino(), inode, "a lock file is never replaced");
+}
+
+#[test]
+fn result_is_on_stdout_and_the_log_on_stderr() {
+    let (world, _offer) = world();
+    let quiet = world.run(&["--dry-run"]);
+    assert_eq!(quiet.stderr, "");
+    let loud = world.run(&["--dry-run", "-vv"]);
+    assert_eq!(loud.stdout, quiet.stdout);
+    assert!(!loud.stderr.is_empty());
+    let done = world.run(&["-o", "json", "-vv"]).exits(0);
+    assert_eq!(done.json()["kind"], "Pass");
+}
+
+#[test]
+fn nothing_is_coloured_in_a_pipe() {
+    let (mut world, _offer) = world();
+    for no_color in [None, Some("1")] {
+        world.environment =
+            no_color.map(|v| ("NO_COLOR".to_owned(), v.to_owned())).into_iter().collect();
+        for arguments in [&["--dry-run", "-vv"][..], &["validate", "/nowhere"], &["status"]] {
+            let ran = world.run(arguments);
+            assert!(!ran.stdout.contains('\x1b') && !ran.stderr.contains('\x1b'), "{ran:?}");
+        }
+    }
+}
+
+#[test]
+fn saved_plan_is_applied_exactly_once() {
+    let (world, _offer) = world();
+    let planned = world.run(&["plan", "--out", "plan.json", "-o", "json"]).exits(0);
+    let saved = std::fs::read_to_string(world.temp().join("plan.json")).unwrap();
+    assert_eq!(saved, planned.stdout);
+    let applied = world.run(&["apply", "plan.json", "-o", "json"]).exits(0).json();
+    assert_eq!(applied["plan"]["spec"], planned.json()["spec"]);
+    assert_eq!(version(&world), "1.0.0");
+    let again = world.run(&["apply", "plan.json"]).exits(5);
+    assert!(again.stderr.contains("changed since it was made; plan again"), "{}", again.stderr);
+}
+
+#[test]
+fn stale_plan_is_refused() {
+    let (world, mut offer) = installed();
+    offer.publish("1.1.0");
+    world.run(&["plan", "--out", "plan.json"]).exits(0);
+    tree::link(&world.path("/opt/tool/bin/tool"), "/usr/bin/true");
+    let before = tree::snapshot(&world.path("/opt"));
+    world.run(&["apply", "plan.json"]).exits(5);
+    assert_eq!(tree::snapshot(&world.path("/opt")), before);
+}
+
+#[test]
+fn edited_plan_is_refused() {
+    let (world, _offer) = world();
+    world.run(&["plan", "--out", "plan.json"]).exits(0);
+    let path = world.temp().join("plan.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    for (from, to) in [("1.0.0", "6.6.6"), ("\"reconcile/v1\"", "\"reconcile/v2\"")] {
+        std::fs::write(&path, text.replace(from, to)).unwrap();
+        let ran = world.run(&["apply", "plan.json"]);
+        assert!(matches!(ran.code, 5 | 64), "{ran:?}");
+        assert!(!world.path("/opt").exists());
+    }
+}
+
+#[test]
+fn plan_for_another_root_is_refused() {
+    let (world, _offer) = world();
+    world.run(&["plan", "--out", "plan.json"]).exits(0);
+    let other = World::new();
+    let plan = world.temp().join("plan.json");
+    let desired = world.desired.to_str().unwrap();
+    let ran = other.run(&["--desired", desired, "apply", plan.to_str().unwrap()]);
+    assert!(matches!(ran.code, 5 | 65), "{ran:?}");
+    assert!(!other.path("/opt").exists());
+}
+
+#[test]
+fn status_says_what_is_and_validates() {
+    let (world, _offer) = installed();
+    let status = world.run(&["status", "-o", "json"]).exits(0).json();
+    assert_valid(&world, "status", &status);
+    assert_eq!(status["state"], "Current");
+    assert_eq!(status["resources"][0]["version"], "1.0.0");
+    tree::write(&world.path("/opt/tool/releases/1.0.0/tool"), b"edited");
+    let status = world.run(&["status", "-o", "json"]).json();
+    assert_valid(&world, "status", &status);
+    let drift = &status["resources"][0]["drift"][0];
+    assert_eq!(drift["path"], "/opt/tool/releases/1.0.0/tool");
+    let diff = world.run(&["diff"]).exits(0);
+    assert!(diff.stdout.contains("modified /opt/tool/releases/1.0.0/tool"), "{}", diff.stdout);
+    assert!(world.run(&["status"]).stdout.contains("app/tool"));
+}
+
+#[test]
+fn history_tells_every_change_and_its_cause() {
+    let (world, _offer) = upgraded();
+    let history = world.run(&["history", "-o", "json"]).exits(0).json();
+    let entries = history.as_array().unwrap();
+    let told: Vec<(&str, &str)> = entries
+        .iter()
+        .map(|e| (e["action"].as_str().unwrap(), e["attribution"].as_str().unwrap()))
+        .collect();
+    assert_eq!(told, [("install", "first-install"), ("upgrade", "upstream-moved")]);
+    for entry in entries {
+        assert_valid(&world, "history", entry);
+    }
+    let text = world.run(&["history", "app/tool", "-n", "1"]).exits(0).stdout;
+    assert!(text.contains("1.0.0 -> 1.1.0  done"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+#[test]
+fn explain_and_list_say_what_there_is_to_choose_from() {
+    let (world, mut offer) = installed();
+    offer.publish("1.1.0");
+    let text = world.run(&["explain", "app/tool"]).exits(0).stdout;
+    for part in ["1.1.0 acceptable", "of 1.1.0 the file is tool-linux-x86_64.tar.gz", "wish.yaml:2"]
+    {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let text = world.run(&["list", "app/tool"]).exits(0).stdout;
+    let versions: Vec<&str> = text.lines().map(|line| line[2..].trim()).collect();
+    assert_eq!(versions, ["1.1.0", "1.0.0"]);
+    world.run(&["list", "app/tool", "-o", "json"]).exits(0).json();
+}
+
+#[test]
+fn rollback_holds_until_resume() {
+    let (mut world, _offer) = upgraded();
+    let seen = world.run(&["--dry-run", "rollback", "app/tool", "--reason", "crashes"]).exits(0);
+    assert!(seen.stdout.contains("downgrade 1.1.0 -> 1.0.0"), "{}", seen.stdout);
+    assert_eq!(version(&world), "1.1.0");
+    world.run(&["rollback", "app/tool", "--to", "9.9.9", "--reason", "crashes"]).exits(1);
+    world.run(&["rollback", "app/tool", "--reason", "crashes"]).exits(0);
+    assert_eq!(version(&world), "1.0.0");
+    world.tick();
+    world.run(&[]).exits(0);
+    assert_eq!(version(&world), "1.0.0");
+    let status = world.run(&["status"]).stdout;
+    assert!(status.contains("RolledBack (Operator): crashes"), "{status}");
+    world.run(&["resume", "app/tool"]).exits(0);
+    world.tick();
+    world.run(&[]).exits(0);
+    assert_eq!(version(&world), "1.1.0");
+}
+
+#[test]
+fn suspension_holds_until_resume() {
+    let (mut world, mut offer) = installed();
+    offer.publish("1.1.0");
+    world.run(&["suspend", "app/tool", "--reason", "incident 7"]).exits(0);
+    world.run(&[]).exits(3);
+    assert_eq!(version(&world), "1.0.0");
+    let status = world.run(&["status", "-o", "json"]).json();
+    assert_eq!(status["state"], "Suspended");
+    world.run(&["resume", "app/tool"]).exits(0);
+    world.tick();
+    world.run(&[]).exits(0);
+    assert_eq!(version(&world), "1.1.0");
+    let text = world.run(&["resume", "app/tool"]).exits(0).stdout;
+    assert!(text.contains("neither suspended nor rolled back"), "{text}");
+}
+
+#[test]
+fn gc_removes_only_what_can_be_had_again() {
+    let (mut world, _offer) = upgraded();
+    tree::write(&world.path("/var/cache/reconcile/blobs/sha256/00"), b"of nobody");
+    let before = tree::snapshot(&world.path("/opt"));
+    let text = world.run(&["gc"]).exits(0).stdout;
+    assert!(text.starts_with("Removed 1 file from the cache, 9 B freed"), "{text}");
+    world.run(&["gc", "--all"]).exits(0);
+    assert!(!world.path("/var/cache/reconcile/blobs").exists());
+    assert_eq!(tree::snapshot(&world.path("/opt")), before);
+    world.tick();
+    let again = world.run(&["--dry-run"]).exits(0);
+    assert!(again.stdout.starts_with("No changes."), "{}", again.stdout);
+}
+
+#[test]
+fn doctor_names_what_is_wrong() {
+    let (world, _offer) = installed();
+    let well = world.run(&["doctor"]).exits(0);
+    assert!(!well.stdout.contains("BAD"), "{}", well.stdout);
+    tree::write(&world.path("/var/lib/reconcile/trust.json"), b"{");
+    let ill = world.run(&["doctor"]).exits(1);
+    assert!(ill.stdout.contains("BAD  ledger: "), "{}", ill.stdout);
+}
+
+#[test]
+fn completions_and_manual_pages_are_produced() {
+    let world = World::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = world.run(&["completions", shell]).exits(0).stdout;
+        assert!(script.contains("rollback") && script.contains("detailed-exitcode"), "{shell}");
+    }
+    let directory = world.temp().join("man");
+    std::fs::create_dir(&directory).unwrap();
+    world.run(&["man", directory.to_str().unwrap()]).exits(0);
+    let page = std::fs::read_to_string(directory.join("reconcile.1")).unwrap();
+    assert!(page.contains(".TH reconcile 1"), "{page}");
+    assert!(directory.join("reconcile-rollback.1").exists());
+}
+
+#[test]
+fn help_and_version_are_answers() {
+    let world = World::new();
+    assert!(world.run(&["--help"]).exits(0).stdout.contains("--dry-run"));
+    assert!(world.run(&["--version"]).exits(0).stdout.starts_with("reconcile "));
+}
+
+#[test]
+fn distronomicon_is_imported_from_the_host() {
+    let mut world = World::new();
+    let unit = "[Service]\nExecStart=/usr/local/bin/distronomicon --app %i update\n";
+    let settings = "[Service]\nEnvironment=DISTRONOMICON_REPO=acme/tool\n\
+                    Environment=\"DISTRONOMICON_PATTERN=tool-.*linux\"\n\
+                    Environment=DISTRONOMICON_CHECKSUM_PATTERN=SHA256SUMS\n";
+    let system = world.path("/etc/systemd/system");
+    tree::write(&system.join("distronomicon@.service"), unit.as_bytes());
+    tree::write(&system.join("distronomicon@tool.service.d/app.conf"), settings.as_bytes());
+    tree::link(&system.join("timers.target.wants/distronomicon@tool.timer"), "/nowhere");
+    let imported = world.run(&["import", "distronomicon"]).exits(0);
+    assert!(imported.stderr.contains("to do: "), "{}", imported.stderr);
+    world.wish("imported", &imported.stdout);
+    world.run(&["validate"]).exits(0);
+    assert!(imported.stdout.contains("acme/tool"), "{}", imported.stdout);
+    let named = world.run(&["import", "distronomicon", system.to_str().unwrap()]).exits(0);
+    assert_eq!(named.stdout, imported.stdout);
+    let missing = Path::new("/no/such/directory").to_str().unwrap();
+    let failed = world.run(&["import", "distronomicon", missing]).exits(1);
+    assert_eq!(failed.stdout, "");
+}
