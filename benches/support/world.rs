@@ -18,8 +18,8 @@ use super::server::{Reply, Server};
 /// File name of every app's artifact, for both updaters.
 const NAMES: [&str; 2] = ["app.tar.gz", "app.tar.zst"];
 
-/// The validator of every answer about releases.
-pub const ETAG: &str = "\"as-published\"";
+/// The validator of every answer about a release of version 1.0.0.
+pub const ETAG: &str = "\"1.0.0\"";
 
 /// A forge on this machine.
 pub struct Forge {
@@ -84,7 +84,7 @@ impl Forge {
             // As long as release notes commonly are.
             "body": "notes ".repeat(300),
         });
-        let document = Reply::file(release.to_string()).etag(Some(ETAG));
+        let document = Reply::file(release.to_string()).etag(Some(&format!("\"{version}\"")));
         let mut replies = self.replies.lock().unwrap();
         let releases = format!("/repos/bench/{app}/releases");
         replies.insert(format!("{releases}/latest"), document.clone());
@@ -162,7 +162,7 @@ impl Host {
             write!(
                 text,
                 "  {app}:\n    version: {version}\n    source: {{ github: {{ repo: bench/{app}, api: \
-                 \"{}\" }} }}\n    asset: {asset}\n    verify: {{ min: forge-digest }}\n",
+                 \"{}\" }} }}\n    asset: {asset}\n    verify: {{ min: forge-digest }}\n    binaries: any-executable\n",
                 forge.url()
             )
             .unwrap();

@@ -11,7 +11,7 @@ use crate::cli::CliError;
 use crate::cli::args::{Cli, CommonArgs, EffectsArg, PassArgs};
 use crate::cli::exit::Exit;
 use crate::desired::{CredentialRef, DesiredState, Diagnostic, Paint, render};
-use crate::fetch::client::{Client, Credentials, Settings};
+use crate::fetch::client::{Client, Credentials, Roots, Settings};
 use crate::host::{Look, Places, clock};
 use crate::model::ResourceId;
 use crate::plan::guard::Removals;
@@ -49,6 +49,7 @@ pub struct Session {
 struct Environment {
     github_token: Option<String>,
     credentials_directory: Option<Utf8PathBuf>,
+    roots: Roots,
 }
 
 impl Session {
@@ -87,6 +88,10 @@ impl Session {
             environment: Environment {
                 github_token: variable("GITHUB_TOKEN"),
                 credentials_directory: directory("CREDENTIALS_DIRECTORY"),
+                roots: match variable("SSL_CERT_FILE").or_else(|| variable("SSL_CERT_DIR")) {
+                    Some(_) => Roots::All,
+                    None => Roots::Bundle,
+                },
             },
             common,
         })
@@ -186,7 +191,8 @@ impl Session {
             };
             add(host, &token)?;
         }
-        Ok(Client::new(credentials, Settings::default(), self.now))
+        let settings = Settings { roots: self.environment.roots, ..Settings::default() };
+        Ok(Client::new(credentials, settings, self.now))
     }
 }
 

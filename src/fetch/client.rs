@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
-use reqwest::{Response, Url, redirect};
+use reqwest::{Certificate, Response, Url, redirect};
 use sha2::{Digest as _, Sha256};
 
 use crate::fetch::error::FetchError;
@@ -19,6 +21,17 @@ pub const HOPS_MAX: usize = 5;
 
 /// Longest token accepted, in bytes.
 pub const TOKEN_BYTES_MAX: usize = 4096;
+
+/// Where distributions keep the certificates of all trusted issuers in one file: Debian and Alpine, Fedora,
+/// openSUSE.
+const BUNDLES: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+];
+
+/// Most bytes of a bundle that are read; common ones have 200 KiB.
+const BUNDLE_BYTES_MAX: u64 = 8 << 20;
 
 /// Bearer tokens by host. A token is sent to exactly that host and port, over https only (or to this
 /// machine itself), and never follows a redirect to another origin.
@@ -75,6 +88,19 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// Trying again.
     pub backoff: Backoff,
+    /// Where the trusted issuers come from.
+    pub roots: Roots,
+}
+
+/// Where the trusted issuers come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Roots {
+    /// Every place of this system, or those that `$SSL_CERT_FILE` and `$SSL_CERT_DIR` name.
+    #[default]
+    All,
+    /// The one file in which a distribution keeps all of them; every place where there is none. Reading each
+    /// certificate once more from a file of its own takes longer than all the rest of a pass over one app.
+    Bundle,
 }
 
 impl Default for Settings {
@@ -83,6 +109,7 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(10),
             stall_timeout: Duration::from_secs(30),
             backoff: Backoff::default(),
+            roots: Roots::default(),
         }
     }
 }
@@ -158,8 +185,11 @@ impl Client {
         };
         // Without any root certificate the first fails; plain http must work all the same, and https
         // then fails for want of a trusted issuer.
-        let client = builder()
+        let bundle = if self.0.settings.roots == Roots::Bundle { bundle() } else { None };
+        let client = bundle
+            .map_or_else(builder, |roots| builder().tls_certs_only(roots))
             .build()
+            .or_else(|_| builder().build())
             .or_else(|_| builder().tls_certs_only([]).build())
             .map_err(|source| FetchError::Setup { source })?;
         Ok(place.get_or_init(|| client))
@@ -174,6 +204,14 @@ impl fmt::Debug for Client {
             .field("settings", settings)
             .finish_non_exhaustive()
     }
+}
+
+/// The certificates of the first bundle there is.
+fn bundle() -> Option<Vec<Certificate>> {
+    let file = BUNDLES.iter().find_map(|path| File::open(path).ok())?;
+    let mut bytes = Vec::new();
+    file.take(BUNDLE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    Certificate::from_pem_bundle(&bytes).ok().filter(|roots| !roots.is_empty())
 }
 
 fn builder(settings: &Settings) -> reqwest::ClientBuilder {

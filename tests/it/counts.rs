@@ -147,7 +147,7 @@ fn touched(root: &Path, work: impl FnOnce()) -> Vec<String> {
         inotify::add_watch(&watch, &directory, flags).unwrap();
     }
     work();
-    let mut buffer = [const { std::mem::MaybeUninit::uninit() }; 64 << 10];
+    let mut buffer = [const { std::mem::MaybeUninit::uninit() }; 8 << 10];
     let mut reader = inotify::Reader::new(&watch, &mut buffer);
     let mut names = Vec::new();
     while let Ok(event) = reader.next() {
