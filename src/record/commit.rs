@@ -106,7 +106,7 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
         None => Owned { declared_in, home, adopted: Vec::new(), activated: Vec::new() },
     };
     if let Some(Ok(observed)) = pass.observed.apps.get(id) {
-        owned.adopted = observed.adopted(Some(&owned));
+        owned.adopted = observed.adopted(Some(&owned), &declared.spec.version.tag);
     }
     inventory.resources.insert(id.clone(), owned);
 }

@@ -10,7 +10,8 @@ use crate::host::{ItemKind, Look, Stat};
 use crate::model::ledger::Owned;
 use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
 use crate::model::{Digest, Drift, DriftKind, Entry, EntryKind, Manifest};
-use crate::resource::app::layout::{Layout, STAGING_PREFIX, parse_link};
+use crate::resource::app::layout::{Layout, STAGING_PREFIX, parse_link, tag_of_slot};
+use crate::resource::app::spec::TagPattern;
 
 /// A manifest lists at most 200,000 entries of about 200 bytes.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -82,21 +83,25 @@ impl AppObserved {
         slots.next().copied().filter(|_| slots.next().is_none())
     }
 
-    /// Release directories of another updater that become ours: all without a manifest, where one of
-    /// them is in use that we did not make.
-    pub fn adopted(&self, owned: Option<&Owned>) -> Vec<String> {
+    /// Release directories of another updater that become ours, where one is in use that we did not
+    /// make: those in use, and those without a manifest that are named like a version.
+    pub fn adopted(&self, owned: Option<&Owned>, tags: &TagPattern) -> Vec<String> {
+        let linked = self.linked_slots();
         let foreign = |slot: &&str| {
             let unmarked = self.slots.get(*slot).is_some_and(|found| found.manifest.is_none());
             let activated = owned.is_some_and(|owned| owned.activated.iter().any(|s| s == slot));
             unmarked && !activated
         };
+        let release = |slot: &&str| {
+            let version = tags.version(&tag_of_slot(slot));
+            linked.contains(slot) || version.is_some_and(|version| !version.is_opaque())
+        };
         let known = owned.map(|owned| owned.adopted.clone()).unwrap_or_default();
-        if self.linked_slots().iter().any(foreign) {
-            let found = self.slots.keys().map(String::as_str).filter(foreign);
-            found.map(str::to_owned).chain(known).collect::<BTreeSet<_>>().into_iter().collect()
-        } else {
-            known
+        if !linked.iter().any(foreign) {
+            return known;
         }
+        let found = self.slots.keys().map(String::as_str).filter(foreign).filter(release);
+        found.map(str::to_owned).chain(known).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// The digest a cached artifact must have to repair the release in use.
