@@ -5,6 +5,7 @@
 //! they go to DIR and every side ends with `syncfs`. Every measured run is a process of its own.
 #![allow(
     missing_docs,
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -15,8 +16,11 @@
     reason = "a benchmark fails by panicking, starts programs and prints"
 )]
 
+#[path = "support/tree.rs"]
+mod tree;
+
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -24,15 +28,7 @@ use std::time::Instant;
 use reconcile::model::step::{Binaries, Strip, UnpackLimits, UnpackRules};
 use reconcile::model::{Algorithm, Blob, Digest, Evidence, Level};
 use sha2::{Digest as _, Sha256};
-
-/// Files in the tree: as many as the release that the reference figures were taken with.
-const FILES: usize = 4_300;
-
-/// Bytes of the tree at full scale.
-const BYTES: u64 = 1_300_000_000;
-
-/// The quick scale is this much smaller.
-const QUICK: u64 = 10;
+use tree::{BYTES, FILES, QUICK};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -46,7 +42,7 @@ fn main() {
     let pairs = option("--pairs").map_or(5, |text| text.parse().unwrap());
     let disk = option("--disk").map(PathBuf::from);
     let place = disk.clone().unwrap_or_else(|| PathBuf::from("/dev/shm"));
-    let data = data(if quick { BYTES / QUICK } else { BYTES });
+    let data = tree::data(if quick { BYTES / QUICK } else { BYTES });
     // Input and output on one kind of memory, so that the file system is the same for all sides.
     println!("{} pairs, files go to {}", pairs, place.display());
     let sync = if disk.is_some() { "sync" } else { "no-sync" };
@@ -249,104 +245,4 @@ fn peak_kib() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-/// The directory with the packed trees, made when it is not there yet.
-fn data(bytes: u64) -> PathBuf {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("target/bench-data/{bytes}"));
-    if dir.join("tree.tar.zst").exists() {
-        return dir;
-    }
-    println!("making {bytes} bytes of data in {}", dir.display());
-    fs::create_dir_all(&dir).unwrap();
-    let gz = File::create(dir.join("tree.tar.gz")).unwrap();
-    let gz = flate2::write::GzEncoder::new(BufWriter::new(gz), flate2::Compression::new(6));
-    write_tree(gz, bytes).finish().unwrap().flush().unwrap();
-    let zst = File::create(dir.join("tree.tar.part")).unwrap();
-    let zst = zstd::Encoder::new(BufWriter::new(zst), 3).unwrap();
-    write_tree(zst, bytes).finish().unwrap().flush().unwrap();
-    fs::rename(dir.join("tree.tar.part"), dir.join("tree.tar.zst")).unwrap();
-    dir
-}
-
-/// A tree as large releases have it: many small files, few that hold most of the bytes.
-fn write_tree<W: Write>(out: W, bytes: u64) -> W {
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    let words = words(&mut random);
-    // The weights fall like 1 / rank, so that the largest file has about a ninth of all bytes.
-    let total: f64 = (1..=FILES).map(|rank| 1.0 / rank_weight(rank)).sum();
-    let mut builder = tar::Builder::new(out);
-    for index in 0..FILES {
-        // A stride that is coprime to the count spreads large files over the archive.
-        let rank = (index * 1_009) % FILES + 1;
-        #[expect(
-            clippy::cast_precision_loss,
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "sizes need not be exact"
-        )]
-        let size = (bytes as f64 / total / rank_weight(rank)) as u64;
-        let mut header = tar::Header::new_gnu();
-        header.set_size(size);
-        header.set_mode(if index % 50 == 0 { 0o755 } else { 0o644 });
-        header.set_mtime(1_700_000_000);
-        let path =
-            format!("release-1.0/dir{:02}/part{}/file{index}.txt", index / 100, index / 15 % 7);
-        let content = Content { random: &mut random, words: &words, rest: Vec::new() };
-        builder.append_data(&mut header, path, content.take(size)).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "there are few ranks")]
-fn rank_weight(rank: usize) -> f64 {
-    rank as f64
-}
-
-/// Words of three to twelve bytes.
-fn words(random: &mut Random) -> Vec<Vec<u8>> {
-    let letters = |random: &mut Random, count: u64| {
-        (0..count).map(|_| b'a' + u8::try_from(random.next() % 26).unwrap()).collect()
-    };
-    (0..3_000)
-        .map(|_| {
-            let count = 3 + random.next() % 10;
-            letters(random, count)
-        })
-        .collect()
-}
-
-/// Endless text that deflates to about a third.
-struct Content<'a> {
-    random: &'a mut Random,
-    words: &'a [Vec<u8>],
-    rest: Vec<u8>,
-}
-
-impl Read for Content<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        if self.rest.is_empty() {
-            while self.rest.len() < 8 << 10 {
-                let index = usize::try_from(self.random.next()).unwrap() % self.words.len();
-                self.rest.extend(&self.words[index]);
-                self.rest.push(b' ');
-            }
-        }
-        let count = self.rest.len().min(into.len());
-        into[..count].copy_from_slice(&self.rest[..count]);
-        self.rest.drain(..count);
-        Ok(count)
-    }
-}
-
-/// Xorshift64: the same numbers everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 >> 11
-    }
 }

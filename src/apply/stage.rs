@@ -1,10 +1,11 @@
 //! Fetching, verifying and unpacking: touches nothing that is in use, several changes at once.
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
@@ -21,7 +22,7 @@ use crate::model::{
     Algorithm, Artifact, Blob, Change, Evidence, HostFacts, Manifest, ResourceId, Step,
 };
 use crate::trust::{Verified, verify};
-use crate::unpack::{can_run, unpack};
+use crate::unpack::{UnpackError, can_run, unpack};
 
 /// Changes staged at once: enough to hide latency, few enough to keep memory and disk bounded.
 const STAGED_AT_ONCE: usize = 4;
@@ -54,6 +55,8 @@ pub struct Stager<'a> {
     client: &'a Client,
     progress: &'a dyn Progress,
     facts: HostFacts,
+    /// The host's C library, looked at when the first release is unpacked.
+    glibc: OnceCell<Option<(u32, u32)>>,
     now: Timestamp,
     unpacking: Arc<Semaphore>,
 }
@@ -66,6 +69,8 @@ impl fmt::Debug for Stager<'_> {
 
 /// One change while it is staged.
 struct Bench {
+    /// Where the release will be promoted to.
+    slot: Option<Utf8PathBuf>,
     blob: Option<(Verified<Blob>, Artifact, Evidence)>,
     staged: Staged,
 }
@@ -80,7 +85,15 @@ impl<'a> Stager<'a> {
         now: Timestamp,
     ) -> Self {
         let unpacking = Arc::new(Semaphore::new(UNPACKED_AT_ONCE));
-        Self { host, client, progress, facts: facts.clone(), now, unpacking }
+        Self {
+            host,
+            client,
+            progress,
+            facts: facts.clone(),
+            glibc: OnceCell::new(),
+            now,
+            unpacking,
+        }
     }
 
     /// Stages every change that has something to stage; then makes it durable.
@@ -98,10 +111,11 @@ impl<'a> Stager<'a> {
             .buffer_unordered(STAGED_AT_ONCE)
             .collect()
             .await;
+        let mut synced = BTreeSet::new();
         for change in changes {
             let staged = results.get_mut(&change.resource).filter(|staged| staged.end == End::Done);
             if let Some(staged) = staged
-                && let Err(failure) = self.sync(change)
+                && let Err(failure) = self.sync(change, &mut synced)
             {
                 staged.end = End::Failed(failure);
             }
@@ -110,7 +124,11 @@ impl<'a> Stager<'a> {
     }
 
     async fn stage(&self, change: &Change) -> Staged {
-        let mut bench = Bench { blob: None, staged: Staged::ended(End::Done) };
+        let slot = change.steps.iter().find_map(|step| match step {
+            Step::Promote { to, .. } => Some(to.clone()),
+            _ => None,
+        });
+        let mut bench = Bench { slot, blob: None, staged: Staged::ended(End::Done) };
         if let Err(failure) = self.perform(change, &mut bench).await {
             bench.staged.end = End::Failed(failure);
         }
@@ -155,7 +173,7 @@ impl<'a> Stager<'a> {
         let fail = |class, message| Failure { step: "fetch", class, message };
         let cache = self.host.cache_dir();
         self.host
-            .make_dirs(&self.host.places().cache)
+            .make_dirs_unsynced(&self.host.places().cache)
             .map_err(|e| fail(FailureClass::Transient, chain(&e)))?;
         let blob = download(self.client, request, cache.as_std_path(), self.progress)
             .await
@@ -183,20 +201,30 @@ impl<'a> Stager<'a> {
         let Some((blob, artifact, evidence)) = bench.blob.take() else {
             return Err(fail(FailureClass::Permanent, "nothing was fetched".to_owned()));
         };
-        self.host.make_dirs(into.parent().unwrap_or(into)).map_err(io)?;
+        // What is made here becomes durable together with the release, by one sync.
+        self.host.make_dirs_unsynced(into.parent().unwrap_or(into)).map_err(io)?;
+        if let Some(slot) = &bench.slot {
+            self.host.make_dirs_unsynced(slot.parent().unwrap_or(slot)).map_err(io)?;
+        }
         self.host.remove(into).map_err(io)?;
-        let facts = HostFacts { glibc: facts::glibc(self.host), ..self.facts.clone() };
+        let facts = HostFacts { glibc: self.glibc(), ..self.facts.clone() };
         let permit = self.unpacking.acquire().await;
-        let (name, real, rules) = (artifact.name.clone(), self.host.real(into), rules.clone());
+        let real = self.host.real(into);
+        let (name, place, rules) = (artifact.name.clone(), real.clone(), rules.clone());
         let worked = tokio::task::spawn_blocking(move || {
-            let unpacked = unpack(&blob, &name, real.as_std_path(), &rules);
+            let unpacked = unpack(&blob, &name, place.as_std_path(), &rules);
             (unpacked, blob.get().size)
         })
         .await;
         drop(permit);
         let (unpacked, size) =
             worked.map_err(|e| fail(FailureClass::Permanent, format!("unpacking died: {e}")))?;
-        let unpacked = unpacked.map_err(|e| fail(FailureClass::Permanent, chain(&e)))?;
+        let unpacked = unpacked.map_err(|e| match &e {
+            UnpackError::Stage { .. } => {
+                fail(FailureClass::Transient, format!("{real}: {}", chain(&e)))
+            }
+            _ => fail(FailureClass::Permanent, chain(&e)),
+        })?;
         can_run(&unpacked.programs, &facts)
             .map_err(|e| fail(FailureClass::Unsuitable, chain(&e)))?;
         let digest = bench.staged.fetched.as_ref().map(|f| f.digest.clone());
@@ -219,13 +247,21 @@ impl<'a> Stager<'a> {
         self.host.write_unsynced(&into.join(MANIFEST_NAME), &json).map_err(io)
     }
 
-    /// One sync for a whole staged directory, however many files it has.
-    fn sync(&self, change: &Change) -> Result<(), Failure> {
+    fn glibc(&self) -> Option<(u32, u32)> {
+        *self.glibc.get_or_init(|| facts::glibc(self.host))
+    }
+
+    /// One sync for a whole file system, however many releases with however many files were staged on it.
+    fn sync(&self, change: &Change, synced: &mut BTreeSet<u64>) -> Result<(), Failure> {
         for step in &change.steps {
             if let Step::Unpack { into, .. } = step {
                 let fail =
                     |message| Failure { step: "unpack", class: FailureClass::Transient, message };
-                self.host.sync_all_below(into).map_err(|e| fail(chain(&e)))?;
+                let device = self.host.device(into).map_err(|e| fail(chain(&e)))?;
+                if !synced.contains(&device) {
+                    self.host.sync_file_system(into).map_err(|e| fail(chain(&e)))?;
+                    synced.insert(device);
+                }
             }
         }
         Ok(())

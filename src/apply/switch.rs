@@ -1,4 +1,4 @@
-//! The commit points: a release appears by one rename, comes into use by one exchange, goes by one rename.
+//! The commit points: a release appears, comes into use and goes by one rename each.
 
 use std::collections::BTreeMap;
 use std::io;

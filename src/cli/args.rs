@@ -17,7 +17,7 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Print what would change and why, and change nothing.
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub dry_run: bool,
     /// Options of a pass.
     #[command(flatten)]

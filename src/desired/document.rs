@@ -190,7 +190,7 @@ impl Shorthand for HttpDocument {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["path"]))]
 pub struct FileDocument {
-    /// Absolute path of the directory.
+    /// Path of the directory on this machine; a relative one starts where this file is.
     pub path: Field<String>,
     /// What the names of wanted files look like; as for `http`.
     pub pattern: Field<String>,
@@ -203,8 +203,8 @@ impl Shorthand for FileDocument {
     fn text() -> Schema {
         json_schema!({
             "type": "string",
-            "pattern": "^/",
-            "description": "Absolute path of the directory.",
+            "minLength": 1,
+            "description": "Path of the directory.",
         })
     }
 }

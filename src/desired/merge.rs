@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use camino::Utf8Path;
 use sha2::{Digest as _, Sha256};
 
 use crate::desired::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Problem, Span, blot, place};
@@ -154,15 +153,8 @@ impl<'a> Merged<'a> {
     /// Two apps cannot own one directory, nor one a directory inside the other's.
     fn refuse_shared_homes(&mut self) {
         let mut homes = std::mem::take(&mut self.homes);
-        homes.sort_by(|(a, _, here), (b, _, there)| {
-            let key = |path: &Utf8Path, declaration: &Declaration| {
-                (
-                    path.components().map(|c| c.as_str().to_owned()).collect::<Vec<_>>(),
-                    declaration.0,
-                )
-            };
-            key(a, here).cmp(&key(b, there))
-        });
+        // Paths are ordered by their components, so that what is inside of a home comes right after it.
+        homes.sort_by(|(a, _, here), (b, _, there)| a.cmp(b).then(here.0.cmp(&there.0)));
         let mut outer: Option<&(camino::Utf8PathBuf, Name, Declaration)> = None;
         for inner in &homes {
             let Some(first) = outer.filter(|outer| inner.0.starts_with(&outer.0)) else {

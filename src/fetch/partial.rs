@@ -115,13 +115,15 @@ impl Partial {
         self.hasher.clone().finish()
     }
 
-    /// Moves the complete file to its place in the cache.
+    /// Moves the complete file to its place in the cache. The sidecar goes before it: nobody would ever come
+    /// back for one that stays alone.
     #[expect(clippy::disallowed_methods, reason = "the cache belongs to fetch and can be wiped")]
     pub(super) fn promote(self, place: &Path) -> Result<(), FetchError> {
         let failed = |source| cache_error("store", place, source);
         place.parent().map_or(Ok(()), create_directory)?;
-        std::fs::rename(&self.path, place).map_err(failed)?;
-        remove(&self.sidecar_path()).map_err(failed)
+        let sidecar = self.sidecar_path();
+        remove(&sidecar).map_err(|source| cache_error("remove", &sidecar, source))?;
+        std::fs::rename(&self.path, place).map_err(failed)
     }
 
     /// Removes everything.

@@ -4,9 +4,7 @@
 //! interpreter, and the versions in `.gnu.version_r`, found through the dynamic section. Sources: System V
 //! ABI, "Object Files"; Linux Standard Base 5.0, "Symbol Versioning".
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 /// Program headers looked at: linkers write about a dozen.
 const PROGRAM_HEADERS_MAX: u16 = 1024;
@@ -84,25 +82,6 @@ impl ReadAt for [u8] {
             to.copy_from_slice(from);
         }
         Ok(count)
-    }
-}
-
-impl ReadAt for File {
-    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
-        // The kernel refuses offsets that are negative as signed numbers.
-        if i64::try_from(offset).is_err() {
-            return Ok(0);
-        }
-        let mut done = 0;
-        while let Some(space) = into.get_mut(done..).filter(|space| !space.is_empty()) {
-            match FileExt::read_at(self, space, offset + done as u64) {
-                Ok(0) => break,
-                Ok(count) => done += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(done)
     }
 }
 

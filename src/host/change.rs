@@ -14,6 +14,9 @@ use crate::host::{Look, about};
 /// How often a held lock is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
+/// End of the names of files that are written beside their place before they are renamed to it.
+const BESIDE: &str = ".new";
+
 /// Write access: exists only while the host's lock is held.
 #[derive(Debug)]
 pub struct Change {
@@ -67,7 +70,10 @@ impl Change {
         let tries = patience.as_millis() / LOCK_POLL.as_millis();
         for attempt in 0..=tries {
             match file.try_lock() {
-                Ok(()) => return Ok(Self { look, _lock: file }),
+                Ok(()) => {
+                    sweep(&state).map_err(unwritable)?;
+                    return Ok(Self { look, _lock: file });
+                }
                 Err(std::fs::TryLockError::WouldBlock) if attempt < tries => {
                     tokio::time::sleep(LOCK_POLL).await;
                 }
@@ -88,34 +94,50 @@ impl Change {
         make_dirs(&self.real(path))
     }
 
+    /// Makes a directory and its parents; durable with a later [`Self::sync_file_system`], if at all.
+    pub fn make_dirs_unsynced(&self, path: impl AsRef<Utf8Path>) -> io::Result<()> {
+        let real = self.real(path);
+        std::fs::create_dir_all(&real).map_err(|e| about(&real, &e))
+    }
+
     /// Replaces a file as a whole: written beside, synced, renamed, and the directory synced.
     pub fn write(&self, path: impl AsRef<Utf8Path>, bytes: &[u8]) -> io::Result<()> {
-        let real = self.real(path);
-        let directory = parent(&real);
+        self.write_all(&[(path.as_ref().to_owned(), bytes.to_vec())])
+    }
+
+    /// Replaces several files of one directory, each as a whole and in this order; the directory is synced
+    /// once.
+    pub fn write_all(&self, files: &[(Utf8PathBuf, Vec<u8>)]) -> io::Result<()> {
+        let Some((first, _)) = files.first() else { return Ok(()) };
+        let first = self.real(first);
+        let directory = parent(&first);
         make_dirs(directory)?;
-        let temporary = Utf8PathBuf::from(format!("{real}.new"));
-        let attempt = || -> io::Result<()> {
-            let mut file = OpenOptions::new()
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .mode(0o644)
-                .open(&temporary)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            rustix::fs::rename(temporary.as_std_path(), real.as_std_path())?;
-            sync_dir(directory)
-        };
-        attempt().map_err(|e| {
-            let _ = rustix::fs::unlink(temporary.as_std_path());
-            about(&real, &e)
-        })
+        for (path, bytes) in files {
+            let real = self.real(path);
+            let temporary = Utf8PathBuf::from(format!("{real}{BESIDE}"));
+            let attempt = || -> io::Result<()> {
+                let mut file = OpenOptions::new()
+                    .create(true)
+                    .truncate(true)
+                    .write(true)
+                    .mode(0o644)
+                    .open(&temporary)?;
+                file.write_all(bytes)?;
+                file.sync_all()?;
+                Ok(rustix::fs::rename(temporary.as_std_path(), real.as_std_path())?)
+            };
+            attempt().map_err(|e| {
+                let _ = rustix::fs::unlink(temporary.as_std_path());
+                about(&real, &e)
+            })?;
+        }
+        sync_dir(directory)
     }
 
     /// Replaces a file as a whole without waiting for the disk: for what every pass makes anew.
     pub fn write_without_sync(&self, path: impl AsRef<Utf8Path>, bytes: &[u8]) -> io::Result<()> {
         let real = self.real(path);
-        let temporary = Utf8PathBuf::from(format!("{real}.new"));
+        let temporary = Utf8PathBuf::from(format!("{real}{BESIDE}"));
         let attempt = || -> io::Result<()> {
             let mut file = OpenOptions::new()
                 .create(true)
@@ -126,11 +148,14 @@ impl Change {
             file.write_all(bytes)?;
             Ok(rustix::fs::rename(temporary.as_std_path(), real.as_std_path())?)
         };
-        attempt().map_err(|e| about(&real, &e))
+        attempt().map_err(|e| {
+            let _ = rustix::fs::unlink(temporary.as_std_path());
+            about(&real, &e)
+        })
     }
 
-    /// Appends one line to a file, durably. A torn last line from a crash is ended first.
-    pub fn append_line(&self, path: impl AsRef<Utf8Path>, line: &str) -> io::Result<()> {
+    /// Appends lines to a file, durably. A torn last line from a crash is ended first.
+    pub fn append_lines(&self, path: impl AsRef<Utf8Path>, lines: &[String]) -> io::Result<()> {
         use std::io::{Read, Seek, SeekFrom};
         let real = self.real(path);
         let attempt = || -> io::Result<()> {
@@ -145,8 +170,7 @@ impl Change {
                     text.push('\n');
                 }
             }
-            text.push_str(line);
-            text.push('\n');
+            text.extend(lines.iter().flat_map(|line| [line.as_str(), "\n"]));
             file.write_all(text.as_bytes())?;
             file.sync_data()
         };
@@ -172,8 +196,9 @@ impl Change {
         let (from, to) = (self.real(from), self.real(to));
         rustix::fs::renameat_with(CWD, from.as_std_path(), CWD, to.as_std_path(), flags)
             .map_err(|e| about(&from, &about(&to, &e.into())))?;
-        sync_dir(parent(&to))?;
-        sync_dir(parent(&from))
+        // Where a name came from is a directory of half-done work: what a power failure brings back there is
+        // swept by the next pass, so only the new name is waited for.
+        sync_dir(parent(&to))
     }
 
     /// Makes a symbolic link where nothing is. Durable with the next sync of its directory.
@@ -195,15 +220,15 @@ impl Change {
         std::fs::set_permissions(&real, Permissions::from_mode(0o755)).map_err(|e| about(&real, &e))
     }
 
-    /// Writes a file whose durability comes with a later [`Self::sync_all_below`].
+    /// Writes a file whose durability comes with a later [`Self::sync_file_system`].
     pub fn write_unsynced(&self, path: &Utf8Path, bytes: &[u8]) -> io::Result<()> {
         let real = self.real(path);
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&real)?;
-        file.write_all(bytes).map_err(|e| about(&real, &e))
+        let made = OpenOptions::new().create_new(true).write(true).mode(0o644).open(&real);
+        made.and_then(|mut file| file.write_all(bytes)).map_err(|e| about(&real, &e))
     }
 
-    /// Makes everything below a directory durable with one call, however many files there are.
-    pub fn sync_all_below(&self, path: &Utf8Path) -> io::Result<()> {
+    /// Makes everything on the file system of a directory durable with one call, however many files there are.
+    pub fn sync_file_system(&self, path: &Utf8Path) -> io::Result<()> {
         let real = self.real(path);
         let directory = File::open(&real).map_err(|e| about(&real, &e))?;
         rustix::fs::syncfs(&directory).map_err(|e| about(&real, &e.into()))
@@ -248,6 +273,18 @@ impl Change {
 
 fn parent(path: &Utf8Path) -> &Utf8Path {
     path.parent().unwrap_or(path)
+}
+
+/// Removes what a pass that was killed while writing left beside the files of the state directory.
+fn sweep(state: &Utf8Path) -> io::Result<()> {
+    for entry in state.read_dir_utf8()? {
+        let entry = entry?;
+        if entry.file_name().ends_with(BESIDE) {
+            rustix::fs::unlink(entry.path().as_std_path())
+                .map_err(|e| about(entry.path(), &e.into()))?;
+        }
+    }
+    Ok(())
 }
 
 fn sync_dir(path: &Utf8Path) -> io::Result<()> {

@@ -12,9 +12,11 @@ pub mod runner;
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::mem::MaybeUninit;
 use std::os::unix::fs::MetadataExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use sha2::{Digest as _, Sha256};
 
 use crate::model::{Algorithm, Digest};
@@ -23,6 +25,12 @@ pub use change::{Change, LockError};
 
 /// Most entries looked at in one directory: far above any release, far below what would hurt.
 pub const DIRECTORY_ENTRIES_MAX: usize = 1_000_000;
+
+/// Bytes of directory entries read at once: those of common release directories.
+const DIRECTORY_BUFFER_BYTES: usize = 4096;
+
+/// Bytes beyond the end of a file for which there is room, so that its end is seen without another buffer.
+const READ_SLACK: usize = 64;
 
 /// Read access to one host.
 #[derive(Clone, Debug)]
@@ -69,15 +77,12 @@ pub enum ItemKind {
 }
 
 impl ItemKind {
-    fn of(kind: std::fs::FileType) -> Self {
-        if kind.is_file() {
-            Self::File
-        } else if kind.is_dir() {
-            Self::Dir
-        } else if kind.is_symlink() {
-            Self::Link
-        } else {
-            Self::Other
+    fn of(kind: FileType) -> Self {
+        match kind {
+            FileType::RegularFile => Self::File,
+            FileType::Directory => Self::Dir,
+            FileType::Symlink => Self::Link,
+            _ => Self::Other,
         }
     }
 
@@ -143,7 +148,9 @@ impl Look {
         let Some(file) = present(File::open(&real)).map_err(|e| about(&real, &e))? else {
             return Ok(None);
         };
-        let mut bytes = Vec::new();
+        // With room for the whole file and a little more, reading takes two calls however large it is.
+        let expected = file.metadata().map_err(|e| about(&real, &e))?.len().min(limit);
+        let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0) + READ_SLACK);
         file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| about(&real, &e))?;
         if bytes.len() as u64 > limit {
             let why = format!("{real} is larger than the {limit} bytes that are read of it");
@@ -159,11 +166,17 @@ impl Look {
             return Ok(None);
         };
         Ok(Some(Stat {
-            kind: ItemKind::of(metadata.file_type()),
+            kind: ItemKind::of(FileType::from_raw_mode(metadata.mode())),
             mode: metadata.mode() & 0o7777,
             size: metadata.size(),
             mtime: metadata.mtime(),
         }))
+    }
+
+    /// The device number of the file system that a path is on.
+    pub fn device(&self, path: impl AsRef<Utf8Path>) -> io::Result<u64> {
+        let real = self.real(path);
+        Ok(real.symlink_metadata().map_err(|e| about(&real, &e))?.dev())
     }
 
     /// The text of a symbolic link; `None` when there is nothing.
@@ -176,16 +189,29 @@ impl Look {
     /// The entries of a directory, sorted by name; `None` when there is no such directory.
     pub fn list(&self, path: impl AsRef<Utf8Path>) -> io::Result<Option<Vec<Item>>> {
         let real = self.real(path);
-        let Some(entries) = present(std::fs::read_dir(&real)).map_err(|e| about(&real, &e))? else {
-            return Ok(None);
-        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(real.as_std_path(), flags, Mode::empty());
+        let opened = present(opened.map_err(io::Error::from)).map_err(|e| about(&real, &e))?;
+        let Some(directory) = opened else { return Ok(None) };
+        let mut buffer = [const { MaybeUninit::uninit() }; DIRECTORY_BUFFER_BYTES];
+        let mut entries = RawDir::new(&directory, &mut buffer);
         let mut items = Vec::new();
-        for entry in entries.take(DIRECTORY_ENTRIES_MAX) {
-            let entry = entry.map_err(|e| about(&real, &e))?;
-            items.push(Item {
-                name: entry.file_name().to_string_lossy().into_owned(),
-                kind: ItemKind::of(entry.file_type().map_err(|e| about(&real, &e))?),
-            });
+        while let Some(entry) = entries.next().filter(|_| items.len() < DIRECTORY_ENTRIES_MAX) {
+            let entry = entry.map_err(|e| about(&real, &e.into()))?;
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                // Some file systems tell types only when asked about each file.
+                FileType::Unknown => {
+                    let stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
+                    FileType::from_raw_mode(stat.map_err(|e| about(&real, &e.into()))?.st_mode)
+                }
+                known => known,
+            };
+            let name = name.to_string_lossy().into_owned();
+            items.push(Item { name, kind: ItemKind::of(kind) });
         }
         items.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(Some(items))

@@ -92,7 +92,7 @@ fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
         }
         match inputs.observed.apps.get(id) {
             Some(Ok(observed)) => {
-                removals.extend(remove_app(id, owned, observed, &debts_of(inputs.ledger, id)));
+                removals.push(remove_app(id, owned, observed, &debts_of(inputs.ledger, id)));
             }
             Some(Err(message)) => plan.blocked.push(unobservable(id, message, None)),
             None => {}

@@ -28,6 +28,10 @@ pub struct Pass<'a> {
 
 /// Writes down what will be ours before it is: a pass that is cut off leaves nothing that nobody owns.
 pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<()> {
+    if ledger.inventory.resources.is_empty() {
+        // From now on an inventory without a trust file means that it was lost.
+        files::save_trust(host, &ledger.trust)?;
+    }
     let mut inventory = ledger.inventory.clone();
     let touched = pass.plan.changes.iter().filter(|c| c.action != Action::Remove);
     let touched = touched.map(|c| &c.resource);
@@ -37,7 +41,8 @@ pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<(
     for unchanged in &pass.plan.unchanged {
         activate(&mut inventory, &unchanged.resource, current(pass, &unchanged.resource));
     }
-    save_inventory_if_changed(host, ledger, inventory)
+    let trust = ledger.trust.clone();
+    files::save_changed(host, ledger, inventory, trust)
 }
 
 /// Writes down what became of the plan.
@@ -52,50 +57,22 @@ pub fn conclude(
     let mut entries = Vec::new();
     let plan = pass.plan.name().to_string();
     for (change, result) in pass.plan.changes.iter().zip(&outcome.results) {
-        if let Some(slot) = &result.switched_to {
-            activate(&mut inventory, &change.resource, Some(slot));
-        }
+        let in_use = in_use_after(pass, change, result);
+        activate(&mut inventory, &change.resource, in_use);
         if change.action == Action::Remove && result.end == End::Done {
             inventory.resources.remove(&change.resource);
             trust.floors.remove(&change.resource);
         }
-        learn(&mut trust, change, result);
+        learn(&mut trust, change, result, in_use);
         entries.push(history_entry(&plan, pass.now, change, result));
     }
-    inventory.resources.retain(|id, owned| !is_gone(pass, id, owned));
     for unchanged in &pass.plan.unchanged {
         raise(&mut trust, &unchanged.resource, &unchanged.in_use.version);
     }
     history::append(host, &entries)?;
-    save_inventory_if_changed(host, ledger, inventory)?;
     // Also when there is nothing to remember yet: a trust file that is missing later was lost.
     trust.format = LEDGER_FORMAT;
-    if trust != ledger.trust {
-        files::save_trust(host, &trust)?;
-        ledger.trust = trust;
-    }
-    Ok(())
-}
-
-/// Neither wished nor there: nothing of it is ours any more.
-fn is_gone(pass: &Pass<'_>, id: &ResourceId, owned: &Owned) -> bool {
-    let read = pass.desired.roots.contains(&owned.declared_in);
-    let planned = pass.plan.changes.iter().any(|change| &change.resource == id);
-    let found = pass.observed.apps.get(id).and_then(|found| found.as_ref().ok());
-    let there = found.is_none_or(|app| app.bin.is_some() || !app.slots.is_empty());
-    read && !planned && !there && !pass.desired.apps.contains_key(&id.name)
-}
-
-fn save_inventory_if_changed(
-    host: &Host,
-    ledger: &mut Ledger,
-    inventory: Inventory,
-) -> io::Result<()> {
-    if inventory != ledger.inventory {
-        files::save_inventory(host, &inventory)?;
-        ledger.inventory = inventory;
-    }
-    Ok(())
+    files::save_changed(host, ledger, inventory, trust)
 }
 
 fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
@@ -115,6 +92,16 @@ fn current<'a>(pass: &Pass<'a>, id: &ResourceId) -> Option<&'a str> {
     pass.observed.apps.get(id)?.as_ref().ok()?.current()
 }
 
+/// The release in use after a change: where nothing was switched, the one before, which an earlier pass may
+/// have switched to without living to record it.
+fn in_use_after<'a>(pass: &Pass<'a>, change: &Change, result: &'a ChangeResult) -> Option<&'a str> {
+    match &result.switched_to {
+        _ if change.action == Action::Remove => None,
+        Some(slot) => Some(slot),
+        None => current(pass, &change.resource),
+    }
+}
+
 /// Notes that a release came into use, keeping each name once, newest last.
 fn activate(inventory: &mut Inventory, id: &ResourceId, slot: Option<&str>) {
     let (Some(owned), Some(slot)) = (inventory.resources.get_mut(id), slot) else { return };
@@ -125,18 +112,16 @@ fn activate(inventory: &mut Inventory, id: &ResourceId, slot: Option<&str>) {
 }
 
 /// Raises the floor to what is in use now and locks the digest of a first use.
-fn learn(trust: &mut Trust, change: &Change, result: &ChangeResult) {
+fn learn(trust: &mut Trust, change: &Change, result: &ChangeResult, in_use: Option<&str>) {
     let cannot_run =
         matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unsuitable);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| cannot_run) {
         trust.unsuitable.insert(fetched.lock_key.clone());
     }
-    let Some(after) = change.after.as_ref().filter(|_| result.switched_to.is_some()) else {
+    let Some(after) = change.after.as_ref().filter(|a| in_use == Some(&slot_name(&a.tag))) else {
         return;
     };
-    if result.switched_to.as_deref() == Some(&slot_name(&after.tag)) {
-        raise(trust, &change.resource, &after.version);
-    }
+    raise(trust, &change.resource, &after.version);
     let first_use = after.evidence.as_ref().is_some_and(|e| e.level == Level::Lock);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| first_use) {
         trust.locks.insert(fetched.lock_key.clone(), fetched.digest.clone());

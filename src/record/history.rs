@@ -19,11 +19,11 @@ pub fn append(host: &Change, entries: &[HistoryEntry]) -> io::Result<()> {
     if host.stat(&path)?.is_some_and(|stat| stat.size > ROTATE_BYTES) {
         host.rename_over(&path, &older(&path))?;
     }
-    for entry in entries {
-        let line = serde_json::to_string(entry).map_err(io::Error::other)?;
-        host.append_line(&path, &line)?;
+    if entries.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let lines: Result<Vec<String>, _> = entries.iter().map(serde_json::to_string).collect();
+    host.append_lines(&path, &lines.map_err(io::Error::other)?)
 }
 
 /// All remembered entries, oldest first. Lines that cannot be read (one torn by a crash) are left out.

@@ -70,11 +70,6 @@ pub fn save_trust(host: &Change, trust: &Trust) -> io::Result<()> {
     write(host, TRUST, &Trust { format: LEDGER_FORMAT, ..trust.clone() })
 }
 
-/// Writes the inventory.
-pub fn save_inventory(host: &Change, inventory: &Inventory) -> io::Result<()> {
-    write(host, INVENTORY, &Inventory { format: LEDGER_FORMAT, ..inventory.clone() })
-}
-
 /// Writes an operator's decisions.
 pub fn save_overrides(host: &Change, overrides: &Overrides) -> io::Result<()> {
     write(host, OVERRIDES, &Overrides { format: LEDGER_FORMAT, ..overrides.clone() })
@@ -85,8 +80,34 @@ pub fn save_debts(host: &Change, debts: &[Debt]) -> io::Result<()> {
     write(host, DEBTS, &debts)
 }
 
+/// Writes what of the ledger is not as it was read, and remembers it.
+pub fn save_changed(
+    host: &Change,
+    ledger: &mut Ledger,
+    inventory: Inventory,
+    trust: Trust,
+) -> io::Result<()> {
+    let mut files = Vec::new();
+    if inventory != ledger.inventory {
+        let inventory = Inventory { format: LEDGER_FORMAT, ..inventory.clone() };
+        files.push((host.places().state.join(INVENTORY), render(&inventory)?));
+    }
+    if trust != ledger.trust {
+        let trust = Trust { format: LEDGER_FORMAT, ..trust.clone() };
+        files.push((host.places().state.join(TRUST), render(&trust)?));
+    }
+    host.write_all(&files)?;
+    ledger.inventory = inventory;
+    ledger.trust = trust;
+    Ok(())
+}
+
 fn write(host: &Change, name: &str, value: &impl Serialize) -> io::Result<()> {
+    host.write(host.places().state.join(name), &render(value)?)
+}
+
+fn render(value: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut bytes = serde_json::to_vec_pretty(value).map_err(io::Error::other)?;
     bytes.push(b'\n');
-    host.write(host.places().state.join(name), &bytes)
+    Ok(bytes)
 }

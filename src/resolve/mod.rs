@@ -1,4 +1,4 @@
-//! 3. What could be installed: asks sources, downloads no artifact, settles on one release for each app.
+//! 3. What could be installed: asks sources and settles on one release for each app.
 //!
 //! A host that has what an exact version asks for is not asked about again; `latest` and constraints cost
 //! one conditional request. Choosing ([`policy`], [`asset`]) is pure.
@@ -31,7 +31,7 @@ use crate::source::spec::Origin;
 use crate::source::{self, Class, SourceError};
 
 /// Sources asked at once; the reader bounds this further for each host.
-const ASKED_AT_ONCE: usize = 64;
+const ASKED_AT_ONCE: usize = 256;
 
 /// Everything resolving depends on besides the sources.
 #[derive(Clone, Copy, Debug)]

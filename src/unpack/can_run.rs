@@ -1,6 +1,10 @@
 //! Whether the programs of a release can run on this host, by looking at them instead of trying.
 
-use crate::format::elf::{Class, Elf};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::format::elf::{Class, Elf, ReadAt};
 use crate::model::HostFacts;
 use crate::model::facts::Arch;
 use crate::unpack::Program;
@@ -89,4 +93,23 @@ fn built_for(elf: &Elf) -> String {
         (other, _) => return format!("ELF machine {other}"),
     };
     name.to_owned()
+}
+
+impl ReadAt for File {
+    fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
+        // The kernel refuses offsets that are negative as signed numbers.
+        if i64::try_from(offset).is_err() {
+            return Ok(0);
+        }
+        let mut done = 0;
+        while let Some(space) = into.get_mut(done..).filter(|space| !space.is_empty()) {
+            match FileExt::read_at(self, space, offset + done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(done)
+    }
 }

@@ -262,7 +262,7 @@ fn refusals_name_the_candidates_and_what_to_write() {
     assert_eq!(
         refusal.to_string(),
         "choosing a file of release v1 for linux x86_64 gnu: `first-linux-amd64`, `second-linux-amd64` fit \
-         equally; say which with `asset.match` or an exact name"
+         equally; say which with `asset.contains` or an exact name"
     );
 }
 

@@ -29,6 +29,15 @@ mod assets;
 mod schema;
 mod unpack_interop;
 mod import;
+
+#[cfg(target_arch = "x86_64")]
+mod crash;
+#[cfg(target_arch = "x86_64")]
+mod faults;
+#[cfg(target_arch = "x86_64")]
+mod quiet;
+mod interrupt;
 mod scenarios;
 mod cli;
 mod converge;
+mod counts;

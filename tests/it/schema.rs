@@ -52,7 +52,7 @@ fn parser_refuses_what_the_schema_refuses() {
         "{ source: { github: { api: 'https://x' } } }",
         "{ source: { github: { repo: a/b, branch: x } } }",
         "{ source: { http: 'ftp://x' } }",
-        "{ source: { file: x } }",
+        "{ source: { file: '' } }",
         "{ source: { github: a/b }, retain: 0 }",
         "{ source: { github: a/b }, retain: 1001 }",
         "{ source: { github: a/b }, retain: '3' }",
@@ -87,5 +87,20 @@ fn parser_refuses_what_the_schema_refuses() {
     ] {
         assert!(!validator.is_valid(&untyped(document)), "the schema refuses {document}");
         assert!(read(document).is_err(), "the parser refuses {document}");
+    }
+}
+
+#[test]
+fn committed_schemas_of_output_are_what_the_program_prints() {
+    for kind in ["plan", "status", "history"] {
+        let printed = std::process::Command::new(env!("CARGO_BIN_EXE_reconcile"))
+            .args(["schema", kind])
+            .output()
+            .unwrap();
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schema/{kind}.v1.json"));
+        snapbox::Assert::new().action_env("SNAPSHOTS").eq(
+            String::from_utf8(printed.stdout).unwrap(),
+            snapbox::Data::read_from(&path, Some(snapbox::data::DataFormat::Text)).raw(),
+        );
     }
 }

@@ -21,6 +21,10 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
     match &cli.command {
         None if cli.dry_run => pass::plan(session, &cli.pass, None).await,
         None => pass::reconcile(session, &cli.pass).await,
+        Some(command) if cli.dry_run && changes_without_plan(command) => {
+            let why = "this command makes no plan that could be shown; leave out --dry-run";
+            Err(CliError::new(Exit::Usage, why))
+        }
         Some(Command::Plan { out, pass }) => pass::plan(session, pass, out.as_deref()).await,
         Some(Command::Apply { pass, .. }) if cli.dry_run => pass::plan(session, pass, None).await,
         Some(Command::Apply { file: None, pass }) => pass::reconcile(session, pass).await,
@@ -52,4 +56,12 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Completions { shell }) => Ok(generate::completions(*shell)),
         Some(Command::Man { directory }) => generate::man(directory),
     }
+}
+
+/// Commands that write and have nothing to show beforehand.
+fn changes_without_plan(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Suspend { .. } | Command::Resume { .. } | Command::Gc { .. } | Command::Man { .. }
+    )
 }

@@ -38,8 +38,12 @@ pub(super) async fn rollback(
 ) -> Result<Exit, CliError> {
     let desired = session.desired()?;
     known(&desired, id)?;
-    let host = pass::lock(session, args).await?;
-    let mut ledger = ledger::load(&host).map_err(|e| CliError::io(&e))?;
+    // The lock comes before anything is looked at, but looking alone takes none.
+    let host = match preview {
+        Preview::Only => None,
+        Preview::AndApply => Some(pass::lock(session, args).await?),
+    };
+    let mut ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
     let slot = target(session, &desired, &ledger, id, wish.to)?;
     let pinned = Pinned {
         slot: slot.clone(),
@@ -52,14 +56,12 @@ pub(super) async fn rollback(
     let mut request = session.request(&desired, args);
     request.only = Some(&only);
     let client = session.client(&desired)?;
-    let planned = crate::reconcile::preview_with(&request, host.look(), &client, ledger)
+    let planned = crate::reconcile::preview_with(&request, &session.host, &client, ledger)
         .await
         .map_err(|e| CliError::io(&e))?;
     let document = pass::document(session, &desired, planned.plan.clone());
     pass::print(session, &document);
-    if preview == Preview::Only {
-        return Ok(exit::of_plan(&planned.plan));
-    }
+    let Some(host) = host else { return Ok(exit::of_plan(&planned.plan)) };
     save(&host, &planned.ledger.overrides)?;
     let mut planned = planned;
     pass::perform(session, &request, &host, &mut planned).await

@@ -53,7 +53,7 @@ pub struct BinDir {
 pub struct Slot {
     /// Its manifest; `None` for a directory that we did not make.
     #[serde(serialize_with = "manifest_digest")]
-    pub manifest: Option<Manifest>,
+    pub manifest: Option<Box<Manifest>>,
     /// Where it differs from its manifest; only looked for in the release in use, unless deep.
     pub drift: Vec<Drift>,
     /// Programs found in a directory without manifest: paths of files with an execute bit.
@@ -63,7 +63,7 @@ pub struct Slot {
 /// For fingerprints: a manifest is known by its artifact.
 #[expect(clippy::ref_option, reason = "the signature serde calls")]
 fn manifest_digest<S: serde::Serializer>(
-    manifest: &Option<Manifest>,
+    manifest: &Option<Box<Manifest>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     manifest.as_ref().map(|m| &m.digest).serialize(serializer)
@@ -175,10 +175,10 @@ fn observe_slot(host: &Look, directory: &Utf8Path, compare: Option<Depth>) -> io
 
 /// The manifest of a release directory. One that cannot be read counts as missing: the directory is then
 /// not known to be whole, and not known to be ours.
-fn read_manifest(host: &Look, directory: &Utf8Path) -> io::Result<Option<Manifest>> {
+fn read_manifest(host: &Look, directory: &Utf8Path) -> io::Result<Option<Box<Manifest>>> {
     let bytes = host.read(directory.join(MANIFEST_NAME), MANIFEST_BYTES_MAX)?;
     Ok(bytes
-        .and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok())
+        .and_then(|bytes| serde_json::from_slice::<Box<Manifest>>(&bytes).ok())
         .filter(|manifest| manifest.format == MANIFEST_FORMAT))
 }
 

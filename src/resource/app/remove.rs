@@ -6,13 +6,9 @@ use crate::model::{Action, Attribution, Change, Digest, ResourceId, Step};
 use crate::resource::app::AppObserved;
 use crate::resource::app::layout::{Layout, parse_link, tag_of_slot};
 
-/// Removes what is ours and leaves everything else; `None` when nothing of ours is there.
-pub fn remove(
-    id: &ResourceId,
-    owned: &Owned,
-    observed: &AppObserved,
-    debts: &[Debt],
-) -> Option<Change> {
+/// Removes what is ours and leaves everything else. Where nothing of ours is there any more (an earlier
+/// pass was cut off, or somebody was faster), it still ends that the app is ours.
+pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[Debt]) -> Change {
     let layout = Layout::new(&owned.home);
     let mut steps: Vec<Step> = Vec::new();
     let ours = |text: &str| parse_link(text).is_some();
@@ -39,9 +35,6 @@ pub fn remove(
     for name in &observed.leftovers {
         steps.push(Step::Remove { path: layout.staging().join(name) });
     }
-    if steps.is_empty() {
-        return None;
-    }
     for path in [layout.releases(), layout.staging(), layout.bin(), layout.home.clone()] {
         steps.push(Step::RemoveEmpty { path });
     }
@@ -49,7 +42,7 @@ pub fn remove(
         let why = format!("{id} is removed");
         steps.push(Step::Forgive { effect: debt.effect.clone(), why });
     }
-    Some(Change {
+    Change {
         resource: id.clone(),
         action: Action::Remove,
         attribution: Attribution::Pruned,
@@ -62,7 +55,7 @@ pub fn remove(
         reused_bytes: 0,
         observed: Digest::of_json(observed),
         steps,
-    })
+    }
 }
 
 fn before(observed: &AppObserved) -> Option<InUse> {

@@ -1,7 +1,10 @@
 //! Worlds that tests set up for themselves.
 
+pub mod duo;
 pub mod github;
 pub mod offer;
 pub mod server;
+#[cfg(target_arch = "x86_64")]
+pub mod trace;
 pub mod tree;
 pub mod world;

@@ -1,0 +1,104 @@
+//! Passes that are asked to stop, that meet each other, or whose process dies.
+
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::duo::{PASS, World, archive, archive_name, said, web};
+use crate::support::server::{Reply, Server};
+
+/// How long a pass may take to end after it was asked to.
+const STOP_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long a download may take to begin, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(10);
+
+/// Bytes of the archive that come before nothing more comes.
+const STALL_AFTER: usize = 100;
+
+/// A host on 1.0 whose source stalls in the middle of 2.0.
+fn stalling() -> (World, Server) {
+    let world = World::new();
+    world.wish("1.0", 3);
+    world.pass();
+    let (server, source) = web();
+    let (name, bytes) = (archive_name("2.0"), archive("2.0"));
+    let stalls = Reply::file(bytes.clone()).stalling_after(STALL_AFTER);
+    server.serve_in_turn(&format!("/dl/{name}"), [stalls, Reply::file(bytes)]);
+    world.wish_from(&source, "2.0", 3);
+    (world, server)
+}
+
+/// Starts a pass and returns once its download hangs.
+fn start_and_stall(world: &World, server: &Server) -> Child {
+    let mut agent = world.command(&PASS);
+    let agent = agent.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    let hangs = || server.requests().iter().any(|r| r.sent == STALL_AFTER as u64);
+    while !hangs() {
+        assert!(began.elapsed() < PATIENCE, "the download did not begin");
+        std::thread::sleep(POLL);
+    }
+    agent
+}
+
+fn signal(agent: &Child, signal: Signal) {
+    kill(Pid::from_raw(agent.id().try_into().unwrap()), signal).unwrap();
+}
+
+#[test]
+fn pass_asked_to_stop_ends_soon_and_the_next_one_goes_on() {
+    for (asked, how) in [(Signal::SIGTERM, "SIGTERM"), (Signal::SIGINT, "SIGINT")] {
+        let (world, server) = stalling();
+        let mut agent = start_and_stall(&world, &server);
+        signal(&agent, asked);
+        let began = Instant::now();
+        while agent.try_wait().unwrap().is_none() {
+            assert!(began.elapsed() < STOP_TIME_MAX, "{how} was not heard in {STOP_TIME_MAX:?}");
+            std::thread::sleep(POLL);
+        }
+        let output = agent.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{how}: {}", said(&output));
+        assert_eq!(world.in_use(), Ok(Some("1.0".to_owned())));
+
+        server.take_requests();
+        world.pass();
+        assert_eq!(world.in_use(), Ok(Some("2.0".to_owned())));
+        let ranges: Vec<String> =
+            server.requests().iter().filter_map(|r| r.header("range").map(str::to_owned)).collect();
+        assert_eq!(ranges, [format!("bytes={STALL_AFTER}-")], "{how}: what was there is used");
+        assert_eq!(world.leftovers(), [""; 0]);
+    }
+}
+
+#[test]
+fn second_pass_leaves_everything_to_the_first() {
+    let (world, server) = stalling();
+    let mut first = start_and_stall(&world, &server);
+    let before = world.picture();
+    for command in [&PASS[..], &["rollback", "app/duo", "--reason", "x"]] {
+        let second = world.agent(command);
+        assert_eq!(second.status.code(), Some(75), "{command:?}: {}", said(&second));
+        assert!(said(&second).contains("/var/lib/reconcile/lock"), "{}", said(&second));
+    }
+    assert_eq!(world.picture(), before);
+    first.kill().unwrap();
+    first.wait().unwrap();
+}
+
+#[test]
+fn killed_holder_leaves_no_lock_behind() {
+    let (world, server) = stalling();
+    let mut first = start_and_stall(&world, &server);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert_eq!(world.in_use(), Ok(Some("1.0".to_owned())));
+    world.pass();
+    assert_eq!(world.in_use(), Ok(Some("2.0".to_owned())));
+    assert_eq!(world.leftovers(), [""; 0]);
+}
