@@ -95,9 +95,9 @@ pub fn switch(host: &Host, wish: &Links<'_>) -> Result<(), SwitchError> {
     let beside = wish.beside;
     host.make_dirs(beside.parent().unwrap_or(beside))?;
     host.remove(beside)?;
-    if let Err(error) = build(host, wish, &new, &beside) {
+    if let Err(error) = build(host, wish, &new, beside) {
         // Nothing half-done is left behind; what cannot be removed is swept later.
-        let _ = host.remove(&beside);
+        let _ = host.remove(beside);
         return Err(error);
     }
     if host.stat(wish.bin)?.is_none() {

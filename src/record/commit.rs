@@ -82,14 +82,12 @@ pub fn conclude(
 fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let Some(declared) = pass.desired.apps.get(&id.name) else { return };
     let (declared_in, home) = (declared.root.clone(), declared.spec.home.clone());
-    let mut owned =
-        match inventory.at(id, &home).cloned().or_else(|| renamed(inventory, pass, &home)) {
-            Some(owned) => Owned { declared_in, ..owned },
-            None => Owned { declared_in, home, adopted: Vec::new(), activated: Vec::new() },
-        };
-    if let Some(Ok(observed)) = pass.observed.apps.get(id) {
-        owned.adopted = observed.adopted(Some(&owned));
-    }
+    let known = inventory.at(id, &home).cloned().or_else(|| renamed(inventory, pass, &home));
+    let found = pass.observed.apps.get(id).and_then(|found| found.as_ref().ok());
+    let tags = &declared.spec.version.tag;
+    let adopted = found.map(|found| found.adopted(known.as_ref(), tags)).unwrap_or_default();
+    let activated = known.map(|known| known.activated).unwrap_or_default();
+    let owned = Owned { declared_in, home, adopted, activated };
     inventory.resources.insert(id.clone(), owned);
 }
 

@@ -327,6 +327,7 @@ scenarios! {
     distronomicon_installation_is_updated
     distronomicon_installation_with_mixed_links
     distronomicon_installation_with_too_many_releases
+    distronomicon_program_lost
     everything_lost
     everything_too_young
     extra_file_in_release

@@ -19,17 +19,15 @@ use crate::cli::session::Session;
 /// Does what the command line asks for.
 pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> {
     match &cli.command {
-        None if cli.dry_run => pass::plan(session, &cli.pass, None).await,
-        None => pass::reconcile(session, &cli.pass).await,
+        None | Some(Command::Apply { file: None }) if !cli.dry_run => {
+            pass::reconcile(session, &cli.pass).await
+        }
         Some(command) if cli.dry_run && changes_without_plan(command) => {
             let why = "this command makes no plan that could be shown; leave out --dry-run";
             Err(CliError::new(Exit::Usage, why))
         }
         Some(Command::Plan { out }) => pass::plan(session, &cli.pass, out.as_deref()).await,
-        Some(Command::Apply { file: None }) if cli.dry_run => {
-            pass::plan(session, &cli.pass, None).await
-        }
-        Some(Command::Apply { file: None }) => pass::reconcile(session, &cli.pass).await,
+        None | Some(Command::Apply { file: None }) => pass::plan(session, &cli.pass, None).await,
         Some(Command::Apply { file: Some(file) }) if cli.dry_run => {
             pass::show_saved(session, &cli.pass, file)
         }

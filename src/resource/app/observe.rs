@@ -94,7 +94,7 @@ impl AppObserved {
 
     /// Release directories of another updater that become ours: only at the first sight of its
     /// installation, and only what is in use or bears a version.
-    pub fn adopted(&self, owned: Option<&Owned>) -> Vec<String> {
+    pub fn adopted(&self, owned: Option<&Owned>, tags: &TagPattern) -> Vec<String> {
         if let Some(owned) = owned {
             return owned.adopted.clone();
         }
@@ -104,9 +104,7 @@ impl AppObserved {
             return Vec::new();
         }
         let versioned = |slot: &str| {
-            TagPattern::Plain
-                .version(&tag_of_slot(slot))
-                .is_some_and(|version| !version.is_opaque())
+            tags.version(&tag_of_slot(slot)).is_some_and(|version| !version.is_opaque())
         };
         let ours = |slot: &&String| linked.contains(slot.as_str()) || versioned(slot);
         self.slots.keys().filter(ours).cloned().collect()

@@ -358,9 +358,10 @@ impl Situation<'_> {
             steps.push(if wished && !superseded {
                 Step::Settle { effect }
             } else {
-                let why = match superseded {
-                    true => "it runs for a newer version".to_owned(),
-                    false => "the desired state does not ask for it any more".to_owned(),
+                let why = if superseded {
+                    "it runs for a newer version".to_owned()
+                } else {
+                    "the desired state does not ask for it any more".to_owned()
                 };
                 Step::Forgive { effect, why }
             });

@@ -18,7 +18,7 @@ pub fn surplus(
     let activated = |slot: &str| {
         owned.and_then(|owned| owned.activated.iter().rposition(|s| s.as_str() == slot))
     };
-    let adopted = observed.adopted(owned);
+    let adopted = observed.adopted(owned, &spec.version.tag);
     let mut ours: Vec<&String> = observed
         .slots
         .iter()

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::model::ledger::Owned;
 use crate::model::{Artifact, BlockedReason, Evidence, Version};
+use crate::resource::app::layout::parse_link;
 use crate::resource::app::{AppObserved, AppSpec};
 
 /// What resolving came to.
@@ -104,7 +105,9 @@ pub fn slot_state(
         let activated = owned.is_some_and(|owned| named(&owned.activated));
         return if activated && !adopted {
             SlotState::Damaged
-        } else if activated || observed.linked_slots().contains(slot) {
+        } else if (activated || observed.linked_slots().contains(slot))
+            && links_hold(observed, slot)
+        {
             SlotState::Adopted
         } else {
             SlotState::Foreign
@@ -127,4 +130,12 @@ pub fn slot_state(
         return SlotState::Outdated("the pinned digest was edited".to_owned());
     }
     if found.drift.is_empty() { SlotState::Whole } else { SlotState::Damaged }
+}
+
+/// Whether every link into a directory without manifest leads to a program there.
+fn links_hold(observed: &AppObserved, slot: &str) -> bool {
+    let links = observed.bin.iter().flat_map(|bin| bin.links.values());
+    let mut into_it = links.filter_map(|text| parse_link(text)).filter(|(s, _)| *s == slot);
+    let found = observed.slots.get(slot);
+    into_it.all(|(_, path)| found.is_some_and(|found| found.executables.iter().any(|e| e == path)))
 }

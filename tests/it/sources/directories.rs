@@ -122,7 +122,7 @@ fn local_listing_follows_no_link_out_and_opens_no_file() {
     let found = ask(&local(root.path(), None), &wish("latest")).unwrap();
     assert_eq!(tags(&found), ["1.1", "1.0"]);
     let absent = ask(&local(&root.path().join("none"), None), &wish("latest")).unwrap_err();
-    assert_eq!(absent.class(), Class::NotFound);
+    assert_eq!(absent.class(), Class::Unreachable);
     let url = vec![format!("file://{}", pipe.display())];
     let artifact = Artifact { name: "pipe".to_owned(), urls: url, size: None, digest: None };
     run(read_small(&artifact, &reader(), 100)).unwrap_err();
