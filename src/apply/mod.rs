@@ -119,7 +119,10 @@ fn commit(change: &Change, host: &Host, journal: &mut Journal, result: &mut Chan
                 host,
                 &switch::Links { bin, beside, release, links: links.as_deref(), expects },
             )
-            .map(|()| result.switched_to = release.file_name().map(str::to_owned)),
+            .and_then(|cleared| {
+                result.switched_to = release.file_name().map(str::to_owned);
+                cleared
+            }),
             Step::Fetch { .. }
             | Step::Unpack { .. }
             | Step::Settle { .. }

@@ -68,9 +68,7 @@ pub fn promote(host: &Host, from: &Utf8Path, to: &Utf8Path) -> Result<(), Switch
 /// Exchanges a complete staging directory with the damaged one in its place, and removes that.
 pub fn replace(host: &Host, from: &Utf8Path, to: &Utf8Path) -> Result<(), SwitchError> {
     host.exchange(from, to)?;
-    // It has happened; what cannot be removed now is swept by the next pass.
-    let _ = host.remove(from);
-    Ok(())
+    Ok(host.remove(from)?)
 }
 
 /// The links to make at once.
@@ -90,7 +88,10 @@ pub struct Links<'a> {
 
 /// Makes every link of `bin` at once: the new directory is built beside and exchanged, so that no reader
 /// ever sees a mixture. Entries of somebody else are carried along.
-pub fn switch(host: &Host, wish: &Links<'_>) -> Result<(), SwitchError> {
+///
+/// The inner result is about what is done once the switch has happened: clearing the old directory away. The
+/// next pass sweeps what is left of it.
+pub fn switch(host: &Host, wish: &Links<'_>) -> Result<Result<(), SwitchError>, SwitchError> {
     let new = texts(host, wish)?;
     let beside = wish.beside;
     host.make_dirs(beside.parent().unwrap_or(beside))?;
@@ -101,17 +102,15 @@ pub fn switch(host: &Host, wish: &Links<'_>) -> Result<(), SwitchError> {
         return Err(error);
     }
     if host.stat(wish.bin)?.is_none() {
-        return Ok(host.rename_new(beside, wish.bin)?);
+        host.rename_new(beside, wish.bin)?;
+        return Ok(Ok(()));
     }
     match host.exchange(beside, wish.bin) {
         Err(error) if cannot_exchange(&error) => one_by_one(host, wish, &new)?,
         exchanged => exchanged?,
     }
-    // The switch has happened; what cannot be removed now is swept by the next pass.
-    if bring_over(host, wish, &new).is_ok() {
-        let _ = host.remove(beside);
-    }
-    Ok(())
+    let brought = bring_over(host, wish, &new);
+    Ok(brought.and_then(|()| Ok(host.remove(beside)?)))
 }
 
 /// Moves what somebody put into the old directory while the new one was made.

@@ -160,6 +160,9 @@ impl World {
         let Ok(entries) = fs::read_dir(&bin) else { return Ok(None) };
         let names: BTreeSet<String> =
             entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        if names.is_empty() {
+            return Ok(None);
+        }
         if names != BTreeSet::from(PROGRAMS.map(ToOwned::to_owned)) {
             return Err(format!("bin has {names:?}"));
         }
