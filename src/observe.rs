@@ -9,10 +9,9 @@ use camino::Utf8Path;
 use crate::desired::DesiredState;
 use crate::host::{Look, facts};
 use crate::model::ledger::Ledger;
-use crate::model::{Constraint, HostFacts, ResourceId};
-use crate::resource::app::layout::slot_name;
+use crate::model::{HostFacts, ResourceId};
+use crate::resource::app::AppObserved;
 use crate::resource::app::observe::{Depth, observe as observe_app};
-use crate::resource::app::{AppObserved, AppSpec};
 
 /// Most threads that look at the host.
 const THREADS_MAX: usize = 8;
@@ -33,16 +32,15 @@ pub struct Observed {
 pub fn observe(desired: &DesiredState, ledger: &Ledger, host: &Look, depth: Depth) -> Observed {
     let wished = desired.apps.iter().map(|(name, declared)| {
         let id = ResourceId::app(name.clone());
-        let check = slots_of_interest(&id, &declared.spec, ledger);
-        (id, (declared.spec.home.as_path(), check))
+        (id, declared.spec.home.as_path())
     });
-    let mut places: BTreeMap<ResourceId, (&Utf8Path, Vec<String>)> = wished.collect();
+    let mut places: BTreeMap<ResourceId, &Utf8Path> = wished.collect();
     for (id, owned) in &ledger.inventory.resources {
-        places.entry(id.clone()).or_insert_with(|| (&owned.home, Vec::new()));
+        places.entry(id.clone()).or_insert(&owned.home);
     }
     let places: Vec<_> = places.into_iter().collect();
-    let look = |(id, (home, check)): &(ResourceId, (&Utf8Path, Vec<String>))| {
-        (id.clone(), observe_app(host, home, check, depth).map_err(|error| error.to_string()))
+    let look = |(id, home): &(ResourceId, &Utf8Path)| {
+        (id.clone(), observe_app(host, home, depth).map_err(|error| error.to_string()))
     };
     let apps = in_parallel(&places, look).into_iter().collect();
     Observed { facts: facts::observe(host), apps }
@@ -67,14 +65,4 @@ fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> 
         let done = threads.into_iter().map(|t| t.join().unwrap_or_else(|e| resume_unwind(e)));
         done.flatten().collect()
     })
-}
-
-/// Releases that may become the one in use without asking a source: they must be known to be whole.
-fn slots_of_interest(id: &ResourceId, spec: &AppSpec, ledger: &Ledger) -> Vec<String> {
-    let mut slots = Vec::new();
-    if let Constraint::Exact(version) = &spec.version.want {
-        slots.extend(spec.version.tag.tags(version).iter().map(|tag| slot_name(tag)));
-    }
-    slots.extend(ledger.overrides.pinned.get(id).map(|pinned| pinned.slot.clone()));
-    slots
 }

@@ -163,7 +163,9 @@ pub async fn perform(
     let outcome = apply(&preview.plan, host, &stager, &mut journal, hands.stop).await;
     conclude(host, &mut preview.ledger, &pass, &outcome)?;
     let desired = request.desired.digest.to_string();
-    last_pass::save(host, &desired, &preview.plan, &outcome, request.now)?;
+    if request.only.is_none() {
+        last_pass::save(host, &desired, &preview.plan, &outcome, request.now)?;
+    }
     // The cache only saves transfers: failing to keep or to clean it is not a failure of the pass.
     if let Err(error) = cache::sweep(host, &preview.observed, &outcome) {
         tracing::warn!(%error, "cannot clean the cache");

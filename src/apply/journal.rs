@@ -40,11 +40,6 @@ impl Journal {
         Self { debts, now }
     }
 
-    /// What is owed.
-    pub fn debts(&self) -> &[Debt] {
-        &self.debts
-    }
-
     /// Writes an effect down before the switch that makes it due.
     pub fn owe(&mut self, host: &Host, resource: &ResourceId, effect: &Effect) -> io::Result<()> {
         let known = |debt: &Debt| &debt.resource == resource && &debt.effect == effect;
@@ -78,12 +73,18 @@ impl Journal {
             }
         };
         performed.map_err(|source| JournalError::Effect { effect: effect.describe(), source })?;
-        self.forgive(host, effect)
+        self.debts.retain(|debt| &debt.effect != effect);
+        Ok(save_debts(host, &self.debts)?)
     }
 
-    /// Strikes an effect out.
-    pub fn forgive(&mut self, host: &Host, effect: &Effect) -> Result<(), JournalError> {
-        self.debts.retain(|debt| &debt.effect != effect);
+    /// Strikes an effect out that one resource owes; what others owe stays owed.
+    pub fn forgive(
+        &mut self,
+        host: &Host,
+        resource: &ResourceId,
+        effect: &Effect,
+    ) -> Result<(), JournalError> {
+        self.debts.retain(|debt| &debt.effect != effect || &debt.resource != resource);
         Ok(save_debts(host, &self.debts)?)
     }
 }

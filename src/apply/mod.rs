@@ -115,9 +115,9 @@ fn commit(change: &Change, host: &Host, journal: &mut Journal, result: &mut Chan
             Step::Promote { from, to, replaces: true } => switch::replace(host, from, to),
             Step::Promote { from, to, replaces: false } => switch::promote(host, from, to),
             Step::Owe { effect } => journal.owe(host, &change.resource, effect).map_err(Into::into),
-            Step::Switch { bin, release, links, expects } => switch::switch(
+            Step::Switch { bin, beside, release, links, expects } => switch::switch(
                 host,
-                &switch::Links { bin, release, links: links.as_deref(), expects },
+                &switch::Links { bin, beside, release, links: links.as_deref(), expects },
             )
             .map(|()| result.switched_to = release.file_name().map(str::to_owned)),
             Step::Fetch { .. }
@@ -138,10 +138,13 @@ async fn settle(change: &Change, host: &Host, journal: &mut Journal, result: &mu
     for step in &change.steps {
         let settled = match step {
             Step::Settle { effect } => journal.settle(host, effect).await,
-            Step::Forgive { effect, .. } => journal.forgive(host, effect),
+            Step::Forgive { effect, .. } => journal.forgive(host, &change.resource, effect),
             _ => continue,
         };
-        if let Err(error) = settled {
+        // The other effects are due all the same; the first failure is the one to tell.
+        if let Err(error) = settled
+            && result.end == End::Done
+        {
             result.fail(step, FailureClass::Transient, crate::model::outcome::chain(&error));
         }
     }
@@ -150,12 +153,12 @@ async fn settle(change: &Change, host: &Host, journal: &mut Journal, result: &mu
 fn remove(change: &Change, host: &Host, result: &mut ChangeResult) {
     for step in &change.steps {
         let removed = match step {
-            Step::Remove { path } => switch::remove(host, path),
+            Step::Remove { path, aside } => switch::remove(host, path, aside.as_deref()),
             Step::RemoveEmpty { path } => host.remove_empty(path).map_err(Into::into),
             _ => continue,
         };
         if let Err(error) = removed {
-            result.fail(step, error.class(), crate::model::outcome::chain(&error));
+            return result.fail(step, error.class(), crate::model::outcome::chain(&error));
         }
     }
 }

@@ -10,9 +10,6 @@ use crate::model::Manifest;
 use crate::model::manifest::{Binary, MANIFEST_NAME};
 use crate::model::outcome::FailureClass;
 
-/// Start of the names of everything half-done, as in `resource::app::layout`.
-const SCRATCH_PREFIX: &str = "reconcile-";
-
 /// The manifest of a release just staged is ours and complete; this bounds a mistake.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
@@ -71,7 +68,9 @@ pub fn promote(host: &Host, from: &Utf8Path, to: &Utf8Path) -> Result<(), Switch
 /// Exchanges a complete staging directory with the damaged one in its place, and removes that.
 pub fn replace(host: &Host, from: &Utf8Path, to: &Utf8Path) -> Result<(), SwitchError> {
     host.exchange(from, to)?;
-    Ok(host.remove(from)?)
+    // It has happened; what cannot be removed now is swept by the next pass.
+    let _ = host.remove(from);
+    Ok(())
 }
 
 /// The links to make at once.
@@ -79,6 +78,8 @@ pub fn replace(host: &Host, from: &Utf8Path, to: &Utf8Path) -> Result<(), Switch
 pub struct Links<'a> {
     /// The directory of links.
     pub bin: &'a Utf8Path,
+    /// Where the new one is made.
+    pub beside: &'a Utf8Path,
     /// The release directory.
     pub release: &'a Utf8Path,
     /// The links; those of the release's manifest when absent.
@@ -91,24 +92,24 @@ pub struct Links<'a> {
 /// ever sees a mixture. Entries of somebody else are carried along.
 pub fn switch(host: &Host, wish: &Links<'_>) -> Result<(), SwitchError> {
     let new = texts(host, wish)?;
-    let home = wish.bin.parent().unwrap_or(wish.bin);
-    let staging = home.join("staging");
-    let beside = staging.join(format!("{SCRATCH_PREFIX}bin"));
-    host.make_dirs(&staging)?;
-    host.remove(&beside)?;
-    if let Err(error) = build(host, wish, &new, &beside) {
+    let beside = wish.beside;
+    host.make_dirs(beside.parent().unwrap_or(beside))?;
+    host.remove(beside)?;
+    if let Err(error) = build(host, wish, &new, beside) {
         // Nothing half-done is left behind; what cannot be removed is swept later.
-        let _ = host.remove(&beside);
+        let _ = host.remove(beside);
         return Err(error);
     }
     if host.stat(wish.bin)?.is_none() {
-        return Ok(host.rename_new(&beside, wish.bin)?);
+        return Ok(host.rename_new(beside, wish.bin)?);
     }
-    match host.exchange(&beside, wish.bin) {
+    match host.exchange(beside, wish.bin) {
         Err(error) if cannot_exchange(&error) => one_by_one(host, wish, &new)?,
         exchanged => exchanged?,
     }
-    Ok(host.remove(&beside)?)
+    // The switch has happened; what cannot be removed now is swept by the next pass.
+    let _ = host.remove(beside);
+    Ok(())
 }
 
 /// Makes the new directory of links: ours as they shall be, everything else as it is.
@@ -171,7 +172,7 @@ fn one_by_one(
     new: &BTreeMap<String, String>,
 ) -> Result<(), SwitchError> {
     for (name, text) in new {
-        let beside = wish.bin.join(format!(".{SCRATCH_PREFIX}{name}"));
+        let beside = wish.bin.join(format!(".reconcile-{name}"));
         host.remove(&beside)?;
         host.symlink(text, &beside)?;
         host.rename_over(&beside, &wish.bin.join(name))?;
@@ -186,17 +187,15 @@ fn cannot_exchange(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
-/// Removes something of ours: renamed into `staging` first, so that it is there whole or not at all.
-pub fn remove(host: &Host, path: &Utf8Path) -> Result<(), SwitchError> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
-    if parent.file_name() == Some("staging") || host.stat(path)?.is_none() {
-        return Ok(host.remove(path)?);
+/// Removes something of ours; what may be in use is renamed aside first, so that it is there whole or not
+/// at all.
+pub fn remove(host: &Host, path: &Utf8Path, aside: Option<&Utf8Path>) -> Result<(), SwitchError> {
+    let Some(aside) = aside else { return Ok(host.remove(path)?) };
+    if host.stat(path)?.is_none() {
+        return Ok(());
     }
-    let home = if parent.file_name() == Some("releases") { parent.parent() } else { Some(parent) };
-    let staging = home.unwrap_or(parent).join("staging");
-    let trash = staging.join(format!("{SCRATCH_PREFIX}trash-{name}"));
-    host.make_dirs(&staging)?;
-    host.remove(&trash)?;
-    host.rename_new(path, &trash)?;
-    Ok(host.remove(&trash)?)
+    host.make_dirs(aside.parent().unwrap_or(aside))?;
+    host.remove(aside)?;
+    host.rename_new(path, aside)?;
+    Ok(host.remove(aside)?)
 }

@@ -97,6 +97,7 @@ fn of_blocked(plan: &Plan) -> Exit {
             | BlockedReason::Ambiguous
             | BlockedReason::Downgrade
             | BlockedReason::Foreign
+            | BlockedReason::RolledBack
             | BlockedReason::MassRemoval
             | BlockedReason::CannotRun
             | BlockedReason::Unobservable => Exit::Failed,

@@ -97,7 +97,7 @@ impl Change {
     /// Makes a directory and its parents; durable with a later [`Self::sync_file_system`], if at all.
     pub fn make_dirs_unsynced(&self, path: impl AsRef<Utf8Path>) -> io::Result<()> {
         let real = self.real(path);
-        std::fs::create_dir_all(&real).map_err(|e| about(&real, &e))
+        make_missing(&real, &|_| Ok(()))
     }
 
     /// Replaces a file as a whole: written beside, synced, renamed, and the directory synced.
@@ -293,14 +293,23 @@ fn sync_dir(path: &Utf8Path) -> io::Result<()> {
 
 /// Makes a directory and its parents; each new one is synced into its parent.
 fn make_dirs(path: &Utf8Path) -> io::Result<()> {
+    make_missing(path, &|new| sync_dir(parent(new)))
+}
+
+/// Makes a directory and its parents with mode 0755 whatever the umask: programs below must be reachable.
+fn make_missing(path: &Utf8Path, made: &dyn Fn(&Utf8Path) -> io::Result<()>) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
     }
     if let Some(parent) = path.parent() {
-        make_dirs(parent)?;
+        make_missing(parent, made)?;
     }
     match std::fs::create_dir(path) {
-        Ok(()) => sync_dir(parent(path)),
+        Ok(()) => {
+            std::fs::set_permissions(path, Permissions::from_mode(0o755))
+                .map_err(|e| about(path, &e))?;
+            made(path)
+        }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(about(path, &error)),
     }

@@ -240,6 +240,8 @@ pub enum BlockedReason {
     TooYoung,
     /// Suspended by the desired state or an operator.
     Suspended,
+    /// An operator went back to a release that cannot be had any more.
+    RolledBack,
     /// Something that is not ours stands in the way.
     Foreign,
     /// More would be removed at once than the guard allows.

@@ -53,6 +53,9 @@ pub enum Step {
         /// The directory of links.
         #[schemars(with = "String")]
         bin: Utf8PathBuf,
+        /// Where the new one is made before the two are exchanged.
+        #[schemars(with = "String")]
+        beside: Utf8PathBuf,
         /// The release directory whose programs are linked.
         #[schemars(with = "String")]
         release: Utf8PathBuf,
@@ -78,6 +81,9 @@ pub enum Step {
         /// What.
         #[schemars(with = "String")]
         path: Utf8PathBuf,
+        /// Where it is renamed to first; absent for what nothing uses.
+        #[schemars(with = "Option<String>")]
+        aside: Option<Utf8PathBuf>,
     },
     /// Remove a directory if nobody keeps anything in it.
     RemoveEmpty {

@@ -296,6 +296,10 @@ impl FromStr for Constraint {
 /// `Some` when the item is one version, with or without `=`.
 fn exact(item: &str) -> Result<Option<Version>, String> {
     let bare = item.strip_prefix('=').map_or(item, str::trim);
+    // What people copy from a release page: `v1.2` is version 1.2.
+    let numbered = bare.strip_prefix(['v', 'V']);
+    let numbered = numbered.filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let bare = numbered.unwrap_or(bare);
     let operator = bare.starts_with(['<', '>', '^', '~', '!', '=', '*']);
     if operator || is_wildcard(bare) { Ok(None) } else { bare.parse().map(Some) }
 }
@@ -471,6 +475,7 @@ mod tests {
         check(">=1, !=1.3.0", &["1.2", "1.4"], &["1.3"]);
         check(">=2.0.0-rc.1, <3", &["2.0.0-rc.2", "2.0"], &["2.0.0-beta"]);
         check("nightly", &["nightly"], &["1.0"]);
+        check("v1.2", &["1.2"], &["1.3"]);
     }
 
     #[test]

@@ -83,6 +83,13 @@ fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
         if inputs.desired.apps.contains_key(&id.name) {
             continue;
         }
+        if inputs.desired.apps.values().any(|declared| declared.spec.home == owned.home) {
+            continue;
+        }
+        if let Some(suspension) = inputs.ledger.overrides.suspended.get(id) {
+            plan.notes.push(format!("{id} is not removed: suspended ({})", suspension.reason));
+            continue;
+        }
         if !inputs.desired.roots.contains(&owned.declared_in) {
             plan.notes.push(format!(
                 "{id} is kept: {} declared it and was not read in this pass",

@@ -29,9 +29,11 @@ pub fn unused(host: &Look, observed: &Observed, fetched: &Outcome) -> io::Result
     Ok(unused)
 }
 
-/// Removes them after a pass that changed something, so that the cache stays bounded by what is kept.
+/// Removes them after a pass that changed something and failed at nothing, so that the cache stays bounded by what is kept.
 pub fn sweep(host: &Host, observed: &Observed, outcome: &Outcome) -> io::Result<()> {
-    if outcome.results.is_empty() {
+    let all_done = outcome.results.iter().all(|result| result.end == End::Done);
+    let all_seen = observed.apps.values().all(Result::is_ok);
+    if outcome.results.is_empty() || !all_done || !all_seen {
         return Ok(());
     }
     unused(host, observed, outcome)?.into_iter().try_for_each(|path| host.remove(path))

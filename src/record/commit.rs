@@ -2,6 +2,7 @@
 
 use std::io;
 
+use camino::Utf8Path;
 use jiff::Timestamp;
 
 use crate::desired::DesiredState;
@@ -38,6 +39,9 @@ pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<(
     for id in touched.chain(pass.plan.unchanged.iter().map(|u| &u.resource)) {
         own(&mut inventory, id, pass);
     }
+    for change in &pass.plan.changes {
+        note_unrecorded(&mut inventory, &change.resource, current(pass, &change.resource));
+    }
     for unchanged in &pass.plan.unchanged {
         activate(&mut inventory, &unchanged.resource, current(pass, &unchanged.resource));
     }
@@ -69,23 +73,42 @@ pub fn conclude(
     for unchanged in &pass.plan.unchanged {
         raise(&mut trust, &unchanged.resource, &unchanged.in_use.version);
     }
-    history::append(host, &entries)?;
     // Also when there is nothing to remember yet: a trust file that is missing later was lost.
     trust.format = LEDGER_FORMAT;
-    files::save_changed(host, ledger, inventory, trust)
+    files::save_changed(host, ledger, inventory, trust)?;
+    history::append(host, &entries)
 }
 
 fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let Some(declared) = pass.desired.apps.get(&id.name) else { return };
     let (declared_in, home) = (declared.root.clone(), declared.spec.home.clone());
-    let mut owned = match inventory.at(id, &home) {
-        Some(owned) => Owned { declared_in, ..owned.clone() },
-        None => Owned { declared_in, home, adopted: Vec::new(), activated: Vec::new() },
-    };
+    let mut owned =
+        match inventory.at(id, &home).cloned().or_else(|| renamed(inventory, pass, &home)) {
+            Some(owned) => Owned { declared_in, ..owned },
+            None => Owned { declared_in, home, adopted: Vec::new(), activated: Vec::new() },
+        };
     if let Some(Ok(observed)) = pass.observed.apps.get(id) {
         owned.adopted = observed.adopted(Some(&owned), &declared.spec.version.tag);
     }
     inventory.resources.insert(id.clone(), owned);
+}
+
+/// The same directory under the name it had before: what is in it stays ours.
+fn renamed(inventory: &mut Inventory, pass: &Pass<'_>, home: &Utf8Path) -> Option<Owned> {
+    let was = inventory
+        .resources
+        .iter()
+        .find(|(id, owned)| owned.home == home && !pass.desired.apps.contains_key(&id.name));
+    let was = was.map(|(id, _)| id.clone())?;
+    inventory.resources.remove(&was)
+}
+
+/// Notes a release that came into use without being recorded: before us, or by a pass that was killed.
+fn note_unrecorded(inventory: &mut Inventory, id: &ResourceId, slot: Option<&str>) {
+    let known = inventory.resources.get(id).zip(slot);
+    if known.is_some_and(|(owned, slot)| !owned.activated.iter().any(|s| s == slot)) {
+        activate(inventory, id, slot);
+    }
 }
 
 fn current<'a>(pass: &Pass<'a>, id: &ResourceId) -> Option<&'a str> {

@@ -4,7 +4,7 @@
 //! trust.json      floors, locks, quarantine     losing it is reported; `latest` still never goes back
 //!                                               below what is installed
 //! inventory.json  what is ours                  losing it stops pruning until resources are seen again
-//! overrides.json  suspensions and rollbacks     losing it is reported
+//! overrides.json  suspensions and rollbacks     a pass refuses to run while it is damaged
 //! debts.json      effects owed                  losing it is reported
 //! ```
 
@@ -30,10 +30,21 @@ pub fn load(host: &Look) -> io::Result<Ledger> {
     let mut losses = Vec::new();
     let trust: Option<Trust> = read(host, TRUST, &mut losses)?;
     let inventory: Option<Inventory> = read(host, INVENTORY, &mut losses)?;
-    let overrides: Option<Overrides> = read(host, OVERRIDES, &mut losses)?;
+    let mut undecided = Vec::new();
+    let overrides: Option<Overrides> = read(host, OVERRIDES, &mut undecided)?;
+    if let Some(damage) = undecided.pop() {
+        // Going on could do exactly what an operator suspended.
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "{damage}: what was suspended or rolled back is not known; repair or remove it"
+            ),
+        ));
+    }
     let debts: Option<Vec<Debt>> = read(host, DEBTS, &mut losses)?;
     let known = inventory.as_ref().is_some_and(|i| !i.resources.is_empty());
-    if trust.is_none() && known && losses.is_empty() {
+    let named = losses.iter().any(|loss: &String| loss.contains(TRUST));
+    if trust.is_none() && known && !named {
         losses.push(format!(
             "{} is gone: the highest versions ever used are not known any more; `latest` is only kept \
              from going below what is installed now",

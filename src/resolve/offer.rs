@@ -71,7 +71,8 @@ pub async fn offer(app: &App<'_>, release: &Release) -> Offered {
         ));
     }
     let sha256 = evidence.digests.iter().find(|d| d.algorithm() == Algorithm::Sha256).cloned();
-    let slot = slot_of(release, sha256.as_ref().or(evidence.digests.first()));
+    let slot = known_build(app, release, sha256.as_ref())
+        .unwrap_or_else(|| slot_of(release, sha256.as_ref().or(evidence.digests.first())));
     if let Some(problem) = changed_under_tag(app, release, &slot, sha256.as_ref()) {
         return Offered::Refused(problem);
     }
@@ -262,6 +263,15 @@ fn slot_of(release: &Release, digest: Option<&Digest>) -> String {
         }
         None => slot,
     }
+}
+
+/// The directory that was made of these very bytes before anybody stated their digest.
+fn known_build(app: &App<'_>, release: &Release, sha256: Option<&Digest>) -> Option<String> {
+    let made = app.observed.slots.iter().find(|(_, slot)| {
+        let manifest = slot.manifest.as_ref();
+        manifest.is_some_and(|m| m.tag == release.tag && Some(&m.digest) == sha256)
+    });
+    made.map(|(name, _)| name.clone())
 }
 
 /// The same tag with other bytes than those that were installed from it.

@@ -1,6 +1,6 @@
 //! Staying on a release that is installed, and keeping it whole without asking anybody.
 
-use crate::model::{Artifact, Digest, Evidence, Version};
+use crate::model::{Artifact, BlockedReason, Digest, Evidence, Version};
 use crate::resolve::App;
 use crate::resource::app::layout::tag_of_slot;
 use crate::resource::app::wanted::{Offer, Problem, Resolution, SlotState, Wanted};
@@ -16,18 +16,31 @@ impl App<'_> {
     pub(super) fn rolled_back(&self) -> Option<Resolution> {
         let pinned = self.question.ledger.overrides.pinned.get(self.id);
         let pinned = pinned.filter(|p| p.holds(self.now()))?;
-        let wanted = self.keep(&pinned.slot, Some(pinned.reason.clone()));
+        let to = tag_of_slot(&pinned.slot);
         let until = pinned.until.map_or("`reconcile resume`".to_owned(), |until| until.to_string());
-        let there = if wanted.is_some() { "rolled back" } else { "rolled back to what is gone" };
-        let note =
-            format!("{there} to {} until {until}: {}", tag_of_slot(&pinned.slot), pinned.reason);
-        wanted.is_some().then_some(Resolution { wanted, problem: None, notes: vec![note] })
+        let Some(wanted) = self.keep(&pinned.slot, Some(pinned.reason.clone())) else {
+            return Some(self.stay(Problem {
+                reason: BlockedReason::RolledBack,
+                message: format!(
+                    "rolled back to {to} until {until} ({}), but {to} is gone or damaged and the cache \
+                     does not hold it; `reconcile resume {}` follows the desired state again",
+                    pinned.reason, self.id
+                ),
+                until: pinned.until,
+            }));
+        };
+        let note = format!("rolled back to {to} until {until}: {}", pinned.reason);
+        Some(Resolution { wanted: Some(wanted), problem: None, notes: vec![note] })
     }
 
     /// Wants an installed release; `None` when it is damaged and cannot be had.
     fn keep(&self, slot: &str, rolled_back: Option<String>) -> Option<Wanted> {
         let found = self.observed.slots.get(slot)?;
-        let offer = match self.state(slot) {
+        let mut state = self.state(slot);
+        if rolled_back.is_some() {
+            state = state.as_pinned(self.owned().map_or(&[], |owned| &owned.adopted), slot);
+        }
+        let offer = match state {
             SlotState::Whole | SlotState::Adopted => None,
             SlotState::Damaged => Some(self.cached_copy(slot)?),
             // The desired state asks for another directory than this one, but nothing better can be had.
@@ -44,11 +57,7 @@ impl App<'_> {
 
     /// The version in use.
     pub(super) fn current_version(&self) -> Option<Version> {
-        let slot = self.observed.current()?;
-        let manifest = self.observed.slots.get(slot).and_then(|s| s.manifest.as_ref());
-        manifest
-            .map(|m| m.version.clone())
-            .or_else(|| self.spec.version.tag.version(&tag_of_slot(slot)))
+        self.observed.version_of(self.observed.current()?, &self.spec.version.tag)
     }
 
     /// The artifact a release was made from, if the cache still has it.

@@ -66,7 +66,7 @@ enum Mischief {
     ForeignInStaging,
     LoseInventory,
     LoseTrust,
-    SpoilOverrides,
+    SpoilTrust,
     LoseState,
     LoseCache,
 }
@@ -93,7 +93,7 @@ const ALL: [Mischief; 22] = [
     ForeignInStaging,
     LoseInventory,
     LoseTrust,
-    SpoilOverrides,
+    SpoilTrust,
     LoseState,
     LoseCache,
 ];
@@ -229,7 +229,7 @@ impl Host {
             ForeignInStaging => tree::write(&home.join("staging/theirs"), b"mine"),
             LoseInventory => tree::remove(&state.join("inventory.json")),
             LoseTrust => tree::remove(&state.join("trust.json")),
-            SpoilOverrides => tree::write(&state.join("overrides.json"), b"{"),
+            SpoilTrust => tree::write(&state.join("trust.json"), b"{"),
             LoseState => tree::remove(&state),
             LoseCache => tree::remove(&self.root().join("var/cache")),
         }

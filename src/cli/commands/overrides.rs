@@ -16,6 +16,7 @@ use crate::model::ledger::{Ledger, Overrides, Pinned, Suspension};
 use crate::observe::observe;
 use crate::record::ledger;
 use crate::resource::app::layout::tag_of_slot;
+use crate::resource::app::spec::TagPattern;
 
 /// Where to go back to, and why.
 #[derive(Clone, Copy, Debug)]
@@ -103,10 +104,22 @@ fn target(
         });
     }
     let activated = ledger.inventory.resources.get(id).map(|o| o.activated.as_slice());
-    let before = activated.unwrap_or_default().iter().rev().find(|slot| others.contains(slot));
+    let version = |slot: &str| app.version_of(slot, &tag_pattern(desired, id));
+    let current = app.current().and_then(version);
+    let earlier = |slot: &&String| match (version(slot), &current) {
+        (Some(there), Some(here)) if !there.is_opaque() && !here.is_opaque() => there < *here,
+        _ => true,
+    };
+    let known = activated.unwrap_or_default().iter().rev();
+    let before = known.filter(|slot| others.contains(slot)).find(earlier);
     before.cloned().ok_or_else(|| {
         refuse(format!("no earlier release of {id} is known; to go back to there is: {names}"))
     })
+}
+
+fn tag_pattern(desired: &DesiredState, id: &ResourceId) -> TagPattern {
+    let declared = desired.apps.get(&id.name);
+    declared.map_or(TagPattern::Plain, |declared| declared.spec.version.tag.clone())
 }
 
 /// Leaves a resource alone.

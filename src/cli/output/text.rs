@@ -162,7 +162,7 @@ pub fn diff(change: &Change) -> Vec<String> {
             Step::Promote { to, replaces, .. } => {
                 lines.push(format!("{} {to}/", if *replaces { '~' } else { '+' }));
             }
-            Step::Switch { bin, release, links, expects } => {
+            Step::Switch { bin, release, links, expects, .. } => {
                 let slot = release.file_name().unwrap_or_default();
                 let new: Vec<(String, String)> = links
                     .iter()
@@ -177,7 +177,7 @@ pub fn diff(change: &Change) -> Vec<String> {
                     lines.push(format!("+ {bin}/* -> ../releases/{slot}/* (its programs)"));
                 }
             }
-            Step::Remove { path } => lines.push(format!("- {path}")),
+            Step::Remove { path, .. } => lines.push(format!("- {path}")),
             Step::Settle { effect } => lines.push(format!("* {}", effect.describe())),
             Step::Forgive { effect, why } => {
                 lines.push(format!("* not any more: {} ({why})", effect.describe()));

@@ -2,6 +2,8 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::model::Step;
+
 /// Everything of ours in `staging/` starts with this; nothing else there is ever touched.
 pub const STAGING_PREFIX: &str = "reconcile-";
 
@@ -42,6 +44,25 @@ impl Layout {
     /// that what a killed pass left is found and replaced.
     pub fn staged_slot(&self, slot: &str) -> Utf8PathBuf {
         self.staging().join(format!("{STAGING_PREFIX}release-{slot}"))
+    }
+}
+
+impl Layout {
+    /// Where a new `bin` is made.
+    pub fn staged_bin(&self) -> Utf8PathBuf {
+        self.staging().join(format!("{STAGING_PREFIX}bin"))
+    }
+
+    /// The step that removes something of ours that may be in use.
+    pub fn remove(&self, path: Utf8PathBuf) -> Step {
+        let name = path.file_name().unwrap_or_default();
+        let aside = self.staging().join(format!("{STAGING_PREFIX}trash-{name}"));
+        Step::Remove { path, aside: Some(aside) }
+    }
+
+    /// The step that removes what an earlier pass left in `staging`.
+    pub fn sweep(&self, name: &str) -> Step {
+        Step::Remove { path: self.staging().join(name), aside: None }
     }
 }
 

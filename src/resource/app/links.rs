@@ -16,18 +16,20 @@ impl Situation<'_> {
         let anew = state.must_be_made();
         match &slot.manifest {
             Some(manifest) => {
-                let same_recipe = manifest.recipe == self.spec.recipe();
-                (!anew || same_recipe).then(|| manifest.binaries.clone())
+                let same_bytes = !anew || *state == SlotState::Damaged;
+                same_bytes.then(|| manifest.binaries.clone())
             }
             None if anew => None,
             None => Some(self.adopted_links(&wanted.slot, &slot.executables)),
         }
     }
 
-    /// What an adopted release links: every executable where that is the wish, else what it links now.
+    /// What an adopted release links: what it links now, unless that is nothing or every
+    /// executable is wished.
     fn adopted_links(&self, slot: &str, executables: &[String]) -> Vec<Binary> {
         let mut by_name = BTreeMap::new();
-        if self.spec.binaries == Binaries::AnyExecutable {
+        let linked = self.observed.linked_slots().contains(slot);
+        if self.spec.binaries == Binaries::AnyExecutable || !linked {
             for path in executables {
                 let name = path.rsplit_once('/').map_or(path.as_str(), |(_, name)| name);
                 by_name.insert(name.to_owned(), path.clone());

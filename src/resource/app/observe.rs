@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::host::{ItemKind, Look, Stat};
 use crate::model::ledger::Owned;
 use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
-use crate::model::{Digest, Drift, DriftKind, Entry, EntryKind, Manifest};
+use crate::model::{Drift, DriftKind, Entry, EntryKind, Manifest, Version};
 use crate::resource::app::layout::{Layout, STAGING_PREFIX, parse_link, tag_of_slot};
 use crate::resource::app::spec::TagPattern;
 
@@ -54,7 +54,7 @@ pub struct Slot {
     /// Its manifest; `None` for a directory that we did not make.
     #[serde(serialize_with = "manifest_digest")]
     pub manifest: Option<Box<Manifest>>,
-    /// Where it differs from its manifest; only looked for in the release in use, unless deep.
+    /// Where it differs from its manifest.
     pub drift: Vec<Drift>,
     /// Programs found in a directory without manifest: paths of files with an execute bit.
     pub executables: Vec<String>,
@@ -83,6 +83,12 @@ impl AppObserved {
         slots.next().copied().filter(|_| slots.next().is_none())
     }
 
+    /// The version of a release directory: what its manifest says, else what its tag carries.
+    pub fn version_of(&self, slot: &str, tag: &TagPattern) -> Option<Version> {
+        let manifest = self.slots.get(slot)?.manifest.as_ref();
+        manifest.map(|m| m.version.clone()).or_else(|| tag.version(&tag_of_slot(slot)))
+    }
+
     /// Release directories of another updater that become ours, where one is in use that we did not
     /// make: those in use, and those without a manifest that are named like a version.
     pub fn adopted(&self, owned: Option<&Owned>, tags: &TagPattern) -> Vec<String> {
@@ -103,33 +109,16 @@ impl AppObserved {
         let found = self.slots.keys().map(String::as_str).filter(foreign).filter(release);
         found.map(str::to_owned).chain(known).collect::<BTreeSet<_>>().into_iter().collect()
     }
-
-    /// The digest a cached artifact must have to repair the release in use.
-    pub fn current_digest(&self) -> Option<&Digest> {
-        self.slots.get(self.current()?)?.manifest.as_ref().map(|m| &m.digest)
-    }
 }
 
-/// Looks at the app below `home`. `check` names releases that are to be compared with their manifests
-/// even when they are not in use.
-pub fn observe(
-    host: &Look,
-    home: &Utf8Path,
-    check: &[String],
-    depth: Depth,
-) -> io::Result<AppObserved> {
+/// Looks at the app below `home`. Every release is compared with its manifest: any of them may be the next
+/// one in use.
+pub fn observe(host: &Look, home: &Utf8Path, depth: Depth) -> io::Result<AppObserved> {
     let layout = Layout::new(home);
     let mut observed = AppObserved { bin: observe_bin(host, &layout)?, ..Default::default() };
-    let in_use: BTreeSet<String> = observed
-        .linked_slots()
-        .into_iter()
-        .map(str::to_owned)
-        .chain(check.iter().cloned())
-        .collect();
     for item in host.list(layout.releases())?.unwrap_or_default() {
         if item.kind == ItemKind::Dir {
-            let compare = depth == Depth::Deep || in_use.contains(&item.name);
-            let slot = observe_slot(host, &layout.slot(&item.name), compare.then_some(depth))?;
+            let slot = observe_slot(host, &layout.slot(&item.name), depth)?;
             observed.slots.insert(item.name, slot);
         }
     }
@@ -160,17 +149,13 @@ fn observe_bin(host: &Look, layout: &Layout) -> io::Result<Option<BinDir>> {
     Ok(Some(bin))
 }
 
-fn observe_slot(host: &Look, directory: &Utf8Path, compare: Option<Depth>) -> io::Result<Slot> {
+fn observe_slot(host: &Look, directory: &Utf8Path, depth: Depth) -> io::Result<Slot> {
     let manifest = read_manifest(host, directory)?;
-    let mut slot = Slot { manifest, drift: Vec::new(), executables: Vec::new() };
-    match (&slot.manifest, compare) {
-        (Some(manifest), Some(depth)) => {
-            slot.drift = compare_with_manifest(host, directory, manifest, depth)?;
-        }
-        (None, Some(_)) => slot.executables = executables(host, directory)?,
-        (_, None) => {}
-    }
-    Ok(slot)
+    let (drift, executables) = match &manifest {
+        Some(manifest) => (compare_with_manifest(host, directory, manifest, depth)?, Vec::new()),
+        None => (Vec::new(), executables(host, directory)?),
+    };
+    Ok(Slot { manifest, drift, executables })
 }
 
 /// The manifest of a release directory. One that cannot be read counts as missing: the directory is then

@@ -101,19 +101,25 @@ impl Situation<'_> {
     }
 
     pub(super) fn current_version(&self) -> Option<Version> {
-        let slot = self.observed.current()?;
-        let manifest = self.observed.slots.get(slot).and_then(|s| s.manifest.as_ref());
-        manifest
-            .map(|m| m.version.clone())
-            .or_else(|| self.spec.version.tag.version(&tag_of_slot(slot)))
+        self.observed.version_of(self.observed.current()?, &self.spec.version.tag)
+    }
+
+    fn state(&self, wanted: &Wanted) -> SlotState {
+        let arch = self.facts.arch.name();
+        let state = slot_state(self.spec, self.observed, self.owned, &wanted.slot, arch);
+        match &wanted.rolled_back {
+            None => state,
+            Some(_) => {
+                state.as_pinned(self.owned.map_or(&[], |owned| &owned.adopted), &wanted.slot)
+            }
+        }
     }
 
     /// The steps that lead to `wanted`, in order; an obstacle when they must not be taken.
     fn work(&self, wanted: &Wanted) -> Result<Work, Problem> {
         let layout = self.layout();
         let mut work = Work { wanted: Some(wanted.clone()), ..Work::default() };
-        let state =
-            slot_state(self.spec, self.observed, self.owned, &wanted.slot, self.facts.arch.name());
+        let state = self.state(wanted);
         let found = self.observed.slots.get(&wanted.slot);
         match &state {
             SlotState::Whole | SlotState::Adopted => {}
@@ -140,6 +146,9 @@ impl Situation<'_> {
             work.steps.extend(self.stage(&layout, wanted, offer, &state));
         }
         let links = self.links(wanted, &state);
+        if state == SlotState::Adopted && links.as_ref().is_some_and(Vec::is_empty) {
+            return Err(no_programs(&layout, wanted));
+        }
         work.drift.extend(self.link_drift(&layout, wanted, links.as_deref()));
         let expected = links.as_ref().map(|links| texts(&wanted.slot, links));
         let ours = self.our_links();
@@ -151,6 +160,7 @@ impl Situation<'_> {
         if switch {
             work.steps.push(Step::Switch {
                 bin: layout.bin(),
+                beside: layout.staged_bin(),
                 release: layout.slot(&wanted.slot),
                 links,
                 expects: ours.into_iter().collect(),
@@ -278,14 +288,14 @@ impl Situation<'_> {
         steps.extend(self.old_debts(&effects));
         let keep =
             work.wanted.as_ref().map(|w| w.slot.as_str()).or_else(|| self.observed.current());
-        let surplus = surplus(self.id, self.spec, self.observed, self.owned, keep);
-        steps.extend(surplus.into_iter().map(|slot| Step::Remove { path: layout.slot(&slot) }));
-        let leftovers = self.observed.leftovers.iter().map(|name| layout.staging().join(name));
-        let staged = |path: &camino::Utf8PathBuf| {
-            steps.iter().any(|s| matches!(s, Step::Unpack { into, .. } if into == path))
+        let surplus = surplus(self.spec, self.observed, self.owned, keep);
+        steps.extend(surplus.into_iter().map(|slot| layout.remove(layout.slot(&slot))));
+        let staged = |name: &&String| {
+            let path = layout.staging().join(name.as_str());
+            steps.iter().any(|s| matches!(s, Step::Unpack { into, .. } if into == &path))
         };
-        let swept: Vec<Step> =
-            leftovers.filter(|p| !staged(p)).map(|path| Step::Remove { path }).collect();
+        let leftovers = self.observed.leftovers.iter().filter(|name| !staged(name));
+        let swept: Vec<Step> = leftovers.map(|name| layout.sweep(name)).collect();
         steps.extend(swept.iter().cloned());
         if steps.is_empty() {
             return None;
@@ -329,19 +339,29 @@ impl Situation<'_> {
         restarts.chain(runs).collect()
     }
 
-    /// Effects owed from earlier passes: paid when still wished, struck out when not.
+    /// Effects owed from earlier passes: paid when still wished, struck out when not. On another root
+    /// than the running system's they stay owed.
     fn old_debts(&self, now_owed: &[Effect]) -> Vec<Step> {
+        let again = |argv: &[String]| {
+            now_owed.iter().any(|e| matches!(e, Effect::Run { argv: now, .. } if now == argv))
+        };
         let mut steps = Vec::new();
         for debt in self.debts.iter().filter(|d| !now_owed.contains(&d.effect)) {
-            let wished = match &debt.effect {
-                Effect::Restart { unit } => self.spec.restart.contains(unit),
-                Effect::Run { argv, .. } => self.spec.run.contains(argv),
+            let (wished, superseded) = match &debt.effect {
+                Effect::Restart { unit } => (self.spec.restart.contains(unit), false),
+                Effect::Run { argv, .. } => (self.spec.run.contains(argv), again(argv)),
             };
+            if wished && !superseded && !self.facts.live {
+                continue;
+            }
             let effect = debt.effect.clone();
-            steps.push(if wished {
+            steps.push(if wished && !superseded {
                 Step::Settle { effect }
             } else {
-                let why = "the desired state does not ask for it any more".to_owned();
+                let why = match superseded {
+                    true => "it runs for a newer version".to_owned(),
+                    false => "the desired state does not ask for it any more".to_owned(),
+                };
                 Step::Forgive { effect, why }
             });
         }
@@ -356,6 +376,13 @@ fn missing(path: &str, expected: &str) -> Drift {
         expected: expected.to_owned(),
         found: "nothing".to_owned(),
     }
+}
+
+fn no_programs(layout: &Layout, wanted: &Wanted) -> Problem {
+    Problem::foreign(format!(
+        "{} was adopted and holds no program to link; remove it, and it is installed again",
+        layout.slot(&wanted.slot)
+    ))
 }
 
 fn foreign_slot(layout: &Layout, wanted: &Wanted) -> Problem {

@@ -15,11 +15,12 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
     if let Some(bin) = &observed.bin {
         let all_ours = bin.others.is_empty() && bin.links.values().all(|text| ours(text));
         if all_ours {
-            steps.push(Step::Remove { path: layout.bin() });
+            steps.push(layout.remove(layout.bin()));
         } else if bin.links.values().any(|text| ours(text)) {
             let links = bin.links.iter().filter(|(_, text)| ours(text));
             steps.push(Step::Switch {
                 bin: layout.bin(),
+                beside: layout.staged_bin(),
                 release: layout.releases(),
                 links: Some(Vec::new()),
                 expects: links.map(|(name, text)| (name.clone(), text.clone())).collect(),
@@ -27,13 +28,12 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
         }
     }
     for (name, slot) in &observed.slots {
-        let made = slot.manifest.as_ref().is_some_and(|m| m.resource == id.to_string());
-        if made || owned.adopted.contains(name) {
-            steps.push(Step::Remove { path: layout.slot(name) });
+        if slot.manifest.is_some() || owned.adopted.contains(name) {
+            steps.push(layout.remove(layout.slot(name)));
         }
     }
     for name in &observed.leftovers {
-        steps.push(Step::Remove { path: layout.staging().join(name) });
+        steps.push(layout.sweep(name));
     }
     for path in [layout.releases(), layout.staging(), layout.bin(), layout.home.clone()] {
         steps.push(Step::RemoveEmpty { path });

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 
-use crate::model::ResourceId;
 use crate::model::ledger::Owned;
 use crate::resource::app::layout::tag_of_slot;
 use crate::resource::app::{AppObserved, AppSpec};
@@ -10,7 +9,6 @@ use crate::resource::app::{AppObserved, AppSpec};
 /// Names of release directories to remove once `in_use` is the release in use: ours, older than the
 /// `retain` most recently activated, not protected. Nothing when it is not known what is in use.
 pub fn surplus(
-    id: &ResourceId,
     spec: &AppSpec,
     observed: &AppObserved,
     owned: Option<&Owned>,
@@ -26,15 +24,15 @@ pub fn surplus(
         .iter()
         .filter(|(name, slot)| {
             let adopted = adopted.contains(name);
-            let made = slot.manifest.as_ref().is_some_and(|m| m.resource == id.to_string());
-            (adopted || made) && name.as_str() != in_use
+            (adopted || slot.manifest.is_some()) && name.as_str() != in_use
         })
         .map(|(name, _)| name)
         .collect();
     ours.sort_by_key(|name| {
         let staged =
             observed.slots.get(*name).and_then(|s| s.manifest.as_ref()).map(|m| m.staged_at);
-        Reverse((activated(name), staged, (*name).clone()))
+        let left_now = observed.current() == Some(name.as_str());
+        Reverse((left_now, activated(name), staged, (*name).clone()))
     });
     let protected = |name: &str| {
         let version = spec.version.tag.version(&tag_of_slot(name));

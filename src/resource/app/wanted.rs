@@ -73,6 +73,17 @@ pub enum SlotState {
 }
 
 impl SlotState {
+    /// The same directory when an operator went back to it: neither a later edit of the desired state nor
+    /// an unknown past keeps it from being used.
+    #[must_use]
+    pub fn as_pinned(self, adopted: &[String], slot: &str) -> Self {
+        match self {
+            Self::Outdated(_) => Self::Whole,
+            Self::Foreign if adopted.iter().any(|s| s == slot) => Self::Adopted,
+            state => state,
+        }
+    }
+
     /// Whether the directory must be made before it can be used.
     pub fn must_be_made(&self) -> bool {
         !matches!(self, Self::Whole | Self::Adopted)
@@ -91,9 +102,11 @@ pub fn slot_state(
     let Some(manifest) = &found.manifest else {
         let named = |slots: &[String]| slots.iter().any(|s| s == slot);
         let adopted = owned.is_some_and(|owned| named(&owned.adopted));
-        return if !adopted && owned.is_some_and(|owned| named(&owned.activated)) {
+        let activated = owned.is_some_and(|owned| named(&owned.activated));
+        return if activated && !adopted {
             SlotState::Damaged
-        } else if (adopted || observed.linked_slots().contains(slot)) && links_hold(observed, slot)
+        } else if (activated || observed.linked_slots().contains(slot))
+            && links_hold(observed, slot)
         {
             SlotState::Adopted
         } else {
