@@ -52,12 +52,16 @@ impl Situation<'_> {
 
     /// Links of `bin` that point into `releases`, and those that bear a name that we linked once.
     pub(super) fn our_links(&self) -> BTreeMap<String, String> {
-        let activated = |slot: &String| self.owned.is_some_and(|o| o.activated.contains(slot));
+        let linked = self.observed.linked_slots();
+        let in_use = |slot: &String| {
+            let activated = self.owned.is_some_and(|owned| owned.activated.contains(slot));
+            activated || linked.contains(slot.as_str())
+        };
         let names: Vec<&str> = self
             .observed
             .slots
             .iter()
-            .filter(|(name, _)| activated(name))
+            .filter(|(name, _)| in_use(name))
             .filter_map(|(_, slot)| slot.manifest.as_ref())
             .flat_map(|manifest| manifest.binaries.iter().map(|b| b.name.as_str()))
             .collect();
