@@ -374,3 +374,22 @@ fn distronomicon_is_imported_from_the_host() {
     let failed = world.run(&["import", "distronomicon", missing]).exits(1);
     assert_eq!(failed.stdout, "");
 }
+
+#[test]
+fn damaged_decisions_stop_a_pass_instead_of_lifting_them() {
+    let (world, _) = installed();
+    world.run(&["suspend", "app/tool", "--reason", "incident"]).exits(0);
+    tree::write(&world.path("/var/lib/reconcile/overrides.json"), b"{");
+    let refused = world.run(&[]).exits(73);
+    assert!(refused.stderr.contains("overrides.json"), "{}", refused.stderr);
+}
+
+#[test]
+fn saved_plan_yields_to_a_later_suspension() {
+    let (world, _) = world();
+    let plan = world.temp().join("plan.json");
+    world.run(&["plan", "--out", plan.to_str().unwrap()]).exits(0);
+    world.run(&["suspend", "app/tool", "--reason", "incident"]).exits(0);
+    let refused = world.run(&["apply", plan.to_str().unwrap()]).exits(5);
+    assert!(refused.stderr.contains("suspended"), "{}", refused.stderr);
+}

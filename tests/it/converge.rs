@@ -319,6 +319,11 @@ proptest! {
             .collect();
         let collision = |text: &String| text.contains("did not put there");
         prop_assert!(failed.iter().all(collision), "{:#?}\n{:#?}", failed, plan);
+        // Which names a release brings is known once it is unpacked: what stood in the way of a failed
+        // change may be understood as ours by the next pass.
+        if !failed.is_empty() {
+            host.pass(&after);
+        }
         host.passes += 1;
         let again = host.planned(&desired).plan;
         prop_assert!(again.is_empty(), "{:#?}", again.changes);

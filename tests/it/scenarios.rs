@@ -370,6 +370,7 @@ scenarios! {
     one_source_down_others_go_on
     order_published
     other_desired_path
+    overrides_corrupt
     pinned_below_newest
     pinned_release_without_network
     prerelease_only

@@ -52,11 +52,12 @@ impl Situation<'_> {
 
     /// Links of `bin` that point into `releases`, and those that bear a name of the release in use.
     pub(super) fn our_links(&self) -> BTreeMap<String, String> {
+        let linked = self.observed.linked_slots();
         let names: Vec<&str> = self
             .observed
             .slots
             .iter()
-            .filter(|(name, _)| self.was_in_use(name))
+            .filter(|(name, _)| self.was_in_use(name) || linked.contains(name.as_str()))
             .filter_map(|(_, slot)| slot.manifest.as_ref())
             .flat_map(|manifest| manifest.binaries.iter().map(|b| b.name.as_str()))
             .collect();
