@@ -1,7 +1,7 @@
 //! What the operator wrote: YAML documents, read into one validated wish.
 //!
-//! Reading order: [`document`] is the file format, [`parse`] reads a text into it, [`validate`] turns each
-//! document into specs, [`merge`] makes one wish of all of them, [`load`] is the only part that touches
+//! Reading order: [`document`] is the file format, `parse` reads a text into it, `validate` turns each
+//! document into specs, `merge` makes one wish of all of them, `load` is the only part that touches
 //! files. A [`DesiredState`] that exists is valid; otherwise every error of every file is returned at
 //! once, each a [`Diagnostic`] that points at the text.
 

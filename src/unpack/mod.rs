@@ -53,7 +53,7 @@ pub struct Unpacked {
     pub notes: Vec<String>,
 }
 
-/// A program that will be linked, as [`can_run`] judges it.
+/// A program that will be linked, as [`can_run()`] judges it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// Its path in the release.

@@ -3,7 +3,7 @@
 //! The text is read once, into a [`tree`] of nodes with byte spans; the [`decode`]r hands that tree to the
 //! document's types. Scalars stay text until a type asks for something else, so `version: 1.10` is
 //! `1.10` even where text and a map are both allowed, and an error in one field does not hide those of
-//! the others: each [`Field`](crate::desired::field::Field) that cannot be read reports and is left out.
+//! the others: each [`Field`] that cannot be read reports and is left out.
 
 mod decode;
 mod suggest;
