@@ -146,7 +146,7 @@ impl Session {
         }
     }
 
-    /// The names given with --only must be wished or ours.
+    /// The names given with --only must be wished.
     pub fn check_only(&self, desired: &DesiredState) -> Result<(), CliError> {
         for id in &self.only {
             known(desired, id)?;

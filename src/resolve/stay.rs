@@ -8,7 +8,8 @@ use crate::resource::app::wanted::{Offer, Problem, Resolution, SlotState, Wanted
 impl App<'_> {
     /// The wish cannot be carried out: stay, and repair what is damaged if the cache holds it.
     pub(super) fn stay(&self, problem: Problem) -> Resolution {
-        let wanted = self.observed.current().and_then(|slot| self.keep(slot, None));
+        let last = self.owned().and_then(|owned| owned.activated.last()).map(String::as_str);
+        let wanted = self.observed.current().or(last).and_then(|slot| self.keep(slot, None));
         Resolution { wanted, problem: Some(problem), notes: Vec::new() }
     }
 

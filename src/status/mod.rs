@@ -13,6 +13,8 @@ use crate::model::{Attribution, Digest, Drift, HostFacts, Level, ResourceId, Ver
 use crate::observe::Observed;
 use crate::record::last_pass::LastPass;
 use crate::resource::app::layout::tag_of_slot;
+use crate::resource::app::plan::Situation;
+use crate::resource::app::wanted::Resolution;
 use crate::resource::app::{AppObserved, AppSpec};
 
 /// Everything status depends on.
@@ -180,7 +182,7 @@ fn resource(
             .filter(|slot| Some(slot.as_str()) != current)
             .map(|slot| tag_of_slot(slot))
             .collect(),
-        drift: slot.map(|slot| slot.drift.clone()).unwrap_or_default(),
+        drift: declared.map(|d| drift(known, id, d, observed)).unwrap_or_default(),
         owed: known
             .ledger
             .debts
@@ -202,6 +204,26 @@ fn resource(
     status.state = ready.0;
     status.conditions.insert(0, ready.1);
     status
+}
+
+/// The drift that a pass would correct.
+fn drift(
+    known: &Known<'_>,
+    id: &ResourceId,
+    declared: &Declared<AppSpec>,
+    observed: &AppObserved,
+) -> Vec<Drift> {
+    let situation = Situation {
+        id,
+        spec: &declared.spec,
+        declared_at: "",
+        observed,
+        resolution: &Resolution::default(),
+        owned: known.ledger.inventory.at(id, &declared.spec.home),
+        debts: &[],
+        facts: &known.observed.facts,
+    };
+    situation.drift()
 }
 
 fn holds(kind: &str, reason: &str, message: String) -> Condition {

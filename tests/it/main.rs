@@ -41,3 +41,4 @@ mod scenarios;
 mod cli;
 mod converge;
 mod counts;
+mod strangers;

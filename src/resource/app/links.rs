@@ -1,11 +1,10 @@
-//! The links of an app's `bin`: which there should be, which are ours, which somebody changed; pure.
+//! The links of an app's `bin`: which there should be, which are ours; pure.
 
 use std::collections::BTreeMap;
 
 use crate::model::manifest::Binary;
 use crate::model::step::Binaries;
-use crate::model::{Drift, DriftKind};
-use crate::resource::app::layout::{Layout, link_text, parse_link};
+use crate::resource::app::layout::{link_text, parse_link};
 use crate::resource::app::plan::Situation;
 use crate::resource::app::wanted::{SlotState, Wanted};
 
@@ -66,45 +65,6 @@ impl Situation<'_> {
             .filter(|(name, text)| parse_link(text).is_some() || names.contains(&name.as_str()))
             .map(|(name, text)| (name.clone(), text.clone()))
             .collect()
-    }
-
-    /// Links that somebody else removed or changed since this release was made the one in use; unknown
-    /// while it is not known which there should be.
-    pub(super) fn link_drift(
-        &self,
-        layout: &Layout,
-        wanted: &Wanted,
-        links: Option<&[Binary]>,
-    ) -> Vec<Drift> {
-        let Some(links) = links.filter(|_| self.was_in_use(&wanted.slot)) else {
-            return Vec::new();
-        };
-        let found = self.our_links();
-        let expected = texts(&wanted.slot, links);
-        let mut drift = Vec::new();
-        for (name, text) in &expected {
-            let now = found.get(name);
-            let kind = match now {
-                Some(now) if now == text => continue,
-                Some(_) => DriftKind::Retargeted,
-                None => DriftKind::Missing,
-            };
-            drift.push(Drift {
-                path: layout.bin().join(name).to_string(),
-                kind,
-                expected: format!("-> {text}"),
-                found: now.map_or_else(|| "nothing".to_owned(), |now| format!("-> {now}")),
-            });
-        }
-        for (name, text) in found.iter().filter(|(name, _)| !expected.contains_key(*name)) {
-            drift.push(Drift {
-                path: layout.bin().join(name).to_string(),
-                kind: DriftKind::Extra,
-                expected: "nothing".to_owned(),
-                found: format!("-> {text}"),
-            });
-        }
-        drift
     }
 }
 

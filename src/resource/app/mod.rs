@@ -6,6 +6,7 @@
 //! /opt/<app>/staging/reconcile-…        half-done work; swept by the next pass
 //! ```
 
+mod drift;
 mod explain;
 pub mod layout;
 mod links;

@@ -1,12 +1,11 @@
 //! What to do about one app; pure.
 
 use crate::model::ledger::{Debt, Owned};
-use crate::model::manifest::{Binary, MANIFEST_NAME};
+use crate::model::manifest::Binary;
 use crate::model::plan::{InUse, Unchanged};
 use crate::model::step::{ReleaseHead, UnpackRules};
 use crate::model::{
-    Blocked, BlockedReason, Change, Digest, Drift, DriftKind, Effect, HostFacts, ResourceId, Step,
-    Version,
+    Blocked, BlockedReason, Change, Digest, Drift, Effect, HostFacts, ResourceId, Step, Version,
 };
 use crate::resource::app::layout::{Layout, tag_of_slot};
 use crate::resource::app::links::texts;
@@ -85,7 +84,7 @@ struct Work {
 }
 
 impl Situation<'_> {
-    fn layout(&self) -> Layout {
+    pub(super) fn layout(&self) -> Layout {
         Layout::new(&self.spec.home)
     }
 
@@ -104,7 +103,7 @@ impl Situation<'_> {
         self.observed.version_of(self.observed.current()?, &self.spec.version.tag)
     }
 
-    fn state(&self, wanted: &Wanted) -> SlotState {
+    pub(super) fn state(&self, wanted: &Wanted) -> SlotState {
         let arch = self.facts.arch.name();
         let state = slot_state(self.spec, self.observed, self.owned, &wanted.slot, arch);
         match &wanted.rolled_back {
@@ -120,25 +119,16 @@ impl Situation<'_> {
         let layout = self.layout();
         let mut work = Work { wanted: Some(wanted.clone()), ..Work::default() };
         let state = self.state(wanted);
-        let found = self.observed.slots.get(&wanted.slot);
+        work.drift = self.slot_drift(wanted, &state);
         match &state {
-            SlotState::Whole | SlotState::Adopted => {}
-            SlotState::Missing if !self.was_in_use(&wanted.slot) => {}
-            SlotState::Missing => {
-                work.drift.push(missing(layout.slot(&wanted.slot).as_str(), "directory"));
-            }
             SlotState::Outdated(why) => work.why = Some(why.clone()),
-            SlotState::Damaged if found.is_some_and(|slot| slot.manifest.is_none()) => {
-                let path = layout.slot(&wanted.slot).join(MANIFEST_NAME);
-                work.drift.push(missing(path.as_str(), "the manifest"));
-            }
-            SlotState::Damaged => work.drift = found.map(|s| s.drift.clone()).unwrap_or_default(),
             SlotState::Foreign if self.observed.linked_slots().is_empty() => {
                 return Err(foreign_slot(&layout, wanted));
             }
             SlotState::Foreign => {
                 work.why = Some("an earlier updater left it unfinished".to_owned());
             }
+            SlotState::Whole | SlotState::Adopted | SlotState::Missing | SlotState::Damaged => {}
         }
         let anew = state.must_be_made();
         if anew {
@@ -149,7 +139,7 @@ impl Situation<'_> {
         if state == SlotState::Adopted && links.as_ref().is_some_and(Vec::is_empty) {
             return Err(no_programs(&layout, wanted));
         }
-        work.drift.extend(self.link_drift(&layout, wanted, links.as_deref()));
+        work.drift.extend(self.link_drift(wanted, links.as_deref()));
         let expected = links.as_ref().map(|links| texts(&wanted.slot, links));
         let ours = self.our_links();
         let switch = expected.is_none_or(|expected| expected != ours);
@@ -367,15 +357,6 @@ impl Situation<'_> {
             });
         }
         steps
-    }
-}
-
-fn missing(path: &str, expected: &str) -> Drift {
-    Drift {
-        path: path.to_owned(),
-        kind: DriftKind::Missing,
-        expected: expected.to_owned(),
-        found: "nothing".to_owned(),
     }
 }
 

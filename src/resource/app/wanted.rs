@@ -103,11 +103,12 @@ pub fn slot_state(
         let named = |slots: &[String]| slots.iter().any(|s| s == slot);
         let adopted = owned.is_some_and(|owned| named(&owned.adopted));
         let activated = owned.is_some_and(|owned| named(&owned.activated));
-        return if activated && !adopted {
+        let linked = observed.linked_slots().contains(slot);
+        // Among releases of ours, one without a manifest has lost it.
+        let among_ours = linked && observed.slots.values().any(|slot| slot.manifest.is_some());
+        return if (activated || among_ours) && !adopted {
             SlotState::Damaged
-        } else if (activated || observed.linked_slots().contains(slot))
-            && links_hold(observed, slot)
-        {
+        } else if (activated || linked) && links_hold(observed, slot) {
             SlotState::Adopted
         } else {
             SlotState::Foreign

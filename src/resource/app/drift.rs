@@ -1,0 +1,86 @@
+//! What somebody else changed about an app; pure.
+
+use crate::model::manifest::{Binary, MANIFEST_NAME};
+use crate::model::{Drift, DriftKind};
+use crate::resource::app::layout::{Layout, tag_of_slot};
+use crate::resource::app::links::texts;
+use crate::resource::app::plan::Situation;
+use crate::resource::app::wanted::{SlotState, Wanted};
+
+impl Situation<'_> {
+    /// Everything that differs from the release that was made the one in use last.
+    pub fn drift(&self) -> Vec<Drift> {
+        let last = self.owned.and_then(|owned| owned.activated.last()).map(String::as_str);
+        let Some(slot) = last.or(self.observed.current()) else { return Vec::new() };
+        let tag = tag_of_slot(slot);
+        let tags = &self.spec.version.tag;
+        let version = self.observed.version_of(slot, tags).or_else(|| tags.version(&tag));
+        let Some(version) = version else { return Vec::new() };
+        let slot = slot.to_owned();
+        let wanted = Wanted { version, tag, slot, offer: None, rolled_back: None };
+        let state = self.state(&wanted);
+        let mut drift = self.slot_drift(&wanted, &state);
+        let links = self.links(&wanted, &state);
+        drift.extend(self.link_drift(&wanted, links.as_deref()));
+        drift
+    }
+
+    /// Differences inside a release directory.
+    pub(super) fn slot_drift(&self, wanted: &Wanted, state: &SlotState) -> Vec<Drift> {
+        let place = self.layout().slot(&wanted.slot);
+        match (state, self.observed.slots.get(&wanted.slot)) {
+            (SlotState::Missing, _) if self.was_in_use(&wanted.slot) => {
+                vec![missing(place.as_str(), "directory")]
+            }
+            (SlotState::Damaged, Some(slot)) if slot.manifest.is_none() => {
+                vec![missing(place.join(MANIFEST_NAME).as_str(), "the manifest")]
+            }
+            (SlotState::Damaged, Some(slot)) => slot.drift.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Links that somebody else removed or changed since this release was made the one in use; unknown
+    /// while it is not known which there should be.
+    pub(super) fn link_drift(&self, wanted: &Wanted, links: Option<&[Binary]>) -> Vec<Drift> {
+        let Some(links) = links.filter(|_| self.was_in_use(&wanted.slot)) else {
+            return Vec::new();
+        };
+        let layout: Layout = self.layout();
+        let found = self.our_links();
+        let expected = texts(&wanted.slot, links);
+        let mut drift = Vec::new();
+        for (name, text) in &expected {
+            let now = found.get(name);
+            let kind = match now {
+                Some(now) if now == text => continue,
+                Some(_) => DriftKind::Retargeted,
+                None => DriftKind::Missing,
+            };
+            drift.push(Drift {
+                path: layout.bin().join(name).to_string(),
+                kind,
+                expected: format!("-> {text}"),
+                found: now.map_or_else(|| "nothing".to_owned(), |now| format!("-> {now}")),
+            });
+        }
+        for (name, text) in found.iter().filter(|(name, _)| !expected.contains_key(*name)) {
+            drift.push(Drift {
+                path: layout.bin().join(name).to_string(),
+                kind: DriftKind::Extra,
+                expected: "nothing".to_owned(),
+                found: format!("-> {text}"),
+            });
+        }
+        drift
+    }
+}
+
+fn missing(path: &str, expected: &str) -> Drift {
+    Drift {
+        path: path.to_owned(),
+        kind: DriftKind::Missing,
+        expected: expected.to_owned(),
+        found: "nothing".to_owned(),
+    }
+}

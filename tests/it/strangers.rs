@@ -1,0 +1,170 @@
+//! What strangers do to a host that reconcile manages, on purpose or not.
+
+use std::os::unix::fs::symlink;
+
+use crate::support::offer::Offer;
+use crate::support::tree;
+use crate::support::world::World;
+
+const RELEASES: &str = "kind local
+release 1.0.0
+  tool-linux-x86_64.tar.gz: tar tool
+  SHA256SUMS: sums
+release 1.1.0 later
+  tool-linux-x86_64.tar.gz: tar tool
+  SHA256SUMS: sums
+";
+
+const EVIL: &[u8] = b"#!/bin/sh\necho EVIL\n";
+
+/// A host with 1.0.0 kept and 1.1.0 in use; the source, and what its wish begins with.
+fn upgraded() -> (World, Offer, String) {
+    let mut world = World::new();
+    let mut offer = Offer::start(RELEASES, world.temp());
+    let source = format!("    source: {{ file: {} }}\n", offer.address());
+    world.wish("desired", &format!("apps:\n  tool:\n{source}"));
+    world.run(&[]).exits(0);
+    offer.publish("1.1.0");
+    world.tick();
+    world.run(&[]).exits(0);
+    world.tick();
+    (world, offer, source)
+}
+
+fn in_use(world: &World) -> String {
+    std::fs::read_link(world.path("/opt/tool/bin/tool")).unwrap().to_str().unwrap().to_owned()
+}
+
+#[test]
+fn kept_release_that_was_changed_is_repaired_before_it_is_used() {
+    let (mut world, _offer, source) = upgraded();
+    let kept = world.path("/opt/tool/releases/1.0.0/tool");
+    tree::remove(&kept);
+    tree::write(&kept, EVIL);
+    world.wish("desired", &format!("apps:\n  tool:\n    version: 1.0.0\n{source}"));
+    world.run(&[]).exits(0);
+    assert!(in_use(&world).contains("1.0.0"));
+    assert_ne!(std::fs::read(&kept).unwrap(), EVIL);
+}
+
+#[test]
+fn copy_of_a_release_under_another_name_is_never_used() {
+    let (mut world, _offer, source) = upgraded();
+    let copy = world.path("/opt/tool/releases/0-backup");
+    std::fs::create_dir(&copy).unwrap();
+    for name in ["tool", ".reconcile.json"] {
+        std::fs::copy(world.path("/opt/tool/releases/1.0.0").join(name), copy.join(name)).unwrap();
+    }
+    world.wish("desired", &format!("apps:\n  tool:\n    version: 1.0.0\n{source}"));
+    world.run(&[]).exits(0);
+    assert!(in_use(&world).contains("releases/1.0.0/"), "{}", in_use(&world));
+}
+
+#[test]
+fn directories_beside_our_releases_are_neither_adopted_nor_removed() {
+    let (mut world, _offer, source) = upgraded();
+    tree::write(&world.path("/opt/tool/releases/local/tool"), b"mine");
+    tree::write(&world.path("/opt/tool/releases/precious/data"), b"mine");
+    tree::remove(&world.path("/opt/tool/bin/tool"));
+    tree::link(&world.path("/opt/tool/bin/tool"), "../releases/local/tool");
+    world.wish("desired", &format!("apps:\n  tool:\n    retain: 1\n{source}"));
+    for _ in 0..3 {
+        world.run(&[]);
+        world.tick();
+    }
+    assert!(world.path("/opt/tool/releases/local/tool").exists());
+    assert!(world.path("/opt/tool/releases/precious/data").exists());
+}
+
+#[test]
+fn app_that_gets_another_name_keeps_its_directory() {
+    let (mut world, _offer, source) = upgraded();
+    world.wish("desired", &format!("apps:\n  renamed:\n    home: /opt/tool\n{source}"));
+    for _ in 0..2 {
+        world.run(&[]).exits(0);
+        world.tick();
+    }
+    assert!(in_use(&world).contains("1.1.0"));
+    assert!(world.path("/opt/tool/releases/1.0.0").exists(), "the kept release is kept");
+}
+
+#[test]
+fn pipe_in_the_place_of_a_manifest_does_not_hang_a_pass() {
+    let (world, _offer, _) = upgraded();
+    let place = world.path("/opt/tool/releases/x");
+    std::fs::create_dir(&place).unwrap();
+    let pipe = place.join(".reconcile.json");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    world.run(&[]).exits(0);
+}
+
+#[test]
+fn huge_file_in_the_place_of_a_program_is_told_by_its_size() {
+    let (world, _offer, _) = upgraded();
+    let program = world.path("/opt/tool/releases/1.1.0/tool");
+    tree::remove(&program);
+    std::fs::File::create(&program).unwrap().set_len(1 << 42).unwrap();
+    let seen = world.run(&["--dry-run"]).exits(0);
+    assert!(seen.stdout.contains(&format!("{} bytes", 1_u64 << 42)), "{}", seen.stdout);
+}
+
+#[test]
+fn links_in_the_place_of_our_directories_are_not_followed() {
+    let (world, _offer, _) = upgraded();
+    let outside = world.temp().join("outside");
+    tree::write(&outside.join("reconcile-mine/data"), b"mine");
+    let staging = world.path("/opt/tool/staging");
+    std::fs::remove_dir_all(&staging).unwrap();
+    symlink(&outside, &staging).unwrap();
+    let refused = world.run(&[]).exits(1);
+    assert!(refused.stdout.contains("symbolic link"), "{}", refused.stdout);
+    assert!(outside.join("reconcile-mine/data").exists());
+}
+
+#[test]
+fn plan_that_leads_out_of_its_app_is_refused() {
+    let (world, mut offer, _) = upgraded();
+    offer.withdraw("1.1.0");
+    let removed = world.path("/opt/tool/bin/tool");
+    tree::remove(&removed);
+    let file = world.temp().join("plan.json");
+    let name = file.to_str().unwrap();
+    world.run(&["plan", "--out", name]);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut plan: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let step = serde_json::json!({ "op": "remove", "path": "/etc/passwd", "aside": null });
+    plan["spec"]["changes"][0]["steps"].as_array_mut().unwrap().push(step);
+    let spec = serde_json::to_vec(&plan["spec"]).unwrap();
+    let digest: [u8; 32] =
+        sha2::Digest::finalize(<sha2::Sha256 as sha2::Digest>::new_with_prefix(spec)).into();
+    let hex = data_encoding::HEXLOWER.encode(&digest);
+    plan["metadata"]["name"] = format!("sha256:{hex}").into();
+    std::fs::write(&file, plan.to_string()).unwrap();
+    tree::write(&world.path("/etc/passwd"), b"root");
+    let refused = world.run(&["apply", name]).exits(5);
+    assert!(refused.stderr.contains("leads out of /opt/tool"), "{}", refused.stderr);
+    assert!(world.path("/etc/passwd").exists());
+}
+
+#[test]
+fn status_and_diff_tell_the_drift_that_a_plan_would_correct() {
+    let (world, _offer, _) = upgraded();
+    tree::remove(&world.path("/opt/tool/bin/tool"));
+    for command in [&["diff"][..], &["status"], &["--dry-run"]] {
+        let said = world.run(command).stdout;
+        assert!(said.contains("/opt/tool/bin/tool"), "{command:?}: {said}");
+    }
+}
+
+#[test]
+fn hook_may_leave_a_child_behind() {
+    let (mut world, mut offer, source) = upgraded();
+    offer.withdraw("1.1.0");
+    let hook = "    run: [[sh, -c, \"sleep 60 & exit 0\"]]\n";
+    let wish = format!("apps:\n  tool:\n    version: 1.0.0\n{hook}{source}");
+    world.wish("desired", &wish);
+    let began = std::time::Instant::now();
+    world.run(&["--effects", "run"]).exits(0);
+    assert!(began.elapsed().as_secs() < 50, "the child is not waited for");
+}
