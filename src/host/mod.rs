@@ -157,7 +157,12 @@ impl Look {
             return Ok(None);
         };
         // With room for the whole file and a little more, reading takes two calls however large it is.
-        let expected = file.metadata().map_err(|e| about(&real, &e))?.len().min(limit);
+        let metadata = file.metadata().map_err(|e| about(&real, &e))?;
+        if !metadata.is_file() {
+            let why = format!("{real} is not a regular file");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let expected = metadata.len().min(limit);
         let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0) + READ_SLACK);
         file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| about(&real, &e))?;
         if bytes.len() as u64 > limit {
@@ -194,13 +199,26 @@ impl Look {
         Ok(target.map(|t| t.to_string_lossy().into_owned()))
     }
 
-    /// The entries of a directory, sorted by name; `None` when there is no such directory.
+    /// The entries of a directory, sorted by name; `None` when there is nothing. A link or file in its place
+    /// is an error of the kind `NotADirectory`: what is read or written through it would be elsewhere.
     pub fn list(&self, path: impl AsRef<Utf8Path>) -> io::Result<Option<Vec<Item>>> {
+        let path = path.as_ref();
         let real = self.real(path);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let opened = rustix::fs::open(real.as_std_path(), flags, Mode::empty());
         let opened = present(opened.map_err(io::Error::from)).map_err(|e| about(&real, &e))?;
-        let Some(directory) = opened else { return Ok(None) };
+        let Some(directory) = opened else {
+            return match self.stat(path)? {
+                None => Ok(None),
+                Some(stat) => Err(io::Error::new(
+                    io::ErrorKind::NotADirectory,
+                    format!(
+                        "{real} is a {} where a directory should be; move it away",
+                        stat.kind.name()
+                    ),
+                )),
+            };
+        };
         let mut buffer = [const { MaybeUninit::uninit() }; DIRECTORY_BUFFER_BYTES];
         let mut entries = RawDir::new(&directory, &mut buffer);
         let mut items = Vec::new();

@@ -115,7 +115,7 @@ impl AppObserved {
 /// one in use.
 pub fn observe(host: &Look, home: &Utf8Path, depth: Depth) -> io::Result<AppObserved> {
     let layout = Layout::new(home);
-    refuse_detours(host, &layout)?;
+    refuse_detour(host, home)?;
     let mut observed = AppObserved { bin: observe_bin(host, &layout)?, ..Default::default() };
     for item in host.list(layout.releases())?.unwrap_or_default() {
         let slot = match item.kind {
@@ -131,22 +131,16 @@ pub fn observe(host: &Look, home: &Utf8Path, depth: Depth) -> io::Result<AppObse
     Ok(observed)
 }
 
-/// Refuses links where directories of ours should be: what is written through them would be elsewhere. The
-/// app's own directory may be a link on the running system, where it cannot lead out of the root.
-fn refuse_detours(host: &Look, layout: &Layout) -> io::Result<()> {
-    let mut places = vec![layout.releases(), layout.staging(), layout.bin()];
-    if !host.is_live() {
-        places.push(layout.home.clone());
+/// The app's own directory may be a link on the running system only: elsewhere it could lead out of the root.
+fn refuse_detour(host: &Look, home: &Utf8Path) -> io::Result<()> {
+    let stat = if host.is_live() { None } else { host.stat(home)? };
+    match stat.filter(|stat| stat.kind != ItemKind::Dir) {
+        None => Ok(()),
+        Some(stat) => Err(io::Error::other(format!(
+            "{home} is a {} where a directory should be; move it away",
+            stat.kind.name()
+        ))),
     }
-    for place in places {
-        if let Some(stat) = host.stat(&place)?.filter(|stat| stat.kind != ItemKind::Dir) {
-            return Err(io::Error::other(format!(
-                "{place} is a {} where a directory of reconcile's should be; move it away",
-                stat.kind.name()
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn observe_bin(host: &Look, layout: &Layout) -> io::Result<Option<BinDir>> {
@@ -183,11 +177,10 @@ fn observe_slot(host: &Look, directory: &Utf8Path, depth: Depth) -> io::Result<S
 /// The manifest of a release directory. One that cannot be read counts as missing: the directory is then
 /// not known to be whole, and not known to be ours.
 fn read_manifest(host: &Look, directory: &Utf8Path) -> io::Result<Option<Box<Manifest>>> {
-    let path = directory.join(MANIFEST_NAME);
-    if host.stat(&path)?.is_none_or(|stat| stat.kind != ItemKind::File) {
-        return Ok(None);
-    }
-    let bytes = host.read(path, MANIFEST_BYTES_MAX)?;
+    let bytes = match host.read(directory.join(MANIFEST_NAME), MANIFEST_BYTES_MAX) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => None,
+        read => read?,
+    };
     Ok(bytes
         .and_then(|bytes| serde_json::from_slice::<Box<Manifest>>(&bytes).ok())
         .filter(|manifest| manifest.format == MANIFEST_FORMAT))
@@ -211,7 +204,12 @@ fn compare_with_manifest(
     }
     for (parent, names) in &expected {
         let path = directory.join(parent);
-        for item in host.list(&path)?.unwrap_or_default() {
+        let found = match host.list(&path) {
+            // That something else is there is told of the directory itself.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => None,
+            found => found?,
+        };
+        for item in found.unwrap_or_default() {
             let own = parent.is_empty() && item.name == MANIFEST_NAME;
             if !own && !names.contains(item.name.as_str()) {
                 drift.push(Drift {
