@@ -113,45 +113,14 @@ impl Change {
         let directory = parent(&first);
         make_dirs(directory)?;
         for (path, bytes) in files {
-            let real = self.real(path);
-            let temporary = Utf8PathBuf::from(format!("{real}{BESIDE}"));
-            let attempt = || -> io::Result<()> {
-                let mut file = OpenOptions::new()
-                    .create(true)
-                    .truncate(true)
-                    .write(true)
-                    .mode(0o644)
-                    .open(&temporary)?;
-                file.write_all(bytes)?;
-                file.sync_all()?;
-                Ok(rustix::fs::rename(temporary.as_std_path(), real.as_std_path())?)
-            };
-            attempt().map_err(|e| {
-                let _ = rustix::fs::unlink(temporary.as_std_path());
-                about(&real, &e)
-            })?;
+            replace_file(&self.real(path), bytes, File::sync_all)?;
         }
         sync_dir(directory)
     }
 
     /// Replaces a file as a whole without waiting for the disk: for what every pass makes anew.
     pub fn write_without_sync(&self, path: impl AsRef<Utf8Path>, bytes: &[u8]) -> io::Result<()> {
-        let real = self.real(path);
-        let temporary = Utf8PathBuf::from(format!("{real}{BESIDE}"));
-        let attempt = || -> io::Result<()> {
-            let mut file = OpenOptions::new()
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .mode(0o644)
-                .open(&temporary)?;
-            file.write_all(bytes)?;
-            Ok(rustix::fs::rename(temporary.as_std_path(), real.as_std_path())?)
-        };
-        attempt().map_err(|e| {
-            let _ = rustix::fs::unlink(temporary.as_std_path());
-            about(&real, &e)
-        })
+        replace_file(&self.real(path), bytes, |_| Ok(()))
     }
 
     /// Appends lines to a file, durably. A torn last line from a crash is ended first.
@@ -287,6 +256,30 @@ impl Change {
 
 fn parent(path: &Utf8Path) -> &Utf8Path {
     path.parent().unwrap_or(path)
+}
+
+/// Writes a file beside its place, does with it what `before_rename` says, and renames it there.
+fn replace_file(
+    real: &Utf8Path,
+    bytes: &[u8],
+    before_rename: fn(&File) -> io::Result<()>,
+) -> io::Result<()> {
+    let temporary = Utf8PathBuf::from(format!("{real}{BESIDE}"));
+    let attempt = || -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o644)
+            .open(&temporary)?;
+        file.write_all(bytes)?;
+        before_rename(&file)?;
+        Ok(rustix::fs::rename(temporary.as_std_path(), real.as_std_path())?)
+    };
+    attempt().map_err(|e| {
+        let _ = rustix::fs::unlink(temporary.as_std_path());
+        about(real, &e)
+    })
 }
 
 /// Removes what a pass that was killed while writing left beside the files of the state directory.

@@ -65,7 +65,7 @@ pub(super) async fn rollback(
     let Some(host) = host else { return Ok(exit::of_plan(&planned.plan)) };
     save(&host, &planned.ledger.overrides)?;
     let mut planned = planned;
-    pass::perform(session, &request, &host, &mut planned).await
+    pass::perform(session, &request, &host, &client, &mut planned).await
 }
 
 /// Whether to stop after the plan.

@@ -11,6 +11,7 @@ use crate::cli::output::{json, markdown, report, text};
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
 use crate::desired::DesiredState;
+use crate::fetch::Client;
 use crate::host::{Change as Host, LockError, Look};
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
 use crate::model::{Digest, Plan};
@@ -61,7 +62,7 @@ pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit
     if session.common.output != Format::Json {
         print(session, &document);
     }
-    perform(session, &request, &host, &mut preview).await
+    perform(session, &request, &host, &client, &mut preview).await
 }
 
 /// Applies exactly a saved plan, if the host and the wish are still as they were.
@@ -78,7 +79,8 @@ pub(super) async fn apply_saved(
     if preview.plan.is_empty() {
         say("Nothing to do: the saved plan has no changes.\n");
     }
-    perform(session, &request, &host, &mut preview).await
+    let client = session.client(&desired)?;
+    perform(session, &request, &host, &client, &mut preview).await
 }
 
 /// Prints a saved plan if it could still be applied.
@@ -151,13 +153,13 @@ pub(super) async fn perform(
     session: &Session,
     request: &Request<'_>,
     host: &Host,
+    client: &Client,
     preview: &mut Preview,
 ) -> Result<Exit, CliError> {
     let desired = request.desired;
-    let client = session.client(desired)?;
     let progress = if session.interactive { Bars::shown() } else { Bars::hidden() };
     let stop = Stop::default();
-    let hands = Hands { client: &client, progress: &progress, stop: &stop };
+    let hands = Hands { client, progress: &progress, stop: &stop };
     let performing = reconcile::perform(request, preview, host, hands);
     let outcome = tokio::select! {
         biased;
