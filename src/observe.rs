@@ -10,13 +10,13 @@ use crate::desired::DesiredState;
 use crate::host::{Look, facts};
 use crate::model::ledger::Ledger;
 use crate::model::{HostFacts, ResourceId};
-use crate::resource::app::AppObserved;
-use crate::resource::app::observe::{Depth, observe as observe_app};
+use crate::resource::app::observe::Depth;
+use crate::resource::{self, Found, Spec};
 
 /// Most threads that look at the host.
 const THREADS_MAX: usize = 8;
 
-/// Items that are worth a thread: looking at an app takes longer than a tenth of starting one.
+/// Items that are worth a thread: looking at one takes longer than a tenth of starting one.
 const ITEMS_PER_THREAD_MIN: usize = 32;
 
 /// What the host has.
@@ -24,24 +24,25 @@ const ITEMS_PER_THREAD_MIN: usize = 32;
 pub struct Observed {
     /// About the host itself.
     pub facts: HostFacts,
-    /// Every app that is wished or ours; the error's text for one that could not be looked at.
-    pub apps: BTreeMap<ResourceId, Result<AppObserved, String>>,
+    /// Everything that is wished or ours; the error's text for what could not be looked at.
+    pub resources: BTreeMap<ResourceId, Result<Found, String>>,
 }
 
 /// Looks at everything that is wished or ours. What cannot be looked at never hides the rest.
 pub fn observe(desired: &DesiredState, ledger: &Ledger, host: &Look, depth: Depth) -> Observed {
-    let wished = desired.apps.iter();
-    let wished = wished.map(|(name, app)| (ResourceId::app(name.clone()), app.spec.home.as_path()));
-    let mut places: BTreeMap<ResourceId, &Utf8Path> = wished.collect();
+    let wished = desired.resources.iter();
+    let wished = wished.map(|(id, declared)| (id, (declared.spec.home(), Some(&declared.spec))));
+    let mut places: BTreeMap<&ResourceId, (&Utf8Path, Option<&Spec>)> = wished.collect();
     for (id, owned) in &ledger.inventory.resources {
-        places.entry(id.clone()).or_insert(&owned.home);
+        places.entry(id).or_insert((&owned.home, None));
     }
     let places: Vec<_> = places.into_iter().collect();
-    let look = |(id, home): &(ResourceId, &Utf8Path)| {
-        (id.clone(), observe_app(host, home, depth).map_err(|error| error.to_string()))
+    let look = |(id, (home, spec)): &(&ResourceId, (&Utf8Path, Option<&Spec>))| {
+        let found = resource::observe(host, id, home, *spec, depth);
+        ((*id).clone(), found.map_err(|error| error.to_string()))
     };
-    let apps = in_parallel(&places, look).into_iter().collect();
-    Observed { facts: facts::observe(host), apps }
+    let resources = in_parallel(&places, look).into_iter().collect();
+    Observed { facts: facts::observe(host), resources }
 }
 
 /// Works on all items with every processor, when there are enough for that to be worth starting threads.

@@ -198,10 +198,10 @@ impl Session {
 
 /// Refuses a resource that nobody knows.
 pub fn known(desired: &DesiredState, id: &ResourceId) -> Result<(), CliError> {
-    if desired.apps.contains_key(&id.name) {
+    if desired.resources.contains_key(id) {
         return Ok(());
     }
-    let names: Vec<String> = desired.apps.keys().map(|name| format!("app/{name}")).collect();
+    let names: Vec<String> = desired.resources.keys().map(ToString::to_string).collect();
     let message = format!("{id} is not in the desired state, which has: {}", names.join(", "));
     Err(CliError::new(Exit::Usage, message))
 }

@@ -6,12 +6,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::desired::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Problem, Span, blot, place};
 use crate::desired::parse::{Problems, parse};
-use crate::desired::validate::{Validated, validate};
+use crate::desired::validate::{Validated, ValidatedResource, validate};
 use crate::desired::{CredentialRef, Declared, DesiredState, Place, SourceText};
-use crate::model::{Algorithm, Digest, Name};
-use crate::resource::app::spec::AppSpec;
+use crate::model::{Algorithm, Digest, ResourceId};
 
-/// Where an app or a host was declared first: which text, and where in it.
+/// Where a resource or a host was declared first: which text, and where in it.
 type Declaration = (usize, Span);
 
 /// One wish out of `texts`, in their order.
@@ -44,7 +43,7 @@ pub(super) fn merge(mut texts: Vec<SourceText>) -> Result<DesiredState, Vec<Diag
     if diagnostics.is_empty() {
         let roots: BTreeSet<String> = texts.iter().map(|source| source.root.clone()).collect();
         let roots = roots.into_iter().collect();
-        return Ok(DesiredState { apps: merged.apps, auth: merged.auth, roots, digest });
+        return Ok(DesiredState { resources: merged.resources, auth: merged.auth, roots, digest });
     }
     diagnostics.truncate(DIAGNOSTICS_MAX);
     Err(diagnostics)
@@ -70,10 +69,10 @@ fn digest(texts: &[SourceText]) -> Digest {
 
 struct Merged<'a> {
     texts: &'a [SourceText],
-    apps: BTreeMap<Name, Declared<AppSpec>>,
+    resources: BTreeMap<ResourceId, Declared>,
     auth: BTreeMap<String, CredentialRef>,
     seen: BTreeMap<String, Declaration>,
-    homes: Vec<(camino::Utf8PathBuf, Name, Declaration)>,
+    homes: Vec<(camino::Utf8PathBuf, ResourceId, Declaration)>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -81,7 +80,7 @@ impl<'a> Merged<'a> {
     fn new(texts: &'a [SourceText]) -> Self {
         Self {
             texts,
-            apps: BTreeMap::new(),
+            resources: BTreeMap::new(),
             auth: BTreeMap::new(),
             seen: BTreeMap::new(),
             homes: Vec::new(),
@@ -98,16 +97,16 @@ impl<'a> Merged<'a> {
     fn take(&mut self, index: usize, validated: Validated) {
         let Some(source) = self.texts.get(index) else { return };
         let mut lines = Lines { text: &source.text, at: 0, line: 1 };
-        for app in validated.apps {
-            if !self.claim(format!("app `{}`", app.name), (index, app.key)) {
+        for resource in validated.resources {
+            let ValidatedResource { id, key, home, spec } = resource;
+            if !self.claim(format!("{} `{}`", id.kind, id.name), (index, key)) {
                 continue;
             }
-            let line = lines.of(app.key.start);
-            let spec = app.spec;
-            self.homes.push((spec.home.clone(), app.name.clone(), (index, app.home)));
+            let line = lines.of(key.start);
+            self.homes.push((spec.home().to_owned(), id.clone(), (index, home)));
             let declared_at = Place { file: source.file.clone(), line };
             let root = source.root.clone();
-            self.apps.insert(app.name, Declared { spec, declared_at, root });
+            self.resources.insert(id, Declared { spec, declared_at, root });
         }
         for (host, key, credential) in validated.auth {
             if self.claim(format!("the token for `{host}`"), (index, key)) {
@@ -150,28 +149,28 @@ impl<'a> Merged<'a> {
         });
     }
 
-    /// Two apps cannot own one directory, nor one a directory inside the other's.
+    /// Two resources cannot own one directory, nor one a directory inside the other's.
     fn refuse_shared_homes(&mut self) {
         let mut homes = std::mem::take(&mut self.homes);
         // Paths are ordered by their components, so that what is inside of a home comes right after it.
         homes.sort_by(|(a, _, here), (b, _, there)| a.cmp(b).then(here.0.cmp(&there.0)));
-        let mut outer: Option<&(camino::Utf8PathBuf, Name, Declaration)> = None;
+        let mut outer: Option<&(camino::Utf8PathBuf, ResourceId, Declaration)> = None;
         for inner in &homes {
             let Some(first) = outer.filter(|outer| inner.0.starts_with(&outer.0)) else {
                 outer = Some(inner);
                 continue;
             };
             let title = if inner.0 == first.0 {
-                format!("apps `{}` and `{}` have the same home `{}`", first.1, inner.1, first.0)
+                format!("`{}` and `{}` have the same home `{}`", first.1, inner.1, first.0)
             } else {
-                format!("the home of app `{}` is inside that of app `{}`", inner.1, first.1)
+                format!("the home of `{}` is inside that of `{}`", inner.1, first.1)
             };
-            let theirs = format!("app `{}` has `{}`", first.1, first.0);
-            let mine = format!("app `{}` has `{}`", inner.1, inner.0);
+            let theirs = format!("`{}` has `{}`", first.1, first.0);
+            let mine = format!("`{}` has `{}`", inner.1, inner.0);
             self.conflict(
                 title,
                 [(inner.2, &mine), (first.2, &theirs)],
-                "give each app a directory of its own",
+                "give each a directory of its own",
             );
         }
     }

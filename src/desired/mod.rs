@@ -23,14 +23,14 @@ use serde::Serialize;
 
 pub use diagnostic::{Diagnostic, Paint, render};
 
-use crate::model::{Digest, Name};
-use crate::resource::app::spec::AppSpec;
+use crate::model::{Digest, ResourceId};
+use crate::resource::Spec;
 
 /// One validated wish.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DesiredState {
-    /// Apps by name.
-    pub apps: BTreeMap<Name, Declared<AppSpec>>,
+    /// What is wished, by id.
+    pub resources: BTreeMap<ResourceId, Declared>,
     /// Where the token for a host comes from, by lower-case `HOST` or `HOST:PORT`.
     pub auth: BTreeMap<String, CredentialRef>,
     /// The `--desired` paths that were read, absolute and without symbolic links.
@@ -42,9 +42,9 @@ pub struct DesiredState {
 /// A spec and where it was declared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Declared<T> {
+pub struct Declared {
     /// What is wished.
-    pub spec: T,
+    pub spec: Spec,
     /// The line of the resource's key.
     pub declared_at: Place,
     /// The one of [`DesiredState::roots`] it came from.

@@ -271,6 +271,13 @@ fn prerelease_of_bound(comparison: &Comparison, version: &Version) -> bool {
         && (0..8).all(|i| version.number(i) == bound.number(i))
 }
 
+impl Constraint {
+    /// The constraint `*`, which every release satisfies.
+    pub fn any() -> Self {
+        Self::All { text: "*".to_owned(), comparisons: Vec::new() }
+    }
+}
+
 impl FromStr for Constraint {
     type Err = String;
 

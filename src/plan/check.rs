@@ -7,7 +7,7 @@ use camino::{Utf8Component, Utf8Path};
 
 use crate::desired::DesiredState;
 use crate::model::ledger::Ledger;
-use crate::model::{Action, Change, Effect, HostFacts, Step};
+use crate::model::{Action, Change, HostFacts, Step};
 use jiff::Timestamp;
 
 /// What a saved plan is held against.
@@ -26,7 +26,7 @@ pub struct Present<'a> {
 /// Why a change of a saved plan must not be performed.
 pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
     let id = &change.resource;
-    let declared = present.desired.apps.get(&id.name);
+    let declared = present.desired.resources.get(id);
     let owned = present.ledger.inventory.resources.get(id);
     let overrides = &present.ledger.overrides;
     if overrides.suspended.get(id).is_some_and(|s| s.holds(present.now)) {
@@ -35,7 +35,7 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
     if (change.action == Action::Remove) == declared.is_some() {
         return Err(format!("the desired state was edited about {id} since it was made"));
     }
-    let home = declared.map(|d| &d.spec.home).or(owned.map(|o| &o.home));
+    let home = declared.map(|d| d.spec.home()).or(owned.map(|o| o.home.as_path()));
     let home = home.ok_or_else(|| format!("{id} is neither wished nor ours"))?;
     for step in &change.steps {
         if paths(step).iter().any(|path| !is_inside(path, home)) {
@@ -43,16 +43,13 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
         }
         match step {
             Step::Fetch { evidence, .. } => {
-                let min = declared.and_then(|d| d.spec.verify.min);
+                let min = declared.and_then(|d| d.spec.level_min());
                 if min.is_some_and(|min| evidence.level < min) {
                     return Err(format!("{id} now demands better evidence"));
                 }
             }
             Step::Owe { effect } | Step::Settle { effect } => {
-                let wished = declared.is_some_and(|d| match effect {
-                    Effect::Restart { unit } => d.spec.restart.contains(unit),
-                    Effect::Run { argv, .. } => d.spec.run.contains(argv),
-                });
+                let wished = declared.is_some_and(|d| d.spec.wishes(effect));
                 if !wished || !present.facts.live {
                     return Err(format!("{} is not wished here any more", effect.describe()));
                 }

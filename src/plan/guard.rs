@@ -24,7 +24,7 @@ pub fn check(removals: Removals, count: usize, inputs: &Inputs<'_>) -> Result<()
         return Ok(());
     }
     let managed = inputs.ledger.inventory.resources.len();
-    if inputs.desired.apps.is_empty() {
+    if inputs.desired.resources.is_empty() {
         return Err(format!(
             "the desired state is empty and would remove all {count} managed resources; if that is \
              meant, repeat with --confirm-removals"

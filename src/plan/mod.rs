@@ -11,10 +11,7 @@ use crate::model::ledger::{Debt, Ledger};
 use crate::model::{Blocked, BlockedReason, Change, Plan, ResourceId};
 use crate::observe::Observed;
 use crate::plan::guard::Removals;
-use crate::resource::app::AppObserved;
-use crate::resource::app::plan::{Situation, plan as plan_app};
-use crate::resource::app::remove::remove as remove_app;
-use crate::resource::app::wanted::Resolution;
+use crate::resource::{self, Context, Resolved};
 
 /// Everything a plan depends on.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +21,7 @@ pub struct Inputs<'a> {
     /// The host.
     pub observed: &'a Observed,
     /// The sources' answers.
-    pub resolved: &'a BTreeMap<ResourceId, Resolution>,
+    pub resolved: &'a BTreeMap<ResourceId, Resolved>,
     /// What is remembered.
     pub ledger: &'a Ledger,
     /// Whether many removals at once were confirmed.
@@ -36,33 +33,30 @@ pub struct Inputs<'a> {
 /// Plans a pass.
 pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let mut plan = Plan { notes: inputs.ledger.losses.clone(), ..Plan::default() };
-    for (name, declared) in &inputs.desired.apps {
-        let id = ResourceId::app(name.clone());
-        if inputs.only.is_some_and(|only| !only.contains(&id)) {
+    for (id, declared) in &inputs.desired.resources {
+        if inputs.only.is_some_and(|only| !only.contains(id)) {
             continue;
         }
         let declared_at = declared.declared_at.to_string();
-        let observed = match inputs.observed.apps.get(&id) {
-            Some(Ok(observed)) => observed,
+        let found = match inputs.observed.resources.get(id) {
+            Some(Ok(found)) => found,
             Some(Err(message)) => {
-                plan.blocked.push(unobservable(&id, message, Some(declared_at)));
+                plan.blocked.push(unobservable(id, message, Some(declared_at)));
                 continue;
             }
             None => continue,
         };
-        let Some(resolution) = inputs.resolved.get(&id) else { continue };
-        let debts = debts_of(inputs.ledger, &id);
-        let decision = plan_app(&Situation {
-            id: &id,
-            spec: &declared.spec,
+        let Some(resolved) = inputs.resolved.get(id) else { continue };
+        let debts = debts_of(inputs.ledger, id);
+        let context = Context {
+            id,
             declared_at: &declared_at,
-            observed,
-            resolution,
-            owned: inputs.ledger.inventory.at(&id, &declared.spec.home),
+            owned: inputs.ledger.inventory.at(id, declared.spec.home()),
             debts: &debts,
             facts: &inputs.observed.facts,
-        });
-        plan.notes.extend(resolution.notes.iter().map(|note| format!("{id}: {note}")));
+        };
+        let decision = resource::plan(context, &declared.spec, found, resolved);
+        plan.notes.extend(resolved.notes().iter().map(|note| format!("{id}: {note}")));
         plan.changes.extend(decision.change);
         plan.blocked.extend(decision.blocked);
         plan.unchanged.extend(decision.unchanged);
@@ -81,10 +75,10 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
 fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
     let mut removals: Vec<Change> = Vec::new();
     for (id, owned) in &inputs.ledger.inventory.resources {
-        if inputs.desired.apps.contains_key(&id.name) {
+        if inputs.desired.resources.contains_key(id) {
             continue;
         }
-        if inputs.desired.apps.values().any(|declared| declared.spec.home == owned.home) {
+        if inputs.desired.resources.values().any(|declared| declared.spec.home() == owned.home) {
             continue;
         }
         if let Some(suspension) = inputs.ledger.overrides.suspended.get(id) {
@@ -98,9 +92,9 @@ fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
             ));
             continue;
         }
-        match inputs.observed.apps.get(id) {
-            Some(Ok(observed)) => {
-                removals.push(remove_app(id, owned, observed, &debts_of(inputs.ledger, id)));
+        match inputs.observed.resources.get(id) {
+            Some(Ok(found)) => {
+                removals.push(found.remove(id, owned, &debts_of(inputs.ledger, id)));
             }
             Some(Err(message)) => plan.blocked.push(unobservable(id, message, None)),
             None => {}
@@ -119,26 +113,22 @@ fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
     }
 }
 
-/// Apps whose directory was edited: what is in the old place is not touched.
+/// Resources whose directory was edited: what is in the old place is not touched.
 fn moved(inputs: &Inputs<'_>) -> Vec<String> {
-    let apps = inputs.desired.apps.iter().filter_map(|(name, declared)| {
-        let id = ResourceId::app(name.clone());
-        let owned = inputs.ledger.inventory.resources.get(&id)?;
-        let (old, new) = (&owned.home, &declared.spec.home);
+    let resources = inputs.desired.resources.iter().filter_map(|(id, declared)| {
+        let owned = inputs.ledger.inventory.resources.get(id)?;
+        let (old, new) = (&owned.home, declared.spec.home());
         (old != new)
             .then(|| format!("{id} moves from {old} to {new}; remove the old directory by hand"))
     });
-    apps.collect()
+    resources.collect()
 }
 
-/// Apps that were installed by us and that the ledger does not know: it was lost.
+/// Resources that were installed by us and that the ledger does not know: it was lost.
 fn forgotten(inputs: &Inputs<'_>) -> Vec<String> {
-    let apps = inputs.observed.apps.iter().filter(|(id, app)| {
-        let made = |app: &AppObserved| {
-            let mut manifests = app.slots.values().filter_map(|slot| slot.manifest.as_ref());
-            manifests.any(|manifest| manifest.resource == id.to_string())
-        };
-        !inputs.ledger.inventory.resources.contains_key(*id) && app.as_ref().is_ok_and(made)
+    let resources = inputs.observed.resources.iter().filter(|(id, found)| {
+        let unknown = !inputs.ledger.inventory.resources.contains_key(*id);
+        unknown && found.as_ref().is_ok_and(|found| found.was_made_for(id))
     });
     let note = |(id, _)| {
         format!(
@@ -146,14 +136,14 @@ fn forgotten(inputs: &Inputs<'_>) -> Vec<String> {
              version ever used is not known any more"
         )
     };
-    apps.map(note).collect()
+    resources.map(note).collect()
 }
 
 /// Says so when restarts and hooks are wished and not run, because another system is managed.
 fn effects_left_out(inputs: &Inputs<'_>, plan: &Plan) -> Option<String> {
     let wished = plan.changes.iter().filter_map(|change| {
-        let spec = &inputs.desired.apps.get(&change.resource.name)?.spec;
-        (!spec.restart.is_empty() || !spec.run.is_empty()).then(|| change.resource.to_string())
+        let spec = &inputs.desired.resources.get(&change.resource)?.spec;
+        spec.has_effects().then(|| change.resource.to_string())
     });
     let wished: Vec<String> = wished.collect();
     (!inputs.observed.facts.live && !wished.is_empty()).then(|| {

@@ -8,11 +8,11 @@ use camino::Utf8PathBuf;
 use crate::host::{Change as Host, Look};
 use crate::model::outcome::{End, Outcome};
 use crate::observe::Observed;
+use crate::resource::Found;
 
 /// Cached artifacts that no installed release was made from, and downloads that were given up.
 pub fn unused(host: &Look, observed: &Observed, fetched: &Outcome) -> io::Result<Vec<Utf8PathBuf>> {
-    let installed = observed.apps.values().flatten().flat_map(|app| app.slots.values());
-    let installed = installed.filter_map(|slot| slot.manifest.as_ref().map(|m| m.digest.hex()));
+    let installed = observed.resources.values().flatten().flat_map(Found::artifacts);
     let just_fetched =
         fetched.results.iter().filter_map(|r| r.fetched.as_ref().map(|f| f.digest.hex()));
     let needed: BTreeSet<String> = installed.chain(just_fetched).collect();
@@ -32,7 +32,7 @@ pub fn unused(host: &Look, observed: &Observed, fetched: &Outcome) -> io::Result
 /// Removes them after a pass that changed something and failed at nothing, so that the cache stays bounded by what is kept.
 pub fn sweep(host: &Host, observed: &Observed, outcome: &Outcome) -> io::Result<()> {
     let all_done = outcome.results.iter().all(|result| result.end == End::Done);
-    let all_seen = observed.apps.values().all(Result::is_ok);
+    let all_seen = observed.resources.values().all(Result::is_ok);
     if outcome.results.is_empty() || !all_done || !all_seen {
         return Ok(());
     }

@@ -80,12 +80,12 @@ pub fn conclude(
 }
 
 fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
-    let Some(declared) = pass.desired.apps.get(&id.name) else { return };
-    let (declared_in, home) = (declared.root.clone(), declared.spec.home.clone());
+    let Some(declared) = pass.desired.resources.get(id) else { return };
+    let (declared_in, home) = (declared.root.clone(), declared.spec.home().to_owned());
     let known = inventory.at(id, &home).cloned().or_else(|| renamed(inventory, pass, &home));
-    let found = pass.observed.apps.get(id).and_then(|found| found.as_ref().ok());
-    let tags = &declared.spec.version.tag;
-    let adopted = found.map(|found| found.adopted(known.as_ref(), tags)).unwrap_or_default();
+    let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
+    let adopted = found.map(|found| found.adopted(known.as_ref(), &declared.spec));
+    let adopted = adopted.unwrap_or_default();
     let activated = known.map(|known| known.activated).unwrap_or_default();
     let owned = Owned { declared_in, home, adopted, activated };
     inventory.resources.insert(id.clone(), owned);
@@ -96,7 +96,7 @@ fn renamed(inventory: &mut Inventory, pass: &Pass<'_>, home: &Utf8Path) -> Optio
     let was = inventory
         .resources
         .iter()
-        .find(|(id, owned)| owned.home == home && !pass.desired.apps.contains_key(&id.name));
+        .find(|(id, owned)| owned.home == home && !pass.desired.resources.contains_key(id));
     let was = was.map(|(id, _)| id.clone())?;
     inventory.resources.remove(&was)
 }
@@ -110,7 +110,7 @@ fn note_unrecorded(inventory: &mut Inventory, id: &ResourceId, slot: Option<&str
 }
 
 fn current<'a>(pass: &Pass<'a>, id: &ResourceId) -> Option<&'a str> {
-    pass.observed.apps.get(id)?.as_ref().ok()?.current()
+    pass.observed.resources.get(id)?.as_ref().ok()?.current()
 }
 
 /// The release in use after a change: where nothing was switched, the one before, which an earlier pass may

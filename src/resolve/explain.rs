@@ -4,19 +4,58 @@ use jiff::Timestamp;
 
 use crate::fetch::Reader;
 use crate::model::outcome::chain;
-use crate::model::{HostFacts, ResourceId};
+use crate::model::{Constraint, HostFacts, Release, ResourceId, Version};
 use crate::resolve::asset::{Listing, Target, Verdict, select};
 use crate::resolve::offer::names;
 use crate::resolve::{policy, product};
+use crate::resource::Spec;
 use crate::resource::app::AppSpec;
-use crate::source;
+use crate::resource::app::spec::VersionWish;
 use crate::source::spec::Origin;
+use crate::source::{self, SourceError};
 
 /// Releases and files listed at most.
 const SHOWN_MAX: usize = 8;
 
 /// Asks the source and says, line by line, what is chosen and why the rest is not.
 pub async fn explain(
+    id: &ResourceId,
+    spec: &Spec,
+    facts: &HostFacts,
+    reader: &Reader,
+    now: Timestamp,
+) -> Vec<String> {
+    match spec {
+        Spec::App(spec) => explain_app(id, spec, facts, reader, now).await,
+    }
+}
+
+/// One release that a source offers.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The release.
+    pub release: Release,
+    /// Whether the wish accepts its version.
+    pub accepted: bool,
+}
+
+/// Every release that the source of a resource offers, newest first.
+pub async fn versions(spec: &Spec, reader: &Reader) -> Result<Vec<Listed>, SourceError> {
+    match spec {
+        Spec::App(spec) => {
+            let wish = VersionWish { want: Constraint::any(), ..spec.version.clone() };
+            let mut releases = source::releases(&spec.source, &wish, reader).await?;
+            releases.sort_by(|a, b| b.version.cmp(&a.version));
+            let accepts = |v: &Version| spec.version.want.accepts(v, spec.version.prereleases);
+            let listed = releases.into_iter();
+            Ok(listed
+                .map(|release| Listed { accepted: accepts(&release.version), release })
+                .collect())
+        }
+    }
+}
+
+async fn explain_app(
     id: &ResourceId,
     spec: &AppSpec,
     facts: &HostFacts,

@@ -1,4 +1,4 @@
-//! 3. What could be installed: asks sources and settles on one release for each app.
+//! 3. What could be installed: asks sources and settles on one release for each resource.
 //!
 //! A host that has what an exact version asks for is not asked about again; `latest` and constraints cost
 //! one conditional request. Choosing ([`policy`], [`asset`]) is pure.
@@ -25,8 +25,10 @@ use crate::observe::Observed;
 use crate::resolve::offer::{Offered, names, offer};
 use crate::resource::app::layout::slot_name;
 use crate::resource::app::spec::Downgrade;
-use crate::resource::app::wanted::{Problem, Resolution, SlotState, Wanted, slot_state};
+use crate::resource::app::wanted::{SlotState, Wanted, slot_state};
 use crate::resource::app::{AppObserved, AppSpec};
+use crate::resource::decision::{Problem, Resolution};
+use crate::resource::{Found, Resolved, Spec};
 use crate::source::spec::Origin;
 use crate::source::{self, Class, SourceError};
 
@@ -50,19 +52,22 @@ pub struct Question<'a> {
     pub now: Timestamp,
 }
 
-/// Settles on one release for each app.
-pub async fn resolve(question: &Question<'_>, reader: &Reader) -> BTreeMap<ResourceId, Resolution> {
-    let apps = question.desired.apps.iter().filter_map(|(name, declared)| {
-        let id = ResourceId::app(name.clone());
-        let wanted = question.only.is_none_or(|only| only.contains(&id));
-        let observed = question.observed.apps.get(&id)?.as_ref().ok()?;
-        wanted.then_some((id, &declared.spec, observed))
+/// Settles on one release for each resource.
+pub async fn resolve(question: &Question<'_>, reader: &Reader) -> BTreeMap<ResourceId, Resolved> {
+    let resources = question.desired.resources.iter().filter_map(|(id, declared)| {
+        let wanted = question.only.is_none_or(|only| only.contains(id));
+        let found = question.observed.resources.get(id)?.as_ref().ok()?;
+        wanted.then_some((id, &declared.spec, found))
     });
-    futures_util::stream::iter(apps)
-        .map(|(id, spec, observed)| async move {
-            let app = App { question, id: &id, spec, observed, reader };
-            let resolution = app.resolve().await;
-            (id, resolution)
+    futures_util::stream::iter(resources)
+        .map(|(id, spec, found)| async move {
+            let resolved = match (spec, found) {
+                (Spec::App(spec), Found::App(observed)) => {
+                    let app = App { question, id, spec, observed, reader };
+                    Resolved::App(app.resolve().await)
+                }
+            };
+            (id.clone(), resolved)
         })
         .buffer_unordered(ASKED_AT_ONCE)
         .collect()
@@ -80,7 +85,7 @@ pub struct App<'a> {
 }
 
 impl App<'_> {
-    async fn resolve(&self) -> Resolution {
+    async fn resolve(&self) -> Resolution<Wanted> {
         if let Some(problem) = self.suspended() {
             return Resolution { problem: Some(problem), ..Resolution::default() };
         }
@@ -116,7 +121,7 @@ impl App<'_> {
     }
 
     /// Takes the best choice that can be had; waits for a better one rather than to go back.
-    async fn settle(&self, choices: &[&Release]) -> Resolution {
+    async fn settle(&self, choices: &[&Release]) -> Resolution<Wanted> {
         let mut waiting: Option<Problem> = None;
         for release in choices {
             if let Some(problem) = self.goes_back(&release.version) {
@@ -252,7 +257,7 @@ impl App<'_> {
 }
 
 /// With an older release taken while a newer one is incomplete, that is only a note.
-fn taken(wanted: Wanted, waiting: Option<Problem>) -> Resolution {
+fn taken(wanted: Wanted, waiting: Option<Problem>) -> Resolution<Wanted> {
     let notes = waiting.into_iter().map(|problem| problem.message).collect();
     Resolution { wanted: Some(wanted), problem: None, notes }
 }

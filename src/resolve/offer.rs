@@ -10,7 +10,8 @@ use crate::resolve::asset::{Listing, PatternError, Refusal, Target, Verdict, fil
 use crate::resolve::policy::{fresh, recheck_after};
 use crate::resource::app::AppSpec;
 use crate::resource::app::layout::slot_name;
-use crate::resource::app::wanted::{Offer, Problem, SlotState, Wanted};
+use crate::resource::app::wanted::{Offer, SlotState, Wanted};
+use crate::resource::decision::Problem;
 use crate::source;
 use crate::source::spec::Origin;
 use crate::trust::evidence::{self, ChecksumFact, EvidenceFacts, Transport, Unverified};

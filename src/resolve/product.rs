@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::model::{BlockedReason, Release};
-use crate::resource::app::wanted::Problem;
+use crate::resource::decision::Problem;
 
 /// Products named in one message.
 const PRODUCTS_SHOWN_MAX: usize = 5;

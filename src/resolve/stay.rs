@@ -3,18 +3,19 @@
 use crate::model::{Artifact, BlockedReason, Digest, Evidence, Version};
 use crate::resolve::App;
 use crate::resource::app::layout::tag_of_slot;
-use crate::resource::app::wanted::{Offer, Problem, Resolution, SlotState, Wanted};
+use crate::resource::app::wanted::{Offer, SlotState, Wanted};
+use crate::resource::decision::{Problem, Resolution};
 
 impl App<'_> {
     /// The wish cannot be carried out: stay, and repair what is damaged if the cache holds it.
-    pub(super) fn stay(&self, problem: Problem) -> Resolution {
+    pub(super) fn stay(&self, problem: Problem) -> Resolution<Wanted> {
         let last = self.owned().and_then(|owned| owned.activated.last()).map(String::as_str);
         let wanted = self.observed.current().or(last).and_then(|slot| self.keep(slot, None));
         Resolution { wanted, problem: Some(problem), notes: Vec::new() }
     }
 
     /// An operator went back: the wish is not looked at until that ends.
-    pub(super) fn rolled_back(&self) -> Option<Resolution> {
+    pub(super) fn rolled_back(&self) -> Option<Resolution<Wanted>> {
         let pinned = self.question.ledger.overrides.pinned.get(self.id);
         let pinned = pinned.filter(|p| p.holds(self.now()))?;
         let to = tag_of_slot(&pinned.slot);

@@ -1,3 +1,261 @@
-//! The kinds of thing that can be managed.
+//! The kinds of thing that can be managed: this file alone lists them all.
+//!
+//! Each kind is a folder that observes, plans and explains itself; what the phases of a pass need of every
+//! resource alike is asked of [`Spec`] (the wish), [`Found`] (what the host has) and [`Resolved`] (the release
+//! to be on), which hand the question to the kind.
 
 pub mod app;
+pub mod decision;
+
+use std::io;
+
+use camino::Utf8Path;
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::host::Look;
+use crate::model::ledger::{Debt, Owned};
+use crate::model::plan::InUse;
+use crate::model::{Change, Digest, Drift, Effect, HostFacts, Level, ResourceId, Version};
+use crate::resource::app::observe::Depth;
+use crate::resource::app::{AppObserved, AppSpec};
+use crate::resource::decision::{Decision, Problem, Resolution};
+
+/// The wish for one resource of any kind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Spec {
+    /// An app.
+    App(Box<AppSpec>),
+}
+
+/// A suspension written in the desired state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SuspendWish {
+    /// Why.
+    pub reason: String,
+    /// Until when; until edited when absent.
+    pub until: Option<Timestamp>,
+}
+
+impl Spec {
+    /// The path that belongs to this resource alone: what is ours is recorded with it.
+    pub fn home(&self) -> &Utf8Path {
+        match self {
+            Self::App(spec) => &spec.home,
+        }
+    }
+
+    /// Left alone while this holds.
+    pub fn suspend(&self) -> Option<&SuspendWish> {
+        match self {
+            Self::App(spec) => spec.suspend.as_ref(),
+        }
+    }
+
+    /// The version asked for, as it was written.
+    pub fn requested(&self) -> String {
+        match self {
+            Self::App(spec) => spec.version.want.to_string(),
+        }
+    }
+
+    /// Whether the version can move without an edit.
+    pub fn is_floating(&self) -> bool {
+        match self {
+            Self::App(spec) => spec.version.want.is_floating(),
+        }
+    }
+
+    /// The weakest evidence that the desired state accepts, where it says so.
+    pub fn level_min(&self) -> Option<Level> {
+        match self {
+            Self::App(spec) => spec.verify.min,
+        }
+    }
+
+    /// Units restarted after a switch.
+    pub fn restarts(&self) -> &[String] {
+        match self {
+            Self::App(spec) => &spec.restart,
+        }
+    }
+
+    /// Whether anything runs or restarts after a switch.
+    pub fn has_effects(&self) -> bool {
+        match self {
+            Self::App(spec) => !spec.restart.is_empty() || !spec.run.is_empty(),
+        }
+    }
+
+    /// Whether this effect is one that the desired state asks for.
+    pub fn wishes(&self, effect: &Effect) -> bool {
+        match self {
+            Self::App(spec) => match effect {
+                Effect::Restart { unit } => spec.restart.contains(unit),
+                Effect::Run { argv, .. } => spec.run.contains(argv),
+            },
+        }
+    }
+}
+
+/// What the host has of one resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Found {
+    /// Of an app.
+    App(AppObserved),
+}
+
+/// Looks at one resource. The wish is absent for what is ours and not wished any more.
+pub fn observe(
+    host: &Look,
+    id: &ResourceId,
+    home: &Utf8Path,
+    spec: Option<&Spec>,
+    depth: Depth,
+) -> io::Result<Found> {
+    match (id.kind, spec) {
+        (_, Some(Spec::App(_))) | (_, None) => {
+            app::observe::observe(host, home, depth).map(Found::App)
+        }
+    }
+}
+
+impl Found {
+    /// The slot in use, when it is one.
+    pub fn current(&self) -> Option<&str> {
+        match self {
+            Self::App(found) => found.current(),
+        }
+    }
+
+    /// Names of all slots.
+    pub fn slots(&self) -> Vec<&str> {
+        match self {
+            Self::App(found) => found.slots.keys().map(String::as_str).collect(),
+        }
+    }
+
+    /// The version of a slot.
+    pub fn version_of(&self, slot: &str, spec: Option<&Spec>) -> Option<Version> {
+        match self {
+            Self::App(found) => {
+                let tags = match spec {
+                    Some(Spec::App(spec)) => spec.version.tag.clone(),
+                    None => app::spec::TagPattern::Plain,
+                };
+                found.version_of(slot, &tags)
+            }
+        }
+    }
+
+    /// Digest of the artifact that a slot was made from, and how it was verified.
+    pub fn made_from(&self, slot: &str) -> Option<(&Digest, Level)> {
+        match self {
+            Self::App(found) => {
+                let manifest = found.slots.get(slot)?.manifest.as_ref()?;
+                Some((&manifest.digest, manifest.evidence.level))
+            }
+        }
+    }
+
+    /// How people name a slot: the tag it was published under.
+    pub fn tag_of(slot: &str) -> String {
+        app::layout::tag_of_slot(slot)
+    }
+
+    /// SHA-256 digests, hexadecimal, of the cached artifacts that may be needed again.
+    pub fn artifacts(&self) -> Vec<String> {
+        let slots = self.slots();
+        slots.into_iter().filter_map(|slot| Some(self.made_from(slot)?.0.hex())).collect()
+    }
+
+    /// Whether any slot says of itself that it was made for this resource.
+    pub fn was_made_for(&self, id: &ResourceId) -> bool {
+        match self {
+            Self::App(found) => {
+                let mut manifests = found.slots.values().filter_map(|slot| slot.manifest.as_ref());
+                manifests.any(|manifest| manifest.resource == id.to_string())
+            }
+        }
+    }
+
+    /// Slots of another updater that become ours.
+    pub fn adopted(&self, owned: Option<&Owned>, spec: &Spec) -> Vec<String> {
+        match (self, spec) {
+            (Self::App(found), Spec::App(spec)) => found.adopted(owned, &spec.version.tag),
+        }
+    }
+
+    /// The steps that remove what is ours.
+    pub fn remove(&self, id: &ResourceId, owned: &Owned, debts: &[Debt]) -> Change {
+        match self {
+            Self::App(found) => app::remove::remove(id, owned, found, debts),
+        }
+    }
+}
+
+/// The release to be on, for a resource of any kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// For an app.
+    App(Resolution<app::wanted::Wanted>),
+}
+
+impl Resolved {
+    /// Things an operator should know.
+    pub fn notes(&self) -> &[String] {
+        match self {
+            Self::App(resolution) => &resolution.notes,
+        }
+    }
+
+    /// Why the wish itself cannot be carried out now.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::App(resolution) => resolution.problem.as_ref(),
+        }
+    }
+}
+
+/// What decides about a resource besides its wish, its state and its release.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// Which resource.
+    pub id: &'a ResourceId,
+    /// Where the wish stands.
+    pub declared_at: &'a str,
+    /// What the inventory says.
+    pub owned: Option<&'a Owned>,
+    /// Effects owed for it.
+    pub debts: &'a [Debt],
+    /// The host.
+    pub facts: &'a HostFacts,
+}
+
+/// Decides what to do about one resource; pure.
+pub fn plan(context: Context<'_>, spec: &Spec, found: &Found, resolved: &Resolved) -> Decision {
+    match (spec, found, resolved) {
+        (Spec::App(spec), Found::App(observed), Resolved::App(resolution)) => {
+            app::plan::plan(&app::plan::Situation { context, spec, observed, resolution })
+        }
+    }
+}
+
+/// What somebody else changed of the release that was made the one in use last; pure.
+pub fn drift(context: Context<'_>, spec: &Spec, found: &Found) -> Vec<Drift> {
+    match (spec, found) {
+        (Spec::App(spec), Found::App(observed)) => {
+            let resolution = &Resolution::default();
+            app::plan::Situation { context, spec, observed, resolution }.drift()
+        }
+    }
+}
+
+/// What is in use, for plans about what is not wished.
+pub fn in_use(found: &Found) -> Option<InUse> {
+    match found {
+        Found::App(found) => app::remove::before(found),
+    }
+}

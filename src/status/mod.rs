@@ -12,10 +12,7 @@ use crate::model::outcome::HistoryEntry;
 use crate::model::{Attribution, Digest, Drift, HostFacts, Level, ResourceId, Version};
 use crate::observe::Observed;
 use crate::record::last_pass::LastPass;
-use crate::resource::app::layout::tag_of_slot;
-use crate::resource::app::plan::Situation;
-use crate::resource::app::wanted::Resolution;
-use crate::resource::app::{AppObserved, AppSpec};
+use crate::resource::{self, Context, Found, Spec};
 
 /// Everything status depends on.
 #[derive(Clone, Copy, Debug)]
@@ -131,13 +128,11 @@ pub struct Condition {
 /// Judges a host.
 pub fn status(known: &Known<'_>) -> HostStatus {
     let mut resources: BTreeMap<ResourceId, ResourceStatus> = BTreeMap::new();
-    for (name, declared) in &known.desired.apps {
-        let id = ResourceId::app(name.clone());
-        let status = resource(known, &id, Some(declared));
-        resources.insert(id, status);
+    for (id, declared) in &known.desired.resources {
+        resources.insert(id.clone(), judge(known, id, Some(declared)));
     }
     for id in known.ledger.inventory.resources.keys() {
-        resources.entry(id.clone()).or_insert_with(|| resource(known, id, None));
+        resources.entry(id.clone()).or_insert_with(|| judge(known, id, None));
     }
     let resources: Vec<ResourceStatus> = resources.into_values().collect();
     let HostFacts { hostname, .. } = known.observed.facts.clone();
@@ -153,36 +148,23 @@ pub fn status(known: &Known<'_>) -> HostStatus {
     }
 }
 
-fn resource(
-    known: &Known<'_>,
-    id: &ResourceId,
-    declared: Option<&Declared<AppSpec>>,
-) -> ResourceStatus {
+fn judge(known: &Known<'_>, id: &ResourceId, declared: Option<&Declared>) -> ResourceStatus {
     let spec = declared.map(|d| &d.spec);
-    let nothing = AppObserved::default();
-    let observed = known.observed.apps.get(id).and_then(|o| o.as_ref().ok()).unwrap_or(&nothing);
-    let current = observed.current();
-    let slot = current.and_then(|current| observed.slots.get(current));
-    let manifest = slot.and_then(|slot| slot.manifest.as_ref());
-    let by_tag = || {
-        let tag = tag_of_slot(current?);
-        spec.map_or_else(|| tag.parse().ok(), |spec| spec.version.tag.version(&tag))
-    };
+    let found = known.observed.resources.get(id).and_then(|found| found.as_ref().ok());
+    let current = found.and_then(Found::current);
+    let made_from = found.zip(current).and_then(|(found, slot)| found.made_from(slot));
+    let others = found.map(Found::slots).unwrap_or_default();
+    let others = others.into_iter().filter(|slot| Some(*slot) != current);
     let mut status = ResourceStatus {
         id: id.clone(),
         state: State::Current,
-        requested: spec.map(|spec| spec.version.want.to_string()),
-        floating: spec.is_some_and(|spec| spec.version.want.is_floating()),
-        version: manifest.map(|m| m.version.clone()).or_else(by_tag),
-        digest: manifest.map(|m| m.digest.clone()),
-        verified: manifest.map(|m| m.evidence.level),
-        kept: observed
-            .slots
-            .keys()
-            .filter(|slot| Some(slot.as_str()) != current)
-            .map(|slot| tag_of_slot(slot))
-            .collect(),
-        drift: declared.map(|d| drift(known, id, d, observed)).unwrap_or_default(),
+        requested: spec.map(Spec::requested),
+        floating: spec.is_some_and(Spec::is_floating),
+        version: found.zip(current).and_then(|(found, slot)| found.version_of(slot, spec)),
+        digest: made_from.map(|(digest, _)| digest.clone()),
+        verified: made_from.map(|(_, level)| level),
+        kept: others.map(Found::tag_of).collect(),
+        drift: declared.zip(found).map(|(d, f)| drift(known, id, d, f)).unwrap_or_default(),
         owed: known
             .ledger
             .debts
@@ -207,23 +189,15 @@ fn resource(
 }
 
 /// The drift that a pass would correct.
-fn drift(
-    known: &Known<'_>,
-    id: &ResourceId,
-    declared: &Declared<AppSpec>,
-    observed: &AppObserved,
-) -> Vec<Drift> {
-    let situation = Situation {
+fn drift(known: &Known<'_>, id: &ResourceId, declared: &Declared, found: &Found) -> Vec<Drift> {
+    let context = Context {
         id,
-        spec: &declared.spec,
         declared_at: "",
-        observed,
-        resolution: &Resolution::default(),
-        owned: known.ledger.inventory.at(id, &declared.spec.home),
+        owned: known.ledger.inventory.at(id, declared.spec.home()),
         debts: &[],
         facts: &known.observed.facts,
     };
-    situation.drift()
+    resource::drift(context, &declared.spec, found)
 }
 
 fn holds(kind: &str, reason: &str, message: String) -> Condition {
@@ -239,7 +213,7 @@ fn holds(kind: &str, reason: &str, message: String) -> Condition {
 fn conditions(
     known: &Known<'_>,
     id: &ResourceId,
-    spec: Option<&AppSpec>,
+    spec: Option<&Spec>,
     status: &ResourceStatus,
 ) -> Vec<Condition> {
     let mut conditions = Vec::new();
@@ -248,7 +222,7 @@ fn conditions(
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         conditions.push(holds("Drifted", "Modified", format!("{}{more}", first.path)));
     }
-    let wished = spec.and_then(|spec| spec.suspend.as_ref()).map(|s| (s.reason.clone(), s.until));
+    let wished = spec.and_then(Spec::suspend).map(|s| (s.reason.clone(), s.until));
     let ordered = known.ledger.overrides.suspended.get(id).map(|s| (s.reason.clone(), s.until));
     let now = known.now;
     let suspended = wished.into_iter().chain(ordered);
@@ -278,7 +252,7 @@ fn conditions(
 fn ready(
     known: &Known<'_>,
     id: &ResourceId,
-    spec: Option<&AppSpec>,
+    spec: Option<&Spec>,
     status: &ResourceStatus,
 ) -> (State, Condition) {
     let is = |kind: &str| status.conditions.iter().find(|c| c.kind == kind);
@@ -286,7 +260,7 @@ fn ready(
         let condition = Condition { status: "False".to_owned(), ..holds("Ready", reason, message) };
         (state, condition)
     };
-    if let Some(Err(message)) = known.observed.apps.get(id) {
+    if let Some(Err(message)) = known.observed.resources.get(id) {
         return not(State::Failed, "Unobservable", message.clone());
     }
     if let Some(message) = known.last.and_then(|last| last.failed.get(id)) {

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::support::wish::apps;
+
 use reconcile::desired::{DesiredState, Diagnostic, Paint, SourceText, render};
 use reconcile::model::step::{Binaries, Strip, UnpackLimits};
 use reconcile::model::{Constraint, Level, Prereleases};
@@ -45,7 +47,7 @@ fn errors(documents: &[(&str, &str)]) -> String {
 fn app(body: &str) -> AppSpec {
     let document = format!("apps:\n  tool: {body}\n");
     match read(&document) {
-        Ok(state) => state.apps.into_values().next().unwrap().spec,
+        Ok(state) => apps(&state).into_values().next().unwrap(),
         Err(diagnostics) => panic!("{}", render(&diagnostics, Paint::Plain)),
     }
 }
@@ -169,16 +171,16 @@ fn app_is_declared_at_the_line_of_its_key() {
     );
     let lines: BTreeMap<String, usize> = state
         .unwrap()
-        .apps
+        .resources
         .into_iter()
-        .map(|(name, app)| (name.to_string(), app.declared_at.line))
+        .map(|(id, declared)| (id.to_string(), declared.declared_at.line))
         .collect();
-    assert_eq!(lines, BTreeMap::from([("a".to_owned(), 4), ("b".to_owned(), 6)]));
+    assert_eq!(lines, BTreeMap::from([("app/a".to_owned(), 4), ("app/b".to_owned(), 6)]));
 }
 
 #[test]
 fn explicitly_empty_wish_is_a_wish_and_an_empty_file_is_not() {
-    assert!(read("apps: {}\n").unwrap().apps.is_empty());
+    assert!(read("apps: {}\n").unwrap().resources.is_empty());
     for empty in ["", "\n", "# nothing\n", "---\n", "~\n"] {
         assert!(errors(&[("a.yaml", empty)]).contains("the document is empty"), "{empty:?}");
     }
@@ -187,7 +189,7 @@ fn explicitly_empty_wish_is_a_wish_and_an_empty_file_is_not() {
 #[test]
 fn byte_order_mark_and_carriage_returns_are_accepted() {
     let state = read("\u{feff}apps:\r\n  a:\r\n    source: { github: a/b }\r\n").unwrap();
-    assert_eq!(state.apps.values().next().unwrap().declared_at.line, 2);
+    assert_eq!(state.resources.values().next().unwrap().declared_at.line, 2);
     let shown = errors(&[("a.yaml", "\u{feff}apps:\r\n  a:\r\n    sorce: { github: a/b }\r\n")]);
     assert!(shown.contains("a.yaml:3:5") && shown.contains("did you mean `source`?"), "{shown}");
     assert!(!shown.contains('\r'), "{shown:?}");
@@ -200,9 +202,9 @@ fn anchors_and_merge_keys_are_resolved() {
          b:\n    <<: *base\n    retain: 2\n    home: /opt/other\n  c: { source: { github: c/c }, verify: *v }\n",
     )
     .unwrap();
-    let retain: Vec<u32> = state.apps.values().map(|app| app.spec.retain).collect();
+    let retain: Vec<u32> = apps(&state).values().map(|app| app.retain).collect();
     assert_eq!(retain, [7, 2, 3]);
-    assert!(state.apps.values().all(|app| app.spec.verify.min == Some(Level::Tls)));
+    assert!(apps(&state).values().all(|app| app.verify.min == Some(Level::Tls)));
 }
 
 #[test]
@@ -296,11 +298,11 @@ fn directory_is_read_in_order_without_what_is_no_document() {
     std::os::unix::fs::symlink(outside.path().join("real"), dir.path().join("c.yaml")).unwrap();
     std::os::unix::fs::symlink(outside.path(), dir.path().join("d.yaml")).unwrap();
     let state = DesiredState::load(&[dir.path().to_owned()]).unwrap();
-    let names: Vec<String> = state.apps.keys().map(ToString::to_string).collect();
+    let names: Vec<String> = apps(&state).into_keys().collect();
     assert_eq!(names, ["a", "b", "linked"]);
     let root = dir.path().canonicalize().unwrap().to_string_lossy().into_owned();
     assert_eq!(state.roots, std::slice::from_ref(&root));
-    assert!(state.apps.values().all(|app| app.root == root));
+    assert!(state.resources.values().all(|declared| declared.root == root));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Import of distronomicon's units.
 
+use crate::support::wish::apps;
+
 use reconcile::desired::import::distronomicon::{import, load};
 use reconcile::desired::import::{ConfigFile, Imported, NoteKind};
 use reconcile::desired::{CredentialRef, DesiredState, Paint, SourceText, render};
@@ -46,7 +48,7 @@ fn state(imported: &Imported) -> DesiredState {
 }
 
 fn app(imported: &Imported) -> AppSpec {
-    state(imported).apps.into_values().next().expect("one app").spec
+    apps(&state(imported)).into_values().next().expect("one app")
 }
 
 fn said(imported: &Imported, kind: NoteKind) -> String {
@@ -170,7 +172,8 @@ fn token_is_referred_to_and_never_copied() {
         state.auth["ghe.example.net:8443"],
         CredentialRef::Credential("ghe.example.net-8443-token".into())
     );
-    let Origin::Github { api, .. } = &state.apps.values().next().unwrap().spec.source.origin else {
+    let apps = apps(&state);
+    let Origin::Github { api, .. } = &apps.values().next().unwrap().source.origin else {
         panic!("from GitHub")
     };
     assert_eq!(api, "https://ghe.example.net:8443/api/v3");
@@ -197,7 +200,7 @@ fn second_instance_of_one_app_is_left_out() {
         format!("[Service]\n{USUAL}ExecStart=\nExecStart=distronomicon --app myapp update\n");
     files.push(file("distronomicon@other.service.d/x.conf", &again));
     let imported = import(&files);
-    assert_eq!(state(&imported).apps.len(), 1);
+    assert_eq!(state(&imported).resources.len(), 1);
     assert!(said(&imported, NoteKind::Unmapped).contains("written twice"));
 }
 
@@ -257,7 +260,7 @@ fn apps_that_cannot_be_imported_are_left_out_and_said_so() {
             "[Service]\nEnvironment=DISTRONOMICON_REPO=a/b DISTRONOMICON_PATTERN=(\n",
         ),
     ]);
-    assert!(state(&imported).apps.is_empty());
+    assert!(state(&imported).resources.is_empty());
     let unmapped = said(&imported, NoteKind::Unmapped);
     assert!(unmapped.contains("norepo: `DISTRONOMICON_REPO` is not set"), "{unmapped}");
     assert!(unmapped.contains("`a b` cannot be a name"), "{unmapped}");

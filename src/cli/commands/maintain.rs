@@ -12,7 +12,6 @@ use crate::host::{Change as Host, ItemKind, Look};
 use crate::model::outcome::{Outcome, counted};
 use crate::observe::observe;
 use crate::record::{cache, ledger};
-use crate::resource::app::layout::Layout;
 
 /// Which cached artifacts to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +80,7 @@ pub(super) fn doctor(session: &Session) -> Exit {
     check(
         "desired state",
         match &desired {
-            Ok(desired) => Ok(counted(desired.apps.len(), "app")),
+            Ok(desired) => Ok(counted(desired.resources.len(), "resource")),
             Err(error) => Err(error.message().to_owned()),
         },
     );
@@ -99,10 +98,9 @@ pub(super) fn doctor(session: &Session) -> Exit {
         Err(error) => check("ledger", Err(error.to_string())),
     }
     if let Ok(desired) = &desired {
-        for (name, declared) in &desired.apps {
-            let layout = Layout::new(&declared.spec.home);
-            check(&format!("app/{name}"), writable(&session.host.real(&layout.home)));
-            for unit in &declared.spec.restart {
+        for (id, declared) in &desired.resources {
+            check(&id.to_string(), writable(&session.host.real(declared.spec.home())));
+            for unit in declared.spec.restarts() {
                 let found = [
                     "/etc/systemd/system",
                     "/run/systemd/system",
@@ -113,7 +111,7 @@ pub(super) fn doctor(session: &Session) -> Exit {
                 .any(|dir| session.host.real(dir).join(unit).exists());
                 let answer =
                     if found { Ok("exists".to_owned()) } else { Err("not found".to_owned()) };
-                check(&format!("app/{name} restarts {unit}"), answer);
+                check(&format!("{id} restarts {unit}"), answer);
             }
         }
     }

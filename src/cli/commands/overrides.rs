@@ -15,8 +15,7 @@ use crate::model::ResourceId;
 use crate::model::ledger::{Ledger, Overrides, Pinned, Suspension};
 use crate::observe::observe;
 use crate::record::ledger;
-use crate::resource::app::layout::tag_of_slot;
-use crate::resource::app::spec::TagPattern;
+use crate::resource::Found;
 
 /// Where to go back to, and why.
 #[derive(Clone, Copy, Debug)]
@@ -87,39 +86,34 @@ fn target(
 ) -> Result<String, CliError> {
     let refuse = |message: String| CliError::new(Exit::Failed, message);
     let observed = observe(desired, ledger, &session.host, session.depth());
-    let Some(Ok(app)) = observed.apps.get(id) else {
+    let Some(Ok(found)) = observed.resources.get(id) else {
         return Err(refuse(format!("it cannot be told what {id} has installed")));
     };
-    let others: Vec<&String> =
-        app.slots.keys().filter(|slot| Some(slot.as_str()) != app.current()).collect();
-    let names = others.iter().map(|s| tag_of_slot(s)).collect::<Vec<_>>().join(", ");
+    let spec = desired.resources.get(id).map(|declared| &declared.spec);
+    let version = |slot: &str| found.version_of(slot, spec);
+    let slots = found.slots().into_iter();
+    let others: Vec<&str> = slots.filter(|slot| Some(*slot) != found.current()).collect();
+    let names = others.iter().map(|slot| Found::tag_of(slot)).collect::<Vec<_>>().join(", ");
     let names = if names.is_empty() { "none".to_owned() } else { names };
     if let Some(to) = to {
-        let is_it = |slot: &&&String| {
-            let manifest = app.slots.get(slot.as_str()).and_then(|s| s.manifest.as_ref());
-            tag_of_slot(slot) == to || manifest.is_some_and(|m| m.version.as_str() == to)
+        let is_it = |slot: &&&str| {
+            Found::tag_of(slot) == to || version(slot).is_some_and(|v| v.as_str() == to)
         };
-        return others.iter().find(is_it).map(|slot| (*slot).clone()).ok_or_else(|| {
+        return others.iter().find(is_it).map(|slot| (*slot).to_owned()).ok_or_else(|| {
             refuse(format!("{to} of {id} is not installed; to go back to there is: {names}"))
         });
     }
     let activated = ledger.inventory.resources.get(id).map(|o| o.activated.as_slice());
-    let version = |slot: &str| app.version_of(slot, &tag_pattern(desired, id));
-    let current = app.current().and_then(version);
+    let current = found.current().and_then(version);
     let earlier = |slot: &&String| match (version(slot), &current) {
         (Some(there), Some(here)) if !there.is_opaque() && !here.is_opaque() => there < *here,
         _ => true,
     };
     let known = activated.unwrap_or_default().iter().rev();
-    let before = known.filter(|slot| others.contains(slot)).find(earlier);
+    let before = known.filter(|slot| others.contains(&slot.as_str())).find(earlier);
     before.cloned().ok_or_else(|| {
         refuse(format!("no earlier release of {id} is known; to go back to there is: {names}"))
     })
-}
-
-fn tag_pattern(desired: &DesiredState, id: &ResourceId) -> TagPattern {
-    let declared = desired.apps.get(&id.name);
-    declared.map_or(TagPattern::Plain, |declared| declared.spec.version.tag.clone())
 }
 
 /// Leaves a resource alone.

@@ -121,7 +121,7 @@ fn still_fits(
     let (desired, facts) = (request.desired, &observed.facts);
     let present = Present { desired, ledger: &ledger, facts, now: request.now };
     for change in &saved.spec.changes {
-        let now = observed.apps.get(&change.resource).and_then(|o| o.as_ref().ok());
+        let now = observed.resources.get(&change.resource).and_then(|o| o.as_ref().ok());
         if now.map(Digest::of_json).as_ref() != Some(&change.observed) {
             return Err(stale(format!("{} changed since it was made", change.resource)));
         }

@@ -12,7 +12,7 @@ use crate::fetch::memory::Reader;
 use crate::model::ResourceId;
 use crate::observe::observe;
 use crate::record::{history, last_pass, ledger};
-use crate::resolve::explain::explain as explain_choice;
+use crate::resolve::explain::{Listed, explain as explain_choice, versions};
 use crate::status::{HostStatus, Known, ResourceStatus, status as judge};
 
 fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliError> {
@@ -134,7 +134,7 @@ pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, 
             );
         }
     }
-    let Some(declared) = desired.apps.get(&id.name) else { return Ok(Exit::Usage) };
+    let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
     let _ = writeln!(text, "  declared at {}", declared.declared_at);
     let reader = reader(session, &desired)?;
     let facts = crate::host::facts::observe(&session.host);
@@ -156,27 +156,20 @@ fn reader(session: &Session, desired: &DesiredState) -> Result<Reader, CliError>
 pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
     let desired = session.desired()?;
     known(&desired, id)?;
-    let Some(declared) = desired.apps.get(&id.name) else { return Ok(Exit::Usage) };
+    let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
     let reader = reader(session, &desired)?;
-    let wish = crate::resource::app::spec::VersionWish {
-        want: "*".parse().map_err(|e: String| CliError::new(Exit::Failed, e))?,
-        ..declared.spec.version.clone()
-    };
-    let releases = crate::source::releases(&declared.spec.source, &wish, &reader)
+    let listed = versions(&declared.spec, &reader)
         .await
         .map_err(|e| CliError::new(Exit::Unavailable, crate::model::outcome::chain(&e)))?;
     if session.common.output == Format::Json {
+        let releases: Vec<_> = listed.into_iter().map(|listed| listed.release).collect();
         say(&json::render(&releases));
         return Ok(Exit::Ok);
     }
-    let mut releases = releases;
-    releases.sort_by(|a, b| b.version.cmp(&a.version));
     let mut text = String::new();
-    for release in &releases {
-        let accepted =
-            declared.spec.version.want.accepts(&release.version, declared.spec.version.prereleases);
+    for Listed { release, accepted } in &listed {
         let published = release.published.map_or(String::new(), |p| p.to_string());
-        let mark = if accepted { "*" } else { " " };
+        let mark = if *accepted { "*" } else { " " };
         let pre = if release.prerelease { " prerelease" } else { "" };
         let _ = writeln!(text, "{mark} {:<20} {published}{pre}", release.version.to_string());
     }

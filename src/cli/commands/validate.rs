@@ -14,6 +14,6 @@ pub(super) fn validate(session: &Session, paths: &[Utf8PathBuf]) -> Result<Exit,
     let names = paths.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(", ");
     let paths: Vec<_> = paths.into_iter().map(Into::into).collect();
     let desired = DesiredState::load(&paths).map_err(|errors| session.invalid(&errors))?;
-    say(&format!("{names} is valid: {}.\n", counted(desired.apps.len(), "app")));
+    say(&format!("{names} is valid: {}.\n", counted(desired.resources.len(), "resource")));
     Ok(Exit::Ok)
 }

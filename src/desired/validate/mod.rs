@@ -18,10 +18,11 @@ use crate::desired::parse::Problems;
 use crate::model::facts::Libc;
 use crate::model::manifest::Binary;
 use crate::model::step::{Binaries, Strip, UnpackLimits};
-use crate::model::{Constraint, Name, Prereleases};
+use crate::model::{Constraint, Name, Prereleases, ResourceId};
 use crate::resource::app::spec::{
-    AppSpec, AssetWish, Downgrade, Narrow, Order, SuspendWish, TagPattern, VersionWish,
+    AppSpec, AssetWish, Downgrade, Narrow, Order, TagPattern, VersionWish,
 };
+use crate::resource::{Spec, SuspendWish};
 
 /// Where apps live unless `home` says otherwise.
 const HOMES: &str = "/opt";
@@ -48,20 +49,20 @@ const ITEMS_MAX: usize = 1000;
 #[derive(Debug, Default)]
 pub(super) struct Validated {
     /// In the order written.
-    pub(super) apps: Vec<ValidatedApp>,
+    pub(super) resources: Vec<ValidatedResource>,
     /// Host, the place of its key, and where its token comes from.
     pub(super) auth: Vec<(String, Span, CredentialRef)>,
 }
 
-/// One app of a document.
+/// One resource of a document.
 #[derive(Debug)]
-pub(super) struct ValidatedApp {
-    pub(super) name: Name,
+pub(super) struct ValidatedResource {
+    pub(super) id: ResourceId,
     /// The place of its name.
     pub(super) key: Span,
     /// The place that decides its home.
     pub(super) home: Span,
-    pub(super) spec: AppSpec,
+    pub(super) spec: Spec,
 }
 
 /// Checks a whole document.
@@ -79,8 +80,9 @@ pub(super) fn validate(
         };
         let Some(app) = app.value() else { continue };
         let home = app.home.good().map_or(key.span, |home| home.span);
-        let spec = checker.app(&name, key.span, app);
-        validated.apps.push(ValidatedApp { name, key: key.span, home, spec });
+        let spec = Spec::App(Box::new(checker.app(&name, key.span, app)));
+        let id = ResourceId::app(name);
+        validated.resources.push(ValidatedResource { id, key: key.span, home, spec });
     }
     for (key, credential) in document.auth.value().map(|t| t.0.as_slice()).unwrap_or_default() {
         let checker = Checker { subject: "`auth`".to_owned(), directory, problems };

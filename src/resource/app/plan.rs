@@ -1,48 +1,38 @@
 //! What to do about one app; pure.
 
-use crate::model::ledger::{Debt, Owned};
+use std::ops::Deref;
+
 use crate::model::manifest::Binary;
 use crate::model::plan::{InUse, Unchanged};
 use crate::model::step::{ReleaseHead, UnpackRules};
-use crate::model::{
-    Blocked, BlockedReason, Change, Digest, Drift, Effect, HostFacts, ResourceId, Step, Version,
-};
+use crate::model::{Blocked, BlockedReason, Change, Digest, Drift, Effect, Step, Version};
+use crate::resource::Context;
 use crate::resource::app::layout::{Layout, tag_of_slot};
 use crate::resource::app::links::texts;
 use crate::resource::app::retain::surplus;
-use crate::resource::app::wanted::{Offer, Problem, Resolution, SlotState, Wanted, slot_state};
+use crate::resource::app::wanted::{Offer, SlotState, Wanted, slot_state};
 use crate::resource::app::{AppObserved, AppSpec};
+use crate::resource::decision::{Decision, Problem, Resolution};
 
 /// Everything that decides what happens to one app.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
-    /// Which app.
-    pub id: &'a ResourceId,
+    /// Which app, and what is known about it.
+    pub context: Context<'a>,
     /// The wish.
     pub spec: &'a AppSpec,
-    /// Where the wish stands.
-    pub declared_at: &'a str,
     /// What the host has.
     pub observed: &'a AppObserved,
     /// The release to be on.
-    pub resolution: &'a Resolution,
-    /// What the inventory says.
-    pub owned: Option<&'a Owned>,
-    /// Effects owed for it.
-    pub debts: &'a [Debt],
-    /// The host.
-    pub facts: &'a HostFacts,
+    pub resolution: &'a Resolution<Wanted>,
 }
 
-/// What is to be done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Decision {
-    /// The change, if anything is to be done.
-    pub change: Option<Change>,
-    /// Why the wish is not carried out, if so.
-    pub blocked: Option<Blocked>,
-    /// What is as desired, if neither.
-    pub unchanged: Option<Unchanged>,
+impl<'a> Deref for Situation<'a> {
+    type Target = Context<'a>;
+
+    fn deref(&self) -> &Context<'a> {
+        &self.context
+    }
 }
 
 /// Decides. Total: every situation has an answer.
@@ -372,10 +362,4 @@ fn foreign_slot(layout: &Layout, wanted: &Wanted) -> Problem {
         "{} exists, but reconcile did not make it and nothing uses it; move it away",
         layout.slot(&wanted.slot)
     ))
-}
-
-impl Problem {
-    fn foreign(message: String) -> Self {
-        Self { reason: BlockedReason::Foreign, message, until: None }
-    }
 }

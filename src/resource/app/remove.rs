@@ -56,7 +56,8 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
     }
 }
 
-fn before(observed: &AppObserved) -> Option<InUse> {
+/// What is in use.
+pub fn before(observed: &AppObserved) -> Option<InUse> {
     let slot = observed.current()?;
     let manifest = observed.slots.get(slot)?.manifest.as_ref();
     Some(InUse {

@@ -1,12 +1,13 @@
 //! The wish for one app, as validated from the desired state.
 
 use camino::Utf8PathBuf;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde::Serialize;
 
 use crate::model::step::{Binaries, Strip, UnpackLimits};
 use crate::model::version::Prereleases;
 use crate::model::{Constraint, Digest, Version};
+use crate::resource::SuspendWish;
 use crate::source::spec::SourceSpec;
 use crate::trust::policy::Policy;
 
@@ -149,13 +150,4 @@ pub struct Narrow {
     pub exclude: Option<String>,
     /// The C library to prefer over the host's own: `gnu` or `musl`.
     pub libc: Option<crate::model::facts::Libc>,
-}
-
-/// A suspension written in the desired state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SuspendWish {
-    /// Why.
-    pub reason: String,
-    /// Until when; until edited when absent.
-    pub until: Option<Timestamp>,
 }

@@ -1,22 +1,9 @@
 //! What resolving came to: the one release an app is to be on.
 
-use jiff::Timestamp;
-
 use crate::model::ledger::Owned;
-use crate::model::{Artifact, BlockedReason, Evidence, Version};
+use crate::model::{Artifact, Evidence, Version};
 use crate::resource::app::layout::parse_link;
 use crate::resource::app::{AppObserved, AppSpec};
-
-/// What resolving came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resolution {
-    /// The release to be on; where there is a problem, the one to stay on and keep whole.
-    pub wanted: Option<Wanted>,
-    /// Why the wish itself cannot be carried out now.
-    pub problem: Option<Problem>,
-    /// Things an operator should know.
-    pub notes: Vec<String>,
-}
 
 /// The release to be on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,17 +29,6 @@ pub struct Offer {
     pub evidence: Evidence,
     /// The cache holds the bytes.
     pub cached: bool,
-}
-
-/// Why a wish cannot be carried out now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Which rule.
-    pub reason: BlockedReason,
-    /// What was attempted, why it did not go, what to do.
-    pub message: String,
-    /// When it will be looked at again.
-    pub until: Option<Timestamp>,
 }
 
 /// How a release directory stands to the wish.

@@ -7,4 +7,5 @@ pub mod server;
 #[cfg(target_arch = "x86_64")]
 pub mod trace;
 pub mod tree;
+pub mod wish;
 pub mod world;

@@ -1,0 +1,15 @@
+//! Views of a wish.
+
+use std::collections::BTreeMap;
+
+use reconcile::desired::DesiredState;
+use reconcile::resource::Spec;
+use reconcile::resource::app::AppSpec;
+
+/// The apps of a wish by name.
+pub fn apps(state: &DesiredState) -> BTreeMap<String, AppSpec> {
+    let specs = state.resources.iter().map(|(id, declared)| match &declared.spec {
+        Spec::App(spec) => (id.name.to_string(), AppSpec::clone(spec)),
+    });
+    specs.collect()
+}
