@@ -38,7 +38,7 @@ pub fn observe(desired: &DesiredState, ledger: &Ledger, host: &Look, depth: Dept
     }
     let places: Vec<_> = places.into_iter().collect();
     let look = |(id, (home, spec)): &(&ResourceId, (&Utf8Path, Option<&Spec>))| {
-        let found = resource::observe(host, id, home, *spec, depth);
+        let found = resource::observe::observe(host, id, home, *spec, depth);
         ((*id).clone(), found.map_err(|error| error.to_string()))
     };
     let resources = in_parallel(&places, look).into_iter().collect();

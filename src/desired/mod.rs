@@ -23,7 +23,8 @@ use serde::Serialize;
 
 pub use diagnostic::{Diagnostic, Paint, render};
 
-use crate::model::{Digest, ResourceId};
+use crate::model::outcome::counted;
+use crate::model::{Digest, Kind, ResourceId};
 use crate::resource::Spec;
 
 /// One validated wish.
@@ -92,6 +93,17 @@ pub struct SourceText {
 }
 
 impl DesiredState {
+    /// How much is wished: `2 apps, 1 extension`.
+    pub fn counts(&self) -> String {
+        let mut counts: BTreeMap<Kind, usize> = BTreeMap::new();
+        for id in self.resources.keys() {
+            *counts.entry(id.kind).or_default() += 1;
+        }
+        let counts: Vec<String> =
+            counts.into_iter().map(|(kind, number)| counted(number, &kind.to_string())).collect();
+        if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") }
+    }
+
     /// Reads every document below `paths`: each a file, or a directory whose `*.yaml` and `*.yml` files
     /// are taken in the order of their names. Subdirectories and hidden files are passed over.
     ///

@@ -6,18 +6,15 @@
 
 pub mod app;
 pub mod decision;
-
-use std::io;
+pub mod observe;
 
 use camino::Utf8Path;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::host::Look;
 use crate::model::ledger::{Debt, Owned};
 use crate::model::plan::InUse;
 use crate::model::{Change, Digest, Drift, Effect, HostFacts, Level, ResourceId, Version};
-use crate::resource::app::observe::Depth;
 use crate::resource::app::{AppObserved, AppSpec};
 use crate::resource::decision::{Decision, Problem, Resolution};
 
@@ -105,21 +102,6 @@ impl Spec {
 pub enum Found {
     /// Of an app.
     App(AppObserved),
-}
-
-/// Looks at one resource. The wish is absent for what is ours and not wished any more.
-pub fn observe(
-    host: &Look,
-    id: &ResourceId,
-    home: &Utf8Path,
-    spec: Option<&Spec>,
-    depth: Depth,
-) -> io::Result<Found> {
-    match (id.kind, spec) {
-        (_, Some(Spec::App(_))) | (_, None) => {
-            app::observe::observe(host, home, depth).map(Found::App)
-        }
-    }
 }
 
 impl Found {

@@ -226,8 +226,8 @@ fn shared_and_nested_homes_are_refused() {
             "apps:\n  b:\n    source: { github: a/b }\n    home: /srv/x/y\n  c:\n    source: { github: a/b }\n    home: /srv/x\n  d: { source: { github: a/b }, home: /srv/xy }\n",
         ),
     ]);
-    assert!(shown.contains("apps `a` and `c` have the same home `/srv/x`"), "{shown}");
-    assert!(shown.contains("the home of app `b` is inside that of app `a`"), "{shown}");
+    assert!(shown.contains("`app/a` and `app/c` have the same home `/srv/x`"), "{shown}");
+    assert!(shown.contains("the home of `app/b` is inside that of `app/a`"), "{shown}");
     assert_eq!(shown.matches("error:").count(), 2, "{shown}");
 }
 

@@ -80,7 +80,7 @@ pub(super) fn doctor(session: &Session) -> Exit {
     check(
         "desired state",
         match &desired {
-            Ok(desired) => Ok(counted(desired.resources.len(), "resource")),
+            Ok(desired) => Ok(desired.counts()),
             Err(error) => Err(error.message().to_owned()),
         },
     );

@@ -6,7 +6,6 @@ use crate::cli::exit::Exit;
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
 use crate::desired::DesiredState;
-use crate::model::outcome::counted;
 
 /// Reads everything and says what is wrong with it.
 pub(super) fn validate(session: &Session, paths: &[Utf8PathBuf]) -> Result<Exit, CliError> {
@@ -14,6 +13,6 @@ pub(super) fn validate(session: &Session, paths: &[Utf8PathBuf]) -> Result<Exit,
     let names = paths.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(", ");
     let paths: Vec<_> = paths.into_iter().map(Into::into).collect();
     let desired = DesiredState::load(&paths).map_err(|errors| session.invalid(&errors))?;
-    say(&format!("{names} is valid: {}.\n", counted(desired.resources.len(), "resource")));
+    say(&format!("{names} is valid: {}.\n", desired.counts()));
     Ok(Exit::Ok)
 }
