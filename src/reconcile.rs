@@ -159,8 +159,9 @@ pub async fn perform(
     intend(host, &mut preview.ledger, &pass)?;
     let facts = &preview.observed.facts;
     let stager = Stager::new(host, hands.client, hands.progress, facts, request.now);
-    let mut journal = Journal::new(preview.ledger.debts.clone(), request.now);
+    let mut journal = Journal::new(&preview.ledger, request.now);
     let outcome = apply(&preview.plan, host, &stager, &mut journal, hands.stop).await;
+    preview.ledger.trust = journal.into_trust();
     conclude(host, &mut preview.ledger, &pass, &outcome)?;
     let desired = request.desired.digest.to_string();
     if request.only.is_none()

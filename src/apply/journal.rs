@@ -6,14 +6,15 @@ use jiff::Timestamp;
 
 use crate::host::Change as Host;
 use crate::host::runner::{RunError, run};
-use crate::model::ledger::Debt;
+use crate::model::ledger::{Debt, Ledger, Quarantined, Trust};
 use crate::model::{Effect, ResourceId};
-use crate::record::ledger::save_debts;
+use crate::record::ledger::{save_debts, save_trust};
 
 /// The debts of this host, in memory and on disk alike.
 #[derive(Debug)]
 pub struct Journal {
     debts: Vec<Debt>,
+    trust: Trust,
     now: Timestamp,
 }
 
@@ -35,9 +36,19 @@ pub enum JournalError {
 }
 
 impl Journal {
-    /// Goes on from the debts that were read at the start of the pass.
-    pub fn new(debts: Vec<Debt>, now: Timestamp) -> Self {
-        Self { debts, now }
+    /// Goes on from what was read at the start of the pass.
+    pub fn new(ledger: &Ledger, now: Timestamp) -> Self {
+        Self { debts: ledger.debts.clone(), trust: ledger.trust.clone(), now }
+    }
+
+    /// What is known not to work here, as it was written.
+    pub fn into_trust(self) -> Trust {
+        self.trust
+    }
+
+    /// The time of the pass.
+    pub fn now(&self) -> Timestamp {
+        self.now
     }
 
     /// Writes an effect down before the switch that makes it due.
@@ -64,6 +75,8 @@ impl Journal {
                 let argv = ["systemctl", "--no-ask-password", "restart", "--", unit];
                 run(&argv.map(str::to_owned), &[]).await
             }
+            // What is confirmed is looked at, not performed; see `confirm`.
+            Effect::Confirm { .. } => Ok(()),
             Effect::Run { resource, argv, version } => {
                 let mut environment = vec![("RECONCILE_RESOURCE", resource.to_string())];
                 if let Some(version) = version {
@@ -75,6 +88,17 @@ impl Journal {
         performed.map_err(|source| JournalError::Effect { effect: effect.describe(), source })?;
         self.debts.retain(|debt| &debt.effect != effect);
         Ok(save_debts(host, &self.debts)?)
+    }
+
+    /// Whether an effect is owed.
+    pub fn owes(&self, effect: &Effect) -> bool {
+        self.debts.iter().any(|debt| &debt.effect == effect)
+    }
+
+    /// Writes down that a release does not work here, before anything is done about it.
+    pub fn quarantine(&mut self, host: &Host, release: Quarantined) -> io::Result<()> {
+        self.trust.quarantine(release);
+        save_trust(host, &self.trust)
     }
 
     /// Strikes an effect out that one resource owes; what others owe stays owed.

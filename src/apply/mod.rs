@@ -1,22 +1,24 @@
 //! 5. Doing it: performs the steps of a plan, decides nothing, knows no kinds.
 //!
 //! Everything is fetched, verified and staged first, several changes at once; nothing in use is touched.
-//! Then changes are switched one after another, then owed effects are settled, then what is surplus is
-//! removed. A change stops at its first failure; others go on.
+//! Then changes are switched one after another, then owed effects are settled, then releases show that they
+//! work or are switched back, then what is surplus is removed. A change stops at its first failure; others go on.
 
+pub mod confirm;
+mod health;
 pub mod journal;
 pub mod stage;
 pub mod switch;
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 
 use tokio::sync::Notify;
 
 use crate::apply::journal::Journal;
 use crate::apply::stage::{Staged, Stager};
+use crate::apply::switch::SwitchError;
 use crate::host::Change as Host;
-use crate::model::outcome::{ChangeResult, End, Failure, FailureClass, Outcome};
+use crate::model::outcome::{ChangeResult, End, Failure, FailureClass, Outcome, chain};
 use crate::model::{Change, Plan, ResourceId, Step};
 
 /// Set when the pass is asked to stop: honoured between steps.
@@ -56,32 +58,31 @@ pub async fn apply(
     stop: &Stop,
 ) -> Outcome {
     let mut prepared = stager.stage_all(&plan.changes, stop).await;
-    let mut results: BTreeMap<ResourceId, ChangeResult> = BTreeMap::new();
+    let mut work: Vec<(&Change, ChangeResult)> = Vec::with_capacity(plan.changes.len());
     for change in &plan.changes {
         let mut result = ChangeResult::begin(&change.resource);
         if let Some(staged) = prepared.remove(&change.resource) {
             result.note_staged(staged);
         }
+        work.push((change, result));
+    }
+    let baselines = health::baselines(&work).await;
+    for (change, result) in &mut work {
         if result.end == End::Done && stop.requested() {
             result.end = End::Interrupted;
         }
         if result.end == End::Done {
-            commit(change, host, journal, &mut result);
-        }
-        results.insert(change.resource.clone(), result);
-    }
-    for change in &plan.changes {
-        if let Some(result) = results.get_mut(&change.resource).filter(|r| r.end == End::Done) {
-            settle(change, host, journal, result).await;
+            commit(change, host, journal, result);
         }
     }
-    for change in &plan.changes {
-        if let Some(result) = results.get_mut(&change.resource).filter(|r| r.end == End::Done) {
-            remove(change, host, result);
-        }
+    for (change, result) in work.iter_mut().filter(|(_, result)| result.end == End::Done) {
+        settle(&change.steps, change, host, journal, result).await;
     }
-    let in_plan_order = plan.changes.iter().filter_map(|c| results.remove(&c.resource));
-    Outcome { results: in_plan_order.collect() }
+    health::confirm(&mut work, &baselines, host, journal, stop).await;
+    for (change, result) in work.iter_mut().filter(|(_, result)| result.end == End::Done) {
+        remove(change, host, result);
+    }
+    Outcome { results: work.into_iter().map(|(_, result)| result).collect() }
 }
 
 impl ChangeResult {
@@ -111,34 +112,50 @@ impl ChangeResult {
 /// Promotes and switches: milliseconds, and the only part that touches what is in use.
 fn commit(change: &Change, host: &Host, journal: &mut Journal, result: &mut ChangeResult) {
     for step in &change.steps {
-        let performed = match step {
-            Step::Promote { from, to, replaces: true } => switch::replace(host, from, to),
-            Step::Promote { from, to, replaces: false } => switch::promote(host, from, to),
-            Step::Owe { effect } => journal.owe(host, &change.resource, effect).map_err(Into::into),
-            Step::Switch { bin, beside, release, links, expects } => switch::switch(
-                host,
-                &switch::Links { bin, beside, release, links: links.as_deref(), expects },
-            )
-            .and_then(|cleared| {
-                result.switched_to = release.file_name().map(str::to_owned);
-                cleared
-            }),
-            Step::Fetch { .. }
-            | Step::Unpack { .. }
-            | Step::Settle { .. }
-            | Step::Forgive { .. }
-            | Step::Remove { .. }
-            | Step::RemoveEmpty { .. } => continue,
-        };
-        if let Err(error) = performed {
-            return result.fail(step, error.class(), crate::model::outcome::chain(&error));
+        if let Err(error) = commit_step(step, change, host, journal, result) {
+            return result.fail(step, error.class(), chain(&error));
         }
     }
 }
 
+/// Performs a step that is a commit point or goes before one; every other step is passed over.
+fn commit_step(
+    step: &Step,
+    change: &Change,
+    host: &Host,
+    journal: &mut Journal,
+    result: &mut ChangeResult,
+) -> Result<(), SwitchError> {
+    match step {
+        Step::Promote { from, to, replaces: true } => switch::replace(host, from, to),
+        Step::Promote { from, to, replaces: false } => switch::promote(host, from, to),
+        Step::Owe { effect } => Ok(journal.owe(host, &change.resource, effect)?),
+        Step::Switch { bin, beside, release, links, expects } => {
+            let (links, expects) = (links.as_deref(), expects.as_deref());
+            let cleared =
+                switch::switch(host, &switch::Links { bin, beside, release, links, expects })?;
+            result.switched_to = release.file_name().map(str::to_owned);
+            cleared
+        }
+        Step::Fetch { .. }
+        | Step::Unpack { .. }
+        | Step::Settle { .. }
+        | Step::Forgive { .. }
+        | Step::Confirm { .. }
+        | Step::Remove { .. }
+        | Step::RemoveEmpty { .. } => Ok(()),
+    }
+}
+
 /// Pays what is owed. An effect that fails stays owed and is tried again by every pass.
-async fn settle(change: &Change, host: &Host, journal: &mut Journal, result: &mut ChangeResult) {
-    for step in &change.steps {
+async fn settle(
+    steps: &[Step],
+    change: &Change,
+    host: &Host,
+    journal: &mut Journal,
+    result: &mut ChangeResult,
+) {
+    for step in steps {
         let settled = match step {
             Step::Settle { effect } => journal.settle(host, effect).await,
             Step::Forgive { effect, .. } => journal.forgive(host, &change.resource, effect),
@@ -148,7 +165,7 @@ async fn settle(change: &Change, host: &Host, journal: &mut Journal, result: &mu
         if let Err(error) = settled
             && result.end == End::Done
         {
-            result.fail(step, FailureClass::Transient, crate::model::outcome::chain(&error));
+            result.fail(step, FailureClass::Transient, chain(&error));
         }
     }
 }
@@ -161,7 +178,7 @@ fn remove(change: &Change, host: &Host, result: &mut ChangeResult) {
             _ => continue,
         };
         if let Err(error) = removed {
-            return result.fail(step, error.class(), crate::model::outcome::chain(&error));
+            return result.fail(step, error.class(), chain(&error));
         }
     }
 }

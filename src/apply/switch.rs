@@ -82,8 +82,28 @@ pub struct Links<'a> {
     pub release: &'a Utf8Path,
     /// The links; those of the release's manifest when absent.
     pub links: Option<&'a [Binary]>,
-    /// Our links there now.
-    pub expects: &'a [(String, String)],
+    /// Our links there now; every link into `releases` when absent.
+    pub expects: Option<&'a [(String, String)]>,
+}
+
+impl<'a> Links<'a> {
+    fn expected(&self) -> &'a [(String, String)] {
+        self.expects.unwrap_or_default()
+    }
+}
+
+/// Every link of `bin` that points into a release directory.
+fn links_into_releases(host: &Host, bin: &Utf8Path) -> io::Result<Vec<(String, String)>> {
+    let mut links = Vec::new();
+    for item in host.list(bin)?.unwrap_or_default() {
+        if item.kind == ItemKind::Link
+            && let Some(text) = host.read_link(bin.join(&item.name))?
+            && text.starts_with("../releases/")
+        {
+            links.push((item.name, text));
+        }
+    }
+    Ok(links)
 }
 
 /// Makes every link of `bin` at once: the new directory is built beside and exchanged, so that no reader
@@ -92,6 +112,11 @@ pub struct Links<'a> {
 /// The inner result is about what is done once the switch has happened: clearing the old directory away. The
 /// next pass sweeps what is left of it.
 pub fn switch(host: &Host, wish: &Links<'_>) -> Result<Result<(), SwitchError>, SwitchError> {
+    let ours = match wish.expects {
+        Some(ours) => ours.to_vec(),
+        None => links_into_releases(host, wish.bin)?,
+    };
+    let wish = &Links { expects: Some(&ours), ..*wish };
     let new = texts(host, wish)?;
     let beside = wish.beside;
     host.make_dirs(beside.parent().unwrap_or(beside))?;
@@ -120,7 +145,7 @@ fn bring_over(
     new: &BTreeMap<String, String>,
 ) -> Result<(), SwitchError> {
     for item in host.list(wish.beside)?.unwrap_or_default() {
-        let known = wish.expects.iter().any(|(name, _)| *name == item.name);
+        let known = wish.expected().iter().any(|(name, _)| *name == item.name);
         let (from, to) = (wish.beside.join(&item.name), wish.bin.join(&item.name));
         if !known && !new.contains_key(&item.name) && host.stat(&to)?.is_none() {
             host.rename_new(&from, &to)?;
@@ -143,7 +168,7 @@ fn build(
     }
     let present = host.list(wish.bin)?;
     let mut expected: BTreeMap<&str, &str> =
-        wish.expects.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        wish.expected().iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     for item in present.unwrap_or_default() {
         let path = wish.bin.join(&item.name);
         let text = if item.kind == ItemKind::Link { host.read_link(&path)? } else { None };
@@ -195,7 +220,7 @@ fn one_by_one(
         host.symlink(text, &beside)?;
         host.rename_over(&beside, &wish.bin.join(name))?;
     }
-    for (name, _) in wish.expects.iter().filter(|(name, _)| !new.contains_key(name)) {
+    for (name, _) in wish.expected().iter().filter(|(name, _)| !new.contains_key(name)) {
         host.remove(wish.bin.join(name))?;
     }
     Ok(host.sync_dir(wish.bin)?)

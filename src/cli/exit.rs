@@ -18,6 +18,10 @@ pub enum Exit {
     Deferred,
     /// The saved plan does not fit the host any more.
     Stale,
+    /// A release did not work and the one before is in use again.
+    RolledBack,
+    /// A release did not work and going back failed: an operator must look.
+    RollbackFailed,
     /// The command line is wrong.
     Usage,
     /// The desired state is invalid.
@@ -43,6 +47,8 @@ impl Exit {
             Self::Pending => 2,
             Self::Deferred => 3,
             Self::Stale => 5,
+            Self::RolledBack => 6,
+            Self::RollbackFailed => 7,
             Self::Usage => 64,
             Self::Invalid => 65,
             Self::Unavailable => 69,
@@ -56,7 +62,9 @@ impl Exit {
     /// When several apply, the one that needs an operator most.
     fn rank(self) -> u8 {
         match self {
+            Self::RollbackFailed => 11,
             Self::Refused => 9,
+            Self::RolledBack => 8,
             Self::Failed => 8,
             Self::Stale => 7,
             Self::Unavailable => 6,
@@ -88,9 +96,10 @@ fn of_blocked(plan: &Plan) -> Exit {
         exit.or(match blocked.reason {
             BlockedReason::SourceUnavailable | BlockedReason::RateLimited if installed => Exit::Ok,
             BlockedReason::SourceUnavailable | BlockedReason::RateLimited => Exit::Unavailable,
-            BlockedReason::Waiting | BlockedReason::TooYoung | BlockedReason::Suspended => {
-                Exit::Deferred
-            }
+            BlockedReason::Waiting
+            | BlockedReason::TooYoung
+            | BlockedReason::Suspended
+            | BlockedReason::Quarantined => Exit::Deferred,
             BlockedReason::Unverified | BlockedReason::Tampered => Exit::Refused,
             BlockedReason::NoVersion
             | BlockedReason::NoAsset
@@ -126,12 +135,15 @@ fn of_outcome(outcome: &Outcome) -> Exit {
         exit.or(match &result.end {
             End::Done => Exit::Ok,
             End::Interrupted => Exit::Deferred,
+            End::RolledBack(_) => Exit::RolledBack,
+            End::RollbackFailed(_) => Exit::RollbackFailed,
             End::Failed(failure) => match failure.class {
                 FailureClass::Verification => Exit::Refused,
                 FailureClass::Stale => Exit::Stale,
-                FailureClass::Transient | FailureClass::Permanent | FailureClass::Unsuitable => {
-                    Exit::Failed
-                }
+                FailureClass::Transient
+                | FailureClass::Permanent
+                | FailureClass::Unsuitable
+                | FailureClass::Unhealthy => Exit::Failed,
             },
         })
     })

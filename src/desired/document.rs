@@ -4,10 +4,14 @@
 //! `schema/desired-state.v1.json`. Choices are maps with one key; a text stands for the usual form where
 //! there is one.
 
+mod health;
+
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 
 use crate::desired::field::{Field, Short, Shorthand, Table};
+
+pub use health::{HealthDocument, HttpProbeDocument, OnFailureDocument};
 
 /// What a host should run. Several files merge into one wish; the same app twice is an error.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -60,6 +64,9 @@ pub struct AppDocument {
     /// arguments, without a shell. They may run more than once and must be idempotent. None by default.
     #[schemars(with = "Vec<Argv>")]
     pub run: Field<Vec<Field<Short<Argv>>>>,
+    /// What a release must show after a switch before it counts as working; where it does not, the release
+    /// before is used again. Nothing by default.
+    pub health: Field<HealthDocument>,
     /// Bounds on downloads and archives.
     pub limits: Field<LimitsDocument>,
     /// Leaves the app alone for a while.

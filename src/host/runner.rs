@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 /// How long one hook or restart may take before it is killed.
@@ -14,6 +14,9 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// How much of a program's output is kept for an error message, in bytes.
 const OUTPUT_BYTES_MAX: u64 = 4096;
+
+/// How much of what a program prints is kept for those who asked for it, in bytes.
+const PRINTED_BYTES_MAX: u64 = 1 << 20;
 
 /// Why a program did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -46,30 +49,40 @@ pub enum RunError {
 }
 
 /// Runs `argv` without a shell and waits for it. `environment` is added to our own.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that runs programs")]
 pub async fn run(argv: &[String], environment: &[(&str, String)]) -> Result<(), RunError> {
+    start(argv, environment, Stdio::null()).await.map(|_| ())
+}
+
+/// The same; returns the first MiB of what the program prints.
+pub async fn output(argv: &[String]) -> Result<String, RunError> {
+    start(argv, &[], Stdio::piped()).await
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that runs programs")]
+async fn start(
+    argv: &[String],
+    environment: &[(&str, String)],
+    stdout: Stdio,
+) -> Result<String, RunError> {
     let command_line = argv.join(" ");
-    let Some((program, arguments)) = argv.split_first() else { return Ok(()) };
+    let Some((program, arguments)) = argv.split_first() else { return Ok(String::new()) };
     let mut child = Command::new(program)
         .args(arguments)
         .envs(environment.iter().map(|(key, value)| (*key, value.as_str())))
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(stdout)
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .map_err(|source| RunError::Start { program: program.clone(), source })?;
-    let mut said = Vec::new();
-    let stderr = child.stderr.take();
+    let (mut said, mut printed) = (Vec::new(), Vec::new());
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let waited = tokio::time::timeout(RUN_TIME_MAX, async {
         let reading = async {
-            if let Some(stderr) = stderr {
-                let mut bounded = stderr.take(OUTPUT_BYTES_MAX);
-                // What the program says is only decoration of an error; failing to read it is none.
-                let _ = bounded.read_to_end(&mut said).await;
-                let mut rest = bounded.into_inner();
-                let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
-            }
+            tokio::join!(
+                keep(stdout, PRINTED_BYTES_MAX, &mut printed),
+                keep(stderr, OUTPUT_BYTES_MAX, &mut said)
+            )
         };
         let mut reading = std::pin::pin!(reading);
         tokio::select! {
@@ -78,18 +91,27 @@ pub async fn run(argv: &[String], environment: &[(&str, String)]) -> Result<(), 
                 let _ = tokio::time::timeout(LAST_WORDS, reading).await;
                 status
             }
-            () = &mut reading => child.wait().await,
+            _ = &mut reading => child.wait().await,
         }
     })
     .await;
     match waited {
         Err(_) => Err(RunError::TimedOut { command: command_line }),
         Ok(Err(source)) => Err(RunError::Start { program: program.clone(), source }),
-        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) if status.success() => Ok(String::from_utf8_lossy(&printed).into_owned()),
         Ok(Ok(status)) => {
             let text = String::from_utf8_lossy(&said).trim().to_owned();
             let output = if text.is_empty() { text } else { format!(": {text}") };
             Err(RunError::Failed { command: command_line, status: status.to_string(), output })
         }
     }
+}
+
+/// Reads to the end and keeps the beginning. Failing to read what a program says is no failure of its own.
+async fn keep(stream: Option<impl AsyncRead + Unpin>, limit: u64, kept: &mut Vec<u8>) {
+    let Some(stream) = stream else { return };
+    let mut bounded = stream.take(limit);
+    let _ = bounded.read_to_end(kept).await;
+    let mut rest = bounded.into_inner();
+    let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
 }

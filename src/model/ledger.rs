@@ -38,12 +38,63 @@ pub struct Trust {
     pub locks: BTreeMap<String, Digest>,
     /// Artifacts, by the same key, that turned out not to run on this host.
     pub unsuitable: BTreeSet<String>,
+    /// Releases that were installed here and did not work.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub quarantined: Vec<Quarantined>,
+}
+
+/// A release that was installed here and did not work. It is not installed again until its bytes change or an
+/// operator says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quarantined {
+    /// The resource.
+    pub resource: ResourceId,
+    /// The tag as published.
+    pub tag: String,
+    /// SHA-256 of its artifact, where it is known.
+    pub digest: Option<Digest>,
+    /// What did not work.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl Quarantined {
+    /// Whether these bytes of that release are meant. Bytes that are not known yet are taken for the same.
+    pub fn is(&self, resource: &ResourceId, tag: &str, digest: Option<&Digest>) -> bool {
+        let same_bytes = match (&self.digest, digest) {
+            (Some(known), Some(digest)) => known == digest,
+            _ => true,
+        };
+        &self.resource == resource && self.tag == tag && same_bytes
+    }
 }
 
 impl Trust {
     /// The key under which the first digest of an artifact is locked.
     pub fn lock_key(resource: &ResourceId, tag: &str, artifact: &str) -> String {
         format!("{resource} {tag} {artifact}")
+    }
+
+    /// Why a release is not installed again, if so.
+    pub fn quarantine_of(
+        &self,
+        resource: &ResourceId,
+        tag: &str,
+        digest: Option<&Digest>,
+    ) -> Option<&Quarantined> {
+        self.quarantined.iter().find(|quarantined| quarantined.is(resource, tag, digest))
+    }
+
+    /// Notes that a release does not work here; once is enough.
+    pub fn quarantine(&mut self, release: Quarantined) {
+        let known = |q: &Quarantined| {
+            (&q.resource, &q.tag, &q.digest) == (&release.resource, &release.tag, &release.digest)
+        };
+        if !self.quarantined.iter().any(known) {
+            self.quarantined.push(release);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The nouns of the program: plain data without I/O, shared by every phase of a pass.
 
+pub mod check;
 pub mod digest;
 pub mod facts;
 pub mod id;
@@ -11,6 +12,7 @@ pub mod release;
 pub mod step;
 pub mod version;
 
+pub use check::{Check, Probe};
 pub use digest::{Algorithm, Digest};
 pub use facts::HostFacts;
 pub use id::{Kind, Name, ResourceId};

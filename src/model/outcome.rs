@@ -46,8 +46,35 @@ pub enum End {
     Done,
     /// A step failed; what was in use before stays in use unless the switch had happened already.
     Failed(Failure),
+    /// The release did not show that it works; the one before is in use again.
+    RolledBack(Failure),
+    /// The release did not show that it works, and going back failed as well.
+    RollbackFailed(Failure),
     /// Not begun or not finished because the pass was asked to stop.
     Interrupted,
+}
+
+impl End {
+    /// The name in every output.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed(_) => "failed",
+            Self::RolledBack(_) => "rolled-back",
+            Self::RollbackFailed(_) => "rollback-failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
+    /// What went wrong.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) | Self::RolledBack(failure) | Self::RollbackFailed(failure) => {
+                Some(failure)
+            }
+            Self::Done | Self::Interrupted => None,
+        }
+    }
 }
 
 /// Why a step failed.
@@ -71,6 +98,8 @@ pub enum FailureClass {
     Verification,
     /// The build cannot run on this host.
     Unsuitable,
+    /// The release does not work here.
+    Unhealthy,
     /// The host is not as it was planned for.
     Stale,
     /// Trying again will not help until something is changed.
@@ -117,7 +146,7 @@ pub struct HistoryEntry {
     pub from: Option<Version>,
     /// Version after.
     pub to: Option<Version>,
-    /// `done`, `failed` or `interrupted`.
+    /// `done`, `failed`, `rolled-back`, `rollback-failed` or `interrupted`.
     pub result: String,
     /// The failure's message.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -53,6 +53,9 @@ pub struct Change {
     pub observed: Digest,
     /// The acts.
     pub steps: Vec<Step>,
+    /// What is done instead of going on when the release does not show that it works.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo: Vec<Step>,
 }
 
 /// A release in use.
@@ -248,6 +251,8 @@ pub enum BlockedReason {
     MassRemoval,
     /// The staged build cannot run on this host.
     CannotRun,
+    /// The release was installed here, did not work, and was switched back.
+    Quarantined,
     /// The host could not be looked at.
     Unobservable,
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::manifest::Binary;
-use crate::model::{Artifact, Digest, Evidence, ResourceId, Version};
+use crate::model::{Artifact, Check, Digest, Evidence, ResourceId, Version};
 
 /// One atomic act. Steps of one change run in order; the change stops at the first failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,8 +61,9 @@ pub enum Step {
         release: Utf8PathBuf,
         /// The links, when the release is there already; otherwise those of its manifest.
         links: Option<Vec<Binary>>,
-        /// The links there now; the step refuses to run when the host has moved on since.
-        expects: Vec<(String, String)>,
+        /// The links there now; the step refuses to run when the host has moved on since. Absent: every
+        /// link into `releases`, as when a switch is undone.
+        expects: Option<Vec<(String, String)>>,
     },
     /// Perform an owed effect and strike it out.
     Settle {
@@ -75,6 +76,13 @@ pub enum Step {
         effect: Effect,
         /// Why it is not needed any more.
         why: String,
+    },
+    /// Wait until the release has shown that it works. When it does not, the change's `undo` is performed.
+    Confirm {
+        /// What is looked at.
+        check: Check,
+        /// The journaled effect that this confirmation strikes out.
+        effect: Effect,
     },
     /// Remove something of ours: renamed away first, so that it is there whole or not at all.
     Remove {
@@ -109,6 +117,7 @@ impl Step {
             Self::Switch { .. } => "switch",
             Self::Settle { .. } => "settle",
             Self::Forgive { .. } => "forgive",
+            Self::Confirm { .. } => "confirm",
             Self::Remove { .. } | Self::RemoveEmpty { .. } => "remove",
         }
     }
@@ -205,6 +214,15 @@ pub enum Effect {
         /// Given to the program as `RECONCILE_NEW_VERSION`.
         version: Option<Version>,
     },
+    /// Waiting until a release has shown that it works, so that a pass that was cut off is made up for.
+    Confirm {
+        /// Whose release.
+        resource: ResourceId,
+        /// Which one: the name of its slot.
+        slot: String,
+        /// The slot to go back to when it does not.
+        back_to: Option<String>,
+    },
 }
 
 impl Effect {
@@ -213,6 +231,7 @@ impl Effect {
         match self {
             Self::Restart { unit } => format!("restart {unit}"),
             Self::Run { argv, .. } => format!("run {}", argv.join(" ")),
+            Self::Confirm { resource, slot, .. } => format!("confirm that {resource} {slot} works"),
         }
     }
 }

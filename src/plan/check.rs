@@ -37,7 +37,7 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
     }
     let home = declared.map(|d| d.spec.home()).or(owned.map(|o| o.home.as_path()));
     let home = home.ok_or_else(|| format!("{id} is neither wished nor ours"))?;
-    for step in &change.steps {
+    for step in change.steps.iter().chain(&change.undo) {
         if paths(step).iter().any(|path| !is_inside(path, home)) {
             return Err(format!("a step of {id} leads out of {home}"));
         }
@@ -52,6 +52,11 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
                 let wished = declared.is_some_and(|d| d.spec.wishes(effect));
                 if !wished || !present.facts.live {
                     return Err(format!("{} is not wished here any more", effect.describe()));
+                }
+            }
+            Step::Confirm { check, .. } => {
+                if declared.and_then(|d| d.spec.health()) != Some(check) {
+                    return Err(format!("{id} now has another health check"));
                 }
             }
             _ => {}
@@ -69,9 +74,11 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
             std::iter::once(path.as_path()).chain(aside.as_deref()).collect()
         }
         Step::RemoveEmpty { path } => vec![path],
-        Step::Fetch { .. } | Step::Owe { .. } | Step::Settle { .. } | Step::Forgive { .. } => {
-            Vec::new()
-        }
+        Step::Fetch { .. }
+        | Step::Owe { .. }
+        | Step::Settle { .. }
+        | Step::Forgive { .. }
+        | Step::Confirm { .. } => Vec::new(),
     }
 }
 

@@ -161,11 +161,7 @@ fn history_entry(
     change: &Change,
     result: &ChangeResult,
 ) -> HistoryEntry {
-    let (name, error) = match &result.end {
-        End::Done => ("done", None),
-        End::Failed(failure) => ("failed", Some(format!("{}: {}", failure.step, failure.message))),
-        End::Interrupted => ("interrupted", None),
-    };
+    let error = result.end.failure().map(|f| format!("{}: {}", f.step, f.message));
     HistoryEntry {
         at: now,
         plan: plan.to_owned(),
@@ -175,7 +171,7 @@ fn history_entry(
         reason: change.reason.clone(),
         from: change.before.as_ref().map(|b| b.version.clone()),
         to: change.after.as_ref().map(|a| a.version.clone()),
-        result: name.to_owned(),
+        result: result.end.name().to_owned(),
         error,
     }
 }

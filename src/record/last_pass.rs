@@ -42,10 +42,13 @@ pub fn save(
     let failed: BTreeMap<ResourceId, String> = outcome
         .results
         .iter()
-        .filter_map(|result| match &result.end {
-            End::Failed(failure) => Some((result.resource.clone(), failure.message.clone())),
-            End::Interrupted => Some((result.resource.clone(), "interrupted".to_owned())),
-            End::Done => None,
+        .filter_map(|result| {
+            let message = match (&result.end, result.end.failure()) {
+                (End::Done, _) => return None,
+                (_, Some(failure)) => failure.message.clone(),
+                (_, None) => "interrupted".to_owned(),
+            };
+            Some((result.resource.clone(), message))
         })
         .collect();
     let converged = failed.is_empty() && plan.blocked.is_empty();

@@ -20,7 +20,7 @@ use crate::desired::DesiredState;
 use crate::fetch::Reader;
 use crate::model::ledger::{Ledger, Owned};
 use crate::model::outcome::chain;
-use crate::model::{BlockedReason, Constraint, HostFacts, Release, ResourceId, Version};
+use crate::model::{Algorithm, BlockedReason, Constraint, HostFacts, Release, ResourceId, Version};
 use crate::observe::Observed;
 use crate::resolve::offer::{Offered, names, offer};
 use crate::resource::app::layout::slot_name;
@@ -93,6 +93,9 @@ impl App<'_> {
             return resolution;
         }
         if let Some(wanted) = self.already_there() {
+            if let Some(problem) = self.quarantined(&wanted) {
+                return self.stay(problem);
+            }
             return Resolution { wanted: Some(wanted), ..Resolution::default() };
         }
         let wish = &self.spec.version;
@@ -123,29 +126,58 @@ impl App<'_> {
     /// Takes the best choice that can be had; waits for a better one rather than to go back.
     async fn settle(&self, choices: &[&Release]) -> Resolution<Wanted> {
         let mut waiting: Option<Problem> = None;
+        let mut quarantined: Option<Problem> = None;
         for release in choices {
             if let Some(problem) = self.goes_back(&release.version) {
-                return self.stay(waiting.unwrap_or(problem));
+                return self.stay(quarantined.or(waiting).unwrap_or(problem));
             }
-            if let Some(wanted) = self.installed(release) {
-                return taken(wanted, waiting);
+            let (wanted, notes) = match self.installed(release) {
+                Some(wanted) => (wanted, Vec::new()),
+                None => match offer(self, release).await {
+                    Offered::Wanted(wanted, notes) => (*wanted, notes),
+                    Offered::Waiting(problem) => {
+                        waiting.get_or_insert(problem);
+                        continue;
+                    }
+                    Offered::Refused(problem) => {
+                        return self.stay(quarantined.unwrap_or(problem));
+                    }
+                },
+            };
+            if let Some(problem) = self.quarantined(&wanted) {
+                quarantined.get_or_insert(problem);
+                continue;
             }
-            match offer(self, release).await {
-                Offered::Wanted(wanted, notes) => {
-                    let mut resolution = taken(*wanted, waiting);
-                    resolution.notes.extend(notes);
-                    return resolution;
-                }
-                Offered::Waiting(problem) => {
-                    waiting.get_or_insert(problem);
-                }
-                Offered::Refused(problem) => return self.stay(problem),
-            }
+            let mut resolution = taken(wanted, waiting);
+            resolution.notes.extend(notes);
+            resolution.problem = quarantined;
+            return resolution;
         }
-        match waiting {
+        match quarantined.or(waiting) {
             Some(problem) => self.stay(problem),
             None => Resolution::default(),
         }
+    }
+
+    /// Why a release is not used again: it was, and it did not work.
+    fn quarantined(&self, wanted: &Wanted) -> Option<Problem> {
+        let slot = self.observed.slots.get(&wanted.slot).and_then(|slot| slot.manifest.as_ref());
+        let offered = wanted.offer.as_ref().map(|offer| &offer.evidence.digests);
+        let offered = offered.and_then(|digests| {
+            digests.iter().find(|digest| digest.algorithm() == Algorithm::Sha256)
+        });
+        let digest = offered.or(slot.filter(|_| wanted.offer.is_none()).map(|m| &m.digest));
+        let trust = &self.question.ledger.trust;
+        let found = trust.quarantine_of(self.id, &wanted.tag, digest)?;
+        Some(Problem {
+            reason: BlockedReason::Quarantined,
+            message: format!(
+                "{} was switched back at {}: {}. It is not used again until its bytes change; \
+                 `reconcile resume {}` lifts that",
+                wanted.tag, found.since, found.reason, self.id
+            ),
+            until: None,
+        })
     }
 
     fn now(&self) -> Timestamp {

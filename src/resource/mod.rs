@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::model::ledger::{Debt, Owned};
 use crate::model::plan::InUse;
-use crate::model::{Change, Digest, Drift, Effect, HostFacts, Level, ResourceId, Version};
+use crate::model::{Change, Check, Digest, Drift, Effect, HostFacts, Level, ResourceId, Version};
 use crate::resource::app::{AppObserved, AppSpec};
 use crate::resource::decision::{Decision, Problem, Resolution};
 
@@ -71,6 +71,13 @@ impl Spec {
         }
     }
 
+    /// What a release must show before it counts as working.
+    pub fn health(&self) -> Option<&Check> {
+        match self {
+            Self::App(spec) => spec.health.as_ref(),
+        }
+    }
+
     /// Units restarted after a switch.
     pub fn restarts(&self) -> &[String] {
         match self {
@@ -81,7 +88,9 @@ impl Spec {
     /// Whether anything runs or restarts after a switch.
     pub fn has_effects(&self) -> bool {
         match self {
-            Self::App(spec) => !spec.restart.is_empty() || !spec.run.is_empty(),
+            Self::App(spec) => {
+                !spec.restart.is_empty() || !spec.run.is_empty() || spec.health.is_some()
+            }
         }
     }
 
@@ -91,6 +100,7 @@ impl Spec {
             Self::App(spec) => match effect {
                 Effect::Restart { unit } => spec.restart.contains(unit),
                 Effect::Run { argv, .. } => spec.run.contains(argv),
+                Effect::Confirm { .. } => spec.health.is_some(),
             },
         }
     }

@@ -114,7 +114,8 @@ pub struct LastChange {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// `Ready`, `Drifted`, `Suspended`, `RolledBack`, `Blocked`, `Insecure`, `ActionPending`.
+    /// `Ready`, `Drifted`, `Suspended`, `RolledBack`, `Quarantined`, `Blocked`, `Insecure`,
+    /// `ActionPending`.
     #[serde(rename = "type")]
     pub kind: String,
     /// `True` or `False`.
@@ -232,6 +233,10 @@ fn conditions(
     }
     if let Some(pinned) = known.ledger.overrides.pinned.get(id).filter(|p| p.holds(now)) {
         conditions.push(holds("RolledBack", "Operator", pinned.reason.clone()));
+    }
+    for quarantined in known.ledger.trust.quarantined.iter().filter(|q| &q.resource == id) {
+        let message = format!("{}: {}", quarantined.tag, quarantined.reason);
+        conditions.push(holds("Quarantined", "HealthCheckFailed", message));
     }
     let blocked = known.last.and_then(|last| last.blocked.iter().find(|b| &b.resource == id));
     if let Some(blocked) = blocked {

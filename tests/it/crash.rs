@@ -204,6 +204,62 @@ fn killed_rollback_is_decided_or_not() {
     );
 }
 
+/// A health check that only release 1.0 passes.
+fn only_1_0_works(world: &World) {
+    let alpha = world.host("opt/duo/bin/alpha");
+    world.wish_also(&format!(
+        "    health:\n      exec: [/bin/sh, -c, \"{} | grep -q 1.0\"]\n      interval: 100ms\n      \
+         stable: 100ms\n      deadline: 200ms\n",
+        alpha.display()
+    ));
+}
+
+#[test]
+fn killed_while_a_release_fails_ends_on_the_release_that_works() {
+    let mut world = World::new();
+    world.wish("1.0", 3);
+    only_1_0_works(&world);
+    world.pass();
+    world.wish("2.0", 3);
+    only_1_0_works(&world);
+    world.remember();
+    let program = |world: &World| Program {
+        path: RECONCILE.into(),
+        arguments: world.arguments(&PASS),
+        environment: world.environment(),
+    };
+    world.reset();
+    let whole = trace(&program(&world), Act::Watch);
+    assert_eq!(whole.code, Some(6), "{}", whole.said());
+    let points = whole.calls.len();
+    let mut failures = Vec::new();
+    for point in 1..=points {
+        world.reset();
+        let killed = trace(&program(&world), Act::KillBefore(point));
+        if killed.code.is_some() {
+            continue;
+        }
+        // At most the rollback is made up for, then the release is known not to work.
+        let codes: Vec<Option<i32>> = (0..3).map(|_| world.agent(&PASS).status.code()).collect();
+        let dry = world.agent(&DRY);
+        let settled = said(&dry).contains("quarantined; staying on 1.0");
+        let in_use = world.in_use();
+        let left = world.leftovers();
+        if codes.last() != Some(&Some(3))
+            || !settled
+            || in_use != Ok(Some("1.0".to_owned()))
+            || !left.is_empty()
+        {
+            failures.push(format!(
+                "killed before {point} of {points}: {codes:?}, {in_use:?}, {left:?}: {}",
+                said(&dry)
+            ));
+        }
+    }
+    println!("failing release: {points} points, {} failures", failures.len());
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
 /// Back-and-forth switches while others use the programs.
 const SWITCHES: usize = 50;
 

@@ -343,6 +343,17 @@ scenarios! {
     foreign_link_in_bin
     foreign_program_collides
     foreign_release_directory
+    health_failed_before_the_switch
+    health_fails_and_rolls_back
+    health_first_install_fails
+    health_holds
+    health_newer_release_after_quarantine
+    health_not_looked_at_on_another_root
+    health_only_reported
+    health_pinned_release_is_quarantined_too
+    health_quarantine_lifted_by_resume
+    health_quarantined_release_is_left_alone
+    health_rollback_fails
     home_edited
     inventory_lost_and_unwished
     json_error_document

@@ -135,16 +135,24 @@ pub(super) async fn suspend(
     Ok(Exit::Ok)
 }
 
-/// Ends a suspension or a rollback.
+/// Ends a suspension, a rollback or a quarantine.
 pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
     let mut ended = Vec::new();
-    edit(session, |overrides| {
-        ended.extend(overrides.suspended.remove(id).map(|s| format!("suspension ({})", s.reason)));
-        ended.extend(overrides.pinned.remove(id).map(|p| format!("rollback ({})", p.reason)));
-    })
-    .await?;
+    let host = locked(session).await?;
+    let mut ledger = ledger::load(&host).map_err(|e| CliError::io(&e))?;
+    let overrides = &mut ledger.overrides;
+    ended.extend(overrides.suspended.remove(id).map(|s| format!("suspension ({})", s.reason)));
+    ended.extend(overrides.pinned.remove(id).map(|p| format!("rollback ({})", p.reason)));
+    save(&host, overrides)?;
+    let mut trust = ledger.trust;
+    let lifted = trust.quarantined.extract_if(.., |quarantined| &quarantined.resource == id);
+    let lifted: Vec<String> = lifted.map(|q| format!("quarantine of {}", q.tag)).collect();
+    if !lifted.is_empty() {
+        ledger::save_trust(&host, &trust).map_err(|e| CliError::io(&e))?;
+    }
+    ended.extend(lifted);
     if ended.is_empty() {
-        say(&format!("{id} was neither suspended nor rolled back here\n"));
+        say(&format!("{id} was neither suspended nor rolled back nor quarantined here\n"));
     } else {
         say(&format!(
             "{id}: ended {}; the next pass follows the desired state\n",
@@ -154,10 +162,13 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
     Ok(Exit::Ok)
 }
 
+async fn locked(session: &Session) -> Result<Host, CliError> {
+    let patience = std::time::Duration::from_secs(10);
+    Host::lock(session.host.clone(), patience).await.map_err(|error| pass::locked(&error))
+}
+
 async fn edit(session: &Session, change: impl FnOnce(&mut Overrides)) -> Result<(), CliError> {
-    let host = Host::lock(session.host.clone(), std::time::Duration::from_secs(10))
-        .await
-        .map_err(|error| pass::locked(&error))?;
+    let host = locked(session).await?;
     let mut ledger = ledger::load(&host).map_err(|e| CliError::io(&e))?;
     change(&mut ledger.overrides);
     save(&host, &ledger.overrides)

@@ -25,6 +25,14 @@ pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
                 failed += 1;
                 format!("FAILED at {}: {}", failure.step, failure.message)
             }
+            End::RolledBack(failure) => {
+                failed += 1;
+                format!("ROLLED BACK: {}", failure.message)
+            }
+            End::RollbackFailed(failure) => {
+                failed += 1;
+                format!("ROLLBACK FAILED: {}", failure.message)
+            }
             End::Interrupted => {
                 interrupted += 1;
                 "interrupted; the next pass goes on".to_owned()
@@ -77,14 +85,10 @@ struct ResultDocument {
 /// Plan and results.
 pub fn document<'a>(plan: &'a PlanDocument, outcome: &Outcome) -> PassDocument<'a> {
     let result = |result: &ChangeResult| {
-        let (name, error) = match &result.end {
-            End::Done => ("done", None),
-            End::Failed(failure) => ("failed", Some(failure.message.clone())),
-            End::Interrupted => ("interrupted", None),
-        };
+        let error = result.end.failure().map(|failure| failure.message.clone());
         ResultDocument {
             resource: result.resource.to_string(),
-            result: name,
+            result: result.end.name(),
             fetched_bytes: result.fetched_bytes,
             notes: result.notes.clone(),
             error,

@@ -169,6 +169,7 @@ pub fn diff(change: &Change) -> Vec<String> {
                     .flatten()
                     .map(|b| (b.name.clone(), format!("../releases/{slot}/{}", b.path)))
                     .collect();
+                let expects = expects.as_deref().unwrap_or_default();
                 let gone = expects.iter().filter(|link| !new.contains(link));
                 lines.extend(gone.map(|(name, text)| format!("- {bin}/{name} -> {text}")));
                 let come = new.iter().filter(|link| !expects.contains(link));
@@ -182,6 +183,14 @@ pub fn diff(change: &Change) -> Vec<String> {
             Step::Forgive { effect, why } => {
                 lines.push(format!("* not any more: {} ({why})", effect.describe()));
             }
+            Step::Confirm { check, .. } => {
+                let within = check.deadline_ms.div_ceil(1000);
+                lines.push(format!(
+                    "? {} must hold within {within} s{}",
+                    check.describe(),
+                    undo(change)
+                ));
+            }
             Step::Fetch { .. }
             | Step::Unpack { .. }
             | Step::Owe { .. }
@@ -189,6 +198,17 @@ pub fn diff(change: &Change) -> Vec<String> {
         }
     }
     lines
+}
+
+/// `, else back to 14.1.0`.
+fn undo(change: &Change) -> String {
+    let switched = change.undo.iter().find_map(|step| match step {
+        Step::Switch { release, .. } => release.file_name().map(str::to_owned),
+        _ => None,
+    });
+    let before = change.before.as_ref().filter(|_| !change.undo.is_empty());
+    let to = switched.or(before.map(|before| before.version.to_string()));
+    to.map_or(String::new(), |to| format!(", else back to {to}"))
 }
 
 fn blocked_wish(text: &mut String, blocked: &Blocked) {

@@ -1,5 +1,6 @@
 //! A document becomes specs: every value is checked at its place, every error is collected.
 
+mod health;
 mod source;
 mod values;
 
@@ -187,6 +188,7 @@ impl Checker<'_> {
                 .filter_map(|unit| self.check(unit, "`restart`", values::unit))
                 .collect(),
             run: self.items(&app.run, "`run`").filter_map(|argv| self.argv(argv)).collect(),
+            health: app.health.good().and_then(|health| self.health(health)),
             limits: self.limits(limits),
             download_bytes_max: limits
                 .and_then(|l| self.size(&l.download, "`limits.download`"))

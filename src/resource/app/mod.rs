@@ -8,6 +8,7 @@
 
 mod drift;
 mod explain;
+mod health;
 pub mod layout;
 mod links;
 pub mod observe;

@@ -7,6 +7,7 @@ use crate::model::plan::{InUse, Unchanged};
 use crate::model::step::{ReleaseHead, UnpackRules};
 use crate::model::{Blocked, BlockedReason, Change, Digest, Drift, Effect, Step, Version};
 use crate::resource::Context;
+use crate::resource::app::health::Confirm;
 use crate::resource::app::layout::{Layout, tag_of_slot};
 use crate::resource::app::links::texts;
 use crate::resource::app::retain::surplus;
@@ -143,7 +144,7 @@ impl Situation<'_> {
                 beside: layout.staged_bin(),
                 release: layout.slot(&wanted.slot),
                 links,
-                expects: ours.into_iter().collect(),
+                expects: Some(ours.into_iter().collect()),
             });
         }
         Ok(work)
@@ -259,13 +260,20 @@ impl Situation<'_> {
     fn change(&self, work: Work) -> Option<Change> {
         let layout = self.layout();
         let mut steps = work.steps;
-        let effects = if work.disrupts { self.effects(work.wanted.as_ref()) } else { Vec::new() };
+        let wanted = work.wanted.as_ref();
+        let effects = if work.disrupts { self.effects(wanted) } else { Vec::new() };
+        let confirm = wanted.and_then(|wanted| self.confirm(wanted, work.disrupts));
         let commit = steps.iter().position(|s| !s.is_staging()).unwrap_or(steps.len());
-        let owes = effects.iter().map(|effect| Step::Owe { effect: effect.clone() });
+        let confirmed = confirm.as_ref().filter(|_| work.disrupts).map(|c| &c.effect);
+        let owes = effects.iter().chain(confirmed);
+        let owes: Vec<Step> = owes.map(|effect| Step::Owe { effect: effect.clone() }).collect();
         steps.splice(commit..commit, owes);
         let working = !steps.is_empty();
         steps.extend(effects.iter().map(|effect| Step::Settle { effect: effect.clone() }));
-        steps.extend(self.old_debts(&effects));
+        steps.extend(self.old_debts(&effects, confirm.as_ref()));
+        let undo =
+            confirm.as_ref().map(|c| self.undo(c, &self.effects(wanted))).unwrap_or_default();
+        steps.extend(confirm.map(|c| Step::Confirm { check: c.check, effect: c.effect }));
         let keep =
             work.wanted.as_ref().map(|w| w.slot.as_str()).or_else(|| self.observed.current());
         let surplus = surplus(self.spec, self.observed, self.owned, keep);
@@ -302,6 +310,7 @@ impl Situation<'_> {
             reused_bytes: if fetches && cached { size.unwrap_or(0) } else { 0 },
             observed: Digest::of_json(self.observed),
             steps,
+            undo,
         })
     }
 
@@ -321,13 +330,19 @@ impl Situation<'_> {
 
     /// Effects owed from earlier passes: paid when still wished, struck out when not. On another root
     /// than the running system's they stay owed.
-    fn old_debts(&self, now_owed: &[Effect]) -> Vec<Step> {
+    fn old_debts(&self, now_owed: &[Effect], confirm: Option<&Confirm>) -> Vec<Step> {
         let again = |argv: &[String]| {
             now_owed.iter().any(|e| matches!(e, Effect::Run { argv: now, .. } if now == argv))
         };
         let mut steps = Vec::new();
         for debt in self.debts.iter().filter(|d| !now_owed.contains(&d.effect)) {
             let (wished, superseded) = match &debt.effect {
+                effect @ Effect::Confirm { .. } => {
+                    if confirm.is_some_and(|confirm| &confirm.effect == effect) {
+                        continue;
+                    }
+                    (self.spec.health.is_some(), self.facts.live)
+                }
                 Effect::Restart { unit } => (self.spec.restart.contains(unit), false),
                 Effect::Run { argv, .. } => (self.spec.run.contains(argv), again(argv)),
             };

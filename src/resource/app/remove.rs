@@ -21,7 +21,7 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
                 beside: layout.staged_bin(),
                 release: layout.releases(),
                 links: Some(Vec::new()),
-                expects: links.map(|(name, text)| (name.clone(), text.clone())).collect(),
+                expects: Some(links.map(|(name, text)| (name.clone(), text.clone())).collect()),
             });
         }
     }
@@ -53,6 +53,7 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
         reused_bytes: 0,
         observed: Digest::of_json(observed),
         steps,
+        undo: Vec::new(),
     }
 }
 

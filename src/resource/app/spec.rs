@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::model::step::{Binaries, Strip, UnpackLimits};
 use crate::model::version::Prereleases;
-use crate::model::{Constraint, Digest, Version};
+use crate::model::{Check, Constraint, Digest, Version};
 use crate::resource::SuspendWish;
 use crate::source::spec::SourceSpec;
 use crate::trust::policy::Policy;
@@ -36,6 +36,8 @@ pub struct AppSpec {
     pub restart: Vec<String>,
     /// Programs run after a switch, in order, after restarts.
     pub run: Vec<Vec<String>>,
+    /// What a release must show after a switch before it counts as working.
+    pub health: Option<Check>,
     /// Bounds on archives and downloads.
     pub limits: UnpackLimits,
     /// Largest download accepted, in bytes.

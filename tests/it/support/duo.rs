@@ -95,6 +95,13 @@ impl World {
         fs::write(self.path("desired/apps.yaml"), text).unwrap();
     }
 
+    /// Adds lines to the wish of the app, indented as they shall be.
+    pub fn wish_also(&self, lines: &str) {
+        let path = self.path("desired/apps.yaml");
+        let wish = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{wish}{lines}")).unwrap();
+    }
+
     /// Wishes nothing any more.
     pub fn wish_nothing(&self) {
         fs::write(self.path("desired/apps.yaml"), "apps: {}\n").unwrap();

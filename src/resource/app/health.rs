@@ -1,0 +1,82 @@
+//! Confirming that a release works, and what is done when it does not; pure.
+
+use crate::model::manifest::Binary;
+use crate::model::{Check, Effect, Step};
+use crate::resource::app::layout::parse_link;
+use crate::resource::app::plan::Situation;
+use crate::resource::app::wanted::Wanted;
+
+/// A confirmation that is due.
+#[derive(Clone, Debug)]
+pub(super) struct Confirm {
+    /// What is looked at.
+    pub(super) check: Check,
+    /// The journaled effect.
+    pub(super) effect: Effect,
+    /// The release to go back to, and its links.
+    back_to: Option<(String, Vec<Binary>)>,
+}
+
+impl Situation<'_> {
+    /// What is to be confirmed: the release that a switch of this pass brings into use, or the one that an
+    /// earlier pass brought into use without living to see whether it works.
+    pub(super) fn confirm(&self, wanted: &Wanted, switches: bool) -> Option<Confirm> {
+        let check = self.spec.health.clone().filter(|_| self.facts.live)?;
+        if switches {
+            let current = self.observed.current().filter(|current| *current != wanted.slot);
+            let back_to = current.map(|slot| (slot.to_owned(), self.links_of(slot)));
+            let effect = Effect::Confirm {
+                resource: self.id.clone(),
+                slot: wanted.slot.clone(),
+                back_to: current.map(str::to_owned),
+            };
+            return Some(Confirm { check, effect, back_to });
+        }
+        self.debts.iter().find_map(|debt| {
+            let Effect::Confirm { slot, back_to, .. } = &debt.effect else { return None };
+            let back_to = back_to.as_ref().and_then(|slot| {
+                let manifest = self.observed.slots.get(slot)?.manifest.as_ref()?;
+                Some((slot.clone(), manifest.binaries.clone()))
+            });
+            let effect = debt.effect.clone();
+            (slot == &wanted.slot).then(|| Confirm { check: check.clone(), effect, back_to })
+        })
+    }
+
+    /// The links that point into a release now.
+    fn links_of(&self, slot: &str) -> Vec<Binary> {
+        let links = self.observed.bin.iter().flat_map(|bin| &bin.links);
+        let into_it = links.filter_map(|(name, text)| {
+            let (_, path) = parse_link(text).filter(|(into, _)| *into == slot)?;
+            Some(Binary { name: name.clone(), path: path.to_owned() })
+        });
+        into_it.collect()
+    }
+
+    /// The way back: the links as they were, and every effect once more.
+    pub(super) fn undo(&self, confirm: &Confirm, effects: &[Effect]) -> Vec<Step> {
+        let back_to = confirm.back_to.as_ref().filter(|_| confirm.check.rolls_back);
+        let Some((slot, links)) = back_to else { return Vec::new() };
+        let layout = self.layout();
+        let version = self.observed.version_of(slot, &self.spec.version.tag);
+        let again = effects.iter().map(|effect| match effect {
+            Effect::Run { resource, argv, .. } => Effect::Run {
+                resource: resource.clone(),
+                argv: argv.clone(),
+                version: version.clone(),
+            },
+            effect => effect.clone(),
+        });
+        let again: Vec<Effect> = again.collect();
+        let owe = again.iter().map(|effect| Step::Owe { effect: effect.clone() });
+        let switch = Step::Switch {
+            bin: layout.bin(),
+            beside: layout.staged_bin(),
+            release: layout.slot(slot),
+            links: Some(links.clone()),
+            expects: None,
+        };
+        let settle = again.iter().map(|effect| Step::Settle { effect: effect.clone() });
+        owe.chain([switch]).chain(settle).collect()
+    }
+}
