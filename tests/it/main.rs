@@ -28,6 +28,7 @@ mod sources;
 mod assets;
 mod schema;
 mod unpack_interop;
+mod health;
 mod import;
 
 #[cfg(target_arch = "x86_64")]

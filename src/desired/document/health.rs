@@ -49,7 +49,7 @@ pub struct HttpProbeDocument {
     pub url: Field<String>,
     /// The status of the answer. Default 200.
     #[schemars(range(min = 100, max = 599))]
-    pub status: Field<u16>,
+    pub status: Field<u32>,
 }
 
 impl Shorthand for HttpProbeDocument {

@@ -50,11 +50,16 @@ impl Checker<'_> {
                 (url.clone(), full.status.good())
             }
         };
-        if let Some(status) = status.filter(|status| !(100..600).contains(&status.value)) {
-            self.refuse(status.span, "`health.http.status`", "write a number from 100 to 599");
-        }
+        let status = match status.map(|s| (s, u16::try_from(s.value))) {
+            None => 200,
+            Some((_, Ok(status @ 100..600))) => status,
+            Some((at, _)) => {
+                self.refuse(at.span, "`health.http.status`", "write a number from 100 to 599");
+                return None;
+            }
+        };
         let url = self.check(&url, "`health.http`", values::url)?;
-        Some(Probe::Http { url, status: status.map_or(200, |status| status.value) })
+        Some(Probe::Http { url, status })
     }
 
     /// A time in milliseconds.

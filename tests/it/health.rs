@@ -1,0 +1,78 @@
+//! What counts as working, looked at with real probes.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::duo::{PASS, World, said};
+use crate::support::server::{Reply, Server};
+
+/// A `systemctl` that keeps the effects' notes away and answers about a unit.
+fn systemctl(world: &World, script: &str) {
+    let path = world.path("stub/systemctl");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn upgraded(world: &World, health: &str) -> std::process::Output {
+    let lines = format!(
+        "    health:\n{health}      interval: 100ms\n      stable: 300ms\n      deadline: 2s\n"
+    );
+    for version in ["1.0", "2.0"] {
+        world.wish(version, 3);
+        world.wish_also(&lines);
+        if version == "1.0" {
+            world.pass();
+        }
+    }
+    world.agent(&PASS)
+}
+
+#[test]
+fn unit_url_port_and_program_hold_together() {
+    let world = World::new();
+    systemctl(&world, "printf 'ActiveState=active\\nSubState=running\\nNRestarts=0\\n'");
+    let server = Server::start();
+    server.serve("/healthz", Reply::file(b"ok".to_vec()));
+    let address = server.url("/").trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let health = format!(
+        "      unit: duo.service\n      http: \"{}\"\n      tcp: \"{address}\"\n      exec: [\"true\"]\n",
+        server.url("/healthz")
+    );
+    let output = upgraded(&world, &health);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(world.in_use(), Ok(Some("2.0".to_owned())));
+}
+
+#[test]
+fn url_with_another_status_and_port_without_listener_do_not_hold() {
+    let server = Server::start();
+    server.serve("/healthz", Reply::file(b"ok".to_vec()));
+    let wrong = format!("      http: {{ url: \"{}\", status: 204 }}\n", server.url("/healthz"));
+    for (health, why) in
+        [(wrong.as_str(), "the answer is 200"), ("      tcp: 127.0.0.1:1\n", "refused")]
+    {
+        let world = World::new();
+        // With nothing in use before, nobody can say that it failed before.
+        world.wish("2.0", 3);
+        world.wish_also(&format!(
+            "    health:\n{health}      interval: 100ms\n      stable: 100ms\n      deadline: 300ms\n"
+        ));
+        let output = world.agent(&PASS);
+        assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+        assert!(said(&output).contains(why), "{}", said(&output));
+    }
+}
+
+#[test]
+fn unit_that_is_restarted_again_and_again_does_not_work() {
+    let world = World::new();
+    // Steady while the first release is linked, one life after another with the second.
+    systemctl(
+        &world,
+        "n=0\ncase \"$(\"$ROOT/opt/duo/bin/alpha\" 2>/dev/null)\" in 2.0) n=$(date +%s%N);; esac\n\
+         printf 'ActiveState=active\\nSubState=running\\nNRestarts=%s\\n' \"$n\"",
+    );
+    let output = upgraded(&world, "      unit: duo.service\n");
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+    assert_eq!(world.in_use(), Ok(Some("1.0".to_owned())));
+}
