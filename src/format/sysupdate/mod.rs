@@ -18,4 +18,6 @@
 
 pub mod ini;
 pub mod order;
+pub mod manifest;
+pub mod pattern;
 pub mod specifier;
