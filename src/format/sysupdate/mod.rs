@@ -16,8 +16,10 @@
 //! - `InstancesMax=` is also read in `[Transfer]`, where updex wants it ([`definition`]);
 //! - what concerns boot loaders and partitions is read, and marked as not ours ([`definition`]).
 
+pub mod definition;
 pub mod ini;
 pub mod order;
 pub mod manifest;
 pub mod pattern;
+pub mod search;
 pub mod specifier;

@@ -199,6 +199,7 @@ impl Pattern {
     }
 
     /// The same without `**/`: what a target inherits.
+    #[must_use]
     pub fn without_directory(&self) -> Self {
         let text = self.text.strip_prefix("**/").unwrap_or(&self.text).to_owned();
         Self { text, elements: self.elements.clone(), any_directory: false }
