@@ -17,9 +17,11 @@
 //! - what concerns boot loaders and partitions is read, and marked as not ours ([`definition`]).
 
 pub mod definition;
+pub mod document;
 pub mod ini;
 pub mod order;
 pub mod manifest;
 pub mod pattern;
 pub mod search;
+pub mod sets;
 pub mod specifier;

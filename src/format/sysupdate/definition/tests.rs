@@ -235,7 +235,7 @@ fn components_are_on_until_somebody_disables_them() {
     assert!(read(&[]).enabled);
     let main = text("sysupdate.web.component", "[Component]\nDescription=Web\nSuggest=1\n");
     let off = text("d/50.conf", "[Component]\nEnabled=no\n");
-    assert!(read(&[main.clone()]).enabled);
+    assert!(read(std::slice::from_ref(&main)).enabled);
     let both = read(&[main, off]);
     assert_eq!((both.enabled, both.description.as_deref()), (false, Some("Web")));
 }
