@@ -16,7 +16,9 @@ fuzz_target!(|parts: (&[u8], &str, &str)| {
     let _ = component("x", std::slice::from_ref(&main), &host);
     if let Ok(manifest) = manifest::parse(bytes) {
         for entry in manifest.entries() {
-            assert!(!entry.path.starts_with('/') && !entry.path.split('/').any(|part| part == ".."));
+            assert!(
+                !entry.path.starts_with('/') && !entry.path.split('/').any(|part| part == "..")
+            );
         }
     }
     if let Ok(pattern) = Pattern::parse(pattern)

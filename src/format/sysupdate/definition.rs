@@ -1,9 +1,10 @@
 //! Definitions of systemd-sysupdate: transfers, features and components, typed.
 //!
-//! Source: sysupdate.d(5), sysupdate.features(5) and the behaviour of systemd 262. A definition is a main
-//! file and its drop-ins, read one after the other: later values win, lists grow, an empty value forgets.
-//! What systemd warns about and ignores is ignored with its warning; what it refuses is an error.
-//! `[Transfer] InstancesMax=`, which updex reads, counts unless `[Target] InstancesMax=` is set.
+//! Source: sysupdate.d(5), sysupdate.features(5) and the behaviour of systemd 262. A definition is
+//! a main file and its drop-ins, read one after the other: later values win, lists grow, an empty
+//! value forgets. What systemd warns about and ignores is ignored with its warning; what it refuses
+//! is an error. `[Transfer] InstancesMax=`, which updex reads, counts unless `[Target]
+//! InstancesMax=` is set.
 //!
 //! Partitions, subvolumes and places on boot file systems are read like everything else, and the
 //! transfer's [`Standing`] says that they are not ours, and why.
@@ -54,7 +55,10 @@ pub enum DefinitionError {
         source: SpecifierError,
     },
     /// A pattern is not valid.
-    #[error("reading {place}: the pattern `{}` of `MatchPattern=` is refused; correct it", pattern.escape_debug())]
+    #[error(
+        "reading {place}: the pattern `{}` of `MatchPattern=` is refused; correct it",
+        pattern.escape_debug()
+    )]
     Pattern {
         /// Where.
         place: Place,

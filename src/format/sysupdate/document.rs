@@ -1,7 +1,8 @@
 //! Documents that systemd-sysupdate prints and writes.
 //!
-//! Source: measured with systemd 262.1. Every document is one JSON object; keys are in the order in which
-//! systemd writes them. `null` appears where systemd prints it, other keys without a value are left out.
+//! Source: measured with systemd 262.1. Every document is one JSON object; keys are in the order in
+//! which systemd writes them. `null` appears where systemd prints it, other keys without a value
+//! are left out.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};

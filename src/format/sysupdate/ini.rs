@@ -1,11 +1,11 @@
 //! Configuration files in systemd's dialect of INI.
 //!
 //! Source: systemd.syntax(7) and the behaviour of systemd 262. Lines are `[Section]`, `Key=Value`,
-//! comments after `#` or `;`, and blanks. A line that ends in a single `\` continues on the next one, the
-//! backslash becoming a blank; comment lines in between are passed over. Keys repeat, in order. What
-//! systemd warns about and ignores is ignored here with the same warning: unknown sections (silently
-//! when they begin with `X-`), lines without `=`, assignments outside of a section, lines that are not
-//! UTF-8. A section header without its `]` is an error there and here.
+//! comments after `#` or `;`, and blanks. A line that ends in a single `\` continues on the next
+//! one, the backslash becoming a blank; comment lines in between are passed over. Keys repeat, in
+//! order. What systemd warns about and ignores is ignored here with the same warning: unknown
+//! sections (silently when they begin with `X-`), lines without `=`, assignments outside of a
+//! section, lines that are not UTF-8. A section header without its `]` is an error there and here.
 
 use std::fmt;
 
@@ -127,8 +127,8 @@ pub fn parse(
     Ok(reader.assignments)
 }
 
-/// True when a line ends in a backslash that is not itself escaped. Only the end matters: backslashes
-/// pair up from the first of their run.
+/// True when a line ends in a backslash that is not itself escaped. Only the end matters:
+/// backslashes pair up from the first of their run.
 fn ends_in_backslash(line: &[u8]) -> bool {
     line.iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1
 }

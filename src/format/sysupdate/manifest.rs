@@ -1,14 +1,16 @@
 //! SHA256SUMS of a systemd-sysupdate server: which files there are, and their digests.
 //!
-//! Source: sysupdate.d(5) and the behaviour of systemd 262. A line is 64 hexadecimal digits of either
-//! case, a blank, `*` or another blank, a path, and a line feed. Paths may have directories, and never
-//! lead out of the manifest's own: no empty, `.` or `..` component, no `/` in front, no `%`. The first of
-//! several lines about one path counts. A path `BEST-BEFORE-YYYY-MM-DD` states a date.
+//! Source: sysupdate.d(5) and the behaviour of systemd 262. A line is 64 hexadecimal digits of
+//! either case, a blank, `*` or another blank, a path, and a line feed. Paths may have directories,
+//! and never lead out of the manifest's own: no empty, `.` or `..` component, no `/` in front, no
+//! `%`. The first of several lines about one path counts. A path `BEST-BEFORE-YYYY-MM-DD` states a
+//! date.
 //!
-//! systemd refuses a whole manifest for one bad line. Here, on purpose, such a line is read where its
-//! meaning is plain (CRLF, one blank as separator, no last line feed, `./` in front) and passed over where
-//! it is not; either way with a warning, and [`Manifest::strict`] tells what systemd would say. The readers
-//! of [`checksums`](crate::format::checksums) do not fit: they drop directories and hold 20,000 lines.
+//! systemd refuses a whole manifest for one bad line. Here, on purpose, such a line is read where
+//! its meaning is plain (CRLF, one blank as separator, no last line feed, `./` in front) and passed
+//! over where it is not; either way with a warning, and [`Manifest::strict`] tells what systemd
+//! would say. The readers of [`checksums`](crate::format::checksums) do not fit: they drop
+//! directories and hold 20,000 lines.
 
 use std::collections::HashMap;
 
@@ -67,17 +69,20 @@ impl BestBefore {
 pub enum ManifestError {
     /// Larger than [`MANIFEST_BYTES_MAX`].
     #[error(
-        "reading SHA256SUMS: it is larger than {MANIFEST_BYTES_MAX} bytes; have its publisher remove old releases"
+        "reading SHA256SUMS: it is larger than {MANIFEST_BYTES_MAX} bytes; have its publisher \
+         remove old releases"
     )]
     TooLarge,
     /// More lines than [`LINES_MAX`].
     #[error(
-        "reading SHA256SUMS: it has more than {LINES_MAX} lines; have its publisher remove old releases"
+        "reading SHA256SUMS: it has more than {LINES_MAX} lines; have its publisher \
+         remove old releases"
     )]
     TooManyLines,
     /// Something was there, and none of it a line of a manifest.
     #[error(
-        "reading SHA256SUMS: none of its {lines} lines names a file with its digest; check the URL in `Path=`"
+        "reading SHA256SUMS: none of its {lines} lines names a file with its digest; check the URL \
+         in `Path=`"
     )]
     Nothing {
         /// How many lines it has.

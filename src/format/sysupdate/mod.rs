@@ -1,10 +1,11 @@
 //! Formats of systemd-sysupdate: definitions, patterns, manifests, update sets, documents.
 //!
-//! Sources: sysupdate.d(5), sysupdate.features(5), systemd-sysupdate(8), and the behaviour of systemd
-//! 262.1. Texts and facts go in; values and warnings come out. In the order of use: [`search`] says which
-//! files define what, [`ini`] and [`specifier`] read them into the values of [`definition`]; [`pattern`]
-//! recognises files and [`manifest`] reads what a server offers; [`order`] compares versions; [`sets`]
-//! puts the versions of several transfers together; [`document`] writes what systemd-sysupdate prints.
+//! Sources: sysupdate.d(5), sysupdate.features(5), systemd-sysupdate(8), and the behaviour of
+//! systemd 262.1. Texts and facts go in; values and warnings come out. In the order of use:
+//! [`search`] says which files define what, [`ini`] and [`specifier`] read them into the values of
+//! [`definition`]; [`pattern`] recognises files and [`manifest`] reads what a server offers;
+//! [`order`] compares versions; [`sets`] puts the versions of several transfers together;
+//! [`document`] writes what systemd-sysupdate prints.
 //!
 //! Differences on purpose:
 //! - versions that compare equal but are written differently are chosen between by rule, not by chance

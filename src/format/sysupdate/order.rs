@@ -1,11 +1,11 @@
 //! Order of versions as systemd compares them (UAPI.10).
 //!
-//! Source: the UAPI group's Version Format Specification and systemd's implementation of it, which is
-//! followed where the two differ: a number is newer than letters (`0 > a`). It is not SemVer's order:
-//! `1.2.3-rc1 > 1.2.3`, `1.0 < 1.0.0`, and a prerelease is written `1.2.3~rc1`.
+//! Source: the UAPI group's Version Format Specification and systemd's implementation of it, which
+//! is followed where the two differ: a number is newer than letters (`0 > a`). It is not SemVer's
+//! order: `1.2.3-rc1 > 1.2.3`, `1.0 < 1.0.0`, and a prerelease is written `1.2.3~rc1`.
 //!
-//! Two different texts may be equal (`1.0` and `1.00`, `1_b` and `1+b`); [`compare_exactly`] never says
-//! so, and is what decides between them.
+//! Two different texts may be equal (`1.0` and `1.00`, `1_b` and `1+b`); [`compare_exactly`] never
+//! says so, and is what decides between them.
 
 use std::cmp::Ordering;
 

@@ -2,13 +2,13 @@
 //!
 //! Source: sysupdate.d(5), "Match Patterns", and the behaviour of systemd 262. `@v` and eleven more
 //! wildcards stand for fields, `@@` for `@`, `/` separates directories, everything else for itself.
-//! Matching goes through the name once and never back: a field ends at the *first* occurrence of the
-//! literal after it, at the next `/`, or at the end of the name. So `foo_@v_@u.raw` never matches a version
-//! with `_` in it, and `@v.raw` does not match `a.raw.raw`. A name that ends where the pattern has a `/` is
-//! a directory to descend into.
+//! Matching goes through the name once and never back: a field ends at the *first* occurrence of
+//! the literal after it, at the next `/`, or at the end of the name. So `foo_@v_@u.raw` never
+//! matches a version with `_` in it, and `@v.raw` does not match `a.raw.raw`. A name that ends
+//! where the pattern has a `/` is a directory to descend into.
 //!
-//! A source's pattern may begin with `**/`: the rest is then matched against the base name of every file
-//! at any depth.
+//! A source's pattern may begin with `**/`: the rest is then matched against the base name of every
+//! file at any depth.
 //!
 //! Numbers are plain digits, on purpose: systemd also reads `+7`, ` 7` and `0x7`.
 
@@ -155,7 +155,8 @@ pub enum PatternError {
 /// A wildcard of a pattern has no value to put in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "making a name: there is no value for `{0}`; state it in the definition or take it from the source"
+    "making a name: there is no value for `{0}`; state it in the definition or \
+     take it from the source"
 )]
 pub struct MissingField(pub Wildcard);
 

@@ -1,11 +1,12 @@
 //! Where definitions are: which files make which definitions, and in which order.
 //!
-//! Source: sysupdate.d(5) and the behaviour of systemd 262. Definitions are in `sysupdate.d`, those of a
-//! component in `sysupdate.NAME.d`, below each of [`BASES`]. Of files with the same name the one in the
-//! earliest base counts; when that one is empty or a link to `/dev/null`, there is no such definition.
-//! Drop-ins are in `FILE.d/*.conf` below any base, in the order of their names, and hide each other in the
-//! same way. Definitions are processed in the order of their file names. When there is no `.transfer` at
-//! all, `.conf` files are taken for transfers. What is masked is told by whoever lists the directories.
+//! Source: sysupdate.d(5) and the behaviour of systemd 262. Definitions are in `sysupdate.d`, those
+//! of a component in `sysupdate.NAME.d`, below each of [`BASES`]. Of files with the same name the
+//! one in the earliest base counts; when that one is empty or a link to `/dev/null`, there is no
+//! such definition. Drop-ins are in `FILE.d/*.conf` below any base, in the order of their names,
+//! and hide each other in the same way. Definitions are processed in the order of their file names.
+//! When there is no `.transfer` at all, `.conf` files are taken for transfers. What is masked is
+//! told by whoever lists the directories.
 
 use std::collections::BTreeMap;
 
@@ -70,7 +71,8 @@ pub struct Definitions {
     pub warning: Option<&'static str>,
 }
 
-/// Finds definitions in directories, the most important first. `--definitions=DIR` is one directory.
+/// Finds definitions in directories, the most important first. `--definitions=DIR` is one
+/// directory.
 pub fn definitions(folders: &[Folder]) -> Definitions {
     let mut found = Definitions::default();
     found.features = with_ending(folders, ".feature", &mut found.masked);

@@ -1,16 +1,17 @@
 //! Update sets: what the versions of several transfers come to together.
 //!
-//! Source: the behaviour of systemd 262. Transfers go in lock step. A version is *available* when every
-//! enabled transfer's source has it; *installed* when any target has it, and then *incomplete* when some
-//! target lacks it and none has it partial or pending. The newest installed version is *current*. The
-//! *candidate* is the newest available version that is neither installed nor obsolete, unless the current
-//! one is complete and not older; a current version that is incomplete and available, or that is partial or
-//! pending, is its own candidate when there is no newer one.
+//! Source: the behaviour of systemd 262. Transfers go in lock step. A version is *available* when
+//! every enabled transfer's source has it; *installed* when any target has it, and then
+//! *incomplete* when some target lacks it and none has it partial or pending. The newest installed
+//! version is *current*. The *candidate* is the newest available version that is neither installed
+//! nor obsolete, unless the current one is complete and not older; a current version that is
+//! incomplete and available, or that is partial or pending, is its own candidate when there is no
+//! newer one.
 //!
-//! Different texts may be the same version (`1.0`, `1.00`). systemd's choice between them depends on a
-//! binary search; here the set is called as the first transfer that has it installed calls it, or else as
-//! the first one offers it; each transfer contributes the instance of that very name, or else its most
-//! complete one, or else the one given first. The other spellings are reported.
+//! Different texts may be the same version (`1.0`, `1.00`). systemd's choice between them depends
+//! on a binary search; here the set is called as the first transfer that has it installed calls it,
+//! or else as the first one offers it; each transfer contributes the instance of that very name, or
+//! else its most complete one, or else the one given first. The other spellings are reported.
 //!
 //! Nothing here asks twice about a version: n log n in the number of versions.
 
@@ -58,7 +59,8 @@ pub struct Versions<'a> {
 /// Something that holds for an update set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flag {
-    /// The newest installed one, or the newest available one if that is newer or nothing is installed.
+    /// The newest installed one, or the newest available one if that is newer or nothing is
+    /// installed.
     Newest,
     /// Every source has it.
     Available,
@@ -90,8 +92,8 @@ impl Flags {
         self.0 |= 1 << flag as u8;
     }
 
-    /// What `list` says about it. systemd aborts where a version that is not the newest installed one is
-    /// partial or pending, or an obsolete one is; here that is said in the same way.
+    /// What `list` says about it. systemd aborts where a version that is not the newest installed
+    /// one is partial or pending, or an obsolete one is; here that is said in the same way.
     pub fn assessment(self) -> String {
         if self == Self::default() {
             return "n/a".to_owned();
@@ -184,7 +186,8 @@ impl UpdateSets {
         found.ok().and_then(|index| self.sets.get(index))
     }
 
-    /// Versions that some sources have and others lack, newest first: not offered, and not installed.
+    /// Versions that some sources have and others lack, newest first: not offered, and not
+    /// installed.
     pub fn withheld(&self) -> &[String] {
         &self.withheld
     }
@@ -288,7 +291,8 @@ impl Group<'_> {
         }
     }
 
-    /// The set with all flags that concern it alone; `None` when it is neither available nor installed.
+    /// The set with all flags that concern it alone; `None` when it is neither available nor
+    /// installed.
     fn assess(&self, transfers: &[Versions<'_>]) -> Option<UpdateSet> {
         let (version, others) = self.spellings.split_first()?;
         let mut flags = Flags::default();

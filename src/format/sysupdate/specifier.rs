@@ -1,9 +1,9 @@
 //! Specifiers: `%` and a letter in a definition, for facts of the host.
 //!
-//! Source: sysupdate.d(5), "Specifiers". A fact that is not set expands to nothing. `%%` is one `%`; a
-//! `%` before anything but a letter (as in `a%20b`) and one at the very end stay as they are, as in
-//! systemd. A letter without a meaning is an error here on purpose: systemd keeps `%z` as text, which
-//! never names what its writer meant.
+//! Source: sysupdate.d(5), "Specifiers". A fact that is not set expands to nothing. `%%` is one
+//! `%`; a `%` before anything but a letter (as in `a%20b`) and one at the very end stay as they
+//! are, as in systemd. A letter without a meaning is an error here on purpose: systemd keeps `%z`
+//! as text, which never names what its writer meant.
 
 /// Longest expanded value, in bytes: Linux limits paths to that.
 pub const EXPANDED_BYTES_MAX: usize = 4096;
@@ -71,7 +71,8 @@ impl Default for Specifiers {
 pub enum SpecifierError {
     /// A letter without a meaning.
     #[error(
-        "expanding `{value}`: `%{letter}` at byte {offset} is not a specifier; write `%%` for a percent sign"
+        "expanding `{value}`: `%{letter}` at byte {offset} is not a specifier; write `%%` for a \
+         percent sign"
     )]
     Unknown {
         /// The value.

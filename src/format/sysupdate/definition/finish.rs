@@ -114,7 +114,10 @@ impl Draft {
         let mut why = Vec::new();
         for (section, end) in [("Source", &self.source), ("Target", &self.target)] {
             if let Some(place) = end.relative_to.as_deref().filter(|place| *place != "root") {
-                why.push(format!("[{section}] PathRelativeTo={place} is relative to a boot file system or an option"));
+                why.push(format!(
+                    "[{section}] PathRelativeTo={place} is relative to a boot file system or an \
+                     option"
+                ));
             }
             if end.path.as_deref() == Some(AUTO) {
                 why.push(format!("[{section}] Path=auto means the disk that the host runs from"));

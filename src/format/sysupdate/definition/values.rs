@@ -134,7 +134,8 @@ pub(super) fn is_web_url(url: &str) -> bool {
     rest.is_some_and(|rest| !rest.is_empty() && url.bytes().all(|b| b.is_ascii_graphic()))
 }
 
-/// `\s`, `\xHH` and `\OOO` for one character each; every other backslash stays, and patterns refuse it.
+/// `\s`, `\xHH` and `\OOO` for one character each; every other backslash stays, and patterns refuse
+/// it.
 fn unescape(word: &str) -> String {
     let mut plain = String::with_capacity(word.len());
     let mut rest = word;

@@ -1,8 +1,9 @@
 //! What a target keeps.
 //!
-//! Source: the behaviour of systemd 262. Partial instances go, and pending ones that are not protected.
-//! Then the oldest ones go until the limit is met, leaving out what is protected; when only that is left,
-//! the limit is exceeded. A transfer that is disabled keeps only what is protected.
+//! Source: the behaviour of systemd 262. Partial instances go, and pending ones that are not
+//! protected. Then the oldest ones go until the limit is met, leaving out what is protected; when
+//! only that is left, the limit is exceeded. A transfer that is disabled keeps only what is
+//! protected.
 
 use super::super::order;
 use super::{Installed, State};
@@ -45,7 +46,8 @@ pub struct NoRoom {
     pub space: u64,
 }
 
-/// The indexes of the instances to remove, in the order of removing: unfinished ones, then the oldest.
+/// The indexes of the instances to remove, in the order of removing: unfinished ones, then the
+/// oldest.
 pub fn vacuum(installed: &[Installed], rule: &VacuumRule<'_>) -> Result<Vec<usize>, NoRoom> {
     let limit = match rule.keep {
         Keep::Nothing => 0,
