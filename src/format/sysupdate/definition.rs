@@ -106,7 +106,7 @@ impl Reader<'_> {
     /// systemd's words for a value that does not parse.
     fn ignored(&mut self, at: &Assignment) {
         let value = at.value.escape_debug();
-        self.warn(&at.place, format!("Failed to parse {}= value, ignoring: {value}", at.key));
+        self.warn(&at.place, format!("Failed to parse {}={value}, ignoring.", at.key));
     }
 
     fn unknown(&mut self, at: &Assignment) {

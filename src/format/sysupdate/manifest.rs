@@ -263,10 +263,16 @@ impl Manifest {
     }
 }
 
-/// `YYYY-MM-DD` exactly.
+/// `YYYY-MM-DD`; systemd also takes months and days of one digit.
 fn calendar_date(text: &str) -> Option<Date> {
-    let shaped = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-    shaped.then(|| text.parse().ok()).flatten()
+    let (year, rest) = text.split_once('-')?;
+    let (month, day) = rest.split_once('-')?;
+    let number = |digits: &str| {
+        let plain = digits.len() <= 4 && digits.bytes().all(|b| b.is_ascii_digit());
+        plain.then(|| digits.parse::<i16>().ok()).flatten()
+    };
+    let small = |digits: &str| i8::try_from(number(digits)?).ok();
+    Date::new(number(year)?, small(month)?, small(day)?).ok()
 }
 
 /// True for relative paths whose components are all names.
@@ -280,6 +286,7 @@ enum Fault {
     Corrupt,
     Escapes,
     Digest,
+    ShortDigest(usize),
     Separator,
     Marker,
     Truncated,
@@ -297,6 +304,9 @@ impl Fault {
                 "File names with escapes not supported in manifest at line {line}, refusing."
             ),
             Self::Digest => format!("Failed to parse digest {at}"),
+            Self::ShortDigest(bytes) => {
+                format!("Manifest hash at line {line} decoded to {bytes} bytes, refusing.")
+            }
             Self::Separator => format!("Missing space separator {at}"),
             Self::Marker => format!("Missing binary/text input marker {at}"),
             Self::Truncated => format!("Truncated manifest file at line {line}, refusing."),
@@ -316,8 +326,13 @@ fn strict_line(left: &[u8]) -> Result<(), Fault> {
         return Err(Fault::Escapes);
     }
     let (hex, rest) = left.split_at_checked(HEX_LENGTH).ok_or(Fault::Corrupt)?;
-    if !hex.iter().all(u8::is_ascii_hexdigit) {
+    // Blanks between the digits are passed over, and then missing at the end.
+    let digits = hex.iter().filter(|b| !b" \t\r\n".contains(b)).count();
+    if digits % 2 == 1 || !hex.iter().all(|b| b.is_ascii_hexdigit() || b" \t\r\n".contains(b)) {
         return Err(Fault::Digest);
+    }
+    if digits != HEX_LENGTH {
+        return Err(Fault::ShortDigest(digits / 2));
     }
     let rest = rest.strip_prefix(b" ").ok_or(Fault::Separator)?;
     let (marker, rest) = rest.split_first().ok_or(Fault::Marker)?;

@@ -101,7 +101,7 @@ fn drop_ins_win_and_empty_values_forget() {
     assert_eq!((t.min_version, t.protected_versions), (None, vec!["9".to_owned()]));
     assert_eq!((t.features.len(), t.verify), (0, true));
     assert_eq!((t.target.instances_max, t.target.current_symlink), (Some(3), None));
-    assert_eq!(t.target.mode, None);
+    assert_eq!(t.target.mode, Some(0o600), "a mode has no empty value");
     assert_eq!(patterns(&t.source.patterns), ["y_@v"]);
 }
 
@@ -114,7 +114,8 @@ fn instances_are_limited_in_either_section() {
     assert_eq!(limit("InstancesMax=2", ""), (Some(2), 1));
     assert_eq!(limit("InstancesMax=2", "InstancesMax=5"), (Some(5), 1));
     assert_eq!(limit("", "InstancesMax=1"), (Some(2), 1));
-    assert_eq!(limit("", "InstancesMax=0"), (Some(3), 0));
+    assert_eq!(limit("", "InstancesMax=0"), (Some(2), 1));
+    assert_eq!(limit("", "InstancesMax="), (Some(3), 0));
     assert_eq!(limit("", "InstancesMax=many"), (Some(3), 1));
 }
 
@@ -129,16 +130,16 @@ fn bad_values_are_ignored_with_a_warning() {
     assert_eq!(
         warnings,
         [
-            "x.transfer:2: Failed to parse Verify= value, ignoring: maybe",
+            "x.transfer:2: Failed to parse Verify=maybe, ignoring.",
             "x.transfer:3: MinVersion= string is not valid, ignoring: a b",
             "x.transfer:4: ChangeLog= URL is not valid, ignoring: ftp://x",
             "x.transfer:5: Unknown key 'Odd' in section [Transfer], ignoring.",
-            "x.transfer:12: Failed to parse Mode= value, ignoring: 9",
-            "x.transfer:13: Failed to parse ReadOnly= value, ignoring: x",
-            "x.transfer:14: Failed to parse TriesLeft= value, ignoring: -1",
-            "x.transfer:15: Failed to parse CurrentSymlink= value, ignoring: ../x",
-            "x.transfer:16: Failed to parse PathRelativeTo= value, ignoring: moon",
-            "x.transfer:17: Failed to parse Type= value, ignoring: floppy",
+            "x.transfer:12: Failed to parse Mode=9, ignoring.",
+            "x.transfer:13: Failed to parse ReadOnly=x, ignoring.",
+            "x.transfer:14: Failed to parse TriesLeft=-1, ignoring.",
+            "x.transfer:15: Failed to parse CurrentSymlink=../x, ignoring.",
+            "x.transfer:16: Failed to parse PathRelativeTo=moon, ignoring.",
+            "x.transfer:17: Failed to parse Type=floppy, ignoring.",
         ]
     );
 }

@@ -298,13 +298,13 @@ impl Partition {
     }
 }
 
-/// 0 and nothing bring the default back; 1 would leave no room for an update.
+/// Nothing brings the default back; less than 2 would leave no room for an update.
 fn set_instances(reader: &mut Reader<'_>, at: &Assignment, slot: &mut Option<u64>) {
     match at.value.parse::<u64>() {
         _ if at.value.is_empty() => *slot = None,
-        Ok(0) => *slot = None,
-        Ok(1) => {
-            reader.warn(&at.place, "InstancesMax= value must be at least 2, bumping: 1");
+        Ok(number) if number < INSTANCES_MIN => {
+            let message = format!("InstancesMax= value must be at least 2, bumping: {number}");
+            reader.warn(&at.place, message);
             *slot = Some(INSTANCES_MIN);
         }
         Ok(number) => *slot = Some(number),

@@ -32,10 +32,6 @@ impl Reader<'_> {
 
     /// An octal access mode.
     pub(super) fn set_mode(&mut self, at: &Assignment, slot: &mut Option<u32>) {
-        if at.value.is_empty() {
-            *slot = None;
-            return;
-        }
         let octal = at.value.bytes().all(|b| b.is_ascii_digit());
         let mode = octal.then(|| u32::from_str_radix(&at.value, 8).ok()).flatten();
         self.set(at, slot, mode.filter(|mode| *mode <= MODE_MAX));
@@ -131,7 +127,7 @@ impl Reader<'_> {
 /// `http` or `https` with something behind it, in ASCII.
 pub(super) fn is_web_url(url: &str) -> bool {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    rest.is_some_and(|rest| !rest.is_empty() && url.bytes().all(|b| b.is_ascii_graphic()))
+    rest.is_some_and(|rest| !rest.is_empty() && url.bytes().all(|b| matches!(b, b' '..=b'~')))
 }
 
 /// `\s`, `\xHH` and `\OOO` for one character each; every other backslash stays, and patterns refuse

@@ -53,6 +53,10 @@ fn what_systemd_refuses_is_told_in_its_words() {
             format!("{A}  b\n\\{A}  a\\nb\n"),
             "File names with escapes not supported in manifest at line 2, refusing.",
         ),
+        (
+            format!("{}\t\t  a\n{A}  b\n", &A[..62]),
+            "Manifest hash at line 1 decoded to 31 bytes, refusing.",
+        ),
         (format!("{A}  b\n{A}  a\0b\n"), "Manifest file has embedded NUL byte, refusing."),
     ];
     for (text, message) in cases {
@@ -97,6 +101,10 @@ fn every_date_marker_must_hold() {
     assert_eq!(manifest.stale_since(day("2026-02-28")), None);
     assert_eq!(manifest.stale_since(day("2026-03-01")), Some(BestBefore(day("2026-03-01"))));
     assert_eq!(manifest.strict(), Ok(()));
+
+    let short = read(&format!("{EMPTY}  BEST-BEFORE-2027-1-9\n"));
+    assert_eq!(short.best_before(), [BestBefore(day("2027-01-09"))]);
+    assert!(short.entries().is_empty());
 
     let odd = read(&format!("{A}  BEST-BEFORE-2027-01-01\n{EMPTY}  BEST-BEFORE-2027-02-31\n"));
     assert_eq!(odd.best_before().len(), 1, "an unexpected digest is only warned about");
