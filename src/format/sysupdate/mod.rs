@@ -8,12 +8,14 @@
 //! [`document`] writes what systemd-sysupdate prints.
 //!
 //! Differences on purpose:
-//! - versions that compare equal but are written differently are chosen between by rule, not by chance
-//!   ([`sets`]);
+//! - versions that compare equal but are written differently are chosen between by rule, not by
+//!   chance ([`sets`]);
 //! - a manifest with a line that systemd refuses is read with a warning, and says what systemd would
 //!   say ([`manifest`]);
 //! - `%` and an unknown letter in a definition is an error ([`specifier`]);
 //! - numbers in names are decimal, without sign, blanks or base prefix ([`pattern`]);
+//! - an empty `Verify=` brings the default back, as for every other switch; 262 ignores it
+//!   ([`definition`]);
 //! - `InstancesMax=` is also read in `[Transfer]`, where updex wants it ([`definition`]);
 //! - what concerns boot loaders and partitions is read, and marked as not ours ([`definition`]).
 
