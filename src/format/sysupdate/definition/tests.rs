@@ -196,6 +196,38 @@ fn what_is_not_ours_says_why() {
 }
 
 #[test]
+fn definitions_of_a_distribution_are_read() {
+    let (t, warnings) = read(
+        "[Transfer]\nFeatures=tool\nVerify=true\n\n[Source]\nType=url-file\n\
+         Path=https://dl.example/ext/tool/\nMatchPattern=tool_@v_%w_%a.raw.zst \\\n             \
+         tool_@v_%w_%a.raw\n\n[Target]\nType=regular-file\nPath=/var/lib/extensions.d/\n\
+         MatchPattern=tool_@v_%w_%a.raw.zst \\\n             tool_@v_%w_%a.raw\n\
+         CurrentSymlink=tool.raw\n",
+        &[],
+    );
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(
+        patterns(&t.target.patterns),
+        ["tool_@v_41_x86-64.raw.zst", "tool_@v_41_x86-64.raw"]
+    );
+    assert_eq!(
+        (t.standing, t.target.current_symlink.as_deref()),
+        (Standing::Ours, Some("tool.raw"))
+    );
+
+    let (uki, warnings) = read(
+        "[Transfer]\nProtectVersion=%A\n[Source]\nType=url-file\nPath=https://dl.example/os/\n\
+         MatchPattern=os_@v.efi\n[Target]\nType=regular-file\nPath=/EFI/Linux\nPathRelativeTo=boot\n\
+         MatchPattern=os_@v+@l-@d.efi\nMatchPattern=os_@v+@l.efi\nMatchPattern=os_@v.efi\nMode=0444\n\
+         TriesLeft=3\nTriesDone=0\nInstancesMax=2\n",
+        &[],
+    );
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(uki.target.patterns.len(), 3, "repeated patterns add up");
+    assert!(matches!(uki.standing, Standing::NotOurs { .. }));
+}
+
+#[test]
 fn escapes_in_patterns_stand_for_characters() {
     let main = MINIMAL.replace("x_@v.raw", r"x\s\x41\102@v.raw");
     assert_eq!(patterns(&read(&main, &[]).0.source.patterns), ["x AB@v.raw"]);
