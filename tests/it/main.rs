@@ -29,6 +29,8 @@ mod assets;
 mod schema;
 mod unpack_interop;
 mod import;
+mod openpgp;
+mod openpgp_interop;
 
 #[cfg(target_arch = "x86_64")]
 mod crash;
