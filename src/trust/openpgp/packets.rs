@@ -44,6 +44,9 @@ pub enum EncodingError {
         /// The name of the block.
         found: String,
     },
+    /// Armour begins and does not end.
+    #[error("reading OpenPGP packets: the armour has no end, so the file is truncated")]
+    Unfinished,
     /// The armour is damaged.
     #[error("reading OpenPGP packets: the armour is damaged or truncated")]
     Armour(#[source] Box<Error>),
@@ -64,6 +67,8 @@ pub enum EncodingError {
 const BEGIN: &[u8] = b"-----BEGIN PGP ";
 /// How armour ends.
 const END: &[u8] = b"-----END PGP ";
+/// How both lines end.
+const DASHES: &[u8] = b"-----";
 
 /// The packets of a file, without those that carry nothing to decide on.
 ///
@@ -76,19 +81,33 @@ pub(super) fn read(bytes: &[u8], expected: Block) -> Result<Vec<Packet>, Encodin
         return parse(bytes);
     }
     let mut packets = Vec::new();
-    let mut rest = bytes;
     let mut blocks = 0;
+    let mut rest = bytes;
     while let Some(start) = find(rest, BEGIN) {
-        let block = rest.get(start..).unwrap_or_default();
+        let (block, behind) = split_block(rest.get(start..).unwrap_or_default())?;
         packets.extend(parse(&unwrap_armour(block, expected)?)?);
         blocks += 1;
-        let end = find(block, END).unwrap_or(block.len());
-        rest = block.get(end..).unwrap_or_default();
+        rest = behind;
     }
     if blocks == 0 {
         return Err(EncodingError::Foreign);
     }
     Ok(packets)
+}
+
+/// The one block at the beginning of `text`, and what is behind it.
+///
+/// rPGP must see one at a time: of several it reads only the last.
+fn split_block(text: &[u8]) -> Result<(&[u8], &[u8]), EncodingError> {
+    let end = find(text, END).ok_or(EncodingError::Unfinished)?;
+    let inside = text.get(BEGIN.len()..end).unwrap_or_default();
+    let name = text.get(end + END.len()..).unwrap_or_default();
+    let name_length = find(name, DASHES).ok_or(EncodingError::Unfinished)?;
+    if find(inside, BEGIN).is_some() {
+        return Err(EncodingError::Unfinished);
+    }
+    let length = end + END.len() + name_length + DASHES.len();
+    text.split_at_checked(length).ok_or(EncodingError::Unfinished)
 }
 
 /// The bytes inside the armour at the beginning of `block`.
