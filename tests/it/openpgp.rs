@@ -119,6 +119,12 @@ fn signatures_of_gpg_come_out_as_the_table_says() {
 }
 
 #[test]
+fn nothing_is_accepted_that_gpg_refuses() {
+    let softer = CASES.iter().find(|case| case.why.is_empty() && case.gpg != "GOODSIG");
+    assert!(softer.is_none(), "{softer:?}");
+}
+
+#[test]
 fn a_signature_names_its_subkey_certificate_and_holder() {
     let keyring = keyring("good.pgp");
     let signed = check(&file("SHA256SUMS"), &file("good.sig"), &keyring).unwrap();
@@ -127,6 +133,17 @@ fn a_signature_names_its_subkey_certificate_and_holder() {
     assert_ne!(signed.key, signed.primary);
     assert_eq!(signed.user_id.as_deref(), Some("good <good@example.net>"));
     assert_eq!(signed.created, "2024-06-01T12:00:00Z".parse().unwrap());
+}
+
+#[test]
+fn the_sample_of_version_6_in_the_standard_holds() {
+    let list = "What we need from the grocery store:\n\n- tofu\n- vegetables\n- noodles\n";
+    let (keyring, signature) = (keyring("rfc9580.asc"), file("rfc9580.sig.asc"));
+    let signed = check(list.as_bytes(), &signature, &keyring).unwrap();
+    assert_eq!(signed.primary, "CB186C4F0609A697E4D52DFA6C722B0C1F1E27C18A56708F6525EC27BAD9ACC9");
+    assert_eq!((signed.primary, signed.user_id), (signed.key, None));
+    let other = list.replace("tofu", "meat");
+    assert_eq!(refused(check(other.as_bytes(), &signature, &keyring)), [Why::Altered]);
 }
 
 #[test]
