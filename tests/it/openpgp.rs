@@ -33,7 +33,7 @@ const fn case(
 }
 
 /// Every case that gpg can make. Where gpg says `GOODSIG` and there is a `why`, this program is stricter.
-pub const CASES: [Case; 31] = [
+pub const CASES: [Case; 33] = [
     case("good.pgp", "good.sig", "", "GOODSIG"),
     case("good.pgp", "good.sig.asc", "", "GOODSIG"),
     case("good.pgp", "text.sig", "", "GOODSIG"),
@@ -60,6 +60,8 @@ pub const CASES: [Case; 31] = [
     case("revoked.pgp", "revoked.sig", "KeyRevoked", "REVKEYSIG"),
     case("retired.pgp", "retired.sig", "KeyRevoked", "REVKEYSIG"),
     case("subrevoked.pgp", "subrevoked.sig", "KeyRevoked", "REVKEYSIG"),
+    case("guarded.pgp", "ward.sig", "", "GOODSIG"),
+    case("ward.pgp", "ward.sig", "KeyRevoked", "REVKEYSIG"),
     case("certifier.pgp", "certifier.sig", "NotForSigning", "ERRSIG"),
     case("expired.pgp", "good.sig", "UnknownKey", "ERRSIG"),
     case("p256.pgp", "dsa.sig", "UnknownKey", "ERRSIG"),

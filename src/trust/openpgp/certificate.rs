@@ -5,7 +5,7 @@ use pgp::composed::{SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::errors::Error;
 use pgp::packet::{
-    Signature, SignatureConfig, SignatureType, SignatureVersion, SubpacketData, UserId,
+    Signature, SignatureConfig, SignatureType, SignatureVersion, Subpacket, SubpacketData, UserId,
 };
 use pgp::ser::Serialize;
 use pgp::types::{Duration, Fingerprint, KeyDetails, KeyVersion, PublicParams, SignedUser, Tag};
@@ -81,7 +81,7 @@ impl<'a> Candidate<'a> {
     pub(super) fn may_sign(&self, moments: Moments) -> Result<Option<String>, Why> {
         let primary = &self.certificate.primary_key;
         sound(primary, moments)?;
-        self.primary_not_revoked()?;
+        self.primary_not_revoked(moments.now)?;
         let direct = self.direct_statement(moments.now);
         let by_user = self.user_statement(moments.now);
         // Programs renew one and forget the other, or state what limits the key in only one of them: what
@@ -132,16 +132,45 @@ impl<'a> Candidate<'a> {
     }
 
     /// Any revocation by the key itself counts, whenever it was made and whatever its reason.
-    fn primary_not_revoked(&self) -> Result<(), Why> {
+    fn primary_not_revoked(&self, now: Timestamp) -> Result<(), Why> {
         let primary = &self.certificate.primary_key;
-        let revokes = |revocation: &&Signature| {
+        let by_itself = self.revocations.iter().find(|revocation| {
             kind(revocation) == Some(SignatureType::KeyRevocation)
                 && revocation.verify_key(primary).is_ok()
-        };
-        match self.revocations.iter().find(revokes) {
+        });
+        match by_itself.or_else(|| self.revocation_by_another(now)) {
             Some(revocation) => Err(Why::KeyRevoked(reason(revocation))),
             None => Ok(()),
         }
+    }
+
+    /// A revocation in this certificate by a key that its holder allowed to revoke it (RFC 9580 §5.2.3.23).
+    ///
+    /// It is believed as it stands: the key that made it need not be in the keyring.
+    fn revocation_by_another(&self, now: Timestamp) -> Option<&'a Signature> {
+        let primary = &self.certificate.primary_key;
+        let allowed = |revocation: &Signature, part: &Subpacket| match &part.data {
+            SubpacketData::RevocationKey(other) => {
+                let by = |named: &&Fingerprint| named.as_bytes() == other.fingerprint.as_slice();
+                revocation.issuer_fingerprint().iter().any(by)
+                    || revocation
+                        .issuer_key_id()
+                        .iter()
+                        .any(|id| other.fingerprint.as_slice().ends_with(id.as_ref()))
+            }
+            _ => false,
+        };
+        let permits = |revocation: &Signature, statement: &Signature| {
+            statement
+                .config()
+                .is_some_and(|config| config.hashed_subpackets().any(|p| allowed(revocation, p)))
+                && in_force(statement, primary, now)
+                && statement.verify_key(primary).is_ok()
+        };
+        let details = &self.certificate.details;
+        details.revocation_signatures.iter().find(|revocation| {
+            details.direct_signatures.iter().any(|statement| permits(revocation, statement))
+        })
     }
 
     /// The newest statement of the primary key about itself.

@@ -154,6 +154,7 @@ impl Keyring {
             self.certificates.push(certificate);
             return;
         };
+        known.details.revocation_signatures.extend(certificate.details.revocation_signatures);
         known.details.direct_signatures.extend(certificate.details.direct_signatures);
         known.details.users.extend(certificate.details.users);
         for subkey in certificate.public_subkeys {

@@ -98,3 +98,14 @@ sign 20240601 certifier certifier.sig
 printf 'change-usage\ns\nq\nsave\n' | gpg --quiet --no-tty --command-fd 0 --pinentry-mode loopback \
     --passphrase '' --faked-system-time 20241001T120000 --edit-key certifier@
 export_keys certifier.pgp certifier@
+
+# A key that another one, allowed to, revoked.
+key 20240101 ward ed25519 sign never
+sign 20240601 ward ward.sig
+printf 'addrevoker\n%s\ny\nsave\n' "$(fingerprint rsa)" | gpg --quiet --no-tty --command-fd 0 \
+    --pinentry-mode loopback --passphrase '' --faked-system-time 20240201T120000 --edit-key ward@
+export_keys guarded.pgp ward@ rsa@
+printf 'y\n0\n\ny\n' | gpg --quiet --no-tty --command-fd 0 --pinentry-mode loopback --passphrase '' \
+    --faked-system-time 20241001T120000 --output "$GNUPGHOME/ward.rev" --desig-revoke ward@
+g 20241001 --import "$GNUPGHOME/ward.rev"
+export_keys ward.pgp ward@ rsa@
