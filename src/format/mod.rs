@@ -1,5 +1,9 @@
 //! Foreign formats as pure codecs: bytes in, values out.
 
 pub mod bsdiff;
+pub mod choria;
 pub mod checksums;
 pub mod elf;
+pub mod go;
+pub mod packed;
+pub mod selfupdate;
