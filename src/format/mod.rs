@@ -7,3 +7,4 @@ pub mod elf;
 pub mod go;
 pub mod packed;
 pub mod selfupdate;
+pub mod zstd_delta;
