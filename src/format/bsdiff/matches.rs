@@ -5,12 +5,25 @@ use libsais::SuffixArrayConstruction;
 /// Bytes of a match that a search looks at: whatever is equal this far need not be told apart.
 const SEARCH_BYTES: usize = 64 << 10;
 
-/// A match at the place where the last one goes on is taken without a search from this length on: a longer one
-/// elsewhere would hardly save what saying so costs.
+/// Bytes in a row that the current run explains and that are passed over at once: nothing worth changing to begins
+/// in them that does not begin behind them as well.
 const NEAR_BYTES: usize = 24;
 
-/// How many more bytes a match must explain than the last alignment does, to be worth changing to. bsdiff's own.
-const GAIN_MIN: usize = 8;
+/// Bytes that the current run gets wrong and a match must get right, to be worth changing to: saying so costs about
+/// as much. The number is bsdiff's.
+const WRONG_BYTES: usize = 9;
+
+/// Bytes of the pieces in the filter: at most [`WRONG_BYTES`], so that every match worth changing to has some.
+const GRAM_BYTES: usize = 8;
+
+/// From one piece that is looked up in the filter to the next, in bytes.
+const GRAM_STEP: usize = 4;
+
+/// Pieces that are looked up for one place.
+const GRAMS_MAX: usize = 32;
+
+/// Bits of the filter for each byte of the old file: one in nine pieces that are not there seems to be.
+const FILTER_BITS: usize = 8;
 
 /// A sorted list of all suffixes of the old file.
 pub(super) struct Index<'a> {
@@ -19,6 +32,7 @@ pub(super) struct Index<'a> {
     suffixes: Vec<i32>,
     /// Where in the list those begin that start with two given bytes.
     starts: Vec<u32>,
+    filter: Filter,
 }
 
 /// Equal bytes.
@@ -31,7 +45,8 @@ pub(super) struct Match {
 }
 
 impl<'a> Index<'a> {
-    /// Sorts the suffixes; the error is what the sorter says. Memory: 4 bytes for each byte of `old`.
+    /// Sorts the suffixes; the error is what the sorter says. Memory: 4 bytes for each byte of `old`, and 1 to 2 for
+    /// the filter.
     pub(super) fn new(old: &'a [u8]) -> Result<Self, String> {
         let suffixes = if old.is_empty() {
             Vec::new()
@@ -40,7 +55,7 @@ impl<'a> Index<'a> {
             let sorted = sorting.single_threaded().run().map_err(|error| format!("{error:?}"))?;
             sorted.into_vec()
         };
-        Ok(Self { old, suffixes, starts: starts(old) })
+        Ok(Self { old, suffixes, starts: starts(old), filter: Filter::new(old) })
     }
 
     /// A longest match of a beginning of `wanted`, up to [`SEARCH_BYTES`]; of length 0 when not even two bytes are
@@ -77,45 +92,107 @@ impl<'a> Index<'a> {
         best
     }
 
-    /// Passes over what goes on as before, from the end of the last match (of `last` with `new` at `from`), to the
-    /// next place worth changing to; where in the new file, and the match, which is empty at its end.
+    /// From `from` on, the first place of `new` where a match is worth changing to from the run whose bytes are
+    /// `offset` further in the old file; at the end of `new` an empty match.
     pub(super) fn next(&self, new: &[u8], from: usize, offset: isize) -> (usize, Match) {
-        let goes_on = |at: usize| {
-            let old = at.checked_add_signed(offset).and_then(|at| self.old.get(at));
-            old.is_some() && old == new.get(at)
-        };
-        let (mut at, mut counted, mut explained) = (from, from, 0_usize);
-        loop {
+        let mut at = from;
+        let mut window = Window { old: self.old, new, offset, end: from, wrong: 0 };
+        while window.reach(at) {
             let wanted = new.get(at..).unwrap_or_default();
-            if wanted.is_empty() {
-                return (at, Match::default());
-            }
             let near = at.checked_add_signed(offset).and_then(|place| self.old.get(place..));
             let near = near.map_or(0, |old| shared_from(0, old, wanted));
-            if near >= NEAR_BYTES {
-                at += near;
-                (counted, explained) = (at, 0);
-                continue;
-            }
-            let found = self.longest(wanted);
-            while counted < at + found.length {
-                explained += usize::from(goes_on(counted));
-                counted += 1;
-            }
-            if found.length > explained + GAIN_MIN {
-                return (at, found);
-            }
-            if found.length == explained && found.length > 0 {
-                at += found.length;
-                explained = 0;
-                continue;
-            }
-            if counted > at {
-                explained = explained.saturating_sub(usize::from(goes_on(at)));
-            }
-            at += 1;
-            counted = counted.max(at);
+            let next = if near >= NEAR_BYTES {
+                at + near
+            } else if let Some(missing) = self.missing(new, at, window.end) {
+                missing + 1
+            } else {
+                let found = self.longest(wanted);
+                if at + found.length >= window.end {
+                    return (at, found);
+                }
+                at + 1
+            };
+            window.leave(at, next);
+            at = next;
         }
+        (new.len(), Match::default())
+    }
+
+    /// The last place between `from` and `end` that is known to begin a piece that is nowhere in the old file: no
+    /// match that reaches `end` begins there or before.
+    fn missing(&self, new: &[u8], from: usize, end: usize) -> Option<usize> {
+        let last = end.checked_sub(GRAM_BYTES)?;
+        let mut places = (from..=last).rev().step_by(GRAM_STEP).take(GRAMS_MAX);
+        places.find(|&at| {
+            let gram = new.get(at..).and_then(<[u8]>::first_chunk);
+            gram.is_some_and(|gram| !self.filter.may_have(*gram))
+        })
+    }
+}
+
+/// The bytes of the new file from a place on up to the last of [`WRONG_BYTES`] that the current run gets wrong.
+struct Window<'a> {
+    old: &'a [u8],
+    new: &'a [u8],
+    offset: isize,
+    end: usize,
+    /// How many of its bytes are wrong.
+    wrong: usize,
+}
+
+impl Window<'_> {
+    fn is_wrong(&self, at: usize) -> bool {
+        let old = at.checked_add_signed(self.offset).and_then(|at| self.old.get(at));
+        old.is_none() || old != self.new.get(at)
+    }
+
+    /// Widens the window that begins at `at`; false when the rest of the new file has too few wrong bytes.
+    fn reach(&mut self, at: usize) -> bool {
+        self.end = self.end.max(at);
+        while self.wrong < WRONG_BYTES && self.end < self.new.len() {
+            self.wrong += usize::from(self.is_wrong(self.end));
+            self.end += 1;
+        }
+        self.wrong == WRONG_BYTES
+    }
+
+    /// Takes what is before `next` out of the window that begins at `at`.
+    fn leave(&mut self, at: usize, next: usize) {
+        let gone = (at..next.min(self.end)).filter(|&at| self.is_wrong(at)).count();
+        self.wrong -= gone;
+    }
+}
+
+/// Which pieces of [`GRAM_BYTES`] are in the old file; some that are not seem to be.
+struct Filter {
+    bits: Vec<u64>,
+    /// How far a hash is shifted to be the number of a bit.
+    shift: u32,
+}
+
+impl Filter {
+    fn new(old: &[u8]) -> Self {
+        let bits = old.len().saturating_mul(FILTER_BITS).next_power_of_two().max(1 << 16);
+        let shift = u64::BITS - bits.trailing_zeros();
+        let mut filter = Self { bits: vec![0; bits / 64], shift };
+        for gram in old.windows(GRAM_BYTES).filter_map(<[u8]>::first_chunk) {
+            let (word, bit) = filter.place(*gram);
+            if let Some(word) = filter.bits.get_mut(word) {
+                *word |= bit;
+            }
+        }
+        filter
+    }
+
+    fn may_have(&self, gram: [u8; GRAM_BYTES]) -> bool {
+        let (word, bit) = self.place(gram);
+        self.bits.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// Index of a word and a bit in it: Fibonacci hashing, by 2^64 over the golden ratio.
+    fn place(&self, gram: [u8; GRAM_BYTES]) -> (usize, u64) {
+        let hash = u64::from_le_bytes(gram).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift;
+        (usize::try_from(hash / 64).unwrap_or(usize::MAX), 1 << (hash % 64))
     }
 }
 
