@@ -1,5 +1,11 @@
 //! Foreign formats as pure codecs: bytes in, values out.
 
+pub mod bsdiff;
+pub mod choria;
 pub mod checksums;
 pub mod elf;
 pub mod sysupdate;
+pub mod go;
+pub mod packed;
+pub mod selfupdate;
+pub mod zstd_delta;
