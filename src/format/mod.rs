@@ -2,3 +2,4 @@
 
 pub mod checksums;
 pub mod elf;
+pub mod os_release;
