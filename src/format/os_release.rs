@@ -40,7 +40,8 @@ impl OsRelease {
             return Err(OsReleaseError::Nul);
         }
         let text = std::str::from_utf8(bytes).map_err(|_| OsReleaseError::NotText)?;
-        let mut reader = Reader { state: State::BeforeKey, key: String::new(), value: Value::default() };
+        let mut reader =
+            Reader { state: State::BeforeKey, key: String::new(), value: Value::default() };
         let mut fields = BTreeMap::new();
         for char in text.chars() {
             if reader.step(char) {

@@ -18,6 +18,8 @@ mod archives;
 mod archive_escapes;
 mod archive_lies;
 mod elf;
+mod images;
+mod sysext;
 mod programs;
 mod unpack;
 

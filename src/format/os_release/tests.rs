@@ -40,7 +40,9 @@ fn values_are_unquoted_as_systemd_does() {
 
 #[test]
 fn what_is_no_assignment_assigns_nothing() {
-    for text in ["", "ID", "ID\n=a", "export ID=a", "\u{feff}ID=a", "#ID=a", "id=a", "ID=", "ID=\"\""] {
+    for text in
+        ["", "ID", "ID\n=a", "export ID=a", "\u{feff}ID=a", "#ID=a", "id=a", "ID=", "ID=\"\""]
+    {
         assert_eq!(value(text), None, "{text:?}");
     }
     assert!(OsRelease::parse(b"# nothing\n").unwrap().is_empty());
