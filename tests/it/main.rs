@@ -19,6 +19,7 @@ mod archive_escapes;
 mod archive_lies;
 mod elf;
 mod images;
+mod image_interop;
 mod sysext;
 mod programs;
 mod unpack;

@@ -19,10 +19,9 @@ fn what_is_no_image_is_refused() {
 fn images_cut_short_are_refused() {
     for (name, bytes) in IMAGES.iter().filter(|(name, _)| *name != "squashfs-lzo") {
         // mksquashfs pads to 4 KiB; the padding may be missing.
-        let needed = match name.starts_with("squashfs") {
-            true => usize::try_from(u64::from_le_bytes(bytes[40..48].try_into().unwrap())).unwrap(),
-            false => bytes.len(),
-        };
+        let used = u64::from_le_bytes(bytes[40..48].try_into().unwrap());
+        let is_padded = name.starts_with("squashfs");
+        let needed = if is_padded { usize::try_from(used).unwrap() } else { bytes.len() };
         for length in (0..bytes.len()).step_by(509) {
             let whole_sectors = length - length % 512;
             let opened = open_bytes(&Bytes(&bytes[..length])).map(|_| ());
