@@ -93,7 +93,7 @@ fn check(program: &str, arguments: &[&str], tree: &Path, image: &Path) -> Vec<St
     let opened = open(&file, size).unwrap_or_else(|e| panic!("{program} {arguments:?}: {e}"));
     let mut difference = Difference { unreadable: Vec::new() };
     compare(&*opened.files, tree, "", &mut difference);
-    let releases = contents(&*opened.files).map(|contents| contents.sysext.len()).unwrap_or(0);
+    let releases = contents(&*opened.files).map_or(0, |found| found.sysext.len());
     let readable = !difference.unreadable.iter().any(|path| path.contains("release"));
     assert_eq!(releases, usize::from(readable), "{arguments:?}");
     difference.unreadable

@@ -206,8 +206,9 @@ impl<'a> Erofs<'a> {
 }
 
 fn verify(source: Source<'_>, raw: &[u8], block_bits: u32) -> Result<(), ImageError> {
-    let end = 1_u64 << block_bits;
-    let length = if end > SUPERBLOCK_AT { end - SUPERBLOCK_AT } else { SUPERBLOCK as u64 };
+    // Blocks that are no longer than what stands before the superblock are summed in full.
+    let block = 1_u64 << block_bits;
+    let length = if block > SUPERBLOCK_AT { block - SUPERBLOCK_AT } else { block };
     let length = usize::try_from(length).unwrap_or_default();
     let mut block = source.bytes(SUPERBLOCK_AT, length, Format::Erofs)?;
     if let Some(field) = block.get_mut(4..8) {

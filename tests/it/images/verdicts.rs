@@ -154,3 +154,108 @@ fn verdicts_are_those_that_systemd_gave() {
     }
     assert!(wrong.is_empty(), "\n{}\n", wrong.join("\n"));
 }
+
+/// What each version makes of one extension; in a cell the first letter of the verdict.
+struct Row {
+    what: &'static str,
+    image: (Class, Form, &'static str),
+    scope: Scope,
+    files: &'static [(&'static str, &'static str)],
+    verdicts: [(u32, char); 3],
+}
+
+const ID_ONLY: &str = "ID=suse\n";
+const SYSEXT: &str = "usr/lib/extension-release.d/extension-release.foo";
+const CONFEXT: &str = "etc/extension-release.d/extension-release.foo";
+
+const ROWS: [Row; 6] = [
+    Row {
+        what: "a base name counts since 254",
+        image: (Class::Sysext, Form::Raw, "foo_1"),
+        scope: Scope::System,
+        files: &[(SYSEXT, "ID=_any\n")],
+        verdicts: [(253, 'b'), (254, 'm'), (262, 'm')],
+    },
+    Row {
+        what: "ID_LIKE counts since 258",
+        image: (Class::Sysext, Form::Raw, "foo"),
+        scope: Scope::System,
+        files: &[(SYSEXT, ID_ONLY)],
+        verdicts: [(257, 'i'), (258, 'm'), (262, 'm')],
+    },
+    Row {
+        what: "an os-release in a disk image is known to be harmless since 262 only",
+        image: (Class::Sysext, Form::Raw, "foo"),
+        scope: Scope::System,
+        files: &[(SYSEXT, "ID=_any\n"), ("usr/lib/os-release", "ID=x\n")],
+        verdicts: [(252, 'b'), (261, 'b'), (262, 'i')],
+    },
+    Row {
+        what: "configuration extensions exist since 254",
+        image: (Class::Confext, Form::Directory, "foo"),
+        scope: Scope::System,
+        files: &[(CONFEXT, "ID=_any\n")],
+        verdicts: [(252, 'i'), (253, 'i'), (254, 'm')],
+    },
+    Row {
+        what: "without a scope nothing is for the initial RAM disk",
+        image: (Class::Sysext, Form::Directory, "foo"),
+        scope: Scope::Initrd,
+        files: &[(SYSEXT, "ID=_any\n")],
+        verdicts: [(252, 'i'), (257, 'i'), (262, 'i')],
+    },
+    Row {
+        what: "with its scope it is for the initial RAM disk",
+        image: (Class::Sysext, Form::Directory, "foo"),
+        scope: Scope::Initrd,
+        files: &[(SYSEXT, "ID=_any\nSYSEXT_SCOPE=\"initrd portable\"\n")],
+        verdicts: [(252, 'm'), (257, 'm'), (262, 'm')],
+    },
+];
+
+#[test]
+fn verdicts_change_with_the_version_that_changed_the_rule() {
+    let release = OsRelease::parse(b"ID=opensuse\nID_LIKE=\"x suse\"\n").unwrap();
+    for row in ROWS {
+        let (class, form, name) = row.image;
+        let files =
+            row.files.iter().map(|(path, text)| ((*path).to_owned(), (*text).to_owned())).collect();
+        let case = Case { files, ..serde_json::from_str(EMPTY_CASE).unwrap() };
+        for (systemd, expected) in row.verdicts {
+            let host =
+                Host { systemd, release: &release, architecture: "x86-64", scope: row.scope };
+            let image = Image { class, name, form };
+            let verdict = match judge(image, host, &contents(&Unpacked(&case)).unwrap()) {
+                Verdict::Compatible(_) => 'm',
+                Verdict::Ignored(_) => 'i',
+                Verdict::Breaks(_) => 'b',
+            };
+            assert_eq!(verdict, expected, "{} on {systemd}", row.what);
+        }
+    }
+}
+
+#[test]
+fn reasons_say_what_to_do() {
+    let release = OsRelease::parse(b"ID=debian\nVERSION_ID=12\n").unwrap();
+    let host =
+        Host { systemd: 252, release: &release, architecture: "x86-64", scope: Scope::System };
+    for (name, text, expected) in [
+        ("foo", "ID=debian\nVERSION_ID=11\n", "it is for VERSION_ID=11, the host is VERSION_ID=12"),
+        (
+            "bar",
+            "ID=_any\n",
+            "it has no `usr/lib/extension-release.d/extension-release.bar`; give the image the name \
+             that its release file has",
+        ),
+        ("foo", "ID=_any\nSYSEXT_SCOPE=initrd\n", "SYSEXT_SCOPE=initrd leaves out system"),
+    ] {
+        let files = BTreeMap::from([(SYSEXT.to_owned(), text.to_owned())]);
+        let case = Case { files, ..serde_json::from_str(EMPTY_CASE).unwrap() };
+        let image = Image { class: Class::Sysext, name, form: Form::Directory };
+        match judge(image, host, &contents(&Unpacked(&case)).unwrap()) {
+            Verdict::Ignored(reason) => assert_eq!(reason.to_string(), expected),
+            other => panic!("{other:?}"),
+        }
+    }
+}
