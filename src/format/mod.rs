@@ -9,3 +9,7 @@ pub mod go;
 pub mod packed;
 pub mod selfupdate;
 pub mod zstd_delta;
+pub mod extension_release;
+pub mod image;
+pub mod os_release;
+pub mod sysext;

@@ -20,6 +20,9 @@ mod archive_lies;
 mod elf;
 mod delta;
 mod delta_interop;
+mod images;
+mod image_interop;
+mod sysext;
 mod programs;
 mod unpack;
 
