@@ -6,6 +6,7 @@
 
 pub mod confirm;
 mod health;
+pub mod install;
 pub mod journal;
 pub mod stage;
 pub mod switch;
@@ -136,6 +137,13 @@ fn commit_step(
                 switch::switch(host, &switch::Links { bin, beside, release, links, expects })?;
             result.switched_to = release.file_name().map(str::to_owned);
             cleared
+        }
+        Step::Install { file, beside, release, program, wished, expects } => {
+            let (program, expects) = (program.as_deref(), *expects);
+            let wish = install::InPlace { file, beside, release, program, wished, expects };
+            install::install(host, &wish)?;
+            result.switched_to = release.file_name().map(str::to_owned);
+            Ok(())
         }
         Step::Fetch { .. }
         | Step::Unpack { .. }

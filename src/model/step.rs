@@ -65,6 +65,28 @@ pub enum Step {
         /// link into `releases`, as when a switch is undone.
         expects: Option<Vec<(String, String)>>,
     },
+    /// Replace one file by the program of a release: written beside, then renamed over it, so that there is
+    /// always one. The commit point of a release's *use* where an app is one file in place.
+    Install {
+        /// The file; where the wish names a link, what it leads to.
+        #[schemars(with = "String")]
+        file: Utf8PathBuf,
+        /// Where the new one is written before it is renamed.
+        #[schemars(with = "String")]
+        beside: Utf8PathBuf,
+        /// The release directory.
+        #[schemars(with = "String")]
+        release: Utf8PathBuf,
+        /// The program inside it. Absent before the release is unpacked: then its only one, or the one that is
+        /// named as the file of the wish.
+        program: Option<String>,
+        /// The file that the wish names.
+        #[schemars(with = "String")]
+        wished: Utf8PathBuf,
+        /// Size and modification time of the file there now; the step refuses to run when somebody has been
+        /// faster. Absent: nothing is looked at, as when a switch is undone.
+        expects: Option<Option<(u64, i64)>>,
+    },
     /// Perform an owed effect and strike it out.
     Settle {
         /// The effect.
@@ -115,6 +137,7 @@ impl Step {
             Self::Promote { .. } => "promote",
             Self::Owe { .. } => "owe",
             Self::Switch { .. } => "switch",
+            Self::Install { .. } => "install",
             Self::Settle { .. } => "settle",
             Self::Forgive { .. } => "forgive",
             Self::Confirm { .. } => "confirm",

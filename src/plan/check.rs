@@ -7,7 +7,10 @@ use camino::{Utf8Component, Utf8Path};
 
 use crate::desired::DesiredState;
 use crate::model::ledger::Ledger;
-use crate::model::{Action, Change, HostFacts, Step};
+use crate::model::{Action, Change, Step};
+use crate::observe::Observed;
+use crate::resource::Found;
+use crate::resource::app::in_place::beside;
 use jiff::Timestamp;
 
 /// What a saved plan is held against.
@@ -18,7 +21,7 @@ pub struct Present<'a> {
     /// What is remembered.
     pub ledger: &'a Ledger,
     /// The host.
-    pub facts: &'a HostFacts,
+    pub observed: &'a Observed,
     /// The time.
     pub now: Timestamp,
 }
@@ -37,8 +40,14 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
     }
     let home = declared.map(|d| d.spec.home()).or(owned.map(|o| o.home.as_path()));
     let home = home.ok_or_else(|| format!("{id} is neither wished nor ours"))?;
+    let found = present.observed.resources.get(id).and_then(|found| found.as_ref().ok());
+    let file = found.and_then(Found::file);
     for step in change.steps.iter().chain(&change.undo) {
-        if paths(step).iter().any(|path| !is_inside(path, home)) {
+        let in_place = |path: &Utf8Path| {
+            let beside = file.map(beside);
+            Some(path) == file || Some(path) == beside.as_deref()
+        };
+        if paths(step).iter().any(|path| !is_inside(path, home) && !in_place(path)) {
             return Err(format!("a step of {id} leads out of {home}"));
         }
         match step {
@@ -50,7 +59,7 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
             }
             Step::Owe { effect } | Step::Settle { effect } => {
                 let wished = declared.is_some_and(|d| d.spec.wishes(effect));
-                if !wished || !present.facts.live {
+                if !wished || !present.observed.facts.live {
                     return Err(format!("{} is not wished here any more", effect.describe()));
                 }
             }
@@ -70,6 +79,7 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
         Step::Unpack { into, .. } => vec![into],
         Step::Promote { from, to, .. } => vec![from, to],
         Step::Switch { bin, beside, release, .. } => vec![bin, beside, release],
+        Step::Install { file, beside, release, .. } => vec![file, beside, release],
         Step::Remove { path, aside } => {
             std::iter::once(path.as_path()).chain(aside.as_deref()).collect()
         }

@@ -87,7 +87,8 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let adopted = found.map(|found| found.adopted(known.as_ref(), &declared.spec));
     let adopted = adopted.unwrap_or_default();
     let activated = known.map(|known| known.activated).unwrap_or_default();
-    let owned = Owned { declared_in, home, adopted, activated };
+    let file = declared.spec.file().map(ToOwned::to_owned);
+    let owned = Owned { declared_in, home, file, adopted, activated };
     inventory.resources.insert(id.clone(), owned);
 }
 

@@ -43,6 +43,13 @@ impl Spec {
         }
     }
 
+    /// The one file that is replaced in place, where it is one.
+    pub fn file(&self) -> Option<&Utf8Path> {
+        match self {
+            Self::App(spec) => spec.file.as_deref(),
+        }
+    }
+
     /// Left alone while this holds.
     pub fn suspend(&self) -> Option<&SuspendWish> {
         match self {
@@ -119,6 +126,13 @@ impl Found {
     pub fn current(&self) -> Option<&str> {
         match self {
             Self::App(found) => found.current(),
+        }
+    }
+
+    /// The file that is replaced in place, links followed.
+    pub fn file(&self) -> Option<&Utf8Path> {
+        match self {
+            Self::App(found) => found.file.as_ref().map(|file| file.path.as_path()),
         }
     }
 

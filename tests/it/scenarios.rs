@@ -355,6 +355,19 @@ scenarios! {
     health_quarantined_release_is_left_alone
     health_rollback_fails
     home_edited
+    in_place_directory_in_the_way
+    in_place_failing_release_goes_back
+    in_place_file_edited
+    in_place_file_lost
+    in_place_file_of_somebody_else
+    in_place_first_install
+    in_place_link_is_followed
+    in_place_mode_is_kept
+    in_place_newer_release
+    in_place_removed_from_wish
+    in_place_rolled_back
+    in_place_same_bytes_are_there
+    in_place_several_programs
     inventory_lost_and_unwished
     json_error_document
     ledger_lost

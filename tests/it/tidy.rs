@@ -21,7 +21,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("resolve", &["model", "format", "trust", "fetch", "source", "resource", "desired", "observe"]),
     ("plan", &["model", "resource", "desired", "observe"]),
     ("record", &["model", "host", "resource", "desired", "observe"]),
-    ("apply", &["model", "host", "trust", "fetch", "unpack", "record"]),
+    ("apply", &["model", "host", "trust", "fetch", "unpack", "resource", "record"]),
     ("status", &["model", "host", "resource", "desired", "observe", "record"]),
     (
         "reconcile",

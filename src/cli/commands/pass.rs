@@ -118,8 +118,8 @@ fn still_fits(
     if saved.metadata.hostname != observed.facts.hostname {
         return Err(stale(format!("it was made for the host {}", saved.metadata.hostname)));
     }
-    let (desired, facts) = (request.desired, &observed.facts);
-    let present = Present { desired, ledger: &ledger, facts, now: request.now };
+    let (desired, now) = (request.desired, request.now);
+    let present = Present { desired, ledger: &ledger, observed: &observed, now };
     for change in &saved.spec.changes {
         let now = observed.resources.get(&change.resource).and_then(|o| o.as_ref().ok());
         if now.map(Digest::of_json).as_ref() != Some(&change.observed) {

@@ -178,6 +178,17 @@ pub fn diff(change: &Change) -> Vec<String> {
                     lines.push(format!("+ {bin}/* -> ../releases/{slot}/* (its programs)"));
                 }
             }
+            Step::Install { file, release, expects, .. } => {
+                let slot = release.file_name().unwrap_or_default();
+                let there = expects.is_none_or(|expects| expects.is_some());
+                let kept = if there {
+                    format!("; the one before becomes {file}.backup")
+                } else {
+                    String::new()
+                };
+                let sign = if there { '~' } else { '+' };
+                lines.push(format!("{sign} {file} (the program of {slot}{kept})"));
+            }
             Step::Remove { path, .. } => lines.push(format!("- {path}")),
             Step::Settle { effect } => lines.push(format!("* {}", effect.describe())),
             Step::Forgive { effect, why } => {
@@ -203,7 +214,9 @@ pub fn diff(change: &Change) -> Vec<String> {
 /// `, else back to 14.1.0`.
 fn undo(change: &Change) -> String {
     let switched = change.undo.iter().find_map(|step| match step {
-        Step::Switch { release, .. } => release.file_name().map(str::to_owned),
+        Step::Switch { release, .. } | Step::Install { release, .. } => {
+            release.file_name().map(str::to_owned)
+        }
         _ => None,
     });
     let before = change.before.as_ref().filter(|_| !change.undo.is_empty());

@@ -11,8 +11,8 @@ use crate::desired::CredentialRef;
 use crate::desired::diagnostic::{Problem, Span};
 use crate::desired::document::{
     AppDocument, Argv, AssetDocument, BinaryDocument, BinaryList, CredentialDocument,
-    DesiredDocument, LibcDocument, LimitsDocument, OrderDocument, StripDocument, SuspendDocument,
-    VersionDocument,
+    DesiredDocument, LayoutDocument, LibcDocument, LimitsDocument, OrderDocument, StripDocument,
+    SuspendDocument, VersionDocument,
 };
 use crate::desired::field::{Field, Short, Spanned};
 use crate::desired::parse::Problems;
@@ -181,6 +181,9 @@ impl Checker<'_> {
             },
             binaries: self.binaries(&app.binaries),
             home: home.unwrap_or_else(|| Utf8PathBuf::from(format!("{HOMES}/{name}"))),
+            file: app.layout.value().and_then(|LayoutDocument::File(file)| {
+                self.optional(file, "`layout.file`", values::absolute_path)
+            }),
             retain: self.retain(&app.retain),
             protect: protect.collect(),
             restart: self

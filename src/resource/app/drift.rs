@@ -20,8 +20,13 @@ impl Situation<'_> {
         let wanted = Wanted { version, tag, slot, offer: None, rolled_back: None };
         let state = self.state(&wanted);
         let mut drift = self.slot_drift(&wanted, &state);
-        let links = self.links(&wanted, &state);
-        drift.extend(self.link_drift(&wanted, links.as_deref()));
+        match &self.observed.file {
+            Some(file) => drift.extend(self.file_drift(file, &wanted)),
+            None => {
+                let links = self.links(&wanted, &state);
+                drift.extend(self.link_drift(&wanted, links.as_deref()));
+            }
+        }
         drift
     }
 

@@ -28,6 +28,8 @@ pub struct AppSpec {
     pub binaries: Binaries,
     /// The app's own directory, absolute: `/opt/ripgrep`.
     pub home: Utf8PathBuf,
+    /// The one file that is replaced in place, instead of links in `bin`.
+    pub file: Option<Utf8PathBuf>,
     /// Releases kept in all, the one in use included; at least 1.
     pub retain: u32,
     /// Versions that retention never removes.
