@@ -20,7 +20,7 @@ use crate::model::manifest::Binary;
 use crate::model::step::{Binaries, Strip, UnpackLimits};
 use crate::model::{Constraint, Name, Prereleases};
 use crate::resource::app::spec::{
-    AppSpec, AssetWish, Downgrade, Narrow, Order, SuspendWish, TagPattern, VersionWish,
+    AppSpec, AssetWish, Downgrade, Narrow, Order, SuspendWish, TagPattern, VersionWish, recipe,
 };
 
 /// Where apps live unless `home` says otherwise.
@@ -167,16 +167,20 @@ impl Checker<'_> {
             self.check(&text, "`protect`", str::parse)
         });
         let limits = app.limits.value();
+        let source = source.unwrap_or_else(source::stand_in);
+        let (asset, binaries) = (self.asset(&app.asset), self.binaries(&app.binaries));
+        let strip = match app.strip.value() {
+            Some(StripDocument::None) => Strip::None,
+            Some(StripDocument::Auto) | None => Strip::Auto,
+        };
         AppSpec {
-            source: source.unwrap_or_else(source::stand_in),
+            recipe: recipe(&source.origin, &asset, strip, &binaries),
+            source,
             version: self.version(&app.version),
-            asset: self.asset(&app.asset),
+            asset,
             verify,
-            strip: match app.strip.value() {
-                Some(StripDocument::None) => Strip::None,
-                Some(StripDocument::Auto) | None => Strip::Auto,
-            },
-            binaries: self.binaries(&app.binaries),
+            strip,
+            binaries,
             home: home.unwrap_or_else(|| Utf8PathBuf::from(format!("{HOMES}/{name}"))),
             retain: self.retain(&app.retain),
             protect: protect.collect(),

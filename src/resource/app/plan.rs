@@ -139,9 +139,9 @@ impl Situation<'_> {
         if state == SlotState::Adopted && links.as_ref().is_some_and(Vec::is_empty) {
             return Err(no_programs(&layout, wanted));
         }
-        work.drift.extend(self.link_drift(wanted, links.as_deref()));
         let expected = links.as_ref().map(|links| texts(&wanted.slot, links));
         let ours = self.our_links();
+        work.drift.extend(self.link_drift(wanted, expected.as_ref(), &ours));
         let switch = expected.is_none_or(|expected| expected != ours);
         if switch {
             self.check_bin(&layout, links.as_deref())?;
@@ -185,7 +185,7 @@ impl Situation<'_> {
                     resource: self.id.clone(),
                     version: wanted.version.clone(),
                     tag: wanted.tag.clone(),
-                    recipe: self.spec.recipe(),
+                    recipe: self.spec.recipe.clone(),
                 },
             },
             Step::Promote {
