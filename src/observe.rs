@@ -61,10 +61,15 @@ fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> 
     }
     let work = &work;
     thread::scope(|scope| {
-        let parts = items.chunks(items.len().div_ceil(workers));
+        let mut parts = items.chunks(items.len().div_ceil(workers));
+        let mine = parts.next().unwrap_or_default();
         let threads: Vec<_> =
             parts.map(|part| scope.spawn(|| part.iter().map(work).collect::<Vec<_>>())).collect();
-        let done = threads.into_iter().map(|t| t.join().unwrap_or_else(|e| resume_unwind(e)));
-        done.flatten().collect()
+        let mut done: Vec<R> = Vec::with_capacity(items.len());
+        done.extend(mine.iter().map(work));
+        for thread in threads {
+            done.extend(thread.join().unwrap_or_else(|e| resume_unwind(e)));
+        }
+        done
     })
 }

@@ -121,8 +121,8 @@ impl Reader {
             return Ok(document);
         }
         let Question { url, identity, .. } = &question;
-        let limit_key = Key::limit(&authority(url), identity.as_deref());
-        let remembered_limit = || load_limit(self.cache_dir.as_deref()?, &limit_key);
+        let limit_key = || Key::limit(&authority(url), identity.as_deref());
+        let remembered_limit = || load_limit(self.cache_dir.as_deref()?, &limit_key());
         let asking = || async {
             // Not held while waiting to try again: a slow host must not keep others from being asked.
             let _permit = self.hosts.permit(url, self.client.now(), remembered_limit).await?;
@@ -136,7 +136,8 @@ impl Reader {
         let outcome = outcome.map_err(|error| self.as_limit(url, error));
         self.hosts.learn(url, &outcome);
         if let Err(FetchError::RateLimited { until, .. }) = &outcome {
-            self.note(limit_key.clone(), Remembered::Limit { key: limit_key, until: *until });
+            let key = limit_key();
+            self.note(key.clone(), Remembered::Limit { key, until: *until });
         }
         outcome
     }

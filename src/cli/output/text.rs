@@ -2,15 +2,15 @@
 
 use std::fmt::Write;
 
+use crate::cli::output::json::About;
 use crate::cli::output::units::bytes;
 use crate::model::outcome::counted;
-use crate::model::plan::{Blocked, Change, InUse, PlanDocument};
-use crate::model::{Action, Drift, Level, Step};
+use crate::model::plan::{Blocked, Change, InUse, PlanSummary};
+use crate::model::{Action, Drift, Level, Plan, Step};
 
 /// Renders a plan. The same value gives the same text.
-pub fn plan(document: &PlanDocument) -> String {
+pub fn plan(plan: &Plan, about: &About) -> String {
     let mut text = String::new();
-    let plan = &document.spec;
     let managed = plan.changes.len() + plan.unchanged.len() + plan.blocked.len();
     if plan.changes.is_empty() && plan.blocked.is_empty() {
         notes(&mut text, &plan.notes);
@@ -18,7 +18,7 @@ pub fn plan(document: &PlanDocument) -> String {
         let _ = writeln!(
             text,
             "No changes. The host is as {} says ({checked}).",
-            document.metadata.desired.join(", ")
+            about.desired.join(", ")
         );
         return text;
     }
@@ -39,21 +39,16 @@ pub fn plan(document: &PlanDocument) -> String {
         text.push('\n');
     }
     notes(&mut text, &plan.notes);
-    let disruption = &document.status.disruption;
-    if !disruption.is_empty() {
-        let _ = writeln!(text, "Disruption: {}.\n", disruption.join(", "));
+    let status = plan.summary();
+    if !status.disruption.is_empty() {
+        let _ = writeln!(text, "Disruption: {}.\n", status.disruption.join(", "));
     }
-    let _ = writeln!(text, "Plan {}: {}.", short_name(document), summary(document));
+    let _ = writeln!(text, "Plan {}: {}.", plan.name().short(), summary(&status));
     text
 }
 
-fn short_name(document: &PlanDocument) -> String {
-    document.metadata.name.short()
-}
-
 /// `1 to install, 1 to upgrade, 1 blocked, 3 unchanged; fetch 14.2 MiB`.
-pub fn summary(document: &PlanDocument) -> String {
-    let status = &document.status;
+pub fn summary(status: &PlanSummary) -> String {
     let mut parts: Vec<String> =
         status.actions.iter().map(|(action, number)| format!("{number} to {action}")).collect();
     if status.blocked > 0 {

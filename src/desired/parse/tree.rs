@@ -266,6 +266,9 @@ impl<'t> Builder<'t, '_> {
 
     /// Reports duplicate keys and takes in what merge keys refer to.
     fn settle(&mut self, entries: Vec<Entry<'t>>) -> Result<Vec<Entry<'t>>, Problem> {
+        if is_settled(&entries) {
+            return Ok(entries);
+        }
         let mut seen: BTreeMap<Cow<'t, str>, Span> = BTreeMap::new();
         let mut kept = Vec::with_capacity(entries.len());
         let mut merged = Vec::new();
@@ -290,6 +293,13 @@ impl<'t> Builder<'t, '_> {
         kept.extend(merged.into_iter().filter(|entry| present.insert(entry.key.clone())));
         Ok(kept)
     }
+}
+
+/// Whether a map has neither duplicate nor merge keys, as nearly all have.
+fn is_settled(entries: &[Entry<'_>]) -> bool {
+    let mut keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_ref()).collect();
+    keys.sort_unstable();
+    !keys.contains(&"<<") && keys.is_sorted_by(|one, next| one < next)
 }
 
 fn merge_entries(value: Node<'_>) -> Result<Vec<Entry<'_>>, Problem> {

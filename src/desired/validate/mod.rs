@@ -21,7 +21,7 @@ use crate::model::manifest::Binary;
 use crate::model::step::{Binaries, Strip, UnpackLimits};
 use crate::model::{Constraint, Name, Prereleases, ResourceId};
 use crate::resource::app::spec::{
-    AppSpec, AssetWish, Downgrade, Narrow, Order, TagPattern, VersionWish,
+    AppSpec, AssetWish, Downgrade, Narrow, Order, TagPattern, VersionWish, recipe,
 };
 use crate::resource::{Spec, SuspendWish};
 
@@ -170,16 +170,20 @@ impl Checker<'_> {
             self.check(&text, "`protect`", str::parse)
         });
         let limits = app.limits.value();
+        let source = source.unwrap_or_else(source::stand_in);
+        let (asset, binaries) = (self.asset(&app.asset), self.binaries(&app.binaries));
+        let strip = match app.strip.value() {
+            Some(StripDocument::None) => Strip::None,
+            Some(StripDocument::Auto) | None => Strip::Auto,
+        };
         AppSpec {
-            source: source.unwrap_or_else(source::stand_in),
+            recipe: recipe(&source.origin, &asset, strip, &binaries),
+            source,
             version: self.version(&app.version),
-            asset: self.asset(&app.asset),
+            asset,
             verify,
-            strip: match app.strip.value() {
-                Some(StripDocument::None) => Strip::None,
-                Some(StripDocument::Auto) | None => Strip::Auto,
-            },
-            binaries: self.binaries(&app.binaries),
+            strip,
+            binaries,
             home: home.unwrap_or_else(|| Utf8PathBuf::from(format!("{HOMES}/{name}"))),
             file: app.layout.value().and_then(|LayoutDocument::File(file)| {
                 self.optional(file, "`layout.file`", values::absolute_path)

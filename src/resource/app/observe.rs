@@ -127,7 +127,7 @@ pub fn observe(
     depth: Depth,
 ) -> io::Result<AppObserved> {
     let layout = Layout::new(home);
-    refuse_detour(host, home)?;
+    let Some(host) = &host.from_inside(home)? else { return Ok(AppObserved::default()) };
     let mut observed = AppObserved { bin: observe_bin(host, &layout)?, ..Default::default() };
     for item in host.list(layout.releases())?.unwrap_or_default() {
         let slot = match item.kind {
@@ -142,18 +142,6 @@ pub fn observe(
         staging.into_iter().map(|i| i.name).filter(|n| n.starts_with(STAGING_PREFIX)).collect();
     observed.file = file.map(|file| in_place::observe(host, file, &observed.slots)).transpose()?;
     Ok(observed)
-}
-
-/// The app's own directory may be a link on the running system only: elsewhere it could lead out of the root.
-fn refuse_detour(host: &Look, home: &Utf8Path) -> io::Result<()> {
-    let stat = if host.is_live() { None } else { host.stat(home)? };
-    match stat.filter(|stat| stat.kind != ItemKind::Dir) {
-        None => Ok(()),
-        Some(stat) => Err(io::Error::other(format!(
-            "{home} is a {} where a directory should be; move it away",
-            stat.kind.name()
-        ))),
-    }
 }
 
 fn observe_bin(host: &Look, layout: &Layout) -> io::Result<Option<BinDir>> {

@@ -151,9 +151,9 @@ impl Situation<'_> {
         if *state == SlotState::Adopted && links.as_ref().is_some_and(Vec::is_empty) {
             return Err(no_programs(&layout, wanted));
         }
-        drift.extend(self.link_drift(wanted, links.as_deref()));
         let expected = links.as_ref().map(|links| texts(&wanted.slot, links));
         let ours = self.our_links();
+        drift.extend(self.link_drift(wanted, expected.as_ref(), &ours));
         if expected.is_some_and(|expected| expected == ours) {
             return Ok(None);
         }
@@ -193,7 +193,7 @@ impl Situation<'_> {
                     resource: self.id.clone(),
                     version: wanted.version.clone(),
                     tag: wanted.tag.clone(),
-                    recipe: self.spec.recipe(),
+                    recipe: self.spec.recipe.clone(),
                 },
             },
             Step::Promote {

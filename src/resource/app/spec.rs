@@ -8,7 +8,7 @@ use crate::model::step::{Binaries, Strip, UnpackLimits};
 use crate::model::version::Prereleases;
 use crate::model::{Check, Constraint, Digest, Version};
 use crate::resource::SuspendWish;
-use crate::source::spec::SourceSpec;
+use crate::source::spec::{Origin, SourceSpec};
 use crate::trust::policy::Policy;
 
 /// The wish for one app: nothing in it can be invalid.
@@ -46,14 +46,13 @@ pub struct AppSpec {
     pub download_bytes_max: u64,
     /// Left alone while this holds.
     pub suspend: Option<SuspendWish>,
+    /// The [`recipe`] of what is above.
+    pub recipe: Digest,
 }
 
-impl AppSpec {
-    /// Digest of everything that decides what a release directory of one version holds.
-    pub fn recipe(&self) -> Digest {
-        let parts = (&self.source.origin, &self.asset, self.strip, &self.binaries);
-        Digest::of_json(&parts)
-    }
+/// Digest of everything that decides what a release directory of one version holds.
+pub fn recipe(origin: &Origin, asset: &AssetWish, strip: Strip, binaries: &Binaries) -> Digest {
+    Digest::of_json(&(origin, asset, strip, binaries))
 }
 
 /// Which versions are acceptable.
