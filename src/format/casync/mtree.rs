@@ -2,7 +2,8 @@
 //!
 //! `PATH type=TYPE mode=0644 [size=N] [link=TARGET] [device=linux,MAJOR,MINOR] [uid= gid=] [uname=] [gname=]
 //! [flags=…] [time=SECONDS.NANOSECONDS] [sha512256digest=HEX|sha256digest=HEX]`; the root is `.`. Bytes up to
-//! blank, from 127 on, `\` and `#` are written `\ooo`. Which fields are there is decided by the feature flags. What
+//! blank, from 127 on, `\` and `#` are written `\ooo`. Which fields are there is decided by the feature flags. casync names the
+//! digest after its command line, not after the stream, so that a listing can call SHA-256 by the other name. What
 //! casync-updater publishes is this listing with its own flags. Only a hint: the index is what counts. Source:
 //! `list_one_file` in `casync-tool.c` of systemd/casync.
 
@@ -59,8 +60,10 @@ pub fn line(
         add("uid", &seen.uid);
         add("gid", &seen.gid);
     }
-    for (field, name) in [("uname", &seen.user), ("gname", &seen.group)] {
-        if let Some(name) = name {
+    for (field, name, id) in [("uname", &seen.user, seen.uid), ("gname", &seen.group, seen.gid)] {
+        // Streams leave root's name out.
+        let root = (id == 0 && flags.contains(Flags::USER_NAMES)).then_some(b"root".as_slice());
+        if let Some(name) = name.as_deref().or(root) {
             add(field, &escaped(name));
         }
     }
