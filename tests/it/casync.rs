@@ -19,7 +19,7 @@ fn golden(name: &str) -> Vec<u8> {
 
 /// The file behind `numbers.caibx`: what `seq 3000` prints.
 fn numbers() -> Vec<u8> {
-    (1..=3000).map(|number| format!("{number}\n")).collect::<String>().into_bytes()
+    (1..=3000).flat_map(|number| format!("{number}\n").into_bytes()).collect()
 }
 
 fn written(index: &Index) -> Vec<u8> {

@@ -329,6 +329,7 @@ impl<R: Read> IndexReader<R> {
 }
 
 /// Where a chunk stands, for its errors.
+#[derive(Clone, Copy)]
 struct Place {
     at: u64,
     chunk: u64,
