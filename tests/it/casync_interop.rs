@@ -209,9 +209,8 @@ fn encoder_chunker_digest_and_listing_equal_those_of_casync() {
         let digest = flags.digest().of(&ours);
         assert_eq!(made.trim(), digest.to_string(), "{with}");
         assert_eq!(shell(world.path(), &format!("casync digest {with} tree")).trim(), made.trim());
-        // The name of the digest comes from the command line, the digest from the stream.
-        let sha256 = if with.contains("sha256") { "--digest=sha256" } else { "" };
-        let theirs = shell(world.path(), &format!("casync mtree {sha256} t.catar"));
+        // Not of the stream: casync cannot read what it writes with `read-only`.
+        let theirs = shell(world.path(), &format!("casync mtree {with} tree"));
         assert_same_lines(&listing(&ours, flags), &theirs);
         assert_eq!(mtree::read(theirs.as_bytes()).unwrap().len(), theirs.lines().count());
 
