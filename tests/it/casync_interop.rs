@@ -209,7 +209,7 @@ fn encoder_chunker_digest_and_listing_equal_those_of_casync() {
         let digest = flags.digest().of(&ours);
         assert_eq!(made.trim(), digest.to_string(), "{with}");
         assert_eq!(shell(world.path(), &format!("casync digest {with} tree")).trim(), made.trim());
-        // Not of the stream: casync cannot read what it writes with `read-only`.
+        // Not of the stream: casync 2 cannot read what it writes with `usec-time`.
         let theirs = shell(world.path(), &format!("casync mtree {with} tree"));
         assert_same_lines(&listing(&ours, flags), &theirs);
         assert_eq!(mtree::read(theirs.as_bytes()).unwrap().len(), theirs.lines().count());
