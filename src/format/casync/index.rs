@@ -82,7 +82,7 @@ pub enum IndexError {
         part: &'static str,
     },
     /// Something else than an index.
-    #[error("it is no casync index: byte {at} begins with {found:#x}, not {expected:#x}")]
+    #[error("it is no chunk index: byte {at} begins with {found:#x}, not {expected:#x}")]
     NotAnIndex {
         /// Where.
         at: u64,
