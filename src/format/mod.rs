@@ -2,6 +2,7 @@
 
 pub mod bsdiff;
 pub mod choria;
+pub mod casync;
 pub mod checksums;
 pub mod elf;
 pub mod sysupdate;
