@@ -149,7 +149,10 @@ fn learn(trust: &mut Trust, change: &Change, result: &ChangeResult, in_use: Opti
     let Some(after) = change.after.as_ref().filter(|a| in_use == Some(&slot_name(&a.tag))) else {
         return;
     };
-    raise(trust, &change.resource, &after.version);
+    // What did not show that it works is no reason to refuse an older release that does.
+    if !matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unhealthy) {
+        raise(trust, &change.resource, &after.version);
+    }
     let first_use = after.evidence.as_ref().is_some_and(|e| e.level == Level::Lock);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| first_use) {
         trust.locks.insert(fetched.lock_key.clone(), fetched.digest.clone());

@@ -174,7 +174,10 @@ impl App<'_> {
             message: format!(
                 "{} was switched back at {}: {}. It is not used again until its bytes change; \
                  `reconcile resume {}` lifts that",
-                wanted.tag, found.since, found.reason, self.id
+                wanted.tag,
+                found.since.round(jiff::Unit::Second).unwrap_or(found.since),
+                found.reason,
+                self.id
             ),
             until: None,
         })
@@ -272,7 +275,7 @@ impl App<'_> {
             return None;
         }
         let floor = self.question.ledger.trust.floors.get(self.id);
-        let floor = floor.cloned().into_iter().chain(self.current_version()).max()?;
+        let floor = floor.cloned().into_iter().chain(self.working_version()).max()?;
         if to >= &floor || !wish.want.accepts(&floor, wish.prereleases) {
             return None;
         }

@@ -346,6 +346,7 @@ scenarios! {
     health_failed_before_the_switch
     health_fails_and_rolls_back
     health_first_install_fails
+    health_first_install_fails_and_an_older_release_works
     health_holds
     health_newer_release_after_quarantine
     health_not_looked_at_on_another_root

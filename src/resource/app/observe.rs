@@ -126,9 +126,16 @@ pub fn observe(
     file: Option<&Utf8Path>,
     depth: Depth,
 ) -> io::Result<AppObserved> {
-    let layout = Layout::new(home);
-    let Some(host) = &host.from_inside(home)? else { return Ok(AppObserved::default()) };
-    let mut observed = AppObserved { bin: observe_bin(host, &layout)?, ..Default::default() };
+    let mut observed = match &host.from_inside(home)? {
+        Some(inside) => observe_home(inside, &Layout::new(home), depth)?,
+        None => AppObserved::default(),
+    };
+    observed.file = file.map(|file| in_place::observe(host, file, &observed.slots)).transpose()?;
+    Ok(observed)
+}
+
+fn observe_home(host: &Look, layout: &Layout, depth: Depth) -> io::Result<AppObserved> {
+    let mut observed = AppObserved { bin: observe_bin(host, layout)?, ..Default::default() };
     for item in host.list(layout.releases())?.unwrap_or_default() {
         let slot = match item.kind {
             ItemKind::Dir => observe_slot(host, &layout.slot(&item.name), depth)?,
@@ -140,7 +147,6 @@ pub fn observe(
     let staging = host.list(layout.staging())?.unwrap_or_default();
     observed.leftovers =
         staging.into_iter().map(|i| i.name).filter(|n| n.starts_with(STAGING_PREFIX)).collect();
-    observed.file = file.map(|file| in_place::observe(host, file, &observed.slots)).transpose()?;
     Ok(observed)
 }
 
