@@ -2,4 +2,8 @@
 
 pub mod checksums;
 pub mod elf;
+pub mod extension_release;
+pub mod image;
+pub mod os_release;
+pub mod sysext;
 pub mod sysupdate;

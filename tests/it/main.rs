@@ -18,6 +18,9 @@ mod archives;
 mod archive_escapes;
 mod archive_lies;
 mod elf;
+mod images;
+mod image_interop;
+mod sysext;
 mod programs;
 mod unpack;
 
