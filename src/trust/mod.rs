@@ -4,6 +4,7 @@
 //! whether that is vouched for well enough; after it, [`verify`] compares.
 
 pub mod evidence;
+pub mod openpgp;
 pub mod policy;
 
 use crate::model::{Blob, Digest, Evidence, Level};

@@ -33,6 +33,8 @@ mod schema;
 mod unpack_interop;
 mod health;
 mod import;
+mod openpgp;
+mod openpgp_interop;
 
 #[cfg(target_arch = "x86_64")]
 mod crash;
