@@ -7,7 +7,7 @@ use camino::{Utf8Component, Utf8Path};
 
 use crate::desired::DesiredState;
 use crate::model::ledger::Ledger;
-use crate::model::{Action, Change, HostFacts, Step};
+use crate::model::{Action, Change, Effect, ExtensionClass, HostFacts, Step};
 use jiff::Timestamp;
 
 /// What a saved plan is held against.
@@ -38,7 +38,11 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
     let home = declared.map(|d| d.spec.home()).or(owned.map(|o| o.home.as_path()));
     let home = home.ok_or_else(|| format!("{id} is neither wished nor ours"))?;
     for step in change.steps.iter().chain(&change.undo) {
-        if paths(step).iter().any(|path| !is_inside(path, home)) {
+        let own = |path: &Utf8Path| match declared {
+            Some(declared) => declared.spec.owns(path),
+            None => path.starts_with(home) || is_link(step, path),
+        };
+        if paths(step).iter().any(|path| !own(path) || climbs(path)) {
             return Err(format!("a step of {id} leads out of {home}"));
         }
         match step {
@@ -49,7 +53,9 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
                 }
             }
             Step::Owe { effect } | Step::Settle { effect } => {
-                let wished = declared.is_some_and(|d| d.spec.wishes(effect));
+                // What is left is merged anew when an extension goes.
+                let wished = declared
+                    .map_or(matches!(effect, Effect::Refresh { .. }), |d| d.spec.wishes(effect));
                 if !wished || !present.facts.live {
                     return Err(format!("{} is not wished here any more", effect.describe()));
                 }
@@ -67,7 +73,8 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
 
 fn paths(step: &Step) -> Vec<&Utf8Path> {
     match step {
-        Step::Unpack { into, .. } => vec![into],
+        Step::Unpack { into, .. } | Step::Place { into, .. } => vec![into],
+        Step::Point { links, .. } => links.iter().map(|link| link.link.as_path()).collect(),
         Step::Promote { from, to, .. } => vec![from, to],
         Step::Switch { bin, beside, release, .. } => vec![bin, beside, release],
         Step::Remove { path, aside } => {
@@ -78,10 +85,18 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
         | Step::Owe { .. }
         | Step::Settle { .. }
         | Step::Forgive { .. }
+        | Step::Merged { .. }
         | Step::Confirm { .. } => Vec::new(),
     }
 }
 
-fn is_inside(path: &Utf8Path, home: &Utf8Path) -> bool {
-    path.starts_with(home) && !path.components().any(|c| c == Utf8Component::ParentDir)
+/// A link to an image: it is where systemd looks, not in a directory of ours.
+fn is_link(step: &Step, path: &Utf8Path) -> bool {
+    let classes = [ExtensionClass::Sysext, ExtensionClass::Confext];
+    matches!(step, Step::Point { .. })
+        && classes.iter().any(|class| path.parent() == Some(class.search_directory().into()))
+}
+
+fn climbs(path: &Utf8Path) -> bool {
+    path.components().any(|c| c == Utf8Component::ParentDir)
 }

@@ -94,7 +94,11 @@ fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
         }
         match inputs.observed.resources.get(id) {
             Some(Ok(found)) => {
-                removals.push(found.remove(id, owned, &debts_of(inputs.ledger, id)));
+                let debts = debts_of(inputs.ledger, id);
+                let facts = &inputs.observed.facts;
+                let context =
+                    Context { id, declared_at: "", owned: Some(owned), debts: &debts, facts };
+                removals.push(found.remove(&context, owned));
             }
             Some(Err(message)) => plan.blocked.push(unobservable(id, message, None)),
             None => {}

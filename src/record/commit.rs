@@ -67,11 +67,11 @@ pub fn conclude(
             inventory.resources.remove(&change.resource);
             trust.floors.remove(&change.resource);
         }
-        learn(&mut trust, change, result, in_use);
+        learn(&mut trust, pass, (change, result), in_use);
         entries.push(history_entry(&plan, pass.now, change, result));
     }
     for unchanged in &pass.plan.unchanged {
-        raise(&mut trust, &unchanged.resource, &unchanged.in_use.version);
+        raise(&mut trust, pass, &unchanged.resource, &unchanged.in_use.version);
     }
     // Also when there is nothing to remember yet: a trust file that is missing later was lost.
     trust.format = LEDGER_FORMAT;
@@ -133,7 +133,12 @@ fn activate(inventory: &mut Inventory, id: &ResourceId, slot: Option<&str>) {
 }
 
 /// Raises the floor to what is in use now and locks the digest of a first use.
-fn learn(trust: &mut Trust, change: &Change, result: &ChangeResult, in_use: Option<&str>) {
+fn learn(
+    trust: &mut Trust,
+    pass: &Pass<'_>,
+    (change, result): (&Change, &ChangeResult),
+    in_use: Option<&str>,
+) {
     let cannot_run =
         matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unsuitable);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| cannot_run) {
@@ -142,15 +147,16 @@ fn learn(trust: &mut Trust, change: &Change, result: &ChangeResult, in_use: Opti
     let Some(after) = change.after.as_ref().filter(|a| in_use == Some(&slot_name(&a.tag))) else {
         return;
     };
-    raise(trust, &change.resource, &after.version);
+    raise(trust, pass, &change.resource, &after.version);
     let first_use = after.evidence.as_ref().is_some_and(|e| e.level == Level::Lock);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| first_use) {
         trust.locks.insert(fetched.lock_key.clone(), fetched.digest.clone());
     }
 }
 
-fn raise(trust: &mut Trust, id: &ResourceId, version: &crate::model::Version) {
-    if !version.is_opaque() && trust.floors.get(id).is_none_or(|floor| floor < version) {
+fn raise(trust: &mut Trust, pass: &Pass<'_>, id: &ResourceId, version: &crate::model::Version) {
+    let spec = pass.desired.resources.get(id).map(|declared| &declared.spec);
+    if spec.is_some_and(|spec| spec.raises(trust.floors.get(id), version)) {
         trust.floors.insert(id.clone(), version.clone());
     }
 }

@@ -8,6 +8,7 @@ mod binaries;
 mod can_run;
 mod container;
 mod error;
+mod image;
 mod inflate;
 mod limits;
 mod nodes;
@@ -27,6 +28,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 pub use can_run::{CannotRun, can_run};
+pub use image::{Placed, place};
 pub use error::{BinariesError, Refused, UnpackError};
 
 use crate::format::elf::Elf;

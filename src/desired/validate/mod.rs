@@ -1,6 +1,7 @@
 //! A document becomes specs: every value is checked at its place, every error is collected.
 
 mod health;
+mod extension;
 mod source;
 mod values;
 
@@ -85,6 +86,7 @@ pub(super) fn validate(
         let id = ResourceId::app(name);
         validated.resources.push(ValidatedResource { id, key: key.span, home, spec });
     }
+    extension::extensions(document, directory, problems, &mut validated);
     for (key, credential) in document.auth.value().map(|t| t.0.as_slice()).unwrap_or_default() {
         let checker = Checker { subject: "`auth`".to_owned(), directory, problems };
         let host = checker.check(key, "the host", values::host);
