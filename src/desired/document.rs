@@ -14,7 +14,8 @@ use crate::desired::field::{Field, Short, Shorthand, Table};
 mod extension;
 
 pub use extension::{
-    ActivateDocument, ClassDocument, ExtensionDocument, ExtensionSourceDocument, GpgDocument,
+    ActivateDocument, ClassDocument, ExtensionDocument, ExtensionSourceDocument, FollowAsDocument,
+    FollowDocument, GpgDocument,
     ImageLayoutDocument, ImageLimitsDocument, ImageMinDocument, ImageVerifyDocument, MatchList,
     SysupdateDocument, VersionOrderDocument,
 };
@@ -31,6 +32,8 @@ pub struct DesiredDocument {
     /// Images that systemd merges into `/usr`, `/opt` or `/etc`, by name: the name under which systemd finds
     /// the image, which is also that of its `extension-release` file.
     pub extensions: Field<Table<ExtensionDocument>>,
+    /// Follows this host's own definitions in `sysupdate.d` and `sysupdate.COMPONENT.d`.
+    pub sysupdate: Field<FollowDocument>,
     /// Where the token for a host comes from, by host name (`api.github.com`, `git.example.net:8443`).
     /// Tokens themselves are never written here.
     pub auth: Field<Table<CredentialDocument>>,

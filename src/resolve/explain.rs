@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::fetch::Reader;
 use crate::model::outcome::chain;
-use crate::model::{Constraint, HostFacts, Prereleases, Release, ResourceId, Version};
+use crate::model::{Constraint, HostFacts, Release, ResourceId, Version};
 use crate::resolve::asset::{Listing, Target, Verdict, select};
 use crate::resolve::listing::{Candidate, ListedFile, candidates};
 use crate::resolve::offer::names;
@@ -66,7 +66,7 @@ fn listed(spec: &ExtensionSpec, candidates: Vec<Candidate>) -> Vec<Listed> {
     let order = Order::of(spec.order, candidates.iter().map(|c| c.version.as_str()));
     let accepted = |version: &str| {
         let too_old = |min: &String| order.compare(version, min).is_lt();
-        order.accepts(&spec.version, version, Prereleases::Refused)
+        order.accepts(&spec.version, version, spec.prereleases)
             && !spec.min_version.as_ref().is_some_and(too_old)
     };
     let mut listed: Vec<Listed> = candidates

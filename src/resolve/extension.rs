@@ -64,7 +64,7 @@ impl Extension<'_> {
             let version = candidate.version.as_str();
             let wish = &self.spec.version;
             let too_old = |min: &String| order.compare(version, min).is_lt();
-            if !order.accepts(wish, version, Prereleases::Refused)
+            if !order.accepts(wish, version, self.spec.prereleases)
                 || self.spec.min_version.as_ref().is_some_and(too_old)
             {
                 continue;

@@ -18,6 +18,7 @@ mod archives;
 mod archive_escapes;
 mod archive_lies;
 mod elf;
+mod extension;
 mod images;
 mod image_interop;
 mod sysext;

@@ -177,3 +177,25 @@ pub struct ImageLimitsDocument {
     /// Largest image. Default `8GiB`.
     pub image: Field<SizeText>,
 }
+
+/// How the host's own definitions are followed.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["as"]))]
+pub struct FollowDocument {
+    /// As which program would carry them out.
+    #[serde(rename = "as")]
+    pub as_what: Field<FollowAsDocument>,
+    /// When a new image is merged: `now` (the default) by the pass that links it, `boot` by the next boot.
+    pub activate: Field<ActivateDocument>,
+}
+
+/// As which program.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum FollowAsDocument {
+    /// As systemd-sysupdate: the transfers of one component are one release, named like the component.
+    Sysupdate,
+    /// As updex: each transfer on its own, linked into `/var/lib/extensions`.
+    Updex,
+}

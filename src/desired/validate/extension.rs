@@ -2,9 +2,11 @@
 
 use camino::Utf8PathBuf;
 
+use crate::desired::FollowAs;
 use crate::desired::diagnostic::Span;
 use crate::desired::document::{
     ActivateDocument, ClassDocument, DesiredDocument, ExtensionDocument, ExtensionSourceDocument,
+    FollowAsDocument,
     ImageLayoutDocument, ImageMinDocument, ImageVerifyDocument, MatchList, SysupdateDocument,
     VersionOrderDocument, VersionText,
 };
@@ -15,7 +17,7 @@ use crate::desired::validate::{
 };
 use crate::format::sysupdate::order::is_version;
 use crate::format::sysupdate::pattern::Pattern;
-use crate::model::{Constraint, ExtensionClass, Level, Name, ResourceId};
+use crate::model::{Constraint, ExtensionClass, Level, Name, Prereleases, ResourceId};
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
 use crate::resource::extension::order::OrderWish;
@@ -61,6 +63,28 @@ pub(super) fn extensions(
     }
 }
 
+/// Checks the section `sysupdate`.
+pub(super) fn follow(
+    document: &DesiredDocument,
+    problems: &Problems,
+) -> Option<(FollowAs, Activate, Span)> {
+    let field = document.sysupdate.good()?;
+    let checker = Checker { subject: "`sysupdate`".to_owned(), directory: "", problems };
+    let as_what = checker.required(&field.value.as_what, "`as`", field.span)?;
+    let as_what = match as_what.value {
+        FollowAsDocument::Sysupdate => FollowAs::Sysupdate,
+        FollowAsDocument::Updex => FollowAs::Updex,
+    };
+    Some((as_what, activate(&field.value.activate), field.span))
+}
+
+fn activate(field: &Field<ActivateDocument>) -> Activate {
+    match field.value() {
+        Some(ActivateDocument::Boot) => Activate::Boot,
+        Some(ActivateDocument::Now) | None => Activate::Now,
+    }
+}
+
 impl Checker<'_> {
     /// `None` when the source cannot be used; every other value is looked at first.
     fn extension(
@@ -81,6 +105,7 @@ impl Checker<'_> {
             version: self
                 .text(&extension.version, "`version`", str::parse)
                 .unwrap_or(Constraint::Latest),
+            prereleases: Prereleases::Refused,
             order: match extension.order.value() {
                 Some(VersionOrderDocument::Semver) => OrderWish::Semver,
                 Some(VersionOrderDocument::Uapi) => OrderWish::Uapi,
@@ -96,10 +121,7 @@ impl Checker<'_> {
                 })
                 .collect(),
             min_version: self.text(&extension.min_version, "`min_version`", version_text),
-            activate: match extension.activate.value() {
-                Some(ActivateDocument::Boot) => Activate::Boot,
-                Some(ActivateDocument::Now) | None => Activate::Now,
-            },
+            activate: activate(&extension.activate),
             restart: self
                 .items(&extension.restart, "`restart`")
                 .filter_map(|unit| self.check(unit, "`restart`", values::unit))
@@ -187,6 +209,7 @@ impl Checker<'_> {
             link: (!versioned).then_some(link),
             name: name.to_string(),
             mode: MODE,
+            searched: true,
         })
     }
 

@@ -355,6 +355,11 @@ fn ours(
     depth: Depth,
 ) -> io::Result<Vec<TransferObserved>> {
     let mut by_link: BTreeMap<Option<Utf8PathBuf>, TransferObserved> = BTreeMap::new();
+    // The home of what the host's own definitions wish is no directory: its images are beside it.
+    let home = match home.parent() {
+        Some(parent) if host.stat(home)?.is_none() => parent,
+        _ => home,
+    };
     for item in host.list(home)?.unwrap_or_default() {
         let Some(file) = image_of(&item.name) else { continue };
         let Some(manifest) = read_manifest(host, home, file)?.filter(|m| &m.head.resource == id)

@@ -115,7 +115,9 @@ impl Situation<'_> {
                 file = Some(name);
             }
             let file = file.ok_or_else(|| self.cannot_be_had(wanted))?;
-            work.names.push(names(transfer, &file));
+            if transfer.searched {
+                work.names.push(names(transfer, &file));
+            }
             self.point(transfer, seen, (&file, &mut work))?;
         }
         work.disrupts |= !work.links.is_empty();
@@ -144,7 +146,7 @@ impl Situation<'_> {
                     mode,
                     modified_us: offer.fields.modified_us,
                     bytes_max: self.spec.image_bytes_max,
-                    judged: true,
+                    judged: transfer.searched,
                 },
                 image: ImageHead {
                     resource: self.id.clone(),
@@ -173,7 +175,7 @@ impl Situation<'_> {
                     "{link} is a {kind} that reconcile did not put there; move it away"
                 )));
             }
-            LinkSeen::Text(now) if *now == text => return Ok(()),
+            LinkSeen::Text(now) if transfer.linked_file(now) == Some(file) => return Ok(()),
             LinkSeen::Text(now) if transfer.linked_file(now).is_none() && self.owned.is_none() => {
                 return Err(Problem::foreign(format!(
                     "{link} leads to {now}, which reconcile did not put there; move it away"
@@ -213,7 +215,8 @@ impl Situation<'_> {
         if let (Some(link), Some(expected)) = (&transfer.link, expected) {
             let expected_text = format!("-> {expected}");
             match &seen.there {
-                LinkSeen::Text(now) if *now == expected => {}
+                LinkSeen::Text(now)
+                    if transfer.linked_file(now) == image.map(|image| image.file.as_str()) => {}
                 LinkSeen::Text(now) => drift.push(Drift {
                     path: link.to_string(),
                     kind: DriftKind::Retargeted,
@@ -359,20 +362,22 @@ impl Situation<'_> {
         if !self.facts.live || self.spec.activate == Activate::Boot {
             return Vec::new();
         }
-        let refresh = Effect::Refresh { class: self.spec.class };
+        let merged = self.spec.transfers.iter().any(|transfer| transfer.searched);
+        let refresh = merged.then_some(Effect::Refresh { class: self.spec.class });
         let restarts = self.spec.restart.iter().map(|unit| Effect::Restart { unit: unit.clone() });
         let runs = self.spec.run.iter().map(|argv| Effect::Run {
             resource: self.id.clone(),
             argv: argv.clone(),
             version: wanted.map(|w| w.version.clone()),
         });
-        [refresh].into_iter().chain(restarts).chain(runs).collect()
+        refresh.into_iter().chain(restarts).chain(runs).collect()
     }
 
     /// Looking whether the merge is as planned: after a switch of this pass, or after one of an earlier pass
     /// that did not live to look.
     fn merge(&self, wanted: &WantedSet, disrupts: bool) -> Option<Merge> {
-        if !self.facts.live || self.spec.activate == Activate::Boot {
+        let merged = self.spec.transfers.iter().any(|transfer| transfer.searched);
+        if !self.facts.live || self.spec.activate == Activate::Boot || !merged {
             return None;
         }
         if disrupts {

@@ -4,7 +4,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Serialize, Serializer};
 
 use crate::format::sysupdate::pattern::Pattern;
-use crate::model::{Constraint, Digest, ExtensionClass, Level};
+use crate::model::{Constraint, Digest, ExtensionClass, Level, Prereleases};
 use crate::resource::SuspendWish;
 use crate::resource::extension::layout::beside;
 use crate::resource::extension::order::OrderWish;
@@ -17,6 +17,8 @@ pub struct ExtensionSpec {
     pub class: ExtensionClass,
     /// Which versions.
     pub version: Constraint,
+    /// Whether versions that say of themselves that they are prereleases are as welcome as any.
+    pub prereleases: Prereleases,
     /// Which of several versions is the newest.
     pub order: OrderWish,
     /// What is transferred, in order; every release has all of them.
@@ -66,6 +68,8 @@ pub struct Transfer {
     pub name: String,
     /// Permission bits of images, where the source states none.
     pub mode: u32,
+    /// Whether systemd looks for extensions where its link or its images are.
+    pub searched: bool,
 }
 
 fn texts<S: Serializer>(patterns: &[Pattern], serializer: S) -> Result<S::Ok, S::Error> {
