@@ -12,6 +12,7 @@ pub mod desired;
 pub mod observe;
 pub mod resolve;
 pub mod plan;
+pub mod provider;
 pub mod record;
 pub mod apply;
 pub mod status;

@@ -32,11 +32,11 @@ pub fn observe(desired: &DesiredState, ledger: &Ledger, host: &Look, depth: Dept
     let owned = |id: &ResourceId| ledger.inventory.resources.get(id);
     let wished = desired.resources.iter().map(|(id, declared)| {
         let (home, spec) = (declared.spec.home(), Some(&declared.spec));
-        (id, Place { kind: id.kind, home, spec, owned: owned(id) })
+        (id, Place { id, home, spec, owned: owned(id) })
     });
     let mut places: BTreeMap<&ResourceId, Place<'_>> = wished.collect();
     for (id, owned) in &ledger.inventory.resources {
-        let place = Place { kind: id.kind, home: &owned.home, spec: None, owned: Some(owned) };
+        let place = Place { id, home: &owned.home, spec: None, owned: Some(owned) };
         places.entry(id).or_insert(place);
     }
     let places: Vec<_> = places.into_iter().collect();

@@ -4,6 +4,7 @@ use std::io;
 
 use jiff::Timestamp;
 
+use crate::apply::merge::refresh;
 use crate::host::Change as Host;
 use crate::host::runner::{RunError, run};
 use crate::model::ledger::{Debt, Ledger, Quarantined, Trust};
@@ -75,6 +76,7 @@ impl Journal {
                 let argv = ["systemctl", "--no-ask-password", "restart", "--", unit];
                 run(&argv.map(str::to_owned), &[]).await
             }
+            Effect::Refresh { class } => refresh(host, *class).await,
             // What is confirmed is looked at, not performed; see `confirm`.
             Effect::Confirm { .. } => Ok(()),
             Effect::Run { resource, argv, version } => {
@@ -88,6 +90,12 @@ impl Journal {
         performed.map_err(|source| JournalError::Effect { effect: effect.describe(), source })?;
         self.debts.retain(|debt| &debt.effect != effect);
         Ok(save_debts(host, &self.debts)?)
+    }
+
+    /// Strikes an effect out that was performed, whoever owed it.
+    pub fn strike(&mut self, host: &Host, effect: &Effect) -> io::Result<()> {
+        self.debts.retain(|debt| &debt.effect != effect);
+        save_debts(host, &self.debts)
     }
 
     /// Whether an effect is owed.

@@ -8,6 +8,8 @@ pub mod confirm;
 mod health;
 pub mod install;
 pub mod journal;
+mod merge;
+mod place;
 pub mod stage;
 pub mod switch;
 
@@ -76,6 +78,7 @@ pub async fn apply(
             commit(change, host, journal, result);
         }
     }
+    merge::merge(&mut work, host, journal).await;
     for (change, result) in work.iter_mut().filter(|(_, result)| result.end == End::Done) {
         settle(&change.steps, change, host, journal, result).await;
     }
@@ -145,8 +148,15 @@ fn commit_step(
             result.switched_to = release.file_name().map(str::to_owned);
             Ok(())
         }
+        Step::Point { slot, links } => {
+            switch::point(host, links)?;
+            result.switched_to = Some(slot.clone()).filter(|slot| !slot.is_empty());
+            Ok(())
+        }
         Step::Fetch { .. }
         | Step::Unpack { .. }
+        | Step::Place { .. }
+        | Step::Merged { .. }
         | Step::Settle { .. }
         | Step::Forgive { .. }
         | Step::Confirm { .. }

@@ -51,14 +51,14 @@ impl Staged {
 
 /// Everything staging needs.
 pub struct Stager<'a> {
-    host: &'a Host,
+    pub(super) host: &'a Host,
     client: &'a Client,
     progress: &'a dyn Progress,
-    facts: HostFacts,
+    pub(super) facts: HostFacts,
     /// The host's C library, looked at when the first release is unpacked.
     glibc: OnceCell<Option<(u32, u32)>>,
-    now: Timestamp,
-    unpacking: Arc<Semaphore>,
+    pub(super) now: Timestamp,
+    pub(super) unpacking: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Stager<'_> {
@@ -68,11 +68,11 @@ impl fmt::Debug for Stager<'_> {
 }
 
 /// One change while it is staged.
-struct Bench {
+pub(super) struct Bench {
     /// Where the release will be promoted to.
     slot: Option<Utf8PathBuf>,
-    blob: Option<(Verified<Blob>, Artifact, Evidence)>,
-    staged: Staged,
+    pub(super) blob: Option<(Verified<Blob>, Artifact, Evidence)>,
+    pub(super) staged: Staged,
 }
 
 impl<'a> Stager<'a> {
@@ -157,6 +157,12 @@ impl<'a> Stager<'a> {
                         return Err(failure);
                     }
                 }
+                Step::Place { into, rules, image } => {
+                    if let Err(failure) = self.place(into, rules, image, bench).await {
+                        let _ = self.host.remove(into);
+                        return Err(failure);
+                    }
+                }
                 _ => {}
             }
         }
@@ -179,7 +185,7 @@ impl<'a> Stager<'a> {
             .await
             .map_err(|e| fail(class_of(&e), chain(&e)))?;
         let from_cache = change.fetch_bytes == Some(0);
-        bench.staged.fetched_bytes = if from_cache { 0 } else { blob.size };
+        bench.staged.fetched_bytes += if from_cache { 0 } else { blob.size };
         let sha256 = blob.digests.iter().find(|d| d.algorithm() == Algorithm::Sha256).cloned();
         let tag = change.after.as_ref().map_or("", |after| after.tag.as_str());
         bench.staged.fetched = sha256.map(|digest| FetchedArtifact {
@@ -254,7 +260,7 @@ impl<'a> Stager<'a> {
     /// One sync for a whole file system, however many releases with however many files were staged on it.
     fn sync(&self, change: &Change, synced: &mut BTreeSet<u64>) -> Result<(), Failure> {
         for step in &change.steps {
-            if let Step::Unpack { into, .. } = step {
+            if let Step::Unpack { into, .. } | Step::Place { into, .. } = step {
                 let fail =
                     |message| Failure { step: "unpack", class: FailureClass::Transient, message };
                 let device = self.host.device(into).map_err(|e| fail(chain(&e)))?;

@@ -7,6 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::host::{Change as Host, ItemKind};
 use crate::model::Manifest;
+use crate::model::extension::LinkTo;
 use crate::model::manifest::{Binary, MANIFEST_NAME};
 use crate::model::outcome::FailureClass;
 
@@ -80,8 +81,48 @@ pub fn promote(host: &Host, from: &Utf8Path, to: &Utf8Path) -> Result<(), Switch
 
 /// Exchanges a complete staging directory with the damaged one in its place, and removes that.
 pub fn replace(host: &Host, from: &Utf8Path, to: &Utf8Path) -> Result<(), SwitchError> {
-    host.exchange(from, to)?;
-    Ok(host.remove(from)?)
+    match host.exchange(from, to) {
+        // What was there is gone: nothing is in the way any more.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(host.rename_new(from, to)?),
+        exchanged => {
+            exchanged?;
+            Ok(host.remove(from)?)
+        }
+    }
+}
+
+/// Makes links lead where they should, one after another, each by one rename.
+pub fn point(host: &Host, links: &[LinkTo]) -> Result<(), SwitchError> {
+    for LinkTo { link, text, expects } in links {
+        let stat = host.stat(link)?;
+        if let Some(other) = stat.filter(|stat| stat.kind != ItemKind::Link) {
+            return Err(SwitchError::Foreign { path: link.clone(), kind: other.kind.name() });
+        }
+        let now = host.read_link(link)?;
+        if expects.as_ref().is_some_and(|expected| *expected != now) {
+            let what = now.map_or("it is gone".to_owned(), |now| format!("it leads to {now}"));
+            return Err(SwitchError::Stale { path: link.clone(), what });
+        }
+        let directory = link.parent().unwrap_or(link);
+        match text {
+            Some(text) if now.as_ref() == Some(text) => {}
+            Some(text) => {
+                host.make_dirs(directory)?;
+                // systemd passes over names that start like this.
+                let beside = link
+                    .with_file_name(format!(".#reconcile.{}", link.file_name().unwrap_or("link")));
+                host.remove(&beside)?;
+                host.symlink(text, &beside)?;
+                host.rename_over(&beside, link)?;
+            }
+            None if now.is_none() => {}
+            None => {
+                host.remove(link)?;
+                host.sync_dir(directory)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The links to make at once.

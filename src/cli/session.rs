@@ -15,6 +15,7 @@ use crate::fetch::client::{Client, Credentials, Roots, Settings};
 use crate::host::{Look, Places, clock};
 use crate::model::ResourceId;
 use crate::plan::guard::Removals;
+use crate::provider::provide;
 use crate::reconcile::{Effects, Request};
 use crate::resource::app::observe::Depth;
 
@@ -109,7 +110,10 @@ impl Session {
     /// Reads the desired state.
     pub fn desired(&self) -> Result<DesiredState, CliError> {
         let paths: Vec<_> = self.desired_paths().into_iter().map(Into::into).collect();
-        DesiredState::load(&paths).map_err(|diagnostics| self.invalid(&diagnostics))
+        let loaded = DesiredState::load(&paths);
+        let mut desired = loaded.map_err(|diagnostics| self.invalid(&diagnostics))?;
+        provide(&self.host, &mut desired);
+        Ok(desired)
     }
 
     /// The error for a desired state that is not valid.

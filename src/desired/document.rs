@@ -11,6 +11,14 @@ use serde::Deserialize;
 
 use crate::desired::field::{Field, Short, Shorthand, Table};
 
+mod extension;
+
+pub use extension::{
+    ActivateDocument, ClassDocument, ExtensionDocument, ExtensionSourceDocument, FollowAsDocument,
+    FollowDocument, GpgDocument, ImageLayoutDocument, ImageLimitsDocument, ImageMinDocument,
+    ImageVerifyDocument, MatchList, SysupdateDocument, VersionOrderDocument,
+};
+
 pub use health::{HealthDocument, HttpProbeDocument, OnFailureDocument};
 
 /// What a host should run. Several files merge into one wish; the same app twice is an error.
@@ -20,6 +28,11 @@ pub struct DesiredDocument {
     /// Released programs, by name. A name starts with a letter or digit and holds letters, digits and
     /// `. _ - +`.
     pub apps: Field<Table<AppDocument>>,
+    /// Images that systemd merges into `/usr`, `/opt` or `/etc`, by name: the name under which systemd finds
+    /// the image, which is also that of its `extension-release` file.
+    pub extensions: Field<Table<ExtensionDocument>>,
+    /// Follows this host's own definitions in `sysupdate.d` and `sysupdate.COMPONENT.d`.
+    pub sysupdate: Field<FollowDocument>,
     /// Where the token for a host comes from, by host name (`api.github.com`, `git.example.net:8443`).
     /// Tokens themselves are never written here.
     pub auth: Field<Table<CredentialDocument>>,

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::desired::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Problem, Span, blot, place};
 use crate::desired::parse::{Problems, parse};
 use crate::desired::validate::{Validated, ValidatedResource, validate};
-use crate::desired::{CredentialRef, Declared, DesiredState, Place, SourceText};
+use crate::desired::{CredentialRef, Declared, DesiredState, Follow, Place, SourceText};
 use crate::model::{Algorithm, Digest, ResourceId};
 
 /// Where a resource or a host was declared first: which text, and where in it.
@@ -43,7 +43,14 @@ pub(super) fn merge(mut texts: Vec<SourceText>) -> Result<DesiredState, Vec<Diag
     if diagnostics.is_empty() {
         let roots: BTreeSet<String> = texts.iter().map(|source| source.root.clone()).collect();
         let roots = roots.into_iter().collect();
-        return Ok(DesiredState { resources: merged.resources, auth: merged.auth, roots, digest });
+        return Ok(DesiredState {
+            resources: merged.resources,
+            auth: merged.auth,
+            follow: merged.follow,
+            notes: Vec::new(),
+            roots,
+            digest,
+        });
     }
     diagnostics.truncate(DIAGNOSTICS_MAX);
     Err(diagnostics)
@@ -71,6 +78,7 @@ struct Merged<'a> {
     texts: &'a [SourceText],
     resources: BTreeMap<ResourceId, Declared>,
     auth: BTreeMap<String, CredentialRef>,
+    follow: Option<Follow>,
     seen: BTreeMap<String, Declaration>,
     homes: Vec<(camino::Utf8PathBuf, ResourceId, Declaration)>,
     diagnostics: Vec<Diagnostic>,
@@ -82,6 +90,7 @@ impl<'a> Merged<'a> {
             texts,
             resources: BTreeMap::new(),
             auth: BTreeMap::new(),
+            follow: None,
             seen: BTreeMap::new(),
             homes: Vec::new(),
             diagnostics: Vec::new(),
@@ -109,6 +118,11 @@ impl<'a> Merged<'a> {
             let declared_at = Place { file: source.file.clone(), line };
             let root = source.root.clone();
             self.resources.insert(id, Declared { spec, declared_at, root });
+        }
+        if let Some((as_what, activate, key)) = validated.follow
+            && self.claim("`sysupdate`".to_owned(), (index, key))
+        {
+            self.follow = Some(Follow { as_what, activate, root: source.root.clone() });
         }
         for (host, key, credential) in validated.auth {
             if self.claim(format!("the token for `{host}`"), (index, key)) {

@@ -26,6 +26,7 @@ pub use diagnostic::{Diagnostic, Paint, render};
 use crate::model::outcome::counted;
 use crate::model::{Digest, Kind, ResourceId};
 use crate::resource::Spec;
+use crate::resource::extension::spec::Activate;
 
 /// One validated wish.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,6 +35,10 @@ pub struct DesiredState {
     pub resources: BTreeMap<ResourceId, Declared>,
     /// Where the token for a host comes from, by lower-case `HOST` or `HOST:PORT`.
     pub auth: BTreeMap<String, CredentialRef>,
+    /// How the host's own `sysupdate.d` is followed, if at all.
+    pub follow: Option<Follow>,
+    /// Things an operator should know that are no error.
+    pub notes: Vec<String>,
     /// The `--desired` paths that were read, absolute and without symbolic links.
     pub roots: Vec<String>,
     /// SHA-256 over the names and texts of all files, sorted: names the wish in plans and history.
@@ -50,6 +55,27 @@ pub struct Declared {
     pub declared_at: Place,
     /// The one of [`DesiredState::roots`] it came from.
     pub root: String,
+}
+
+/// How the host's own `sysupdate.d` is followed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Follow {
+    /// As which program would.
+    pub as_what: FollowAs,
+    /// When a new image is merged.
+    pub activate: Activate,
+    /// The one of [`DesiredState::roots`] that says so.
+    pub root: String,
+}
+
+/// As which program the host's definitions are carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FollowAs {
+    /// As systemd-sysupdate: the transfers of one component are one release.
+    Sysupdate,
+    /// As updex: each transfer on its own, linked into `/var/lib/extensions`.
+    Updex,
 }
 
 /// A line of a file.

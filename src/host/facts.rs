@@ -71,3 +71,25 @@ pub fn glibc(host: &Look) -> Option<(u32, u32)> {
         _ => None,
     }
 }
+
+/// Where systemd's own library is, by architecture and distribution.
+const SYSTEMD: [&str; 5] = [
+    "/usr/lib/systemd",
+    "/usr/lib/x86_64-linux-gnu/systemd",
+    "/usr/lib/aarch64-linux-gnu/systemd",
+    "/usr/lib64/systemd",
+    "/lib/systemd",
+];
+
+/// The version of systemd, by the name of its shared library (`libsystemd-shared-257.so`,
+/// `libsystemd-shared-252.38-1~deb12u1.so`): true for a `--root` too, and no program is asked.
+pub fn systemd(host: &Look) -> Option<u32> {
+    SYSTEMD.iter().find_map(|directory| {
+        let items = host.list(directory).ok()??;
+        items.iter().find_map(|item| {
+            let rest = item.name.strip_prefix("libsystemd-shared-")?;
+            let end = rest.find(|c: char| !c.is_ascii_digit())?;
+            rest.get(..end)?.parse().ok()
+        })
+    })
+}

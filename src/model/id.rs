@@ -100,6 +100,11 @@ impl ResourceId {
     pub fn app(name: Name) -> Self {
         Self { kind: Kind::App, name }
     }
+
+    /// The id of an extension.
+    pub fn extension(name: Name) -> Self {
+        Self { kind: Kind::Extension, name }
+    }
 }
 
 impl fmt::Display for ResourceId {

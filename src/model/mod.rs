@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod digest;
+pub mod extension;
 pub mod facts;
 pub mod id;
 pub mod ledger;
@@ -14,6 +15,7 @@ pub mod version;
 
 pub use check::{Check, Probe};
 pub use digest::{Algorithm, Digest};
+pub use extension::ExtensionClass;
 pub use facts::HostFacts;
 pub use id::{Kind, Name, ResourceId};
 pub use manifest::{Entry, EntryKind, Manifest};

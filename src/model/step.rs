@@ -4,6 +4,7 @@ use camino::Utf8PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::extension::{ExtensionClass, ImageHead, LinkTo, PlaceRules};
 use crate::model::manifest::Binary;
 use crate::model::{Artifact, Check, Digest, Evidence, ResourceId, Version};
 
@@ -31,6 +32,16 @@ pub enum Step {
         rules: UnpackRules,
         /// What the manifest says about the release.
         release: ReleaseHead,
+    },
+    /// Turn the fetched artifact into an image, look whether systemd will merge it, and write its manifest.
+    Place {
+        /// The staged image; its manifest is staged beside it.
+        #[schemars(with = "String")]
+        into: Utf8PathBuf,
+        /// How.
+        rules: PlaceRules,
+        /// What the manifest says about the image.
+        image: ImageHead,
     },
     /// Move a complete staging directory to its place. The commit point of a release's *presence*.
     Promote {
@@ -87,6 +98,22 @@ pub enum Step {
         /// faster. Absent: nothing is looked at, as when a switch is undone.
         expects: Option<Option<(u64, i64)>>,
     },
+    /// Make links lead to images, each by one rename. The commit point of an image's *use*.
+    Point {
+        /// The release that is in use from then on.
+        slot: String,
+        /// The links, in order.
+        links: Vec<LinkTo>,
+    },
+    /// Look whether systemd merged what it should. When it did not, the change's `undo` is performed.
+    Merged {
+        /// What the extension extends.
+        class: ExtensionClass,
+        /// Its names as systemd may write them: one of each group must be merged.
+        names: Vec<Vec<String>>,
+        /// The journaled effect that this strikes out.
+        effect: Effect,
+    },
     /// Perform an owed effect and strike it out.
     Settle {
         /// The effect.
@@ -126,7 +153,7 @@ pub enum Step {
 impl Step {
     /// Staging steps touch nothing that is in use and may run for several resources at once.
     pub fn is_staging(&self) -> bool {
-        matches!(self, Self::Fetch { .. } | Self::Unpack { .. })
+        matches!(self, Self::Fetch { .. } | Self::Unpack { .. } | Self::Place { .. })
     }
 
     /// The name in output and errors.
@@ -136,8 +163,11 @@ impl Step {
             Self::Unpack { .. } => "unpack",
             Self::Promote { .. } => "promote",
             Self::Owe { .. } => "owe",
+            Self::Place { .. } => "place",
             Self::Switch { .. } => "switch",
             Self::Install { .. } => "install",
+            Self::Point { .. } => "point",
+            Self::Merged { .. } => "merge",
             Self::Settle { .. } => "settle",
             Self::Forgive { .. } => "forgive",
             Self::Confirm { .. } => "confirm",
@@ -228,6 +258,11 @@ pub enum Effect {
         /// The unit.
         unit: String,
     },
+    /// `systemd-sysext refresh` or `systemd-confext refresh`: merges what is linked now.
+    Refresh {
+        /// What.
+        class: ExtensionClass,
+    },
     /// A program with its arguments; no shell.
     Run {
         /// For whom: hooks of two resources are never merged.
@@ -253,6 +288,7 @@ impl Effect {
     pub fn describe(&self) -> String {
         match self {
             Self::Restart { unit } => format!("restart {unit}"),
+            Self::Refresh { class } => format!("{} refresh", class.program()),
             Self::Run { argv, .. } => format!("run {}", argv.join(" ")),
             Self::Confirm { resource, slot, .. } => format!("confirm that {resource} {slot} works"),
         }

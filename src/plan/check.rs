@@ -7,7 +7,7 @@ use camino::{Utf8Component, Utf8Path};
 
 use crate::desired::DesiredState;
 use crate::model::ledger::Ledger;
-use crate::model::{Action, Change, Step};
+use crate::model::{Action, Change, Effect, ExtensionClass, Step};
 use crate::observe::Observed;
 use crate::resource::Found;
 use crate::resource::app::in_place::beside;
@@ -47,7 +47,12 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
             let beside = file.map(beside);
             Some(path) == file || Some(path) == beside.as_deref()
         };
-        if paths(step).iter().any(|path| !is_inside(path, home) && !in_place(path)) {
+        let own = |path: &Utf8Path| match declared {
+            _ if in_place(path) => true,
+            Some(declared) => declared.spec.owns(path),
+            None => path.starts_with(home) || is_link(step, path),
+        };
+        if paths(step).iter().any(|path| !own(path) || climbs(path)) {
             return Err(format!("a step of {id} leads out of {home}"));
         }
         match step {
@@ -58,7 +63,9 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
                 }
             }
             Step::Owe { effect } | Step::Settle { effect } => {
-                let wished = declared.is_some_and(|d| d.spec.wishes(effect));
+                // What is left is merged anew when an extension goes.
+                let wished = declared
+                    .map_or(matches!(effect, Effect::Refresh { .. }), |d| d.spec.wishes(effect));
                 if !wished || !present.observed.facts.live {
                     return Err(format!("{} is not wished here any more", effect.describe()));
                 }
@@ -76,7 +83,8 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
 
 fn paths(step: &Step) -> Vec<&Utf8Path> {
     match step {
-        Step::Unpack { into, .. } => vec![into],
+        Step::Unpack { into, .. } | Step::Place { into, .. } => vec![into],
+        Step::Point { links, .. } => links.iter().map(|link| link.link.as_path()).collect(),
         Step::Promote { from, to, .. } => vec![from, to],
         Step::Switch { bin, beside, release, .. } => vec![bin, beside, release],
         Step::Install { file, beside, release, .. } => vec![file, beside, release],
@@ -88,10 +96,18 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
         | Step::Owe { .. }
         | Step::Settle { .. }
         | Step::Forgive { .. }
+        | Step::Merged { .. }
         | Step::Confirm { .. } => Vec::new(),
     }
 }
 
-fn is_inside(path: &Utf8Path, home: &Utf8Path) -> bool {
-    path.starts_with(home) && !path.components().any(|c| c == Utf8Component::ParentDir)
+/// A link to an image: it is where systemd looks, not in a directory of ours.
+fn is_link(step: &Step, path: &Utf8Path) -> bool {
+    let classes = [ExtensionClass::Sysext, ExtensionClass::Confext];
+    matches!(step, Step::Point { .. })
+        && classes.iter().any(|class| path.parent() == Some(class.search_directory().into()))
+}
+
+fn climbs(path: &Utf8Path) -> bool {
+    path.components().any(|c| c == Utf8Component::ParentDir)
 }

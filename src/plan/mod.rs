@@ -64,6 +64,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     if inputs.only.is_none() {
         remove(inputs, &mut plan);
     }
+    plan.notes.extend(inputs.desired.notes.iter().cloned());
     plan.notes.extend(moved(inputs));
     plan.notes.extend(forgotten(inputs));
     plan.notes.extend(effects_left_out(inputs, &plan));
@@ -94,7 +95,11 @@ fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
         }
         match inputs.observed.resources.get(id) {
             Some(Ok(found)) => {
-                removals.push(found.remove(id, owned, &debts_of(inputs.ledger, id)));
+                let debts = debts_of(inputs.ledger, id);
+                let facts = &inputs.observed.facts;
+                let context =
+                    Context { id, declared_at: "", owned: Some(owned), debts: &debts, facts };
+                removals.push(found.remove(&context, owned));
             }
             Some(Err(message)) => plan.blocked.push(unobservable(id, message, None)),
             None => {}

@@ -66,11 +66,11 @@ pub fn conclude(
             inventory.resources.remove(&change.resource);
             trust.floors.remove(&change.resource);
         }
-        learn(&mut trust, change, result, in_use);
+        learn(&mut trust, pass, (change, result), in_use);
         entries.push(history_entry(&plan, pass.now, change, result));
     }
     for unchanged in &pass.plan.unchanged {
-        raise(&mut trust, &unchanged.resource, &unchanged.in_use.version);
+        raise(&mut trust, pass, &unchanged.resource, &unchanged.in_use.version);
     }
     // Before the ledger, whose sync makes it durable too.
     let appended = history::append(host, &entries);
@@ -140,7 +140,12 @@ fn activate(inventory: &mut Inventory, id: &ResourceId, slot: Option<&str>) {
 }
 
 /// Raises the floor to what is in use now and locks the digest of a first use.
-fn learn(trust: &mut Trust, change: &Change, result: &ChangeResult, in_use: Option<&str>) {
+fn learn(
+    trust: &mut Trust,
+    pass: &Pass<'_>,
+    (change, result): (&Change, &ChangeResult),
+    in_use: Option<&str>,
+) {
     let cannot_run =
         matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unsuitable);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| cannot_run) {
@@ -151,7 +156,7 @@ fn learn(trust: &mut Trust, change: &Change, result: &ChangeResult, in_use: Opti
     };
     // What did not show that it works is no reason to refuse an older release that does.
     if !matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unhealthy) {
-        raise(trust, &change.resource, &after.version);
+        raise(trust, pass, &change.resource, &after.version);
     }
     let first_use = after.evidence.as_ref().is_some_and(|e| e.level == Level::Lock);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| first_use) {
@@ -159,8 +164,9 @@ fn learn(trust: &mut Trust, change: &Change, result: &ChangeResult, in_use: Opti
     }
 }
 
-fn raise(trust: &mut Trust, id: &ResourceId, version: &crate::model::Version) {
-    if !version.is_opaque() && trust.floors.get(id).is_none_or(|floor| floor < version) {
+fn raise(trust: &mut Trust, pass: &Pass<'_>, id: &ResourceId, version: &crate::model::Version) {
+    let spec = pass.desired.resources.get(id).map(|declared| &declared.spec);
+    if spec.is_some_and(|spec| spec.raises(trust.floors.get(id), version)) {
         trust.floors.insert(id.clone(), version.clone());
     }
 }

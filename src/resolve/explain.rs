@@ -6,13 +6,16 @@ use crate::fetch::Reader;
 use crate::model::outcome::chain;
 use crate::model::{Constraint, HostFacts, Release, ResourceId, Version};
 use crate::resolve::asset::{Listing, Target, Verdict, select};
+use crate::resolve::listing::{Candidate, ListedFile, candidates};
 use crate::resolve::offer::names;
 use crate::resolve::{policy, product};
-use crate::resource::Spec;
 use crate::resource::app::AppSpec;
 use crate::resource::app::spec::VersionWish;
+use crate::resource::extension::order::Order;
+use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
+use crate::resource::{Found, Spec};
+use crate::source;
 use crate::source::spec::Origin;
-use crate::source::{self, SourceError};
 
 /// Releases and files listed at most.
 const SHOWN_MAX: usize = 8;
@@ -20,14 +23,67 @@ const SHOWN_MAX: usize = 8;
 /// Asks the source and says, line by line, what is chosen and why the rest is not.
 pub async fn explain(
     id: &ResourceId,
-    spec: &Spec,
+    (spec, found): (&Spec, &Found),
     facts: &HostFacts,
     reader: &Reader,
     now: Timestamp,
 ) -> Vec<String> {
-    match spec {
-        Spec::App(spec) => explain_app(id, spec, facts, reader, now).await,
+    match (spec, found) {
+        (Spec::App(spec), _) => explain_app(id, spec, facts, reader, now).await,
+        (Spec::Extension(spec), Found::Extension(found)) => {
+            explain_extension(spec, found, reader, now).await
+        }
+        (Spec::Extension(_), Found::App(_)) => Vec::new(),
     }
+}
+
+async fn explain_extension(
+    spec: &ExtensionSpec,
+    found: &ExtensionObserved,
+    reader: &Reader,
+    now: Timestamp,
+) -> Vec<String> {
+    let (candidates, mut lines) = match candidates(spec, found, reader, now).await {
+        Ok(found) => found,
+        Err(problem) => return vec![format!("source: {}", problem.message)],
+    };
+    let releases = listed(spec, candidates);
+    lines.push(format!(
+        "the source offers {}; wished is {}",
+        crate::model::outcome::counted(releases.len(), "complete version"),
+        spec.version
+    ));
+    for Listed { release, accepted } in releases.iter().take(SHOWN_MAX) {
+        let verdict = if *accepted { "acceptable" } else { "not acceptable" };
+        let names = release.artifacts.iter().map(|a| a.name.as_str()).collect::<Vec<_>>();
+        lines.push(format!("  {} {verdict} ({})", release.tag, names.join(", ")));
+    }
+    lines
+}
+
+/// What an extension's source offers, newest first.
+fn listed(spec: &ExtensionSpec, candidates: Vec<Candidate>) -> Vec<Listed> {
+    let order = Order::of(spec.order, candidates.iter().map(|c| c.version.as_str()));
+    let accepted = |version: &str| {
+        let too_old = |min: &String| order.compare(version, min).is_lt();
+        order.accepts(&spec.version, version, spec.prereleases)
+            && !spec.min_version.as_ref().is_some_and(too_old)
+    };
+    let mut listed: Vec<Listed> = candidates
+        .into_iter()
+        .map(|candidate| Listed {
+            accepted: accepted(candidate.version.as_str()),
+            release: Release {
+                tag: candidate.version.to_string(),
+                version: candidate.version,
+                prerelease: false,
+                published: None,
+                artifacts: candidate.files.into_iter().map(ListedFile::into_artifact).collect(),
+            },
+        })
+        .collect();
+    listed.sort_by(|a, b| order.compare(&b.release.tag, &a.release.tag));
+    listed
 }
 
 /// One release that a source offers.
@@ -40,11 +96,21 @@ pub struct Listed {
 }
 
 /// Every release that the source of a resource offers, newest first.
-pub async fn versions(spec: &Spec, reader: &Reader) -> Result<Vec<Listed>, SourceError> {
-    match spec {
-        Spec::App(spec) => {
+pub async fn versions(
+    (spec, found): (&Spec, &Found),
+    reader: &Reader,
+    now: Timestamp,
+) -> Result<Vec<Listed>, String> {
+    match (spec, found) {
+        (Spec::Extension(spec), Found::Extension(found)) => {
+            let found = candidates(spec, found, reader, now).await;
+            Ok(listed(spec, found.map_err(|problem| problem.message)?.0))
+        }
+        (Spec::Extension(_), Found::App(_)) => Ok(Vec::new()),
+        (Spec::App(spec), _) => {
             let wish = VersionWish { want: Constraint::any(), ..spec.version.clone() };
-            let mut releases = source::releases(&spec.source, &wish, reader).await?;
+            let releases = source::releases(&spec.source, &wish, reader).await;
+            let mut releases = releases.map_err(|error| chain(&error))?;
             releases.sort_by(|a, b| b.version.cmp(&a.version));
             let accepts = |v: &Version| spec.version.want.accepts(v, spec.version.prereleases);
             let listed = releases.into_iter();

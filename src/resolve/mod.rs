@@ -5,6 +5,8 @@
 
 pub mod asset;
 pub mod explain;
+pub mod extension;
+mod listing;
 pub mod offer;
 pub mod policy;
 pub mod product;
@@ -22,13 +24,14 @@ use crate::model::ledger::{Ledger, Owned};
 use crate::model::outcome::chain;
 use crate::model::{Algorithm, BlockedReason, Constraint, HostFacts, Release, ResourceId, Version};
 use crate::observe::Observed;
+use crate::resolve::extension::Extension;
 use crate::resolve::offer::{Offered, names, offer};
 use crate::resource::app::layout::slot_name;
 use crate::resource::app::spec::Downgrade;
 use crate::resource::app::wanted::{SlotState, Wanted, slot_state};
 use crate::resource::app::{AppObserved, AppSpec};
 use crate::resource::decision::{Problem, Resolution};
-use crate::resource::{Found, Resolved, Spec};
+use crate::resource::{Found, Resolved, Spec, SuspendWish};
 use crate::source::spec::Origin;
 use crate::source::{self, Class, SourceError};
 
@@ -66,6 +69,13 @@ pub async fn resolve(question: &Question<'_>, reader: &Reader) -> BTreeMap<Resou
                     let app = App { question, id, spec, observed, reader };
                     Resolved::App(app.resolve().await)
                 }
+                (Spec::Extension(spec), Found::Extension(observed)) => {
+                    let extension = Extension { question, id, spec, observed, reader };
+                    Resolved::Extension(extension.resolve().await)
+                }
+                // What was looked at is what is wished; another kind under the same id cannot be.
+                (Spec::App(_), Found::Extension(_)) => Resolved::App(Resolution::default()),
+                (Spec::Extension(_), Found::App(_)) => Resolved::Extension(Resolution::default()),
             };
             (id.clone(), resolved)
         })
@@ -86,7 +96,7 @@ pub struct App<'a> {
 
 impl App<'_> {
     async fn resolve(&self) -> Resolution<Wanted> {
-        if let Some(problem) = self.suspended() {
+        if let Some(problem) = suspended(self.question, self.id, self.spec.suspend.as_ref()) {
             return Resolution { problem: Some(problem), ..Resolution::default() };
         }
         if let Some(resolution) = self.rolled_back() {
@@ -199,21 +209,6 @@ impl App<'_> {
         slot_state(self.spec, self.observed, self.owned(), slot, self.facts().arch.name())
     }
 
-    fn suspended(&self) -> Option<Problem> {
-        let wish = self.spec.suspend.as_ref();
-        let wished = wish.map(|s| (s.reason.as_str(), s.until, "the desired state"));
-        let order = self.question.ledger.overrides.suspended.get(self.id);
-        let ordered = order.map(|s| (s.reason.as_str(), s.until, "an operator"));
-        let holds = |until: Option<Timestamp>| until.is_none_or(|until| self.now() < until);
-        let (reason, until, by) =
-            wished.into_iter().chain(ordered).find(|(_, until, _)| holds(*until))?;
-        Some(Problem {
-            reason: BlockedReason::Suspended,
-            message: format!("suspended by {by}: {reason}"),
-            until,
-        })
-    }
-
     /// The installed release that an exact version asks for: nothing needs to be asked.
     fn already_there(&self) -> Option<Wanted> {
         let Constraint::Exact(version) = &self.spec.version.want else { return None };
@@ -289,6 +284,25 @@ impl App<'_> {
             until: None,
         })
     }
+}
+
+/// Why a resource is left alone now.
+fn suspended(
+    question: &Question<'_>,
+    id: &ResourceId,
+    wish: Option<&SuspendWish>,
+) -> Option<Problem> {
+    let wished = wish.map(|s| (s.reason.as_str(), s.until, "the desired state"));
+    let order = question.ledger.overrides.suspended.get(id);
+    let ordered = order.map(|s| (s.reason.as_str(), s.until, "an operator"));
+    let holds = |until: Option<Timestamp>| until.is_none_or(|until| question.now < until);
+    let (reason, until, by) =
+        wished.into_iter().chain(ordered).find(|(_, until, _)| holds(*until))?;
+    Some(Problem {
+        reason: BlockedReason::Suspended,
+        message: format!("suspended by {by}: {reason}"),
+        until,
+    })
 }
 
 /// With an older release taken while a newer one is incomplete, that is only a note.

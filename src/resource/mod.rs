@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod decision;
+pub mod extension;
 pub mod observe;
 
 use camino::Utf8Path;
@@ -17,6 +18,7 @@ use crate::model::plan::InUse;
 use crate::model::{Change, Check, Digest, Drift, Effect, HostFacts, Level, ResourceId, Version};
 use crate::resource::app::{AppObserved, AppSpec};
 use crate::resource::decision::{Decision, Problem, Resolution};
+use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 
 /// The wish for one resource of any kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,6 +26,8 @@ use crate::resource::decision::{Decision, Problem, Resolution};
 pub enum Spec {
     /// An app.
     App(Box<AppSpec>),
+    /// An extension.
+    Extension(Box<ExtensionSpec>),
 }
 
 /// A suspension written in the desired state.
@@ -40,6 +44,7 @@ impl Spec {
     pub fn home(&self) -> &Utf8Path {
         match self {
             Self::App(spec) => &spec.home,
+            Self::Extension(spec) => &spec.home,
         }
     }
 
@@ -47,6 +52,7 @@ impl Spec {
     pub fn file(&self) -> Option<&Utf8Path> {
         match self {
             Self::App(spec) => spec.file.as_deref(),
+            Self::Extension(_) => None,
         }
     }
 
@@ -54,6 +60,7 @@ impl Spec {
     pub fn suspend(&self) -> Option<&SuspendWish> {
         match self {
             Self::App(spec) => spec.suspend.as_ref(),
+            Self::Extension(spec) => spec.suspend.as_ref(),
         }
     }
 
@@ -61,6 +68,7 @@ impl Spec {
     pub fn requested(&self) -> String {
         match self {
             Self::App(spec) => spec.version.want.to_string(),
+            Self::Extension(spec) => spec.version.to_string(),
         }
     }
 
@@ -68,6 +76,7 @@ impl Spec {
     pub fn is_floating(&self) -> bool {
         match self {
             Self::App(spec) => spec.version.want.is_floating(),
+            Self::Extension(spec) => spec.version.is_floating(),
         }
     }
 
@@ -75,6 +84,7 @@ impl Spec {
     pub fn level_min(&self) -> Option<Level> {
         match self {
             Self::App(spec) => spec.verify.min,
+            Self::Extension(spec) => Some(spec.level_min()),
         }
     }
 
@@ -82,6 +92,7 @@ impl Spec {
     pub fn health(&self) -> Option<&Check> {
         match self {
             Self::App(spec) => spec.health.as_ref(),
+            Self::Extension(_) => None,
         }
     }
 
@@ -89,6 +100,7 @@ impl Spec {
     pub fn restarts(&self) -> &[String] {
         match self {
             Self::App(spec) => &spec.restart,
+            Self::Extension(spec) => &spec.restart,
         }
     }
 
@@ -98,6 +110,7 @@ impl Spec {
             Self::App(spec) => {
                 !spec.restart.is_empty() || !spec.run.is_empty() || spec.health.is_some()
             }
+            Self::Extension(spec) => spec.activate == extension::spec::Activate::Now,
         }
     }
 
@@ -108,7 +121,29 @@ impl Spec {
                 Effect::Restart { unit } => spec.restart.contains(unit),
                 Effect::Run { argv, .. } => spec.run.contains(argv),
                 Effect::Confirm { .. } => spec.health.is_some(),
+                Effect::Refresh { .. } => false,
             },
+            Self::Extension(spec) => spec.wishes(effect),
+        }
+    }
+
+    /// Whether a step of this resource may touch a path.
+    pub fn owns(&self, path: &Utf8Path) -> bool {
+        match self {
+            Self::App(spec) => path.starts_with(&spec.home),
+            Self::Extension(spec) => spec.owns(path),
+        }
+    }
+
+    /// Whether a version in use raises the floor below which a floating wish never goes.
+    pub fn raises(&self, floor: Option<&Version>, to: &Version) -> bool {
+        match self {
+            Self::App(_) => !to.is_opaque() && floor.is_none_or(|floor| floor < to),
+            Self::Extension(spec) => floor.is_none_or(|floor| {
+                let (floor, to) = (floor.as_str(), to.as_str());
+                let order = extension::order::Order::of(spec.order, [floor, to].into_iter());
+                order.compare(to, floor).is_gt()
+            }),
         }
     }
 }
@@ -119,6 +154,8 @@ impl Spec {
 pub enum Found {
     /// Of an app.
     App(AppObserved),
+    /// Of an extension.
+    Extension(ExtensionObserved),
 }
 
 impl Found {
@@ -126,6 +163,7 @@ impl Found {
     pub fn current(&self) -> Option<&str> {
         match self {
             Self::App(found) => found.current(),
+            Self::Extension(found) => found.current.as_deref(),
         }
     }
 
@@ -133,6 +171,7 @@ impl Found {
     pub fn file(&self) -> Option<&Utf8Path> {
         match self {
             Self::App(found) => found.file.as_ref().map(|file| file.path.as_path()),
+            Self::Extension(_) => None,
         }
     }
 
@@ -140,6 +179,7 @@ impl Found {
     pub fn slots(&self) -> Vec<&str> {
         match self {
             Self::App(found) => found.slots.keys().map(String::as_str).collect(),
+            Self::Extension(found) => found.versions(),
         }
     }
 
@@ -149,10 +189,11 @@ impl Found {
             Self::App(found) => {
                 let tags = match spec {
                     Some(Spec::App(spec)) => spec.version.tag.clone(),
-                    None => app::spec::TagPattern::Plain,
+                    Some(Spec::Extension(_)) | None => app::spec::TagPattern::Plain,
                 };
                 found.version_of(slot, &tags)
             }
+            Self::Extension(found) => found.version_of(slot),
         }
     }
 
@@ -161,6 +202,10 @@ impl Found {
         match self {
             Self::App(found) => {
                 let manifest = found.slots.get(slot)?.manifest.as_ref()?;
+                Some((&manifest.digest, manifest.evidence.level))
+            }
+            Self::Extension(found) => {
+                let manifest = found.manifest(slot)?;
                 Some((&manifest.digest, manifest.evidence.level))
             }
         }
@@ -173,7 +218,11 @@ impl Found {
 
     /// SHA-256 digests, hexadecimal, of the cached artifacts that may be needed again.
     pub fn artifacts(&self) -> Vec<String> {
-        let slots = self.slots();
+        // Older images are there themselves, and they are large.
+        let slots = match self {
+            Self::App(_) => self.slots(),
+            Self::Extension(found) => found.current.as_deref().into_iter().collect(),
+        };
         slots.into_iter().filter_map(|slot| Some(self.made_from(slot)?.0.hex())).collect()
     }
 
@@ -184,6 +233,10 @@ impl Found {
                 let mut manifests = found.slots.values().filter_map(|slot| slot.manifest.as_ref());
                 manifests.any(|manifest| manifest.resource == id.to_string())
             }
+            Self::Extension(found) => found
+                .versions()
+                .into_iter()
+                .any(|version| found.manifest(version).is_some_and(|m| m.head.resource == *id)),
         }
     }
 
@@ -191,13 +244,19 @@ impl Found {
     pub fn adopted(&self, owned: Option<&Owned>, spec: &Spec) -> Vec<String> {
         match (self, spec) {
             (Self::App(found), Spec::App(spec)) => found.adopted(owned, &spec.version.tag),
+            (Self::Extension(found), Spec::Extension(_)) => found.adopted(owned),
+            (Self::App(_), Spec::Extension(_)) | (Self::Extension(_), Spec::App(_)) => Vec::new(),
         }
     }
 
     /// The steps that remove what is ours.
-    pub fn remove(&self, id: &ResourceId, owned: &Owned, debts: &[Debt]) -> Change {
+    pub fn remove(&self, context: &Context<'_>, owned: &Owned) -> Change {
+        let Context { id, debts, facts, .. } = *context;
         match self {
             Self::App(found) => app::remove::remove(id, owned, found, debts),
+            Self::Extension(found) => {
+                extension::remove::remove(id, owned, found, (debts, facts.live))
+            }
         }
     }
 }
@@ -207,6 +266,8 @@ impl Found {
 pub enum Resolved {
     /// For an app.
     App(Resolution<app::wanted::Wanted>),
+    /// For an extension.
+    Extension(Resolution<extension::wanted::WantedSet>),
 }
 
 impl Resolved {
@@ -214,6 +275,7 @@ impl Resolved {
     pub fn notes(&self) -> &[String] {
         match self {
             Self::App(resolution) => &resolution.notes,
+            Self::Extension(resolution) => &resolution.notes,
         }
     }
 
@@ -221,6 +283,7 @@ impl Resolved {
     pub fn problem(&self) -> Option<&Problem> {
         match self {
             Self::App(resolution) => resolution.problem.as_ref(),
+            Self::Extension(resolution) => resolution.problem.as_ref(),
         }
     }
 }
@@ -246,6 +309,12 @@ pub fn plan(context: Context<'_>, spec: &Spec, found: &Found, resolved: &Resolve
         (Spec::App(spec), Found::App(observed), Resolved::App(resolution)) => {
             app::plan::plan(&app::plan::Situation { context, spec, observed, resolution })
         }
+        (Spec::Extension(spec), Found::Extension(observed), Resolved::Extension(resolution)) => {
+            let situation = extension::plan::Situation { context, spec, observed, resolution };
+            extension::plan::plan(&situation)
+        }
+        // The kind is part of the id: none of the three can be of another.
+        _ => Decision::default(),
     }
 }
 
@@ -256,6 +325,11 @@ pub fn drift(context: Context<'_>, spec: &Spec, found: &Found) -> Vec<Drift> {
             let resolution = &Resolution::default();
             app::plan::Situation { context, spec, observed, resolution }.drift()
         }
+        (Spec::Extension(spec), Found::Extension(observed)) => {
+            let resolution = &Resolution::default();
+            extension::plan::Situation { context, spec, observed, resolution }.drift()
+        }
+        (Spec::App(_), Found::Extension(_)) | (Spec::Extension(_), Found::App(_)) => Vec::new(),
     }
 }
 
@@ -263,5 +337,6 @@ pub fn drift(context: Context<'_>, spec: &Spec, found: &Found) -> Vec<Drift> {
 pub fn in_use(found: &Found) -> Option<InUse> {
     match found {
         Found::App(found) => app::remove::before(found),
+        Found::Extension(found) => extension::remove::before(found),
     }
 }

@@ -5,16 +5,16 @@ use std::io;
 use camino::Utf8Path;
 
 use crate::host::Look;
-use crate::model::Kind;
 use crate::model::ledger::Owned;
+use crate::model::{Kind, ResourceId};
 use crate::resource::app::observe::Depth;
-use crate::resource::{Found, Spec, app};
+use crate::resource::{Found, Spec, app, extension};
 
 /// Where to look.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
-    /// The kind of thing.
-    pub kind: Kind,
+    /// Which resource.
+    pub id: &'a ResourceId,
     /// The path that belongs to it alone.
     pub home: &'a Utf8Path,
     /// The wish; absent for what is ours and not wished any more.
@@ -25,13 +25,20 @@ pub struct Place<'a> {
 
 /// Looks at one resource.
 pub fn observe(host: &Look, place: &Place<'_>, depth: Depth) -> io::Result<Found> {
-    match (place.kind, place.spec) {
-        (_, Some(Spec::App(_))) | (_, None) => {
+    let Place { id, home, .. } = *place;
+    match (id.kind, place.spec) {
+        (_, Some(Spec::Extension(spec))) => {
+            extension::observe::observe((host, id, home), Some(spec), depth).map(Found::Extension)
+        }
+        (Kind::Extension, None) => {
+            extension::observe::observe((host, id, home), None, depth).map(Found::Extension)
+        }
+        (_, Some(Spec::App(_)) | None) => {
             let file = match place.spec {
                 Some(Spec::App(spec)) => spec.file.as_deref(),
-                None => place.owned.and_then(|owned| owned.file.as_deref()),
+                _ => place.owned.and_then(|owned| owned.file.as_deref()),
             };
-            app::observe::observe(host, place.home, file, depth).map(Found::App)
+            app::observe::observe(host, home, file, depth).map(Found::App)
         }
     }
 }

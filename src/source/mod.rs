@@ -9,6 +9,7 @@ mod github;
 mod directory;
 mod layout;
 mod listing;
+pub mod sysupdate;
 
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -69,7 +70,7 @@ pub async fn read_small(
 }
 
 /// Reads a regular file of at most `limit` bytes, without waiting for a writer if it is a pipe.
-fn read_local(path: PathBuf, limit: u64) -> Result<Vec<u8>, SourceError> {
+pub(crate) fn read_local(path: PathBuf, limit: u64) -> Result<Vec<u8>, SourceError> {
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let mut bytes = Vec::new();
     let read = OpenOptions::new().read(true).custom_flags(flags).open(&path).and_then(|file| {

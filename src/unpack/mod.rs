@@ -8,6 +8,7 @@ mod binaries;
 mod can_run;
 mod container;
 mod error;
+mod image;
 mod inflate;
 mod limits;
 mod nodes;
@@ -28,6 +29,7 @@ use std::path::Path;
 
 pub use can_run::{CannotRun, can_run};
 pub use error::{BinariesError, Refused, UnpackError};
+pub use image::{Placed, place};
 
 use crate::format::elf::Elf;
 use crate::model::Blob;

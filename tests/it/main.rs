@@ -23,6 +23,7 @@ mod casync_tree;
 mod elf;
 mod delta;
 mod delta_interop;
+mod extension;
 mod images;
 mod image_interop;
 mod sysext;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FILE_LINES_MAX: usize = 400;
 
 /// Each module and the modules it may use; `ARCHITECTURE.md` explains the rows.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 18] = [
     ("model", &[]),
     ("host", &["model"]),
     ("format", &["model"]),
@@ -15,13 +15,14 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("fetch", &["model"]),
     ("unpack", &["model", "trust", "format"]),
     ("source", &["model", "fetch", "format", "resource"]),
-    ("resource", &["model", "host", "source", "trust"]),
-    ("desired", &["model", "source", "trust", "resource", "resolve"]),
+    ("resource", &["model", "host", "format", "source", "trust"]),
+    ("desired", &["model", "format", "source", "trust", "resource", "resolve"]),
+    ("provider", &["model", "host", "format", "resource", "desired", "source"]),
     ("observe", &["model", "host", "resource", "desired"]),
     ("resolve", &["model", "format", "trust", "fetch", "source", "resource", "desired", "observe"]),
     ("plan", &["model", "resource", "desired", "observe"]),
     ("record", &["model", "host", "resource", "desired", "observe"]),
-    ("apply", &["model", "host", "trust", "fetch", "unpack", "resource", "record"]),
+    ("apply", &["model", "host", "format", "trust", "fetch", "unpack", "resource", "record"]),
     ("status", &["model", "host", "resource", "desired", "observe", "record"]),
     (
         "reconcile",
@@ -39,6 +40,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
             "source",
             "resource",
             "desired",
+            "provider",
             "observe",
             "resolve",
             "plan",

@@ -13,6 +13,7 @@ use crate::model::ResourceId;
 use crate::observe::observe;
 use crate::record::{history, last_pass, ledger};
 use crate::resolve::explain::{Listed, explain as explain_choice, versions};
+use crate::resource::Found;
 use crate::status::{HostStatus, Known, ResourceStatus, status as judge};
 
 fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliError> {
@@ -138,12 +139,25 @@ pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, 
     let _ = writeln!(text, "  declared at {}", declared.declared_at);
     let reader = reader(session, &desired)?;
     let facts = crate::host::facts::observe(&session.host);
-    let lines = explain_choice(id, &declared.spec, &facts, &reader, session.now).await;
+    let found = found(session, &desired, id)?;
+    let wish = (&declared.spec, &found);
+    let lines = explain_choice(id, wish, &facts, &reader, session.now).await;
     for line in lines {
         let _ = writeln!(text, "  {line}");
     }
     say(&text);
     Ok(Exit::Ok)
+}
+
+/// What the host has of one resource.
+fn found(session: &Session, desired: &DesiredState, id: &ResourceId) -> Result<Found, CliError> {
+    let ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
+    let mut observed = observe(desired, &ledger, &session.host, session.depth());
+    match observed.resources.remove(id) {
+        Some(Ok(found)) => Ok(found),
+        Some(Err(why)) => Err(CliError::new(Exit::Failed, why)),
+        None => Err(CliError::new(Exit::Failed, format!("it cannot be told what {id} has"))),
+    }
 }
 
 fn reader(session: &Session, desired: &DesiredState) -> Result<Reader, CliError> {
@@ -158,9 +172,10 @@ pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, Cli
     known(&desired, id)?;
     let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
     let reader = reader(session, &desired)?;
-    let listed = versions(&declared.spec, &reader)
+    let found = found(session, &desired, id)?;
+    let listed = versions((&declared.spec, &found), &reader, session.now)
         .await
-        .map_err(|e| CliError::new(Exit::Unavailable, crate::model::outcome::chain(&e)))?;
+        .map_err(|message| CliError::new(Exit::Unavailable, message))?;
     if session.common.output == Format::Json {
         let releases: Vec<_> = listed.into_iter().map(|listed| listed.release).collect();
         say(&json::render(&releases));

@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use crate::cli::output::json::About;
 use crate::cli::output::units::bytes;
+use camino::Utf8Path;
+
+use crate::model::extension::LinkTo;
 use crate::model::outcome::counted;
 use crate::model::plan::{Blocked, Change, InUse, PlanSummary};
 use crate::model::{Action, Drift, Level, Plan, Step};
@@ -154,9 +157,20 @@ pub fn diff(change: &Change) -> Vec<String> {
     let mut lines = Vec::new();
     for step in &change.steps {
         match step {
-            Step::Promote { to, replaces, .. } => {
-                lines.push(format!("{} {to}/", if *replaces { '~' } else { '+' }));
+            Step::Promote { from, to, replaces } => {
+                let sign = if *replaces { '~' } else { '+' };
+                // The manifest beside an image is no news.
+                if is_image(change, from) {
+                    lines.push(format!("{sign} {to}"));
+                } else if !to.file_name().is_some_and(|name| name.starts_with('.')) {
+                    lines.push(format!("{sign} {to}/"));
+                }
             }
+            Step::Point { links, .. } => lines.extend(links.iter().flat_map(pointed)),
+            Step::Merged { .. } => {
+                lines.push(format!("? systemd must have merged it{}", undo(change)));
+            }
+            Step::Remove { path, .. } if is_manifest(path) => {}
             Step::Switch { bin, release, links, expects, .. } => {
                 let slot = release.file_name().unwrap_or_default();
                 let new: Vec<(String, String)> = links
@@ -199,11 +213,27 @@ pub fn diff(change: &Change) -> Vec<String> {
             }
             Step::Fetch { .. }
             | Step::Unpack { .. }
+            | Step::Place { .. }
             | Step::Owe { .. }
             | Step::RemoveEmpty { .. } => {}
         }
     }
     lines
+}
+
+fn is_image(change: &Change, from: &Utf8Path) -> bool {
+    change.steps.iter().any(|step| matches!(step, Step::Place { into, .. } if into == from))
+}
+
+fn is_manifest(path: &Utf8Path) -> bool {
+    path.file_name().is_some_and(|name| name.ends_with(".reconcile.json") && name.starts_with('.'))
+}
+
+/// A link as it was and as it will be.
+fn pointed(link: &LinkTo) -> Vec<String> {
+    let before = link.expects.iter().flatten().map(|text| format!("- {} -> {text}", link.link));
+    let after = link.text.iter().map(|text| format!("+ {} -> {text}", link.link));
+    before.chain(after).collect()
 }
 
 /// `, else back to 14.1.0`.
@@ -212,6 +242,8 @@ fn undo(change: &Change) -> String {
         Step::Switch { release, .. } | Step::Install { release, .. } => {
             release.file_name().map(str::to_owned)
         }
+        Step::Point { slot, .. } if slot.is_empty() => Some("nothing".to_owned()),
+        Step::Point { slot, .. } => Some(slot.clone()),
         _ => None,
     });
     let before = change.before.as_ref().filter(|_| !change.undo.is_empty());

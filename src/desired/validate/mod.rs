@@ -1,13 +1,13 @@
 //! A document becomes specs: every value is checked at its place, every error is collected.
 
 mod health;
+mod extension;
 mod source;
 mod values;
 
 use camino::Utf8PathBuf;
 use jiff::SignedDuration;
 
-use crate::desired::CredentialRef;
 use crate::desired::diagnostic::{Problem, Span};
 use crate::desired::document::{
     AppDocument, Argv, AssetDocument, BinaryDocument, BinaryList, CredentialDocument,
@@ -16,6 +16,7 @@ use crate::desired::document::{
 };
 use crate::desired::field::{Field, Short, Spanned};
 use crate::desired::parse::Problems;
+use crate::desired::{CredentialRef, FollowAs};
 use crate::model::facts::Libc;
 use crate::model::manifest::Binary;
 use crate::model::step::{Binaries, Strip, UnpackLimits};
@@ -23,6 +24,7 @@ use crate::model::{Constraint, Name, Prereleases, ResourceId};
 use crate::resource::app::spec::{
     AppSpec, AssetWish, Downgrade, Narrow, Order, TagPattern, VersionWish, recipe,
 };
+use crate::resource::extension::spec::Activate;
 use crate::resource::{Spec, SuspendWish};
 
 /// Where apps live unless `home` says otherwise.
@@ -53,6 +55,8 @@ pub(super) struct Validated {
     pub(super) resources: Vec<ValidatedResource>,
     /// Host, the place of its key, and where its token comes from.
     pub(super) auth: Vec<(String, Span, CredentialRef)>,
+    /// How the host's own definitions are followed, and where that is said.
+    pub(super) follow: Option<(FollowAs, Activate, Span)>,
 }
 
 /// One resource of a document.
@@ -85,6 +89,8 @@ pub(super) fn validate(
         let id = ResourceId::app(name);
         validated.resources.push(ValidatedResource { id, key: key.span, home, spec });
     }
+    extension::extensions(document, directory, problems, &mut validated);
+    validated.follow = extension::follow(document, problems);
     for (key, credential) in document.auth.value().map(|t| t.0.as_slice()).unwrap_or_default() {
         let checker = Checker { subject: "`auth`".to_owned(), directory, problems };
         let host = checker.check(key, "the host", values::host);

@@ -155,7 +155,7 @@ impl Checker<'_> {
     }
 
     /// A user, a password or a query may be a secret; messages then show asterisks.
-    fn hide_credentials(&self, url: &Spanned<String>) {
+    pub(super) fn hide_credentials(&self, url: &Spanned<String>) {
         if url.value.contains(['@', '?']) {
             self.problems.hide(url.span);
         }

@@ -364,6 +364,7 @@ impl Situation<'_> {
                     }
                     (self.spec.health.is_some(), self.facts.live)
                 }
+                Effect::Refresh { .. } => (false, false),
                 Effect::Restart { unit } => (self.spec.restart.contains(unit), false),
                 Effect::Run { argv, .. } => (self.spec.run.contains(argv), again(argv)),
             };

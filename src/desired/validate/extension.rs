@@ -1,0 +1,270 @@
+//! Extensions: documents become specs.
+
+use camino::Utf8PathBuf;
+
+use crate::desired::FollowAs;
+use crate::desired::diagnostic::Span;
+use crate::desired::document::{
+    ActivateDocument, ClassDocument, DesiredDocument, ExtensionDocument, ExtensionSourceDocument,
+    FollowAsDocument, ImageLayoutDocument, ImageMinDocument, ImageVerifyDocument, MatchList,
+    SysupdateDocument, VersionOrderDocument, VersionText,
+};
+use crate::desired::field::{Field, Short, Spanned};
+use crate::desired::parse::Problems;
+use crate::desired::validate::{
+    Checker, DOWNLOAD_BYTES_DEFAULT, RETAIN_MAX, Validated, ValidatedResource, values,
+};
+use crate::format::sysupdate::order::is_version;
+use crate::format::sysupdate::pattern::Pattern;
+use crate::model::{Constraint, ExtensionClass, Level, Name, Prereleases, ResourceId};
+use crate::resource::Spec;
+use crate::resource::extension::ExtensionSpec;
+use crate::resource::extension::order::OrderWish;
+use crate::resource::extension::spec::{Activate, ImagePolicy, Transfer};
+use crate::source::spec::DirectoryUrl;
+
+/// Where images are unless `home` says otherwise.
+const HOMES: &str = "/var/lib/extensions.d";
+
+/// Images kept unless `retain` says otherwise: the one in use and one to go back to.
+const RETAIN_DEFAULT: u32 = 2;
+
+/// Largest image unless `limits.image` says otherwise: a whole graphics driver has 2 GiB.
+const IMAGE_BYTES_DEFAULT: u64 = 8 << 30;
+
+/// Permission bits of images: what systemd-sysupdate gives them under the usual umask.
+const MODE: u32 = 0o644;
+
+/// Most patterns of one source: each compression that a publisher has had.
+const PATTERNS_MAX: usize = 32;
+
+/// This architecture in systemd's words, for `%a`.
+const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86-64" };
+
+/// Checks the section.
+pub(super) fn extensions(
+    document: &DesiredDocument,
+    directory: &str,
+    problems: &Problems,
+    validated: &mut Validated,
+) {
+    let table = document.extensions.value().map(|t| t.0.as_slice()).unwrap_or_default();
+    for (key, extension) in table {
+        let subject = format!("extension `{}`", key.value.escape_debug());
+        let checker = Checker { subject, directory, problems };
+        let Some(name) = checker.check(key, "the name", str::parse::<Name>) else { continue };
+        let Some(extension) = extension.value() else { continue };
+        let home = extension.home.good().map_or(key.span, |home| home.span);
+        let Some(spec) = checker.extension(&name, key.span, extension) else { continue };
+        let spec = Spec::Extension(Box::new(spec));
+        let id = ResourceId::extension(name);
+        validated.resources.push(ValidatedResource { id, key: key.span, home, spec });
+    }
+}
+
+/// Checks the section `sysupdate`.
+pub(super) fn follow(
+    document: &DesiredDocument,
+    problems: &Problems,
+) -> Option<(FollowAs, Activate, Span)> {
+    let field = document.sysupdate.good()?;
+    let checker = Checker { subject: "`sysupdate`".to_owned(), directory: "", problems };
+    let as_what = checker.required(&field.value.as_what, "`as`", field.span)?;
+    let as_what = match as_what.value {
+        FollowAsDocument::Sysupdate => FollowAs::Sysupdate,
+        FollowAsDocument::Updex => FollowAs::Updex,
+    };
+    Some((as_what, activate(&field.value.activate), field.span))
+}
+
+fn activate(field: &Field<ActivateDocument>) -> Activate {
+    match field.value() {
+        Some(ActivateDocument::Boot) => Activate::Boot,
+        Some(ActivateDocument::Now) | None => Activate::Now,
+    }
+}
+
+impl Checker<'_> {
+    /// `None` when the source cannot be used; every other value is looked at first.
+    fn extension(
+        &self,
+        name: &Name,
+        key: Span,
+        extension: &ExtensionDocument,
+    ) -> Option<ExtensionSpec> {
+        let class = match extension.class.value() {
+            Some(ClassDocument::Confext) => ExtensionClass::Confext,
+            Some(ClassDocument::Sysext) | None => ExtensionClass::Sysext,
+        };
+        let limits = extension.limits.value();
+        let transfer = self.transfer(name, key, (extension, class));
+        let home = transfer.as_ref().map(|transfer| transfer.directory.clone());
+        Some(ExtensionSpec {
+            class,
+            version: self
+                .text(&extension.version, "`version`", str::parse)
+                .unwrap_or(Constraint::Latest),
+            prereleases: Prereleases::Refused,
+            order: match extension.order.value() {
+                Some(VersionOrderDocument::Semver) => OrderWish::Semver,
+                Some(VersionOrderDocument::Uapi) => OrderWish::Uapi,
+                Some(VersionOrderDocument::Auto) | None => OrderWish::Auto,
+            },
+            verify: self.image_policy(extension.verify.value()),
+            retain: self.kept(&extension.retain),
+            protect: self
+                .items(&extension.protect, "`protect`")
+                .filter_map(|version| {
+                    let text = Spanned { span: version.span, value: version.value.0.clone() };
+                    self.check(&text, "`protect`", version_text)
+                })
+                .collect(),
+            min_version: self.text(&extension.min_version, "`min_version`", version_text),
+            activate: activate(&extension.activate),
+            restart: self
+                .items(&extension.restart, "`restart`")
+                .filter_map(|unit| self.check(unit, "`restart`", values::unit))
+                .collect(),
+            run: self.items(&extension.run, "`run`").filter_map(|argv| self.argv(argv)).collect(),
+            download_bytes_max: limits
+                .and_then(|l| self.size(&l.download, "`limits.download`"))
+                .unwrap_or(DOWNLOAD_BYTES_DEFAULT),
+            image_bytes_max: limits
+                .and_then(|l| self.size(&l.image, "`limits.image`"))
+                .unwrap_or(IMAGE_BYTES_DEFAULT),
+            suspend: extension.suspend.good().and_then(|suspend| self.suspend(suspend)),
+            transfers: vec![transfer?],
+            home: home?,
+        })
+    }
+
+    fn text<T>(
+        &self,
+        field: &Field<VersionText>,
+        what: &str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let text = field.good()?;
+        let text = Spanned { span: text.span, value: text.value.0.clone() };
+        self.check(&text, what, parse)
+    }
+
+    fn kept(&self, field: &Field<u32>) -> u32 {
+        let Some(retain) = field.good() else { return RETAIN_DEFAULT };
+        if !(1..=RETAIN_MAX).contains(&retain.value) {
+            let why = format!("1 to {RETAIN_MAX}: the image in use counts");
+            self.refuse(retain.span, "`retain`", why);
+        }
+        retain.value
+    }
+
+    fn image_policy(&self, verify: Option<&ImageVerifyDocument>) -> ImagePolicy {
+        let Some(verify) = verify else { return ImagePolicy::default() };
+        let keyring = verify.gpg.good().and_then(|gpg| {
+            let keyring = self.required(&gpg.value.keyring, "`verify.gpg.keyring`", gpg.span)?;
+            let local = |text: &str| values::local_path(self.directory, text);
+            self.check(keyring, "`verify.gpg.keyring`", local)
+        });
+        let min = verify.min.value().map(|min| match min {
+            ImageMinDocument::Lock => Level::Lock,
+            ImageMinDocument::Checksum => Level::Checksum,
+            ImageMinDocument::Signature => Level::Signature,
+        });
+        ImagePolicy { min, keyring }
+    }
+
+    /// The one file of a release that is declared here.
+    fn transfer(
+        &self,
+        name: &Name,
+        key: Span,
+        (extension, class): (&ExtensionDocument, ExtensionClass),
+    ) -> Option<Transfer> {
+        let source = self.required(&extension.source, "`source`", key);
+        let home = self.optional(&extension.home, "`home`", values::absolute_path);
+        let versioned = matches!(extension.layout.value(), Some(ImageLayoutDocument::Versioned));
+        let source = source?;
+        let ExtensionSourceDocument::Sysupdate(sysupdate) = &source.value;
+        let sysupdate = sysupdate.good()?;
+        let from = self.place(&sysupdate.value, sysupdate.span);
+        let patterns = self.patterns(&sysupdate.value, sysupdate.span);
+        let manifest =
+            self.optional(&sysupdate.value.manifest, "`sysupdate.manifest`", values::file_name);
+        let directory = match class {
+            ExtensionClass::Sysext => "/var/lib/extensions",
+            ExtensionClass::Confext => "/var/lib/confexts",
+        };
+        let default =
+            if versioned { format!("{directory}/{name}.raw.v") } else { format!("{HOMES}/{name}") };
+        let link = Utf8PathBuf::from(format!("{}/{name}.raw", class.search_directory()));
+        Some(Transfer {
+            from: from?,
+            manifest: manifest.unwrap_or_else(|| "SHA256SUMS".to_owned()),
+            source: patterns?,
+            directory: home.unwrap_or_else(|| Utf8PathBuf::from(default)),
+            target: Pattern::parse(&format!("{name}_@v.raw")).into_iter().collect(),
+            link: (!versioned).then_some(link),
+            name: name.to_string(),
+            mode: MODE,
+            searched: true,
+        })
+    }
+
+    fn place(&self, sysupdate: &SysupdateDocument, span: Span) -> Option<DirectoryUrl> {
+        match (sysupdate.url.good(), sysupdate.path.good()) {
+            (Some(url), None) => {
+                self.hide_credentials(url);
+                self.check(url, "`sysupdate.url`", values::url).map(DirectoryUrl::Web)
+            }
+            (None, Some(path)) => {
+                let local = |text: &str| values::local_path(self.directory, text);
+                self.check(path, "`sysupdate.path`", local).map(DirectoryUrl::Local)
+            }
+            (None, None) if !sysupdate.url.is_absent() || !sysupdate.path.is_absent() => None,
+            _ => {
+                self.refuse(span, "`source`", "write exactly one of `url` and `path`");
+                None
+            }
+        }
+    }
+
+    fn patterns(&self, sysupdate: &SysupdateDocument, span: Span) -> Option<Vec<Pattern>> {
+        let what = "`sysupdate.match`";
+        let field = self.required(&sysupdate.pattern, what, span)?;
+        let texts: Vec<Spanned<String>> = match &field.value {
+            Short::Text(text) => vec![Spanned { span: field.span, value: text.clone() }],
+            Short::Full(MatchList(list)) => list.iter().filter_map(Field::good).cloned().collect(),
+        };
+        if texts.is_empty() || texts.len() > PATTERNS_MAX {
+            self.refuse(field.span, what, format!("a list has 1 to {PATTERNS_MAX} patterns"));
+        }
+        let patterns: Vec<Pattern> =
+            texts.iter().filter_map(|text| self.check(text, what, pattern)).collect();
+        (!patterns.is_empty()).then_some(patterns)
+    }
+}
+
+/// A pattern of sysupdate.d(5); of its specifiers only those that need no host.
+fn pattern(text: &str) -> Result<Pattern, String> {
+    let mut expanded = String::new();
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '%' => match characters.next() {
+                Some('a') => expanded.push_str(ARCHITECTURE),
+                Some('%') => expanded.push('%'),
+                _ => return Err("of systemd's specifiers only `%a` and `%%` are known here".into()),
+            },
+            c => expanded.push(c),
+        }
+    }
+    Pattern::parse(&expanded).map_err(|error| error.to_string())
+}
+
+fn version_text(text: &str) -> Result<String, String> {
+    if is_version(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("a version here has letters, digits and `. - ~ ^ _ +`".to_owned())
+    }
+}

@@ -1,0 +1,131 @@
+//! Images of systemd extensions: what steps and manifests say about them.
+
+use camino::Utf8PathBuf;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Digest, Evidence, ResourceId, Version};
+
+/// Version of the format of an image's manifest.
+pub const IMAGE_MANIFEST_FORMAT: u32 = 1;
+
+/// What an extension extends.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum ExtensionClass {
+    /// `/usr` and `/opt`.
+    #[default]
+    Sysext,
+    /// `/etc`.
+    Confext,
+}
+
+impl ExtensionClass {
+    /// The program of systemd that merges extensions of this class.
+    pub fn program(self) -> &'static str {
+        match self {
+            Self::Sysext => "systemd-sysext",
+            Self::Confext => "systemd-confext",
+        }
+    }
+
+    /// Where a link to an image is put so that systemd finds it: confexts are not looked for below `/etc`.
+    pub fn search_directory(self) -> &'static str {
+        match self {
+            Self::Sysext => "/etc/extensions",
+            Self::Confext => "/var/lib/confexts",
+        }
+    }
+
+    /// The files in which systemd says what is merged, one for each hierarchy.
+    pub fn markers(self) -> &'static [&'static str] {
+        match self {
+            Self::Sysext => &["/usr/.systemd-sysext/extensions", "/opt/.systemd-sysext/extensions"],
+            Self::Confext => &["/etc/.systemd-confext/extensions"],
+        }
+    }
+}
+
+/// How an artifact becomes an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlaceRules {
+    /// What it extends.
+    pub class: ExtensionClass,
+    /// The name by which systemd will find it: that of the link or file, without `.raw`.
+    pub name: String,
+    /// Permission bits.
+    pub mode: u32,
+    /// Modification time in microseconds since 1970, where the source states one.
+    pub modified_us: Option<u64>,
+    /// Refuse an image of more bytes than this.
+    pub bytes_max: u64,
+    /// Whether systemd will look at it: what is not in a search directory is not judged.
+    pub judged: bool,
+}
+
+/// What the manifest says about an image before it is made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageHead {
+    /// The resource.
+    pub resource: ResourceId,
+    /// The version.
+    pub version: Version,
+    /// Where it will be.
+    #[schemars(with = "String")]
+    pub path: Utf8PathBuf,
+    /// The link that makes it the one in use, if there is one.
+    #[schemars(with = "Option<String>")]
+    pub link: Option<Utf8PathBuf>,
+    /// Digest of everything in the wish that decides what the image holds.
+    pub recipe: Digest,
+}
+
+/// One image as it was placed: a file beside it, and what marks it as ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageManifest {
+    /// [`IMAGE_MANIFEST_FORMAT`].
+    pub format: u32,
+    /// What was known before it was made.
+    #[serde(flatten)]
+    pub head: ImageHead,
+    /// What it extends.
+    pub class: ExtensionClass,
+    /// The artifact's file name.
+    pub artifact: String,
+    /// SHA-256 of the artifact as it was served.
+    pub digest: Digest,
+    /// Bytes of the artifact.
+    pub artifact_size: u64,
+    /// Why it was accepted.
+    pub evidence: Evidence,
+    /// SHA-256 of the image.
+    pub image: Digest,
+    /// Bytes of the image.
+    pub size: u64,
+    /// Permission bits of the image.
+    pub mode: u32,
+    /// Modification time of the image in seconds since 1970.
+    pub mtime: i64,
+    /// When it was staged.
+    pub staged_at: Timestamp,
+}
+
+/// One link that leads to a release.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkTo {
+    /// The link.
+    #[schemars(with = "String")]
+    pub link: Utf8PathBuf,
+    /// Its text; absent when there is to be no link.
+    pub text: Option<String>,
+    /// Its text now; the step refuses to run when the host has moved on since. Absent: whatever link or
+    /// nothing, as when a switch is undone.
+    pub expects: Option<Option<String>>,
+}

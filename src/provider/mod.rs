@@ -1,0 +1,196 @@
+//! The host's own `sysupdate.d` as a part of the wish: read live, so that it changes with the operating system.
+//!
+//! Asked for by the section `sysupdate` of the desired state. What cannot be carried out here (partitions,
+//! boot entries) is a note with its reason, never an error.
+
+mod definitions;
+mod specifiers;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::desired::{Declared, DesiredState, Follow, FollowAs};
+use crate::format::sysupdate::definition::{SourceKind, Standing, TargetKind, Transfer};
+use crate::host::Look;
+use crate::model::{Constraint, Digest, ExtensionClass, Level, Name, Prereleases, ResourceId};
+use crate::provider::definitions::{Component, components};
+use crate::resource::Spec;
+use crate::resource::extension::ExtensionSpec;
+use crate::resource::extension::order::OrderWish;
+use crate::resource::extension::spec::{ImagePolicy, Transfer as Wish};
+use crate::source::spec::DirectoryUrl;
+
+/// Images kept where `InstancesMax=` sets no limit.
+const INSTANCES_UNLIMITED: u32 = 1000;
+
+/// Permission bits where `Mode=` and names state none.
+const MODE: u32 = 0o644;
+
+/// Largest download and image: a whole operating system.
+const IMAGE_BYTES_MAX: u64 = 8 << 30;
+
+/// The name of the set of transfers that belong to no component.
+const HOST_SET: &str = "host";
+
+/// Where systemd looks for extensions, and what it then takes them for.
+const SEARCHED: [(&str, ExtensionClass); 6] = [
+    ("/etc/extensions", ExtensionClass::Sysext),
+    ("/run/extensions", ExtensionClass::Sysext),
+    ("/var/lib/extensions", ExtensionClass::Sysext),
+    ("/run/confexts", ExtensionClass::Confext),
+    ("/var/lib/confexts", ExtensionClass::Confext),
+    ("/usr/local/lib/confexts", ExtensionClass::Confext),
+];
+
+/// Adds what the host's definitions wish, when the desired state asks to follow them.
+pub fn provide(host: &Look, desired: &mut DesiredState) {
+    let Some(follow) = desired.follow.clone() else { return };
+    let mut notes = Vec::new();
+    let components = components(host, &mut notes);
+    desired.digest = Digest::of_json(&(&desired.digest, &components_text(&components)));
+    for component in components {
+        let name = component.name.clone();
+        let features = &component.features;
+        let mut ours: Vec<(&Transfer, Wish)> = Vec::new();
+        for transfer in &component.transfers {
+            match wish(host, transfer, follow.as_what) {
+                Err(why) => notes.push(format!("{} is left alone: {why}", transfer.file)),
+                Ok(_) if !transfer.is_enabled(features) => {
+                    notes.push(format!("{} is off: its features are not enabled", transfer.file));
+                }
+                Ok(wish) => ours.push((transfer, wish)),
+            }
+        }
+        let sets: Vec<(String, Vec<(&Transfer, Wish)>)> = match follow.as_what {
+            FollowAs::Updex => {
+                ours.into_iter().map(|(t, wish)| (wish.name.clone(), vec![(t, wish)])).collect()
+            }
+            FollowAs::Sysupdate if ours.is_empty() => Vec::new(),
+            FollowAs::Sysupdate => {
+                vec![(name.unwrap_or_else(|| HOST_SET.to_owned()), ours)]
+            }
+        };
+        for (name, set) in sets {
+            add(&follow, (&name, set), desired, &mut notes);
+        }
+    }
+    desired.notes.extend(notes);
+}
+
+fn components_text(components: &[Component]) -> Vec<String> {
+    components.iter().map(|component| format!("{component:?}")).collect()
+}
+
+fn add(
+    follow: &Follow,
+    (name, set): (&str, Vec<(&Transfer, Wish)>),
+    desired: &mut DesiredState,
+    notes: &mut Vec<String>,
+) {
+    let Some((first, _)) = set.first() else { return };
+    let file = first.file.clone();
+    let name: Name = match name.parse() {
+        Ok(name) => name,
+        Err(why) => return notes.push(format!("{file} is left alone: {why}")),
+    };
+    let id = ResourceId::extension(name);
+    if let Some(other) = desired.resources.get(&id) {
+        let at = &other.declared_at;
+        return notes.push(format!("{file} is left alone: {id} is declared at {at}"));
+    }
+    let spec = spec(follow, &id, set);
+    let declared_at = crate::desired::Place { file, line: 1 };
+    let declared = Declared { spec, declared_at, root: follow.root.clone() };
+    desired.resources.insert(id, declared);
+}
+
+fn spec(follow: &Follow, id: &ResourceId, set: Vec<(&Transfer, Wish)>) -> Spec {
+    let verify = set.iter().any(|(transfer, _)| transfer.verify);
+    let web = set.iter().any(|(_, wish)| matches!(wish.from, DirectoryUrl::Web(_)));
+    let most = |transfer: &Transfer| {
+        let kept = transfer.target.instances_max.unwrap_or(u64::from(INSTANCES_UNLIMITED));
+        u32::try_from(kept).unwrap_or(INSTANCES_UNLIMITED)
+    };
+    let classes = set.iter().filter_map(|(_, wish)| class_of(wish));
+    let class = classes.min().unwrap_or_default();
+    let order = |a: &&String, b: &&String| crate::format::sysupdate::order::compare(a, b);
+    let home = set.first().map(|(_, wish)| wish.directory.join(format!(".{}.reconcile", id.name)));
+    let mut protect: Vec<String> =
+        set.iter().flat_map(|(transfer, _)| transfer.protected_versions.clone()).collect();
+    protect.sort();
+    protect.dedup();
+    Spec::Extension(Box::new(ExtensionSpec {
+        class,
+        version: Constraint::Latest,
+        prereleases: Prereleases::Wanted,
+        order: OrderWish::Uapi,
+        home: home.unwrap_or_default(),
+        retain: set.iter().map(|(transfer, _)| most(transfer)).max().unwrap_or(1),
+        protect,
+        min_version: set.iter().filter_map(|(t, _)| t.min_version.as_ref()).max_by(order).cloned(),
+        verify: ImagePolicy {
+            min: Some(match (verify, web) {
+                (true, _) => Level::Signature,
+                (false, true) => Level::Checksum,
+                (false, false) => Level::Lock,
+            }),
+            keyring: None,
+        },
+        activate: follow.activate,
+        restart: Vec::new(),
+        run: Vec::new(),
+        download_bytes_max: IMAGE_BYTES_MAX,
+        image_bytes_max: IMAGE_BYTES_MAX,
+        suspend: None,
+        transfers: set.into_iter().map(|(_, wish)| wish).collect(),
+    }))
+}
+
+/// What systemd takes the images of a transfer for, if it looks at them at all.
+fn class_of(wish: &Wish) -> Option<ExtensionClass> {
+    let place = wish.link.as_deref().and_then(Utf8Path::parent).unwrap_or(&wish.directory);
+    let place = match place.extension() {
+        Some("v") => place.parent().unwrap_or(place),
+        _ => place,
+    };
+    SEARCHED.iter().find(|(directory, _)| place == *directory).map(|(_, class)| *class)
+}
+
+/// A transfer as we carry it out; why not, otherwise.
+fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, String> {
+    if let Standing::NotOurs { why } = &transfer.standing {
+        return Err(why.join("; "));
+    }
+    if transfer.target.kind != TargetKind::RegularFile {
+        return Err("its target is no file".to_owned());
+    }
+    if transfer.target.patterns.iter().any(|pattern| pattern.has_directories()) {
+        return Err("its images are in directories of their own".to_owned());
+    }
+    let path = transfer.source.path.as_str();
+    let from = match (transfer.source.kind, path.strip_prefix("file://")) {
+        (SourceKind::UrlFile, Some(local)) => DirectoryUrl::Local(local.into()),
+        (SourceKind::UrlFile, None) => DirectoryUrl::Web(path.trim_end_matches('/').to_owned()),
+        (SourceKind::RegularFile, _) => DirectoryUrl::Local(host.real(path)),
+        _ => return Err("its source is no file".to_owned()),
+    };
+    let directory = Utf8PathBuf::from(&transfer.target.path);
+    let link = match follow {
+        FollowAs::Sysupdate => transfer.target.current_symlink.as_ref().map(|l| directory.join(l)),
+        FollowAs::Updex => Some(format!("/var/lib/extensions/{}.raw", transfer.id).into()),
+    };
+    let named = link.as_ref().and_then(|link| link.file_stem()).unwrap_or(&transfer.id);
+    let name = named.to_owned();
+    let mut wish = Wish {
+        from,
+        manifest: "SHA256SUMS".to_owned(),
+        source: transfer.source.patterns.clone(),
+        directory,
+        target: transfer.target.patterns.clone(),
+        link,
+        name,
+        mode: transfer.target.mode.unwrap_or(MODE),
+        searched: false,
+    };
+    wish.searched = class_of(&wish).is_some();
+    Ok(wish)
+}

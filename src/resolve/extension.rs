@@ -1,0 +1,299 @@
+//! Which release of an extension to be on: candidates of all its transfers, put in lock-step.
+
+use std::cmp::Reverse;
+
+use crate::fetch::Reader;
+use crate::format::sysupdate::pattern::compare_all;
+use crate::model::ledger::{Owned, Trust};
+use crate::model::{
+    Artifact, BlockedReason, Constraint, Evidence, Level, Prereleases, ResourceId, Version,
+};
+use crate::resolve::listing::{Candidate, candidates};
+use crate::resolve::{Question, suspended};
+use crate::resource::decision::{Problem, Resolution};
+use crate::resource::extension::observe::ImageSeen;
+use crate::resource::extension::order::Order;
+use crate::resource::extension::wanted::{FileOffer, ImageState, WantedSet, image_state, is_whole};
+use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
+
+/// One extension while it is resolved.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extension<'a> {
+    pub(super) question: &'a Question<'a>,
+    pub(super) id: &'a ResourceId,
+    pub(super) spec: &'a ExtensionSpec,
+    pub(super) observed: &'a ExtensionObserved,
+    pub(super) reader: &'a Reader,
+}
+
+impl Extension<'_> {
+    pub(super) async fn resolve(&self) -> Resolution<WantedSet> {
+        if let Some(problem) = suspended(self.question, self.id, self.spec.suspend.as_ref()) {
+            return Resolution { problem: Some(problem), ..Resolution::default() };
+        }
+        if let Some(resolution) = self.rolled_back() {
+            return resolution;
+        }
+        if let Some(wanted) = self.already_there() {
+            return Resolution { wanted: Some(wanted), ..Resolution::default() };
+        }
+        let (found, mut notes) =
+            match candidates(self.spec, self.observed, self.reader, self.question.now).await {
+                Ok(found) => found,
+                Err(problem) => return self.stay(problem),
+            };
+        let mut resolution = self.settle(found);
+        notes.append(&mut resolution.notes);
+        resolution.notes = notes;
+        resolution
+    }
+
+    /// Takes the newest candidate that can be used.
+    fn settle(&self, mut found: Vec<Candidate>) -> Resolution<WantedSet> {
+        let order = Order::of(self.spec.order, found.iter().map(|c| c.version.as_str()));
+        found.sort_by(|a, b| order.compare(b.version.as_str(), a.version.as_str()));
+        let offered = found.len();
+        let newest = found.first().map(|c| c.version.to_string());
+        if let Constraint::Exact(exact) = &self.spec.version {
+            found.sort_by_key(|c| Reverse(c.version.as_str() == exact.as_str()));
+        }
+        let mut passed_over: Option<Problem> = None;
+        for candidate in &found {
+            let version = candidate.version.as_str();
+            let wish = &self.spec.version;
+            let too_old = |min: &String| order.compare(version, min).is_lt();
+            if !order.accepts(wish, version, self.spec.prereleases)
+                || self.spec.min_version.as_ref().is_some_and(too_old)
+            {
+                continue;
+            }
+            if let Some(problem) = self.goes_back(order, version) {
+                return self.stay(passed_over.unwrap_or(problem));
+            }
+            let wanted = match self.offer(candidate) {
+                Ok(wanted) => wanted,
+                Err(problem) => return self.stay(passed_over.unwrap_or(problem)),
+            };
+            if let Some(problem) = self.refused_here(&wanted) {
+                passed_over.get_or_insert(problem);
+                continue;
+            }
+            return Resolution { wanted: Some(wanted), problem: passed_over, notes: Vec::new() };
+        }
+        self.stay(passed_over.unwrap_or_else(|| Problem {
+            reason: BlockedReason::NoVersion,
+            message: match newest {
+                Some(newest) => format!(
+                    "choosing a version: none of {offered} complete ones satisfies `{}`; the newest is {newest}",
+                    self.spec.version
+                ),
+                None => "choosing a version: the source lists none whose name matches; check `match`"
+                    .to_owned(),
+            },
+            until: None,
+        }))
+    }
+
+    fn owned(&self) -> Option<&Owned> {
+        self.question.ledger.inventory.at(self.id, &self.spec.home)
+    }
+
+    fn state(&self, slot: &str, image: Option<&ImageSeen>) -> ImageState {
+        image_state(self.spec, self.observed, self.owned(), (slot, image))
+    }
+
+    /// The installed release that an exact version asks for: nothing needs to be asked.
+    fn already_there(&self) -> Option<WantedSet> {
+        let Constraint::Exact(exact) = &self.spec.version else { return None };
+        let slot = exact.as_str();
+        is_whole(self.spec, self.observed, self.owned(), slot).then(|| WantedSet {
+            version: exact.clone(),
+            slot: slot.to_owned(),
+            offers: Vec::new(),
+            rolled_back: None,
+        })
+    }
+
+    /// `latest` never goes below what was in use, unless that is not wished any more.
+    fn goes_back(&self, order: Order, to: &str) -> Option<Problem> {
+        let wish = &self.spec.version;
+        if !wish.is_floating() {
+            return None;
+        }
+        let floor = self.question.ledger.trust.floors.get(self.id).map(Version::as_str);
+        let known = floor.into_iter().chain(self.observed.current.as_deref());
+        let floor = known.max_by(|a, b| order.compare(a, b))?;
+        if order.compare(to, floor).is_ge() || !order.accepts(wish, floor, Prereleases::Wanted) {
+            return None;
+        }
+        Some(Problem {
+            reason: BlockedReason::Downgrade,
+            message: format!(
+                "the source offers {to} at most, but {floor} was in use already; it was withdrawn, or the \
+                 source is not to be trusted. To follow it, write the exact version"
+            ),
+            until: None,
+        })
+    }
+
+    /// How to get what is missing of a candidate.
+    fn offer(&self, candidate: &Candidate) -> Result<WantedSet, Problem> {
+        let slot = candidate.version.as_str();
+        let mut offers = Vec::new();
+        for (image, file) in self.observed.images(slot).zip(&candidate.files) {
+            let state = self.state(slot, image);
+            let manifest = image.and_then(|image| image.manifest.as_ref());
+            let other = manifest
+                .zip(file.sha256.as_ref())
+                .is_some_and(|(manifest, listed)| manifest.digest != *listed);
+            if !state.must_be_made() && !other {
+                offers.push(None);
+                continue;
+            }
+            if !state.must_be_made() && file.level < Level::Signature {
+                return Err(Problem {
+                    reason: BlockedReason::Tampered,
+                    message: format!(
+                        "the source now lists other bytes for {} than those that were installed as {slot}, and \
+                         no signature vouches for them; ask the publisher, then remove the image to accept them",
+                        file.name
+                    ),
+                    until: None,
+                });
+            }
+            let lock_key = Trust::lock_key(self.id, slot, &file.name);
+            let locked = self.question.ledger.trust.locks.get(&lock_key);
+            let digests: Vec<_> = file.sha256.as_ref().or(locked).into_iter().cloned().collect();
+            let cached = digests.first().is_some_and(|d| self.is_cached(d));
+            offers.push(Some(FileOffer {
+                artifact: Artifact {
+                    name: file.name.clone(),
+                    urls: file.url.iter().cloned().collect(),
+                    size: file.size,
+                    digest: None,
+                },
+                evidence: Evidence {
+                    level: file.level,
+                    digests,
+                    stated_by: file.stated_by.clone(),
+                },
+                cached,
+                fields: file.fields.clone(),
+            }));
+        }
+        let (version, slot) = (candidate.version.clone(), slot.to_owned());
+        Ok(WantedSet { version, slot, offers, rolled_back: None })
+    }
+
+    /// Why a release is not used on this host: it was tried, and systemd would not merge it or did not.
+    fn refused_here(&self, wanted: &WantedSet) -> Option<Problem> {
+        let trust = &self.question.ledger.trust;
+        for offer in wanted.offers.iter().flatten() {
+            let digest = offer.evidence.digests.first();
+            let name = unsuitable_name(&offer.artifact.name, digest, self.observed.os.as_deref());
+            if trust.unsuitable.contains(&Trust::lock_key(self.id, &wanted.slot, &name)) {
+                return Some(Problem {
+                    reason: BlockedReason::CannotRun,
+                    message: format!(
+                        "{} was looked at before and systemd would not merge it on this host; it is not \
+                         fetched again until its bytes or the operating system change",
+                        offer.artifact.name
+                    ),
+                    until: None,
+                });
+            }
+        }
+        let offered = wanted.offers.iter().flatten().find_map(|o| o.evidence.digests.first());
+        let manifest = self.observed.manifest(&wanted.slot).map(|m| &m.digest);
+        let found = trust.quarantine_of(self.id, &wanted.slot, offered.or(manifest))?;
+        Some(Problem {
+            reason: BlockedReason::Quarantined,
+            message: format!(
+                "{} was switched back at {}: {}. It is not used again until its bytes change; \
+                 `reconcile resume {}` lifts that",
+                wanted.slot, found.since, found.reason, self.id
+            ),
+            until: None,
+        })
+    }
+
+    fn is_cached(&self, digest: &crate::model::Digest) -> bool {
+        self.question.cache.join("blobs/sha256").join(digest.hex()).exists()
+    }
+
+    /// The wish cannot be carried out: stay, and repair what is damaged if the cache holds it.
+    fn stay(&self, problem: Problem) -> Resolution<WantedSet> {
+        let last = self.owned().and_then(|owned| owned.activated.last()).map(String::as_str);
+        let slot = self.observed.current.as_deref().or(last);
+        let wanted = slot.and_then(|slot| self.keep(slot, None));
+        Resolution { wanted, problem: Some(problem), notes: Vec::new() }
+    }
+
+    /// An operator went back: the wish is not looked at until that ends.
+    fn rolled_back(&self) -> Option<Resolution<WantedSet>> {
+        let pinned = self.question.ledger.overrides.pinned.get(self.id);
+        let pinned = pinned.filter(|p| p.holds(self.question.now))?;
+        let to = &pinned.slot;
+        let until = pinned.until.map_or("`reconcile resume`".to_owned(), |until| until.to_string());
+        let Some(wanted) = self.keep(to, Some(pinned.reason.clone())) else {
+            return Some(self.stay(Problem {
+                reason: BlockedReason::RolledBack,
+                message: format!(
+                    "rolled back to {to} until {until} ({}), but {to} is gone or damaged and the cache \
+                     does not hold it; `reconcile resume {}` follows the desired state again",
+                    pinned.reason, self.id
+                ),
+                until: pinned.until,
+            }));
+        };
+        let note = format!("rolled back to {to} until {until}: {}", pinned.reason);
+        Some(Resolution { wanted: Some(wanted), problem: None, notes: vec![note] })
+    }
+
+    /// Wants an installed release; `None` when it is damaged and cannot be had.
+    fn keep(&self, slot: &str, rolled_back: Option<String>) -> Option<WantedSet> {
+        let version = self.observed.version_of(slot)?;
+        let mut offers = Vec::new();
+        for (index, image) in self.observed.images(slot).enumerate() {
+            let offer = match self.state(slot, image) {
+                ImageState::Whole | ImageState::Adopted => None,
+                // What is installed stays in use although more is demanded now.
+                ImageState::Outdated(_) => return None,
+                ImageState::Damaged => Some(self.cached_copy(index, image?)?),
+                ImageState::Missing | ImageState::Foreign => return None,
+            };
+            offers.push(offer);
+        }
+        Some(WantedSet { version, slot: slot.to_owned(), offers, rolled_back })
+    }
+
+    fn cached_copy(&self, index: usize, image: &ImageSeen) -> Option<FileOffer> {
+        let manifest = image.manifest.as_ref()?;
+        let transfer = self.spec.transfers.get(index)?;
+        let fields = compare_all(&transfer.target, &image.file).fields?;
+        self.is_cached(&manifest.digest).then(|| FileOffer {
+            artifact: Artifact {
+                name: manifest.artifact.clone(),
+                urls: Vec::new(),
+                size: Some(manifest.artifact_size),
+                digest: None,
+            },
+            evidence: Evidence {
+                digests: vec![manifest.digest.clone()],
+                ..manifest.evidence.clone()
+            },
+            cached: true,
+            fields,
+        })
+    }
+}
+
+/// What stands for an image that systemd will not merge: its bytes and the operating system decide.
+pub fn unsuitable_name(
+    artifact: &str,
+    digest: Option<&crate::model::Digest>,
+    os: Option<&str>,
+) -> String {
+    let digest = digest.map(crate::model::Digest::short).unwrap_or_default();
+    format!("{artifact} {digest} on {}", os.unwrap_or("unknown"))
+}

@@ -1,0 +1,234 @@
+//! What the directories of an extension offer: lists read, signatures checked, names matched.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::fetch::Reader;
+use crate::format::sysupdate::manifest::{self, Manifest};
+use crate::format::sysupdate::pattern::{Fields, Match, Pattern};
+use crate::model::outcome::chain;
+use crate::model::{Artifact, BlockedReason, Digest, Level, Version};
+use crate::resolve::problem_of;
+use crate::resource::decision::Problem;
+use crate::resource::extension::spec::Transfer;
+use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
+use crate::source::spec::DirectoryUrl;
+use crate::source::{Class, sysupdate};
+use crate::trust::openpgp::{KEYRING_BYTES_MAX, Keyring, verify_detached};
+
+/// One version that every transfer has.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    pub(super) version: Version,
+    /// One file for each transfer, in order.
+    pub(super) files: Vec<ListedFile>,
+}
+
+/// One file at a source.
+#[derive(Clone, Debug)]
+pub(super) struct ListedFile {
+    pub(super) name: String,
+    pub(super) url: Option<String>,
+    pub(super) size: Option<u64>,
+    pub(super) sha256: Option<Digest>,
+    pub(super) level: Level,
+    pub(super) stated_by: String,
+    pub(super) fields: Fields,
+}
+
+impl ListedFile {
+    /// As a file of a release.
+    pub(super) fn into_artifact(self) -> Artifact {
+        let urls = self.url.into_iter().collect();
+        Artifact { name: self.name, urls, size: self.size, digest: self.sha256 }
+    }
+}
+
+/// A list of files and who vouches for it.
+struct Listing {
+    files: Vec<(String, Option<u64>, Option<Digest>)>,
+    level: Level,
+    stated_by: String,
+}
+
+/// Every version that all transfers of an extension have, and remarks.
+pub(super) async fn candidates(
+    spec: &ExtensionSpec,
+    observed: &ExtensionObserved,
+    reader: &Reader,
+    now: Timestamp,
+) -> Result<(Vec<Candidate>, Vec<String>), Problem> {
+    let mut notes = Vec::new();
+    let mut all: Option<BTreeMap<String, Vec<ListedFile>>> = None;
+    for transfer in &spec.transfers {
+        let asked = Asked { spec, observed, transfer, reader, now };
+        let listing = asked.listing(&mut notes).await?;
+        let files = matching(transfer, listing);
+        all = Some(match all {
+            None => files.into_iter().map(|(version, file)| (version, vec![file])).collect(),
+            Some(mut all) => {
+                // A version that one transfer lacks is not offered at all.
+                all.retain(|version, _| files.contains_key(version));
+                for (version, file) in files {
+                    if let Some(set) = all.get_mut(&version) {
+                        set.push(file);
+                    }
+                }
+                all
+            }
+        });
+    }
+    let sets = all.unwrap_or_default().into_iter();
+    let usable = sets.filter(|(version, _)| !version.starts_with('.'));
+    let found =
+        usable.filter_map(|(text, files)| Some(Candidate { version: text.parse().ok()?, files }));
+    notes.sort();
+    notes.dedup();
+    Ok((found.collect(), notes))
+}
+
+/// The file of each version: where several match, that of the first pattern, then the first by name.
+fn matching(transfer: &Transfer, listing: Listing) -> BTreeMap<String, ListedFile> {
+    let mut found: BTreeMap<String, ((usize, String), ListedFile)> = BTreeMap::new();
+    for (path, size, sha256) in listing.files {
+        let Some((rank, fields)) = first_match(&transfer.source, &path) else { continue };
+        // A digest in the name that is not that of the file is somebody's mistake.
+        if fields.sha256.is_some() && sha256.is_some() && fields.sha256 != sha256 {
+            continue;
+        }
+        let key = (rank, path.clone());
+        let version = fields.version.clone();
+        if found.get(&version).is_some_and(|(before, _)| *before <= key) {
+            continue;
+        }
+        let file = ListedFile {
+            url: sysupdate::file_url(&transfer.from, &path),
+            name: path.rsplit('/').next().unwrap_or(&path).to_owned(),
+            size,
+            sha256,
+            level: listing.level,
+            stated_by: listing.stated_by.clone(),
+            fields,
+        };
+        found.insert(version, (key, file));
+    }
+    found.into_iter().map(|(version, (_, file))| (version, file)).collect()
+}
+
+fn first_match(patterns: &[Pattern], path: &str) -> Option<(usize, Fields)> {
+    patterns.iter().enumerate().find_map(|(rank, pattern)| match pattern.compare(path) {
+        Match::Yes(fields) => Some((rank, *fields)),
+        Match::Descend | Match::No => None,
+    })
+}
+
+/// One transfer whose source is asked.
+struct Asked<'a> {
+    spec: &'a ExtensionSpec,
+    observed: &'a ExtensionObserved,
+    transfer: &'a Transfer,
+    reader: &'a Reader,
+    now: Timestamp,
+}
+
+impl Asked<'_> {
+    async fn listing(&self, notes: &mut Vec<String>) -> Result<Listing, Problem> {
+        let Transfer { from, manifest: name, .. } = self.transfer;
+        let demanded = self.spec.level_min();
+        let bytes = match (sysupdate::manifest(from, name, self.reader).await, from) {
+            (Ok(bytes), _) => bytes,
+            (Err(error), DirectoryUrl::Local(directory))
+                if error.class() == Class::NotFound && demanded < Level::Checksum =>
+            {
+                let files = sysupdate::files(directory).map_err(|e| problem_of(&e))?;
+                let files = files.into_iter().map(|(name, size)| (name, Some(size), None));
+                let stated_by = "nobody".to_owned();
+                return Ok(Listing { files: files.collect(), level: Level::Lock, stated_by });
+            }
+            (Err(error), _) => return Err(problem_of(&error)),
+        };
+        let (level, stated_by) = if demanded >= Level::Signature {
+            (Level::Signature, self.signer(&bytes).await?)
+        } else {
+            if matches!(from, DirectoryUrl::Web(_)) {
+                notes.push(format!(
+                    "SIGNATURES ARE OFF: whoever can write to {} decides what is merged here",
+                    sysupdate::shown(from)
+                ));
+            }
+            (Level::Checksum, name.clone())
+        };
+        let manifest = manifest::parse(&bytes).map_err(|error| Problem {
+            reason: BlockedReason::SourceUnavailable,
+            message: chain(&error),
+            until: None,
+        })?;
+        self.check_freshness(&manifest)?;
+        let warnings = manifest.warnings().iter().take(3);
+        notes.extend(warnings.map(|w| format!("{name} line {}: {}", w.line, w.message)));
+        let files = manifest.entries().iter();
+        let files = files.map(|e| (e.path.clone(), None, Some(e.sha256.clone()))).collect();
+        Ok(Listing { files, level, stated_by })
+    }
+
+    fn check_freshness(&self, manifest: &Manifest) -> Result<(), Problem> {
+        let today = self.now.to_zoned(TimeZone::UTC).date();
+        match manifest.stale_since(today) {
+            None => Ok(()),
+            Some(date) => Err(Problem {
+                reason: BlockedReason::SourceUnavailable,
+                message: format!(
+                    "{} says of itself that it is out of date since {}; ask the publisher for a new one",
+                    self.transfer.manifest, date.0
+                ),
+                until: None,
+            }),
+        }
+    }
+
+    /// Checks the signature of a manifest, every time: what was remembered is no evidence.
+    async fn signer(&self, bytes: &[u8]) -> Result<String, Problem> {
+        let unverified =
+            |message: String| Problem { reason: BlockedReason::Unverified, message, until: None };
+        let keyring = self.keyring().map_err(unverified)?;
+        let Transfer { from, manifest: name, .. } = self.transfer;
+        let signed = sysupdate::signature(from, name, self.reader).await;
+        let (file, signature) = signed.map_err(|error| match error.class() {
+            Class::NotFound => unverified(format!(
+                "{}; to go without, write `verify: {{ min: checksum }}`",
+                chain(&error)
+            )),
+            _ => problem_of(&error),
+        })?;
+        let signed = verify_detached(bytes, &signature, &keyring, self.now).map_err(|error| {
+            unverified(format!("{file} of {}: {}", sysupdate::shown(from), chain(&error)))
+        })?;
+        let key = signed.primary.get(signed.primary.len().saturating_sub(16)..);
+        Ok(format!("{name}, signed by {}", key.unwrap_or(&signed.primary)))
+    }
+
+    fn keyring(&self) -> Result<Keyring, String> {
+        let texts = match &self.spec.verify.keyring {
+            Some(path) => {
+                let read = crate::source::read_local(path.into(), KEYRING_BYTES_MAX as u64);
+                vec![read.map_err(|error| chain(&error))?]
+            }
+            None => self.observed.keyrings.clone(),
+        };
+        let mut joined: Option<Keyring> = None;
+        for bytes in &texts {
+            let keyring = Keyring::read(bytes).map_err(|error| chain(&error))?;
+            joined = Some(match joined {
+                Some(joined) => joined.join(keyring),
+                None => keyring,
+            });
+        }
+        joined.ok_or_else(|| {
+            "a signature is demanded, but there is no keyring; name one with `verify: { gpg: { keyring: \
+             PATH } }`, or put it at /etc/systemd/import-pubring.pgp"
+                .to_owned()
+        })
+    }
+}

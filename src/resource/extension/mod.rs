@@ -1,0 +1,23 @@
+//! Extensions: disk images that systemd merges into `/usr`, `/opt` or `/etc`.
+//!
+//! ```text
+//! /var/lib/extensions.d/<name>/<name>_<version>.raw      one installed image
+//! /var/lib/extensions.d/<name>/.<file>.reconcile.json    its manifest
+//! /etc/extensions/<name>.raw -> the image in use         (/var/lib/confexts for a confext)
+//! .#reconcile.<file>                                     half-done work, which systemd passes over
+//! ```
+//!
+//! Images stay outside of the directories that systemd looks in: there, an old one would be merged as well.
+
+mod explain;
+pub mod layout;
+pub mod observe;
+pub mod order;
+pub mod plan;
+pub mod remove;
+pub mod retain;
+pub mod spec;
+pub mod wanted;
+
+pub use observe::ExtensionObserved;
+pub use spec::ExtensionSpec;

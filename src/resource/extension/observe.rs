@@ -1,0 +1,384 @@
+//! What the host has of an extension.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
+
+use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
+use crate::format::sysupdate::pattern::compare_all;
+use crate::host::{Item, ItemKind, Look};
+use crate::model::extension::{IMAGE_MANIFEST_FORMAT, ImageManifest};
+use crate::model::ledger::Owned;
+use crate::model::{Drift, DriftKind, ExtensionClass, ResourceId, Version};
+use crate::resource::app::observe::Depth;
+use crate::resource::extension::layout::{STAGING_PREFIX, beside, image_of, manifest};
+use crate::resource::extension::order::Order;
+use crate::resource::extension::spec::{ExtensionSpec, Transfer};
+use crate::trust::openpgp::{KEYRING_BYTES_MAX, systemd_keyring_paths};
+
+/// A manifest has a few hundred bytes; URLs are not in it.
+const MANIFEST_BYTES_MAX: u64 = 64 << 10;
+
+/// systemd's list of merged names: a thousand names take less.
+const MARKER_BYTES_MAX: u64 = 1 << 20;
+
+/// What the host has of an extension.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ExtensionObserved {
+    /// For each transfer of the wish, in its order.
+    pub transfers: Vec<TransferObserved>,
+    /// Names of everything that systemd has merged.
+    pub merged: Vec<String>,
+    /// What an earlier pass left.
+    pub leftovers: Vec<Utf8PathBuf>,
+    /// The version in use: the one that links lead to; without links the newest.
+    pub current: Option<String>,
+    /// The operating system and its version: an image that does not fit it may fit the next one.
+    pub os: Option<String>,
+    /// systemd's keyrings, for wishes that rely on them.
+    #[serde(skip)]
+    pub keyrings: Vec<Vec<u8>>,
+}
+
+/// What the host has of one transfer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TransferObserved {
+    /// Where its images are.
+    pub directory: Utf8PathBuf,
+    /// Where its link is.
+    pub link: Option<Utf8PathBuf>,
+    /// What is at the link's place.
+    pub there: LinkSeen,
+    /// Images by version.
+    pub images: BTreeMap<String, ImageSeen>,
+}
+
+/// What is at the place of a link.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum LinkSeen {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A link with this text.
+    Text(String),
+    /// Something else.
+    Other(&'static str),
+}
+
+impl LinkSeen {
+    /// The text of a link.
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Nothing | Self::Other(_) => None,
+        }
+    }
+}
+
+/// One image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ImageSeen {
+    /// Its file's name.
+    pub file: String,
+    /// Its manifest; `None` for an image that we did not make.
+    #[serde(serialize_with = "manifest_digest")]
+    pub manifest: Option<Box<ImageManifest>>,
+    /// Where it differs from its manifest.
+    pub drift: Vec<Drift>,
+}
+
+/// For fingerprints: a manifest is known by its image.
+#[expect(clippy::ref_option, reason = "the signature serde calls")]
+fn manifest_digest<S: serde::Serializer>(
+    manifest: &Option<Box<ImageManifest>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    manifest.as_ref().map(|m| &m.image).serialize(serializer)
+}
+
+impl ExtensionObserved {
+    /// The images of a version, one for each transfer.
+    pub fn images<'a>(&'a self, version: &str) -> impl Iterator<Item = Option<&'a ImageSeen>> {
+        self.transfers.iter().map(move |transfer| transfer.images.get(version))
+    }
+
+    /// The manifest of the first image of a version.
+    pub fn manifest(&self, version: &str) -> Option<&ImageManifest> {
+        self.images(version).flatten().find_map(|image| image.manifest.as_deref())
+    }
+
+    /// Every version of which there is an image.
+    pub fn versions(&self) -> Vec<&str> {
+        let mut versions: Vec<&str> =
+            self.transfers.iter().flat_map(|t| t.images.keys().map(String::as_str)).collect();
+        versions.sort_unstable();
+        versions.dedup();
+        versions
+    }
+
+    /// The version of a slot.
+    pub fn version_of(&self, slot: &str) -> Option<Version> {
+        self.manifest(slot).map(|m| m.head.version.clone()).or_else(|| slot.parse().ok())
+    }
+
+    /// Images of another updater that become ours: only at the first sight of them, and only when one of them
+    /// is in use.
+    pub fn adopted(&self, owned: Option<&Owned>) -> Vec<String> {
+        if let Some(owned) = owned {
+            return owned.adopted.clone();
+        }
+        let versions = self.versions();
+        let made_by_us = versions.iter().any(|version| self.manifest(version).is_some());
+        let in_use = self.current.as_deref().is_some_and(|current| versions.contains(&current));
+        if made_by_us || !in_use {
+            return Vec::new();
+        }
+        versions.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Whether systemd has merged an extension that may be written in one of these ways.
+    pub fn is_merged(&self, names: &[String]) -> bool {
+        names.iter().any(|name| self.merged.contains(name))
+    }
+}
+
+/// Looks at an extension. Without a wish, at what our manifests below `home` say.
+pub fn observe(
+    (host, id, home): (&Look, &ResourceId, &Utf8Path),
+    spec: Option<&ExtensionSpec>,
+    depth: Depth,
+) -> io::Result<ExtensionObserved> {
+    let mut observed = ExtensionObserved::default();
+    let Some(spec) = spec else {
+        observed.transfers = ours(host, id, home, depth)?;
+        let linked = observed.transfers.iter().find_map(|t| {
+            let text = t.there.text()?;
+            let leads = |image: &&ImageSeen| text.rsplit('/').next() == Some(image.file.as_str());
+            let version = t.images.iter().find(|(_, image)| leads(image)).map(|(v, _)| v);
+            version.cloned()
+        });
+        observed.current = linked;
+        return Ok(observed);
+    };
+    for transfer in &spec.transfers {
+        let seen = look(host, transfer, depth, &mut observed.leftovers)?;
+        observed.transfers.push(seen);
+    }
+    observed.leftovers.sort();
+    observed.leftovers.dedup();
+    observed.merged = merged(host, spec.class)?;
+    observed.current = current(spec, &observed.transfers);
+    observed.os = os(host);
+    if spec.verify.keyring.is_none() {
+        observed.keyrings = keyrings(host)?;
+    }
+    Ok(observed)
+}
+
+/// The version that all links lead to; without links, the newest image.
+fn current(spec: &ExtensionSpec, transfers: &[TransferObserved]) -> Option<String> {
+    let mut linked = spec.transfers.iter().zip(transfers).filter(|(t, _)| t.link.is_some());
+    let version = |(transfer, seen): (&Transfer, &TransferObserved)| {
+        let file = transfer.linked_file(seen.there.text()?)?;
+        compare_all(&transfer.target, file).fields.map(|fields| fields.version)
+    };
+    if let Some(first) = linked.next() {
+        let first = version(first)?;
+        return linked.all(|other| version(other).as_ref() == Some(&first)).then_some(first);
+    }
+    let versions = || transfers.iter().flat_map(|t| t.images.keys());
+    let order = Order::of(spec.order, versions().map(String::as_str));
+    versions().max_by(|a, b| order.compare(a, b)).cloned()
+}
+
+fn look(
+    host: &Look,
+    transfer: &Transfer,
+    depth: Depth,
+    leftovers: &mut Vec<Utf8PathBuf>,
+) -> io::Result<TransferObserved> {
+    let directory = &transfer.directory;
+    let mut seen = TransferObserved {
+        directory: directory.clone(),
+        link: transfer.link.clone(),
+        ..TransferObserved::default()
+    };
+    let items = host.list(directory)?.unwrap_or_default();
+    for item in &items {
+        let fields = compare_all(&transfer.target, &item.name).fields;
+        if let Some(fields) = fields.filter(|_| item.kind == ItemKind::File) {
+            let image = image(host, directory, &item.name, depth)?;
+            // Two files of one version differ in counters only; the first by name is it.
+            seen.images.entry(fields.version).or_insert(image);
+        }
+        leftovers.extend(leftover(transfer, item, &items));
+    }
+    if let Some(link) = &transfer.link {
+        seen.there = link_at(host, link)?;
+        let beside = beside(link);
+        if host.stat(&beside)?.is_some() {
+            leftovers.push(beside);
+        }
+    }
+    Ok(seen)
+}
+
+/// What a pass that was cut off left: staged files of this transfer, and manifests without an image.
+fn leftover(transfer: &Transfer, item: &Item, all: &[Item]) -> Option<Utf8PathBuf> {
+    let ours = |file: &str| compare_all(&transfer.target, file).fields.is_some();
+    let staged = item.name.strip_prefix(STAGING_PREFIX);
+    let staged = staged.map(|name| name.strip_suffix(".reconcile.json").unwrap_or(name));
+    let orphan = image_of(&item.name).filter(|file| !all.iter().any(|other| other.name == *file));
+    let left = staged.or(orphan).is_some_and(ours);
+    left.then(|| transfer.directory.join(&item.name))
+}
+
+fn image(host: &Look, directory: &Utf8Path, file: &str, depth: Depth) -> io::Result<ImageSeen> {
+    let manifest = read_manifest(host, directory, file)?;
+    let path = directory.join(file);
+    let drift = match &manifest {
+        Some(manifest) => differs(host, &path, manifest, depth)?,
+        None => None,
+    };
+    Ok(ImageSeen { file: file.to_owned(), manifest, drift: drift.into_iter().collect() })
+}
+
+fn read_manifest(
+    host: &Look,
+    directory: &Utf8Path,
+    file: &str,
+) -> io::Result<Option<Box<ImageManifest>>> {
+    let bytes = match host.read(manifest(directory, file), MANIFEST_BYTES_MAX) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::FileTooLarge
+            ) =>
+        {
+            None
+        }
+        read => read?,
+    };
+    Ok(bytes
+        .and_then(|bytes| serde_json::from_slice::<Box<ImageManifest>>(&bytes).ok())
+        .filter(|manifest| manifest.format == IMAGE_MANIFEST_FORMAT))
+}
+
+fn differs(
+    host: &Look,
+    path: &Utf8Path,
+    manifest: &ImageManifest,
+    depth: Depth,
+) -> io::Result<Option<Drift>> {
+    let drift = |kind, expected: String, found: String| {
+        Some(Drift { path: path.to_string(), kind, expected, found })
+    };
+    let Some(stat) = host.stat(path)? else {
+        return Ok(drift(DriftKind::Missing, "regular file".to_owned(), "nothing".to_owned()));
+    };
+    if stat.size != manifest.size {
+        let bytes = |size: u64| format!("{size} bytes");
+        return Ok(drift(DriftKind::Modified, bytes(manifest.size), bytes(stat.size)));
+    }
+    if depth == Depth::Deep || stat.mtime != manifest.mtime {
+        let found = host.sha256(path)?;
+        if found != manifest.image {
+            let describe = |hex: String| format!("sha256 {hex}");
+            let (was, is) = (manifest.image.short(), found.short());
+            return Ok(drift(DriftKind::Modified, describe(was), describe(is)));
+        }
+    }
+    if stat.mode != manifest.mode {
+        let mode = |mode: u32| format!("mode {mode:04o}");
+        return Ok(drift(DriftKind::ModeChanged, mode(manifest.mode), mode(stat.mode)));
+    }
+    Ok(None)
+}
+
+fn link_at(host: &Look, link: &Utf8Path) -> io::Result<LinkSeen> {
+    Ok(match host.stat(link)? {
+        None => LinkSeen::Nothing,
+        Some(stat) if stat.kind == ItemKind::Link => {
+            host.read_link(link)?.map_or(LinkSeen::Nothing, LinkSeen::Text)
+        }
+        Some(stat) => LinkSeen::Other(stat.kind.name()),
+    })
+}
+
+/// Names of merged extensions, by systemd's own record: no program is asked.
+pub fn merged(host: &Look, class: ExtensionClass) -> io::Result<Vec<String>> {
+    let mut names: Vec<String> = Vec::new();
+    for marker in class.markers() {
+        let bytes = host.read(marker, MARKER_BYTES_MAX)?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        names.extend(text.lines().filter(|line| !line.is_empty()).map(str::to_owned));
+    }
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// `debian 12`.
+fn os(host: &Look) -> Option<String> {
+    let release = os_release(host)?;
+    let version = release.get("SYSEXT_LEVEL").or(release.get("VERSION_ID")).unwrap_or_default();
+    Some(format!("{} {version}", release.get("ID").unwrap_or_default()))
+}
+
+/// The host's os-release, where it has one that can be read.
+pub fn os_release(host: &Look) -> Option<OsRelease> {
+    let files = ["/etc/os-release", "/usr/lib/os-release"];
+    let bytes = files.iter().find_map(|p| host.read(p, RELEASE_BYTES_MAX as u64).ok().flatten())?;
+    OsRelease::parse(&bytes).ok()
+}
+
+fn keyrings(host: &Look) -> io::Result<Vec<Vec<u8>>> {
+    let mut found = Vec::new();
+    for place in systemd_keyring_paths(None).unwrap_or_default() {
+        for path in place {
+            if let Some(bytes) = host.read(&path, KEYRING_BYTES_MAX as u64)? {
+                found.push(bytes);
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Images below `home` whose manifest names this resource, by the link that leads to them.
+fn ours(
+    host: &Look,
+    id: &ResourceId,
+    home: &Utf8Path,
+    depth: Depth,
+) -> io::Result<Vec<TransferObserved>> {
+    let mut by_link: BTreeMap<Option<Utf8PathBuf>, TransferObserved> = BTreeMap::new();
+    // The home of what the host's own definitions wish is no directory: its images are beside it.
+    let home = match home.parent() {
+        Some(parent) if host.stat(home)?.is_none() => parent,
+        _ => home,
+    };
+    for item in host.list(home)?.unwrap_or_default() {
+        let Some(file) = image_of(&item.name) else { continue };
+        let Some(manifest) = read_manifest(host, home, file)?.filter(|m| &m.head.resource == id)
+        else {
+            continue;
+        };
+        let drift = differs(host, &home.join(file), &manifest, depth)?.into_iter().collect();
+        let link = manifest.head.link.clone();
+        let version = manifest.head.version.to_string();
+        let transfer = by_link.entry(link.clone()).or_default();
+        transfer.directory = home.to_owned();
+        transfer.link = link;
+        let image = ImageSeen { file: file.to_owned(), manifest: Some(manifest), drift };
+        transfer.images.insert(version, image);
+    }
+    for transfer in by_link.values_mut() {
+        if let Some(link) = &transfer.link {
+            transfer.there = link_at(host, link)?;
+        }
+    }
+    Ok(by_link.into_values().collect())
+}

@@ -1,0 +1,510 @@
+//! What to do about one extension; pure.
+
+use std::ops::Deref;
+
+use crate::model::extension::{ImageHead, LinkTo, PlaceRules};
+use crate::model::plan::{InUse, Unchanged};
+use crate::model::{Blocked, BlockedReason, Change, Digest, Drift, DriftKind, Effect, Step};
+use crate::resource::Context;
+use crate::resource::decision::{Decision, Problem, Resolution};
+use crate::resource::extension::layout::{manifest, staged, staged_manifest};
+use crate::resource::extension::observe::{LinkSeen, TransferObserved};
+use crate::resource::extension::remove::before;
+use crate::resource::extension::spec::{Activate, Transfer};
+use crate::resource::extension::wanted::{FileOffer, ImageState, WantedSet, image_state};
+use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
+
+/// Everything that decides what happens to one extension.
+#[derive(Clone, Copy, Debug)]
+pub struct Situation<'a> {
+    /// Which extension, and what is known about it.
+    pub context: Context<'a>,
+    /// The wish.
+    pub spec: &'a ExtensionSpec,
+    /// What the host has.
+    pub observed: &'a ExtensionObserved,
+    /// The release to be on.
+    pub resolution: &'a Resolution<WantedSet>,
+}
+
+impl<'a> Deref for Situation<'a> {
+    type Target = Context<'a>;
+
+    fn deref(&self) -> &Context<'a> {
+        &self.context
+    }
+}
+
+/// Decides. Total: every situation has an answer.
+pub fn plan(situation: &Situation<'_>) -> Decision {
+    let mut decision = Decision::default();
+    if let Some(problem) = &situation.resolution.problem {
+        decision.blocked = Some(situation.blocked(problem));
+        if problem.reason == BlockedReason::Suspended {
+            return decision;
+        }
+    }
+    let wanted = situation.resolution.wanted.as_ref();
+    match wanted.map_or_else(|| Ok(Work::default()), |wanted| situation.work(wanted)) {
+        Err(obstacle) => decision.blocked = Some(situation.blocked(&obstacle)),
+        Ok(work) => decision.change = situation.change(wanted, work),
+    }
+    if decision.change.is_none() && decision.blocked.is_none() {
+        let in_use = wanted.map(|wanted| situation.in_use(wanted));
+        decision.unchanged =
+            in_use.map(|in_use| Unchanged { resource: situation.id.clone(), in_use });
+    }
+    decision
+}
+
+/// What must be done to be on a release, before it becomes a change.
+#[derive(Debug, Default)]
+struct Work {
+    steps: Vec<Step>,
+    drift: Vec<Drift>,
+    /// Why an image is made anew, in words.
+    why: Option<String>,
+    /// Links that change.
+    links: Vec<LinkTo>,
+    /// What systemd merges changes.
+    disrupts: bool,
+    /// Names as systemd may write them, one group for each transfer.
+    names: Vec<Vec<String>>,
+}
+
+impl Situation<'_> {
+    fn blocked(&self, problem: &Problem) -> Blocked {
+        let current = self.observed.current.as_deref();
+        Blocked {
+            resource: self.id.clone(),
+            reason: problem.reason,
+            message: problem.message.clone(),
+            staying_on: current.and_then(|slot| self.observed.version_of(slot)),
+            until: problem.until,
+            declared_at: Some(self.declared_at.to_owned()),
+        }
+    }
+
+    /// The steps that lead to `wanted`; an obstacle when they must not be taken.
+    fn work(&self, wanted: &WantedSet) -> Result<Work, Problem> {
+        let mut work = Work::default();
+        let mut promotions = Vec::new();
+        let current = self.observed.current.as_deref() == Some(&wanted.slot);
+        for (index, (transfer, seen)) in
+            self.spec.transfers.iter().zip(&self.observed.transfers).enumerate()
+        {
+            let image = seen.images.get(&wanted.slot);
+            let state = image_state(self.spec, self.observed, self.owned, (&wanted.slot, image));
+            let offer = wanted.offers.get(index).and_then(Option::as_ref);
+            work.drift.extend(self.image_drift(transfer, seen, wanted));
+            let mut file = image.map(|image| image.file.clone());
+            if state.must_be_made() || offer.is_some() {
+                let offer = offer.ok_or_else(|| self.cannot_be_had(wanted))?;
+                let name = file_name(transfer, offer)?;
+                if state == ImageState::Foreign {
+                    return Err(foreign(seen, &name));
+                }
+                if let ImageState::Outdated(why) = &state {
+                    work.why = Some(why.clone());
+                }
+                work.steps.extend(self.stage(transfer, wanted, (offer, &name)));
+                let replaces = file.as_ref() == Some(&name);
+                promotions.extend(promote(seen, &name, replaces));
+                work.disrupts |= current || transfer.link.is_none();
+                file = Some(name);
+            }
+            let file = file.ok_or_else(|| self.cannot_be_had(wanted))?;
+            if transfer.searched {
+                work.names.push(names(transfer, &file));
+            }
+            self.point(transfer, seen, (&file, &mut work))?;
+        }
+        work.disrupts |= !work.links.is_empty();
+        work.steps.extend(promotions);
+        Ok(work)
+    }
+
+    fn stage(
+        &self,
+        transfer: &Transfer,
+        wanted: &WantedSet,
+        (offer, file): (&FileOffer, &str),
+    ) -> [Step; 2] {
+        let mode = offer.fields.mode.unwrap_or(transfer.mode);
+        [
+            Step::Fetch {
+                artifact: offer.artifact.clone(),
+                evidence: offer.evidence.clone(),
+                size_max: self.spec.download_bytes_max,
+            },
+            Step::Place {
+                into: staged(&transfer.directory, file),
+                rules: PlaceRules {
+                    class: self.spec.class,
+                    name: transfer.name.clone(),
+                    mode,
+                    modified_us: offer.fields.modified_us,
+                    bytes_max: self.spec.image_bytes_max,
+                    judged: transfer.searched,
+                },
+                image: ImageHead {
+                    resource: self.id.clone(),
+                    version: wanted.version.clone(),
+                    path: transfer.directory.join(file),
+                    link: transfer.link.clone(),
+                    recipe: self.spec.recipe(),
+                },
+            },
+        ]
+    }
+
+    /// Notes that a link must change; refuses where that would destroy something.
+    fn point(
+        &self,
+        transfer: &Transfer,
+        seen: &TransferObserved,
+        (file, work): (&str, &mut Work),
+    ) -> Result<(), Problem> {
+        let Some((link, text)) = transfer.link.as_ref().zip(transfer.link_text(file)) else {
+            return Ok(());
+        };
+        let now = match &seen.there {
+            LinkSeen::Other(kind) => {
+                return Err(Problem::foreign(format!(
+                    "{link} is a {kind} that reconcile did not put there; move it away"
+                )));
+            }
+            LinkSeen::Text(now) if transfer.linked_file(now) == Some(file) => return Ok(()),
+            LinkSeen::Text(now) if transfer.linked_file(now).is_none() && self.owned.is_none() => {
+                return Err(Problem::foreign(format!(
+                    "{link} leads to {now}, which reconcile did not put there; move it away"
+                )));
+            }
+            LinkSeen::Text(now) => Some(now.clone()),
+            LinkSeen::Nothing => None,
+        };
+        work.links.push(LinkTo { link: link.clone(), text: Some(text), expects: Some(now) });
+        Ok(())
+    }
+
+    /// Differences of what was made the one in use last.
+    fn image_drift(
+        &self,
+        transfer: &Transfer,
+        seen: &TransferObserved,
+        wanted: &WantedSet,
+    ) -> Vec<Drift> {
+        let mut drift = Vec::new();
+        let image = seen.images.get(&wanted.slot);
+        drift.extend(image.iter().flat_map(|image| image.drift.clone()));
+        if !self.was_in_use(&wanted.slot) {
+            return drift;
+        }
+        let missing = |path: String, expected: String| Drift {
+            path,
+            kind: DriftKind::Missing,
+            expected,
+            found: "nothing".to_owned(),
+        };
+        if image.is_none() {
+            let place = seen.directory.join(format!("{} (image)", wanted.slot));
+            drift.push(missing(place.to_string(), "regular file".to_owned()));
+        }
+        let expected = image.and_then(|image| transfer.link_text(&image.file));
+        if let (Some(link), Some(expected)) = (&transfer.link, expected) {
+            let expected_text = format!("-> {expected}");
+            match &seen.there {
+                LinkSeen::Text(now)
+                    if transfer.linked_file(now) == image.map(|image| image.file.as_str()) => {}
+                LinkSeen::Text(now) => drift.push(Drift {
+                    path: link.to_string(),
+                    kind: DriftKind::Retargeted,
+                    expected: expected_text,
+                    found: format!("-> {now}"),
+                }),
+                LinkSeen::Nothing => drift.push(missing(link.to_string(), expected_text)),
+                LinkSeen::Other(kind) => drift.push(Drift {
+                    path: link.to_string(),
+                    kind: DriftKind::TypeChanged,
+                    expected: expected_text,
+                    found: (*kind).to_owned(),
+                }),
+            }
+        }
+        drift
+    }
+
+    /// Everything that differs from the release that was made the one in use last.
+    pub fn drift(&self) -> Vec<Drift> {
+        let last = self.owned.and_then(|owned| owned.activated.last()).map(String::as_str);
+        let slot = last.or(self.observed.current.as_deref());
+        let Some((slot, version)) = slot.and_then(|s| Some((s, self.observed.version_of(s)?)))
+        else {
+            return Vec::new();
+        };
+        let slot = slot.to_owned();
+        let wanted = WantedSet { version, slot, offers: Vec::new(), rolled_back: None };
+        let pairs = self.spec.transfers.iter().zip(&self.observed.transfers);
+        pairs.flat_map(|(transfer, seen)| self.image_drift(transfer, seen, &wanted)).collect()
+    }
+
+    /// Whether this release is the one that was made the one in use last.
+    fn was_in_use(&self, slot: &str) -> bool {
+        let last = self.owned.and_then(|owned| owned.activated.last()).map(String::as_str);
+        last.or(self.observed.current.as_deref()) == Some(slot)
+    }
+
+    fn cannot_be_had(&self, wanted: &WantedSet) -> Problem {
+        self.resolution.problem.clone().unwrap_or_else(|| Problem {
+            reason: BlockedReason::SourceUnavailable,
+            message: format!(
+                "{} must be made again, but the source does not offer it any more",
+                wanted.version
+            ),
+            until: None,
+        })
+    }
+
+    fn in_use(&self, wanted: &WantedSet) -> InUse {
+        let manifest = self.observed.manifest(&wanted.slot);
+        let offer = wanted.offers.iter().flatten().next();
+        let offered = offer.and_then(|o| o.evidence.digests.first().cloned());
+        let evidence = offer.map(|o| o.evidence.clone());
+        InUse {
+            version: wanted.version.clone(),
+            tag: wanted.slot.clone(),
+            digest: offered.or_else(|| manifest.map(|m| m.digest.clone())),
+            evidence: evidence.or_else(|| manifest.map(|m| m.evidence.clone())),
+            requested: Some(self.spec.version.to_string()),
+            floating: self.spec.version.is_floating(),
+        }
+    }
+
+    /// Puts effects, the way back, retention and leftovers around the work; `None` when nothing is to be done.
+    fn change(&self, wanted: Option<&WantedSet>, work: Work) -> Option<Change> {
+        let mut steps = work.steps;
+        let effects = if work.disrupts { self.effects(wanted) } else { Vec::new() };
+        let merge = wanted.and_then(|wanted| self.merge(wanted, work.disrupts));
+        let mut owed: Vec<Effect> = effects.clone();
+        owed.extend(merge.as_ref().filter(|_| work.disrupts).map(|m| m.effect.clone()));
+        let commit = steps.iter().position(|s| !s.is_staging()).unwrap_or(steps.len());
+        steps.splice(commit..commit, owed.iter().map(|e| Step::Owe { effect: e.clone() }));
+        let undo = match (wanted, &merge) {
+            (Some(_), Some(merge)) => self.undo(merge.back_to.as_deref(), &work.links),
+            _ => Vec::new(),
+        };
+        if let Some(wanted) = wanted.filter(|_| !work.links.is_empty()) {
+            steps.push(Step::Point { slot: wanted.slot.clone(), links: work.links });
+        }
+        let working = !steps.is_empty();
+        steps.extend(effects.iter().map(|effect| Step::Settle { effect: effect.clone() }));
+        steps.extend(self.old_debts(&effects, merge.as_ref().map(|m| &m.effect)));
+        steps.extend(merge.map(|merge| Step::Merged {
+            class: self.spec.class,
+            names: work.names,
+            effect: merge.effect,
+        }));
+        let keep = wanted.map(|w| w.slot.as_str()).or(self.observed.current.as_deref());
+        steps.extend(self.removals(keep, &steps));
+        if steps.is_empty() {
+            return None;
+        }
+        let (action, attribution, reason) = match wanted.filter(|_| working) {
+            Some(wanted) => self.explain(wanted, &work.drift, work.why.as_deref()),
+            None => self.explain_tidy(),
+        };
+        let offers = || wanted.iter().flat_map(|w| w.offers.iter().flatten());
+        let to_fetch = || offers().filter(|offer| !offer.cached);
+        Some(Change {
+            resource: self.id.clone(),
+            action,
+            attribution,
+            reason,
+            declared_at: Some(self.declared_at.to_owned()),
+            before: before(self.observed),
+            after: wanted.map(|w| self.in_use(w)),
+            drift: work.drift,
+            fetch_bytes: to_fetch().try_fold(0, |sum, o| Some(sum + o.artifact.size?)),
+            reused_bytes: offers().filter(|o| o.cached).filter_map(|o| o.artifact.size).sum(),
+            observed: Digest::of_json(self.observed),
+            steps,
+            undo,
+        })
+    }
+
+    /// Images that are not kept, and what earlier passes left.
+    fn removals(&self, keep: Option<&str>, steps: &[Step]) -> Vec<Step> {
+        let mut removals = Vec::new();
+        for version in self.surplus(keep) {
+            for seen in &self.observed.transfers {
+                let Some(image) = seen.images.get(&version) else { continue };
+                let paths =
+                    [seen.directory.join(&image.file), manifest(&seen.directory, &image.file)];
+                removals.extend(paths.map(|path| Step::Remove { path, aside: None }));
+            }
+        }
+        let staged_now = |path: &&camino::Utf8PathBuf| {
+            steps.iter().any(|step| {
+                matches!(step, Step::Place { into, .. }
+                    if into == *path || staged_manifest(into) == **path)
+            })
+        };
+        let left = self.observed.leftovers.iter().filter(|path| !staged_now(path));
+        removals.extend(left.map(|path| Step::Remove { path: path.clone(), aside: None }));
+        removals
+    }
+
+    /// What a switch makes due, in order.
+    fn effects(&self, wanted: Option<&WantedSet>) -> Vec<Effect> {
+        if !self.facts.live || self.spec.activate == Activate::Boot {
+            return Vec::new();
+        }
+        let merged = self.spec.transfers.iter().any(|transfer| transfer.searched);
+        let refresh = merged.then_some(Effect::Refresh { class: self.spec.class });
+        let restarts = self.spec.restart.iter().map(|unit| Effect::Restart { unit: unit.clone() });
+        let runs = self.spec.run.iter().map(|argv| Effect::Run {
+            resource: self.id.clone(),
+            argv: argv.clone(),
+            version: wanted.map(|w| w.version.clone()),
+        });
+        refresh.into_iter().chain(restarts).chain(runs).collect()
+    }
+
+    /// Looking whether the merge is as planned: after a switch of this pass, or after one of an earlier pass
+    /// that did not live to look.
+    fn merge(&self, wanted: &WantedSet, disrupts: bool) -> Option<Merge> {
+        let merged = self.spec.transfers.iter().any(|transfer| transfer.searched);
+        if !self.facts.live || self.spec.activate == Activate::Boot || !merged {
+            return None;
+        }
+        if disrupts {
+            let current = self.observed.current.clone().filter(|c| *c != wanted.slot);
+            let effect = Effect::Confirm {
+                resource: self.id.clone(),
+                slot: wanted.slot.clone(),
+                back_to: current.clone(),
+            };
+            return Some(Merge { effect, back_to: current });
+        }
+        self.debts.iter().find_map(|debt| match &debt.effect {
+            Effect::Confirm { slot, back_to, .. } if *slot == wanted.slot => {
+                Some(Merge { effect: debt.effect.clone(), back_to: back_to.clone() })
+            }
+            _ => None,
+        })
+    }
+
+    /// The way back: links as they were, or none where there was none.
+    fn undo(&self, back_to: Option<&str>, changed: &[LinkTo]) -> Vec<Step> {
+        let back = |link: &LinkTo, text: Option<String>| LinkTo {
+            link: link.link.clone(),
+            text,
+            expects: None,
+        };
+        let links: Vec<LinkTo> = if changed.is_empty() {
+            let pairs = self.spec.transfers.iter().zip(&self.observed.transfers);
+            let earlier = pairs.filter_map(|(transfer, seen)| {
+                let image = seen.images.get(back_to?)?;
+                let text = transfer.link_text(&image.file)?;
+                Some(LinkTo { link: transfer.link.clone()?, text: Some(text), expects: None })
+            });
+            earlier.collect()
+        } else {
+            changed.iter().map(|link| back(link, link.expects.clone().flatten())).collect()
+        };
+        if links.is_empty() {
+            return Vec::new();
+        }
+        vec![Step::Point { slot: back_to.unwrap_or_default().to_owned(), links }]
+    }
+
+    /// Effects owed from earlier passes: paid when still wished, struck out when not. On another root than the
+    /// running system's they stay owed.
+    fn old_debts(&self, now_owed: &[Effect], merge: Option<&Effect>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let again = |argv: &[String]| {
+            now_owed.iter().any(|e| matches!(e, Effect::Run { argv: now, .. } if now == argv))
+        };
+        for debt in self.debts.iter().filter(|d| !now_owed.contains(&d.effect)) {
+            let effect = debt.effect.clone();
+            if merge == Some(&effect) {
+                continue;
+            }
+            let wished = self.spec.wishes(&effect) && !matches!(effect, Effect::Confirm { .. });
+            let superseded = matches!(&effect, Effect::Run { argv, .. } if again(argv));
+            if wished && !superseded && !self.facts.live {
+                continue;
+            }
+            steps.push(if wished && !superseded {
+                Step::Settle { effect }
+            } else {
+                let why = "the desired state does not ask for it any more".to_owned();
+                Step::Forgive { effect, why }
+            });
+        }
+        steps
+    }
+}
+
+/// Looking at a merge.
+#[derive(Debug)]
+struct Merge {
+    effect: Effect,
+    back_to: Option<String>,
+}
+
+impl ExtensionSpec {
+    /// Whether an effect is one that the desired state asks for.
+    pub fn wishes(&self, effect: &Effect) -> bool {
+        match effect {
+            Effect::Refresh { class } => *class == self.class && self.activate == Activate::Now,
+            Effect::Restart { unit } => self.restart.contains(unit),
+            Effect::Run { argv, .. } => self.run.contains(argv),
+            Effect::Confirm { .. } => self.activate == Activate::Now,
+        }
+    }
+}
+
+/// First the manifest, then the image: an image without manifest would not be ours.
+fn promote(seen: &TransferObserved, file: &str, replaces: bool) -> [Step; 2] {
+    let from = staged(&seen.directory, file);
+    let has_manifest =
+        seen.images.values().any(|image| image.file == file && image.manifest.is_some());
+    [
+        Step::Promote {
+            from: staged_manifest(&from),
+            to: manifest(&seen.directory, file),
+            replaces: has_manifest,
+        },
+        Step::Promote { from, to: seen.directory.join(file), replaces },
+    ]
+}
+
+fn file_name(transfer: &Transfer, offer: &FileOffer) -> Result<String, Problem> {
+    let pattern = transfer.target.first();
+    let name = pattern.map(|pattern| pattern.name(&offer.fields).map_err(|e| e.to_string()));
+    match name {
+        Some(Ok(name)) => Ok(name),
+        Some(Err(why)) => Err(Problem {
+            reason: BlockedReason::NoAsset,
+            message: format!("naming the image of {}: {why}", offer.artifact.name),
+            until: None,
+        }),
+        None => Err(Problem::foreign("no pattern says how to name the image".to_owned())),
+    }
+}
+
+/// How systemd may write the name: some versions print that of the file a link leads to.
+fn names(transfer: &Transfer, file: &str) -> Vec<String> {
+    let stem = file.strip_suffix(".raw").unwrap_or(file);
+    let mut names = vec![transfer.name.clone(), file.to_owned(), stem.to_owned()];
+    names.dedup();
+    names
+}
+
+fn foreign(seen: &TransferObserved, file: &str) -> Problem {
+    Problem::foreign(format!(
+        "{} exists, but reconcile did not make it and nothing uses it; move it away",
+        seen.directory.join(file)
+    ))
+}

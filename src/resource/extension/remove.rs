@@ -1,0 +1,80 @@
+//! What to do about an extension that is not wished any more; pure.
+
+use crate::model::extension::LinkTo;
+use crate::model::ledger::{Debt, Owned};
+use crate::model::plan::InUse;
+use crate::model::{Action, Attribution, Change, Digest, Effect, ResourceId, Step};
+use crate::resource::extension::ExtensionObserved;
+use crate::resource::extension::layout::manifest;
+
+/// Takes away links that lead to images of ours, merges what is left, and removes the images. Everything else
+/// stays. Effects are only run on the running system.
+pub fn remove(
+    id: &ResourceId,
+    owned: &Owned,
+    observed: &ExtensionObserved,
+    (debts, live): (&[Debt], bool),
+) -> Change {
+    let mut links = Vec::new();
+    let mut removals = Vec::new();
+    for transfer in &observed.transfers {
+        let file = transfer.there.text().and_then(|text| text.rsplit('/').next());
+        let ours = transfer.images.values().any(|image| Some(image.file.as_str()) == file);
+        if let Some(link) = transfer.link.as_ref().filter(|_| ours) {
+            let now = transfer.there.text().map(str::to_owned);
+            links.push(LinkTo { link: link.clone(), text: None, expects: Some(now) });
+        }
+        for image in transfer.images.values().filter(|image| image.manifest.is_some()) {
+            let path = transfer.directory.join(&image.file);
+            removals.push(Step::Remove { path, aside: None });
+            let path = manifest(&transfer.directory, &image.file);
+            removals.push(Step::Remove { path, aside: None });
+        }
+    }
+    let class = observed.transfers.iter().find_map(|transfer| {
+        transfer.images.values().find_map(|image| image.manifest.as_ref().map(|m| m.class))
+    });
+    let refresh =
+        class.filter(|_| live && !links.is_empty()).map(|class| Effect::Refresh { class });
+    let mut steps = Vec::new();
+    steps.extend(refresh.iter().map(|effect| Step::Owe { effect: effect.clone() }));
+    if !links.is_empty() {
+        steps.push(Step::Point { slot: String::new(), links });
+    }
+    steps.extend(refresh.iter().map(|effect| Step::Settle { effect: effect.clone() }));
+    steps.extend(removals);
+    steps.push(Step::RemoveEmpty { path: owned.home.clone() });
+    for debt in debts.iter().filter(|debt| Some(&debt.effect) != refresh.as_ref()) {
+        let why = format!("{id} is removed");
+        steps.push(Step::Forgive { effect: debt.effect.clone(), why });
+    }
+    Change {
+        resource: id.clone(),
+        action: Action::Remove,
+        attribution: Attribution::Pruned,
+        reason: format!("{} does not name it any more", owned.declared_in),
+        declared_at: None,
+        before: before(observed),
+        after: None,
+        drift: Vec::new(),
+        fetch_bytes: Some(0),
+        reused_bytes: 0,
+        observed: Digest::of_json(observed),
+        steps,
+        undo: Vec::new(),
+    }
+}
+
+/// What is in use.
+pub fn before(observed: &ExtensionObserved) -> Option<InUse> {
+    let slot = observed.current.as_deref()?;
+    let manifest = observed.manifest(slot);
+    Some(InUse {
+        version: observed.version_of(slot)?,
+        tag: slot.to_owned(),
+        digest: manifest.map(|m| m.digest.clone()),
+        evidence: manifest.map(|m| m.evidence.clone()),
+        requested: None,
+        floating: false,
+    })
+}

@@ -1,0 +1,46 @@
+//! Which old images are not kept; pure.
+
+use std::cmp::Reverse;
+
+use crate::resource::extension::order::Order;
+use crate::resource::extension::plan::Situation;
+use crate::resource::extension::spec::Activate;
+
+impl Situation<'_> {
+    /// Versions whose images are removed once `in_use` is the one in use: ours, older than the `retain` most
+    /// recently activated, and neither protected nor merged. Nothing when it is not known what is in use.
+    pub(super) fn surplus(&self, in_use: Option<&str>) -> Vec<String> {
+        let Some(in_use) = in_use else { return Vec::new() };
+        let (spec, observed) = (self.spec, self.observed);
+        let activated = |version: &str| {
+            let slots = self.owned.map_or(&[][..], |owned| &owned.activated);
+            slots.iter().rposition(|slot| slot == version)
+        };
+        let adopted = self.owned.map_or(&[][..], |owned| &owned.adopted);
+        let is_ours = |version: &str| {
+            observed.manifest(version).is_some() || adopted.iter().any(|slot| slot == version)
+        };
+        let versions = observed.versions();
+        let order = Order::of(spec.order, versions.iter().copied());
+        let mut ours: Vec<&str> =
+            versions.into_iter().filter(|v| *v != in_use && is_ours(v)).collect();
+        ours.sort_by(|a, b| {
+            let left_now = |version: &str| observed.current.as_deref() == Some(version);
+            let key = |version: &str| Reverse((left_now(version), activated(version)));
+            key(a).cmp(&key(b)).then_with(|| order.compare(b, a))
+        });
+        let others_kept = spec.retain.saturating_sub(1) as usize;
+        // Until the next boot the image before is the one that is merged.
+        let others_kept = others_kept.max(usize::from(spec.activate == Activate::Boot));
+        let protected = |version: &&str| spec.protect.iter().any(|p| p == version);
+        let merged = |version: &&str| {
+            let mut files = observed.images(version).flatten();
+            files.any(|image| {
+                let stem = image.file.strip_suffix(".raw").unwrap_or(&image.file);
+                observed.merged.iter().any(|name| *name == image.file || name == stem)
+            })
+        };
+        let surplus = ours.into_iter().skip(others_kept);
+        surplus.filter(|v| !protected(v) && !merged(v)).map(str::to_owned).collect()
+    }
+}

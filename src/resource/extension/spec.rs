@@ -1,0 +1,185 @@
+//! The wish for one extension: a set of transfers that are updated in lock-step.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Serialize, Serializer};
+
+use crate::format::sysupdate::pattern::Pattern;
+use crate::model::{Constraint, Digest, ExtensionClass, Level, Prereleases};
+use crate::resource::SuspendWish;
+use crate::resource::extension::layout::beside;
+use crate::resource::extension::order::OrderWish;
+use crate::source::spec::DirectoryUrl;
+
+/// The wish for one extension: nothing in it can be invalid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ExtensionSpec {
+    /// What it extends.
+    pub class: ExtensionClass,
+    /// Which versions.
+    pub version: Constraint,
+    /// Whether versions that say of themselves that they are prereleases are as welcome as any.
+    pub prereleases: Prereleases,
+    /// Which of several versions is the newest.
+    pub order: OrderWish,
+    /// What is transferred, in order; every release has all of them.
+    pub transfers: Vec<Transfer>,
+    /// The extension's own directory, absolute.
+    pub home: Utf8PathBuf,
+    /// Releases kept in all, the one in use included; at least 1.
+    pub retain: u32,
+    /// Versions that retention never removes.
+    pub protect: Vec<String>,
+    /// Older versions are never chosen.
+    pub min_version: Option<String>,
+    /// What evidence is demanded.
+    pub verify: ImagePolicy,
+    /// When a new image is merged.
+    pub activate: Activate,
+    /// Units restarted after a switch.
+    pub restart: Vec<String>,
+    /// Programs run after a switch, in order, after restarts.
+    pub run: Vec<Vec<String>>,
+    /// Largest download accepted, in bytes.
+    pub download_bytes_max: u64,
+    /// Largest image accepted, in bytes.
+    pub image_bytes_max: u64,
+    /// Left alone while this holds.
+    pub suspend: Option<SuspendWish>,
+}
+
+/// One file of every release: where it comes from and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Transfer {
+    /// The directory of the source.
+    pub from: DirectoryUrl,
+    /// Name of the list of files there.
+    pub manifest: String,
+    /// What names of files at the source look like; the first that matches says what the file is.
+    #[serde(serialize_with = "texts")]
+    pub source: Vec<Pattern>,
+    /// The directory that the images are in.
+    pub directory: Utf8PathBuf,
+    /// What names of images look like; the first makes new names.
+    #[serde(serialize_with = "texts")]
+    pub target: Vec<Pattern>,
+    /// The link that leads to the image in use; without one every image in the directory is.
+    pub link: Option<Utf8PathBuf>,
+    /// The name by which systemd finds it.
+    pub name: String,
+    /// Permission bits of images, where the source states none.
+    pub mode: u32,
+    /// Whether systemd looks for extensions where its link or its images are.
+    pub searched: bool,
+}
+
+fn texts<S: Serializer>(patterns: &[Pattern], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(patterns.iter().map(Pattern::as_str))
+}
+
+impl Transfer {
+    /// The text of the link to a file of the directory: relative, so that it holds under every root.
+    pub fn link_text(&self, file: &str) -> Option<String> {
+        let link = self.link.as_ref()?;
+        Some(relative(link.parent()?, &self.directory.join(file)))
+    }
+
+    /// The file that a link's text leads to, when it is one of the directory.
+    pub fn linked_file<'t>(&self, text: &'t str) -> Option<&'t str> {
+        let link = self.link.as_ref()?;
+        let (place, file) = text.rsplit_once('/').unwrap_or((".", text));
+        let leads = join(link.parent()?, place);
+        (leads == self.directory && !file.is_empty()).then_some(file)
+    }
+}
+
+/// What of an origin's answers is accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ImagePolicy {
+    /// The weakest acceptable level; absent: a signature for what comes over the network.
+    pub min: Option<Level>,
+    /// The keyring on this machine; absent: those of systemd, below the root.
+    pub keyring: Option<Utf8PathBuf>,
+}
+
+impl ExtensionSpec {
+    /// The weakest acceptable level.
+    pub fn level_min(&self) -> Level {
+        let web = self.transfers.iter().any(|t| matches!(t.from, DirectoryUrl::Web(_)));
+        let default =
+            if web || self.verify.keyring.is_some() { Level::Signature } else { Level::Lock };
+        self.verify.min.unwrap_or(default)
+    }
+
+    /// Digest of everything that decides what the image of one version holds.
+    pub fn recipe(&self) -> Digest {
+        let parts: Vec<_> = self
+            .transfers
+            .iter()
+            .map(|t| (&t.from, t.source.first().map(Pattern::as_str)))
+            .collect();
+        Digest::of_json(&parts)
+    }
+
+    /// Whether a path is one of this extension's own.
+    pub fn owns(&self, path: &Utf8Path) -> bool {
+        let is = |link: &Utf8PathBuf| path == link || path == beside(link);
+        self.transfers.iter().any(|transfer| {
+            path.starts_with(&transfer.directory) || transfer.link.as_ref().is_some_and(is)
+        })
+    }
+}
+
+/// When a new image is merged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Activate {
+    /// By the pass that makes it the one in use.
+    #[default]
+    Now,
+    /// By the next boot.
+    Boot,
+}
+
+/// `../../var/lib/x` for `/var/lib/x` seen from `/etc/extensions`.
+fn relative(from: &Utf8Path, to: &Utf8Path) -> String {
+    let mut from = from.components().peekable();
+    let mut to = to.components().peekable();
+    while let (Some(a), Some(b)) = (from.peek(), to.peek())
+        && a == b
+    {
+        from.next();
+        to.next();
+    }
+    let up = from.map(|_| "..");
+    up.chain(to.map(|c| c.as_str())).collect::<Vec<_>>().join("/")
+}
+
+/// Where a relative or absolute text leads from a directory.
+fn join(from: &Utf8Path, text: &str) -> Utf8PathBuf {
+    let mut at = if text.starts_with('/') { Utf8PathBuf::from("/") } else { from.to_owned() };
+    for part in text.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                at.pop();
+            }
+            name => at.push(name),
+        }
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn link_texts_are_relative_and_lead_back() {
+        let (from, to) = (Utf8Path::new("/etc/extensions"), Utf8Path::new("/var/lib/x/x_1.raw"));
+        let text = relative(from, to);
+        assert_eq!(text, "../../var/lib/x/x_1.raw");
+        assert_eq!(join(from, &text), to);
+        assert_eq!(relative(to.parent().unwrap(), to), "x_1.raw");
+        assert_eq!(join(from, "/opt/a"), "/opt/a");
+    }
+}

@@ -1,0 +1,104 @@
+//! What resolving came to: the one release an extension is to be on.
+
+use crate::format::sysupdate::pattern::Fields;
+use crate::model::ledger::Owned;
+use crate::model::{Artifact, Evidence, Version};
+use crate::resource::extension::observe::{ExtensionObserved, ImageSeen};
+use crate::resource::extension::spec::ExtensionSpec;
+
+/// The release to be on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WantedSet {
+    /// Its version.
+    pub version: Version,
+    /// The same as text: the name of its slot.
+    pub slot: String,
+    /// For each transfer how to get it; `None` when it is there already, or cannot be had.
+    pub offers: Vec<Option<FileOffer>>,
+    /// An operator went back to it.
+    pub rolled_back: Option<String>,
+}
+
+/// How to get one file of a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileOffer {
+    /// The file.
+    pub artifact: Artifact,
+    /// What its bytes must be.
+    pub evidence: Evidence,
+    /// The cache holds the bytes.
+    pub cached: bool,
+    /// What its name says.
+    pub fields: Fields,
+}
+
+/// How an image stands to the wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageState {
+    /// There is none.
+    Missing,
+    /// It is whole and vouched for well enough.
+    Whole,
+    /// It was not made by us, but is or was in use.
+    Adopted,
+    /// It is ours and must be made again, for this reason.
+    Outdated(String),
+    /// It is ours and somebody changed it.
+    Damaged,
+    /// It is not ours and not in use.
+    Foreign,
+}
+
+impl ImageState {
+    /// Whether the image must be made before it can be used.
+    pub fn must_be_made(&self) -> bool {
+        !matches!(self, Self::Whole | Self::Adopted)
+    }
+}
+
+/// Judges the image of a version for one transfer.
+pub fn image_state(
+    spec: &ExtensionSpec,
+    observed: &ExtensionObserved,
+    owned: Option<&Owned>,
+    (slot, image): (&str, Option<&ImageSeen>),
+) -> ImageState {
+    let Some(image) = image else { return ImageState::Missing };
+    let Some(manifest) = &image.manifest else {
+        let named = |slots: &[String]| slots.iter().any(|s| s == slot);
+        let adopted = owned.is_some_and(|owned| named(&owned.adopted));
+        let activated = owned.is_some_and(|owned| named(&owned.activated));
+        let in_use = observed.current.as_deref() == Some(slot);
+        return match (adopted, activated, in_use) {
+            (true, ..) => ImageState::Adopted,
+            (false, true, _) => ImageState::Damaged,
+            (false, false, true) => ImageState::Adopted,
+            (false, false, false) => ImageState::Foreign,
+        };
+    };
+    if !image.drift.is_empty() {
+        return ImageState::Damaged;
+    }
+    let (level, min) = (manifest.evidence.level, spec.level_min());
+    if level < min {
+        return ImageState::Outdated(format!(
+            "it was verified by {}, now {} is demanded",
+            level.name(),
+            min.name()
+        ));
+    }
+    ImageState::Whole
+}
+
+/// Whether every image of a version is there and whole.
+pub fn is_whole(
+    spec: &ExtensionSpec,
+    observed: &ExtensionObserved,
+    owned: Option<&Owned>,
+    slot: &str,
+) -> bool {
+    !observed.transfers.is_empty()
+        && observed
+            .images(slot)
+            .all(|image| !image_state(spec, observed, owned, (slot, image)).must_be_made())
+}

@@ -1,0 +1,103 @@
+//! Directories as systemd-sysupdate reads them: files, and a list of them with their digests.
+
+use camino::Utf8Path;
+use reqwest::Url;
+
+use crate::fetch::Reader;
+use crate::fetch::record::DOCUMENT_BYTES_MAX;
+use crate::model::Artifact;
+use crate::source::spec::DirectoryUrl;
+use crate::source::{Class, SourceError, is_file_name, read_small};
+
+/// What follows the name of a manifest in that of its signature; what publishers use most comes first.
+const SIGNATURE_ENDS: [&str; 4] = [".gpg", ".asc", ".sha256.gpg", ".sha256.asc"];
+
+/// Largest signature read, in bytes: what systemd reads.
+const SIGNATURE_BYTES_MAX: u64 = 1 << 20;
+
+/// Most files of a local directory without a manifest.
+const FILES_MAX: usize = 10_000;
+
+/// The list of files of a directory.
+pub async fn manifest(
+    from: &DirectoryUrl,
+    name: &str,
+    reader: &Reader,
+) -> Result<Vec<u8>, SourceError> {
+    read(from, name, reader, DOCUMENT_BYTES_MAX).await
+}
+
+/// The signature of the list, and its name.
+pub async fn signature(
+    from: &DirectoryUrl,
+    name: &str,
+    reader: &Reader,
+) -> Result<(String, Vec<u8>), SourceError> {
+    let mut names: Vec<String> = SIGNATURE_ENDS.iter().map(|end| format!("{name}{end}")).collect();
+    // What was there before saves asking for what was not.
+    names.sort_by_key(|name| {
+        let url = file_url(from, name).unwrap_or_default();
+        !reader.remembers(&url, "application/octet-stream")
+    });
+    for name in names {
+        match read(from, &name, reader, SIGNATURE_BYTES_MAX).await {
+            Ok(bytes) => return Ok((name, bytes)),
+            Err(error) if error.class() == Class::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(SourceError::NotFound { what: format!("a signature of {name} (`{name}.gpg`)") })
+}
+
+async fn read(
+    from: &DirectoryUrl,
+    name: &str,
+    reader: &Reader,
+    limit: u64,
+) -> Result<Vec<u8>, SourceError> {
+    let urls = file_url(from, name).into_iter().collect();
+    let artifact = Artifact { name: name.to_owned(), urls, size: None, digest: None };
+    match read_small(&artifact, reader, limit).await {
+        Err(SourceError::Local { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(SourceError::NotFound { what: format!("{name} in {}", shown(from)) })
+        }
+        read => read,
+    }
+}
+
+/// For people.
+pub fn shown(from: &DirectoryUrl) -> &str {
+    match from {
+        DirectoryUrl::Web(url) => url,
+        DirectoryUrl::Local(path) => path.as_str(),
+    }
+}
+
+/// The URL of a file of a directory; its path was checked by whoever read the manifest.
+pub fn file_url(from: &DirectoryUrl, path: &str) -> Option<String> {
+    match from {
+        DirectoryUrl::Web(url) => {
+            let mut url = Url::parse(&format!("{url}/")).ok()?;
+            url.path_segments_mut().ok()?.pop_if_empty().extend(path.split('/'));
+            Some(url.into())
+        }
+        DirectoryUrl::Local(directory) => {
+            Url::from_file_path(directory.join(path)).ok().map(String::from)
+        }
+    }
+}
+
+/// Names and sizes of the files of a local directory.
+pub fn files(directory: &Utf8Path) -> Result<Vec<(String, u64)>, SourceError> {
+    let failed = |source| SourceError::Local { path: directory.as_std_path().to_owned(), source };
+    let mut files = Vec::new();
+    for entry in directory.read_dir_utf8().map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let Ok(metadata) = entry.metadata() else { continue };
+        if metadata.is_file() && is_file_name(entry.file_name()) && files.len() < FILES_MAX {
+            files.push((entry.file_name().to_owned(), metadata.len()));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
