@@ -8,6 +8,7 @@
 pub mod change;
 pub mod clock;
 pub mod facts;
+pub mod nodes;
 pub mod runner;
 
 use std::fs::File;

@@ -2,12 +2,14 @@
 
 pub mod digest;
 pub mod facts;
+pub mod glob;
 pub mod id;
 pub mod ledger;
 pub mod manifest;
 pub mod outcome;
 pub mod plan;
 pub mod release;
+pub mod snapshot;
 pub mod step;
 pub mod version;
 

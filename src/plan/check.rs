@@ -8,6 +8,7 @@ use camino::{Utf8Component, Utf8Path};
 use crate::desired::DesiredState;
 use crate::model::ledger::Ledger;
 use crate::model::{Action, Change, HostFacts, Step};
+use crate::resource;
 use jiff::Timestamp;
 
 /// What a saved plan is held against.
@@ -37,8 +38,12 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
     }
     let home = declared.map(|d| d.spec.home()).or(owned.map(|o| o.home.as_path()));
     let home = home.ok_or_else(|| format!("{id} is neither wished nor ours"))?;
+    let is_inside = |path: &Utf8Path| {
+        let plain = !path.components().any(|c| c == Utf8Component::ParentDir);
+        plain && resource::covers(id.kind, home, path)
+    };
     for step in &change.steps {
-        if paths(step).iter().any(|path| !is_inside(path, home)) {
+        if paths(step).iter().any(|path| !is_inside(path)) {
             return Err(format!("a step of {id} leads out of {home}"));
         }
         match step {
@@ -48,7 +53,7 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
                     return Err(format!("{id} now demands better evidence"));
                 }
             }
-            Step::Owe { effect } | Step::Settle { effect } => {
+            Step::Owe { effect } | Step::OweIfChanged { effect, .. } | Step::Settle { effect } => {
                 let wished = declared.is_some_and(|d| d.spec.wishes(effect));
                 if !wished || !present.facts.live {
                     return Err(format!("{} is not wished here any more", effect.describe()));
@@ -62,19 +67,20 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
 
 fn paths(step: &Step) -> Vec<&Utf8Path> {
     match step {
-        Step::Unpack { into, .. } => vec![into],
+        Step::Unpack { into, .. } | Step::Assemble { into, .. } => vec![into],
+        Step::Exchange { tree, path, old, .. } => {
+            [tree.as_path(), path].into_iter().chain(old.as_deref()).collect()
+        }
         Step::Promote { from, to, .. } => vec![from, to],
         Step::Switch { bin, beside, release, .. } => vec![bin, beside, release],
         Step::Remove { path, aside } => {
             std::iter::once(path.as_path()).chain(aside.as_deref()).collect()
         }
         Step::RemoveEmpty { path } => vec![path],
-        Step::Fetch { .. } | Step::Owe { .. } | Step::Settle { .. } | Step::Forgive { .. } => {
-            Vec::new()
-        }
+        Step::Fetch { .. }
+        | Step::Owe { .. }
+        | Step::OweIfChanged { .. }
+        | Step::Settle { .. }
+        | Step::Forgive { .. } => Vec::new(),
     }
-}
-
-fn is_inside(path: &Utf8Path, home: &Utf8Path) -> bool {
-    path.starts_with(home) && !path.components().any(|c| c == Utf8Component::ParentDir)
 }

@@ -7,6 +7,7 @@
 pub mod app;
 pub mod decision;
 pub mod observe;
+pub mod tree;
 
 use camino::Utf8Path;
 use jiff::Timestamp;
@@ -14,9 +15,10 @@ use serde::Serialize;
 
 use crate::model::ledger::{Debt, Owned};
 use crate::model::plan::InUse;
-use crate::model::{Change, Digest, Drift, Effect, HostFacts, Level, ResourceId, Version};
+use crate::model::{Change, Digest, Drift, Effect, HostFacts, Kind, Level, ResourceId, Version};
 use crate::resource::app::{AppObserved, AppSpec};
 use crate::resource::decision::{Decision, Problem, Resolution};
+use crate::resource::tree::{TreeObserved, TreeSpec};
 
 /// The wish for one resource of any kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -24,6 +26,8 @@ use crate::resource::decision::{Decision, Problem, Resolution};
 pub enum Spec {
     /// An app.
     App(Box<AppSpec>),
+    /// A tree.
+    Tree(Box<TreeSpec>),
 }
 
 /// A suspension written in the desired state.
@@ -40,6 +44,7 @@ impl Spec {
     pub fn home(&self) -> &Utf8Path {
         match self {
             Self::App(spec) => &spec.home,
+            Self::Tree(spec) => &spec.path,
         }
     }
 
@@ -47,6 +52,7 @@ impl Spec {
     pub fn suspend(&self) -> Option<&SuspendWish> {
         match self {
             Self::App(spec) => spec.suspend.as_ref(),
+            Self::Tree(spec) => spec.suspend.as_ref(),
         }
     }
 
@@ -54,6 +60,7 @@ impl Spec {
     pub fn requested(&self) -> String {
         match self {
             Self::App(spec) => spec.version.want.to_string(),
+            Self::Tree(spec) => spec.requested(),
         }
     }
 
@@ -61,6 +68,7 @@ impl Spec {
     pub fn is_floating(&self) -> bool {
         match self {
             Self::App(spec) => spec.version.want.is_floating(),
+            Self::Tree(spec) => spec.is_floating(),
         }
     }
 
@@ -68,6 +76,7 @@ impl Spec {
     pub fn level_min(&self) -> Option<Level> {
         match self {
             Self::App(spec) => spec.verify.min,
+            Self::Tree(spec) => spec.verify.min,
         }
     }
 
@@ -75,6 +84,7 @@ impl Spec {
     pub fn restarts(&self) -> &[String] {
         match self {
             Self::App(spec) => &spec.restart,
+            Self::Tree(spec) => &spec.restart,
         }
     }
 
@@ -82,6 +92,10 @@ impl Spec {
     pub fn has_effects(&self) -> bool {
         match self {
             Self::App(spec) => !spec.restart.is_empty() || !spec.run.is_empty(),
+            Self::Tree(spec) => {
+                let runs = spec.run.len() + spec.triggers.len();
+                !spec.restart.is_empty() || runs > 0
+            }
         }
     }
 
@@ -92,6 +106,7 @@ impl Spec {
                 Effect::Restart { unit } => spec.restart.contains(unit),
                 Effect::Run { argv, .. } => spec.run.contains(argv),
             },
+            Self::Tree(spec) => spec.wishes(effect),
         }
     }
 }
@@ -102,6 +117,8 @@ impl Spec {
 pub enum Found {
     /// Of an app.
     App(AppObserved),
+    /// Of a tree.
+    Tree(TreeObserved),
 }
 
 impl Found {
@@ -109,6 +126,7 @@ impl Found {
     pub fn current(&self) -> Option<&str> {
         match self {
             Self::App(found) => found.current(),
+            Self::Tree(found) => found.current.as_deref(),
         }
     }
 
@@ -116,6 +134,7 @@ impl Found {
     pub fn slots(&self) -> Vec<&str> {
         match self {
             Self::App(found) => found.slots.keys().map(String::as_str).collect(),
+            Self::Tree(found) => found.generations.keys().map(String::as_str).collect(),
         }
     }
 
@@ -125,10 +144,11 @@ impl Found {
             Self::App(found) => {
                 let tags = match spec {
                     Some(Spec::App(spec)) => spec.version.tag.clone(),
-                    None => app::spec::TagPattern::Plain,
+                    _ => app::spec::TagPattern::Plain,
                 };
                 found.version_of(slot, &tags)
             }
+            Self::Tree(found) => found.version_of(slot),
         }
     }
 
@@ -138,6 +158,10 @@ impl Found {
             Self::App(found) => {
                 let manifest = found.slots.get(slot)?.manifest.as_ref()?;
                 Some((&manifest.digest, manifest.evidence.level))
+            }
+            Self::Tree(found) => {
+                let head = found.head(slot)?;
+                Some((&head.index, head.evidence.level))
             }
         }
     }
@@ -149,6 +173,10 @@ impl Found {
 
     /// SHA-256 digests, hexadecimal, of the cached artifacts that may be needed again.
     pub fn artifacts(&self) -> Vec<String> {
+        if matches!(self, Self::Tree(_)) {
+            // A generation keeps its own index.
+            return Vec::new();
+        }
         let slots = self.slots();
         slots.into_iter().filter_map(|slot| Some(self.made_from(slot)?.0.hex())).collect()
     }
@@ -160,6 +188,9 @@ impl Found {
                 let mut manifests = found.slots.values().filter_map(|slot| slot.manifest.as_ref());
                 manifests.any(|manifest| manifest.resource == id.to_string())
             }
+            Self::Tree(found) => {
+                found.current_head().is_some_and(|head| head.resource == id.to_string())
+            }
         }
     }
 
@@ -167,6 +198,7 @@ impl Found {
     pub fn adopted(&self, owned: Option<&Owned>, spec: &Spec) -> Vec<String> {
         match (self, spec) {
             (Self::App(found), Spec::App(spec)) => found.adopted(owned, &spec.version.tag),
+            _ => Vec::new(),
         }
     }
 
@@ -174,6 +206,7 @@ impl Found {
     pub fn remove(&self, id: &ResourceId, owned: &Owned, debts: &[Debt]) -> Change {
         match self {
             Self::App(found) => app::remove::remove(id, owned, found, debts),
+            Self::Tree(found) => tree::remove::remove(id, owned, found, debts),
         }
     }
 }
@@ -183,6 +216,8 @@ impl Found {
 pub enum Resolved {
     /// For an app.
     App(Resolution<app::wanted::Wanted>),
+    /// For a tree.
+    Tree(Resolution<tree::wanted::Wanted>),
 }
 
 impl Resolved {
@@ -190,6 +225,7 @@ impl Resolved {
     pub fn notes(&self) -> &[String] {
         match self {
             Self::App(resolution) => &resolution.notes,
+            Self::Tree(resolution) => &resolution.notes,
         }
     }
 
@@ -197,6 +233,7 @@ impl Resolved {
     pub fn problem(&self) -> Option<&Problem> {
         match self {
             Self::App(resolution) => resolution.problem.as_ref(),
+            Self::Tree(resolution) => resolution.problem.as_ref(),
         }
     }
 }
@@ -222,6 +259,11 @@ pub fn plan(context: Context<'_>, spec: &Spec, found: &Found, resolved: &Resolve
         (Spec::App(spec), Found::App(observed), Resolved::App(resolution)) => {
             app::plan::plan(&app::plan::Situation { context, spec, observed, resolution })
         }
+        (Spec::Tree(spec), Found::Tree(observed), Resolved::Tree(resolution)) => {
+            tree::plan::plan(&tree::plan::Situation { context, spec, observed, resolution })
+        }
+        // What is found and resolved is of the kind of the wish.
+        _ => Decision::default(),
     }
 }
 
@@ -232,6 +274,16 @@ pub fn drift(context: Context<'_>, spec: &Spec, found: &Found) -> Vec<Drift> {
             let resolution = &Resolution::default();
             app::plan::Situation { context, spec, observed, resolution }.drift()
         }
+        (_, Found::Tree(observed)) => observed.drift.clone(),
+        (_, Found::App(_)) => Vec::new(),
+    }
+}
+
+/// Whether a path may be touched for the resource that is at `home`.
+pub fn covers(kind: Kind, home: &Utf8Path, path: &Utf8Path) -> bool {
+    match kind {
+        Kind::App | Kind::Extension => path.starts_with(home),
+        Kind::Tree => tree::layout::Layout::new(home).covers(path),
     }
 }
 
@@ -239,5 +291,6 @@ pub fn drift(context: Context<'_>, spec: &Spec, found: &Found) -> Vec<Drift> {
 pub fn in_use(found: &Found) -> Option<InUse> {
     match found {
         Found::App(found) => app::remove::before(found),
+        Found::Tree(found) => tree::remove::before(found),
     }
 }
