@@ -17,6 +17,8 @@ mod documents;
 mod archives;
 mod archive_escapes;
 mod archive_lies;
+mod casync_interop;
+mod casync_tree;
 mod elf;
 mod programs;
 mod unpack;

@@ -13,6 +13,6 @@ pub mod chunk;
 pub mod chunker;
 mod buzhash;
 pub mod index;
-//pub mod catar;
-//pub mod mtree;
+pub mod catar;
+pub mod mtree;
 pub mod cks;

@@ -43,7 +43,7 @@ fn left_size(count: usize) -> usize {
     // All rows but the last are full; half of the last row's places are on the left.
     let full = (1 << rows) - 1;
     let last = count - full;
-    full / 2 + last.min((1 << rows).div_ceil(2))
+    full / 2 + last.min((1 << rows) / 2)
 }
 
 /// SipHash-2-4 of a name under casync's key. Source: Aumasson and Bernstein, "`SipHash`", 2012.
