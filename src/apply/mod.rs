@@ -4,17 +4,21 @@
 //! Then changes are switched one after another, then owed effects are settled, then what is surplus is
 //! removed. A change stops at its first failure; others go on.
 
+pub mod exchange;
 pub mod journal;
 pub mod stage;
 pub mod switch;
+mod tree;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
+use camino::Utf8Path;
 use tokio::sync::Notify;
 
 use crate::apply::journal::Journal;
 use crate::apply::stage::{Staged, Stager};
+use crate::assemble::Changed;
 use crate::host::Change as Host;
 use crate::model::outcome::{ChangeResult, End, Failure, FailureClass, Outcome};
 use crate::model::{Change, Plan, ResourceId, Step};
@@ -59,14 +63,16 @@ pub async fn apply(
     let mut results: BTreeMap<ResourceId, ChangeResult> = BTreeMap::new();
     for change in &plan.changes {
         let mut result = ChangeResult::begin(&change.resource);
-        if let Some(staged) = prepared.remove(&change.resource) {
+        let mut changed = None;
+        if let Some(mut staged) = prepared.remove(&change.resource) {
+            changed = staged.changed.take();
             result.note_staged(staged);
         }
         if result.end == End::Done && stop.requested() {
             result.end = End::Interrupted;
         }
         if result.end == End::Done {
-            commit(change, host, journal, &mut result);
+            commit(change, host, journal, (&mut result, changed.as_ref()));
         }
         results.insert(change.resource.clone(), result);
     }
@@ -109,12 +115,34 @@ impl ChangeResult {
 }
 
 /// Promotes and switches: milliseconds, and the only part that touches what is in use.
-fn commit(change: &Change, host: &Host, journal: &mut Journal, result: &mut ChangeResult) {
+fn commit(
+    change: &Change,
+    host: &Host,
+    journal: &mut Journal,
+    (result, changed): (&mut ChangeResult, Option<&Changed>),
+) {
     for step in &change.steps {
         let performed = match step {
             Step::Promote { from, to, replaces: true } => switch::replace(host, from, to),
             Step::Promote { from, to, replaces: false } => switch::promote(host, from, to),
             Step::Owe { effect } => journal.owe(host, &change.resource, effect).map_err(Into::into),
+            Step::OweIfChanged { paths, effect } => {
+                // Without anything to compare with, everything is another.
+                if changed.is_some_and(|c| !paths.iter().any(|path| c.touches(path))) {
+                    continue;
+                }
+                journal.owe(host, &change.resource, effect).map_err(Into::into)
+            }
+            Step::Exchange { tree, path, old, expects, preserve, by } => exchange::exchange(
+                host,
+                &exchange::Trees { tree, path, old: old.as_deref(), expects: *expects, preserve },
+                *by,
+            )
+            .and_then(|put_away| {
+                let slot = tree.parent().and_then(Utf8Path::file_name);
+                result.switched_to = slot.map(str::to_owned);
+                put_away
+            }),
             Step::Switch { bin, beside, release, links, expects } => switch::switch(
                 host,
                 &switch::Links { bin, beside, release, links: links.as_deref(), expects },
@@ -125,6 +153,7 @@ fn commit(change: &Change, host: &Host, journal: &mut Journal, result: &mut Chan
             }),
             Step::Fetch { .. }
             | Step::Unpack { .. }
+            | Step::Assemble { .. }
             | Step::Settle { .. }
             | Step::Forgive { .. }
             | Step::Remove { .. }

@@ -4,6 +4,8 @@
 //! `schema/desired-state.v1.json`. Choices are maps with one key; a text stands for the usual form where
 //! there is one.
 
+pub mod tree;
+
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 
@@ -16,6 +18,8 @@ pub struct DesiredDocument {
     /// Released programs, by name. A name starts with a letter or digit and holds letters, digits and
     /// `. _ - +`.
     pub apps: Field<Table<AppDocument>>,
+    /// Directories kept equal to a casync store, by name.
+    pub trees: Field<Table<tree::TreeDocument>>,
     /// Where the token for a host comes from, by host name (`api.github.com`, `git.example.net:8443`).
     /// Tokens themselves are never written here.
     pub auth: Field<Table<CredentialDocument>>,

@@ -5,6 +5,7 @@
 //!
 //! Paths are host paths (`/opt/ripgrep`), relocated below the root. The root itself is trusted.
 
+mod carry;
 pub mod change;
 pub mod clock;
 pub mod facts;

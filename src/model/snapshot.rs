@@ -215,7 +215,7 @@ impl Nodes {
             }
             last = record.parent;
             let range: &mut Range<u32> = children.get_mut(parent)?;
-            *range = if range.is_empty() { number..number + 1 } else { range.start..number + 1 };
+            *range = if range.start == range.end { number..number + 1 } else { range.start..number + 1 };
         }
         self.children = children;
         Some(self)

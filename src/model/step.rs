@@ -243,7 +243,7 @@ pub struct AssembleRules {
     /// How unchanged files come into the new generation.
     pub reuse: Reuse,
     /// Most paths of the one in use that may be missing in the new one.
-    pub delete_max: Option<u64>,
+    pub delete_max: DeleteMax,
     /// Glob patterns of paths that do not count as removed.
     pub preserve: Vec<String>,
     /// Bounds on what the archive may hold.
@@ -261,6 +261,8 @@ pub struct Seed {
     /// Its tree.
     #[schemars(with = "String")]
     pub tree: Utf8PathBuf,
+    /// Whether it is the one in use.
+    pub in_use: bool,
 }
 
 /// Whose the files of a tree are.
@@ -301,6 +303,19 @@ pub enum Reuse {
     /// A second name for the same file where nothing about it changed: whoever writes to one generation writes
     /// to all.
     Hardlink,
+}
+
+/// Most paths of the tree in use that may be missing in the new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DeleteMax {
+    /// Half of all, but at least 100: an archive made of the wrong directory is noticed.
+    #[default]
+    Half,
+    /// So many.
+    Paths(u64),
+    /// Any number.
+    Unlimited,
 }
 
 /// What happens to a directory that is there and was not made by us.

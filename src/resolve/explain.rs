@@ -4,13 +4,16 @@ use jiff::Timestamp;
 
 use crate::fetch::Reader;
 use crate::model::outcome::chain;
-use crate::model::{Constraint, HostFacts, Release, ResourceId, Version};
+use crate::model::{Constraint, HostFacts, Prereleases, Release, ResourceId, Version};
 use crate::resolve::asset::{Listing, Target, Verdict, select};
 use crate::resolve::offer::names;
-use crate::resolve::{policy, product};
+use crate::resolve::{policy, product, tree};
 use crate::resource::Spec;
 use crate::resource::app::AppSpec;
 use crate::resource::app::spec::VersionWish;
+use crate::resource::tree::TreeSpec;
+use crate::resource::tree::spec::TreeVersion;
+use crate::source::casync;
 use crate::source::spec::Origin;
 use crate::source::{self, SourceError};
 
@@ -27,6 +30,7 @@ pub async fn explain(
 ) -> Vec<String> {
     match spec {
         Spec::App(spec) => explain_app(id, spec, facts, reader, now).await,
+        Spec::Tree(spec) => explain_tree(spec, reader).await,
     }
 }
 
@@ -52,6 +56,32 @@ pub async fn versions(spec: &Spec, reader: &Reader) -> Result<Vec<Listed>, Sourc
                 .map(|release| Listed { accepted: accepts(&release.version), release })
                 .collect())
         }
+        Spec::Tree(spec) => {
+            let TreeVersion::Constraint(want) = &spec.version else { return Ok(Vec::new()) };
+            if !casync::has_versions(&spec.source.index) {
+                return Ok(Vec::new());
+            }
+            let wish = tree::wish(&Constraint::any());
+            let listed = casync::releases(&spec.source.index, &wish, reader).await?.into_iter();
+            let accepts = |v: &Version| want.accepts(v, Prereleases::Refused);
+            Ok(listed
+                .map(|release| Listed { accepted: accepts(&release.version), release })
+                .collect())
+        }
+    }
+}
+
+async fn explain_tree(spec: &TreeSpec, reader: &Reader) -> Vec<String> {
+    let place = &spec.source.index;
+    if casync::has_versions(place) {
+        return vec![format!("the source has an index for each version: {}", place.text())];
+    }
+    match casync::read(&place.url(), reader).await {
+        Ok(index) => vec![
+            format!("the index {} is {}", place.text(), index.sha256),
+            format!("wished is {}", spec.requested()),
+        ],
+        Err(error) => vec![format!("source: {}", chain(&error))],
     }
 }
 

@@ -9,6 +9,7 @@ pub mod offer;
 pub mod policy;
 pub mod product;
 pub mod stay;
+mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +29,7 @@ use crate::resource::app::spec::Downgrade;
 use crate::resource::app::wanted::{SlotState, Wanted, slot_state};
 use crate::resource::app::{AppObserved, AppSpec};
 use crate::resource::decision::{Problem, Resolution};
-use crate::resource::{Found, Resolved, Spec};
+use crate::resource::{Found, Resolved, Spec, SuspendWish};
 use crate::source::spec::Origin;
 use crate::source::{self, Class, SourceError};
 
@@ -64,12 +65,19 @@ pub async fn resolve(question: &Question<'_>, reader: &Reader) -> BTreeMap<Resou
             let resolved = match (spec, found) {
                 (Spec::App(spec), Found::App(observed)) => {
                     let app = App { question, id, spec, observed, reader };
-                    Resolved::App(app.resolve().await)
+                    Some(Resolved::App(app.resolve().await))
                 }
+                (Spec::Tree(spec), Found::Tree(observed)) => {
+                    let tree = tree::Tree { question, id, spec, observed, reader };
+                    Some(Resolved::Tree(tree.resolve().await))
+                }
+                // What is found is of the kind of the wish.
+                _ => None,
             };
-            (id.clone(), resolved)
+            resolved.map(|resolved| (id.clone(), resolved))
         })
         .buffer_unordered(ASKED_AT_ONCE)
+        .filter_map(async |resolved| resolved)
         .collect()
         .await
 }
@@ -86,7 +94,7 @@ pub struct App<'a> {
 
 impl App<'_> {
     async fn resolve(&self) -> Resolution<Wanted> {
-        if let Some(problem) = self.suspended() {
+        if let Some(problem) = suspended(self.question, self.id, self.spec.suspend.as_ref()) {
             return Resolution { problem: Some(problem), ..Resolution::default() };
         }
         if let Some(resolution) = self.rolled_back() {
@@ -164,21 +172,6 @@ impl App<'_> {
         slot_state(self.spec, self.observed, self.owned(), slot, self.facts().arch.name())
     }
 
-    fn suspended(&self) -> Option<Problem> {
-        let wish = self.spec.suspend.as_ref();
-        let wished = wish.map(|s| (s.reason.as_str(), s.until, "the desired state"));
-        let order = self.question.ledger.overrides.suspended.get(self.id);
-        let ordered = order.map(|s| (s.reason.as_str(), s.until, "an operator"));
-        let holds = |until: Option<Timestamp>| until.is_none_or(|until| self.now() < until);
-        let (reason, until, by) =
-            wished.into_iter().chain(ordered).find(|(_, until, _)| holds(*until))?;
-        Some(Problem {
-            reason: BlockedReason::Suspended,
-            message: format!("suspended by {by}: {reason}"),
-            until,
-        })
-    }
-
     /// The installed release that an exact version asks for: nothing needs to be asked.
     fn already_there(&self) -> Option<Wanted> {
         let Constraint::Exact(version) = &self.spec.version.want else { return None };
@@ -254,6 +247,25 @@ impl App<'_> {
             until: None,
         })
     }
+}
+
+/// Why a resource is left alone, by the desired state or by an operator.
+fn suspended(
+    question: &Question<'_>,
+    id: &ResourceId,
+    wish: Option<&SuspendWish>,
+) -> Option<Problem> {
+    let wished = wish.map(|s| (s.reason.as_str(), s.until, "the desired state"));
+    let order = question.ledger.overrides.suspended.get(id);
+    let ordered = order.map(|s| (s.reason.as_str(), s.until, "an operator"));
+    let holds = |until: Option<Timestamp>| until.is_none_or(|until| question.now < until);
+    let (reason, until, by) =
+        wished.into_iter().chain(ordered).find(|(_, until, _)| holds(*until))?;
+    Some(Problem {
+        reason: BlockedReason::Suspended,
+        message: format!("suspended by {by}: {reason}"),
+        until,
+    })
 }
 
 /// With an older release taken while a newer one is incomplete, that is only a note.

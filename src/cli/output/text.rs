@@ -177,6 +177,11 @@ pub fn diff(change: &Change) -> Vec<String> {
                     lines.push(format!("+ {bin}/* -> ../releases/{slot}/* (its programs)"));
                 }
             }
+            Step::Exchange { tree, path, .. } => lines.push(format!("~ {path}/ from {tree}")),
+            Step::OweIfChanged { paths, effect } => {
+                let paths = paths.join(", ");
+                lines.push(format!("* if {paths} changed: {}", effect.describe()));
+            }
             Step::Remove { path, .. } => lines.push(format!("- {path}")),
             Step::Settle { effect } => lines.push(format!("* {}", effect.describe())),
             Step::Forgive { effect, why } => {
@@ -184,6 +189,7 @@ pub fn diff(change: &Change) -> Vec<String> {
             }
             Step::Fetch { .. }
             | Step::Unpack { .. }
+            | Step::Assemble { .. }
             | Step::Owe { .. }
             | Step::RemoveEmpty { .. } => {}
         }

@@ -128,7 +128,7 @@ impl Checker<'_> {
     }
 
     /// A URL; one that nobody vouches for needs a stated level of evidence.
-    fn web(&self, url: &Spanned<String>, what: &str, verify: &Policy) -> Option<DirectoryUrl> {
+    pub(super) fn web(&self, url: &Spanned<String>, what: &str, verify: &Policy) -> Option<DirectoryUrl> {
         self.hide_credentials(url);
         let checked = self.check(url, what, values::url)?;
         if checked.starts_with("http://") {
@@ -155,7 +155,7 @@ impl Checker<'_> {
     }
 
     /// A user, a password or a query may be a secret; messages then show asterisks.
-    fn hide_credentials(&self, url: &Spanned<String>) {
+    pub(super) fn hide_credentials(&self, url: &Spanned<String>) {
         if url.value.contains(['@', '?']) {
             self.problems.hide(url.span);
         }

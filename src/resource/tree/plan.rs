@@ -212,7 +212,10 @@ impl Situation<'_> {
     /// Generations to take bytes from, the one in use first.
     fn seeds(&self) -> Vec<Seed> {
         let layout = self.layout();
-        let seed = |slot: &String, tree| Seed { generation: layout.generation(slot), tree };
+        let seed = |slot: &String, tree| {
+            let in_use = self.observed.current.as_ref() == Some(slot);
+            Seed { generation: layout.generation(slot), tree, in_use }
+        };
         let through_link = matches!(self.observed.live, Live::Link { .. });
         let current = self.observed.current.iter().map(|slot| {
             seed(slot, if through_link { layout.tree(slot) } else { layout.path.clone() })

@@ -3,7 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
-use crate::model::step::{AssembleLimits, Existing, Ownership, Reuse, Special};
+use crate::model::step::{AssembleLimits, DeleteMax, Existing, Ownership, Reuse, Special};
 use crate::model::{Constraint, Digest, Effect};
 use crate::resource::SuspendWish;
 use crate::trust::policy::Policy;
@@ -29,11 +29,11 @@ pub struct TreeSpec {
     pub preserve: Vec<String>,
     /// A directory that is there already becomes ours.
     pub existing: Existing,
-    /// Most paths that one update may remove; `None` for any number.
-    pub delete_max: Option<u64>,
+    /// Most paths that one update may remove.
+    pub delete_max: DeleteMax,
     /// How unchanged files come into a new generation.
     pub reuse: Reuse,
-    /// Directories or stores with bytes that need not be fetched.
+    /// Stores on this machine whose chunks need not be fetched.
     pub seeds: Vec<Utf8PathBuf>,
     /// Programs run when certain paths changed.
     pub triggers: Vec<Trigger>,

@@ -35,7 +35,7 @@ pub enum Event {
 /// Reads a stream in constant memory but for 24 bytes per entry of open directories.
 #[derive(Debug)]
 pub struct Decoder<R> {
-    source: BufReader<R>,
+    source: R,
     at: u64,
     /// Bytes of the current file not read yet.
     payload: u64,
@@ -60,10 +60,16 @@ struct Header {
     body: u64,
 }
 
-impl<R: Read> Decoder<R> {
+impl<R: Read> Decoder<BufReader<R>> {
     /// A decoder at the start of a stream.
     pub fn new(source: R) -> Self {
-        let source = BufReader::with_capacity(1 << 16, source);
+        Self::unbuffered(BufReader::with_capacity(1 << 16, source))
+    }
+}
+
+impl<R: Read> Decoder<R> {
+    /// A decoder that reads no byte before it needs it, from a source of which small reads are cheap.
+    pub fn unbuffered(source: R) -> Self {
         let (open, flags, ahead) = (Vec::new(), None, None);
         Self { source, at: 0, payload: 0, flags, open, ahead, begun: false }
     }
@@ -106,6 +112,24 @@ impl<R: Read> Decoder<R> {
                 Err(source) => return Err(CatarError::Read { at: self.at, source }),
             }
         }
+    }
+
+    /// The source: content of the file that the last event began may be taken from it directly, as far as
+    /// [`Decoder::pass_payload`] is then told how much that was.
+    pub fn source(&mut self) -> &mut R {
+        &mut self.source
+    }
+
+    /// The source, when no more is decoded.
+    pub fn into_source(self) -> R {
+        self.source
+    }
+
+    /// Counts bytes of the current file as read that were taken from the source directly.
+    pub fn pass_payload(&mut self, count: u64) {
+        let count = count.min(self.payload);
+        self.at += count;
+        self.payload -= count;
     }
 
     /// The flags of the stream, known from the first event on.
