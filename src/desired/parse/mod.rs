@@ -65,10 +65,10 @@ pub(super) fn parse(text: &str, problems: &Problems) -> Option<DesiredDocument> 
         );
         return None;
     }
-    tree::take_keys(&mut root, &["extensions", "trees"], |key, span| {
+    tree::take_keys(&mut root, &["extensions"], |key, span| {
         problems.push(
             Problem::new(span, format!("`{key}` is not supported by this version"))
-                .label("only `apps` and `auth` are")
+                .label("only `apps`, `trees` and `auth` are")
                 .help("remove the section, or install a version of reconcile that has it"),
         );
     });
