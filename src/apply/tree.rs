@@ -113,7 +113,8 @@ fn powers(host: &Host, rules: &AssembleRules) -> Result<Powers, AssembleError> {
         Ownership::Fixed { user, group } => {
             let uid = user.parse().ok().or_else(|| accounts.users.get(user).copied());
             let gid = group.parse().ok().or_else(|| accounts.groups.get(group).copied());
-            let missing = |what, name: &String| AssembleError::NoAccount { what, name: name.clone() };
+            let missing =
+                |what, name: &String| AssembleError::NoAccount { what, name: name.clone() };
             Owner::Fixed {
                 uid: uid.ok_or_else(|| missing("user", user))?,
                 gid: gid.ok_or_else(|| missing("group", group))?,

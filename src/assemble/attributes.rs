@@ -116,7 +116,9 @@ impl Powers {
         };
         if mode & 0o6000 != 0 && !directory && full && !self.allow.contains(&Special::Setid) {
             mode &= !0o6000;
-            degraded.note("set-user-id and set-group-id bits were left out: `allow: [setid]` brings them");
+            degraded.note(
+                "set-user-id and set-group-id bits were left out: `allow: [setid]` brings them",
+            );
         }
         if directory && mode & 0o7000 != 0 && !full {
             mode &= 0o777;
@@ -136,7 +138,8 @@ impl Powers {
         let wanted = match self.owner {
             Owner::Fixed { uid, gid } => Some((uid, gid)),
             Owner::Archive if flags.intersects(Flags::UIDS.with(Flags::USER_NAMES)) => {
-                let named = |map: &std::collections::BTreeMap<String, u32>, name: &Option<Vec<u8>>| {
+                let named = |map: &std::collections::BTreeMap<String, u32>,
+                             name: &Option<Vec<u8>>| {
                     let name = std::str::from_utf8(name.as_deref()?).ok()?;
                     map.get(name).copied()
                 };
@@ -146,7 +149,9 @@ impl Powers {
                     && (user.is_none() && metadata.user.is_some()
                         || group.is_none() && metadata.group.is_some())
                 {
-                    degraded.note("users or groups of the archive do not exist here: root has their files");
+                    degraded.note(
+                        "users or groups of the archive do not exist here: root has their files",
+                    );
                 }
                 Some((user.unwrap_or(metadata.uid), group.unwrap_or(metadata.gid)))
             }

@@ -33,10 +33,11 @@ impl Changed {
             return true;
         }
         let path = path.as_bytes();
-        path == b"."
-            && !self.paths.is_empty()
+        path == b"." && !self.paths.is_empty()
             || self.paths.iter().any(|changed| {
-                changed.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
+                changed
+                    .strip_prefix(path)
+                    .is_some_and(|rest| rest.is_empty() || rest.first() == Some(&b'/'))
             })
     }
 }
@@ -115,7 +116,13 @@ impl<'a> Changes<'a> {
     }
 
     /// The node that came last was made.
-    pub(super) fn made(&mut self, name: &[u8], stat: &NodeStat, target: &[u8], content_changed: bool) {
+    pub(super) fn made(
+        &mut self,
+        name: &[u8],
+        stat: &NodeStat,
+        target: &[u8],
+        content_changed: bool,
+    ) {
         let path = self.path_of(name);
         let Some((number, old)) = self.current.and_then(|n| Some((n, *self.old?.stat(n)?))) else {
             self.note(path, Kind::Added);

@@ -3,6 +3,7 @@
 //! Whatever was fetched stays in the cache, a chunk store like any other, until the tree is complete: the next
 //! attempt goes on where this one stopped.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -149,16 +150,24 @@ impl Stores {
         // Compressed and uncompressed, at the same time.
         let fitting = usize::try_from(WINDOW_BYTES / (2 * longest)).unwrap_or(1).max(1);
         let most = if self.on_the_web() { IN_FLIGHT_MAX } else { LOCAL_MAX };
-        let stores = &self;
+        let (stores, stopped) = (&self, &Cell::new(false));
         let mut got = futures_util::stream::iter(missing)
+            .take_while(|_| std::future::ready(!stopped.get()))
             .map(|wanted| async move { (wanted.id, stores.get(wanted).await) })
             .buffered(most.min(fitting));
+        let mut outcome = Ok(());
         while let Some((id, bytes)) = got.next().await {
-            if to.send((id, bytes?)).await.is_err() {
-                break;
+            match bytes {
+                // What is under way already is waited for, so that the cache has it for the next attempt.
+                _ if stopped.get() => {}
+                Ok(bytes) => stopped.set(to.send((id, bytes)).await.is_err()),
+                Err(error) => {
+                    outcome = Err(error);
+                    stopped.set(true);
+                }
             }
         }
-        Ok(())
+        outcome
     }
 }
 

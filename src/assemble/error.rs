@@ -3,10 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::fetch::FetchError;
 use crate::format::casync::catar::CatarError;
 use crate::format::casync::chunk::{ChunkError, ChunkId};
 use crate::format::casync::index::IndexError;
-use crate::fetch::FetchError;
 use crate::model::outcome::FailureClass;
 
 /// Why a generation could not be made. What is in use stays in use.
@@ -52,7 +52,9 @@ pub enum AssembleError {
         source: io::Error,
     },
     /// More than is allowed.
-    #[error("refused the archive: it has more than {limit} {what}; raise `limits.{setting}` if that is right")]
+    #[error(
+        "refused the archive: it has more than {limit} {what}; raise `limits.{setting}` if that is right"
+    )]
     TooMuch {
         /// What there is too much of.
         what: &'static str,
@@ -75,7 +77,9 @@ pub enum AssembleError {
         limit: u64,
     },
     /// The owner that is wished does not exist here.
-    #[error("cannot give files to {what} `{name}`: there is none on this host; make it, or write its number")]
+    #[error(
+        "cannot give files to {what} `{name}`: there is none on this host; make it, or write its number"
+    )]
     NoAccount {
         /// `user` or `group`.
         what: &'static str,
@@ -83,7 +87,9 @@ pub enum AssembleError {
         name: String,
     },
     /// A thread of ours ended before its time.
-    #[error("assembling the tree ended unexpectedly: {0}; this is a defect of this program, so report it")]
+    #[error(
+        "assembling the tree ended unexpectedly: {0}; this is a defect of this program, so report it"
+    )]
     Died(String),
 }
 

@@ -167,6 +167,16 @@ impl Old {
         }
     }
 
+    /// A whole chunk, if every file in it can be trusted.
+    pub(super) fn chunk(&mut self, number: u32, length: u64) -> Option<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(length).ok()?];
+        let (start, mut at) = (self.start(number), 0);
+        while let Some(room) = bytes.get_mut(at..).filter(|room| !room.is_empty()) {
+            at += self.read_at(start + at as u64, room).filter(|count| *count > 0)?;
+        }
+        Some(bytes)
+    }
+
     /// A file of the tree, if nobody touched it.
     pub(super) fn file(&mut self, node: usize) -> Option<&File> {
         if self.opened.as_ref().is_none_or(|(opened, _)| *opened != node) {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::assemble::chunks::Stores;
 use crate::assemble::error::AssembleError;
 use crate::assemble::old::{Old, Spot};
-use crate::format::casync::chunk::{ChunkId, Wanted};
+use crate::format::casync::chunk::{ChunkId, Wanted, verify};
 use crate::format::casync::index::Index;
 
 /// Memory for chunks that are needed again, in bytes; beyond this they are read from their store again.
@@ -248,8 +248,22 @@ impl Stream {
             return Ok(());
         }
         let Some(wanted) = self.index.wanted(self.chunk) else { return Ok(()) };
-        self.loaded = Some((self.chunk, self.supply.get(wanted)?));
+        let bytes = match self.origins.get(self.chunk) {
+            Some(Origin::Old { .. }) => self.rebuild(wanted).map(Arc::new),
+            _ => None,
+        };
+        let bytes = bytes.map_or_else(|| self.supply.get(wanted), Ok)?;
+        self.loaded = Some((self.chunk, bytes));
         Ok(())
+    }
+
+    /// A chunk of which one generation has lost something, from any that has it whole.
+    fn rebuild(&mut self, wanted: Wanted) -> Option<Vec<u8>> {
+        self.olds.iter_mut().find_map(|old| {
+            let number = old.find(&wanted.id, None)?;
+            let bytes = old.chunk(number, wanted.length)?;
+            verify(&wanted, &bytes).is_ok().then_some(bytes)
+        })
     }
 
     fn read_some(&mut self, into: &mut [u8]) -> Result<usize, AssembleError> {

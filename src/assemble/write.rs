@@ -64,7 +64,12 @@ struct Made {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(powers: &'a Powers, reuse: Reuse, nodes_max: u64, changes: Changes<'a>) -> Self {
+    pub(super) fn new(
+        powers: &'a Powers,
+        reuse: Reuse,
+        nodes_max: u64,
+        changes: Changes<'a>,
+    ) -> Self {
         Self {
             powers,
             reuse,
@@ -80,13 +85,19 @@ impl<'a> Writer<'a> {
     }
 
     /// Makes the root, whose place is `root`, which must be an empty directory.
-    pub(super) fn root(&mut self, root: OwnedFd, node: Node, flags: Flags) -> Result<(), AssembleError> {
+    pub(super) fn root(
+        &mut self,
+        root: OwnedFd,
+        node: Node,
+        flags: Flags,
+    ) -> Result<(), AssembleError> {
         if !matches!(node.content, Content::Directory) {
             return Err(AssembleError::NotADirectory);
         }
         let old = self.changes.enter(&node.name, &node.content);
         let Node { metadata, content, .. } = node;
-        let wanted = self.powers.wanted(flags, &metadata, &content, old.as_ref(), &mut self.degraded);
+        let wanted =
+            self.powers.wanted(flags, &metadata, &content, old.as_ref(), &mut self.degraded);
         self.open_level(root, b"", metadata, wanted)
     }
 
@@ -104,7 +115,8 @@ impl<'a> Writer<'a> {
         }
         let old = self.changes.enter(&node.name, &node.content);
         let Node { name, metadata, content, .. } = node;
-        let wanted = self.powers.wanted(flags, &metadata, &content, old.as_ref(), &mut self.degraded);
+        let wanted =
+            self.powers.wanted(flags, &metadata, &content, old.as_ref(), &mut self.degraded);
         if let Content::Directory = content {
             let made = self.with_parent(&name, "make the directory", |parent| {
                 rustix::fs::mkdirat(parent, name.as_slice(), PRIVATE)?;
@@ -115,7 +127,8 @@ impl<'a> Writer<'a> {
         }
         let made = match &content {
             Content::File { size, .. } => {
-                let file = FileWish { name: &name, size: *size, metadata: &metadata, wanted: &wanted };
+                let file =
+                    FileWish { name: &name, size: *size, metadata: &metadata, wanted: &wanted };
                 Some(self.file(&file, flags, decoder)?)
             }
             _ => self.other(&name, &metadata, &content, (&wanted, flags))?,
@@ -124,7 +137,8 @@ impl<'a> Writer<'a> {
             self.changes.left_out();
             return Ok(());
         };
-        let target = if let Content::Symlink { target } = &content { target.as_slice() } else { &[] };
+        let target =
+            if let Content::Symlink { target } = &content { target.as_slice() } else { &[] };
         let stat = NodeStat { attributes: wanted.attributes, ..made.stat };
         let stat = match &content {
             Content::Symlink { target } => NodeStat { size: target.len() as u64, ..stat },
@@ -142,9 +156,15 @@ impl<'a> Writer<'a> {
             return Ok(());
         };
         let times = attributes::times(flags, &metadata);
-        let done = attributes::apply(directory.as_fd(), &wanted, &metadata, self.powers, &mut self.degraded)
-            .and_then(|()| times.map_or(Ok(()), |times| rustix::fs::futimens(&directory, &times)))
-            .and_then(|()| rustix::fs::fstat(&directory));
+        let done = attributes::apply(
+            directory.as_fd(),
+            &wanted,
+            &metadata,
+            self.powers,
+            &mut self.degraded,
+        )
+        .and_then(|()| times.map_or(Ok(()), |times| rustix::fs::futimens(&directory, &times)))
+        .and_then(|()| rustix::fs::fstat(&directory));
         let stat = done.map_err(|e| self.failed("finish the directory", b"", e))?;
         let stat = NodeStat { attributes: wanted.attributes, ..node_stat(&stat) };
         self.list.update(number, stat);
@@ -272,10 +292,11 @@ impl Writer<'_> {
         flags: Flags,
         decoder: &mut Decoder<Stream>,
     ) -> Result<Made, AssembleError> {
-        let whole =
-            if wish.size > 0 { decoder.source().whole_file(wish.size) } else { None };
+        let whole = if wish.size > 0 { decoder.source().whole_file(wish.size) } else { None };
         let same_place = self.changes.old_node();
-        let unchanged = whole.is_some() && whole.map(|(_, node)| node) == same_place && whole.map(|w| w.0) == Some(0);
+        let unchanged = whole.is_some()
+            && whole.map(|(_, node)| node) == same_place
+            && whole.map(|w| w.0) == Some(0);
         if let Some(found) = whole {
             decoder.pass_payload(wish.size);
             if let Some(made) = self.link_whole(wish, flags, decoder, found)? {
@@ -283,14 +304,16 @@ impl Writer<'_> {
             }
         }
         let file = self.with_parent(wish.name, "make", |parent| {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             rustix::fs::openat(parent, wish.name, flags, Mode::RUSR | Mode::WUSR)
         })?;
         let mut file = File::from(file);
         let content_changed = match whole {
             Some((old, node)) => {
                 let from = decoder.source().olds.get_mut(old).and_then(|old| old.file(node));
-                let from = from.ok_or_else(|| AssembleError::Died("a seed went away".to_owned()))?;
+                let from =
+                    from.ok_or_else(|| AssembleError::Died("a seed went away".to_owned()))?;
                 self.copy_whole(from, &file, wish.size)
                     .map_err(|e| self.failed_io("write", wish.name, e))?;
                 !unchanged
@@ -298,9 +321,15 @@ impl Writer<'_> {
             None => self.fill(wish, decoder, &mut file)?,
         };
         let times = attributes::times(flags, wish.metadata);
-        let done = attributes::apply(file.as_fd(), wish.wanted, wish.metadata, self.powers, &mut self.degraded)
-            .and_then(|()| times.map_or(Ok(()), |times| rustix::fs::futimens(&file, &times)))
-            .and_then(|()| rustix::fs::fstat(&file));
+        let done = attributes::apply(
+            file.as_fd(),
+            wish.wanted,
+            wish.metadata,
+            self.powers,
+            &mut self.degraded,
+        )
+        .and_then(|()| times.map_or(Ok(()), |times| rustix::fs::futimens(&file, &times)))
+        .and_then(|()| rustix::fs::fstat(&file));
         let stat = done.map_err(|e| self.failed("set mode and time of", wish.name, e))?;
         Ok(Made { stat: node_stat(&stat), content_changed })
     }
@@ -357,9 +386,10 @@ impl Writer<'_> {
         decoder: &mut Decoder<Stream>,
         file: &mut File,
     ) -> Result<bool, AssembleError> {
-        let same_place = self.changes.old_node().filter(|_| {
-            self.changes.old_stat().is_some_and(|old| old.size == wish.size)
-        });
+        let same_place = self
+            .changes
+            .old_node()
+            .filter(|_| self.changes.old_stat().is_some_and(|old| old.size == wish.size));
         let (mut at, mut changed) = (0, same_place.is_none());
         while at < wish.size {
             let stream = decoder.source();
@@ -368,7 +398,8 @@ impl Writer<'_> {
                 Piece::File { old, node, at: from, length } => {
                     changed |= old != 0 || Some(node) != same_place || from != at;
                     let source = stream.olds.get_mut(old).and_then(|old| old.file(node));
-                    let source = source.ok_or_else(|| AssembleError::Died("a seed went away".to_owned()))?;
+                    let source =
+                        source.ok_or_else(|| AssembleError::Died("a seed went away".to_owned()))?;
                     let copied = copy_range(source, from, file, length, &mut self.buffer);
                     copied.map_err(|e| self.failed_io("write", wish.name, e))?;
                     length
@@ -408,7 +439,13 @@ fn is_same(
 }
 
 /// Copies a part of a file to the end of another, inside the kernel where it can.
-fn copy_range(from: &File, at: u64, mut to: &File, length: u64, buffer: &mut Vec<u8>) -> io::Result<()> {
+fn copy_range(
+    from: &File,
+    at: u64,
+    mut to: &File,
+    length: u64,
+    buffer: &mut Vec<u8>,
+) -> io::Result<()> {
     let (mut at, mut left) = (at, length);
     while left > 0 {
         let count = usize::try_from(left).unwrap_or(usize::MAX);
@@ -416,7 +453,9 @@ fn copy_range(from: &File, at: u64, mut to: &File, length: u64, buffer: &mut Vec
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(copied) => left -= copied as u64,
             Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM) => break,
+            Err(Errno::XDEV | Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM) => {
+                break;
+            }
             Err(error) => return Err(error.into()),
         }
     }

@@ -32,8 +32,11 @@ impl Trees<'_> {
         for entry in fs::read_dir(below(self.from, path))? {
             let entry = entry?;
             let name = entry.file_name();
-            let inner =
-                if path.is_empty() { name.as_bytes().to_vec() } else { [path, name.as_bytes()].join(&b'/') };
+            let inner = if path.is_empty() {
+                name.as_bytes().to_vec()
+            } else {
+                [path, name.as_bytes()].join(&b'/')
+            };
             if any_covers(self.patterns, &inner) {
                 self.make_parents(path)?;
                 bring(&entry.path(), &below(self.to, &inner))?;

@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use crate::host::{Look, about};
+use crate::model::glob::any_covers;
 use crate::model::snapshot::{NodeKind, NodeStat, Nodes};
 
 /// Most threads that look at one tree.
@@ -55,6 +56,27 @@ impl Look {
         let real = self.real(path);
         let mut entries = std::fs::read_dir(&real).map_err(|e| about(&real, &e))?;
         Ok(entries.next().is_none())
+    }
+
+    /// Whether everything in a directory of a tree, at least one thing, matches a pattern or is a directory of
+    /// which the same is true.
+    pub fn holds_only(&self, tree: &Utf8Path, path: &[u8], patterns: &[String]) -> bool {
+        use std::os::unix::ffi::OsStrExt;
+        let place = self.real(tree).into_std_path_buf().join(std::ffi::OsStr::from_bytes(path));
+        let Ok(entries) = std::fs::read_dir(place) else { return false };
+        let mut any = false;
+        for entry in entries {
+            let Ok(entry) = entry else { return false };
+            let inner = [path, entry.file_name().as_bytes()].join(&b'/');
+            let directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let kept = any_covers(patterns, &inner)
+                || directory && self.holds_only(tree, &inner, patterns);
+            if !kept {
+                return false;
+            }
+            any = true;
+        }
+        any
     }
 
     /// Where a tree differs from its list, sorted by path, at most [`DIFFERENCES_MAX`]. Entries of a directory
@@ -146,7 +168,12 @@ impl Walk<'_> {
             && differs(&listed, &found)
         {
             let found = Some(found);
-            differences.push(Difference { path: path.clone(), listed: Some(listed), found, target: None });
+            differences.push(Difference {
+                path: path.clone(),
+                listed: Some(listed),
+                found,
+                target: None,
+            });
         }
         for child in self.nodes.children(number) {
             differences.extend(self.entry(&directory, child)?);
@@ -195,7 +222,8 @@ impl Walk<'_> {
             if matches!(name, b"." | b"..") || self.nodes.child(number, name).is_some() {
                 continue;
             }
-            let Ok(stat) = rustix::fs::statat(directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
+            let Ok(stat) =
+                rustix::fs::statat(directory, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
             else {
                 continue;
             };
@@ -220,8 +248,8 @@ impl Walk<'_> {
 fn differs(listed: &NodeStat, found: &NodeStat) -> bool {
     let same = listed.kind == found.kind && (listed.uid, listed.gid) == (found.uid, found.gid);
     let mode = listed.kind == NodeKind::Link || listed.mode == found.mode;
-    let content = listed.kind != NodeKind::File
-        || (listed.size == found.size && listed.mtime == found.mtime);
+    let content =
+        listed.kind != NodeKind::File || (listed.size == found.size && listed.mtime == found.mtime);
     !(same && mode && content)
 }
 

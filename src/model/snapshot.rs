@@ -215,7 +215,8 @@ impl Nodes {
             }
             last = record.parent;
             let range: &mut Range<u32> = children.get_mut(parent)?;
-            *range = if range.start == range.end { number..number + 1 } else { range.start..number + 1 };
+            *range =
+                if range.start == range.end { number..number + 1 } else { range.start..number + 1 };
         }
         self.children = children;
         Some(self)
@@ -359,8 +360,7 @@ fn record(bytes: &[u8]) -> Option<Record> {
     let ctime = (fields.signed()?, nanoseconds);
     let (inode, offset, attributes) = (fields.long()?, fields.long()?, fields.long()?);
     let kind = NodeKind::from_number(kind)?;
-    let stat =
-        NodeStat { kind, mode, uid, gid, size, mtime, ctime, inode, offset, attributes };
+    let stat = NodeStat { kind, mode, uid, gid, size, mtime, ctime, inode, offset, attributes };
     Some(Record { parent, name_at, name_length, stat })
 }
 

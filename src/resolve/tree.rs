@@ -82,7 +82,8 @@ impl<'a> Tree<'a> {
     }
 
     fn stay_with(&self, problem: Problem, offline: &Problem) -> Resolution<Wanted> {
-        let message = format!("{}; the offline copy does not help: {}", problem.message, offline.message);
+        let message =
+            format!("{}; the offline copy does not help: {}", problem.message, offline.message);
         self.stay(Problem { message, ..problem })
     }
 
@@ -115,7 +116,9 @@ impl<'a> Tree<'a> {
     /// What an index that was found comes to.
     fn take(&self, found: Found<'_>) -> Result<Wanted, Problem> {
         let evidence = self.evidence(&found)?;
-        if !found.offline && let Some(problem) = self.below_floor(&found.version) {
+        if !found.offline
+            && let Some(problem) = self.below_floor(&found.version)
+        {
             return Err(problem);
         }
         let index = found.file.sha256.clone();
@@ -331,7 +334,8 @@ impl<'a> Tree<'a> {
             let path = self.observed.generations.get(slot)?.real.join(INDEX);
             Index::read(fs::File::open(path).ok()?).ok()
         });
-        let known: HashSet<ChunkId> = installed.iter().flat_map(|i| &i.chunks).map(|c| c.id).collect();
+        let known: HashSet<ChunkId> =
+            installed.iter().flat_map(|i| &i.chunks).map(|c| c.id).collect();
         let cache = self.question.cache.join(CHUNKS);
         let mut ways = Ways { bytes: index.length(), ..Ways::default() };
         let (mut seen, mut start) = (HashSet::new(), 0);

@@ -22,8 +22,6 @@ pub fn observe(
             tree::observe::observe(host, home, &spec.preserve).map(Found::Tree)
         }
         (Kind::Tree, None) => tree::observe::observe(host, home, &[]).map(Found::Tree),
-        (_, Some(Spec::App(_)) | None) => {
-            app::observe::observe(host, home, depth).map(Found::App)
-        }
+        (_, Some(Spec::App(_)) | None) => app::observe::observe(host, home, depth).map(Found::App),
     }
 }

@@ -40,6 +40,7 @@ mod faults;
 mod quiet;
 mod interrupt;
 mod scenarios;
+mod tree;
 mod cli;
 mod converge;
 mod counts;

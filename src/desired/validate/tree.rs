@@ -61,7 +61,10 @@ impl Checker<'_> {
             offline,
             verify,
             owner: tree.owner.good().map_or(Ownership::Archive, |owner| self.owner(owner)),
-            allow: self.items(&tree.allow, "`allow`").map(|special| allowed(special.value)).collect(),
+            allow: self
+                .items(&tree.allow, "`allow`")
+                .map(|special| allowed(special.value))
+                .collect(),
             preserve: self.preserve(&tree.preserve),
             existing: match tree.existing.value() {
                 Some(ExistingDocument::Adopted) => Existing::Adopted,

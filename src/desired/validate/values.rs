@@ -144,8 +144,13 @@ pub(super) fn tree_path(text: &str) -> Result<String, String> {
 pub(super) fn glob(text: &str) -> Result<String, String> {
     let inner = text.trim_start_matches('/').trim_end_matches('/');
     let bad = |part: &str| matches!(part, "" | "." | "..");
-    if inner.split('/').any(bad) || text.chars().any(char::is_control) || text.len() > GLOB_BYTES_MAX {
-        return Err("write a pattern over paths in the tree, such as `*.log` or `data/**`".to_owned());
+    if inner.split('/').any(bad)
+        || text.chars().any(char::is_control)
+        || text.len() > GLOB_BYTES_MAX
+    {
+        return Err(
+            "write a pattern over paths in the tree, such as `*.log` or `data/**`".to_owned()
+        );
     }
     Ok(text.to_owned())
 }

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use crate::host::{ItemKind, Look};
-use crate::model::snapshot::{Nodes, SNAPSHOT_FORMAT, SnapshotHead};
+use crate::model::snapshot::{NodeKind, Nodes, SNAPSHOT_FORMAT, SnapshotHead};
 use crate::model::{Drift, DriftKind, Version};
 use crate::resource::tree::drift;
 use crate::resource::tree::layout::{HEAD, Layout, NODES, STAGING_PREFIX, TREE};
@@ -143,11 +143,7 @@ fn observe_live(host: &Look, path: &Utf8Path) -> io::Result<Live> {
     Ok(match stat.kind {
         ItemKind::Dir => {
             let Some(inode) = host.inode_of_dir(path)? else { return Ok(Live::Nothing) };
-            if host.is_empty_dir(path)? {
-                Live::Empty { inode }
-            } else {
-                Live::Directory { inode }
-            }
+            if host.is_empty_dir(path)? { Live::Empty { inode } } else { Live::Directory { inode } }
         }
         ItemKind::Link => Live::Link { target: host.read_link(path)?.unwrap_or_default() },
         other => Live::Other(other.name()),
@@ -161,9 +157,8 @@ fn current(layout: &Layout, observed: &TreeObserved) -> Option<String> {
         return observed.generations.keys().find(known).cloned();
     }
     let inode = observed.live_inode()?;
-    let is_live = |generation: &Generation| {
-        generation.head.as_ref().is_some_and(|head| head.inode == inode)
-    };
+    let is_live =
+        |generation: &Generation| generation.head.as_ref().is_some_and(|head| head.inode == inode);
     observed.generations.iter().find(|(_, generation)| is_live(generation)).map(|(s, _)| s.clone())
 }
 
@@ -190,6 +185,14 @@ fn compare(
             found: "none that can be read".to_owned(),
         }]);
     };
-    let differences = host.compare(tree, &nodes)?;
+    let mut differences = host.compare(tree, &nodes)?;
+    if !preserve.is_empty() {
+        // Directories that are there for what is preserved in them.
+        differences.retain(|difference| {
+            let extra = difference.listed.is_none()
+                && difference.found.is_some_and(|found| found.kind == NodeKind::Directory);
+            !(extra && host.holds_only(tree, &difference.path, preserve))
+        });
+    }
     Ok(drift::told(tree, &differences, preserve))
 }

@@ -148,6 +148,10 @@ impl Situation<'_> {
         }
     }
 
+    fn through_link(&self) -> bool {
+        matches!(self.observed.live, Live::Link { .. })
+    }
+
     /// Refuses to replace what is not ours.
     fn check_path(&self) -> Result<(), Problem> {
         let path = &self.spec.path;
@@ -216,9 +220,8 @@ impl Situation<'_> {
             let in_use = self.observed.current.as_ref() == Some(slot);
             Seed { generation: layout.generation(slot), tree, in_use }
         };
-        let through_link = matches!(self.observed.live, Live::Link { .. });
         let current = self.observed.current.iter().map(|slot| {
-            seed(slot, if through_link { layout.tree(slot) } else { layout.path.clone() })
+            seed(slot, if self.through_link() { layout.tree(slot) } else { layout.path.clone() })
         });
         let kept = self.observed.generations.keys().filter(|slot| {
             self.observed.is_kept(slot) && self.observed.current.as_ref() != Some(*slot)
@@ -334,18 +337,19 @@ impl Situation<'_> {
         };
         let leftovers = self.observed.leftovers.iter().filter(|name| !staged(name));
         let swept: Vec<Step> = leftovers.map(|name| layout.sweep(name)).collect();
-        let surplus = surplus(self.spec, self.observed, self.owned, keep);
-        let replaced = self.observed.current.as_deref().filter(|current| {
+        let dropped = self.observed.current.as_deref().filter(|current| {
             let kept = steps.iter().any(|s| {
                 matches!(s, Step::Exchange { old: Some(old), .. } if old == &layout.tree(current))
             });
-            Some(*current) != keep && !kept && keep.is_some()
+            Some(*current) != keep && !kept && keep.is_some() && !self.through_link()
         });
+        let surplus = surplus(self.spec, self.observed, self.owned, (keep, dropped));
         let broken = self.observed.generations.iter().filter(|(slot, generation)| {
-            let in_use = Some(slot.as_str()) == keep || self.observed.current.as_ref() == Some(*slot);
+            let in_use =
+                Some(slot.as_str()) == keep || self.observed.current.as_ref() == Some(*slot);
             generation.tree.is_none() && !in_use
         });
-        let gone = surplus.into_iter().chain(replaced.map(str::to_owned));
+        let gone = surplus.into_iter().chain(dropped.map(str::to_owned));
         let mut gone: Vec<String> = gone.chain(broken.map(|(slot, _)| slot.clone())).collect();
         gone.sort();
         gone.dedup();
@@ -357,7 +361,7 @@ impl Situation<'_> {
     fn misplaced(&self) -> Option<Step> {
         let layout = self.layout();
         let current = self.observed.current.as_ref()?;
-        if matches!(self.observed.live, Live::Link { .. }) {
+        if self.through_link() {
             return None;
         }
         let inode = self.observed.generations.get(current)?.tree?;
@@ -399,10 +403,11 @@ impl Situation<'_> {
             argv: argv.clone(),
             version: version.clone(),
         };
-        let restarts = self.spec.restart.iter().map(|unit| Due {
-            effect: Effect::Restart { unit: unit.clone() },
-            paths: None,
-        });
+        let restarts = self
+            .spec
+            .restart
+            .iter()
+            .map(|unit| Due { effect: Effect::Restart { unit: unit.clone() }, paths: None });
         let triggers = self.spec.triggers.iter().flat_map(|trigger| {
             let paths = &trigger.paths;
             trigger.run.iter().map(move |argv| (argv, paths))

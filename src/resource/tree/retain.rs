@@ -6,12 +6,12 @@ use crate::model::ledger::Owned;
 use crate::resource::tree::{TreeObserved, TreeSpec};
 
 /// Names of generations to remove once `in_use` is the one in use: older than the `retain` most recently
-/// activated. Nothing when it is not known what is in use.
+/// activated. One that is `dropped` does not count. Nothing when it is not known what is in use.
 pub(super) fn surplus(
     spec: &TreeSpec,
     observed: &TreeObserved,
     owned: Option<&Owned>,
-    in_use: Option<&str>,
+    (in_use, dropped): (Option<&str>, Option<&str>),
 ) -> Vec<String> {
     let Some(in_use) = in_use else { return Vec::new() };
     let activated = |slot: &str| {
@@ -22,7 +22,9 @@ pub(super) fn surplus(
         .keys()
         .filter(|slot| {
             let left_now = observed.current.as_ref() == Some(*slot);
-            slot.as_str() != in_use && (left_now || observed.generations.get(*slot).is_some_and(|g| g.tree.is_some()))
+            let counts = slot.as_str() != in_use && Some(slot.as_str()) != dropped;
+            counts
+                && (left_now || observed.generations.get(*slot).is_some_and(|g| g.tree.is_some()))
         })
         .collect();
     others.sort_by_key(|slot| {

@@ -71,12 +71,14 @@ pub enum State {
 pub fn slot_of(spec: &TreeSpec, observed: &TreeObserved, index: &Digest) -> Option<String> {
     let recipe = spec.recipe();
     let made_from = |slot: &str| observed.head(slot).is_some_and(|head| &head.index == index);
-    let by_recipe =
-        |slot: &str| observed.head(slot).is_some_and(|head| head.recipe == recipe);
+    let by_recipe = |slot: &str| observed.head(slot).is_some_and(|head| head.recipe == recipe);
     let current = observed.current.clone().filter(|slot| made_from(slot));
     let kept = || {
-        let mut kept: Vec<&String> =
-            observed.generations.keys().filter(|slot| made_from(slot) && observed.is_kept(slot)).collect();
+        let mut kept: Vec<&String> = observed
+            .generations
+            .keys()
+            .filter(|slot| made_from(slot) && observed.is_kept(slot))
+            .collect();
         kept.sort_by_key(|slot| !by_recipe(slot));
         kept.first().map(|slot| (*slot).clone())
     };

@@ -8,8 +8,9 @@ use reconcile::resource::app::AppSpec;
 
 /// The apps of a wish by name.
 pub fn apps(state: &DesiredState) -> BTreeMap<String, AppSpec> {
-    let specs = state.resources.iter().map(|(id, declared)| match &declared.spec {
-        Spec::App(spec) => (id.name.to_string(), AppSpec::clone(spec)),
+    let specs = state.resources.iter().filter_map(|(id, declared)| match &declared.spec {
+        Spec::App(spec) => Some((id.name.to_string(), AppSpec::clone(spec))),
+        Spec::Tree(_) => None,
     });
     specs.collect()
 }
