@@ -56,6 +56,7 @@ pub(super) async fn stage(
         index: wish.index.get().path.clone(),
         into: host.real(into).into_std_path_buf(),
         seeds,
+        live: host.real(&rules.path).into_std_path_buf(),
         in_use: if in_use { InUse::First } else { InUse::None },
         powers,
         reuse: rules.reuse,
@@ -80,6 +81,7 @@ pub(super) async fn stage(
         inode: made.inode,
         nodes: made.nodes,
         bytes: made.bytes,
+        unsaid: made.unsaid,
     };
     let json = serde_json::to_vec(&head).map_err(|e| io(e.into()))?;
     host.write_unsynced(&into.join(HEAD), &json).map_err(io)?;

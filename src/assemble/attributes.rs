@@ -1,4 +1,6 @@
-//! Modes, owners, times, extended attributes and access lists, as far as the archive says and this host allows.
+//! Modes, owners, times and attributes of nodes.
+//!
+//! They are as the archive says, as far as it says so and this host allows it; the rest is told once.
 
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -9,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::format::casync::catar::{AclEntry, Content, Metadata};
 use crate::format::casync::flags::Flags;
-use crate::model::snapshot::NodeStat;
+use crate::model::snapshot::{NodeStat, Unsaid};
 use crate::model::step::Special;
 
 /// Mode of a file that the archive says nothing about.
@@ -77,6 +79,16 @@ pub(super) struct Wanted {
     pub(super) attributes: u64,
 }
 
+/// What is known about a node before it is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a> {
+    pub(super) flags: Flags,
+    pub(super) metadata: &'a Metadata,
+    pub(super) content: &'a Content,
+    /// What is at its path now.
+    pub(super) old: Option<&'a NodeStat>,
+}
+
 /// Things that were not set, each told once.
 #[derive(Debug, Default)]
 pub(super) struct Degraded(BTreeSet<String>);
@@ -94,15 +106,19 @@ impl Degraded {
 }
 
 impl Powers {
-    /// What a node is to be; `old` is what is at its path now.
-    pub(super) fn wanted(
-        &self,
-        flags: Flags,
-        metadata: &Metadata,
-        content: &Content,
-        old: Option<&NodeStat>,
-        degraded: &mut Degraded,
-    ) -> Wanted {
+    /// What archives with these flags say nothing about.
+    pub(super) fn unsaid(&self, flags: Flags) -> Unsaid {
+        let modes = Flags::PERMISSIONS.with(Flags::ACL).with(Flags::READ_ONLY);
+        let owners = Flags::UIDS.with(Flags::USER_NAMES);
+        Unsaid {
+            modes: !flags.intersects(modes),
+            owners: self.owner == Owner::Archive && !flags.intersects(owners),
+        }
+    }
+
+    /// What a node is to be.
+    pub(super) fn wanted(&self, about: &About<'_>, degraded: &mut Degraded) -> Wanted {
+        let About { flags, metadata, content, old } = *about;
         let directory = matches!(content, Content::Directory);
         let full = flags.intersects(Flags::PERMISSIONS.with(Flags::ACL));
         let default = if directory { DIRECTORY_MODE } else { FILE_MODE };
@@ -287,11 +303,10 @@ fn extended(
         set(b"system.posix_acl_default", &posix_acl(&base, &default.users, &default.groups))?;
     }
     match &metadata.fcaps {
-        None => {}
         Some(capabilities) if powers.allow.contains(&Special::Capabilities) => {
             set(b"security.capability", capabilities)?;
         }
-        Some(_) => {}
+        _ => {}
     }
     if metadata.fcaps.is_some() && !powers.allow.contains(&Special::Capabilities) {
         degraded.note("file capabilities were left out: `allow: [capabilities]` brings them");

@@ -42,6 +42,13 @@ impl Changed {
     }
 }
 
+/// Whether a file has the bytes that it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bytes {
+    Same,
+    Other,
+}
+
 /// Compares the nodes of an archive with those of the tree in use while they come.
 pub(super) struct Changes<'a> {
     old: Option<&'a Nodes>,
@@ -60,7 +67,6 @@ struct Level {
     /// Its first entry that the archive was not seen to have yet.
     next: usize,
     end: usize,
-    removed_before: u64,
 }
 
 impl<'a> Changes<'a> {
@@ -93,13 +99,11 @@ impl<'a> Changes<'a> {
                 (Some(nodes), Some(number)) => nodes.children(number),
                 _ => 0..0,
             };
-            let removed_before = self.found.removed;
             self.levels.push(Level {
                 path,
                 old: self.current,
                 next: children.start,
                 end: children.end,
-                removed_before,
             });
         }
         same.map(|(_, stat)| stat)
@@ -116,13 +120,7 @@ impl<'a> Changes<'a> {
     }
 
     /// The node that came last was made.
-    pub(super) fn made(
-        &mut self,
-        name: &[u8],
-        stat: &NodeStat,
-        target: &[u8],
-        content_changed: bool,
-    ) {
+    pub(super) fn made(&mut self, name: &[u8], stat: &NodeStat, target: &[u8], bytes: Bytes) {
         let path = self.path_of(name);
         let Some((number, old)) = self.current.and_then(|n| Some((n, *self.old?.stat(n)?))) else {
             self.note(path, Kind::Added);
@@ -130,7 +128,7 @@ impl<'a> Changes<'a> {
         };
         let same_target = self.old.is_none_or(|nodes| nodes.target(number) == target);
         let same_size = old.size == stat.size || stat.kind != NodeKind::File;
-        let same = same_about(&old, stat) && same_target && same_size && !content_changed;
+        let same = same_about(&old, stat) && same_target && same_size && bytes == Bytes::Same;
         if !same || self.touched.contains(&path) {
             self.note(path, Kind::Changed);
         }
@@ -142,8 +140,8 @@ impl<'a> Changes<'a> {
     }
 
     /// The directory that is being filled is complete.
-    pub(super) fn leave(&mut self, stat: &NodeStat) -> Result<(), AssembleError> {
-        let Some(end) = self.levels.last().map(|level| level.end) else { return Ok(()) };
+    pub(super) fn leave(&mut self, stat: &NodeStat) {
+        let Some(end) = self.levels.last().map(|level| level.end) else { return };
         self.pass(end);
         if let Some(level) = self.levels.pop() {
             let old = level.old.and_then(|number| Some(*self.old?.stat(number)?));
@@ -151,15 +149,18 @@ impl<'a> Changes<'a> {
             if other || old.is_some() && self.touched.contains(&level.path) {
                 self.note(level.path, Kind::Changed);
             }
-            let _ = level.removed_before;
         }
-        Ok(())
     }
 
     /// The path of something in the directory that is being filled.
     pub(super) fn path_of(&self, name: &[u8]) -> Vec<u8> {
         let parent = self.levels.last().map_or(&[][..], |level| &level.path);
         if parent.is_empty() { name.to_vec() } else { [parent, name].join(&b'/') }
+    }
+
+    /// The path of the directory that is being filled.
+    pub(super) fn path_of_directory(&self) -> Vec<u8> {
+        self.levels.last().map_or_else(Vec::new, |level| level.path.clone())
     }
 
     /// Everything that was found, unless that removes more than it may.

@@ -49,11 +49,11 @@ struct Place {
 impl Stores {
     /// Stores at `urls`, asked in that order after `seeds` on this machine; `cache` keeps what was fetched.
     pub fn new(client: &Client, cache: PathBuf, seeds: &[PathBuf], urls: &[String]) -> Self {
-        let local = |path: &PathBuf| Place::new(path.display().to_string(), Some(path.clone()));
+        let local = |path: &PathBuf| Place::new(&path.display().to_string(), Some(path.clone()));
         let seeds = seeds.iter().map(local);
         let stores = urls.iter().map(|url| {
             let parsed = reqwest::Url::parse(url).ok().filter(|url| url.scheme() == "file");
-            Place::new(url.clone(), parsed.and_then(|url| url.to_file_path().ok()))
+            Place::new(url, parsed.and_then(|url| url.to_file_path().ok()))
         });
         let places = seeds.chain(stores).collect();
         Self { client: client.clone(), cache, places, fetched: AtomicU64::new(0) }
@@ -172,7 +172,7 @@ impl Stores {
 }
 
 impl Place {
-    fn new(url: String, local: Option<PathBuf>) -> Self {
+    fn new(url: &str, local: Option<PathBuf>) -> Self {
         let url = url.trim_end_matches('/').to_owned();
         Self { url, local, dead: AtomicBool::new(false) }
     }

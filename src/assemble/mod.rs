@@ -1,4 +1,6 @@
-//! An index becomes a generation of a tree: bytes come from what is there already and from chunk stores.
+//! An index becomes a generation of a tree.
+//!
+//! Bytes come from what is there already and from chunk stores.
 //!
 //! Reading order: `old` is an installed generation as a place to take bytes from, `chunks` are the stores,
 //! `stream` makes one archive of both, `write` turns its nodes into files, `changes` notes what is another than
@@ -8,6 +10,7 @@
 mod attributes;
 mod changes;
 mod chunks;
+mod content;
 mod error;
 mod old;
 mod stream;
@@ -31,11 +34,12 @@ pub use old::SeedPlace;
 
 use crate::format::casync::catar::{Decoder, Event};
 use crate::format::casync::index::Index;
+use crate::model::snapshot::Unsaid;
 use crate::model::step::{AssembleLimits, DeleteMax, Reuse};
 use changes::Changes;
 use old::Old;
 use stream::{Needs, Stream, Supply};
-use write::Writer;
+use write::{Bounds, Writer};
 
 /// Name of the tree in a generation.
 pub const TREE: &str = "tree";
@@ -64,7 +68,9 @@ pub struct Job {
     pub into: PathBuf,
     /// Generations to take bytes from; the first is the one in use.
     pub seeds: Vec<SeedPlace>,
-    /// The first of them is in use, so that changes are told against it.
+    /// The path in use, a directory if there is anything.
+    pub live: PathBuf,
+    /// The first of the generations is in use, so that changes are told against it.
     pub in_use: InUse,
     /// What may be set.
     pub powers: Powers,
@@ -100,6 +106,8 @@ pub struct Assembled {
     pub fetched_bytes: u64,
     /// What is another than in the tree in use.
     pub changed: Changed,
+    /// What the archive says nothing about.
+    pub unsaid: Unsaid,
     /// What people should know.
     pub notes: Vec<String>,
 }
@@ -113,12 +121,12 @@ pub async fn assemble(job: Job, stores: Stores) -> Result<Assembled, AssembleErr
     let missing = prepared.needs.missing.clone();
     let supply = Supply::new(Arc::clone(&stores), Handle::current(), feed, &prepared.needs);
     let writing = tokio::task::spawn_blocking(move || make(prepared, supply));
-    let feeding = Arc::clone(&stores).feed(missing, to);
-    let (fed, made) = tokio::join!(feeding, writing);
+    let supplying = Arc::clone(&stores).feed(missing, to);
+    let (supplied, made) = tokio::join!(supplying, writing);
     let made = made.map_err(died)?;
     // The writer asks again for what was not fed, so that its error says more.
     if made.is_ok() {
-        fed?;
+        supplied?;
     }
     Ok(Assembled { fetched_bytes: stores.fetched_bytes(), ..made? })
 }
@@ -152,11 +160,15 @@ fn prepare(mut job: Job) -> Result<Prepared, AssembleError> {
 fn make(prepared: Prepared, supply: Supply) -> Result<Assembled, AssembleError> {
     let Prepared { job, index, olds, needs } = prepared;
     let in_use = if job.in_use == InUse::First { olds.first() } else { None };
-    let compared = in_use.map(|old| (Arc::clone(&old.nodes), old.touched.clone()));
-    let (nodes, touched) = compared.unzip();
+    let known = in_use.map(|old| (Arc::clone(&old.nodes), old.touched.clone()));
+    let (nodes, touched) = known.unzip();
     let touched = touched.unwrap_or_default();
-    let changes = Changes::new(nodes.as_deref(), &touched, &job.preserve);
-    let mut writer = Writer::new(&job.powers, job.reuse, job.limits.nodes, changes);
+    let comparing = Changes::new(nodes.as_deref(), &touched, &job.preserve);
+    let (powers, flags) = (&job.powers, index.header.flags);
+    let unsaid = powers.unsaid(flags);
+    let live = open_live(&job.live).filter(|_| unsaid != Unsaid::default());
+    let bounds = Bounds { reuse: job.reuse, nodes_max: job.limits.nodes };
+    let mut writer = Writer::new(powers, bounds, comparing, live);
     let length = index.length();
     let stream = Stream::new(Arc::clone(&index), olds, needs, supply)
         .map_err(|e| generation("compress", &job.into.join(SKELETON), e))?;
@@ -166,17 +178,25 @@ fn make(prepared: Prepared, supply: Supply) -> Result<Assembled, AssembleError> 
         // An I/O error of the stream is one of a chunk.
         return Err(decoder.source().failed.take().unwrap_or(error));
     }
-    let (nodes, changes, notes) = writer.finish()?;
-    let changed = changes.finish(job.delete_max)?;
+    let (list, compared, noted) = writer.finish()?;
+    let changed = compared.finish(job.delete_max)?;
     let (skeleton, _) = decoder.into_source().into_skeleton();
     let skeleton = skeleton.map_err(|e| generation("compress", &job.into.join(SKELETON), e))?;
     save(&job.into.join(SKELETON), &skeleton)?;
-    save(&job.into.join(NODES), &nodes.encode())?;
+    save(&job.into.join(NODES), &list.encode())?;
     let bytes = std::fs::read(&job.index).map_err(|e| generation("read", &job.index, e))?;
     save(&job.into.join(INDEX), &bytes)?;
-    let inode = nodes.stat(0).map_or(0, |root| root.inode);
-    let count = nodes.count() as u64;
-    Ok(Assembled { inode, nodes: count, bytes: length, fetched_bytes: 0, changed, notes })
+    let inode = list.stat(0).map_or(0, |root| root.inode);
+    let count = list.count() as u64;
+    Ok(Assembled {
+        inode,
+        nodes: count,
+        bytes: length,
+        fetched_bytes: 0,
+        changed,
+        unsaid,
+        notes: noted,
+    })
 }
 
 fn write_nodes(
@@ -194,6 +214,12 @@ fn write_nodes(
         }
     }
     Ok(())
+}
+
+/// The tree in use, if it is a directory.
+fn open_live(path: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).ok()
 }
 
 fn make_root(place: &Path) -> Result<OwnedFd, AssembleError> {

@@ -98,12 +98,11 @@ impl Needs {
             if found.is_some() {
                 continue;
             }
-            match again.get_mut(&chunk.id) {
-                Some(count) => *count += 1,
-                None => {
-                    again.insert(chunk.id, 0);
-                    missing.extend(index.wanted(number));
-                }
+            if let Some(count) = again.get_mut(&chunk.id) {
+                *count += 1;
+            } else {
+                again.insert(chunk.id, 0);
+                missing.extend(index.wanted(number));
             }
         }
         again.retain(|_, count| *count > 0);

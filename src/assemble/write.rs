@@ -4,47 +4,53 @@
 //! without following a link; names with a `/`, `.` and `..` never get here. So nothing can be made elsewhere,
 //! whatever the archive says.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileExt;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use crate::assemble::attributes::{self, Degraded, Powers, Wanted};
-use crate::assemble::changes::Changes;
+use crate::assemble::attributes::{self, About, Degraded, Powers, Wanted};
+use crate::assemble::changes::{Bytes, Changes};
+use crate::assemble::content::FileWish;
 use crate::assemble::error::AssembleError;
-use crate::assemble::stream::{Piece, Stream};
+use crate::assemble::stream::Stream;
 use crate::format::casync::catar::{Content, Decoder, Metadata, Node};
 use crate::format::casync::flags::Flags;
 use crate::host::nodes::node_stat;
-use crate::model::snapshot::{NODES_MAX, NodeStat, Nodes, NodesBuilder};
+use crate::model::snapshot::{NODES_MAX, NodeKind, NodeStat, Nodes, NodesBuilder};
 use crate::model::step::{Reuse, Special};
 
 /// Mode while a tree is made: nobody else sees an unfinished one.
 const PRIVATE: Mode = Mode::RWXU;
 
-/// Bytes of a file copied at once where the kernel cannot do it by itself.
-const COPY_BYTES: usize = 128 << 10;
-
 /// The tree while it is made.
 pub(super) struct Writer<'a> {
-    powers: &'a Powers,
-    reuse: Reuse,
-    nodes_max: u64,
+    pub(super) powers: &'a Powers,
+    pub(super) bounds: Bounds,
+    /// The tree in use, where modes or owners that the archive does not tell are taken from.
+    live: Option<OwnedFd>,
     levels: Vec<Level>,
     list: NodesBuilder,
     count: u64,
     pub(super) changes: Changes<'a>,
     pub(super) degraded: Degraded,
     /// The file system shares no blocks: not tried again.
-    clones: Clones,
-    buffer: Vec<u8>,
+    pub(super) clones: Clones,
+    pub(super) buffer: Vec<u8>,
+}
+
+/// How a tree is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// How unchanged files come in.
+    pub(super) reuse: Reuse,
+    /// Most nodes.
+    pub(super) nodes_max: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Clones {
+pub(super) enum Clones {
     Maybe,
     Never,
 }
@@ -58,22 +64,23 @@ struct Level {
 }
 
 /// A finished file: what `stat` says, and whether its content is another than before.
-struct Made {
-    stat: NodeStat,
-    content_changed: bool,
+pub(super) struct Made {
+    pub(super) stat: NodeStat,
+    pub(super) bytes: Bytes,
 }
 
 impl<'a> Writer<'a> {
     pub(super) fn new(
         powers: &'a Powers,
-        reuse: Reuse,
-        nodes_max: u64,
+        bounds: Bounds,
         changes: Changes<'a>,
+        live: Option<OwnedFd>,
     ) -> Self {
+        let nodes_max = bounds.nodes_max.min(NODES_MAX as u64);
         Self {
             powers,
-            reuse,
-            nodes_max: nodes_max.min(NODES_MAX as u64),
+            bounds: Bounds { nodes_max, ..bounds },
+            live,
             levels: Vec::new(),
             list: NodesBuilder::default(),
             count: 0,
@@ -95,9 +102,12 @@ impl<'a> Writer<'a> {
             return Err(AssembleError::NotADirectory);
         }
         let old = self.changes.enter(&node.name, &node.content);
+        let old = self.live_stat(&node).or(old);
         let Node { metadata, content, .. } = node;
-        let wanted =
-            self.powers.wanted(flags, &metadata, &content, old.as_ref(), &mut self.degraded);
+        let wanted = self.powers.wanted(
+            &About { flags, metadata: &metadata, content: &content, old: old.as_ref() },
+            &mut self.degraded,
+        );
         self.open_level(root, b"", metadata, wanted)
     }
 
@@ -109,14 +119,17 @@ impl<'a> Writer<'a> {
         decoder: &mut Decoder<Stream>,
     ) -> Result<(), AssembleError> {
         self.count += 1;
-        if self.count > self.nodes_max {
-            let (what, limit) = ("files, directories and links", self.nodes_max);
+        if self.count > self.bounds.nodes_max {
+            let (what, limit) = ("files, directories and links", self.bounds.nodes_max);
             return Err(AssembleError::TooMuch { what, limit, setting: "entries" });
         }
         let old = self.changes.enter(&node.name, &node.content);
+        let old = self.live_stat(&node).or(old);
         let Node { name, metadata, content, .. } = node;
-        let wanted =
-            self.powers.wanted(flags, &metadata, &content, old.as_ref(), &mut self.degraded);
+        let wanted = self.powers.wanted(
+            &About { flags, metadata: &metadata, content: &content, old: old.as_ref() },
+            &mut self.degraded,
+        );
         if let Content::Directory = content {
             let made = self.with_parent(&name, "make the directory", |parent| {
                 rustix::fs::mkdirat(parent, name.as_slice(), PRIVATE)?;
@@ -145,7 +158,7 @@ impl<'a> Writer<'a> {
             Content::File { offset, .. } => NodeStat { offset: *offset, ..stat },
             _ => stat,
         };
-        self.changes.made(&name, &stat, target, made.content_changed);
+        self.changes.made(&name, &stat, target, made.bytes);
         self.add(&name, target, stat)?;
         Ok(())
     }
@@ -168,13 +181,29 @@ impl<'a> Writer<'a> {
         let stat = done.map_err(|e| self.failed("finish the directory", b"", e))?;
         let stat = NodeStat { attributes: wanted.attributes, ..node_stat(&stat) };
         self.list.update(number, stat);
-        self.changes.leave(&stat)
+        self.changes.leave(&stat);
+        Ok(())
     }
 
     /// The list of all nodes, and what was noted.
     pub(super) fn finish(self) -> Result<(Nodes, Changes<'a>, Vec<String>), AssembleError> {
         let nodes = self.list.finish().ok_or_else(|| AssembleError::Died("no root".to_owned()))?;
         Ok((nodes, self.changes, self.degraded.into_notes()))
+    }
+
+    /// What is at the path of the node that came last in the tree in use, if that is asked for.
+    fn live_stat(&self, node: &Node) -> Option<NodeStat> {
+        let live = self.live.as_ref()?;
+        let directory = matches!(node.content, Content::Directory);
+        let path = if directory {
+            self.changes.path_of_directory()
+        } else {
+            self.changes.path_of(&node.name)
+        };
+        let path = if path.is_empty() { b".".to_vec() } else { path };
+        let stat = rustix::fs::statat(live, path.as_slice(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let stat = node_stat(&stat);
+        (directory == (stat.kind == NodeKind::Directory)).then_some(stat)
     }
 
     fn open_level(
@@ -197,7 +226,7 @@ impl<'a> Writer<'a> {
         self.list.add(parent, name, target, stat).ok_or(full)
     }
 
-    fn with_parent<T>(
+    pub(super) fn with_parent<T>(
         &self,
         name: &[u8],
         action: &'static str,
@@ -208,11 +237,16 @@ impl<'a> Writer<'a> {
         act(parent).map_err(|errno| self.failed(action, name, errno))
     }
 
-    fn failed(&self, action: &'static str, name: &[u8], errno: Errno) -> AssembleError {
+    pub(super) fn failed(&self, action: &'static str, name: &[u8], errno: Errno) -> AssembleError {
         self.failed_io(action, name, errno.into())
     }
 
-    fn failed_io(&self, action: &'static str, name: &[u8], source: io::Error) -> AssembleError {
+    pub(super) fn failed_io(
+        &self,
+        action: &'static str,
+        name: &[u8],
+        source: io::Error,
+    ) -> AssembleError {
         let path = self.changes.path_of(name);
         let path = if path.is_empty() { b".".to_vec() } else { path };
         AssembleError::Write { action, path: path.escape_ascii().to_string(), source }
@@ -273,199 +307,6 @@ impl<'a> Writer<'a> {
             attributes::apply_at(parent, name, wanted, times.as_ref())?;
             rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
         })?;
-        Ok(Made { stat: node_stat(&stat), content_changed: false })
+        Ok(Made { stat: node_stat(&stat), bytes: Bytes::Same })
     }
-}
-
-/// A file to make.
-struct FileWish<'a> {
-    name: &'a [u8],
-    size: u64,
-    metadata: &'a Metadata,
-    wanted: &'a Wanted,
-}
-
-impl Writer<'_> {
-    fn file(
-        &mut self,
-        wish: &FileWish<'_>,
-        flags: Flags,
-        decoder: &mut Decoder<Stream>,
-    ) -> Result<Made, AssembleError> {
-        let whole = if wish.size > 0 { decoder.source().whole_file(wish.size) } else { None };
-        let same_place = self.changes.old_node();
-        let unchanged = whole.is_some()
-            && whole.map(|(_, node)| node) == same_place
-            && whole.map(|w| w.0) == Some(0);
-        if let Some(found) = whole {
-            decoder.pass_payload(wish.size);
-            if let Some(made) = self.link_whole(wish, flags, decoder, found)? {
-                return Ok(Made { content_changed: !unchanged, ..made });
-            }
-        }
-        let file = self.with_parent(wish.name, "make", |parent| {
-            let flags =
-                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            rustix::fs::openat(parent, wish.name, flags, Mode::RUSR | Mode::WUSR)
-        })?;
-        let mut file = File::from(file);
-        let content_changed = match whole {
-            Some((old, node)) => {
-                let from = decoder.source().olds.get_mut(old).and_then(|old| old.file(node));
-                let from =
-                    from.ok_or_else(|| AssembleError::Died("a seed went away".to_owned()))?;
-                self.copy_whole(from, &file, wish.size)
-                    .map_err(|e| self.failed_io("write", wish.name, e))?;
-                !unchanged
-            }
-            None => self.fill(wish, decoder, &mut file)?,
-        };
-        let times = attributes::times(flags, wish.metadata);
-        let done = attributes::apply(
-            file.as_fd(),
-            wish.wanted,
-            wish.metadata,
-            self.powers,
-            &mut self.degraded,
-        )
-        .and_then(|()| times.map_or(Ok(()), |times| rustix::fs::futimens(&file, &times)))
-        .and_then(|()| rustix::fs::fstat(&file));
-        let stat = done.map_err(|e| self.failed("set mode and time of", wish.name, e))?;
-        Ok(Made { stat: node_stat(&stat), content_changed })
-    }
-
-    /// Gives a file of a generation a second name, where that is wished and nothing about it changes.
-    fn link_whole(
-        &mut self,
-        wish: &FileWish<'_>,
-        flags: Flags,
-        decoder: &mut Decoder<Stream>,
-        (old, node): (usize, usize),
-    ) -> Result<Option<Made>, AssembleError> {
-        if self.reuse != Reuse::Hardlink {
-            return Ok(None);
-        }
-        let Some(old) = decoder.source().olds.get(old) else { return Ok(None) };
-        let Some(stat) = old.nodes.stat(node) else { return Ok(None) };
-        let mine = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let owner = wish.wanted.owner.unwrap_or(mine);
-        let times = attributes::times(flags, wish.metadata);
-        let time = times.map(|t| (t.last_modification.tv_sec, t.last_modification.tv_nsec));
-        let same_time = time.is_none_or(|(s, n)| (s, n) == (stat.mtime.0, i64::from(stat.mtime.1)));
-        let same = stat.mode == wish.wanted.mode
-            && (stat.uid, stat.gid) == owner
-            && stat.attributes == wish.wanted.attributes
-            && same_time;
-        if !same {
-            return Ok(None);
-        }
-        let path = old.nodes.path(node);
-        let root = old.root();
-        let linked = self.with_parent(wish.name, "give a second name to", |parent| {
-            rustix::fs::linkat(root, path.as_slice(), parent, wish.name, AtFlags::empty())?;
-            rustix::fs::statat(parent, wish.name, AtFlags::SYMLINK_NOFOLLOW)
-        });
-        Ok(linked.ok().map(|stat| Made { stat: node_stat(&stat), content_changed: false }))
-    }
-
-    /// Copies a whole file: shared blocks where the file system can.
-    fn copy_whole(&mut self, from: &File, to: &File, size: u64) -> io::Result<()> {
-        if self.clones == Clones::Maybe {
-            match rustix::fs::ioctl_ficlone(to, from) {
-                Ok(()) => return Ok(()),
-                Err(_) => self.clones = Clones::Never,
-            }
-        }
-        copy_range(from, 0, to, size, &mut self.buffer)
-    }
-
-    /// Writes a file piece by piece; whether its content is another than what is at its path now.
-    fn fill(
-        &mut self,
-        wish: &FileWish<'_>,
-        decoder: &mut Decoder<Stream>,
-        file: &mut File,
-    ) -> Result<bool, AssembleError> {
-        let same_place = self
-            .changes
-            .old_node()
-            .filter(|_| self.changes.old_stat().is_some_and(|old| old.size == wish.size));
-        let (mut at, mut changed) = (0, same_place.is_none());
-        while at < wish.size {
-            let stream = decoder.source();
-            let piece = stream.piece(wish.size - at)?;
-            let length = match piece {
-                Piece::File { old, node, at: from, length } => {
-                    changed |= old != 0 || Some(node) != same_place || from != at;
-                    let source = stream.olds.get_mut(old).and_then(|old| old.file(node));
-                    let source =
-                        source.ok_or_else(|| AssembleError::Died("a seed went away".to_owned()))?;
-                    let copied = copy_range(source, from, file, length, &mut self.buffer);
-                    copied.map_err(|e| self.failed_io("write", wish.name, e))?;
-                    length
-                }
-                Piece::Loaded(range) => {
-                    if !changed && let Some(node) = same_place {
-                        changed = !is_same(stream, node, at, range.clone(), &mut self.buffer);
-                    }
-                    let bytes = stream.loaded(range);
-                    file.write_all(bytes).map_err(|e| self.failed_io("write", wish.name, e))?;
-                    bytes.len() as u64
-                }
-            };
-            if length == 0 {
-                let why = "the archive ended within a file".to_owned();
-                return Err(AssembleError::Died(why));
-            }
-            decoder.pass_payload(length);
-            at += length;
-        }
-        Ok(changed)
-    }
-}
-
-/// Whether a file of the tree in use has these bytes at a place.
-fn is_same(
-    stream: &mut Stream,
-    node: usize,
-    at: u64,
-    range: std::ops::Range<usize>,
-    buffer: &mut Vec<u8>,
-) -> bool {
-    buffer.resize(range.len(), 0);
-    let file = stream.olds.first_mut().and_then(|old| old.file(node));
-    let read = file.is_some_and(|file| file.read_exact_at(buffer, at).is_ok());
-    read && buffer.as_slice() == stream.loaded(range)
-}
-
-/// Copies a part of a file to the end of another, inside the kernel where it can.
-fn copy_range(
-    from: &File,
-    at: u64,
-    mut to: &File,
-    length: u64,
-    buffer: &mut Vec<u8>,
-) -> io::Result<()> {
-    let (mut at, mut left) = (at, length);
-    while left > 0 {
-        let count = usize::try_from(left).unwrap_or(usize::MAX);
-        match rustix::fs::copy_file_range(from, Some(&mut at), to, None, count) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(copied) => left -= copied as u64,
-            Err(Errno::INTR) => {}
-            Err(Errno::XDEV | Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM) => {
-                break;
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    while left > 0 {
-        let count = usize::try_from(left).unwrap_or(COPY_BYTES).min(COPY_BYTES);
-        buffer.resize(count, 0);
-        from.read_exact_at(buffer, at)?;
-        to.write_all(buffer)?;
-        at += count as u64;
-        left -= count as u64;
-    }
-    Ok(())
 }

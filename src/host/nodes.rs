@@ -11,6 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
 use crate::host::{Look, about};
+use crate::model::difference::{Difference, differs};
 use crate::model::glob::any_covers;
 use crate::model::snapshot::{NodeKind, NodeStat, Nodes};
 
@@ -24,20 +25,7 @@ const NODES_PER_THREAD_MIN: usize = 2_000;
 pub const DIFFERENCES_MAX: usize = 10_000;
 
 /// Bytes of directory entries read at once.
-const DIRECTORY_BUFFER_BYTES: usize = 32 << 10;
-
-/// One difference between a tree and its list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// Path below the root; empty for the root.
-    pub path: Vec<u8>,
-    /// What is listed; `None` for what is too many.
-    pub listed: Option<NodeStat>,
-    /// What is there; `None` for what is missing.
-    pub found: Option<NodeStat>,
-    /// The text of a link that is there and should be another.
-    pub target: Option<(Vec<u8>, Vec<u8>)>,
-}
+const DIRECTORY_BUFFER_BYTES: usize = 16 << 10;
 
 impl Look {
     /// The inode of a directory; `None` when there is no directory.
@@ -241,16 +229,6 @@ impl Walk<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether somebody changed a node. Times of directories move with everything made in them, and those of
-/// links with nothing that matters.
-fn differs(listed: &NodeStat, found: &NodeStat) -> bool {
-    let same = listed.kind == found.kind && (listed.uid, listed.gid) == (found.uid, found.gid);
-    let mode = listed.kind == NodeKind::Link || listed.mode == found.mode;
-    let content =
-        listed.kind != NodeKind::File || (listed.size == found.size && listed.mtime == found.mtime);
-    !(same && mode && content)
 }
 
 /// What `stat` says, as it is listed.

@@ -1,5 +1,6 @@
 //! The nouns of the program: plain data without I/O, shared by every phase of a pass.
 
+pub mod difference;
 pub mod digest;
 pub mod facts;
 pub mod glob;

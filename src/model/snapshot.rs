@@ -58,8 +58,21 @@ pub struct SnapshotHead {
     pub inode: u64,
     /// Nodes of the tree.
     pub nodes: u64,
-    /// Bytes of all its files.
+    /// Bytes of its archive.
     pub bytes: u64,
+    /// What the archive says nothing about, so that the host's own way is kept.
+    #[serde(default)]
+    pub unsaid: Unsaid,
+}
+
+/// What an archive says nothing about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Unsaid {
+    /// Permission bits.
+    pub modes: bool,
+    /// Owners, and the desired state does not say it either.
+    pub owners: bool,
 }
 
 /// Type of a node.

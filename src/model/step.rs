@@ -233,6 +233,9 @@ pub struct AssembleRules {
     pub stores: Vec<String>,
     /// Generations whose bytes are used first; the first is the one in use.
     pub seeds: Vec<Seed>,
+    /// The path in use: modes and owners that an archive says nothing about stay as they are there.
+    #[schemars(with = "String")]
+    pub path: Utf8PathBuf,
     /// Directories on this machine with bytes that may be of use.
     #[schemars(with = "Vec<String>")]
     pub seed_dirs: Vec<Utf8PathBuf>,

@@ -16,7 +16,7 @@ use crate::model::{
 use crate::resolve::{Question, policy, problem_of, suspended};
 use crate::resource::app::spec::{Downgrade, Order, TagPattern, VersionWish};
 use crate::resource::decision::{Problem, Resolution};
-use crate::resource::tree::spec::{CasyncSource, TreeVersion, file_url};
+use crate::resource::tree::spec::{CasyncSource, Place, TreeVersion, file_url};
 use crate::resource::tree::wanted::{Offer, State, Wanted, Ways, slot_of, state};
 use crate::resource::tree::{TreeObserved, TreeSpec};
 use crate::source::SourceError;
@@ -46,6 +46,13 @@ struct Found<'a> {
     offline: bool,
 }
 
+/// Which of both sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    Network,
+    Offline,
+}
+
 impl<'a> Tree<'a> {
     pub(super) async fn resolve(&self) -> Resolution<Wanted> {
         if let Some(problem) = suspended(self.question, self.id, self.spec.suspend.as_ref()) {
@@ -59,7 +66,7 @@ impl<'a> Tree<'a> {
         {
             return Resolution { wanted: Some(wanted), ..Resolution::default() };
         }
-        match self.find(&self.spec.source, false).await.and_then(|found| self.take(found)) {
+        match self.find(&self.spec.source, From::Network).await.and_then(|found| self.take(found)) {
             Ok(wanted) => Resolution { wanted: Some(wanted), ..Resolution::default() },
             Err(problem) => self.offline(problem).await,
         }
@@ -68,27 +75,27 @@ impl<'a> Tree<'a> {
     /// The source cannot help: another copy may, but never to go back.
     async fn offline(&self, problem: Problem) -> Resolution<Wanted> {
         let Some(offline) = &self.spec.offline else { return self.stay(problem) };
-        let found = self.find(offline, true).await;
+        let found = self.find(offline, From::Offline).await;
         match found.and_then(|found| self.goes_back(&found).map_or(Ok(found), Err)) {
             Ok(found) => match self.take(found) {
                 Ok(wanted) => {
                     let note = format!("the offline copy is used: {}", problem.message);
                     Resolution { wanted: Some(wanted), problem: None, notes: vec![note] }
                 }
-                Err(other) => self.stay_with(problem, &other),
+                Err(other) => self.stay_with(&problem, &other),
             },
-            Err(other) => self.stay_with(problem, &other),
+            Err(other) => self.stay_with(&problem, &other),
         }
     }
 
-    fn stay_with(&self, problem: Problem, offline: &Problem) -> Resolution<Wanted> {
+    fn stay_with(&self, problem: &Problem, offline: &Problem) -> Resolution<Wanted> {
         let message =
             format!("{}; the offline copy does not help: {}", problem.message, offline.message);
-        self.stay(Problem { message, ..problem })
+        self.stay(Problem { message, ..problem.clone() })
     }
 
     /// Asks one source.
-    async fn find(&self, source: &'a CasyncSource, offline: bool) -> Result<Found<'a>, Problem> {
+    async fn find(&self, source: &'a CasyncSource, from: From) -> Result<Found<'a>, Problem> {
         let failed = |error: SourceError| problem_of(&error);
         let mut named = None;
         let url = match &self.spec.version {
@@ -110,7 +117,7 @@ impl<'a> Tree<'a> {
         })?;
         let file = read(&url, self.reader).await.map_err(failed)?;
         let version = named.unwrap_or_else(|| version_of(&file.sha256));
-        Ok(Found { file, version, source, offline })
+        Ok(Found { file, version, source, offline: from == From::Offline })
     }
 
     /// What an index that was found comes to.
@@ -150,7 +157,7 @@ impl<'a> Tree<'a> {
 
     /// The stores of a source first, then those of the other one: every chunk is verified whoever has it.
     fn stores(&self, source: &CasyncSource) -> Vec<String> {
-        let mut stores: Vec<String> = source.stores.iter().map(|store| store.url()).collect();
+        let mut stores: Vec<String> = source.stores.iter().map(Place::url).collect();
         let others = [Some(&self.spec.source), self.spec.offline.as_ref()];
         for store in others.into_iter().flatten().flat_map(|source| &source.stores) {
             let url = store.url();

@@ -1,7 +1,7 @@
 //! Trees from a casync store: installed, updated, left alone, repaired, rolled back, used offline.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use reconcile::format::casync::flags::Flags;
@@ -342,7 +342,23 @@ fn archive_without_modes_keeps_those_of_the_host() {
     tree::write(&publisher.source.join("bin/other"), b"x");
     publisher.publish();
     pass(&mut world);
-    assert_eq!(mode(&world, "/srv/site/bin/run"), 0o644, "what was installed was 0644");
+    assert_eq!(mode(&world, "/srv/site/bin/run"), 0o750);
+    nothing_to_do(&mut world);
+}
+
+#[test]
+fn adopted_tree_keeps_its_modes_where_the_archive_says_nothing() {
+    let (mut world, mut publisher) = site();
+    publisher.flags = Flags::UPDATER;
+    publisher.publish();
+    tree::make(&world.path("/srv/site"), "bin/run 0755 \"old\"\nconf.d/main 0600 \"old\"\n");
+    world.wish("desired", &publisher.wish("    existing: adopted\n"));
+    pass(&mut world);
+    let mode = |path: &str| world.path(path).metadata().unwrap().mode() & 0o7777;
+    assert_eq!(fs::read(world.path("/srv/site/bin/run")).unwrap(), b"#!/bin/sh\n");
+    assert_eq!(mode("/srv/site/bin/run"), 0o755);
+    assert_eq!(mode("/srv/site/conf.d/main"), 0o600);
+    assert_eq!(mode("/srv/site/data/09"), 0o644);
     nothing_to_do(&mut world);
 }
 
@@ -569,7 +585,6 @@ fn named_pipes_and_links_are_made_and_devices_are_left_out() {
     .unwrap();
     publisher.publish();
     pass(&mut world);
-    use std::os::unix::fs::FileTypeExt;
     let pipe = world.path("/srv/site/pipe").symlink_metadata().unwrap();
     assert!(pipe.file_type().is_fifo());
     assert_eq!(world.path("/srv/site/latest").read_link().unwrap(), Path::new("conf.d/main"));

@@ -2,7 +2,7 @@
 
 use camino::Utf8Path;
 
-use crate::host::nodes::Difference;
+use crate::model::difference::Difference;
 use crate::model::glob::any_covers;
 use crate::model::snapshot::{NodeKind, NodeStat};
 use crate::model::{Drift, DriftKind};

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
 use crate::host::{ItemKind, Look};
-use crate::model::snapshot::{NodeKind, Nodes, SNAPSHOT_FORMAT, SnapshotHead};
+use crate::model::snapshot::{NodeKind, Nodes, SNAPSHOT_FORMAT, SnapshotHead, Unsaid};
 use crate::model::{Drift, DriftKind, Version};
 use crate::resource::tree::drift;
 use crate::resource::tree::layout::{HEAD, Layout, NODES, STAGING_PREFIX, TREE};
@@ -133,7 +133,8 @@ pub fn observe(host: &Look, path: &Utf8Path, preserve: &[String]) -> io::Result<
             Live::Link { .. } => layout.tree(slot),
             _ => path.to_owned(),
         };
-        observed.drift = compare(host, &layout.generation(slot), &tree, preserve)?;
+        let unsaid = observed.head(slot).map(|head| head.unsaid).unwrap_or_default();
+        observed.drift = compare(host, &layout.generation(slot), &tree, (preserve, unsaid))?;
     }
     Ok(observed)
 }
@@ -172,7 +173,7 @@ fn compare(
     host: &Look,
     generation: &Utf8Path,
     tree: &Utf8Path,
-    preserve: &[String],
+    (preserve, unsaid): (&[String], Unsaid),
 ) -> io::Result<Vec<Drift>> {
     let place = generation.join(NODES);
     let bytes = host.read(&place, NODES_BYTES_MAX)?;
@@ -186,6 +187,7 @@ fn compare(
         }]);
     };
     let mut differences = host.compare(tree, &nodes)?;
+    differences.retain(|difference| !difference.is_unsaid(unsaid));
     if !preserve.is_empty() {
         // Directories that are there for what is preserved in them.
         differences.retain(|difference| {

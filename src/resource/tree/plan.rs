@@ -163,7 +163,12 @@ impl Situation<'_> {
         let ours = self.observed.current.is_some();
         match (&self.observed.live, self.spec.layout) {
             (Live::Nothing | Live::Empty { .. }, _) => Ok(()),
-            (Live::Directory { .. }, TreeLayout::Exchange) if ours => Ok(()),
+            (Live::Directory { .. }, TreeLayout::Exchange)
+            | (Live::Link { .. }, TreeLayout::Link)
+                if ours =>
+            {
+                Ok(())
+            }
             (Live::Directory { .. }, TreeLayout::Exchange) => match self.spec.existing {
                 Existing::Adopted => Ok(()),
                 Existing::Refused => Err(Problem::foreign(format!(
@@ -171,7 +176,6 @@ impl Situation<'_> {
                      adopted` to replace it (it is kept as the previous generation)"
                 ))),
             },
-            (Live::Link { .. }, TreeLayout::Link) if ours => Ok(()),
             (Live::Directory { .. }, TreeLayout::Link) => Err(in_the_way("directory")),
             (Live::Link { .. }, _) => Err(in_the_way("symbolic link")),
             (Live::Other(kind), _) => Err(in_the_way(kind)),
@@ -193,6 +197,7 @@ impl Situation<'_> {
                 rules: Box::new(AssembleRules {
                     stores: offer.stores.clone(),
                     seeds: self.seeds(),
+                    path: spec.path.clone(),
                     seed_dirs: spec.seeds.clone(),
                     owner: spec.owner.clone(),
                     allow: spec.allow.clone(),
