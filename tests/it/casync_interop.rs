@@ -1,16 +1,20 @@
 //! The real casync and this crate make the same of the same trees.
 #![cfg(feature = "interop")]
 
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use reconcile::format::casync::catar::{Content, Encoder, Metadata};
 use reconcile::format::casync::chunk::{self, ChunkId, DigestKind, Form};
 use reconcile::format::casync::chunker::{ChunkSizes, boundaries, identify};
 use reconcile::format::casync::flags::Flags;
 use reconcile::format::casync::index::{ChunkRef, Header, Index};
-use reconcile::format::casync::{catar::Content, mtree};
+use reconcile::format::casync::mtree;
 
-use crate::casync_tree::{decode, encode, encode_again};
+use crate::casync_tree::{decode, encode_again};
 
 /// Runs `command` with a shell in `dir`: its standard output.
 fn shell(dir: &Path, command: &str) -> String {
@@ -76,7 +80,7 @@ impl World {
 }
 
 /// Names that casync stores beside the numbers: none for root.
-fn names(path: &Path, metadata: &mut reconcile::format::casync::catar::Metadata) {
+fn names(path: &Path, metadata: &mut Metadata) {
     let name = |list: &str, id: u32| {
         let text = std::fs::read_to_string(list).unwrap();
         let found = text.lines().find(|line| line.split(':').nth(2) == Some(&id.to_string()))?;
@@ -85,6 +89,84 @@ fn names(path: &Path, metadata: &mut reconcile::format::casync::catar::Metadata)
     assert!(path.symlink_metadata().is_ok());
     metadata.user = name("/etc/passwd", metadata.uid);
     metadata.group = name("/etc/group", metadata.gid);
+}
+
+/// The metadata and content of a path, without lists and attributes.
+fn look(path: &Path) -> (Metadata, Content) {
+    let about = std::fs::symlink_metadata(path).unwrap();
+    let kind = about.file_type();
+    let number = |value: u64| u32::try_from(value).unwrap();
+    let device = (
+        number(about.rdev() >> 8 & 0xfff | about.rdev() >> 32 & !0xfff),
+        number(about.rdev() & 0xff | about.rdev() >> 12 & 0xff_ff00),
+    );
+    let content = if kind.is_dir() {
+        Content::Directory
+    } else if kind.is_file() {
+        Content::File { size: about.len(), offset: 0 }
+    } else if kind.is_symlink() {
+        let target = std::fs::read_link(path).unwrap();
+        Content::Symlink { target: target.as_os_str().as_bytes().to_vec() }
+    } else if kind.is_block_device() {
+        Content::Block { device }
+    } else if kind.is_char_device() {
+        Content::Character { device }
+    } else if kind.is_fifo() {
+        Content::Fifo
+    } else {
+        Content::Socket
+    };
+    let mtime = about.mtime().unsigned_abs() * 1_000_000_000 + about.mtime_nsec().unsigned_abs();
+    let metadata = Metadata {
+        permissions: about.mode() & 0o7777,
+        uid: about.uid(),
+        gid: about.gid(),
+        mtime,
+        ..Metadata::default()
+    };
+    (metadata, content)
+}
+
+/// Adds what [`look`] does not see.
+type More<'a> = &'a dyn Fn(&Path, &mut Metadata);
+
+/// The stream of a tree. `more` adds what [`look`] does not see.
+fn encode(root: &Path, flags: Flags, more: More) -> Vec<u8> {
+    let mut encoder = Encoder::new(Vec::new(), flags);
+    add(&mut encoder, root, b"", (flags, more));
+    encoder.finish().unwrap().0
+}
+
+fn add(encoder: &mut Encoder<Vec<u8>>, path: &Path, name: &[u8], how: (Flags, More)) {
+    let (mut metadata, content) = look(path);
+    if !how.0.contains(content.needs()) {
+        return;
+    }
+    how.1(path, &mut metadata);
+    encoder.node(name, &metadata, &content).unwrap();
+    match content {
+        Content::File { .. } => {
+            let mut file = std::fs::File::open(path).unwrap();
+            let mut piece = vec![0; 100_000];
+            loop {
+                let count = file.read(&mut piece).unwrap();
+                if count == 0 {
+                    break;
+                }
+                encoder.payload(&piece[..count]).unwrap();
+            }
+        }
+        Content::Directory => {
+            let mut entries: Vec<PathBuf> =
+                std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+            entries.sort_by(|a, b| a.file_name().unwrap().cmp(b.file_name().unwrap()));
+            for entry in entries {
+                add(encoder, &entry, entry.file_name().unwrap().as_bytes(), how);
+            }
+            encoder.leave().unwrap();
+        }
+        _ => {}
+    }
 }
 
 fn index_of(stream: &[u8], flags: Flags, sizes: ChunkSizes) -> Index {
@@ -127,13 +209,15 @@ fn encoder_chunker_digest_and_listing_equal_those_of_casync() {
         let digest = flags.digest().of(&ours);
         assert_eq!(made.trim(), digest.to_string(), "{with}");
         assert_eq!(shell(world.path(), &format!("casync digest {with} tree")).trim(), made.trim());
-        // The name of the digest comes from the command line, the digest from the stream.
-        let sha256 = if with.contains("sha256") { "--digest=sha256" } else { "" };
-        let theirs = shell(world.path(), &format!("casync mtree {sha256} t.catar"));
+        // Not of the stream: casync 2 cannot read what it writes with `usec-time`.
+        let theirs = shell(world.path(), &format!("casync mtree {with} tree"));
         assert_same_lines(&listing(&ours, flags), &theirs);
         assert_eq!(mtree::read(theirs.as_bytes()).unwrap().len(), theirs.lines().count());
 
-        for sizes in ["16384:65536:262144", "2048:8192:32768", "65536:65536:65536", "1:300:900"] {
+        let all_sizes =
+            ["16384:65536:262144", "4096:16384:65536", "65536:65536:65536", "1:600:900"];
+        let sizes_tried = if with.contains("unix") { 4 } else { 1 };
+        for sizes in all_sizes.into_iter().take(sizes_tried) {
             let command = format!(
                 "rm -rf store; casync make {with} --chunk-size={sizes} --store=store t.caidx tree"
             );
@@ -213,7 +297,7 @@ fn casync_extracts_what_is_made_here() {
     let world = World::new();
     // casync itself loses the bit when it changes the owner afterwards.
     shell(&world.tree(), "chmod u-s deep/er/est/file");
-    let flags = Flags::UNIX.with(Flags::EXCLUDE_FILE).with(Flags::SHA512_256);
+    let flags = Flags::from_file(0xb000_0000_0000_1f09).unwrap();
     let stream = encode(&world.tree(), flags, &|_, _| ());
     let index = index_of(&stream, flags, ChunkSizes::default());
     let store = world.path().join("ours");

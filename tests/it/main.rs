@@ -17,6 +17,7 @@ mod documents;
 mod archives;
 mod archive_escapes;
 mod archive_lies;
+mod casync;
 mod casync_interop;
 mod casync_tree;
 mod elf;

@@ -6,6 +6,9 @@
 /// Bytes the hash looks back at.
 pub(super) const WINDOW: usize = 48;
 
+/// Turns of a byte's part while it is in the window.
+const WINDOW_TURN: u32 = 48 % 32;
+
 /// A byte's part in the hash.
 #[rustfmt::skip]
 static TABLE: [u32; 256] = [
@@ -59,7 +62,7 @@ const fn turned(mut table: [u32; 256]) -> [u32; 256] {
             reason = "bounded by the loop, evaluated by the compiler"
         )]
         {
-            table[at] = table[at].rotate_left(WINDOW as u32 % 32);
+            table[at] = table[at].rotate_left(WINDOW_TURN);
         }
         at += 1;
     }

@@ -104,7 +104,7 @@ impl ChunkSizes {
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "sizes are below 2^53; casync truncates just so, and the range is checked before"
+        reason = "sizes are below 2^53; the formula truncates just so, and the range is checked before"
     )]
     fn discriminator(self) -> Option<u32> {
         let avg = self.avg as f64;

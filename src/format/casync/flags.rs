@@ -156,7 +156,7 @@ impl Flags {
     /// Numeric owners of either width.
     pub const UIDS: Self = Self(0x3);
 
-    const KNOWN: u64 = (1 << PROPERTIES.len()) - 1 | 0xf << 60;
+    const KNOWN: u64 = ((1 << PROPERTIES.len()) - 1) | (0xf << 60);
 
     /// Flags from their number; refuses bits nobody defined.
     pub fn from_bits(flags: u64) -> Result<Self, FlagsError> {

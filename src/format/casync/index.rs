@@ -82,7 +82,7 @@ pub enum IndexError {
         part: &'static str,
     },
     /// Something else than an index.
-    #[error("it is no casync index: byte {at} begins with {found:#x}, not {expected:#x}")]
+    #[error("it is no chunk index: byte {at} begins with {found:#x}, not {expected:#x}")]
     NotAnIndex {
         /// Where.
         at: u64,
@@ -329,6 +329,7 @@ impl<R: Read> IndexReader<R> {
 }
 
 /// Where a chunk stands, for its errors.
+#[derive(Clone, Copy)]
 struct Place {
     at: u64,
     chunk: u64,

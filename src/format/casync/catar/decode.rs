@@ -1,23 +1,18 @@
 //! The decoder: pulls nodes out of a stream, and refuses what casync would not have written.
 
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 
 use super::goodbye::{self, Item};
-use super::metadata::{AclEntry, Content, DefaultAcl, Metadata, Node, Xattr};
+use super::metadata::{Content, Metadata, Node};
 use super::object::{GOODBYE_MARKER, HEADER_BYTES, Object};
+use super::objects::{Header, Objects, require_object, unexpected};
+use super::properties::property;
 use super::{CatarError, DEPTH_MAX, DIRECTORY_ENTRIES_MAX, FILE_NAME_BYTES_MAX};
 use crate::format::casync::flags::Flags;
 
 /// Attributes and access list entries of one node: Linux allows at most 64 KiB of either, and an
 /// access list entry takes 8 bytes there.
 const NODE_LISTS_MAX: usize = 8192;
-
-/// Bytes of all attributes of one node, names included: Linux lists at most 64 KiB of names; values
-/// beyond this are no file's.
-const XATTR_BYTES_MAX: usize = 4 << 20;
-
-/// `none` for the mask of a default access list.
-const NO_MASK: u64 = u64::MAX;
 
 /// What comes next in a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,14 +30,11 @@ pub enum Event {
 /// Reads a stream in constant memory but for 24 bytes per entry of open directories.
 #[derive(Debug)]
 pub struct Decoder<R> {
-    source: R,
-    at: u64,
+    objects: Objects<R>,
     /// Bytes of the current file not read yet.
     payload: u64,
     flags: Option<Flags>,
     open: Vec<Directory>,
-    /// A header that was read but belongs to what comes next.
-    ahead: Option<Header>,
     begun: bool,
 }
 
@@ -51,13 +43,6 @@ struct Directory {
     entry_at: u64,
     items: Vec<Item>,
     last: Vec<u8>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Header {
-    at: u64,
-    object: Object,
-    body: u64,
 }
 
 impl<R: Read> Decoder<BufReader<R>> {
@@ -70,8 +55,8 @@ impl<R: Read> Decoder<BufReader<R>> {
 impl<R: Read> Decoder<R> {
     /// A decoder that reads no byte before it needs it, from a source of which small reads are cheap.
     pub fn unbuffered(source: R) -> Self {
-        let (open, flags, ahead) = (Vec::new(), None, None);
-        Self { source, at: 0, payload: 0, flags, open, ahead, begun: false }
+        let (objects, open) = (Objects::new(source), Vec::new());
+        Self { objects, payload: 0, flags: None, open, begun: false }
     }
 
     /// The next event; none when the stream is complete and nothing follows it. What was not read of
@@ -80,13 +65,13 @@ impl<R: Read> Decoder<R> {
         self.skip_payload()?;
         if !self.begun {
             self.begun = true;
-            let header = self.expect("ENTRY")?;
+            let header = self.objects.expect("ENTRY")?;
             return self.node(header, Vec::new()).map(Some);
         }
         self.close_item();
         let Some(directory) = self.open.last() else { return self.end() };
         let previous = directory.last.clone();
-        let header = self.expect("FILENAME or GOODBYE")?;
+        let header = self.objects.expect("FILENAME or GOODBYE")?;
         match header.object {
             Object::Filename => self.entry(header, previous).map(Some),
             Object::Goodbye => self.leave(header).map(Some),
@@ -100,35 +85,26 @@ impl<R: Read> Decoder<R> {
         let Some(into) = into.get_mut(..room).filter(|into| !into.is_empty()) else {
             return Ok(0);
         };
-        loop {
-            match self.source.read(into) {
-                Ok(0) => return Err(self.truncated("the rest of a PAYLOAD")),
-                Ok(count) => {
-                    self.at += count as u64;
-                    self.payload -= count as u64;
-                    return Ok(count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(CatarError::Read { at: self.at, source }),
-            }
-        }
+        let count = self.objects.some(into)?;
+        self.payload -= count as u64;
+        Ok(count)
     }
 
     /// The source: content of the file that the last event began may be taken from it directly, as far as
     /// [`Decoder::pass_payload`] is then told how much that was.
     pub fn source(&mut self) -> &mut R {
-        &mut self.source
+        self.objects.source()
     }
 
     /// The source, when no more is decoded.
     pub fn into_source(self) -> R {
-        self.source
+        self.objects.into_source()
     }
 
     /// Counts bytes of the current file as read that were taken from the source directly.
     pub fn pass_payload(&mut self, count: u64) {
         let count = count.min(self.payload);
-        self.at += count;
+        self.objects.pass(count);
         self.payload -= count;
     }
 
@@ -139,7 +115,7 @@ impl<R: Read> Decoder<R> {
 
     /// Bytes decoded so far.
     pub fn offset(&self) -> u64 {
-        self.at
+        self.objects.offset()
     }
 
     fn skip_payload(&mut self) -> Result<(), CatarError> {
@@ -150,7 +126,7 @@ impl<R: Read> Decoder<R> {
 
     /// Notes where the entry that was last begun ended, in the directory it is in.
     fn close_item(&mut self) {
-        let end = self.ahead.map_or(self.at, |header| header.at);
+        let end = self.objects.offset();
         if let Some(item) = self.open.last_mut().and_then(|open| open.items.last_mut())
             && item.size == 0
         {
@@ -159,8 +135,8 @@ impl<R: Read> Decoder<R> {
     }
 
     fn end(&mut self) -> Result<Option<Event>, CatarError> {
-        let at = self.ahead.map_or(self.at, |header| header.at);
-        if self.ahead.is_some() || self.fill(&mut [0], "nothing")? > 0 {
+        let at = self.objects.offset();
+        if !self.objects.ended()? {
             return Err(CatarError::TrailingBytes { at });
         }
         Ok(None)
@@ -168,7 +144,7 @@ impl<R: Read> Decoder<R> {
 
     fn entry(&mut self, header: Header, previous: Vec<u8>) -> Result<Event, CatarError> {
         let at = header.at;
-        let name = self.text(header)?;
+        let name = self.objects.text(header)?;
         let bad = matches!(name.as_slice(), b"." | b"..") || name.contains(&b'/');
         if bad || name.len() > FILE_NAME_BYTES_MAX {
             return Err(CatarError::FileName { at, name });
@@ -183,7 +159,7 @@ impl<R: Read> Decoder<R> {
             directory.items.push(Item { hash: goodbye::hash(&name), offset: at, size: 0 });
             directory.last.clone_from(&name);
         }
-        let header = self.expect("ENTRY")?;
+        let header = self.objects.expect("ENTRY")?;
         self.node(header, name)
     }
 
@@ -191,7 +167,7 @@ impl<R: Read> Decoder<R> {
         let (mut metadata, mode, flags) = self.entry_fields(entry)?;
         let mut last = (Object::Entry, NODE_LISTS_MAX);
         let next = loop {
-            let Some(header) = self.header()? else { break None };
+            let Some(header) = self.objects.header()? else { break None };
             if header.object > Object::QuotaProjid || header.object == Object::Entry {
                 break Some(header);
             }
@@ -202,7 +178,7 @@ impl<R: Read> Decoder<R> {
             let left = last.1.checked_sub(1);
             let many = CatarError::TooMany { at: header.at, object: header.object.name() };
             last = (header.object, left.ok_or(many)?);
-            self.property(header, flags, &mut metadata)?;
+            property(&mut self.objects, header, flags, &mut metadata)?;
         };
         let content = self.content(mode, flags, next, entry.at)?;
         let depth = self.open.len();
@@ -221,7 +197,7 @@ impl<R: Read> Decoder<R> {
             return Err(unexpected(header, "ENTRY"));
         }
         let (at, object) = (header.at, "ENTRY");
-        let [flags, mode, attributes, uid, gid, mtime] = self.numbers(header)?;
+        let [flags, mode, attributes, uid, gid, mtime] = self.objects.numbers(header)?;
         let found = Flags::from_file(flags).map_err(|source| CatarError::Flags { at, source })?;
         let first = *self.flags.get_or_insert(found);
         if found != first {
@@ -248,117 +224,6 @@ impl<R: Read> Decoder<R> {
         Ok((metadata, mode, found))
     }
 
-    fn property(
-        &mut self,
-        header: Header,
-        flags: Flags,
-        metadata: &mut Metadata,
-    ) -> Result<(), CatarError> {
-        let (at, object) = (header.at, header.object.name());
-        let needs = match header.object {
-            Object::User | Object::Group => Flags::USER_NAMES,
-            Object::Xattr => Flags::XATTRS,
-            Object::Selinux => Flags::SELINUX,
-            Object::Fcaps => Flags::FCAPS,
-            Object::QuotaProjid => Flags::QUOTA_PROJID,
-            _ => Flags::ACL,
-        };
-        require(flags, needs, header)?;
-        let value = |field, value| CatarError::Value { at, object, field, value };
-        match header.object {
-            Object::User => metadata.user = Some(self.text(header)?),
-            Object::Group => metadata.group = Some(self.text(header)?),
-            Object::Selinux => metadata.selinux = Some(self.text(header)?),
-            Object::Fcaps => metadata.fcaps = Some(self.body(header)?),
-            Object::Xattr => self.xattr(header, metadata)?,
-            Object::QuotaProjid => {
-                let [project] = self.numbers(header)?;
-                let known = u32::try_from(project).ok().filter(|&project| project != 0);
-                metadata.quota_projid = Some(known.ok_or_else(|| value("project", project))?);
-            }
-            Object::AclGroupObj => {
-                let [bits] = self.numbers(header)?;
-                metadata.acl.group_obj = Some(permissions(header, bits)?);
-            }
-            Object::AclDefault => metadata.default_acl = Some(self.default_acl(header)?),
-            _ => self.acl_entry(header, flags, metadata)?,
-        }
-        Ok(())
-    }
-
-    fn xattr(&mut self, header: Header, metadata: &mut Metadata) -> Result<(), CatarError> {
-        let (at, object) = (header.at, header.object.name());
-        let body = self.body(header)?;
-        let mut parts = body.splitn(2, |&byte| byte == 0);
-        let (Some(name), Some(content)) = (parts.next(), parts.next()) else {
-            return Err(CatarError::Text { at, object });
-        };
-        if name.is_empty() || name.len() > FILE_NAME_BYTES_MAX {
-            return Err(CatarError::Text { at, object });
-        }
-        if metadata.xattrs.last().is_some_and(|last| last.name.as_slice() >= name) {
-            return Err(CatarError::NotSorted { at, object });
-        }
-        let before: usize = metadata.xattrs.iter().map(|x| x.name.len() + x.value.len()).sum();
-        if before + body.len() > XATTR_BYTES_MAX {
-            return Err(CatarError::TooMany { at, object });
-        }
-        metadata.xattrs.push(Xattr { name: name.to_vec(), value: content.to_vec() });
-        Ok(())
-    }
-
-    fn default_acl(&mut self, header: Header) -> Result<DefaultAcl, CatarError> {
-        let [user, group, other, mask] = self.numbers(header)?;
-        let mask = (mask != NO_MASK).then_some(mask);
-        Ok(DefaultAcl {
-            user_obj: permissions(header, user)?,
-            group_obj: permissions(header, group)?,
-            other: permissions(header, other)?,
-            mask: mask.map(|mask| permissions(header, mask)).transpose()?,
-            users: Vec::new(),
-            groups: Vec::new(),
-        })
-    }
-
-    fn acl_entry(
-        &mut self,
-        header: Header,
-        flags: Flags,
-        metadata: &mut Metadata,
-    ) -> Result<(), CatarError> {
-        let (at, object) = (header.at, header.object.name());
-        let body = self.body(header)?;
-        let (numbers, _) = body.as_chunks::<8>();
-        let (Some(&[id, bits]), rest) = (numbers.first_chunk::<2>(), body.get(16..)) else {
-            return Err(CatarError::Text { at, object });
-        };
-        let number = u64::from_le_bytes(id);
-        let id = u32::try_from(number).ok().filter(|&id| id != u32::MAX);
-        let field = "id";
-        let id = id.ok_or(CatarError::Value { at, object, field, value: number })?;
-        let permissions = permissions(header, u64::from_le_bytes(bits))?;
-        let name = match rest.unwrap_or_default() {
-            [] => None,
-            text => {
-                require(flags, Flags::USER_NAMES, header)?;
-                Some(ended_text(text).ok_or(CatarError::Text { at, object })?)
-            }
-        };
-        let orphan = || unexpected(header, "ACL_DEFAULT");
-        let list = match header.object {
-            Object::AclUser => &mut metadata.acl.users,
-            Object::AclGroup => &mut metadata.acl.groups,
-            Object::AclDefaultUser => &mut metadata.default_acl.as_mut().ok_or_else(orphan)?.users,
-            _ => &mut metadata.default_acl.as_mut().ok_or_else(orphan)?.groups,
-        };
-        let entry = AclEntry { id, name, permissions };
-        if list.last().is_some_and(|last| *last >= entry) {
-            return Err(CatarError::NotSorted { at, object });
-        }
-        list.push(entry);
-        Ok(())
-    }
-
     /// What follows the properties of a node of that mode, which began at `entry_at`.
     fn content(
         &mut self,
@@ -370,7 +235,7 @@ impl<R: Read> Decoder<R> {
         let content = match (mode & 0o170_000, next) {
             _ if mode > 0o177_777 => None,
             (0o040_000 | 0o010_000 | 0o140_000, _) => {
-                self.ahead = next;
+                self.objects.put_back(next);
                 Some(match mode & 0o170_000 {
                     0o040_000 => Content::Directory,
                     0o010_000 => Content::Fifo,
@@ -378,16 +243,16 @@ impl<R: Read> Decoder<R> {
                 })
             }
             (0o100_000 | 0o120_000 | 0o020_000 | 0o060_000, None) => {
-                return Err(self.truncated("the content of a node"));
+                return Err(self.objects.truncated("the content of a node"));
             }
             (0o100_000, Some(header)) => {
                 let header = require_object(header, Object::Payload)?;
                 self.payload = header.body;
-                Some(Content::File { size: header.body, offset: self.at })
+                Some(Content::File { size: header.body, offset: self.objects.offset() })
             }
             (0o120_000, Some(header)) => {
                 let header = require_object(header, Object::Symlink)?;
-                Some(Content::Symlink { target: self.text(header)? })
+                Some(Content::Symlink { target: self.objects.text(header)? })
             }
             (0o020_000, Some(header)) => Some(Content::Character { device: self.device(header)? }),
             (0o060_000, Some(header)) => Some(Content::Block { device: self.device(header)? }),
@@ -406,7 +271,7 @@ impl<R: Read> Decoder<R> {
 
     fn device(&mut self, header: Header) -> Result<(u32, u32), CatarError> {
         let header = require_object(header, Object::Device)?;
-        let [major, minor] = self.numbers(header)?;
+        let [major, minor] = self.objects.numbers(header)?;
         let (at, object) = (header.at, header.object.name());
         let number = |field, value| {
             u32::try_from(value).map_err(|_| CatarError::Value { at, object, field, value })
@@ -426,10 +291,10 @@ impl<R: Read> Decoder<R> {
         let expected = goodbye::table(items, at);
         let mut found = Vec::with_capacity(expected.len());
         for _ in &expected {
-            let [offset, size, hash] = self.read_numbers("the rest of a GOODBYE")?;
+            let [offset, size, hash] = self.objects.read_numbers("the rest of a GOODBYE")?;
             found.push(Item { hash, offset, size });
         }
-        let [back, size, marker] = self.read_numbers("the rest of a GOODBYE")?;
+        let [back, size, marker] = self.objects.read_numbers("the rest of a GOODBYE")?;
         if back != at - entry_at {
             return Err(wrong("way back to its ENTRY"));
         }
@@ -446,130 +311,4 @@ impl<R: Read> Decoder<R> {
         }
         Ok(Event::Leave { searchable })
     }
-
-    fn expect(&mut self, expected: &'static str) -> Result<Header, CatarError> {
-        match self.header()? {
-            Some(header) => Ok(header),
-            None => Err(self.truncated(expected)),
-        }
-    }
-
-    /// The next header; none where the stream ends between two objects.
-    fn header(&mut self) -> Result<Option<Header>, CatarError> {
-        if let Some(header) = self.ahead.take() {
-            return Ok(Some(header));
-        }
-        let at = self.at;
-        let mut bytes = [0; 16];
-        if self.fill(&mut bytes, "the rest of an object's header")? == 0 {
-            return Ok(None);
-        }
-        let [size, kind] = words(&bytes);
-        let object = Object::from_number(kind).ok_or(CatarError::UnknownObject { at, kind })?;
-        match size.checked_sub(HEADER_BYTES).filter(|&body| object.fits(body)) {
-            Some(body) => Ok(Some(Header { at, object, body })),
-            None => Err(CatarError::ObjectSize { at, object: object.name(), size }),
-        }
-    }
-
-    /// The body of an object whose size is limited by its type.
-    fn body(&mut self, header: Header) -> Result<Vec<u8>, CatarError> {
-        let (at, object) = (header.at, header.object.name());
-        let size = header.body.saturating_add(HEADER_BYTES);
-        let length = usize::try_from(header.body)
-            .ok()
-            .filter(|_| !matches!(header.object, Object::Payload | Object::Goodbye))
-            .ok_or(CatarError::ObjectSize { at, object, size })?;
-        let mut bytes = vec![0; length];
-        if self.fill(&mut bytes, "the rest of an object")? < length {
-            return Err(self.truncated("the rest of an object"));
-        }
-        Ok(bytes)
-    }
-
-    fn text(&mut self, header: Header) -> Result<Vec<u8>, CatarError> {
-        let text = ended_text(&self.body(header)?);
-        text.ok_or(CatarError::Text { at: header.at, object: header.object.name() })
-    }
-
-    fn numbers<const N: usize>(&mut self, header: Header) -> Result<[u64; N], CatarError> {
-        if header.body == 8 * N as u64 {
-            return self.read_numbers("the rest of an object");
-        }
-        let (at, object) = (header.at, header.object.name());
-        Err(CatarError::ObjectSize { at, object, size: header.body + HEADER_BYTES })
-    }
-
-    fn read_numbers<const N: usize>(
-        &mut self,
-        expected: &'static str,
-    ) -> Result<[u64; N], CatarError> {
-        let mut numbers = [0; N];
-        for number in &mut numbers {
-            let mut bytes = [0; 8];
-            if self.fill(&mut bytes, expected)? == 0 {
-                return Err(self.truncated(expected));
-            }
-            *number = u64::from_le_bytes(bytes);
-        }
-        Ok(numbers)
-    }
-
-    /// Fills all of `into`, or nothing when the stream ends just before it.
-    fn fill(&mut self, into: &mut [u8], expected: &'static str) -> Result<usize, CatarError> {
-        let mut filled = 0;
-        while let Some(room) = into.get_mut(filled..).filter(|room| !room.is_empty()) {
-            match self.source.read(room) {
-                Ok(0) if filled == 0 => break,
-                Ok(0) => return Err(self.truncated(expected)),
-                Ok(count) => {
-                    filled += count;
-                    self.at += count as u64;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(CatarError::Read { at: self.at, source }),
-            }
-        }
-        Ok(filled)
-    }
-
-    fn truncated(&self, expected: &'static str) -> CatarError {
-        CatarError::Truncated { at: self.at, expected }
-    }
-}
-
-fn unexpected(header: Header, expected: &'static str) -> CatarError {
-    CatarError::Unexpected { at: header.at, found: header.object.name(), expected }
-}
-
-fn require(flags: Flags, flag: Flags, header: Header) -> Result<(), CatarError> {
-    if flags.contains(flag) {
-        return Ok(());
-    }
-    Err(CatarError::FlagMissing { at: header.at, object: header.object.name(), flag })
-}
-
-fn require_object(header: Header, object: Object) -> Result<Header, CatarError> {
-    if header.object == object { Ok(header) } else { Err(unexpected(header, object.name())) }
-}
-
-/// Read, write and execute.
-fn permissions(header: Header, bits: u64) -> Result<u8, CatarError> {
-    u8::try_from(bits).ok().filter(|bits| *bits <= 7).ok_or(CatarError::Value {
-        at: header.at,
-        object: header.object.name(),
-        field: "permissions",
-        value: bits,
-    })
-}
-
-/// Text before its one zero, which is the last byte; none when it is empty.
-fn ended_text(bytes: &[u8]) -> Option<Vec<u8>> {
-    let (last, text) = bytes.split_last()?;
-    (*last == 0 && !text.is_empty() && !text.contains(&0)).then(|| text.to_vec())
-}
-
-fn words<const N: usize>(bytes: &[u8; 16]) -> [u64; N] {
-    let (numbers, _) = bytes.as_chunks::<8>();
-    std::array::from_fn(|at| numbers.get(at).copied().map_or(0, u64::from_le_bytes))
 }

@@ -29,6 +29,8 @@ mod error;
 mod goodbye;
 mod metadata;
 mod object;
+mod objects;
+mod properties;
 
 pub use decode::{Decoder, Event};
 pub use encode::{EncodeError, Encoder};
