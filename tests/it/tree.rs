@@ -249,8 +249,7 @@ fn missing_corrupt_and_truncated_chunks_change_nothing_and_are_named() {
 #[test]
 fn hostile_archive_writes_nothing_outside() {
     let (mut world, publisher) = site();
-    let stream =
-        crate::casync_tree::encode(&publisher.source, publisher.flags.normalised(), &|_, _| {});
+    let stream = publisher.stream();
     for (from, to) in [
         (&b"conf.d\0"[..], &b"../abc\0"[..]),
         (b"latest\0", b"bin/xx\0"),

@@ -1,14 +1,16 @@
 //! Casync stores made by our own chunker and encoder.
 
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use reconcile::format::casync::catar::{Content, Encoder, Metadata};
 use reconcile::format::casync::chunk::{Form, compress};
 use reconcile::format::casync::chunker::{ChunkSizes, boundaries, identify};
 use reconcile::format::casync::flags::Flags;
 use reconcile::format::casync::index::{ChunkRef, Header, Index};
 
-use crate::casync_tree::encode;
 
 /// A publisher: the directory it publishes, its index and its store.
 pub struct Publisher {
@@ -42,8 +44,15 @@ impl Publisher {
 
     /// The same under another name.
     pub fn publish_as(&self, index: &Path) {
-        let stream = encode(&self.source, self.flags.normalised(), &|_, _| {});
-        self.publish_stream(index, &stream);
+        self.publish_stream(index, &self.stream());
+    }
+
+    /// The archive of the source as it is now.
+    pub fn stream(&self) -> Vec<u8> {
+        let flags = self.flags.normalised();
+        let mut encoder = Encoder::new(Vec::new(), flags);
+        add(&mut encoder, &self.source, b"", flags);
+        encoder.finish().unwrap().0
     }
 
     /// Publishes any stream.
@@ -87,5 +96,43 @@ impl Publisher {
             self.index.display(),
             self.store.display()
         )
+    }
+}
+
+fn add(encoder: &mut Encoder<Vec<u8>>, path: &Path, name: &[u8], flags: Flags) {
+    let about = path.symlink_metadata().unwrap();
+    let kind = about.file_type();
+    let content = if kind.is_dir() {
+        Content::Directory
+    } else if kind.is_symlink() {
+        let target = fs::read_link(path).unwrap();
+        Content::Symlink { target: target.as_os_str().as_bytes().to_vec() }
+    } else if kind.is_fifo() {
+        Content::Fifo
+    } else {
+        Content::File { size: about.len(), offset: 0 }
+    };
+    if !flags.contains(content.needs()) {
+        return;
+    }
+    let nanoseconds = about.mtime_nsec().unsigned_abs();
+    let metadata = Metadata {
+        permissions: about.mode() & 0o7777,
+        mtime: about.mtime().unsigned_abs() * 1_000_000_000 + nanoseconds,
+        ..Metadata::default()
+    };
+    encoder.node(name, &metadata, &content).unwrap();
+    match content {
+        Content::File { .. } => encoder.payload(&fs::read(path).unwrap()).unwrap(),
+        Content::Directory => {
+            let entries = fs::read_dir(path).unwrap();
+            let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            for name in names {
+                add(encoder, &path.join(&name), name.as_bytes(), flags);
+            }
+            encoder.leave().unwrap();
+        }
+        _ => {}
     }
 }
