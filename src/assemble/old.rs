@@ -167,12 +167,27 @@ impl Old {
         }
     }
 
-    /// A whole chunk, if every file in it can be trusted.
-    pub(super) fn chunk(&mut self, number: u32, length: u64) -> Option<Vec<u8>> {
+    /// A whole chunk as the files are now, whoever touched them: it must be verified.
+    pub(super) fn chunk(&self, number: u32, length: u64) -> Option<Vec<u8>> {
         let mut bytes = vec![0; usize::try_from(length).ok()?];
         let (start, mut at) = (self.start(number), 0);
         while let Some(room) = bytes.get_mut(at..).filter(|room| !room.is_empty()) {
-            at += self.read_at(start + at as u64, room).filter(|count| *count > 0)?;
+            let (spot, most) = (self.spot(start + at as u64), room.len());
+            at += match spot {
+                Spot::Skeleton { at, left } => {
+                    let count = usize::try_from(left).unwrap_or(usize::MAX).min(most);
+                    let at = usize::try_from(at).ok()?;
+                    let from = self.skeleton.get(at..at.checked_add(count)?)?;
+                    room.get_mut(..count)?.copy_from_slice(from);
+                    count
+                }
+                Spot::File { node, at, left } => {
+                    let count = usize::try_from(left).unwrap_or(usize::MAX).min(most);
+                    let (file, _) = self.open_file(node)?;
+                    file.read_exact_at(room.get_mut(..count)?, at).ok()?;
+                    count
+                }
+            };
         }
         Some(bytes)
     }
@@ -180,18 +195,22 @@ impl Old {
     /// A file of the tree, if nobody touched it.
     pub(super) fn file(&mut self, node: usize) -> Option<&File> {
         if self.opened.as_ref().is_none_or(|(opened, _)| *opened != node) {
-            let path = self.nodes.path(node);
-            if self.touched.contains(&path) {
+            if self.touched.contains(&self.nodes.path(node)) {
                 return None;
             }
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-            let file =
-                rustix::fs::openat(&self.root, path.as_slice(), flags, Mode::empty()).ok()?;
-            let found = node_stat(&rustix::fs::fstat(&file).ok()?);
+            let (file, found) = self.open_file(node)?;
             self.nodes.stat(node).filter(|listed| untouched(listed, &found))?;
-            self.opened = Some((node, File::from(file)));
+            self.opened = Some((node, file));
         }
         self.opened.as_ref().map(|(_, file)| file)
+    }
+
+    fn open_file(&self, node: usize) -> Option<(File, NodeStat)> {
+        let path = self.nodes.path(node);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = rustix::fs::openat(&self.root, path.as_slice(), flags, Mode::empty()).ok()?;
+        let found = node_stat(&rustix::fs::fstat(&file).ok()?);
+        (found.kind == NodeKind::File).then(|| (File::from(file), found))
     }
 
     /// The root of its tree.

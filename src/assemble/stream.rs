@@ -256,9 +256,9 @@ impl Stream {
         Ok(())
     }
 
-    /// A chunk of which one generation has lost something, from any that has it whole.
-    fn rebuild(&mut self, wanted: Wanted) -> Option<Vec<u8>> {
-        self.olds.iter_mut().find_map(|old| {
+    /// A chunk in which somebody touched a file, from any generation that still has its bytes.
+    fn rebuild(&self, wanted: Wanted) -> Option<Vec<u8>> {
+        self.olds.iter().find_map(|old| {
             let number = old.find(&wanted.id, None)?;
             let bytes = old.chunk(number, wanted.length)?;
             verify(&wanted, &bytes).is_ok().then_some(bytes)

@@ -42,6 +42,8 @@ mod quiet;
 mod interrupt;
 mod scenarios;
 mod tree;
+#[cfg(target_arch = "x86_64")]
+mod tree_crash;
 mod cli;
 mod converge;
 mod counts;

@@ -151,6 +151,30 @@ fn tree_somebody_emptied_or_moved_away_is_made_again() {
 }
 
 #[test]
+fn host_restored_from_a_backup_is_as_desired_and_updates_without_fetching_all() {
+    let (mut world, publisher) = site();
+    pass(&mut world);
+    let backup = world.temp().join("backup");
+    let copy = |from: &Path, to: &Path| {
+        tree::remove(to);
+        let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+        assert!(copied.success());
+    };
+    copy(&world.root(), &backup);
+    copy(&backup, &world.root());
+    nothing_to_do(&mut world);
+    let old = publisher.chunks();
+    tree::write(&publisher.source.join("conf.d/main"), b"two\n");
+    publisher.publish();
+    for chunk in &old {
+        fs::remove_file(chunk).unwrap();
+    }
+    pass(&mut world);
+    is_published(&world, &publisher);
+    nothing_to_do(&mut world);
+}
+
+#[test]
 fn operator_goes_back_and_forth_without_the_source() {
     let (mut world, publisher) = site();
     pass(&mut world);

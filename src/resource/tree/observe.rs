@@ -102,9 +102,9 @@ impl TreeObserved {
 }
 
 impl Generation {
-    /// Whether it has a head and its own tree.
+    /// Whether it has a head and a tree.
     pub fn is_kept(&self) -> bool {
-        self.tree.is_some() && self.head.as_ref().map(|head| head.inode) == self.tree
+        self.tree.is_some() && self.head.is_some()
     }
 }
 
@@ -135,8 +135,29 @@ pub fn observe(host: &Look, path: &Utf8Path, preserve: &[String]) -> io::Result<
         };
         let unsaid = observed.head(slot).map(|head| head.unsaid).unwrap_or_default();
         observed.drift = compare(host, &layout.generation(slot), &tree, (preserve, unsaid))?;
+    } else {
+        observed.current = restored(host, &layout, &observed, preserve)?;
     }
     Ok(observed)
+}
+
+/// The generation in use where no inode tells: the tree was copied back from somewhere. Only one that is whole
+/// is taken for ours, because anything else may be somebody else's.
+fn restored(
+    host: &Look,
+    layout: &Layout,
+    observed: &TreeObserved,
+    preserve: &[String],
+) -> io::Result<Option<String>> {
+    let mut treeless =
+        observed.generations.iter().filter(|(_, generation)| generation.tree.is_none());
+    let (Live::Directory { .. }, Some((slot, generation))) = (&observed.live, treeless.next())
+    else {
+        return Ok(None);
+    };
+    let unsaid = generation.head.as_ref().map(|head| head.unsaid).unwrap_or_default();
+    let drift = compare(host, &layout.generation(slot), &layout.path, (preserve, unsaid))?;
+    Ok(drift.is_empty().then(|| slot.clone()))
 }
 
 fn observe_live(host: &Look, path: &Utf8Path) -> io::Result<Live> {

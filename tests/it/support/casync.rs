@@ -11,7 +11,6 @@ use reconcile::format::casync::chunker::{ChunkSizes, boundaries, identify};
 use reconcile::format::casync::flags::Flags;
 use reconcile::format::casync::index::{ChunkRef, Header, Index};
 
-
 /// A publisher: the directory it publishes, its index and its store.
 pub struct Publisher {
     pub source: PathBuf,
