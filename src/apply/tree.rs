@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::assemble::{
     Accounts, AssembleError, Assembled, HEAD, InUse, Job, NODES, Owner, Powers, SeedPlace, Stores,
-    assemble,
+    Trust, assemble,
 };
 use crate::fetch::Client;
 use crate::host::Change as Host;
@@ -101,6 +101,7 @@ fn place(host: &Host, seed: &Seed) -> SeedPlace {
         generation: host.real(&seed.generation).into_std_path_buf(),
         tree: host.real(&seed.tree).into_std_path_buf(),
         touched: touched.unwrap_or_default(),
+        trust: if seed.verify { Trust::Nothing } else { Trust::Stat },
     }
 }
 

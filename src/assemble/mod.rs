@@ -9,6 +9,7 @@
 
 mod attributes;
 mod changes;
+mod check;
 mod chunks;
 mod content;
 mod error;
@@ -28,9 +29,10 @@ use tokio::sync::mpsc;
 
 pub use attributes::{Accounts, Owner, Powers};
 pub use changes::Changed;
+pub use check::damaged;
 pub use chunks::Stores;
 pub use error::AssembleError;
-pub use old::SeedPlace;
+pub use old::{SeedPlace, Trust};
 
 use crate::format::casync::catar::{Decoder, Event};
 use crate::format::casync::index::Index;

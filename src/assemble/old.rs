@@ -15,7 +15,7 @@ use std::sync::Arc;
 use rustix::fs::{CWD, Mode, OFlags};
 
 use crate::assemble::{INDEX, NODES, SKELETON};
-use crate::format::casync::chunk::ChunkId;
+use crate::format::casync::chunk::{ChunkId, verify};
 use crate::format::casync::index::Index;
 use crate::host::nodes::node_stat;
 use crate::model::snapshot::{NodeKind, NodeStat, Nodes};
@@ -32,6 +32,17 @@ pub struct SeedPlace {
     pub tree: PathBuf,
     /// Paths that are not as they were made.
     pub touched: HashSet<Vec<u8>>,
+    /// How far files are trusted that are as they were made.
+    pub trust: Trust,
+}
+
+/// How far a file is trusted that `stat` finds as it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Its content is taken as it is.
+    Stat,
+    /// Content was found to be damaged: all of it is verified.
+    Nothing,
 }
 
 /// One generation.
@@ -39,6 +50,7 @@ pub struct SeedPlace {
 pub(super) struct Old {
     pub(super) nodes: Arc<Nodes>,
     pub(super) touched: HashSet<Vec<u8>>,
+    trust: Trust,
     index: Index,
     by_id: HashMap<ChunkId, u32>,
     skeleton: Vec<u8>,
@@ -104,8 +116,8 @@ impl Old {
         let root = rustix::fs::openat(CWD, &place.tree, flags, Mode::empty()).ok()?;
         let numbers = (0_u32..).zip(&index.chunks);
         let by_id = numbers.map(|(number, chunk)| (chunk.id, number)).collect();
-        let touched = place.touched;
-        Some(Self { nodes, touched, index, by_id, skeleton, files, root, opened: None })
+        let (touched, trust) = (place.touched, place.trust);
+        Some(Self { nodes, touched, trust, index, by_id, skeleton, files, root, opened: None })
     }
 
     /// The number of a chunk; that right after `previous` where there are several.
@@ -192,10 +204,34 @@ impl Old {
         Some(bytes)
     }
 
+    /// How many chunks it is made of.
+    pub(super) fn chunks(&self) -> usize {
+        self.index.chunks.len()
+    }
+
+    /// Whether a chunk can be put together from the files and is what the index says.
+    pub(super) fn is_whole(&self, number: usize) -> bool {
+        let chunk = || {
+            let wanted = self.index.wanted(number)?;
+            let bytes = self.chunk(u32::try_from(number).ok()?, wanted.length)?;
+            verify(&wanted, &bytes).ok()
+        };
+        chunk().is_some()
+    }
+
+    /// The files that have content in a chunk.
+    pub(super) fn files_of(&self, number: usize) -> Vec<usize> {
+        let start = self.index.start(number).unwrap_or_default();
+        let end = self.index.chunks.get(number).map_or(start, |chunk| chunk.end);
+        let first = self.files.partition_point(|file| file.offset + file.size <= start);
+        let files = self.files.get(first..).unwrap_or_default().iter();
+        files.take_while(|file| file.offset < end).map(|file| file.node).collect()
+    }
+
     /// A file of the tree, if nobody touched it.
     pub(super) fn file(&mut self, node: usize) -> Option<&File> {
         if self.opened.as_ref().is_none_or(|(opened, _)| *opened != node) {
-            if self.touched.contains(&self.nodes.path(node)) {
+            if self.trust == Trust::Nothing || self.touched.contains(&self.nodes.path(node)) {
                 return None;
             }
             let (file, found) = self.open_file(node)?;

@@ -257,6 +257,7 @@ pub struct AssembleRules {
 
 /// An installed generation as a place to take bytes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Seed {
     /// The directory with its list of nodes.
     #[schemars(with = "String")]
@@ -266,6 +267,8 @@ pub struct Seed {
     pub tree: Utf8PathBuf,
     /// Whether it is the one in use.
     pub in_use: bool,
+    /// Whether content was found to be damaged, so that all of it is verified.
+    pub verify: bool,
 }
 
 /// Whose the files of a tree are.

@@ -19,9 +19,9 @@ pub fn observe(
 ) -> io::Result<Found> {
     match (id.kind, spec) {
         (_, Some(Spec::Tree(spec))) => {
-            tree::observe::observe(host, home, &spec.preserve).map(Found::Tree)
+            tree::observe::observe(host, home, &spec.preserve, depth).map(Found::Tree)
         }
-        (Kind::Tree, None) => tree::observe::observe(host, home, &[]).map(Found::Tree),
+        (Kind::Tree, None) => tree::observe::observe(host, home, &[], depth).map(Found::Tree),
         (_, Some(Spec::App(_)) | None) => app::observe::observe(host, home, depth).map(Found::App),
     }
 }

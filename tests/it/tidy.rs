@@ -16,7 +16,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("unpack", &["model", "trust", "format"]),
     ("assemble", &["model", "host", "format", "fetch"]),
     ("source", &["model", "fetch", "format", "resource"]),
-    ("resource", &["model", "host", "source", "trust"]),
+    ("resource", &["model", "host", "assemble", "source", "trust"]),
     ("desired", &["model", "source", "trust", "resource", "resolve"]),
     ("observe", &["model", "host", "resource", "desired"]),
     ("resolve", &["model", "format", "trust", "fetch", "source", "resource", "desired", "observe"]),

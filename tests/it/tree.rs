@@ -135,6 +135,31 @@ fn drift_is_told_to_the_file_and_repaired_from_older_generations() {
 }
 
 #[test]
+fn content_that_rotted_unseen_is_found_by_a_deep_look_and_repaired() {
+    let (mut world, publisher) = site();
+    pass(&mut world);
+    let file = world.path("/srv/site/data/30");
+    let metadata = file.metadata().unwrap();
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    fs::File::options()
+        .append(true)
+        .open(&file)
+        .unwrap()
+        .set_modified(metadata.modified().unwrap())
+        .unwrap();
+    nothing_to_do(&mut world);
+    world.tick();
+    let told = world.run(&["--deep"]).exits(0);
+    assert!(told.stdout.contains("/srv/site/data/30"), "{told:#?}");
+    is_published(&world, &publisher);
+    world.tick();
+    let again = world.run(&["--deep"]).exits(0);
+    assert!(again.stdout.contains("No changes"), "{again:#?}");
+}
+
+#[test]
 fn tree_somebody_emptied_or_moved_away_is_made_again() {
     let (mut world, publisher) = site();
     pass(&mut world);

@@ -1,4 +1,6 @@
-//! Kills while a tree is exchanged: the old or the new one is whole, always, and the next pass converges.
+//! Kills and failing disks while a tree is updated.
+//!
+//! The old or the new one is whole, always, and the next pass converges.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -22,8 +22,14 @@ fn casync(arguments: &[&str]) -> String {
 
 /// Every type of node and every property that a file system in memory has.
 fn corpus(root: &Path) {
-    tree::make(root, "plain \"x\"\nempty \"\"\nbin/run 0755 \"#!\"\nlink -> bin/run\ndangling -> no/where\nvoid/\n");
-    tree::write(&root.join("big"), &(0..1_500_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>());
+    tree::make(
+        root,
+        "plain \"x\"\nempty \"\"\nbin/run 0755 \"#!\"\nlink -> bin/run\ndangling -> no/where\nvoid/\n",
+    );
+    tree::write(
+        &root.join("big"),
+        &(0..1_500_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>(),
+    );
     tree::write(&root.join("zeros"), &vec![0; 3_000_000]);
     tree::write(&root.join(OsStr::from_bytes(b"n\xc3\xa4me\xff with\nblank")), b"odd");
     for mode in [0o4755, 0o2755, 0o1777, 0o000, 0o640] {
@@ -50,9 +56,13 @@ fn corpus(root: &Path) {
     // An access list and a default one, as `setfacl` would write them.
     let entries = |named: u32| {
         let mut acl = 2_u32.to_le_bytes().to_vec();
-        for (tag, bits, id) in
-            [(1_u16, 7_u16, u32::MAX), (2, 6, named), (4, 5, u32::MAX), (16, 7, u32::MAX), (32, 4, u32::MAX)]
-        {
+        for (tag, bits, id) in [
+            (1_u16, 7_u16, u32::MAX),
+            (2, 6, named),
+            (4, 5, u32::MAX),
+            (16, 7, u32::MAX),
+            (32, 4, u32::MAX),
+        ] {
             acl.extend(tag.to_le_bytes());
             acl.extend(bits.to_le_bytes());
             acl.extend(id.to_le_bytes());

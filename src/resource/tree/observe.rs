@@ -6,9 +6,11 @@ use std::io;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
+use crate::assemble::damaged;
 use crate::host::{ItemKind, Look};
 use crate::model::snapshot::{NodeKind, Nodes, SNAPSHOT_FORMAT, SnapshotHead, Unsaid};
 use crate::model::{Drift, DriftKind, Version};
+use crate::resource::app::observe::Depth;
 use crate::resource::tree::drift;
 use crate::resource::tree::layout::{HEAD, Layout, NODES, STAGING_PREFIX, TREE};
 
@@ -31,6 +33,8 @@ pub struct TreeObserved {
     pub drift: Vec<Drift>,
     /// Names of ours in `staging/`: what an earlier pass left.
     pub leftovers: Vec<String>,
+    /// Content differs where `stat` does not.
+    pub rotten: bool,
 }
 
 /// What is at the path of a tree.
@@ -109,7 +113,12 @@ impl Generation {
 }
 
 /// Looks at the tree at `path`. Paths that match `preserve` are not looked at.
-pub fn observe(host: &Look, path: &Utf8Path, preserve: &[String]) -> io::Result<TreeObserved> {
+pub fn observe(
+    host: &Look,
+    path: &Utf8Path,
+    preserve: &[String],
+    depth: Depth,
+) -> io::Result<TreeObserved> {
     let layout = Layout::new(path);
     let mut observed = TreeObserved { live: observe_live(host, path)?, ..Default::default() };
     for item in host.list(layout.generations())?.unwrap_or_default() {
@@ -135,6 +144,12 @@ pub fn observe(host: &Look, path: &Utf8Path, preserve: &[String]) -> io::Result<
         };
         let unsaid = observed.head(slot).map(|head| head.unsaid).unwrap_or_default();
         observed.drift = compare(host, &layout.generation(slot), &tree, (preserve, unsaid))?;
+        if depth == Depth::Deep {
+            let told = observed.drift.len();
+            let known = std::mem::take(&mut observed.drift);
+            observed.drift = with_content(host, &layout.generation(slot), &tree, known);
+            observed.rotten = observed.drift.len() > told;
+        }
     } else {
         observed.current = restored(host, &layout, &observed, preserve)?;
     }
@@ -158,6 +173,31 @@ fn restored(
     let unsaid = generation.head.as_ref().map(|head| head.unsaid).unwrap_or_default();
     let drift = compare(host, &layout.generation(slot), &layout.path, (preserve, unsaid))?;
     Ok(drift.is_empty().then(|| slot.clone()))
+}
+
+/// Adds files whose content is another although nothing else about them is.
+fn with_content(
+    host: &Look,
+    generation: &Utf8Path,
+    tree: &Utf8Path,
+    mut drift: Vec<Drift>,
+) -> Vec<Drift> {
+    let real = |path: &Utf8Path| host.real(path).into_std_path_buf();
+    let Some(found) = damaged(real(generation), real(tree)) else { return drift };
+    for path in found {
+        let path = format!("{tree}/{}", String::from_utf8_lossy(&path));
+        // Whatever is told already explains a chunk that is not whole.
+        if drift.iter().any(|known| known.path == path) {
+            continue;
+        }
+        drift.push(Drift {
+            path,
+            kind: DriftKind::Modified,
+            expected: "chunks that the index names".to_owned(),
+            found: "other content in one of them".to_owned(),
+        });
+    }
+    drift
 }
 
 fn observe_live(host: &Look, path: &Utf8Path) -> io::Result<Live> {

@@ -223,7 +223,8 @@ impl Situation<'_> {
         let layout = self.layout();
         let seed = |slot: &String, tree| {
             let in_use = self.observed.current.as_ref() == Some(slot);
-            Seed { generation: layout.generation(slot), tree, in_use }
+            let verify = in_use && self.observed.rotten;
+            Seed { generation: layout.generation(slot), tree, in_use, verify }
         };
         let current = self.observed.current.iter().map(|slot| {
             seed(slot, if self.through_link() { layout.tree(slot) } else { layout.path.clone() })
