@@ -5,6 +5,7 @@
 //! there is one.
 
 mod health;
+pub mod tree;
 
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
@@ -33,6 +34,8 @@ pub struct DesiredDocument {
     pub extensions: Field<Table<ExtensionDocument>>,
     /// Follows this host's own definitions in `sysupdate.d` and `sysupdate.COMPONENT.d`.
     pub sysupdate: Field<FollowDocument>,
+    /// Directories kept equal to a casync store, by name.
+    pub trees: Field<Table<tree::TreeDocument>>,
     /// Where the token for a host comes from, by host name (`api.github.com`, `git.example.net:8443`).
     /// Tokens themselves are never written here.
     pub auth: Field<Table<CredentialDocument>>,

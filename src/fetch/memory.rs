@@ -18,7 +18,7 @@ use crate::fetch::client::authority;
 use crate::fetch::error::{FetchError, shown};
 use crate::fetch::hosts::Hosts;
 use crate::fetch::record::{DOCUMENT_BYTES_MAX, Head, Key, Page, Remembered, load_limit};
-use crate::fetch::retry::{limited, retrying};
+use crate::fetch::retry::{http_date, limited, retrying};
 
 /// Longest validator kept, in bytes.
 const VALIDATOR_BYTES_MAX: usize = 1024;
@@ -38,6 +38,8 @@ pub struct Document {
     pub next: Option<String>,
     /// When the source last vouched for it.
     pub checked_at: Timestamp,
+    /// When it was last modified, as its source says.
+    pub modified: Option<Timestamp>,
     /// Where it comes from.
     pub from: From,
 }
@@ -245,7 +247,8 @@ impl Reader {
 
 fn document(page: &Page, checked_at: Timestamp, from: From) -> Document {
     let next = page.head.next.clone();
-    Document { body: Arc::clone(&page.body), next, checked_at, from }
+    let modified = page.head.last_modified.as_deref().and_then(http_date);
+    Document { body: Arc::clone(&page.body), next, checked_at, modified, from }
 }
 
 /// Sends exactly the validators that are stored beside the body: an empty or invented one would be
@@ -300,7 +303,7 @@ fn next_link(base: &Url, header: &str) -> Option<String> {
     (target.origin() == base.origin()).then(|| target.into())
 }
 
-async fn read_bounded(
+pub(super) async fn read_bounded(
     url: &Url,
     mut response: Response,
     limit: u64,

@@ -7,10 +7,11 @@ use camino::{Utf8Component, Utf8Path};
 
 use crate::desired::DesiredState;
 use crate::model::ledger::Ledger;
-use crate::model::{Action, Change, Effect, ExtensionClass, Step};
+use crate::model::{Action, Change, Effect, ExtensionClass, Kind, Step};
 use crate::observe::Observed;
 use crate::resource::Found;
 use crate::resource::app::in_place::beside;
+use crate::resource::tree::layout::Layout;
 use jiff::Timestamp;
 
 /// What a saved plan is held against.
@@ -50,6 +51,7 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
         let own = |path: &Utf8Path| match declared {
             _ if in_place(path) => true,
             Some(declared) => declared.spec.owns(path),
+            None if id.kind == Kind::Tree => Layout::new(home).covers(path),
             None => path.starts_with(home) || is_link(step, path),
         };
         if paths(step).iter().any(|path| !own(path) || climbs(path)) {
@@ -62,7 +64,7 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
                     return Err(format!("{id} now demands better evidence"));
                 }
             }
-            Step::Owe { effect } | Step::Settle { effect } => {
+            Step::Owe { effect } | Step::OweIfChanged { effect, .. } | Step::Settle { effect } => {
                 // What is left is merged anew when an extension goes.
                 let wished = declared
                     .map_or(matches!(effect, Effect::Refresh { .. }), |d| d.spec.wishes(effect));
@@ -83,8 +85,13 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
 
 fn paths(step: &Step) -> Vec<&Utf8Path> {
     match step {
-        Step::Unpack { into, .. } | Step::Place { into, .. } => vec![into],
+        Step::Unpack { into, .. } | Step::Place { into, .. } | Step::Assemble { into, .. } => {
+            vec![into]
+        }
         Step::Point { links, .. } => links.iter().map(|link| link.link.as_path()).collect(),
+        Step::Exchange { tree, path, old, .. } => {
+            [tree.as_path(), path].into_iter().chain(old.as_deref()).collect()
+        }
         Step::Promote { from, to, .. } => vec![from, to],
         Step::Switch { bin, beside, release, .. } => vec![bin, beside, release],
         Step::Install { file, beside, release, .. } => vec![file, beside, release],
@@ -94,6 +101,7 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
         Step::RemoveEmpty { path } => vec![path],
         Step::Fetch { .. }
         | Step::Owe { .. }
+        | Step::OweIfChanged { .. }
         | Step::Settle { .. }
         | Step::Forgive { .. }
         | Step::Merged { .. }

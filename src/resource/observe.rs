@@ -8,7 +8,7 @@ use crate::host::Look;
 use crate::model::ledger::Owned;
 use crate::model::{Kind, ResourceId};
 use crate::resource::app::observe::Depth;
-use crate::resource::{Found, Spec, app, extension};
+use crate::resource::{Found, Spec, app, extension, tree};
 
 /// Where to look.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,10 @@ pub fn observe(host: &Look, place: &Place<'_>, depth: Depth) -> io::Result<Found
         (Kind::Extension, None) => {
             extension::observe::observe((host, id, home), None, depth).map(Found::Extension)
         }
+        (_, Some(Spec::Tree(spec))) => {
+            tree::observe::observe(host, home, &spec.preserve, depth).map(Found::Tree)
+        }
+        (Kind::Tree, None) => tree::observe::observe(host, home, &[], depth).map(Found::Tree),
         (_, Some(Spec::App(_)) | None) => {
             let file = match place.spec {
                 Some(Spec::App(spec)) => spec.file.as_deref(),

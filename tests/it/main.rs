@@ -50,6 +50,10 @@ mod faults;
 mod quiet;
 mod interrupt;
 mod scenarios;
+mod tree;
+mod tree_interop;
+#[cfg(target_arch = "x86_64")]
+mod tree_crash;
 mod cli;
 mod converge;
 mod counts;

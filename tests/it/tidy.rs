@@ -7,22 +7,26 @@ use std::path::{Path, PathBuf};
 const FILE_LINES_MAX: usize = 400;
 
 /// Each module and the modules it may use; `ARCHITECTURE.md` explains the rows.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("model", &[]),
     ("host", &["model"]),
     ("format", &["model"]),
     ("trust", &["model", "format"]),
     ("fetch", &["model"]),
     ("unpack", &["model", "trust", "format"]),
+    ("assemble", &["model", "host", "format", "fetch"]),
     ("source", &["model", "fetch", "format", "resource"]),
-    ("resource", &["model", "host", "format", "source", "trust"]),
+    ("resource", &["model", "host", "assemble", "format", "source", "trust"]),
     ("desired", &["model", "format", "source", "trust", "resource", "resolve"]),
     ("provider", &["model", "host", "format", "resource", "desired", "source"]),
     ("observe", &["model", "host", "resource", "desired"]),
     ("resolve", &["model", "format", "trust", "fetch", "source", "resource", "desired", "observe"]),
     ("plan", &["model", "resource", "desired", "observe"]),
     ("record", &["model", "host", "resource", "desired", "observe"]),
-    ("apply", &["model", "host", "format", "trust", "fetch", "unpack", "resource", "record"]),
+    (
+        "apply",
+        &["model", "host", "format", "trust", "fetch", "unpack", "assemble", "resource", "record"],
+    ),
     ("status", &["model", "host", "resource", "desired", "observe", "record"]),
     (
         "reconcile",

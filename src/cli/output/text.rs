@@ -198,6 +198,11 @@ pub fn diff(change: &Change) -> Vec<String> {
                 let sign = if there { '~' } else { '+' };
                 lines.push(format!("{sign} {file} (the program of {slot}{kept})"));
             }
+            Step::Exchange { tree, path, .. } => lines.push(format!("~ {path}/ from {tree}")),
+            Step::OweIfChanged { paths, effect } => {
+                let paths = paths.join(", ");
+                lines.push(format!("* if {paths} changed: {}", effect.describe()));
+            }
             Step::Remove { path, .. } => lines.push(format!("- {path}")),
             Step::Settle { effect } => lines.push(format!("* {}", effect.describe())),
             Step::Forgive { effect, why } => {
@@ -214,6 +219,7 @@ pub fn diff(change: &Change) -> Vec<String> {
             Step::Fetch { .. }
             | Step::Unpack { .. }
             | Step::Place { .. }
+            | Step::Assemble { .. }
             | Step::Owe { .. }
             | Step::RemoveEmpty { .. } => {}
         }

@@ -81,19 +81,6 @@ impl Node<'_> {
     }
 }
 
-/// Takes those of `keys` that a map has out of it, and shows them to `taken`.
-pub(super) fn take_keys(node: &mut Node<'_>, keys: &[&str], mut taken: impl FnMut(&str, Span)) {
-    if let Kind::Map(entries) = &mut node.kind {
-        entries.retain(|entry| {
-            let found = keys.contains(&entry.key.as_ref());
-            if found {
-                taken(&entry.key, entry.key_span);
-            }
-            !found
-        });
-    }
-}
-
 /// The values below `auth` that are not the name of a credential or the path of a file: a token pasted
 /// there by mistake must not reach a log through an error message.
 pub(super) fn unnamed_credentials(root: &Node<'_>) -> Vec<Span> {

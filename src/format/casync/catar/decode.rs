@@ -1,6 +1,6 @@
 //! The decoder: pulls nodes out of a stream, and refuses what casync would not have written.
 
-use std::io::Read;
+use std::io::{BufReader, Read};
 
 use super::goodbye::{self, Item};
 use super::metadata::{Content, Metadata, Node};
@@ -45,9 +45,16 @@ struct Directory {
     last: Vec<u8>,
 }
 
-impl<R: Read> Decoder<R> {
+impl<R: Read> Decoder<BufReader<R>> {
     /// A decoder at the start of a stream.
     pub fn new(source: R) -> Self {
+        Self::unbuffered(BufReader::with_capacity(1 << 16, source))
+    }
+}
+
+impl<R: Read> Decoder<R> {
+    /// A decoder that reads no byte before it needs it, from a source of which small reads are cheap.
+    pub fn unbuffered(source: R) -> Self {
         let (objects, open) = (Objects::new(source), Vec::new());
         Self { objects, payload: 0, flags: None, open, begun: false }
     }
@@ -81,6 +88,24 @@ impl<R: Read> Decoder<R> {
         let count = self.objects.some(into)?;
         self.payload -= count as u64;
         Ok(count)
+    }
+
+    /// The source: content of the file that the last event began may be taken from it directly, as far as
+    /// [`Decoder::pass_payload`] is then told how much that was.
+    pub fn source(&mut self) -> &mut R {
+        self.objects.source()
+    }
+
+    /// The source, when no more is decoded.
+    pub fn into_source(self) -> R {
+        self.objects.into_source()
+    }
+
+    /// Counts bytes of the current file as read that were taken from the source directly.
+    pub fn pass_payload(&mut self, count: u64) {
+        let count = count.min(self.payload);
+        self.objects.pass(count);
+        self.payload -= count;
     }
 
     /// The flags of the stream, known from the first event on.

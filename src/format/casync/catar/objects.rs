@@ -1,6 +1,6 @@
 //! Objects read from a stream, whatever they mean.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, Read};
 
 use super::CatarError;
 use super::object::{HEADER_BYTES, Object};
@@ -9,7 +9,7 @@ use crate::format::casync::flags::Flags;
 /// Reads objects and counts bytes.
 #[derive(Debug)]
 pub(super) struct Objects<R> {
-    source: BufReader<R>,
+    source: R,
     at: u64,
     /// A header that was read but belongs to what comes next.
     ahead: Option<Header>,
@@ -24,7 +24,20 @@ pub(super) struct Header {
 
 impl<R: Read> Objects<R> {
     pub(super) fn new(source: R) -> Self {
-        Self { source: BufReader::with_capacity(1 << 16, source), at: 0, ahead: None }
+        Self { source, at: 0, ahead: None }
+    }
+
+    pub(super) fn source(&mut self) -> &mut R {
+        &mut self.source
+    }
+
+    pub(super) fn into_source(self) -> R {
+        self.source
+    }
+
+    /// Counts bytes as read that were taken from the source directly.
+    pub(super) fn pass(&mut self, count: u64) {
+        self.at += count;
     }
 
     /// Where the next object begins.
