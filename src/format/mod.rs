@@ -1,6 +1,7 @@
 //! Foreign formats as pure codecs: bytes in, values out.
 
 pub mod bsdiff;
+pub mod casync;
 pub mod choria;
 pub mod checksums;
 pub mod elf;
