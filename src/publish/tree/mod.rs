@@ -26,11 +26,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::format::casync::chunk::{ChunkId, DigestKind};
+use crate::format::casync::chunk::ChunkId;
 use crate::format::casync::chunker::ChunkSizes;
 use crate::format::casync::index::{ChunkRef, Header, Index};
 use crate::format::casync::{cks, packs};
 
+pub use crate::format::casync::chunk::DigestKind;
 pub use error::PublishError;
 pub use profile::Profile;
 
