@@ -40,8 +40,10 @@ pub(super) struct About {
 
 impl About {
     pub(super) fn new(flags: Flags) -> Self {
-        let named = flags.contains(Flags::USER_NAMES);
-        let names = if named { Names::of_this_host() } else { Names::default() };
+        let names = match flags.contains(Flags::USER_NAMES) {
+            true => Names::of_this_host(),
+            false => Names::default(),
+        };
         Self { flags, names, buffer: vec![0; XATTR_BYTES_MAX] }
     }
 

@@ -155,14 +155,16 @@ impl Settings<'_> {
             for _ in 0..workers {
                 scope.spawn(move || work(shared, job_queue));
             }
-            let sum = scope.spawn(move || sum_up(kind, &sum_queue));
-            let lister = scope.spawn(move || write_listing(kind, list, &list_queue));
+            let summing_thread = scope.spawn(move || sum_up(kind, &sum_queue));
+            let listing_thread = scope.spawn(move || write_listing(kind, list, &list_queue));
             let chunker = Chunker::new(self.sizes);
             let send = Outlets { jobs, sums, lists, home, free };
             let blocks = Blocks { shared, send, chunker, open: Open::default(), bytes: 0 };
             let walked = Walk::new(blocks, self.flags).run(tree);
-            let digest = sum.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            let listed = lister.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let digest =
+                summing_thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let listed =
+                listing_thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (walked, digest, listed)
         });
         // What a worker failed at stops the walk, whose own error then only says that it was stopped.
