@@ -387,3 +387,36 @@ fn published_files_can_be_read_by_everybody() {
         assert_eq!(mode & 0o444, 0o444, "{name}");
     }
 }
+
+#[test]
+fn command_line_publishes_and_a_dry_run_of_a_collection_removes_nothing() {
+    let world = World::of(300_000);
+    let run = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_reconcile"));
+        let output = command.args(args).current_dir(world.place.path()).output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code().unwrap(), text)
+    };
+    let publish = ["publish", "tree", "tree", "--index", "t.caidx", "--store", "t.castr"];
+    let (code, text) = run(&publish);
+    assert!(code == 0 && text.starts_with("Published tree as t.caidx: "), "{code} {text}");
+    world.write("big", b"");
+    let (code, text) = run(&[&publish[..], &["-o", "json", "--packs"]].concat());
+    let told: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &told["unchanged"], &told["new_packs"]), (0, &false.into(), &1.into()));
+
+    let before = world.stored();
+    let gc = ["publish", "gc", "--store", "t.castr", "t.caidx", "--grace", "0s"];
+    let (code, text) = run(&[&gc[..], &["--dry-run"]].concat());
+    assert!(code == 0 && text.starts_with("Would remove "), "{code} {text}");
+    assert_eq!(world.stored(), before);
+    assert_eq!(run(&gc).0, 0);
+    assert!(world.stored().len() < before.len());
+    world.stream();
+
+    let (code, text) = run(&["publish", "tree", "missing", "--index", "t.caidx"]);
+    assert!(code == 1 && text.contains("cannot read missing: No such file"), "{code} {text}");
+    assert_eq!(run(&["publish", "tree", "tree"]).0, 64);
+    let (code, text) = run(&["publish", "tree", "--config", "tree/empty"]);
+    assert!(code == 78 && text.contains("tree/empty"), "{code} {text}");
+}
