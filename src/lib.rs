@@ -16,6 +16,7 @@ pub mod plan;
 pub mod provider;
 pub mod record;
 pub mod apply;
+pub mod publish;
 pub mod status;
 pub mod reconcile;
 pub mod cli;

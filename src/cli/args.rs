@@ -1,10 +1,14 @@
 //! The command line as typed.
 
+mod publish_tree;
+
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use crate::model::ResourceId;
+
+pub use publish_tree::{DigestArg, ProfileArg, StoreGcArgs, TreeArgs};
 
 /// Keeps the software a Linux host runs outside its package manager equal to a desired state.
 ///
@@ -189,6 +193,12 @@ pub enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// Write what sources read.
+    Publish {
+        /// What to publish.
+        #[command(subcommand)]
+        kind: PublishKind,
+    },
     /// Look for what keeps reconcile from working well here.
     Doctor,
     /// Print a completion script.
@@ -224,4 +234,16 @@ pub enum ImportKind {
     Distronomicon,
     /// casync-updater's client configuration, by default all of `/etc/casync-updater`.
     CasyncUpdater,
+}
+
+/// What can be published.
+#[derive(Debug, Subcommand)]
+pub enum PublishKind {
+    /// A directory as an index and a store of chunks, as casync publishes it.
+    Tree(TreeArgs),
+    /// Remove from a store of chunks what no index names any more.
+    ///
+    /// What is unused is kept for a grace period that begins when it is first found unused. With
+    /// --dry-run it is only counted.
+    Gc(StoreGcArgs),
 }

@@ -3,6 +3,8 @@
 pub mod bsdiff;
 pub mod choria;
 pub mod casync;
+pub mod casync;
+pub mod choria;
 pub mod checksums;
 pub mod elf;
 pub mod sysupdate;

@@ -20,6 +20,8 @@ mod archive_lies;
 mod casync;
 mod casync_interop;
 mod casync_tree;
+mod publish_tree;
+mod publish_tree_interop;
 mod elf;
 mod delta;
 mod delta_interop;

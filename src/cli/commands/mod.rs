@@ -6,15 +6,17 @@ mod import;
 mod maintain;
 mod overrides;
 mod pass;
+mod publish_tree;
 mod show;
 mod validate;
 
 use crate::cli::CliError;
-use crate::cli::args::{Cli, Command};
+use crate::cli::args::{Cli, Command, PublishKind};
 use crate::cli::commands::maintain::Gc;
 use crate::cli::commands::overrides::Preview;
 use crate::cli::exit::Exit;
 use crate::cli::session::Session;
+use crate::publish::tree::gc::Deed;
 
 /// Does what the command line asks for.
 pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> {
@@ -55,6 +57,13 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Import { kind, paths }) => import::import(session, *kind, paths),
         Some(Command::Gc { all: true }) => maintain::gc(session, Gc::All).await,
         Some(Command::Gc { all: false }) => maintain::gc(session, Gc::Unused).await,
+        Some(Command::Publish { kind: PublishKind::Tree(args) }) => {
+            publish_tree::tree(session, args)
+        }
+        Some(Command::Publish { kind: PublishKind::Gc(args) }) => {
+            let deed = if cli.dry_run { Deed::Look } else { Deed::Remove };
+            publish_tree::gc(session, args, deed)
+        }
         Some(Command::Doctor) => Ok(maintain::doctor(session)),
         Some(Command::Completions { shell }) => Ok(generate::completions(*shell)),
         Some(Command::Man { directory }) => generate::man(directory),
@@ -65,6 +74,10 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
 fn changes_without_plan(command: &Command) -> bool {
     matches!(
         command,
-        Command::Suspend { .. } | Command::Resume { .. } | Command::Gc { .. } | Command::Man { .. }
+        Command::Suspend { .. }
+            | Command::Resume { .. }
+            | Command::Gc { .. }
+            | Command::Publish { kind: PublishKind::Tree(_) }
+            | Command::Man { .. }
     )
 }

@@ -11,8 +11,8 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::str::FromStr;
 
+use aws_lc_rs::digest::{self, Algorithm};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
-use sha2::{Digest as _, Sha256, Sha512_256};
 
 /// Longest chunk anybody may make, in bytes: casync's own limit.
 pub const CHUNK_BYTES_MAX: u64 = 128 << 20;
@@ -40,14 +40,8 @@ pub enum DigestKind {
 pub struct ChunkId([u8; 32]);
 
 /// A digest being computed; bytes are written to it.
-#[derive(Clone, Debug)]
-pub struct Hasher(State);
-
-#[derive(Clone, Debug)]
-enum State {
-    Sha256(Sha256),
-    Sha512_256(Sha512_256),
-}
+#[derive(Clone)]
+pub struct Hasher(digest::Context);
 
 /// A chunk as an index asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,36 +105,37 @@ pub struct ChunkIdError;
 impl DigestKind {
     /// The digest of some bytes.
     pub fn of(self, bytes: &[u8]) -> ChunkId {
-        ChunkId(match self {
-            Self::Sha256 => Sha256::digest(bytes).into(),
-            Self::Sha512_256 => Sha512_256::digest(bytes).into(),
-        })
+        ChunkId::of(digest::digest(self.algorithm(), bytes))
     }
 
     /// A digest of bytes that come piece by piece.
     pub fn hasher(self) -> Hasher {
-        Hasher(match self {
-            Self::Sha256 => State::Sha256(Sha256::new()),
-            Self::Sha512_256 => State::Sha512_256(Sha512_256::new()),
-        })
+        Hasher(digest::Context::new(self.algorithm()))
+    }
+
+    fn algorithm(self) -> &'static Algorithm {
+        match self {
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha512_256 => &digest::SHA512_256,
+        }
     }
 }
 
 impl Hasher {
     /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        match &mut self.0 {
-            State::Sha256(state) => state.update(bytes),
-            State::Sha512_256(state) => state.update(bytes),
-        }
+        self.0.update(bytes);
     }
 
     /// The digest of all bytes added.
     pub fn finish(self) -> ChunkId {
-        ChunkId(match self.0 {
-            State::Sha256(state) => state.finalize().into(),
-            State::Sha512_256(state) => state.finalize().into(),
-        })
+        ChunkId::of(self.0.finish())
+    }
+}
+
+impl fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Hasher").field(self.0.algorithm()).finish()
     }
 }
 
@@ -159,6 +154,11 @@ impl ChunkId {
     /// A name from its bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    fn of(digest: digest::Digest) -> Self {
+        // Both digests have 32 bytes.
+        Self(digest.as_ref().try_into().unwrap_or_default())
     }
 
     /// The bytes.

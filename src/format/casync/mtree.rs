@@ -203,7 +203,8 @@ fn nanoseconds(text: &str) -> Option<u64> {
     seconds.parse::<u64>().ok()?.checked_mul(1_000_000_000)?.checked_add(rest)
 }
 
-fn digest_field(digest: DigestKind) -> &'static str {
+/// Name of the field for a digest of a file's content, the last of its line.
+pub fn digest_field(digest: DigestKind) -> &'static str {
     match digest {
         DigestKind::Sha256 => "sha256digest",
         DigestKind::Sha512_256 => "sha512256digest",

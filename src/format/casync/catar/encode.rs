@@ -172,6 +172,11 @@ impl<W: Write> Encoder<W> {
         Ok((self.target, self.at))
     }
 
+    /// Where it writes to.
+    pub fn target_mut(&mut self) -> &mut W {
+        &mut self.target
+    }
+
     /// Bytes written so far. Directly after a file was begun this is where its bytes will be.
     pub fn offset(&self) -> u64 {
         self.at

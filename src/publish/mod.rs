@@ -1,0 +1,3 @@
+//! The other side: makes what sources read.
+
+pub mod tree;

@@ -1,0 +1,258 @@
+//! What a tree looked like when it was published: an unchanged tree costs a `stat` a node.
+//!
+//! One digest sums up what `stat` says of every node: name, type, mode, owner, size, both times, inode and
+//! device. Any difference makes the whole tree be read again, which the digest of its stream in the `.cks`
+//! file needs anyway.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use data_encoding::HEXLOWER;
+use jiff::{SignedDuration, Timestamp};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::files::{beside, replace};
+use super::store::Store;
+use super::walk::entries;
+use super::{Packing, Publication, PublishError, Published};
+use crate::format::casync::catar::DEPTH_MAX;
+use crate::format::casync::chunk::ChunkId;
+use crate::format::casync::cks;
+use crate::format::casync::flags::Flags;
+use crate::format::casync::index::{CHUNKS_MAX, IndexReader};
+use crate::format::casync::packs::{LIST_SUFFIX, PackList};
+
+/// Ending of the name of an index for what is remembered.
+const SUFFIX: &str = ".cache";
+
+/// What is remembered is some hundred bytes.
+const CACHE_BYTES_MAX: u64 = 64 << 10;
+
+/// Bytes of a `.cks` file that are read.
+const CKS_BYTES_MAX: u64 = 1024;
+
+/// A node that changed within this time may change again with the same time on it: the coarsest clock of file
+/// systems that keep hours is FAT's, with two seconds.
+const STILL: SignedDuration = SignedDuration::from_secs(2);
+
+/// Of this form. Another one is as good as none.
+const VERSION: u32 = 1;
+
+/// What a tree looks like.
+#[derive(Debug)]
+pub(super) struct Seen {
+    fingerprint: String,
+    /// When the state of any node changed last.
+    newest: (i64, i64),
+}
+
+/// The memory of one index.
+#[derive(Debug)]
+pub(super) struct Cache<'w> {
+    wish: &'w Publication,
+    path: Utf8PathBuf,
+    settings: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Memory {
+    version: u32,
+    settings: String,
+    tree: String,
+    /// SHA-256 of the index.
+    index: String,
+    digest: String,
+    bytes: u64,
+}
+
+impl Seen {
+    /// Looks at every node of a tree.
+    pub(super) fn of(tree: &Utf8Path) -> Result<Self, PublishError> {
+        let failed =
+            |error: Errno| PublishError::Read { path: tree.to_string(), source: error.into() };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = rustix::fs::open(tree.as_std_path(), flags, Mode::empty()).map_err(failed)?;
+        let stat = rustix::fs::fstat(&root).map_err(failed)?;
+        let mut look = Look { sum: Sha256::new(), newest: (0, 0) };
+        look.node(b"", &stat);
+        look.directory(&root, 1).map_err(failed)?;
+        Ok(Self { fingerprint: hex(look.sum), newest: look.newest })
+    }
+}
+
+#[derive(Debug)]
+struct Look {
+    sum: Sha256,
+    newest: (i64, i64),
+}
+
+impl Look {
+    fn directory(&mut self, directory: &OwnedFd, depth: usize) -> Result<(), Errno> {
+        // What is too deep to be published is told by the walk that publishes.
+        if depth > DEPTH_MAX {
+            return Ok(());
+        }
+        for (name, kind) in entries(directory)? {
+            let stat = rustix::fs::statat(directory, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+            self.node(name.as_bytes(), &stat);
+            if kind == FileType::Directory {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let below = rustix::fs::openat(directory, &name, flags, Mode::empty())?;
+                self.directory(&below, depth + 1)?;
+            }
+        }
+        self.sum.update(b"/");
+        Ok(())
+    }
+
+    fn node(&mut self, name: &[u8], stat: &Stat) {
+        let nanoseconds = |n| i64::try_from(n).unwrap_or_default();
+        let changed = (stat.st_ctime, nanoseconds(stat.st_ctime_nsec));
+        self.newest = self.newest.max(changed);
+        self.sum.update(name);
+        self.sum.update([0]);
+        let mut state = Vec::with_capacity(80);
+        for number in [stat.st_mode, stat.st_uid, stat.st_gid] {
+            state.extend(number.to_le_bytes());
+        }
+        for number in
+            [stat.st_size, stat.st_mtime, nanoseconds(stat.st_mtime_nsec), changed.0, changed.1]
+        {
+            state.extend(number.to_le_bytes());
+        }
+        for number in [stat.st_ino, stat.st_dev, stat.st_rdev] {
+            state.extend(number.to_le_bytes());
+        }
+        self.sum.update(state);
+    }
+}
+
+impl<'w> Cache<'w> {
+    /// The memory of what a publication with these flags makes.
+    pub(super) fn new(wish: &'w Publication, flags: Flags) -> Self {
+        let path = wish.cache.clone().unwrap_or_else(|| beside(&wish.index, SUFFIX));
+        let mut sum = Sha256::new();
+        sum.update(flags.bits().to_le_bytes());
+        if flags.contains(Flags::USER_NAMES) {
+            for list in ["/etc/passwd", "/etc/group"] {
+                sum.update(std::fs::read(list).unwrap_or_default());
+                sum.update([0]);
+            }
+        }
+        Self { wish, path, settings: hex(sum) }
+    }
+
+    /// What was published, if the tree looks as it did then and everything that was made of it is there.
+    pub(super) fn published(&self, seen: &Seen, store: &Store) -> Option<Published> {
+        let text = read(&self.path, CACHE_BYTES_MAX)?;
+        let memory: Memory = serde_json::from_slice(&text).ok()?;
+        let same = memory.version == VERSION
+            && memory.settings == self.settings
+            && memory.tree == seen.fingerprint;
+        if !same {
+            return None;
+        }
+        let Memory { digest, bytes, index, .. } = memory;
+        let sum = cks::read(&read(&beside(&self.wish.index, ".cks"), CKS_BYTES_MAX)?).ok()?;
+        let listing = beside(&self.wish.index, ".mtree").is_file();
+        if sum.to_string() != digest || !listing || !self.packs_are_there(store) {
+            return None;
+        }
+        let chunks = self.chunks_there(store, &index)?;
+        Some(Published { digest, unchanged: true, bytes, chunks, ..Published::default() })
+    }
+
+    /// Remembers what was published, unless a node changed so lately that it may do so again unnoticed.
+    pub(super) fn remember(
+        &self,
+        seen: &Seen,
+        published: &Published,
+        now: Timestamp,
+    ) -> Result<(), PublishError> {
+        let moment = |(seconds, nanoseconds): (i64, i64)| {
+            let nanoseconds = i32::try_from(nanoseconds).unwrap_or_default();
+            Timestamp::new(seconds, nanoseconds).unwrap_or(Timestamp::MAX)
+        };
+        if now.duration_since(moment(seen.newest)) < STILL {
+            return Ok(());
+        }
+        let failed = |source| PublishError::Read { path: self.wish.index.to_string(), source };
+        let mut index =
+            Summing { inner: File::open(&self.wish.index).map_err(failed)?, sum: Sha256::new() };
+        io::copy(&mut index, &mut io::sink()).map_err(failed)?;
+        let memory = Memory {
+            version: VERSION,
+            settings: self.settings.clone(),
+            tree: seen.fingerprint.clone(),
+            index: hex(index.sum),
+            digest: published.digest.clone(),
+            bytes: published.bytes,
+        };
+        replace(&self.path, |file| {
+            let written = serde_json::to_writer(file, &memory);
+            written.map_err(|e| PublishError::Write { path: self.path.clone(), source: e.into() })
+        })
+    }
+
+    /// Number of the chunks of the index, if it is the one remembered and all of them are there.
+    fn chunks_there(&self, store: &Store, expected: &str) -> Option<u64> {
+        let file = File::open(&self.wish.index).ok()?;
+        let mut source = Summing { inner: file, sum: Sha256::new() };
+        let mut reader = IndexReader::new(&mut source).ok()?;
+        let (mut count, mut before) = (0, None::<ChunkId>);
+        while let Some(chunk) = reader.next_chunk().ok()? {
+            // Runs of equal chunks are common: holes, padding.
+            if count >= CHUNKS_MAX as u64 || before != Some(chunk.id) && !store.has(&chunk.id) {
+                return None;
+            }
+            before = Some(chunk.id);
+            count += 1;
+        }
+        drop(reader);
+        (hex(source.sum) == expected).then_some(count)
+    }
+
+    fn packs_are_there(&self, store: &Store) -> bool {
+        if self.wish.packing == Packing::Chunks {
+            return true;
+        }
+        let list = File::open(beside(&self.wish.index, LIST_SUFFIX)).ok();
+        let list = list.and_then(|file| PackList::read(io::BufReader::new(file)).ok());
+        list.is_some_and(|list| {
+            let there = |pack: &crate::format::casync::packs::Pack| {
+                store.size(&pack.path()) == Some(pack.length.into())
+            };
+            list.packs().iter().all(there)
+        })
+    }
+}
+
+/// A source whose bytes are summed up while they are read.
+#[derive(Debug)]
+struct Summing {
+    inner: File,
+    sum: Sha256,
+}
+
+impl Read for Summing {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(into)?;
+        self.sum.update(into.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}
+
+fn read(path: &Utf8Path, limit: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(limit).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn hex(sum: Sha256) -> String {
+    HEXLOWER.encode(&sum.finalize())
+}

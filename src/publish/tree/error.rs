@@ -1,0 +1,99 @@
+//! Why a tree could not be published, or a store not cleaned.
+
+use std::io;
+
+use camino::Utf8PathBuf;
+
+use crate::format::casync::catar::EncodeError;
+use crate::format::casync::index::IndexError;
+use crate::format::casync::packs::PackListError;
+
+/// Why a tree could not be published, or a store not cleaned.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// Something of the tree cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// What.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A file was written to while it was read.
+    #[error("{path} changed while it was read: publish again when nobody writes to the tree")]
+    Changed {
+        /// The file.
+        path: String,
+    },
+    /// A node that no archive can hold.
+    #[error("cannot publish {path}")]
+    Encode {
+        /// The node.
+        path: String,
+        /// Why.
+        #[source]
+        source: EncodeError,
+    },
+    /// A `.caexclude` file that casync would not understand either.
+    #[error("line {line} of {path} is no pattern: use `name`, `a/b`, `dir/` or `!name`")]
+    Exclude {
+        /// The file.
+        path: String,
+        /// From 1.
+        line: usize,
+    },
+    /// The store or a file beside the index cannot be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// What.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Chunks cannot be compressed.
+    #[error("cannot compress a chunk at level {level}")]
+    Compress {
+        /// zstd's level.
+        level: i32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The store is being cleaned.
+    #[error("somebody removes chunks from {path} or publishes to it: try again later")]
+    Busy {
+        /// The store.
+        path: Utf8PathBuf,
+    },
+    /// The index cannot be written.
+    #[error("cannot make the index")]
+    Index(#[source] IndexError),
+    /// An index that says what to keep cannot be read.
+    #[error("cannot read the index {path}, so nothing was removed")]
+    ReadIndex {
+        /// The index.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: IndexError,
+    },
+    /// The list of packs cannot be read or made.
+    #[error("cannot use the list of packs {path}")]
+    PackList {
+        /// The list.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: PackListError,
+    },
+    /// A configuration that says nothing usable.
+    #[error("cannot use the configuration {path}: {why}")]
+    Config {
+        /// The file.
+        path: Utf8PathBuf,
+        /// What is wrong and where.
+        why: String,
+    },
+}

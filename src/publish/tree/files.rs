@@ -1,0 +1,71 @@
+//! Files beside an index, each replaced as a whole.
+
+use std::fs::File;
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::{CWD, Mode, OFlags};
+
+use super::PublishError;
+
+/// The path of an index with something more at its end.
+pub(super) fn beside(index: &Utf8Path, suffix: &str) -> Utf8PathBuf {
+    Utf8PathBuf::from(format!("{index}{suffix}"))
+}
+
+/// A file that is being written beside its place; dropped without being placed it is gone.
+#[derive(Debug)]
+pub(super) struct Replacement {
+    file: File,
+    temporary: Utf8PathBuf,
+    path: Utf8PathBuf,
+}
+
+impl Replacement {
+    /// Begins the successor of whatever is at `path`.
+    pub(super) fn new(path: &Utf8Path) -> Result<Self, PublishError> {
+        let temporary = beside(path, &format!(".{}.tmp", std::process::id()));
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(CWD, temporary.as_std_path(), flags, Mode::from(0o644))
+            .map_err(|error| PublishError::Write { path: path.to_owned(), source: error.into() })?;
+        Ok(Self { file: file.into(), temporary, path: path.to_owned() })
+    }
+
+    /// Where it is written to.
+    pub(super) fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Puts it in its place, durably.
+    pub(super) fn place(self) -> Result<(), PublishError> {
+        let attempt = || -> io::Result<()> {
+            self.file.sync_all()?;
+            rustix::fs::rename(self.temporary.as_std_path(), self.path.as_std_path())?;
+            let directory = self.path.parent().filter(|path| !path.as_str().is_empty());
+            File::open(directory.unwrap_or(Utf8Path::new(".")))?.sync_all()
+        };
+        attempt().map_err(|source| self.failed(source))
+    }
+
+    /// The error of writing it.
+    pub(super) fn failed(&self, source: io::Error) -> PublishError {
+        PublishError::Write { path: self.path.clone(), source }
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        // Once it is placed there is nothing of this name.
+        let _ = rustix::fs::unlink(self.temporary.as_std_path());
+    }
+}
+
+/// Replaces a file by what `write` writes.
+pub(super) fn replace(
+    path: &Utf8Path,
+    write: impl FnOnce(&mut File) -> Result<(), PublishError>,
+) -> Result<(), PublishError> {
+    let mut replacement = Replacement::new(path)?;
+    write(replacement.file())?;
+    replacement.place()
+}

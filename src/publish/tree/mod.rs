@@ -1,0 +1,165 @@
+//! Publishing a directory as a casync index and a store of chunks.
+//!
+//! One walk makes everything: the archive stream is encoded, cut, named, compressed and stored, summed up for the
+//! `.cks` file and listed for the `.mtree` file while it passes by, on every core and in bounded memory.
+//! Files are replaced by rename in the order in which clients may see them: chunks, packs, the list of packs, the
+//! listing, then the index, and the `.cks` file last. casync-updater's clients look at the `.cks` file first, ours
+//! at the index: neither ever sees a pointer to something that is not there yet.
+
+mod about;
+mod cache;
+pub mod config;
+mod error;
+mod exclude;
+mod files;
+pub mod gc;
+mod names;
+mod packing;
+mod pipeline;
+mod profile;
+mod store;
+mod walk;
+
+use std::fs::File;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::format::casync::chunk::ChunkId;
+use crate::format::casync::chunker::ChunkSizes;
+use crate::format::casync::index::{ChunkRef, Header, Index};
+use crate::format::casync::{cks, packs};
+
+pub use crate::format::casync::chunk::DigestKind;
+pub use error::PublishError;
+pub use profile::Profile;
+
+use cache::{Cache, Seen};
+use files::{Replacement, beside, replace};
+use pipeline::Streamed;
+use store::{Store, Using};
+
+/// Level at which chunks are compressed unless told otherwise: zstd's and casync's default.
+pub const LEVEL_DEFAULT: i32 = 3;
+
+/// Levels that zstd knows, without those that need more memory than a chunk is worth.
+pub const LEVELS: std::ops::RangeInclusive<i32> = 1..=19;
+
+/// What to publish where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Publication {
+    /// The directory.
+    pub tree: Utf8PathBuf,
+    /// The index file, whose name the other files extend.
+    pub index: Utf8PathBuf,
+    /// The store of chunks; made when missing.
+    pub store: Utf8PathBuf,
+    /// Which properties of files are published.
+    pub profile: Profile,
+    /// The digest; that of the profile when not said.
+    pub digest: Option<DigestKind>,
+    /// zstd's level, within [`LEVELS`].
+    pub level: i32,
+    /// Whether packs are made, too.
+    pub packing: Packing,
+    /// Where it is remembered what the tree looked like; beside the index when not said.
+    pub cache: Option<Utf8PathBuf>,
+}
+
+/// Whether chunks are also published in packs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// As single files only.
+    Chunks,
+    /// In packs as well.
+    ChunksAndPacks,
+}
+
+impl Publication {
+    /// The tree at this index and store, with all its properties and nothing special.
+    pub fn new(tree: &Utf8Path, index: &Utf8Path, store: &Utf8Path) -> Self {
+        Self {
+            tree: tree.to_owned(),
+            index: index.to_owned(),
+            store: store.to_owned(),
+            profile: Profile::Full,
+            digest: None,
+            level: LEVEL_DEFAULT,
+            packing: Packing::Chunks,
+            cache: None,
+        }
+    }
+}
+
+/// What was published.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Published {
+    /// Digest of the stream, as in the `.cks` file.
+    pub digest: String,
+    /// Whether the tree was known to be published already, so that only its files' states were looked at.
+    pub unchanged: bool,
+    /// Length of the stream in bytes.
+    pub bytes: u64,
+    /// Chunks of the index.
+    pub chunks: u64,
+    /// Chunks that were not in the store.
+    pub new_chunks: u64,
+    /// Bytes that the store grew by, without packs.
+    pub stored_bytes: u64,
+    /// Packs that were not in the store.
+    pub new_packs: u64,
+}
+
+/// Publishes a tree. `now` tells which files changed so lately that they may change again unnoticed.
+pub fn publish(wish: &Publication, now: Timestamp) -> Result<Published, PublishError> {
+    let flags = wish.profile.flags(wish.digest);
+    let store = Store::open(&wish.store, Using::Shared)?;
+    let cache = Cache::new(wish, flags);
+    let seen = Seen::of(&wish.tree)?;
+    if let Some(published) = cache.published(&seen, &store) {
+        return Ok(published);
+    }
+    let listing = Replacement::new(&beside(&wish.index, ".mtree"))?;
+    let sizes = ChunkSizes::default();
+    let pipeline = pipeline::Settings { store: &store, flags, sizes, level: wish.level };
+    let (streamed, listing) = pipeline.run(&wish.tree, listing)?;
+    let Streamed { chunks, digest, bytes, new_chunks, stored_bytes } = streamed;
+    let [min, avg, max] = [sizes.min(), sizes.avg(), sizes.max()].map(|size| size as u64);
+    let index = Index { header: Header { flags, min, avg, max }, chunks };
+
+    let mut published = Published {
+        digest: digest.to_string(),
+        bytes,
+        chunks: index.chunks.len() as u64,
+        new_chunks,
+        stored_bytes,
+        ..Published::default()
+    };
+    let list = beside(&wish.index, packs::LIST_SUFFIX);
+    if wish.packing == Packing::ChunksAndPacks {
+        published.new_packs = packing::pack(&store, &index.chunks, &list)?;
+    }
+    // One call for thousands of files; after it no index can name a chunk that a power failure takes away.
+    store.sync()?;
+    listing.place()?;
+    replace(&wish.index, |file: &mut File| index.write(file).map_err(PublishError::Index))?;
+    write_digest(wish, &digest)?;
+    cache.remember(&seen, &published, now)?;
+    Ok(published)
+}
+
+fn write_digest(wish: &Publication, digest: &ChunkId) -> Result<(), PublishError> {
+    let path = beside(&wish.index, ".cks");
+    replace(&path, |file| {
+        use std::io::Write;
+        let written = file.write_all(cks::write(digest).as_bytes());
+        written.map_err(|source| PublishError::Write { path: path.clone(), source })
+    })
+}
+
+/// The names of chunks, each once, in the order in which the stream has them first.
+fn unique(chunks: &[ChunkRef]) -> Vec<ChunkId> {
+    let mut seen = std::collections::HashSet::with_capacity(chunks.len());
+    chunks.iter().map(|chunk| chunk.id).filter(|id| seen.insert(*id)).collect()
+}

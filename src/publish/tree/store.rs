@@ -1,0 +1,150 @@
+//! A store of chunks that is written to: files appear in it whole or not at all.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::PublishError;
+use crate::format::casync::chunk::{CHUNK_BYTES_MAX, ChunkId, Form};
+
+/// Name of the file in a store that whoever writes to it holds a lock on: shared by publishers, alone by a collection.
+const LOCK: &str = ".reconcile.lock";
+
+/// Mode of chunks, as casync gives them: nobody ever changes one.
+const CHUNK_MODE: Mode = Mode::from_bits_retain(0o444);
+
+/// How a store is used, which decides beside whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Using {
+    /// Adding chunks, beside others who do.
+    Shared,
+    /// Removing chunks, alone.
+    Alone,
+}
+
+/// A store, locked as long as it is open.
+#[derive(Debug)]
+pub(super) struct Store {
+    directory: OwnedFd,
+    path: Utf8PathBuf,
+    temporaries: AtomicU64,
+    _lock: OwnedFd,
+}
+
+impl Store {
+    /// Opens a store, which is made for publishers when it is missing.
+    pub(super) fn open(path: &Utf8Path, using: Using) -> Result<Self, PublishError> {
+        let failed =
+            |error: Errno| PublishError::Write { path: path.to_owned(), source: error.into() };
+        if using == Using::Shared {
+            match rustix::fs::mkdir(path.as_std_path(), Mode::from(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory =
+            rustix::fs::open(path.as_std_path(), flags, Mode::empty()).map_err(failed)?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock =
+            rustix::fs::openat(&directory, LOCK, flags, Mode::from(0o644)).map_err(failed)?;
+        let operation = match using {
+            Using::Shared => FlockOperation::NonBlockingLockShared,
+            Using::Alone => FlockOperation::NonBlockingLockExclusive,
+        };
+        match rustix::fs::flock(&lock, operation) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(PublishError::Busy { path: path.to_owned() }),
+            Err(error) => return Err(failed(error)),
+        }
+        let temporaries = AtomicU64::new(u64::from(std::process::id()) << 32);
+        Ok(Self { directory, path: path.to_owned(), temporaries, _lock: lock })
+    }
+
+    /// Bytes of a file below the store; none when there is no such file. Empty files are what a loss of power leaves
+    /// of files that were never synced: nothing of a store is empty.
+    pub(super) fn size(&self, name: &str) -> Option<u64> {
+        let stat = rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        u64::try_from(stat.st_size).ok().filter(|&size| size > 0)
+    }
+
+    /// Whether a chunk is there.
+    pub(super) fn has(&self, id: &ChunkId) -> bool {
+        self.size(&id.path(Form::Compressed)).is_some()
+    }
+
+    /// The stored form of a chunk.
+    pub(super) fn read(&self, id: &ChunkId) -> Result<Vec<u8>, PublishError> {
+        let name = id.path(Form::Compressed);
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let attempt = || -> io::Result<Vec<u8>> {
+            let file = rustix::fs::openat(&self.directory, &name, flags, Mode::empty())?;
+            let mut bytes = Vec::new();
+            File::from(file).take(CHUNK_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        let path = || self.path.join(&name).into_string();
+        attempt().map_err(|source| PublishError::Read { path: path(), source })
+    }
+
+    /// Adds a file of this name below a directory of the store.
+    pub(super) fn add(&self, name: &str, bytes: &[u8]) -> Result<(), PublishError> {
+        // Two who add the same file at the same time write the same bytes.
+        let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
+        let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+        let temporary = format!("{stem}.{number:016x}.tmp");
+        let attempt = || -> io::Result<()> {
+            let mut file = self.create(&temporary)?;
+            file.write_all(bytes)?;
+            // Whatever the mask of whoever publishes: it is for everybody.
+            rustix::fs::fchmod(&file, CHUNK_MODE)?;
+            Ok(rustix::fs::renameat(&self.directory, &temporary, &self.directory, name)?)
+        };
+        attempt().map_err(|source| {
+            let _ = rustix::fs::unlinkat(&self.directory, &temporary, AtFlags::empty());
+            PublishError::Write { path: self.path.join(name), source }
+        })
+    }
+
+    /// Removes a file below a directory of the store, and the directory with the last one.
+    pub(super) fn remove(&self, name: &str) -> Result<(), PublishError> {
+        match rustix::fs::unlinkat(&self.directory, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => {
+                let path = self.path.join(name);
+                return Err(PublishError::Write { path, source: error.into() });
+            }
+        }
+        if let Some((directory, _)) = name.split_once('/') {
+            // Fails as long as something is in it.
+            let _ = rustix::fs::unlinkat(&self.directory, directory, AtFlags::REMOVEDIR);
+        }
+        Ok(())
+    }
+
+    /// Makes everything that was added durable.
+    pub(super) fn sync(&self) -> Result<(), PublishError> {
+        rustix::fs::syncfs(&self.directory)
+            .map_err(|error| PublishError::Write { path: self.path.clone(), source: error.into() })
+    }
+
+    fn create(&self, name: &str) -> Result<File, Errno> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let open = || rustix::fs::openat(&self.directory, name, flags, CHUNK_MODE);
+        match open() {
+            Err(Errno::NOENT) => {
+                let directory = name.split_once('/').map_or(".", |(directory, _)| directory);
+                match rustix::fs::mkdirat(&self.directory, directory, Mode::from(0o755)) {
+                    Ok(()) | Err(Errno::EXIST) => open().map(File::from),
+                    Err(error) => Err(error),
+                }
+            }
+            opened => opened.map(File::from),
+        }
+    }
+}
