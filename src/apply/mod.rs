@@ -8,6 +8,7 @@ pub mod confirm;
 mod health;
 pub mod install;
 pub mod journal;
+mod obtain;
 pub mod stage;
 pub mod switch;
 

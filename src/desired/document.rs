@@ -4,6 +4,7 @@
 //! `schema/desired-state.v1.json`. Choices are maps with one key; a text stands for the usual form where
 //! there is one.
 
+mod deliver;
 mod health;
 
 use schemars::{JsonSchema, Schema, json_schema};
@@ -11,6 +12,7 @@ use serde::Deserialize;
 
 use crate::desired::field::{Field, Short, Shorthand, Table};
 
+pub use deliver::{ChoriaDocument, DeltaDocument, SelfupdateDocument};
 pub use health::{HealthDocument, HttpProbeDocument, OnFailureDocument};
 
 /// What a host should run. Several files merge into one wish; the same app twice is an error.
@@ -45,6 +47,9 @@ pub struct AppDocument {
     pub asset: Field<Short<AssetDocument>>,
     /// What evidence is demanded before anything is unpacked.
     pub verify: Field<VerifyDocument>,
+    /// Whether a release is made by a patch from the one in use, where the source has one. `auto` (the default) does so
+    /// and gets the whole artifact when that does not go well; `none` never does; a map says more.
+    pub delta: Field<Short<DeltaDocument>>,
     /// Leading directories of the archive to drop. `auto` (the default) drops one top directory when the
     /// archive has exactly one and no file beside it; `none` drops nothing.
     pub strip: Field<StripDocument>,
@@ -155,6 +160,11 @@ pub enum SourceDocument {
     Http(Field<Short<HttpDocument>>),
     /// A directory on this host whose file names carry the version: its path, or a map.
     File(Field<Short<FileDocument>>),
+    /// A repository of Choria's go-updater: the URL or path of its root, or a map. On the web it needs an exact
+    /// `version`.
+    Choria(Field<Short<ChoriaDocument>>),
+    /// Releases of go-selfupdate.
+    Selfupdate(Field<SelfupdateDocument>),
 }
 
 /// A GitHub repository.

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::fetch::Reader;
 use crate::model::outcome::chain;
+use crate::model::facts::Arch;
 use crate::model::{Constraint, HostFacts, Release, ResourceId, Version};
 use crate::resolve::asset::{Listing, Target, Verdict, select};
 use crate::resolve::offer::names;
@@ -40,11 +41,15 @@ pub struct Listed {
 }
 
 /// Every release that the source of a resource offers, newest first.
-pub async fn versions(spec: &Spec, reader: &Reader) -> Result<Vec<Listed>, SourceError> {
+pub async fn versions(
+    spec: &Spec,
+    arch: Arch,
+    reader: &Reader,
+) -> Result<Vec<Listed>, SourceError> {
     match spec {
         Spec::App(spec) => {
             let wish = VersionWish { want: Constraint::any(), ..spec.version.clone() };
-            let mut releases = source::releases(&spec.source, &wish, reader).await?;
+            let mut releases = source::releases(&spec.source, &wish, arch, reader).await?;
             releases.sort_by(|a, b| b.version.cmp(&a.version));
             let accepts = |v: &Version| spec.version.want.accepts(v, spec.version.prereleases);
             let listed = releases.into_iter();
@@ -63,7 +68,7 @@ async fn explain_app(
     now: Timestamp,
 ) -> Vec<String> {
     let mut lines = Vec::new();
-    let releases = match source::releases(&spec.source, &spec.version, reader).await {
+    let releases = match source::releases(&spec.source, &spec.version, facts.arch, reader).await {
         Ok(releases) => match &spec.source.origin {
             Origin::Directory { pattern: None, .. } => {
                 match product::only_wanted(releases, &names(id, spec)) {
@@ -71,7 +76,7 @@ async fn explain_app(
                     Err(problem) => return vec![problem.message],
                 }
             }
-            Origin::Directory { .. } | Origin::Github { .. } => releases,
+            _ => releases,
         },
         Err(error) => return vec![format!("source: {}", chain(&error))],
     };
@@ -95,6 +100,12 @@ async fn explain_app(
         }
     };
     let Some(release) = chosen else { return lines };
+    if let [only] = release.artifacts.as_slice()
+        && only.content.is_some()
+    {
+        lines.push(format!("of {} the file is {}, the only one", release.tag, only.name));
+        return lines;
+    }
     let listing = Listing::of(release, names(id, spec));
     let selection = select(&listing, &spec.asset, &Target::of(facts));
     let name = |index: usize| listing.names.get(index).copied().unwrap_or_default();

@@ -71,12 +71,14 @@ impl App<'_> {
                 urls: Vec::new(),
                 size: Some(manifest.size),
                 digest: None,
+                content: None,
             },
             evidence: Evidence {
                 digests: vec![manifest.digest.clone()],
                 ..manifest.evidence.clone()
             },
             cached: true,
+            delta: None,
         })
     }
 

@@ -158,7 +158,7 @@ pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, Cli
     known(&desired, id)?;
     let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
     let reader = reader(session, &desired)?;
-    let listed = versions(&declared.spec, &reader)
+    let listed = versions(&declared.spec, crate::host::facts::observe(&session.host).arch, &reader)
         .await
         .map_err(|e| CliError::new(Exit::Unavailable, crate::model::outcome::chain(&e)))?;
     if session.common.output == Format::Json {

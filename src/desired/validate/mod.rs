@@ -1,5 +1,6 @@
 //! A document becomes specs: every value is checked at its place, every error is collected.
 
+mod deliver;
 mod health;
 mod source;
 mod values;
@@ -170,11 +171,16 @@ impl Checker<'_> {
             self.check(&text, "`protect`", str::parse)
         });
         let limits = app.limits.value();
+        let version = self.version(&app.version);
+        if let Some((document, source)) = app.source.good().zip(source.as_ref()) {
+            self.single_program(document, &source.origin, (&version, &verify));
+        }
         AppSpec {
             source: source.unwrap_or_else(source::stand_in),
-            version: self.version(&app.version),
+            version,
             asset: self.asset(&app.asset),
             verify,
+            delta: self.delta(&app.delta),
             strip: match app.strip.value() {
                 Some(StripDocument::None) => Strip::None,
                 Some(StripDocument::Auto) | None => Strip::Auto,

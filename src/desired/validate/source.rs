@@ -62,6 +62,8 @@ impl Checker<'_> {
                     self.directory(path, file.pattern.good(), file.arch.value())
                 }
             },
+            SourceDocument::Choria(field) => self.choria(field.good()?, verify),
+            SourceDocument::Selfupdate(field) => self.selfupdate(field.good()?, verify),
         };
         Some(SourceSpec { origin: origin?, mirrors })
     }
@@ -128,7 +130,7 @@ impl Checker<'_> {
     }
 
     /// A URL; one that nobody vouches for needs a stated level of evidence.
-    fn web(&self, url: &Spanned<String>, what: &str, verify: &Policy) -> Option<DirectoryUrl> {
+    pub(super) fn web(&self, url: &Spanned<String>, what: &str, verify: &Policy) -> Option<DirectoryUrl> {
         self.hide_credentials(url);
         let checked = self.check(url, what, values::url)?;
         if checked.starts_with("http://") {
