@@ -14,6 +14,7 @@ pub mod resolve;
 pub mod plan;
 pub mod record;
 pub mod apply;
+pub mod publish;
 pub mod status;
 pub mod reconcile;
 pub mod cli;

@@ -2,6 +2,7 @@
 
 pub mod bsdiff;
 pub mod choria;
+pub mod deltas;
 pub mod checksums;
 pub mod elf;
 pub mod sysupdate;

@@ -90,7 +90,7 @@ pub async fn offer(app: &App<'_>, release: &Release) -> Offered {
     let delta = if there || cached {
         None
     } else {
-        delta::find(app, release, &evidence, &mut notes).await.map(Box::new)
+        delta::find(app, release, (artifact, &evidence), &mut notes).await.map(Box::new)
     };
     let artifact = artifact.clone();
     let offer = (!there).then(|| Offer { artifact, evidence, cached, delta });
@@ -186,6 +186,18 @@ impl Stated {
             Self::Read { file, lookup } => ChecksumFact::Read { file, lookup },
             Self::Unusable { file, why } => ChecksumFact::Unusable { file, why: why.clone() },
         }
+    }
+}
+
+/// The digests that the release's checksum files state of one of its files; none where they say nothing clear.
+pub(super) async fn stated_digests(
+    app: &App<'_>,
+    release: &Release,
+    file: &Artifact,
+) -> Vec<Digest> {
+    match read_checksums(app, release, file).await {
+        Stated::Read { lookup: Lookup::Found(digests), .. } => digests,
+        _ => Vec::new(),
     }
 }
 

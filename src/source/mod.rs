@@ -23,7 +23,7 @@ use reqwest::Url;
 use rustix::fs::OFlags;
 
 pub use crate::source::error::{Class, SourceError};
-pub use crate::source::patches::{From, patch};
+pub use crate::source::patches::{From, listed_patch, patch};
 
 use crate::fetch::Reader;
 use crate::model::facts::Arch;

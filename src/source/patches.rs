@@ -1,7 +1,10 @@
 //! Patches that sources have from one release to another.
 
+use reqwest::Url;
+
 use crate::fetch::error::shown;
 use crate::fetch::{FetchError, Reader};
+use crate::format::deltas::Listed;
 use crate::model::facts::Arch;
 use crate::model::{Artifact, Digest, Patch, PatchFormat, Release, Version};
 use crate::source::place::local_size;
@@ -46,4 +49,17 @@ pub async fn patch(
     let urls = vec![url.to_string()];
     let artifact = Artifact { name, urls, size: None, digest: None, content: None };
     Ok(Some(Patch { artifact, format: PatchFormat::Bsdiff, bytes }))
+}
+
+/// A patch of a release's own list, beside which it is.
+pub fn listed_patch(list: &Artifact, listed: &Listed) -> Result<Patch, SourceError> {
+    let url = list.urls.last().and_then(|url| Url::parse(url).ok()?.join(&listed.patch).ok());
+    let url = url.ok_or_else(|| SourceError::Malformed {
+        place: list.name.clone(),
+        what: format!("`{}` is not below it", listed.patch),
+    })?;
+    let name = format!("patch from {}", listed.from);
+    let (urls, size, digest) = (vec![url.into()], Some(listed.size), Some(listed.sha256.clone()));
+    let artifact = Artifact { name, urls, size, digest, content: None };
+    Ok(Patch { artifact, format: PatchFormat::Zstd, bytes: Some(listed.size) })
 }

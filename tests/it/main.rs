@@ -20,6 +20,7 @@ mod archive_lies;
 mod elf;
 mod delta;
 mod delta_interop;
+mod deliver;
 mod images;
 mod image_interop;
 mod sysext;

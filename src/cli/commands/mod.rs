@@ -6,6 +6,7 @@ mod import;
 mod maintain;
 mod overrides;
 mod pass;
+mod publish;
 mod show;
 mod validate;
 
@@ -55,6 +56,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Import { kind, paths }) => import::import(session, *kind, paths),
         Some(Command::Gc { all: true }) => maintain::gc(session, Gc::All).await,
         Some(Command::Gc { all: false }) => maintain::gc(session, Gc::Unused).await,
+        Some(Command::Publish { kind }) => publish::publish(kind).await,
         Some(Command::Doctor) => Ok(maintain::doctor(session)),
         Some(Command::Completions { shell }) => Ok(generate::completions(*shell)),
         Some(Command::Man { directory }) => generate::man(directory),
@@ -65,6 +67,10 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
 fn changes_without_plan(command: &Command) -> bool {
     matches!(
         command,
-        Command::Suspend { .. } | Command::Resume { .. } | Command::Gc { .. } | Command::Man { .. }
+        Command::Suspend { .. }
+            | Command::Resume { .. }
+            | Command::Gc { .. }
+            | Command::Publish { .. }
+            | Command::Man { .. }
     )
 }

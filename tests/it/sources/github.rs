@@ -11,7 +11,7 @@ use reconcile::source::spec::{Origin, SourceSpec};
 use reconcile::source::{Class, read_small, releases};
 use sha2::{Digest as _, Sha256};
 
-use super::{ask, names, reader, tags, wish};
+use super::{ARCH, ask, names, reader, tags, wish};
 use crate::fetch::{client, now, run};
 use crate::support::github::{GitHub, release};
 use crate::support::server::{Reply, Server};
@@ -207,7 +207,7 @@ fn mirrors_come_before_the_origin_and_are_never_asked_what_exists() {
     spec.mirrors = vec![mirror.url("/gh/")];
     let path = "/acme/tool/releases/download/cli%2Fv1/a%20b.txt";
     let reader = reader();
-    let found = run(releases(&spec, &around("latest", "cli/v"), &reader)).unwrap();
+    let found = run(releases(&spec, &around("latest", "cli/v"), ARCH, &reader)).unwrap();
     let artifact = &found[0].artifacts[0];
     assert_eq!(artifact.urls.len(), 2);
     assert_eq!(artifact.urls[0], mirror.url(&format!("/gh{path}")));

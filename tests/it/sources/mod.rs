@@ -33,7 +33,7 @@ fn reader() -> Reader {
 }
 
 fn ask(source: &SourceSpec, wish: &VersionWish) -> Result<Vec<Release>, SourceError> {
-    run(releases(source, wish, &reader()))
+    run(releases(source, wish, ARCH, &reader()))
 }
 
 fn tags(releases: &[Release]) -> Vec<&str> {
