@@ -157,8 +157,12 @@ fn child(role: &str, packed: &Path, into: Option<&Path>) {
 fn ours(packed: &Path, into: &Path, digest: Digest) {
     let size = fs::metadata(packed).unwrap().len();
     let blob = Blob { path: packed.to_owned(), size, digests: vec![digest.clone()] };
-    let evidence =
-        Evidence { level: Level::Digest, digests: vec![digest], of: Subject::Artifact, stated_by: String::new() };
+    let evidence = Evidence {
+        level: Level::Digest,
+        digests: vec![digest],
+        of: Subject::Artifact,
+        stated_by: String::new(),
+    };
     let blob = reconcile::trust::verify(blob, &evidence).unwrap();
     let rules = UnpackRules {
         strip: Strip::Auto,

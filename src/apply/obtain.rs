@@ -9,9 +9,7 @@ use crate::fetch::error::Fault;
 use crate::fetch::{BlobRequest, FetchError, download};
 use crate::model::ledger::Trust;
 use crate::model::outcome::{Failure, FailureClass, FetchedArtifact, chain};
-use crate::model::{
-    Algorithm, Artifact, Blob, Change, Delta, Digest, Evidence, Fallback, Subject,
-};
+use crate::model::{Algorithm, Artifact, Blob, Change, Delta, Digest, Evidence, Fallback, Subject};
 use crate::trust::{Verified, verify};
 use crate::unpack::PATCH_BYTES_MAX;
 

@@ -240,10 +240,9 @@ impl<'a> Stager<'a> {
             NotMade::Release(fail(FailureClass::Permanent, format!("unpacking died: {e}")))
         })?;
         worked.map_err(|e| match (&e, fallback) {
-            (UnpackError::Stage { .. }, _) => NotMade::Release(fail(
-                FailureClass::Transient,
-                format!("{real}: {}", chain(&e)),
-            )),
+            (UnpackError::Stage { .. }, _) => {
+                NotMade::Release(fail(FailureClass::Transient, format!("{real}: {}", chain(&e))))
+            }
             (UnpackError::Program { .. }, None) => {
                 NotMade::Release(fail(FailureClass::Verification, chain(&e)))
             }

@@ -284,7 +284,7 @@ pub struct VerifyDocument {
     /// The weakest acceptable evidence. Default `auto`: what this kind of source can be expected to
     /// offer.
     pub min: Field<MinDocument>,
-    /// The digest that the file must have: `sha256:` and 64 hexadecimal digits, or a map with one digest
+    /// The digest that the file, or for `choria` and `selfupdate` the program in it, must have: `sha256:` and 64 hexadecimal digits, or a map with one digest
     /// for each architecture.
     pub digest: Field<Short<ArchDigests>>,
     /// Where the release's checksum file is. `auto` (the default) knows the usual names; `none` looks for

@@ -54,7 +54,9 @@ pub struct Listed {
 #[derive(Debug, thiserror::Error)]
 pub enum DeltasError {
     /// Larger than [`BYTES_MAX`].
-    #[error("reading a list of patches: it is larger than {BYTES_MAX} bytes; publish the release again")]
+    #[error(
+        "reading a list of patches: it is larger than {BYTES_MAX} bytes; publish the release again"
+    )]
     TooLarge,
     /// Not such a list.
     #[error("reading a list of patches: it is no such list; publish the release again")]
@@ -63,7 +65,9 @@ pub enum DeltasError {
     #[error("reading a list of patches: its format is not `{FORMAT}`; use a newer reconcile")]
     Format,
     /// A member cannot be used.
-    #[error("reading a list of patches: {what} of entry {entry} cannot be used; publish the release again")]
+    #[error(
+        "reading a list of patches: {what} of entry {entry} cannot be used; publish the release again"
+    )]
     Entry {
         /// Which entry, from 0.
         entry: usize,

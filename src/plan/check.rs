@@ -85,10 +85,9 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
         }
         Step::RemoveEmpty { path } => vec![path],
         Step::Fetch { delta, .. } => delta.iter().map(|delta| delta.base.as_path()).collect(),
-        Step::Owe { .. }
-        | Step::Settle { .. }
-        | Step::Forgive { .. }
-        | Step::Confirm { .. } => Vec::new(),
+        Step::Owe { .. } | Step::Settle { .. } | Step::Forgive { .. } | Step::Confirm { .. } => {
+            Vec::new()
+        }
     }
 }
 

@@ -89,22 +89,18 @@ pub(super) fn stage(place: &Path) -> Result<PathBuf, PublishError> {
 }
 
 /// Moves a complete directory to its place at once; what was there goes.
-pub(super) fn promote(
-    staged: &Path,
-    place: &Path,
-    existing: Existing,
-) -> Result<(), PublishError> {
+pub(super) fn promote(staged: &Path, place: &Path, existing: Existing) -> Result<(), PublishError> {
     let failed = |source| PublishError::Write { path: place.to_owned(), source };
     let replaces = existing == Existing::Replaced && place.exists();
     let flags = if replaces { RenameFlags::EXCHANGE } else { RenameFlags::NOREPLACE };
-    rustix::fs::renameat_with(CWD, staged, CWD, place, flags).map_err(|errno| {
-        match io::Error::from(errno) {
+    rustix::fs::renameat_with(CWD, staged, CWD, place, flags).map_err(
+        |errno| match io::Error::from(errno) {
             error if error.kind() == io::ErrorKind::AlreadyExists => {
                 PublishError::Exists { path: place.to_owned() }
             }
             error => failed(error),
-        }
-    })?;
+        },
+    )?;
     let synced = place.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all());
     synced.map_err(failed)?;
     if replaces { remove(staged) } else { Ok(()) }
@@ -119,10 +115,7 @@ pub(super) fn remove(path: &Path) -> Result<(), PublishError> {
     };
     match removed {
         Err(source)
-            if !matches!(
-                source.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
+            if !matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
         {
             Err(PublishError::Write { path: path.to_owned(), source })
         }

@@ -130,7 +130,8 @@ async fn fill(wish: &Release<'_>, staged: &Path) -> Result<Published, PublishErr
 
 /// What this writes by itself and so does not take from a directory of artifacts.
 fn is_ours(name: &str) -> bool {
-    name == deltas::NAME || name.strip_prefix(SUMS).is_some_and(|rest| matches!(rest, "" | SIGNATURE))
+    name == deltas::NAME
+        || name.strip_prefix(SUMS).is_some_and(|rest| matches!(rest, "" | SIGNATURE))
 }
 
 fn line(bytes: &[u8], name: &str) -> String {

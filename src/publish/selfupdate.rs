@@ -70,11 +70,8 @@ fn one(
     lower.truncate(wish.patches);
     let paths = published(version, &lower, platform);
     let [whole, between @ .., pointer] = paths.as_slice() else { return Ok(Vec::new()) };
-    let mut written = vec![place::write(
-        out.join(whole),
-        &packed(Packing::Gzip, &bytes, program)?,
-        existing,
-    )?];
+    let mut written =
+        vec![place::write(out.join(whole), &packed(Packing::Gzip, &bytes, program)?, existing)?];
     let made = patches::each(&lower, |old| {
         let path = out.join(format!("{old}/{}.gz", name(platform)));
         let old = unpacked(Packing::Gzip, &path)?;

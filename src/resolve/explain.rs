@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use crate::fetch::Reader;
-use crate::model::outcome::chain;
 use crate::model::facts::Arch;
+use crate::model::outcome::chain;
 use crate::model::{Constraint, HostFacts, Release, ResourceId, Version};
 use crate::resolve::asset::{Listing, Target, Verdict, select};
 use crate::resolve::offer::names;

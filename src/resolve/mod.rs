@@ -100,10 +100,11 @@ impl App<'_> {
             return Resolution { wanted: Some(wanted), ..Resolution::default() };
         }
         let wish = &self.spec.version;
-        let releases = match source::releases(&self.spec.source, wish, self.facts().arch, self.reader).await {
-            Ok(releases) => releases,
-            Err(error) => return self.stay(problem_of(&error)),
-        };
+        let releases =
+            match source::releases(&self.spec.source, wish, self.facts().arch, self.reader).await {
+                Ok(releases) => releases,
+                Err(error) => return self.stay(problem_of(&error)),
+            };
         let releases = match self.of_this_product(releases) {
             Ok(releases) => releases,
             Err(problem) => return self.stay(problem),

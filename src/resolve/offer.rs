@@ -7,9 +7,9 @@ use crate::model::step::Binaries;
 use crate::model::{
     Algorithm, Artifact, BlockedReason, Digest, Level, Release, ResourceId, Subject,
 };
-use crate::resolve::{App, delta};
 use crate::resolve::asset::{Listing, PatternError, Refusal, Target, Verdict, fill, regex, select};
 use crate::resolve::policy::{fresh, recheck_after};
+use crate::resolve::{App, delta};
 use crate::resource::app::AppSpec;
 use crate::resource::app::layout::slot_name;
 use crate::resource::app::wanted::{Offer, SlotState, Wanted};

@@ -102,10 +102,9 @@ impl<'a> Repository<'a> {
             place: format!("{} {tag}", shown(&self.base)),
             what: chain(&error),
         };
-        let directory: Version = tag.parse().map_err(|what| SourceError::Malformed {
-            place: shown(&self.base),
-            what,
-        })?;
+        let directory: Version = tag
+            .parse()
+            .map_err(|what| SourceError::Malformed { place: shown(&self.base), what })?;
         let path = choria::document_path(&directory, &self.platform).map_err(unusable)?;
         let url = below(&self.base, &path)?;
         let document =

@@ -7,10 +7,10 @@ use crate::fetch::{FetchError, Reader};
 use crate::format::deltas::Listed;
 use crate::model::facts::Arch;
 use crate::model::{Artifact, Digest, Patch, PatchFormat, Release, Version};
+use crate::source::SourceError;
 use crate::source::place::local_size;
 use crate::source::selfupdate::Command;
 use crate::source::spec::{Origin, SourceSpec};
-use crate::source::SourceError;
 
 /// A program that is here.
 #[derive(Clone, Copy, Debug)]

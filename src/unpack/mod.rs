@@ -32,9 +32,9 @@ pub use error::{BinariesError, Refused, UnpackError};
 pub use patch::{Here, PATCH_BYTES_MAX, patch};
 
 use crate::format::elf::Elf;
-use crate::model::{Algorithm, Blob, Digest};
 use crate::model::manifest::{Binary, Entry};
 use crate::model::step::UnpackRules;
+use crate::model::{Algorithm, Blob, Digest};
 use crate::trust::Verified;
 use container::{Container, HEAD_BYTES, Inner};
 use limits::StreamBound;

@@ -2,7 +2,6 @@
 //!
 //! Names that start with `g` or `s` and a number are failures of those programs that do not happen here.
 
-
 use data_encoding::{BASE64, HEXLOWER};
 use reconcile::format::bsdiff;
 use reconcile::format::packed::Packing;
@@ -99,7 +98,8 @@ fn choria_release_is_installed_once_and_then_nothing_is_asked() {
         &format!("{CHORIA}/release.json"),
         Reply::file(release_json("tool.bz2", &program("1"))),
     );
-    let two = [packed(Packing::Bzip2, &program("1")[..9]), packed(Packing::Bzip2, &program("1")[9..])];
+    let two =
+        [packed(Packing::Bzip2, &program("1")[..9]), packed(Packing::Bzip2, &program("1")[9..])];
     server.serve(&format!("{CHORIA}/tool.bz2"), Reply::file(two.concat()));
     let world = host(&format!(
         "    version: 1.0.0\n    source: {{ choria: {{ url: \"{}\", name: tool, arch: amd64 }} }}\n    \
@@ -135,7 +135,10 @@ fn choria_on_the_web_needs_a_version() {
     let mut world = host("    source: { choria: \"https://repo.example.net/updater\" }\n");
     let said = world.run(&["validate"]).exits(65).stderr;
     assert!(said.contains("no list of its versions: write an exact one"), "{said}");
-    again(&mut world, "    version: 1.0\n    source: { choria: \"https://repo.example.net/updater\" }\n");
+    again(
+        &mut world,
+        "    version: 1.0\n    source: { choria: \"https://repo.example.net/updater\" }\n",
+    );
     world.run(&["validate"]).exits(0);
 }
 
@@ -154,7 +157,10 @@ fn g3_program_with_another_digest_leaves_nothing_behind() {
         server.url("")
     ));
     let said = world.run(&[]).exits(77);
-    assert!(said.stdout.contains("its source says") || said.stderr.contains("its source says"), "{said:#?}");
+    assert!(
+        said.stdout.contains("its source says") || said.stderr.contains("its source says"),
+        "{said:#?}"
+    );
     for place in ["/opt/tool/releases", "/opt/tool/bin", "/opt/tool/staging"] {
         assert_eq!(below(&world, place), [""; 0], "{place}");
     }
@@ -174,7 +180,8 @@ fn patch_from_the_release_in_use_is_applied_instead_of_the_whole() {
     let size = patch.len();
     offer_patch(&server, patch);
     let plan = world.run(&["--dry-run"]).exits(0).stdout;
-    let way = format!("patch /opt/tool/releases/1.0/tool (fetch {size} B), else fetch linux-amd64.gz");
+    let way =
+        format!("patch /opt/tool/releases/1.0/tool (fetch {size} B), else fetch linux-amd64.gz");
     assert!(plan.contains(&way), "{plan}");
     assert!(plan.contains("verified by checksum (the manifest)"), "{plan}");
     world.run(&[]).exits(0);
@@ -186,7 +193,7 @@ fn patch_from_the_release_in_use_is_applied_instead_of_the_whole() {
 
 #[test]
 fn s9_patch_of_no_use_is_told_and_the_whole_is_fetched() {
-    let other = bsdiff::make(b"another base", &program("1.1")).unwrap();
+    let other = bsdiff::make(&program("1.0"), &program("1.2")).unwrap();
     for patch in [other, b"BSDIFF40 and no more".to_vec(), program("garbage")] {
         let (server, world) = outdated("");
         offer_patch(&server, patch);
@@ -275,12 +282,12 @@ fn pinned_digest_is_of_the_program() {
     for (digest, code) in [(hex, 0), ("0".repeat(64), 77)] {
         let server = Server::start();
         offer(&server, "1.0", &program("1.0"));
-        let wish = selfupdate(&server, "").replace("min: checksum", &format!("digest: \"sha256:{digest}\""));
+        let wish = selfupdate(&server, "")
+            .replace("min: checksum", &format!("digest: \"sha256:{digest}\""));
         let world = host(&wish);
         world.run(&[]).exits(code);
     }
 }
-
 
 /// What `publish` is given and where it writes, beside the host.
 fn published(world: &World, arguments: &[&str], code: i32) -> String {
@@ -299,8 +306,17 @@ fn published_choria_repository_is_read_by_our_client() {
     let mut world = host("    source: { choria: { url: ../repo, arch: amd64 } }\n");
     for version in ["1.0", "1.1"] {
         let file = program_file(&world, version);
-        let wish =
-            ["choria", &file, "--version", version, "--arch", "amd64", "--repo", "repo", "--uncompressed"];
+        let wish = [
+            "choria",
+            &file,
+            "--version",
+            version,
+            "--arch",
+            "amd64",
+            "--repo",
+            "repo",
+            "--uncompressed",
+        ];
         let said = published(&world, &wish, 0);
         let directory = format!("repo/{version}/linux/amd64");
         let name = format!("{directory}/tool-linux-amd64-{version}");
@@ -314,13 +330,14 @@ fn published_choria_repository_is_read_by_our_client() {
 }
 
 #[test]
-fn s10_s11_published_selfupdate_repository_has_patches_of_the_last_versions_and_its_manifest_last() {
-    let mut world = host(
-        "    source: { selfupdate: { api: ../public, cmd: tool, platform: linux-amd64 } }\n",
-    );
+fn s10_s11_published_selfupdate_repository_has_patches_of_the_last_versions_and_its_manifest_last()
+{
+    let mut world =
+        host("    source: { selfupdate: { api: ../public, cmd: tool, platform: linux-amd64 } }\n");
     for version in ["1.0", "1.9", "1.10", "1.11"] {
         let file = program_file(&world, version);
-        let wish = ["selfupdate", &file, version, "--out", "public/tool", "--platform", "linux-amd64"];
+        let wish =
+            ["selfupdate", &file, version, "--out", "public/tool", "--platform", "linux-amd64"];
         let said = published(&world, &[&wish[..], &["--patches", "2"]].concat(), 0);
         assert!(said.ends_with("public/tool/linux-amd64.json\n"), "{said}");
         if version == "1.11" {
@@ -350,7 +367,8 @@ fn replaced_selfupdate_version_leaves_no_stale_patches() {
         published(&world, &["selfupdate", &file, version, "--platform", "linux-amd64"], 0);
     }
     let file = program_file(&world, "other");
-    let wish = ["selfupdate", &file, "1.1", "--platform", "linux-amd64", "--patches", "0", "--force"];
+    let wish =
+        ["selfupdate", &file, "1.1", "--platform", "linux-amd64", "--patches", "0", "--force"];
     published(&world, &wish, 0);
     let public = world.temp().join("public");
     assert!(!public.join("1.0/1.1/linux-amd64").exists());
@@ -372,7 +390,9 @@ fn publish_release(world: &World, version: &str) {
 #[test]
 fn published_release_is_read_from_disk_and_by_patch() {
     let mut world = host("    source: { file: ../repository }\n    asset: tool-linux-x86_64.gz\n");
-    for (version, way) in [("1.0", "fetch tool-linux"), ("1.1", "patch /opt/tool/releases/1.0/tool")] {
+    for (version, way) in
+        [("1.0", "fetch tool-linux"), ("1.1", "patch /opt/tool/releases/1.0/tool")]
+    {
         publish_release(&world, version);
         let plan = world.run(&["--dry-run"]).exits(0).stdout;
         assert!(plan.contains(way), "{plan}");
@@ -406,7 +426,10 @@ fn published_release_is_read_from_a_plain_web_server_without_an_index() {
     world.run(&[]).exits(0);
     assert!(installed(&world) == program("1.1"));
     let asked = server.paths();
-    assert!(asked.iter().any(|path| path.ends_with("deltas/1.0/tool-linux-x86_64.gz.zst")), "{asked:?}");
+    assert!(
+        asked.iter().any(|path| path.ends_with("deltas/1.0/tool-linux-x86_64.gz.zst")),
+        "{asked:?}"
+    );
     assert!(!asked.iter().any(|path| path.ends_with(".gz")), "{asked:?}");
 }
 

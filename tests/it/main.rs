@@ -21,6 +21,7 @@ mod elf;
 mod delta;
 mod delta_interop;
 mod deliver;
+mod deliver_interop;
 mod images;
 mod image_interop;
 mod sysext;

@@ -77,9 +77,8 @@ impl Checker<'_> {
         (version, verify): (&VersionWish, &Policy),
     ) {
         let single = matches!(origin, Origin::Choria { .. } | Origin::Selfupdate { .. });
-        let sha256 = |p: &&crate::trust::policy::PinnedDigest| {
-            p.digest.algorithm() != Algorithm::Sha256
-        };
+        let sha256 =
+            |p: &&crate::trust::policy::PinnedDigest| p.digest.algorithm() != Algorithm::Sha256;
         if single && verify.pinned.iter().any(|p| sha256(&p)) {
             let why = "this source needs a SHA-256 there: it is of the program itself";
             self.refuse(source.span, "`verify.digest`", why);
@@ -87,7 +86,8 @@ impl Checker<'_> {
         if let Origin::Choria { url: DirectoryUrl::Web(_), .. } = origin
             && !matches!(version.want, Constraint::Exact(_))
         {
-            let why = "a Choria repository on the web has no list of its versions: write an exact one";
+            let why =
+                "a Choria repository on the web has no list of its versions: write an exact one";
             self.refuse(source.span, "`version`", why);
         }
     }

@@ -70,7 +70,9 @@ fn unchanged_release_is_asked_for_without_transfer() {
         let at = now() + SignedDuration::from_secs(second);
         let client = client(Credentials::default());
         let reader = Reader::new(client, Some(cache.path()), at, SignedDuration::ZERO);
-        answers.push(run(releases(&github.spec("acme/tool"), &wish("latest"), ARCH, &reader)).unwrap());
+        answers.push(
+            run(releases(&github.spec("acme/tool"), &wish("latest"), ARCH, &reader)).unwrap(),
+        );
         store(cache.path(), &reader.into_noted()).unwrap();
     }
     assert_eq!(answers[0], answers[1], "not modified is not `no release`");
@@ -87,7 +89,8 @@ fn exact_version_is_asked_for_by_its_tag() {
         github.api.take_requests();
         let client = client(Credentials::default());
         let reader = Reader::new(client, Some(cache.path()), now(), SignedDuration::ZERO);
-        let found = run(releases(&github.spec("acme/tool"), &wish("1.0.0"), ARCH, &reader)).unwrap();
+        let found =
+            run(releases(&github.spec("acme/tool"), &wish("1.0.0"), ARCH, &reader)).unwrap();
         assert_eq!(tags(&found), ["1.0.0"]);
         store(cache.path(), &reader.into_noted()).unwrap();
     }
