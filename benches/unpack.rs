@@ -26,7 +26,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use reconcile::model::step::{Binaries, Strip, UnpackLimits, UnpackRules};
-use reconcile::model::{Algorithm, Blob, Digest, Evidence, Level};
+use reconcile::model::{Algorithm, Blob, Digest, Evidence, Level, Subject};
 use sha2::{Digest as _, Sha256};
 use tree::{BYTES, FILES, QUICK};
 
@@ -157,8 +157,12 @@ fn child(role: &str, packed: &Path, into: Option<&Path>) {
 fn ours(packed: &Path, into: &Path, digest: Digest) {
     let size = fs::metadata(packed).unwrap().len();
     let blob = Blob { path: packed.to_owned(), size, digests: vec![digest.clone()] };
-    let evidence =
-        Evidence { level: Level::Digest, digests: vec![digest], stated_by: String::new() };
+    let evidence = Evidence {
+        level: Level::Digest,
+        digests: vec![digest],
+        of: Subject::Artifact,
+        stated_by: String::new(),
+    };
     let blob = reconcile::trust::verify(blob, &evidence).unwrap();
     let rules = UnpackRules {
         strip: Strip::Auto,

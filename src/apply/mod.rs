@@ -10,6 +10,7 @@ pub mod install;
 pub mod exchange;
 pub mod journal;
 mod merge;
+mod obtain;
 mod place;
 pub mod stage;
 pub mod switch;

@@ -31,7 +31,7 @@ impl Stager<'_> {
     ) -> Result<(), Failure> {
         let fail = |class, message| Failure { step: "place", class, message };
         let io = |e: std::io::Error| fail(FailureClass::Transient, chain(&e));
-        let Some((blob, artifact, evidence)) = bench.blob.take() else {
+        let Some((blob, artifact, evidence)) = bench.take_whole() else {
             return Err(fail(FailureClass::Permanent, "nothing was fetched".to_owned()));
         };
         let staged_manifest = format!("{into}.reconcile.json");

@@ -10,20 +10,17 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
+use crate::apply::obtain::{Got, NotMade, Way, Wish};
 use crate::apply::{Stop, tree};
 use crate::assemble::Changed;
-use crate::fetch::error::Fault;
-use crate::fetch::{BlobRequest, Client, FetchError, Progress, download};
+use crate::fetch::{Client, Progress};
 use crate::host::{Change as Host, facts};
-use crate::model::ledger::Trust;
 use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
 use crate::model::outcome::{End, Failure, FailureClass, FetchedArtifact, chain};
 use crate::model::step::{AssembleRules, ReleaseHead, UnpackRules};
-use crate::model::{
-    Algorithm, Artifact, Blob, Change, Evidence, HostFacts, Manifest, ResourceId, Step,
-};
-use crate::trust::{Verified, verify};
-use crate::unpack::{UnpackError, can_run, unpack};
+use crate::model::{Artifact, Blob, Change, Evidence, HostFacts, Manifest, ResourceId, Step};
+use crate::trust::Verified;
+use crate::unpack::{Here, UnpackError, Unpacked, can_run, patch, unpack};
 
 /// Changes staged at once: enough to hide latency, few enough to keep memory and disk bounded.
 const STAGED_AT_ONCE: usize = 4;
@@ -55,8 +52,8 @@ impl Staged {
 /// Everything staging needs.
 pub struct Stager<'a> {
     pub(super) host: &'a Host,
-    client: &'a Client,
-    progress: &'a dyn Progress,
+    pub(super) client: &'a Client,
+    pub(super) progress: &'a dyn Progress,
     pub(super) facts: HostFacts,
     /// The host's C library, looked at when the first release is unpacked.
     glibc: OnceCell<Option<(u32, u32)>>,
@@ -74,8 +71,18 @@ impl fmt::Debug for Stager<'_> {
 pub(super) struct Bench {
     /// Where the release will be promoted to.
     slot: Option<Utf8PathBuf>,
-    pub(super) blob: Option<(Verified<Blob>, Artifact, Evidence)>,
+    got: Option<Got>,
     pub(super) staged: Staged,
+}
+
+impl Bench {
+    /// The artifact that was fetched as it is; `None` when nothing was.
+    pub(super) fn take_whole(&mut self) -> Option<(Verified<Blob>, Artifact, Evidence)> {
+        match self.got.take()? {
+            Got { wish, way: Way::Whole(blob) } => Some((blob, wish.artifact, wish.evidence)),
+            Got { way: Way::Here { .. }, .. } => None,
+        }
+    }
 }
 
 impl<'a> Stager<'a> {
@@ -131,7 +138,7 @@ impl<'a> Stager<'a> {
             Step::Promote { to, .. } => Some(to.clone()),
             _ => None,
         });
-        let mut bench = Bench { slot, blob: None, staged: Staged::ended(End::Done) };
+        let mut bench = Bench { slot, got: None, staged: Staged::ended(End::Done) };
         if let Err(failure) = self.perform(change, &mut bench).await {
             bench.staged.end = End::Failed(failure);
         }
@@ -141,19 +148,16 @@ impl<'a> Stager<'a> {
     async fn perform(&self, change: &Change, bench: &mut Bench) -> Result<(), Failure> {
         for step in &change.steps {
             match step {
-                Step::Fetch { artifact, evidence, size_max } => {
-                    let request = BlobRequest {
-                        urls: &artifact.urls,
-                        name: &artifact.name,
-                        size: artifact.size,
-                        expect: &evidence.digests,
+                Step::Fetch { artifact, evidence, size_max, delta } => {
+                    let wish = Wish {
+                        artifact: artifact.clone(),
+                        evidence: evidence.clone(),
                         size_max: *size_max,
                     };
-                    let verified = self.fetch(change, &request, evidence, bench).await?;
-                    bench.blob = Some((verified, artifact.clone(), evidence.clone()));
+                    bench.got = Some(self.fetch(change, wish, delta.as_deref(), bench).await?);
                 }
                 Step::Unpack { into, rules, release } => {
-                    let unpacked = self.unpack(into, rules, release, bench).await;
+                    let unpacked = self.unpack(change, (into, rules, release), bench).await;
                     if let Err(failure) = unpacked {
                         // Nothing half-done is left behind; what cannot be removed is swept later.
                         let _ = self.host.remove(into);
@@ -185,7 +189,7 @@ impl<'a> Stager<'a> {
         (into, rules, release): (&Utf8Path, &AssembleRules, &ReleaseHead),
         bench: &mut Bench,
     ) -> Result<(), Failure> {
-        let Some((index, _, evidence)) = bench.blob.take() else {
+        let Some((index, _, evidence)) = bench.take_whole() else {
             let message = "nothing was fetched".to_owned();
             return Err(Failure { step: "assemble", class: FailureClass::Permanent, message });
         };
@@ -208,42 +212,15 @@ impl<'a> Stager<'a> {
         Ok(())
     }
 
-    async fn fetch(
-        &self,
-        change: &Change,
-        request: &BlobRequest<'_>,
-        evidence: &Evidence,
-        bench: &mut Bench,
-    ) -> Result<Verified<Blob>, Failure> {
-        let fail = |class, message| Failure { step: "fetch", class, message };
-        let cache = self.host.cache_dir();
-        self.host
-            .make_dirs_unsynced(&self.host.places().cache)
-            .map_err(|e| fail(FailureClass::Transient, chain(&e)))?;
-        let blob = download(self.client, request, cache.as_std_path(), self.progress)
-            .await
-            .map_err(|e| fail(class_of(&e), chain(&e)))?;
-        let from_cache = change.fetch_bytes == Some(0);
-        bench.staged.fetched_bytes += if from_cache { 0 } else { blob.size };
-        let sha256 = blob.digests.iter().find(|d| d.algorithm() == Algorithm::Sha256).cloned();
-        let tag = change.after.as_ref().map_or("", |after| after.tag.as_str());
-        bench.staged.fetched = sha256.map(|digest| FetchedArtifact {
-            lock_key: Trust::lock_key(&change.resource, tag, request.name),
-            digest,
-        });
-        verify(blob, evidence).map_err(|e| fail(FailureClass::Verification, chain(&e)))
-    }
-
     async fn unpack(
         &self,
-        into: &Utf8Path,
-        rules: &UnpackRules,
-        release: &ReleaseHead,
+        change: &Change,
+        (into, rules, release): (&Utf8Path, &UnpackRules, &ReleaseHead),
         bench: &mut Bench,
     ) -> Result<(), Failure> {
         let fail = |class, message| Failure { step: "unpack", class, message };
         let io = |e: std::io::Error| fail(FailureClass::Transient, chain(&e));
-        let Some((blob, artifact, evidence)) = bench.blob.take() else {
+        let Some(got) = bench.got.take() else {
             return Err(fail(FailureClass::Permanent, "nothing was fetched".to_owned()));
         };
         // What is made here becomes durable together with the release, by one sync.
@@ -252,24 +229,17 @@ impl<'a> Stager<'a> {
             self.host.make_dirs_unsynced(slot.parent().unwrap_or(slot)).map_err(io)?;
         }
         self.host.remove(into).map_err(io)?;
-        let facts = HostFacts { glibc: self.glibc(), ..self.facts.clone() };
-        let permit = self.unpacking.acquire().await;
-        let real = self.host.real(into);
-        let (name, place, rules) = (artifact.name.clone(), real.clone(), rules.clone());
-        let worked = tokio::task::spawn_blocking(move || {
-            let unpacked = unpack(&blob, &name, place.as_std_path(), &rules);
-            (unpacked, blob.get().size)
-        })
-        .await;
-        drop(permit);
-        let (unpacked, size) =
-            worked.map_err(|e| fail(FailureClass::Permanent, format!("unpacking died: {e}")))?;
-        let unpacked = unpacked.map_err(|e| match &e {
-            UnpackError::Stage { .. } => {
-                fail(FailureClass::Transient, format!("{real}: {}", chain(&e)))
+        let Got { wish, way } = got;
+        let (unpacked, size) = match self.work(&wish, way, into, rules).await {
+            Err(NotMade::Shortcut(fallback, failure)) => {
+                let whole = self.fall_back(change, &wish, fallback, failure, bench).await?;
+                self.work(&wish, whole, into, rules).await
             }
-            _ => fail(FailureClass::Permanent, chain(&e)),
-        })?;
+            made => made,
+        }
+        .map_err(NotMade::into_failure)?;
+        let Wish { artifact, evidence, .. } = wish;
+        let facts = HostFacts { glibc: self.glibc(), ..self.facts.clone() };
         can_run(&unpacked.programs, &facts)
             .map_err(|e| fail(FailureClass::Unsuitable, chain(&e)))?;
         let digest = bench.staged.fetched.as_ref().map(|f| f.digest.clone());
@@ -290,6 +260,53 @@ impl<'a> Stager<'a> {
         bench.staged.notes.extend(unpacked.notes);
         let json = serde_json::to_vec(&manifest).map_err(|e| io(e.into()))?;
         self.host.write_unsynced(&into.join(MANIFEST_NAME), &json).map_err(io)
+    }
+
+    /// Makes the files of a release, and says how large what they were made from is.
+    async fn work(
+        &self,
+        wish: &Wish,
+        way: Way,
+        into: &Utf8Path,
+        rules: &UnpackRules,
+    ) -> Result<(Unpacked, u64), NotMade> {
+        let permit = self.unpacking.acquire().await;
+        let fallback = way.fallback();
+        let real = self.host.real(into);
+        let (name, place, rules) = (wish.artifact.name.clone(), real.clone(), rules.clone());
+        let worked = tokio::task::spawn_blocking(move || match way {
+            Way::Whole(blob) => {
+                unpack(&blob, &name, place.as_std_path(), &rules).map(|u| (u, blob.get().size))
+            }
+            Way::Here { delta, base, patch: file } => {
+                let format = delta.patch.as_ref().map(|patch| patch.format);
+                let here = Here {
+                    base: base.as_std_path(),
+                    base_digest: &delta.base_digest,
+                    patch: file.as_deref().zip(format),
+                    makes: &delta.makes,
+                };
+                patch(&here, place.as_std_path(), &rules).map(|u| (u, delta.base_bytes))
+            }
+        })
+        .await;
+        drop(permit);
+        let fail = |class, message| Failure { step: "unpack", class, message };
+        let worked = worked.map_err(|e| {
+            NotMade::Release(fail(FailureClass::Permanent, format!("unpacking died: {e}")))
+        })?;
+        worked.map_err(|e| match (&e, fallback) {
+            (UnpackError::Stage { .. }, _) => {
+                NotMade::Release(fail(FailureClass::Transient, format!("{real}: {}", chain(&e))))
+            }
+            (UnpackError::Program { .. }, None) => {
+                NotMade::Release(fail(FailureClass::Verification, chain(&e)))
+            }
+            (_, None) => NotMade::Release(fail(FailureClass::Permanent, chain(&e))),
+            (_, Some(fallback)) => {
+                NotMade::Shortcut(fallback, fail(FailureClass::Permanent, chain(&e)))
+            }
+        })
     }
 
     fn glibc(&self) -> Option<(u32, u32)> {
@@ -313,13 +330,5 @@ impl<'a> Stager<'a> {
             }
         }
         Ok(())
-    }
-}
-
-fn class_of(error: &FetchError) -> FailureClass {
-    match (error, error.fault()) {
-        (FetchError::WrongBytes { .. }, _) => FailureClass::Verification,
-        (_, Fault::Transient(_)) => FailureClass::Transient,
-        (_, Fault::Permanent) => FailureClass::Permanent,
     }
 }

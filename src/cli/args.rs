@@ -6,7 +6,7 @@ use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
-use crate::model::ResourceId;
+use crate::model::{ResourceId, Version};
 
 pub use publish_tree::{DigestArg, ProfileArg, StoreGcArgs, TreeArgs};
 
@@ -193,7 +193,7 @@ pub enum Command {
         #[arg(long)]
         all: bool,
     },
-    /// Write what sources read.
+    /// Write what sources read: casync stores, repositories of go-updater and go-selfupdate, or our own.
     Publish {
         /// What to publish.
         #[command(subcommand)]
@@ -246,4 +246,81 @@ pub enum PublishKind {
     /// What is unused is kept for a grace period that begins when it is first found unused. With
     /// --dry-run it is only counted.
     Gc(StoreGcArgs),
+    #[command(flatten)]
+    Program(ProgramKind),
+}
+
+/// What can be published of a program.
+#[derive(Debug, Subcommand)]
+pub enum ProgramKind {
+    /// One version of a program, as Choria's `update-repo` publishes it.
+    Choria {
+        /// The program.
+        binary: Utf8PathBuf,
+        /// Its version.
+        #[arg(long = "version", value_name = "VERSION")]
+        release: Version,
+        /// The operating system as Go calls it.
+        #[arg(long, default_value = "linux")]
+        os: String,
+        /// The architecture as Go calls it.
+        #[arg(long, default_value = own_arch())]
+        arch: String,
+        /// The repository's root.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        repo: Utf8PathBuf,
+        /// Publish the program as it is, too.
+        #[arg(long)]
+        uncompressed: bool,
+        /// Replace a version that is there.
+        #[arg(long)]
+        force: bool,
+    },
+    /// One version of a program with patches to it, as go-selfupdate publishes it.
+    Selfupdate {
+        /// The program, or a directory of programs each named by its platform.
+        file: Utf8PathBuf,
+        /// Its version.
+        release: Version,
+        /// The directory of the command, such as `public/tool`.
+        #[arg(short = 'O', long, value_name = "DIR", default_value = "public")]
+        out: Utf8PathBuf,
+        /// Operating system and architecture as Go calls them [default: those of this host].
+        #[arg(long, value_name = "OS-ARCH", default_value = own_platform())]
+        platform: String,
+        /// Make patches from so many versions, the highest.
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        patches: usize,
+        /// Replace a version that is there, or publish an older one than the newest.
+        #[arg(long)]
+        force: bool,
+    },
+    /// A directory of artifacts with checksums, patches and a signature.
+    Release {
+        /// The artifacts.
+        directory: Utf8PathBuf,
+        /// The repository's root.
+        #[arg(long, value_name = "DIR")]
+        to: Utf8PathBuf,
+        /// Its version; the directory's name when absent.
+        #[arg(long = "version", value_name = "VERSION")]
+        release: Option<Version>,
+        /// Sign the checksums with this key of gpg.
+        #[arg(long, value_name = "KEY")]
+        sign: Option<String>,
+        /// Make patches from so many versions, the highest.
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        patches: usize,
+        /// Replace a version that is there.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+fn own_arch() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+}
+
+fn own_platform() -> String {
+    format!("linux-{}", own_arch())
 }

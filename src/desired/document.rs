@@ -4,6 +4,7 @@
 //! `schema/desired-state.v1.json`. Choices are maps with one key; a text stands for the usual form where
 //! there is one.
 
+mod deliver;
 mod health;
 pub mod tree;
 
@@ -20,6 +21,7 @@ pub use extension::{
     ImageVerifyDocument, MatchList, SysupdateDocument, VersionOrderDocument,
 };
 
+pub use deliver::{ChoriaDocument, DeltaDocument, SelfupdateDocument};
 pub use health::{HealthDocument, HttpProbeDocument, OnFailureDocument};
 
 /// What a host should run. Several files merge into one wish; the same app twice is an error.
@@ -61,6 +63,9 @@ pub struct AppDocument {
     pub asset: Field<Short<AssetDocument>>,
     /// What evidence is demanded before anything is unpacked.
     pub verify: Field<VerifyDocument>,
+    /// Whether a release is made by a patch from the one in use, where the source has one. `auto` (the default) does so
+    /// and gets the whole artifact when that does not go well; `none` never does; a map says more.
+    pub delta: Field<Short<DeltaDocument>>,
     /// Leading directories of the archive to drop. `auto` (the default) drops one top directory when the
     /// archive has exactly one and no file beside it; `none` drops nothing.
     pub strip: Field<StripDocument>,
@@ -171,6 +176,11 @@ pub enum SourceDocument {
     Http(Field<Short<HttpDocument>>),
     /// A directory on this host whose file names carry the version: its path, or a map.
     File(Field<Short<FileDocument>>),
+    /// A repository of Choria's go-updater: the URL or path of its root, or a map. On the web it needs an exact
+    /// `version`.
+    Choria(Field<Short<ChoriaDocument>>),
+    /// Releases of go-selfupdate.
+    Selfupdate(Field<SelfupdateDocument>),
 }
 
 /// A GitHub repository.
@@ -290,7 +300,7 @@ pub struct VerifyDocument {
     /// The weakest acceptable evidence. Default `auto`: what this kind of source can be expected to
     /// offer.
     pub min: Field<MinDocument>,
-    /// The digest that the file must have: `sha256:` and 64 hexadecimal digits, or a map with one digest
+    /// The digest that the file, or for `choria` and `selfupdate` the program in it, must have: `sha256:` and 64 hexadecimal digits, or a map with one digest
     /// for each architecture.
     pub digest: Field<Short<ArchDigests>>,
     /// Where the release's checksum file is. `auto` (the default) knows the usual names; `none` looks for

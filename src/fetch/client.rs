@@ -183,6 +183,18 @@ impl Client {
         Ok(response)
     }
 
+    /// Sends one request for the head of an answer alone.
+    pub(super) async fn head(&self, url: &Url) -> Result<Response, FetchError> {
+        let mut headers = HeaderMap::new();
+        if let Some(token) = self.0.credentials.for_url(url) {
+            headers.insert(AUTHORIZATION, token.clone());
+        }
+        let request = self.http(url)?.head(url.clone()).headers(headers);
+        let response = request.send().await.map_err(|e| FetchError::request(url, e))?;
+        retry::verdict(url, response.status(), response.headers(), self.now())?;
+        Ok(response)
+    }
+
     fn http(&self, url: &Url) -> Result<&reqwest::Client, FetchError> {
         if url.scheme() != "http" || !is_loopback(url) {
             return self.secure(url);

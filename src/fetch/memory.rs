@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{
-    ACCEPT, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    LAST_MODIFIED, LINK,
+    ACCEPT, CONTENT_LENGTH, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
+    IF_NONE_MATCH, LAST_MODIFIED, LINK,
 };
 use reqwest::{Response, StatusCode, Url};
 
@@ -148,6 +148,21 @@ impl Reader {
     pub fn stale(&self, url: &str, accept: &str) -> Option<Document> {
         let question = self.question(url, accept, DOCUMENT_BYTES_MAX).ok()?;
         self.recall(&question.key).map(|page| document(&page, page.checked_at, From::Stale))
+    }
+
+    /// How many bytes are at `url`, without getting them; `None` where the server does not say.
+    pub async fn size(&self, url: &str) -> Result<Option<u64>, FetchError> {
+        let question = self.question(url, "*/*", DOCUMENT_BYTES_MAX)?;
+        let Question { url, .. } = &question;
+        let asking = || async {
+            let _permit = self.hosts.permit(url, self.client.now(), || None).await?;
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            self.client.head(url).await
+        };
+        let response = retrying(self.client.backoff(), asking).await?;
+        // The length of the body that is not there is 0; what its answer would have had is in the header.
+        let length = response.headers().get(CONTENT_LENGTH);
+        Ok(length.and_then(|length| length.to_str().ok()?.parse().ok()))
     }
 
     /// Whether a document was ever read: of several possible places, that one is asked first.

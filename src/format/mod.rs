@@ -3,8 +3,7 @@
 pub mod bsdiff;
 pub mod choria;
 pub mod casync;
-pub mod casync;
-pub mod choria;
+pub mod deltas;
 pub mod checksums;
 pub mod elf;
 pub mod sysupdate;

@@ -78,7 +78,7 @@ impl Manifest {
             return Err(SelfupdateError::Sha256);
         }
         // It becomes a directory of the publisher.
-        if version.as_str() == "." || version.as_str().contains(['/', '\\']) {
+        if matches!(version.as_str(), "." | "..") || version.as_str().contains(['/', '\\']) {
             let why = format!("`{version}` cannot be one part of a path");
             return Err(SelfupdateError::Version { why });
         }

@@ -1,6 +1,7 @@
 //! The nouns of the program: plain data without I/O, shared by every phase of a pass.
 
 pub mod check;
+pub mod delta;
 pub mod difference;
 pub mod digest;
 pub mod extension;
@@ -17,13 +18,14 @@ pub mod step;
 pub mod version;
 
 pub use check::{Check, Probe};
+pub use delta::{Delta, Fallback, Patch, PatchFormat};
 pub use digest::{Algorithm, Digest};
 pub use extension::ExtensionClass;
 pub use facts::HostFacts;
 pub use id::{Kind, Name, ResourceId};
 pub use manifest::{Entry, EntryKind, Manifest};
 pub use plan::{Action, Attribution, Blocked, BlockedReason, Change, Drift, DriftKind, Plan};
-pub use release::{Artifact, Evidence, Level, Release};
+pub use release::{Artifact, Evidence, Level, Release, Subject};
 pub use step::{Blob, Effect, Step};
 pub use version::{Constraint, Prereleases, Version};
 

@@ -38,6 +38,10 @@ pub struct Artifact {
     /// The digest the source's own API states.
     #[serde(default)]
     pub digest: Option<Digest>,
+    /// SHA-256 of the program inside, where the source states that instead, as updaters of single programs do.
+    /// Such an artifact is one program, packed or not, and the only one of its release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Digest>,
 }
 
 /// How well bytes are vouched for, weakest first.
@@ -85,6 +89,26 @@ pub struct Evidence {
     pub level: Level,
     /// Every digest the bytes must have; empty for `none`, `tls` and the first `lock`.
     pub digests: Vec<Digest>,
+    /// Which bytes.
+    #[serde(default, skip_serializing_if = "Subject::is_artifact")]
+    pub of: Subject,
     /// Who said so, for people: `SHA256SUMS of the release`, `the GitHub API`.
     pub stated_by: String,
+}
+
+/// What the digests of an [`Evidence`] are of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Subject {
+    /// The artifact as it is downloaded.
+    #[default]
+    Artifact,
+    /// The program inside it: checked while it is unpacked, before anything is promoted.
+    Program,
+}
+
+impl Subject {
+    fn is_artifact(&self) -> bool {
+        *self == Self::Artifact
+    }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::extension::{ExtensionClass, ImageHead, LinkTo, PlaceRules};
 use crate::model::manifest::Binary;
-use crate::model::{Artifact, Check, Digest, Evidence, ResourceId, Version};
+use crate::model::{Artifact, Check, Delta, Digest, Evidence, ResourceId, Version};
 
 /// One atomic act. Steps of one change run in order; the change stops at the first failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +22,9 @@ pub enum Step {
         evidence: Evidence,
         /// Refuse more bytes than this.
         size_max: u64,
+        /// A shorter way, taken first; the artifact is then only what it says to fall back on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delta: Option<Box<Delta>>,
     },
     /// Unpack the fetched artifact into a staging directory, look whether its programs can run here,
     /// and write the manifest.

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use crate::fetch::Reader;
+use crate::model::facts::Arch;
 use crate::model::outcome::chain;
 use crate::model::{Constraint, HostFacts, Prereleases, Release, ResourceId, Version};
 use crate::resolve::asset::{Listing, Target, Verdict, select};
@@ -101,6 +102,7 @@ pub struct Listed {
 /// Every release that the source of a resource offers, newest first.
 pub async fn versions(
     (spec, found): (&Spec, &Found),
+    arch: Arch,
     reader: &Reader,
     now: Timestamp,
 ) -> Result<Vec<Listed>, String> {
@@ -112,7 +114,7 @@ pub async fn versions(
         (Spec::Extension(_), _) => Ok(Vec::new()),
         (Spec::App(spec), _) => {
             let wish = VersionWish { want: Constraint::any(), ..spec.version.clone() };
-            let releases = source::releases(&spec.source, &wish, reader).await;
+            let releases = source::releases(&spec.source, &wish, arch, reader).await;
             let mut releases = releases.map_err(|error| chain(&error))?;
             releases.sort_by(|a, b| b.version.cmp(&a.version));
             let accepts = |v: &Version| spec.version.want.accepts(v, spec.version.prereleases);
@@ -159,7 +161,7 @@ async fn explain_app(
     now: Timestamp,
 ) -> Vec<String> {
     let mut lines = Vec::new();
-    let releases = match source::releases(&spec.source, &spec.version, reader).await {
+    let releases = match source::releases(&spec.source, &spec.version, facts.arch, reader).await {
         Ok(releases) => match &spec.source.origin {
             Origin::Directory { pattern: None, .. } => {
                 match product::only_wanted(releases, &names(id, spec)) {
@@ -167,7 +169,7 @@ async fn explain_app(
                     Err(problem) => return vec![problem.message],
                 }
             }
-            Origin::Directory { .. } | Origin::Github { .. } => releases,
+            _ => releases,
         },
         Err(error) => return vec![format!("source: {}", chain(&error))],
     };
@@ -191,6 +193,12 @@ async fn explain_app(
         }
     };
     let Some(release) = chosen else { return lines };
+    if let [only] = release.artifacts.as_slice()
+        && only.content.is_some()
+    {
+        lines.push(format!("of {} the file is {}, the only one", release.tag, only.name));
+        return lines;
+    }
     let listing = Listing::of(release, names(id, spec));
     let selection = select(&listing, &spec.asset, &Target::of(facts));
     let name = |index: usize| listing.names.get(index).copied().unwrap_or_default();

@@ -6,7 +6,7 @@ use crate::fetch::Reader;
 use crate::format::sysupdate::pattern::compare_all;
 use crate::model::ledger::{Owned, Trust};
 use crate::model::{
-    Artifact, BlockedReason, Constraint, Evidence, Level, Prereleases, ResourceId, Version,
+    Artifact, BlockedReason, Constraint, Evidence, Level, Prereleases, ResourceId, Subject, Version,
 };
 use crate::resolve::listing::{Candidate, candidates};
 use crate::resolve::{Question, suspended};
@@ -171,11 +171,13 @@ impl Extension<'_> {
                     urls: file.url.iter().cloned().collect(),
                     size: file.size,
                     digest: None,
+                    content: None,
                 },
                 evidence: Evidence {
                     level: file.level,
                     digests,
                     stated_by: file.stated_by.clone(),
+                    of: Subject::Artifact,
                 },
                 cached,
                 fields: file.fields.clone(),
@@ -277,6 +279,7 @@ impl Extension<'_> {
                 urls: Vec::new(),
                 size: Some(manifest.artifact_size),
                 digest: None,
+                content: None,
             },
             evidence: Evidence {
                 digests: vec![manifest.digest.clone()],

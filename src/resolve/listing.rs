@@ -42,7 +42,7 @@ impl ListedFile {
     /// As a file of a release.
     pub(super) fn into_artifact(self) -> Artifact {
         let urls = self.url.into_iter().collect();
-        Artifact { name: self.name, urls, size: self.size, digest: self.sha256 }
+        Artifact { name: self.name, urls, size: self.size, digest: self.sha256, content: None }
     }
 }
 

@@ -4,6 +4,7 @@
 //! one conditional request. Choosing ([`policy`], [`asset`]) is pure.
 
 pub mod asset;
+mod delta;
 pub mod explain;
 pub mod extension;
 mod listing;
@@ -114,10 +115,11 @@ impl App<'_> {
             return Resolution { wanted: Some(wanted), ..Resolution::default() };
         }
         let wish = &self.spec.version;
-        let releases = match source::releases(&self.spec.source, wish, self.reader).await {
-            Ok(releases) => releases,
-            Err(error) => return self.stay(problem_of(&error)),
-        };
+        let releases =
+            match source::releases(&self.spec.source, wish, self.facts().arch, self.reader).await {
+                Ok(releases) => releases,
+                Err(error) => return self.stay(problem_of(&error)),
+            };
         let releases = match self.of_this_product(releases) {
             Ok(releases) => releases,
             Err(problem) => return self.stay(problem),
@@ -134,7 +136,7 @@ impl App<'_> {
             Origin::Directory { pattern: None, .. } => {
                 product::only_wanted(releases, &names(self.id, self.spec))
             }
-            Origin::Directory { .. } | Origin::Github { .. } => Ok(releases),
+            _ => Ok(releases),
         }
     }
 
@@ -252,6 +254,8 @@ impl App<'_> {
         let manifest = self.observed.slots.get(&slot).and_then(|s| s.manifest.as_ref());
         let stated = manifest.and_then(|m| release.artifacts.iter().find(|a| a.name == m.artifact));
         let stated = stated.and_then(|artifact| artifact.digest.as_ref());
+        let program = release.artifacts.iter().find_map(|artifact| artifact.content.as_ref());
+        let stated = stated.or(program);
         if manifest
             .zip(stated)
             .is_some_and(|(m, d)| d.algorithm() == m.digest.algorithm() && d != &m.digest)

@@ -4,10 +4,12 @@ use crate::format::checksums::{self, Lookup};
 use crate::model::ledger::Trust;
 use crate::model::outcome::chain;
 use crate::model::step::Binaries;
-use crate::model::{Algorithm, Artifact, BlockedReason, Digest, Level, Release, ResourceId};
-use crate::resolve::App;
+use crate::model::{
+    Algorithm, Artifact, BlockedReason, Digest, Level, Release, ResourceId, Subject,
+};
 use crate::resolve::asset::{Listing, PatternError, Refusal, Target, Verdict, fill, regex, select};
 use crate::resolve::policy::{fresh, recheck_after};
+use crate::resolve::{App, delta};
 use crate::resource::app::AppSpec;
 use crate::resource::app::layout::slot_name;
 use crate::resource::app::wanted::{Offer, SlotState, Wanted};
@@ -48,6 +50,7 @@ pub async fn offer(app: &App<'_>, release: &Release) -> Offered {
         &EvidenceFacts {
             artifact: &artifact.name,
             arch: app.facts().arch,
+            program: stated_program(app, artifact),
             forge: artifact.digest.as_ref().map(|digest| (digest, "the forge's API")),
             checksums: stated.fact(),
             locked: app.question.ledger.trust.locks.get(&lock_key),
@@ -81,9 +84,16 @@ pub async fn offer(app: &App<'_>, release: &Release) -> Offered {
         return Offered::Refused(problem);
     }
     let state = app.state(&slot);
-    let cached = sha256.as_ref().is_some_and(|digest| app.is_cached(digest));
+    let whole = evidence.of == Subject::Artifact;
+    let cached = whole && sha256.as_ref().is_some_and(|digest| app.is_cached(digest));
     let there = matches!(state, SlotState::Whole | SlotState::Adopted);
-    let offer = (!there).then(|| Offer { artifact: artifact.clone(), evidence, cached });
+    let delta = if there || cached {
+        None
+    } else {
+        delta::find(app, release, (artifact, &evidence), &mut notes).await.map(Box::new)
+    };
+    let artifact = artifact.clone();
+    let offer = (!there).then(|| Offer { artifact, evidence, cached, delta });
     Offered::Wanted(
         Box::new(Wanted {
             version: release.version.clone(),
@@ -104,6 +114,8 @@ pub fn names<'a>(id: &'a ResourceId, spec: &'a AppSpec) -> Vec<&'a str> {
     };
     let repo = match &spec.source.origin {
         Origin::Github { repo, .. } => repo.rsplit_once('/').map(|(_, name)| name),
+        Origin::Selfupdate { cmd, .. } => Some(cmd.as_str()),
+        Origin::Choria { name, .. } => name.as_deref(),
         Origin::Directory { .. } => None,
     };
     let listed = listed.iter().map(|binary| binary.name.as_str());
@@ -112,6 +124,27 @@ pub fn names<'a>(id: &'a ResourceId, spec: &'a AppSpec) -> Vec<&'a str> {
 
 /// The file for this host; the next one of the same build when an earlier one could not run here.
 fn choose_artifact<'a>(app: &App<'_>, release: &'a Release) -> Result<&'a Artifact, Offered> {
+    let trust = &app.question.ledger.trust;
+    let suitable = |artifact: &&Artifact| {
+        let key = Trust::lock_key(app.id, &release.tag, &artifact.name);
+        !trust.unsuitable.contains(&key)
+    };
+    let cannot_run = || {
+        Offered::Refused(Problem {
+            reason: BlockedReason::CannotRun,
+            message: format!(
+                "no build of {} can run on this host (`reconcile history` says what each lacked); \
+                 choose another with `asset`, or an older version",
+                release.tag
+            ),
+            until: None,
+        })
+    };
+    if let [only] = release.artifacts.as_slice()
+        && only.content.is_some()
+    {
+        return Some(only).filter(suitable).ok_or_else(cannot_run);
+    }
     let listing = Listing::of(release, names(app.id, app.spec));
     let selection = select(&listing, &app.spec.asset, &Target::of(app.facts()));
     let (index, runners_up) = match selection.verdict {
@@ -125,23 +158,17 @@ fn choose_artifact<'a>(app: &App<'_>, release: &'a Release) -> Result<&'a Artifa
             return Err(incomplete(app, release, problem));
         }
     };
-    let trust = &app.question.ledger.trust;
-    let suitable = |artifact: &&Artifact| {
-        let key = Trust::lock_key(app.id, &release.tag, &artifact.name);
-        !trust.unsuitable.contains(&key)
-    };
     let candidates = std::iter::once(index).chain(runners_up);
-    candidates.filter_map(|i| release.artifacts.get(i)).find(suitable).ok_or_else(|| {
-        Offered::Refused(Problem {
-            reason: BlockedReason::CannotRun,
-            message: format!(
-                "no build of {} can run on this host (`reconcile history` says what each lacked); \
-                 choose another with `asset`, or an older version",
-                release.tag
-            ),
-            until: None,
-        })
-    })
+    candidates.filter_map(|i| release.artifacts.get(i)).find(suitable).ok_or_else(cannot_run)
+}
+
+/// What the source's own document says about the program inside, and what that document is called.
+fn stated_program<'a>(app: &App<'_>, artifact: &'a Artifact) -> Option<(&'a Digest, &'a str)> {
+    let document = match &app.spec.source.origin {
+        Origin::Choria { .. } => "release.json",
+        _ => "the manifest",
+    };
+    artifact.content.as_ref().map(|digest| (digest, document))
 }
 
 /// What became of looking for the release's checksum file.
@@ -159,6 +186,18 @@ impl Stated {
             Self::Read { file, lookup } => ChecksumFact::Read { file, lookup },
             Self::Unusable { file, why } => ChecksumFact::Unusable { file, why: why.clone() },
         }
+    }
+}
+
+/// The digests that the release's checksum files state of one of its files; none where they say nothing clear.
+pub(super) async fn stated_digests(
+    app: &App<'_>,
+    release: &Release,
+    file: &Artifact,
+) -> Vec<Digest> {
+    match read_checksums(app, release, file).await {
+        Stated::Read { lookup: Lookup::Found(digests), .. } => digests,
+        _ => Vec::new(),
     }
 }
 
@@ -252,7 +291,9 @@ fn incomplete(app: &App<'_>, release: &Release, problem: Problem) -> Offered {
 fn default_floor(origin: &Origin) -> Level {
     match origin {
         Origin::Github { .. } => Level::Lock,
-        Origin::Directory { .. } => Level::Checksum,
+        Origin::Directory { .. } | Origin::Choria { .. } | Origin::Selfupdate { .. } => {
+            Level::Checksum
+        }
     }
 }
 
@@ -287,7 +328,8 @@ fn changed_under_tag(
 ) -> Option<Problem> {
     let manifest = app.observed.slots.get(slot)?.manifest.as_ref()?;
     let now = sha256.filter(|now| **now != manifest.digest)?;
-    let same_file = release.artifacts.iter().any(|a| a.name == manifest.artifact);
+    let same_file =
+        release.artifacts.iter().any(|a| a.name == manifest.artifact || a.content.is_some());
     let same_recipe = manifest.recipe == app.spec.recipe;
     (same_file && same_recipe).then(|| Problem {
         reason: BlockedReason::Tampered,

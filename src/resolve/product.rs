@@ -79,6 +79,7 @@ mod tests {
             urls: Vec::new(),
             size: None,
             digest: None,
+            content: None,
         };
         Release {
             version: version.parse().unwrap(),

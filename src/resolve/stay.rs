@@ -1,6 +1,6 @@
 //! Staying on a release that is installed, and keeping it whole without asking anybody.
 
-use crate::model::{Artifact, BlockedReason, Digest, Evidence, Version};
+use crate::model::{Artifact, BlockedReason, Digest, Evidence, Subject, Version};
 use crate::resolve::App;
 use crate::resource::app::layout::tag_of_slot;
 use crate::resource::app::wanted::{Offer, SlotState, Wanted};
@@ -81,12 +81,16 @@ impl App<'_> {
                 urls: Vec::new(),
                 size: Some(manifest.size),
                 digest: None,
+                content: None,
             },
             evidence: Evidence {
                 digests: vec![manifest.digest.clone()],
+                // The cache holds bytes that have this digest themselves, whatever it was stated of.
+                of: Subject::Artifact,
                 ..manifest.evidence.clone()
             },
             cached: true,
+            delta: None,
         })
     }
 

@@ -11,7 +11,8 @@ use crate::format::casync::index::Index;
 use crate::model::ledger::Owned;
 use crate::model::outcome::chain;
 use crate::model::{
-    Artifact, BlockedReason, Constraint, Digest, Evidence, Level, Prereleases, ResourceId, Version,
+    Artifact, BlockedReason, Constraint, Digest, Evidence, Level, Prereleases, ResourceId, Subject,
+    Version,
 };
 use crate::resolve::{Question, policy, problem_of, suspended};
 use crate::resource::app::spec::{Downgrade, Order, TagPattern, VersionWish};
@@ -202,7 +203,8 @@ impl<'a> Tree<'a> {
                 until: None,
             });
         }
-        Ok(Evidence { level, digests: vec![sha256.clone()], stated_by: stated_by.to_owned() })
+        let (digests, stated_by) = (vec![sha256.clone()], stated_by.to_owned());
+        Ok(Evidence { level, digests, stated_by, of: Subject::Artifact })
     }
 
     /// A generation that is there and needs nothing, or can be repaired from what is there.
@@ -240,6 +242,7 @@ impl<'a> Tree<'a> {
                 urls: vec![file_url(&path)],
                 size: Some(bytes),
                 digest: None,
+                content: None,
             },
             evidence: Evidence { digests: vec![head.index.clone()], ..head.evidence.clone() },
             stores: self.stores(&self.spec.source),

@@ -74,6 +74,6 @@ pub async fn read(url: &str, reader: &Reader) -> Result<IndexFile, SourceError> 
     let sha256 = Digest::new(Algorithm::Sha256, &hash).ok_or_else(absent)?;
     let size = Some(bytes.len() as u64);
     let level = if parsed.scheme() == "http" { Level::None } else { Level::Tls };
-    let artifact = Artifact { name, urls: vec![url.to_owned()], size, digest: None };
+    let artifact = Artifact { name, urls: vec![url.to_owned()], size, digest: None, content: None };
     Ok(IndexFile { bytes, artifact, sha256, published, level })
 }

@@ -278,7 +278,7 @@ fn version_text<'a>(pattern: Option<&NamePattern>, name: &'a str) -> Option<&'a 
 }
 
 fn artifact(name: String, file: File) -> Artifact {
-    Artifact { name, urls: vec![file.url], size: file.size, digest: None }
+    Artifact { name, urls: vec![file.url], size: file.size, digest: None, content: None }
 }
 
 fn release(version: Version, tag: &str, artifacts: Vec<Artifact>) -> Release {

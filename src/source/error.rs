@@ -39,6 +39,15 @@ pub enum SourceError {
         /// What was looked for.
         what: String,
     },
+    /// It does not tell which versions there are.
+    #[error(
+        "cannot ask {place} for its versions: a Choria repository on the web has no list of them; write an exact \
+         `version`"
+    )]
+    NoIndex {
+        /// The repository.
+        place: String,
+    },
     /// It wants another token.
     #[error("cannot read {what}: access is denied; check the token configured for its host")]
     Denied {
@@ -97,7 +106,7 @@ impl SourceError {
         match self {
             Self::Unreachable { .. } | Self::Gone { .. } => Class::Unreachable,
             Self::RateLimited { .. } => Class::RateLimited,
-            Self::NotFound { .. } => Class::NotFound,
+            Self::NotFound { .. } | Self::NoIndex { .. } => Class::NotFound,
             Self::Denied { .. } => Class::Denied,
             Self::Malformed { .. } => Class::Malformed,
             Self::Local { source, .. } => match source.kind() {

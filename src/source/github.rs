@@ -177,6 +177,7 @@ impl Repository<'_> {
             Route::Browser => browser.or(api),
         };
         Some(Artifact {
+            content: None,
             urls: mirrored.chain([origin?]).collect(),
             size: asset.size,
             // An algorithm that is not known is as good as no digest.

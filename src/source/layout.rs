@@ -190,6 +190,7 @@ pub(super) fn is_side_file(name: &str) -> bool {
     let suffixes = [".asc", ".sig", ".minisig", ".gpg", ".pem", ".sigstore", ".sigstore.json"];
     ["sha256", "sha384", "sha512", "checksum"].iter().any(|word| lower.contains(word))
         || suffixes.iter().any(|suffix| lower.ends_with(suffix))
+        || lower == crate::format::deltas::NAME
 }
 
 #[cfg(test)]

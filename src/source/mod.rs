@@ -6,10 +6,14 @@
 pub mod spec;
 pub mod error;
 pub mod casync;
+mod choria;
 mod github;
 mod directory;
 mod layout;
 mod listing;
+mod patches;
+mod place;
+mod selfupdate;
 pub mod sysupdate;
 
 use std::fs::OpenOptions;
@@ -21,8 +25,10 @@ use reqwest::Url;
 use rustix::fs::OFlags;
 
 pub use crate::source::error::{Class, SourceError};
+pub use crate::source::patches::{From, listed_patch, patch};
 
 use crate::fetch::Reader;
+use crate::model::facts::Arch;
 use crate::model::{Artifact, Release};
 use crate::resource::app::spec::VersionWish;
 use crate::source::spec::{Origin, SourceSpec};
@@ -34,10 +40,12 @@ pub const TAG_BYTES_MAX: usize = 256;
 pub const FILE_NAME_BYTES_MAX: usize = 255;
 
 /// The releases that `source` offers, as far as `wish` can be about them. Which of them is wanted is
-/// decided elsewhere; `wish` only keeps from asking for what cannot matter.
+/// decided elsewhere; `wish` only keeps from asking for what cannot matter. `arch` is the host's: some sources publish
+/// for each by itself.
 pub async fn releases(
     source: &SourceSpec,
     wish: &VersionWish,
+    arch: Arch,
     reader: &Reader,
 ) -> Result<Vec<Release>, SourceError> {
     match &source.origin {
@@ -48,6 +56,14 @@ pub async fn releases(
         Origin::Directory { url, pattern, arch_names } => {
             let place = directory::Place::new(url, pattern.as_deref(), arch_names)?;
             place.releases(wish, reader, &source.mirrors).await
+        }
+        Origin::Choria { url, name, platform } => {
+            let repository = choria::Repository::new(url, name.as_deref(), platform.on(arch))?;
+            repository.releases(wish, reader, &source.mirrors).await
+        }
+        Origin::Selfupdate { platform, .. } => {
+            let command = selfupdate::Command::new(&source.origin, platform.on(arch))?;
+            command.releases(reader, &source.mirrors).await
         }
     }
 }
@@ -60,14 +76,23 @@ pub async fn read_small(
     limit_bytes: u64,
 ) -> Result<Vec<u8>, SourceError> {
     let absent = || SourceError::NotFound { what: artifact.name.clone() };
-    let url = artifact.urls.last().ok_or_else(absent)?;
+    read_url(&artifact.name, artifact.urls.last().ok_or_else(absent)?, reader, limit_bytes).await
+}
+
+/// The bytes of a small file, wherever it is; `name` is for people.
+async fn read_url(
+    name: &str,
+    url: &str,
+    reader: &Reader,
+    limit_bytes: u64,
+) -> Result<Vec<u8>, SourceError> {
     if !url.starts_with("file:") {
         let document = reader.document(url, "application/octet-stream", limit_bytes).await;
-        let document = document.map_err(|error| SourceError::fetch(&artifact.name, error))?;
+        let document = document.map_err(|error| SourceError::fetch(name, error))?;
         return Ok(document.body.to_vec());
     }
-    let path = Url::parse(url).ok().and_then(|url| url.to_file_path().ok()).ok_or_else(absent)?;
-    read_local(path, limit_bytes)
+    let path = Url::parse(url).ok().and_then(|url| url.to_file_path().ok());
+    read_local(path.ok_or_else(|| SourceError::NotFound { what: name.to_owned() })?, limit_bytes)
 }
 
 /// Reads a regular file of at most `limit` bytes, without waiting for a writer if it is a pipe.

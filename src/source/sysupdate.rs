@@ -56,7 +56,8 @@ async fn read(
     limit: u64,
 ) -> Result<Vec<u8>, SourceError> {
     let urls = file_url(from, name).into_iter().collect();
-    let artifact = Artifact { name: name.to_owned(), urls, size: None, digest: None };
+    let artifact =
+        Artifact { name: name.to_owned(), urls, size: None, digest: None, content: None };
     match read_small(&artifact, reader, limit).await {
         Err(SourceError::Local { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             Err(SourceError::NotFound { what: format!("{name} in {}", shown(from)) })

@@ -2,7 +2,7 @@
 
 use crate::format::checksums::Lookup;
 use crate::model::facts::Arch;
-use crate::model::{Digest, Evidence, Level};
+use crate::model::{Digest, Evidence, Level, Subject};
 use crate::trust::policy::{Checksums, Policy};
 
 /// Everything known about an artifact before it is downloaded.
@@ -14,6 +14,9 @@ pub struct EvidenceFacts<'a> {
     pub arch: Arch,
     /// The digest that the source's own API states, and the name of that API: `the GitHub API`.
     pub forge: Option<(&'a Digest, &'a str)>,
+    /// SHA-256 of the program inside the artifact, where the source states that, and the name of the document that
+    /// does: `release.json`. Every digest is then of the program, a pinned and a recorded one too.
+    pub program: Option<(&'a Digest, &'a str)>,
     /// What became of looking for a checksum file.
     pub checksums: ChecksumFact<'a>,
     /// The digest that was recorded when this artifact was first accepted.
@@ -102,7 +105,8 @@ pub fn decide(policy: &Policy, facts: &EvidenceFacts<'_>) -> Result<Evidence, Un
     } else {
         claims.iter().map(|c| c.by.as_str()).collect::<Vec<_>>().join(", ")
     };
-    Ok(Evidence { level, digests, stated_by })
+    let of = facts.program.map_or(Subject::Artifact, |_| Subject::Program);
+    Ok(Evidence { level, digests, of, stated_by })
 }
 
 /// Every digest stated, strongest first.
@@ -119,6 +123,9 @@ fn claims<'a>(
     let pinned = !claims.is_empty();
     if let Some((digest, by)) = facts.forge {
         claims.push(Claim { level: Level::ForgeDigest, digest, by: by.to_owned() });
+    }
+    if let Some((digest, by)) = facts.program {
+        claims.push(Claim { level: Level::Checksum, digest, by: by.to_owned() });
     }
     if let Some((file, digests)) = checksum_digests(policy, facts)? {
         let claim = |digest| Claim { level: Level::Checksum, digest, by: file.to_owned() };

@@ -7,16 +7,29 @@ pub mod evidence;
 pub mod openpgp;
 pub mod policy;
 
-use crate::model::{Blob, Digest, Evidence, Level};
+use crate::model::{Algorithm, Blob, Digest, Evidence, Level, Subject};
 
-/// Something whose bytes were checked against their evidence. Only [`verify`] makes one.
+/// Something whose bytes were checked against their evidence, or carry along what must be checked. Only [`verify`]
+/// makes one.
+///
+/// Evidence is mostly of the bytes themselves. Where it is of the program inside ([`Subject::Program`]), nobody knows
+/// yet whether that is right: [`Verified::program`] is what it must be, `unpack` compares it with what it wrote
+/// into the staging directory, and only what agrees leaves that.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified<T>(T);
+pub struct Verified<T> {
+    what: T,
+    program: Option<Digest>,
+}
 
 impl<T> Verified<T> {
     /// What was verified.
     pub fn get(&self) -> &T {
-        &self.0
+        &self.what
+    }
+
+    /// SHA-256 that the program inside must have, where that is what is vouched for.
+    pub fn program(&self) -> Option<&Digest> {
+        self.program.as_ref()
     }
 }
 
@@ -65,6 +78,9 @@ pub fn verify(blob: Blob, evidence: &Evidence) -> Result<Verified<Blob>, Refusal
     if evidence.digests.is_empty() && evidence.level > Level::Lock {
         return Err(Refusal::NoDigest { level: evidence.level });
     }
+    if evidence.of == Subject::Program {
+        return owing(blob, evidence);
+    }
     for expected in &evidence.digests {
         let stated_by = || evidence.stated_by.clone();
         let of_algorithm = |d: &&Digest| d.algorithm() == expected.algorithm();
@@ -79,7 +95,22 @@ pub fn verify(blob: Blob, evidence: &Evidence) -> Result<Verified<Blob>, Refusal
             return Err(Refusal::Digest { expected, got, stated_by: stated_by() });
         }
     }
-    Ok(Verified(blob))
+    Ok(Verified { what: blob, program: None })
+}
+
+/// Accepts a blob whose program is still to be compared: its digest goes with it.
+fn owing(blob: Blob, evidence: &Evidence) -> Result<Verified<Blob>, Refusal> {
+    let (same, other): (Vec<&Digest>, Vec<&Digest>) =
+        evidence.digests.iter().partition(|digest| digest.algorithm() == Algorithm::Sha256);
+    if let Some(expected) = other.into_iter().next() {
+        let (expected, stated_by) = (expected.clone(), evidence.stated_by.clone());
+        return Err(Refusal::NotComputed { expected, stated_by });
+    }
+    let program = same.first().map(|digest| (*digest).clone());
+    if program.is_none() {
+        return Err(Refusal::NoDigest { level: evidence.level });
+    }
+    Ok(Verified { what: blob, program })
 }
 
 #[cfg(test)]

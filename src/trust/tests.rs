@@ -20,11 +20,12 @@ fn blob(digests: Vec<Digest>) -> Blob {
 }
 
 fn evidence(level: Level, digests: Vec<Digest>) -> Evidence {
-    Evidence { level, digests, stated_by: "SHA256SUMS".to_owned() }
+    Evidence { level, digests, of: Subject::Artifact, stated_by: "SHA256SUMS".to_owned() }
 }
 
 fn nothing() -> EvidenceFacts<'static> {
     EvidenceFacts {
+        program: None,
         artifact: "tool.tar.gz",
         arch: Arch::X86_64,
         forge: None,

@@ -3,6 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::format::bsdiff;
+use crate::format::zstd_delta::ZstdDeltaError;
+use crate::model::Digest;
+
 /// Why an artifact was not unpacked. Nothing of it is left on disk.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -92,6 +96,40 @@ pub enum UnpackError {
     /// It cannot be said which programs are to be linked.
     #[error(transparent)]
     Binaries(#[from] BinariesError),
+    /// The program is not what its source says.
+    #[error(
+        "the program is {got}, but its source says {expected}: it was damaged or replaced and is not used, so ask the publisher"
+    )]
+    Program {
+        /// What its source says.
+        expected: Digest,
+        /// What it is.
+        got: Digest,
+    },
+    /// The program that a patch starts from, or the patch itself, cannot be read.
+    #[error("cannot read {}: use the full artifact", .path.display())]
+    Base {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The program that a patch starts from is another one than the patch was chosen for.
+    #[error("{} is {got} and not {expected}, for which the patch is: use the full artifact", .path.display())]
+    OtherBase {
+        /// The file.
+        path: PathBuf,
+        /// What the patch is for.
+        expected: Digest,
+        /// What it is.
+        got: Digest,
+    },
+    /// A patch does not apply.
+    #[error(transparent)]
+    Bsdiff(bsdiff::ApplyError),
+    /// A patch does not apply.
+    #[error(transparent)]
+    Zstd(ZstdDeltaError),
 }
 
 /// Why an entry is refused.

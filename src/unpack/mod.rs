@@ -12,6 +12,7 @@ mod image;
 mod inflate;
 mod limits;
 mod nodes;
+mod patch;
 mod path;
 mod pax;
 mod pipe;
@@ -30,11 +31,12 @@ use std::path::Path;
 pub use can_run::{CannotRun, can_run};
 pub use error::{BinariesError, Refused, UnpackError};
 pub use image::{Placed, place};
+pub use patch::{Here, PATCH_BYTES_MAX, patch};
 
 use crate::format::elf::Elf;
-use crate::model::Blob;
 use crate::model::manifest::{Binary, Entry};
 use crate::model::step::UnpackRules;
+use crate::model::{Algorithm, Blob, Digest};
 use crate::trust::Verified;
 use container::{Container, HEAD_BYTES, Inner};
 use limits::StreamBound;
@@ -70,18 +72,26 @@ pub struct Program {
 /// it is removed. Files keep the archive's times, but none before 1980 nor after the time of the
 /// artifact's own file in the cache. Nothing is synced: the caller does that once. Blocks, and uses one
 /// more thread.
+///
+/// Where the evidence is of the program inside, the blob holds nothing else: no archive is looked for in bytes that
+/// nobody vouches for, and a program with another digest is removed again.
 pub fn unpack(
     blob: &Verified<Blob>,
     artifact_name: &str,
     into: &Path,
     rules: &UnpackRules,
 ) -> Result<Unpacked, UnpackError> {
+    let program = blob.program();
     let blob = blob.get();
     let unreadable = |source| UnpackError::Blob { path: blob.path.clone(), source };
     let mut file = File::open(&blob.path).map_err(unreadable)?;
     let about = file.metadata().map_err(unreadable)?;
     let head = head(&mut file).map_err(unreadable)?;
     let container = container::recognise(artifact_name, &head)?;
+    if container == Container::Zip && program.is_some() {
+        let name = artifact_name.to_owned();
+        return Err(UnpackError::Unknown { name, found: "a zip archive".to_owned() });
+    }
     let bound = StreamBound::new(&rules.limits, about.len());
     let mut tree = Tree::new(Stage::create(into)?, rules.limits, about.mtime());
     match container {
@@ -93,7 +103,13 @@ pub fn unpack(
             pipe::overlap(
                 bound,
                 move |filler| filler.pump(&mut *source, failed).map(drop),
-                |chunks| unpack_stream(chunks, &bare, &mut tree),
+                |chunks| match program {
+                    Some(expected) => {
+                        unpack_program(chunks, &bare, &mut tree)?;
+                        check_program(&tree, &bare, expected)
+                    }
+                    None => unpack_stream(chunks, &bare, &mut tree),
+                },
             )?;
         }
     }
@@ -112,13 +128,32 @@ fn unpack_stream(chunks: &mut Chunks, bare: &Bare<'_>, tree: &mut Tree) -> Resul
     let start = start.get(..HEAD_BYTES).unwrap_or(start);
     match container::recognise_inner(bare.artifact_name, start)? {
         Inner::Tar => tar::unpack(chunks, tree),
-        Inner::Program => {
-            let path = path::clean(bare.program.as_bytes())
-                .map_err(|why| tree::refused(bare.program, why))?;
-            tree.count_entry()?;
-            let (length, executable) = (Length::ToTheEnd, Executable::Yes);
-            tree.add_file(&FileHead { path, length, executable, mtime: bare.mtime }, chunks)
+        Inner::Program => unpack_program(chunks, bare, tree),
+    }
+}
+
+/// The whole stream is one program.
+fn unpack_program(
+    chunks: &mut Chunks,
+    bare: &Bare<'_>,
+    tree: &mut Tree,
+) -> Result<(), UnpackError> {
+    let path =
+        path::clean(bare.program.as_bytes()).map_err(|why| tree::refused(bare.program, why))?;
+    tree.count_entry()?;
+    let (length, executable) = (Length::ToTheEnd, Executable::Yes);
+    tree.add_file(&FileHead { path, length, executable, mtime: bare.mtime }, chunks)
+}
+
+/// Compares the program that was written with what it must be.
+fn check_program(tree: &Tree, bare: &Bare<'_>, expected: &Digest) -> Result<(), UnpackError> {
+    let got = tree.sha256(bare.program).and_then(|hex| Digest::from_hex(Algorithm::Sha256, hex));
+    match got {
+        Some(got) if got != *expected => {
+            Err(UnpackError::Program { expected: expected.clone(), got })
         }
+        Some(_) => Ok(()),
+        None => Err(tree::refused(bare.program, Refused::EmptyPath)),
     }
 }
 

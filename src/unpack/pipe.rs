@@ -114,6 +114,31 @@ impl Filler {
         }
     }
 
+    /// Passes on bytes that are made here.
+    pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(), Stop> {
+        self.passed += bytes.len() as u64;
+        self.bound.check(self.passed)?;
+        while !bytes.is_empty() {
+            let mut buffer = match self.open.take() {
+                Some(buffer) => buffer,
+                None => self.empty.recv().map_err(|_| Stop::Unwanted)?,
+            };
+            let space = buffer.bytes.get_mut(buffer.filled..).unwrap_or_default();
+            let (now, later) = bytes.split_at(bytes.len().min(space.len()));
+            if let Some(space) = space.get_mut(..now.len()) {
+                space.copy_from_slice(now);
+            }
+            buffer.filled += now.len();
+            bytes = later;
+            if buffer.filled == buffer.bytes.len() {
+                self.full.send(Message::Bytes(buffer)).map_err(|_| Stop::Unwanted)?;
+            } else {
+                self.open = Some(buffer);
+            }
+        }
+        Ok(())
+    }
+
     /// Tells the other side how it ended. Sending fails only when nobody listens any more.
     fn close(mut self, end: Result<(), Stop>) {
         if let Some(buffer) = self.open.take() {

@@ -165,6 +165,14 @@ impl Tree {
         self.remember(path, node.kind, node.magic)
     }
 
+    /// SHA-256, hexadecimal, of a regular file as it was written.
+    pub(super) fn sha256(&self, path: &str) -> Option<&str> {
+        match &self.nodes.get(path)?.kind {
+            EntryKind::File { sha256, .. } => Some(sha256),
+            EntryKind::Dir { .. } | EntryKind::Link { .. } => None,
+        }
+    }
+
     /// The finished release: stripped, linked, its programs found.
     pub(super) fn finish(mut self, rules: &UnpackRules) -> Result<Unpacked, UnpackError> {
         if let Some(top) = self.nodes.stripped(rules.strip) {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use reconcile::model::manifest::{Entry, EntryKind};
 use reconcile::model::step::{Binaries, Strip, UnpackLimits, UnpackRules};
-use reconcile::model::{Algorithm, Blob, Digest, Evidence, Level};
+use reconcile::model::{Algorithm, Blob, Digest, Evidence, Level, Subject};
 use reconcile::trust::{self, Verified};
 use reconcile::unpack::{Refused, UnpackError, Unpacked, unpack};
 use sha2::{Digest as _, Sha256};
@@ -79,8 +79,12 @@ pub fn verified(path: &Path, bytes: &[u8]) -> Verified<Blob> {
     let digest = Digest::new(Algorithm::Sha256, &Sha256::digest(bytes)).unwrap();
     let blob =
         Blob { path: path.to_owned(), size: bytes.len() as u64, digests: vec![digest.clone()] };
-    let evidence =
-        Evidence { level: Level::Digest, digests: vec![digest], stated_by: "the test".to_owned() };
+    let evidence = Evidence {
+        level: Level::Digest,
+        digests: vec![digest],
+        of: Subject::Artifact,
+        stated_by: "the test".to_owned(),
+    };
     trust::verify(blob, &evidence).unwrap()
 }
 

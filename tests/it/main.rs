@@ -26,6 +26,8 @@ mod elf;
 mod delta;
 mod delta_interop;
 mod extension;
+mod deliver;
+mod deliver_interop;
 mod images;
 mod image_interop;
 mod sysext;

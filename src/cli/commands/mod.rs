@@ -7,6 +7,7 @@ mod maintain;
 mod overrides;
 mod pass;
 mod publish_tree;
+mod publish;
 mod show;
 mod validate;
 
@@ -64,6 +65,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             let deed = if cli.dry_run { Deed::Look } else { Deed::Remove };
             publish_tree::gc(session, args, deed)
         }
+        Some(Command::Publish { kind: PublishKind::Program(kind) }) => publish::publish(kind).await,
         Some(Command::Doctor) => Ok(maintain::doctor(session)),
         Some(Command::Completions { shell }) => Ok(generate::completions(*shell)),
         Some(Command::Man { directory }) => generate::man(directory),
@@ -77,7 +79,7 @@ fn changes_without_plan(command: &Command) -> bool {
         Command::Suspend { .. }
             | Command::Resume { .. }
             | Command::Gc { .. }
-            | Command::Publish { kind: PublishKind::Tree(_) }
+            | Command::Publish { .. }
             | Command::Man { .. }
     )
 }

@@ -173,7 +173,8 @@ pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, Cli
     let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
     let reader = reader(session, &desired)?;
     let found = found(session, &desired, id)?;
-    let listed = versions((&declared.spec, &found), &reader, session.now)
+    let arch = crate::host::facts::observe(&session.host).arch;
+    let listed = versions((&declared.spec, &found), arch, &reader, session.now)
         .await
         .map_err(|message| CliError::new(Exit::Unavailable, message))?;
     if session.common.output == Format::Json {

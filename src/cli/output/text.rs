@@ -9,7 +9,7 @@ use camino::Utf8Path;
 use crate::model::extension::LinkTo;
 use crate::model::outcome::counted;
 use crate::model::plan::{Blocked, Change, InUse, PlanSummary};
-use crate::model::{Action, Drift, Level, Plan, Step};
+use crate::model::{Action, Artifact, Delta, Drift, Fallback, Level, Plan, Step};
 
 /// Renders a plan. The same value gives the same text.
 pub fn plan(plan: &Plan, about: &About) -> String {
@@ -134,11 +134,12 @@ pub fn headline(change: &Change) -> String {
 /// `fetch rg.tar.gz, 1.7 MiB, verified by checksum (SHA256SUMS)`.
 pub fn transfer(change: &Change) -> Option<String> {
     change.steps.iter().find_map(|step| {
-        let Step::Fetch { artifact, evidence, .. } = step else { return None };
-        let how = match (change.fetch_bytes, change.reused_bytes) {
-            (Some(0), reused) => format!("reuse {} ({} cached)", artifact.name, bytes(reused)),
-            (Some(size), _) => format!("fetch {} ({})", artifact.name, bytes(size)),
-            (None, _) => format!("fetch {} (size unknown)", artifact.name),
+        let Step::Fetch { artifact, evidence, delta, .. } = step else { return None };
+        let how = match (delta, change.fetch_bytes, change.reused_bytes) {
+            (Some(delta), ..) => shortcut(delta, artifact),
+            (_, Some(0), reused) => format!("reuse {} ({} cached)", artifact.name, bytes(reused)),
+            (_, Some(size), _) => format!("fetch {} ({})", artifact.name, bytes(size)),
+            (_, None, _) => format!("fetch {} (size unknown)", artifact.name),
         };
         let verified = match evidence.level {
             Level::None => "NOT VERIFIED".to_owned(),
@@ -150,6 +151,22 @@ pub fn transfer(change: &Change) -> Option<String> {
         };
         Some(format!("{how}, {verified}"))
     })
+}
+
+/// `patch /opt/tool/releases/1.0/tool (fetch 12 KiB), else fetch linux-amd64.gz (4.1 MiB)`.
+fn shortcut(delta: &Delta, artifact: &Artifact) -> String {
+    let size = |size: Option<u64>| size.map_or_else(|| "size unknown".to_owned(), bytes);
+    let Some(patch) = &delta.patch else {
+        return format!("copy {} ({}), which is the program", delta.base, bytes(delta.base_bytes));
+    };
+    let fetched = size(patch.artifact.size.or(patch.bytes));
+    let whole = format!("fetch {} ({})", artifact.name, size(artifact.size));
+    let fallback = match delta.fallback {
+        Fallback::Full => whole,
+        Fallback::Limit(most) => format!("{whole} of at most {}", bytes(most)),
+        Fallback::Fail => "fail".to_owned(),
+    };
+    format!("patch {} (fetch {fetched}), else {fallback}", delta.base)
 }
 
 /// What changes on disk, line by line: `-` goes, `+` comes.

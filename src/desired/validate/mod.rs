@@ -1,5 +1,6 @@
 //! A document becomes specs: every value is checked at its place, every error is collected.
 
+mod deliver;
 mod health;
 mod extension;
 mod source;
@@ -189,6 +190,10 @@ impl Checker<'_> {
             self.check(&text, "`protect`", str::parse)
         });
         let limits = app.limits.value();
+        let version = self.version(&app.version);
+        if let Some((document, source)) = app.source.good().zip(source.as_ref()) {
+            self.single_program(document, &source.origin, (&version, &verify));
+        }
         let source = source.unwrap_or_else(source::stand_in);
         let (asset, binaries) = (self.asset(&app.asset), self.binaries(&app.binaries));
         let strip = match app.strip.value() {
@@ -198,9 +203,10 @@ impl Checker<'_> {
         AppSpec {
             recipe: recipe(&source.origin, &asset, strip, &binaries),
             source,
-            version: self.version(&app.version),
+            version,
             asset,
             verify,
+            delta: self.delta(&app.delta),
             strip,
             binaries,
             home: home.unwrap_or_else(|| Utf8PathBuf::from(format!("{HOMES}/{name}"))),

@@ -62,6 +62,8 @@ impl Checker<'_> {
                     self.directory(path, file.pattern.good(), file.arch.value())
                 }
             },
+            SourceDocument::Choria(field) => self.choria(field.good()?, verify),
+            SourceDocument::Selfupdate(field) => self.selfupdate(field.good()?, verify),
         };
         Some(SourceSpec { origin: origin?, mirrors })
     }

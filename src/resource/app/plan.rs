@@ -180,6 +180,7 @@ impl Situation<'_> {
                 artifact: offer.artifact.clone(),
                 evidence: offer.evidence.clone(),
                 size_max: self.spec.download_bytes_max,
+                delta: offer.delta.clone(),
             },
             Step::Unpack {
                 into: staged.clone(),
@@ -311,8 +312,8 @@ impl Situation<'_> {
         }
         let offer = work.wanted.as_ref().and_then(|w| w.offer.as_ref());
         let fetches = steps.iter().any(|s| matches!(s, Step::Fetch { .. }));
-        let size = offer.and_then(|o| o.artifact.size);
-        let cached = offer.is_some_and(|o| o.cached);
+        let (fetch_bytes, reused_bytes) =
+            offer.filter(|_| fetches).map_or((Some(0), 0), Offer::bytes);
         let (action, attribution, reason) = if working {
             self.explain(work.wanted.as_ref()?, &work.drift, work.why.as_deref())
         } else {
@@ -327,8 +328,8 @@ impl Situation<'_> {
             before: self.before(),
             after: work.wanted.as_ref().map(|w| self.in_use(w)),
             drift: work.drift,
-            fetch_bytes: if !fetches || cached { Some(0) } else { size },
-            reused_bytes: if fetches && cached { size.unwrap_or(0) } else { 0 },
+            fetch_bytes,
+            reused_bytes,
             observed: Digest::of_json(self.observed),
             steps,
             undo,

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::model::step::{Binaries, Strip, UnpackLimits};
 use crate::model::version::Prereleases;
-use crate::model::{Check, Constraint, Digest, Version};
+use crate::model::{Check, Constraint, Digest, Fallback, Version};
 use crate::resource::SuspendWish;
 use crate::source::spec::{Origin, SourceSpec};
 use crate::trust::policy::Policy;
@@ -22,6 +22,8 @@ pub struct AppSpec {
     pub asset: AssetWish,
     /// What evidence is demanded.
     pub verify: Policy,
+    /// Whether patches are used.
+    pub delta: DeltaWish,
     /// Leading directories of the archive to drop.
     pub strip: Strip,
     /// Which programs are linked.
@@ -53,6 +55,15 @@ pub struct AppSpec {
 /// Digest of everything that decides what a release directory of one version holds.
 pub fn recipe(origin: &Origin, asset: &AssetWish, strip: Strip, binaries: &Binaries) -> Digest {
     Digest::of_json(&(origin, asset, strip, binaries))
+}
+
+/// Whether releases are made by patches where the source has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum DeltaWish {
+    /// Never.
+    Unused,
+    /// Where there is one, and with this when it does not go well.
+    Used(Fallback),
 }
 
 /// Which versions are acceptable.

@@ -1,7 +1,7 @@
 //! What resolving came to: the one release an app is to be on.
 
 use crate::model::ledger::Owned;
-use crate::model::{Artifact, Evidence, Version};
+use crate::model::{Artifact, Delta, Evidence, Version};
 use crate::resource::app::layout::parse_link;
 use crate::resource::app::{AppObserved, AppSpec};
 
@@ -29,6 +29,22 @@ pub struct Offer {
     pub evidence: Evidence,
     /// The cache holds the bytes.
     pub cached: bool,
+    /// A shorter way.
+    pub delta: Option<Box<Delta>>,
+}
+
+impl Offer {
+    /// Bytes to transfer, as far as the source says, and bytes that are here already.
+    pub fn bytes(&self) -> (Option<u64>, u64) {
+        match &self.delta {
+            _ if self.cached => (Some(0), self.artifact.size.unwrap_or(0)),
+            None => (self.artifact.size, 0),
+            Some(delta) => match &delta.patch {
+                None => (Some(0), delta.base_bytes),
+                Some(patch) => (patch.bytes, 0),
+            },
+        }
+    }
 }
 
 /// How a release directory stands to the wish.

@@ -136,6 +136,7 @@ impl Situation<'_> {
                 artifact: offer.artifact.clone(),
                 evidence: offer.evidence.clone(),
                 size_max: self.spec.download_bytes_max,
+                delta: None,
             },
             Step::Place {
                 into: staged(&transfer.directory, file),

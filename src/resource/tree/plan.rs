@@ -191,6 +191,7 @@ impl Situation<'_> {
                 artifact: offer.artifact.clone(),
                 evidence: offer.evidence.clone(),
                 size_max: INDEX_BYTES_MAX,
+                delta: None,
             },
             Step::Assemble {
                 into: staged.clone(),

@@ -124,7 +124,8 @@ fn local_listing_follows_no_link_out_and_opens_no_file() {
     let absent = ask(&local(&root.path().join("none"), None), &wish("latest")).unwrap_err();
     assert_eq!(absent.class(), Class::Unreachable);
     let url = vec![format!("file://{}", pipe.display())];
-    let artifact = Artifact { name: "pipe".to_owned(), urls: url, size: None, digest: None };
+    let artifact =
+        Artifact { name: "pipe".to_owned(), urls: url, size: None, digest: None, content: None };
     run(read_small(&artifact, &reader(), 100)).unwrap_err();
 }
 

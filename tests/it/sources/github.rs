@@ -11,7 +11,7 @@ use reconcile::source::spec::{Origin, SourceSpec};
 use reconcile::source::{Class, read_small, releases};
 use sha2::{Digest as _, Sha256};
 
-use super::{ask, names, reader, tags, wish};
+use super::{ARCH, ask, names, reader, tags, wish};
 use crate::fetch::{client, now, run};
 use crate::support::github::{GitHub, release};
 use crate::support::server::{Reply, Server};
@@ -35,6 +35,7 @@ fn latest_release_costs_one_request() {
     assert_eq!(
         found[0].artifacts,
         [Artifact {
+            content: None,
             name: "tool.tar.gz".to_owned(),
             urls: vec![github.api.url("/acme/tool/releases/download/v1.1.0/tool.tar.gz")],
             size: Some(5),
@@ -69,7 +70,9 @@ fn unchanged_release_is_asked_for_without_transfer() {
         let at = now() + SignedDuration::from_secs(second);
         let client = client(Credentials::default());
         let reader = Reader::new(client, Some(cache.path()), at, SignedDuration::ZERO);
-        answers.push(run(releases(&github.spec("acme/tool"), &wish("latest"), &reader)).unwrap());
+        answers.push(
+            run(releases(&github.spec("acme/tool"), &wish("latest"), ARCH, &reader)).unwrap(),
+        );
         store(cache.path(), &reader.into_noted()).unwrap();
     }
     assert_eq!(answers[0], answers[1], "not modified is not `no release`");
@@ -86,7 +89,8 @@ fn exact_version_is_asked_for_by_its_tag() {
         github.api.take_requests();
         let client = client(Credentials::default());
         let reader = Reader::new(client, Some(cache.path()), now(), SignedDuration::ZERO);
-        let found = run(releases(&github.spec("acme/tool"), &wish("1.0.0"), &reader)).unwrap();
+        let found =
+            run(releases(&github.spec("acme/tool"), &wish("1.0.0"), ARCH, &reader)).unwrap();
         assert_eq!(tags(&found), ["1.0.0"]);
         store(cache.path(), &reader.into_noted()).unwrap();
     }
@@ -108,7 +112,7 @@ fn guessed_tag_that_was_right_once_is_asked_for_first() {
         let at = now() + SignedDuration::from_secs(second);
         let client = client(Credentials::default());
         let reader = Reader::new(client, Some(cache.path()), at, SignedDuration::ZERO);
-        run(releases(&github.spec("acme/tool"), &wish("1.0.0"), &reader)).unwrap();
+        run(releases(&github.spec("acme/tool"), &wish("1.0.0"), ARCH, &reader)).unwrap();
         store(cache.path(), &reader.into_noted()).unwrap();
     }
     assert_eq!(github.api.paths(), ["/repos/acme/tool/releases/tags/1.0.0"]);
@@ -180,7 +184,7 @@ fn private_asset_is_fetched_over_the_api_and_the_token_stays_there() {
     credentials.add(&github.api.authority(), "s3cret").unwrap();
     let client = client(credentials);
     let reader = Reader::new(client.clone(), None, now(), SignedDuration::ZERO);
-    let found = run(releases(&github.spec("acme/tool"), &wish("latest"), &reader)).unwrap();
+    let found = run(releases(&github.spec("acme/tool"), &wish("latest"), ARCH, &reader)).unwrap();
     let artifact = &found[0].artifacts[0];
     assert!(artifact.urls[0].contains("/repos/acme/tool/releases/assets/"), "{artifact:?}");
     let cache = tempfile::tempdir().unwrap();
@@ -206,7 +210,7 @@ fn mirrors_come_before_the_origin_and_are_never_asked_what_exists() {
     spec.mirrors = vec![mirror.url("/gh/")];
     let path = "/acme/tool/releases/download/cli%2Fv1/a%20b.txt";
     let reader = reader();
-    let found = run(releases(&spec, &around("latest", "cli/v"), &reader)).unwrap();
+    let found = run(releases(&spec, &around("latest", "cli/v"), ARCH, &reader)).unwrap();
     let artifact = &found[0].artifacts[0];
     assert_eq!(artifact.urls.len(), 2);
     assert_eq!(artifact.urls[0], mirror.url(&format!("/gh{path}")));

@@ -6,12 +6,16 @@ mod github;
 use jiff::SignedDuration;
 use reconcile::fetch::{Credentials, Reader};
 use reconcile::model::Release;
+use reconcile::model::facts::Arch;
 use reconcile::model::version::Prereleases;
 use reconcile::resource::app::spec::{Downgrade, Order, TagPattern, VersionWish};
 use reconcile::source::spec::SourceSpec;
 use reconcile::source::{SourceError, releases};
 
 use crate::fetch::{client, now, run};
+
+/// The architecture that is asked for.
+const ARCH: Arch = Arch::X86_64;
 
 fn wish(want: &str) -> VersionWish {
     VersionWish {
@@ -29,7 +33,7 @@ fn reader() -> Reader {
 }
 
 fn ask(source: &SourceSpec, wish: &VersionWish) -> Result<Vec<Release>, SourceError> {
-    run(releases(source, wish, &reader()))
+    run(releases(source, wish, ARCH, &reader()))
 }
 
 fn tags(releases: &[Release]) -> Vec<&str> {
@@ -45,5 +49,5 @@ fn asking_can_move_between_threads() {
     fn can_move(_: impl Send) {}
     let (source, wish, reader) =
         (directories::web("http://127.0.0.1", None), wish("latest"), reader());
-    can_move(releases(&source, &wish, &reader));
+    can_move(releases(&source, &wish, ARCH, &reader));
 }

@@ -1,0 +1,78 @@
+//! Writing repositories.
+
+use crate::cli::args::ProgramKind;
+use crate::cli::exit::Exit;
+use crate::cli::{CliError, say};
+use crate::model::Version;
+use crate::model::outcome::chain;
+use crate::publish::{Choria, Existing, PublishError, Release, Selfupdate};
+use crate::publish::{Platform, choria, release, selfupdate};
+
+/// Publishes, and prints what was written.
+pub(super) async fn publish(kind: &ProgramKind) -> Result<Exit, CliError> {
+    let published = match kind {
+        ProgramKind::Choria { binary, release, os, arch, repo, uncompressed, force } => {
+            let platform = platform(os, arch)?;
+            choria(&Choria {
+                program: binary.as_std_path(),
+                version: release,
+                platform: &platform,
+                repository: repo.as_std_path(),
+                existing: existing(force),
+                uncompressed: *uncompressed,
+            })
+        }
+        ProgramKind::Selfupdate { file, release, out, platform: name, patches, force } => {
+            let (os, arch) = name.split_once('-').unwrap_or((name, ""));
+            let platform = platform(os, arch)?;
+            selfupdate(&Selfupdate {
+                program: file.as_std_path(),
+                version: release,
+                platform: &platform,
+                out: out.as_std_path(),
+                patches: *patches,
+                existing: existing(force),
+            })
+        }
+        ProgramKind::Release { directory, to, release: version, sign, patches, force } => {
+            let named = || directory.file_name().unwrap_or_default().parse::<Version>();
+            let version = version.clone().map_or_else(named, Ok);
+            let version = version.map_err(|why| {
+                let why = format!("{directory} is not named by a version ({why}); write --version");
+                CliError::new(Exit::Usage, why)
+            })?;
+            release(&Release {
+                artifacts: directory.as_std_path(),
+                version: &version,
+                root: to.as_std_path(),
+                key: sign.as_deref(),
+                patches: *patches,
+                existing: existing(force),
+            })
+            .await
+        }
+    };
+    let published = published.map_err(|error| CliError::new(exit(&error), chain(&error)))?;
+    for path in published {
+        say(&format!("{}\n", path.display()));
+    }
+    Ok(Exit::Ok)
+}
+
+fn existing(force: &bool) -> Existing {
+    if *force { Existing::Replaced } else { Existing::Kept }
+}
+
+fn platform(os: &str, arch: &str) -> Result<Platform, CliError> {
+    Platform::new(os, arch).ok_or_else(|| {
+        let why = format!("`{os}-{arch}` is no platform as Go names it: `linux-amd64`");
+        CliError::new(Exit::Usage, why)
+    })
+}
+
+fn exit(error: &PublishError) -> Exit {
+    match error {
+        PublishError::Write { .. } => Exit::CannotWrite,
+        _ => Exit::Failed,
+    }
+}

@@ -1,0 +1,78 @@
+//! Publishing as go-updater's `update-repo` does.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::format::choria::{Release, directory, document_path, published_name};
+use crate::format::go::Platform;
+use crate::format::packed::Packing;
+use crate::model::{Algorithm, Digest, Version};
+use crate::publish::{Existing, PROGRAM_BYTES_MAX, PublishError, Published, place};
+
+/// What to publish.
+#[derive(Clone, Copy, Debug)]
+pub struct Choria<'a> {
+    /// The program; its file name becomes the first part of the published one.
+    pub program: &'a Path,
+    /// Its version.
+    pub version: &'a Version,
+    /// What it is for.
+    pub platform: &'a Platform,
+    /// The repository's root.
+    pub repository: &'a Path,
+    /// What happens to a version that is there already.
+    pub existing: Existing,
+    /// Puts the program as it is beside the packed one.
+    pub uncompressed: bool,
+}
+
+/// Writes the packed program, then the document that names it.
+pub fn choria(wish: &Choria<'_>) -> Result<Published, PublishError> {
+    let Choria { version, platform, existing, .. } = *wish;
+    let base = wish.program.file_name().and_then(|name| name.to_str());
+    let base = base.ok_or_else(|| PublishError::Name {
+        name: wish.program.display().to_string(),
+        what: "a program's file name",
+    })?;
+    let program = place::read(wish.program, PROGRAM_BYTES_MAX)?;
+    let home = wish.repository.join(directory(version, platform)?);
+    let name = |packing| published_name(base, version, platform, packing);
+    let packed_name = name(Packing::Bzip2)?;
+    if existing == Existing::Kept && home.join(&packed_name).exists() {
+        return Err(PublishError::Exists { path: home.join(&packed_name) });
+    }
+    let hash = Digest::new(Algorithm::Sha256, &Sha256::digest(&program));
+    let hash = hash.unwrap_or_else(|| unreachable!("SHA-256 has 32 bytes"));
+    let document = Release::new(&packed_name, hash)?.render();
+    let packed = packed(Packing::Bzip2, &program, wish.program)?;
+    let mut published = vec![place::write(home.join(&packed_name), &packed, existing)?];
+    if wish.uncompressed {
+        published.push(place::write(home.join(name(Packing::None)?), &program, existing)?);
+    }
+    // Another program may have been published for the same version: the last one counts, as in the original.
+    let pointer: PathBuf = wish.repository.join(document_path(version, platform)?);
+    published.push(place::write(pointer, document.as_bytes(), Existing::Replaced)?);
+    Ok(published)
+}
+
+/// A program in a packing; `path` is for errors.
+pub(super) fn packed(
+    packing: Packing,
+    program: &[u8],
+    path: &Path,
+) -> Result<Vec<u8>, PublishError> {
+    let mut packed = Vec::new();
+    let done = packing.pack(&mut &*program, &mut packed);
+    done.map_err(|source| PublishError::Packed { path: path.to_owned(), source })?;
+    Ok(packed)
+}
+
+/// A program out of its packing; `path` is where it is.
+pub(super) fn unpacked(packing: Packing, path: &Path) -> Result<Vec<u8>, PublishError> {
+    let bytes = place::read(path, PROGRAM_BYTES_MAX)?;
+    let mut program = Vec::new();
+    let done = packing.unpack(&*bytes, &mut program, PROGRAM_BYTES_MAX);
+    done.map_err(|source| PublishError::Packed { path: path.to_owned(), source })?;
+    Ok(program)
+}

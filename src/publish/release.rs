@@ -1,0 +1,263 @@
+//! Publishing a directory of artifacts as a source that our own `http` and `file` sources read.
+//!
+//! ```text
+//! <root>/SHA256SUMS                              every version's files: the list of versions, written last
+//! <root>/<version>/<artifact>…                   as given
+//! <root>/<version>/SHA256SUMS, SHA256SUMS.asc    of these, and of the list of patches
+//! <root>/<version>/deltas.json                   patches to this version
+//! <root>/<version>/deltas/<old>/<artifact>.zst   one of them
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::format::deltas::{self, Deltas, Listed};
+use crate::format::packed::Packing;
+use crate::format::zstd_delta;
+use crate::host::runner;
+use crate::model::{Algorithm, Digest, Version};
+use crate::publish::{Existing, PROGRAM_BYTES_MAX, PublishError, Published, patches, place};
+
+/// Name of the checksum files.
+pub const SUMS: &str = "SHA256SUMS";
+
+/// End of the name of a signature.
+const SIGNATURE: &str = ".asc";
+
+/// zstd's level for patches: the highest that needs no more memory than the files themselves ask for.
+const LEVEL: i32 = 19;
+
+/// Largest patch worth having, in hundredths of the artifact.
+const WORTH_PERCENT: usize = 60;
+
+/// Largest checksum file read, in bytes.
+const SUMS_BYTES_MAX: u64 = 16 << 20;
+
+/// What to publish.
+#[derive(Clone, Copy, Debug)]
+pub struct Release<'a> {
+    /// The directory of artifacts; directories in it are left out.
+    pub artifacts: &'a Path,
+    /// Its version.
+    pub version: &'a Version,
+    /// The repository's root.
+    pub root: &'a Path,
+    /// The key that gpg signs the checksums with.
+    pub key: Option<&'a str>,
+    /// Patches are made from so many versions, the highest.
+    pub patches: usize,
+    /// What happens to a version that is there already.
+    pub existing: Existing,
+}
+
+/// Makes the directory of a version complete before it appears, then lists it.
+pub async fn release(wish: &Release<'_>) -> Result<Published, PublishError> {
+    let home = wish.root.join(part(wish.version)?);
+    if wish.existing == Existing::Kept && home.exists() {
+        return Err(PublishError::Exists { path: home });
+    }
+    let staged = place::stage(&home)?;
+    let written = fill(wish, &staged).await;
+    let moved = written.and_then(|written| {
+        place::promote(&staged, &home, wish.existing)?;
+        Ok(written)
+    });
+    let written = match moved {
+        Ok(written) => written,
+        Err(error) => {
+            // The error to tell is the first one.
+            let _ = place::remove(&staged);
+            return Err(error);
+        }
+    };
+    let inside = |path: PathBuf| path.strip_prefix(&staged).map(|p| home.join(p)).unwrap_or(path);
+    let mut published: Published = written.into_iter().map(inside).collect();
+    published.push(write_index(wish.root)?);
+    Ok(published)
+}
+
+/// Writes the list of versions anew: what the versions' own checksum files say, one after the other.
+pub fn write_index(root: &Path) -> Result<PathBuf, PublishError> {
+    let mut index = String::new();
+    for (_, name) in versions(root)? {
+        let sums = place::read(&root.join(&name).join(SUMS), SUMS_BYTES_MAX)?;
+        for line in String::from_utf8_lossy(&sums).lines() {
+            if let Some((digest, file)) = line.split_once("  ") {
+                index.extend([digest, "  ", &name, "/", file, "\n"]);
+            }
+        }
+    }
+    place::write(root.join(SUMS), index.as_bytes(), Existing::Replaced)
+}
+
+/// Writes everything of a version into its staging directory.
+async fn fill(wish: &Release<'_>, staged: &Path) -> Result<Published, PublishError> {
+    let mut written = Published::new();
+    let mut sums = String::new();
+    let mut programs = Vec::new();
+    for name in place::names(wish.artifacts)? {
+        let from = wish.artifacts.join(&name);
+        if !from.is_file() || is_ours(&name) {
+            continue;
+        }
+        if name.chars().any(char::is_control) {
+            let name = name.escape_debug().to_string();
+            return Err(PublishError::Name { name, what: "an artifact's name" });
+        }
+        let bytes = place::read(&from, PROGRAM_BYTES_MAX)?;
+        sums.push_str(&line(&bytes, &name));
+        written.push(place::write(staged.join(&name), &bytes, Existing::Kept)?);
+        programs.extend(program(&name, bytes));
+    }
+    if written.is_empty() {
+        return Err(PublishError::Nothing { path: wish.artifacts.to_owned() });
+    }
+    let list = make_patches(wish, staged, &programs, &mut written)?;
+    if !list.0.is_empty() {
+        let list = list.render();
+        sums.push_str(&line(list.as_bytes(), deltas::NAME));
+        let path = staged.join(deltas::NAME);
+        written.push(place::write(path, list.as_bytes(), Existing::Kept)?);
+    }
+    let sums = place::write(staged.join(SUMS), sums.as_bytes(), Existing::Kept)?;
+    written.push(sums.clone());
+    if let Some(key) = wish.key {
+        written.push(sign(&sums, key).await?);
+    }
+    Ok(written)
+}
+
+/// What this writes by itself and so does not take from a directory of artifacts.
+fn is_ours(name: &str) -> bool {
+    name == deltas::NAME
+        || name.strip_prefix(SUMS).is_some_and(|rest| matches!(rest, "" | SIGNATURE))
+}
+
+fn line(bytes: &[u8], name: &str) -> String {
+    format!("{}  {name}\n", sha256(bytes).hex())
+}
+
+fn sha256(bytes: &[u8]) -> Digest {
+    let digest = Digest::new(Algorithm::Sha256, &Sha256::digest(bytes));
+    digest.unwrap_or_else(|| unreachable!("SHA-256 has 32 bytes"))
+}
+
+/// An artifact that is one program, and that program.
+struct Program {
+    artifact: String,
+    artifact_bytes: usize,
+    bytes: Vec<u8>,
+}
+
+/// The program in an artifact, when it is one and nothing else. Archives have no patches: what is installed of them is
+/// not their bytes.
+fn program(name: &str, bytes: Vec<u8>) -> Option<Program> {
+    let packing = [Packing::Gzip, Packing::Bzip2].into_iter();
+    let packing = packing.into_iter().find(|packing| name.ends_with(packing.suffix()));
+    let artifact_bytes = bytes.len();
+    let program = match packing {
+        None => bytes,
+        Some(packing) => {
+            let mut program = Vec::new();
+            // What cannot be unpacked is published all the same: it is not ours to judge.
+            packing.unpack(&*bytes, &mut program, PROGRAM_BYTES_MAX).ok()?;
+            program
+        }
+    };
+    let is_program = program.starts_with(b"\x7fELF") || program.starts_with(b"#!");
+    is_program.then(|| Program { artifact: name.to_owned(), artifact_bytes, bytes: program })
+}
+
+/// One patch to make.
+struct Pair<'a> {
+    new: &'a Program,
+    old: PathBuf,
+    from: &'a Version,
+    directory: &'a str,
+}
+
+/// Makes the patches that are worth having, and their list.
+fn make_patches(
+    wish: &Release<'_>,
+    staged: &Path,
+    programs: &[Program],
+    written: &mut Published,
+) -> Result<Deltas, PublishError> {
+    let mut older = versions(wish.root)?;
+    older.retain(|(version, _)| version < wish.version);
+    older.sort_by(|a, b| b.cmp(a));
+    older.truncate(wish.patches);
+    let mut pairs = Vec::new();
+    for (from, directory) in &older {
+        for new in programs {
+            // Names may carry the version.
+            let named = new.artifact.replace(wish.version.as_str(), from.as_str());
+            let old = wish.root.join(directory).join(named);
+            if old.is_file() {
+                pairs.push(Pair { new, old, from, directory });
+            }
+        }
+    }
+    let made = patches::each(&pairs, |pair| {
+        let name = pair.old.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some(old) = program(&name, place::read(&pair.old, PROGRAM_BYTES_MAX)?) else {
+            return Ok(None);
+        };
+        let patch = zstd_delta::make(&old.bytes, &pair.new.bytes, LEVEL);
+        let patch =
+            patch.map_err(|source| PublishError::Zstd { path: pair.old.clone(), source })?;
+        let worth = patch.len() * 100 <= pair.new.artifact_bytes * WORTH_PERCENT;
+        Ok(worth.then(|| (sha256(&old.bytes), patch)))
+    })?;
+    let mut list = Deltas::default();
+    for (pair, made) in pairs.iter().zip(made) {
+        let Some((base, patch)) = made else { continue };
+        let artifact = pair.new.artifact.clone();
+        let path = format!("deltas/{}/{artifact}.zst", pair.directory);
+        written.push(place::write(staged.join(&path), &patch, Existing::Kept)?);
+        list.0.push(Listed {
+            artifact,
+            program: sha256(&pair.new.bytes),
+            from: pair.from.clone(),
+            base,
+            patch: path,
+            size: patch.len() as u64,
+            sha256: sha256(&patch),
+        });
+    }
+    Ok(list)
+}
+
+/// Versions that are published, with the names of their directories.
+fn versions(root: &Path) -> Result<Vec<(Version, String)>, PublishError> {
+    let names = place::names(root)?.into_iter();
+    let complete = |name: &String| root.join(name).join(SUMS).is_file();
+    Ok(names.filter(complete).filter_map(|name| Some((name.parse().ok()?, name))).collect())
+}
+
+/// A version as the name of a directory.
+fn part(version: &Version) -> Result<&str, PublishError> {
+    let text = version.as_str();
+    let odd = |c: char| c.is_control() || c.is_whitespace() || "/\\?#%".contains(c);
+    if text.is_empty() || text.starts_with('.') || text.contains(odd) {
+        let name = text.escape_debug().to_string();
+        return Err(PublishError::Name { name, what: "the name of a directory" });
+    }
+    Ok(text)
+}
+
+/// Has gpg sign a file, detached and as text.
+async fn sign(file: &Path, key: &str) -> Result<PathBuf, PublishError> {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let mut signature = file.as_os_str().to_owned();
+    signature.push(SIGNATURE);
+    let signature = PathBuf::from(signature);
+    let output = text(&signature);
+    let argv = ["gpg", "--batch", "--yes", "--armor", "--local-user", key, "--output", &output];
+    let rest = ["--detach-sign".to_owned(), text(file)];
+    let argv: Vec<String> = argv.into_iter().map(str::to_owned).chain(rest).collect();
+    let signed = runner::run(&argv, &[]).await;
+    signed.map_err(|source| PublishError::Sign { path: file.to_owned(), source })?;
+    Ok(signature)
+}
