@@ -91,7 +91,7 @@ impl Writer<'_> {
         }
         let old = decoder.source().olds.get(old)?;
         let stat = old.nodes.stat(node)?;
-        let mine = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let mine = (self.powers.me.uid, self.powers.me.gid);
         let owner = wish.wanted.owner.unwrap_or(mine);
         let times = attributes::times(flags, wish.metadata);
         let time = times.map(|t| (t.last_modification.tv_sec, t.last_modification.tv_nsec));
