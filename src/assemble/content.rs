@@ -18,7 +18,7 @@ use crate::format::casync::flags::Flags;
 use crate::host::nodes::node_stat;
 use crate::model::step::Reuse;
 
-/// Bytes of a file copied at once where the kernel cannot do it by itself.
+/// Bytes of a file copied at once where the kernel does not do it by itself.
 const COPY_BYTES: usize = 128 << 10;
 
 /// A file to make.
@@ -191,7 +191,8 @@ fn copy_range(
     buffer: &mut Vec<u8>,
 ) -> io::Result<()> {
     let (mut at, mut left) = (at, length);
-    while left > 0 {
+    // Setting up a copy inside the kernel takes longer than two calls for a few pages.
+    while left > 0 && length > COPY_BYTES as u64 {
         let count = usize::try_from(left).unwrap_or(usize::MAX);
         match rustix::fs::copy_file_range(from, Some(&mut at), to, None, count) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
