@@ -52,7 +52,7 @@ fn directories(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>
     }
     host.exchange(trees.tree, trees.path).map_err(|error| match error.kind() {
         io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => {
-            SwitchError::MountPoint { path: trees.path.to_owned() }
+            SwitchError::Foreign { path: trees.path.to_owned(), kind: "mount point" }
         }
         _ => SwitchError::Io(error),
     })?;

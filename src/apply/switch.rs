@@ -35,14 +35,6 @@ pub enum SwitchError {
         /// Its type.
         kind: &'static str,
     },
-    /// Another file system is mounted at the path of a tree.
-    #[error(
-        "{path} is a mount point, which cannot be exchanged; let `path` be a directory inside it"
-    )]
-    MountPoint {
-        /// The path.
-        path: Utf8PathBuf,
-    },
     /// The release has no manifest that can be read.
     #[error("{path} has no readable manifest, so its programs are not known")]
     NoManifest {
@@ -57,9 +49,7 @@ impl SwitchError {
         match self {
             Self::Io(_) => FailureClass::Transient,
             Self::Stale { .. } => FailureClass::Stale,
-            Self::Foreign { .. } | Self::MountPoint { .. } | Self::NoManifest { .. } => {
-                FailureClass::Permanent
-            }
+            Self::Foreign { .. } | Self::NoManifest { .. } => FailureClass::Permanent,
         }
     }
 }
