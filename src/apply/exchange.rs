@@ -1,5 +1,7 @@
 //! The commit point of a tree: a whole generation comes into use by one rename.
 
+use std::io;
+
 use camino::Utf8Path;
 
 use crate::apply::switch::SwitchError;
@@ -48,7 +50,12 @@ fn directories(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>
     if !trees.preserve.is_empty() {
         host.carry(trees.path, trees.tree, trees.preserve)?;
     }
-    host.exchange(trees.tree, trees.path)?;
+    host.exchange(trees.tree, trees.path).map_err(|error| match error.kind() {
+        io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => {
+            SwitchError::Foreign { path: trees.path.to_owned(), kind: "mount point" }
+        }
+        _ => SwitchError::Io(error),
+    })?;
     Ok(put_away(host, trees))
 }
 

@@ -6,8 +6,8 @@ use camino::Utf8Path;
 use jiff::Timestamp;
 
 use crate::assemble::{
-    Accounts, AssembleError, Assembled, HEAD, InUse, Job, NODES, Owner, Powers, SeedPlace, Stores,
-    Trust, assemble,
+    Accounts, AssembleError, Assembled, HEAD, InUse, Job, Me, NODES, Owner, Powers, SeedPlace,
+    Stores, Trust, assemble,
 };
 use crate::fetch::Client;
 use crate::host::Change as Host;
@@ -124,5 +124,5 @@ fn powers(host: &Host, rules: &AssembleRules) -> Result<Powers, AssembleError> {
             }
         }
     };
-    Ok(Powers { owner, allow: rules.allow.clone(), accounts })
+    Ok(Powers { owner, allow: rules.allow.clone(), accounts, me: Me::now() })
 }

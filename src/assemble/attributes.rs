@@ -43,6 +43,25 @@ pub struct Powers {
     pub allow: Vec<Special>,
     /// Users and groups of the host by name.
     pub accounts: Accounts,
+    /// Who makes the files.
+    pub me: Me,
+}
+
+/// Who this process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Me {
+    /// Effective user.
+    pub uid: u32,
+    /// Effective group.
+    pub gid: u32,
+}
+
+impl Me {
+    /// Asks the system once.
+    pub fn now() -> Self {
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        Self { uid: uid.as_raw(), gid: gid.as_raw() }
+    }
 }
 
 /// Users and groups of the host by name, as in `/etc/passwd` and `/etc/group`.
@@ -150,7 +169,6 @@ impl Powers {
         old: Option<&NodeStat>,
         degraded: &mut Degraded,
     ) -> Option<(u32, u32)> {
-        let root = rustix::process::geteuid().is_root();
         let wanted = match self.owner {
             Owner::Fixed { uid, gid } => Some((uid, gid)),
             Owner::Archive if flags.intersects(Flags::UIDS.with(Flags::USER_NAMES)) => {
@@ -173,8 +191,8 @@ impl Powers {
             }
             Owner::Archive => old.map(|old| (old.uid, old.gid)),
         };
-        let mine = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        if !root && wanted.is_some_and(|wanted| wanted != mine) {
+        let mine = (self.me.uid, self.me.gid);
+        if mine.0 != 0 && wanted.is_some_and(|wanted| wanted != mine) {
             degraded.note("owners were not set: only root may give files away");
             return None;
         }

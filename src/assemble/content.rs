@@ -18,7 +18,7 @@ use crate::format::casync::flags::Flags;
 use crate::host::nodes::node_stat;
 use crate::model::step::Reuse;
 
-/// Bytes of a file copied at once where the kernel cannot do it by itself.
+/// Bytes of a file copied at once where the kernel does not do it by itself.
 const COPY_BYTES: usize = 128 << 10;
 
 /// A file to make.
@@ -91,7 +91,7 @@ impl Writer<'_> {
         }
         let old = decoder.source().olds.get(old)?;
         let stat = old.nodes.stat(node)?;
-        let mine = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let mine = (self.powers.me.uid, self.powers.me.gid);
         let owner = wish.wanted.owner.unwrap_or(mine);
         let times = attributes::times(flags, wish.metadata);
         let time = times.map(|t| (t.last_modification.tv_sec, t.last_modification.tv_nsec));
@@ -191,7 +191,8 @@ fn copy_range(
     buffer: &mut Vec<u8>,
 ) -> io::Result<()> {
     let (mut at, mut left) = (at, length);
-    while left > 0 {
+    // Setting up a copy inside the kernel takes longer than two calls for a few pages.
+    while left > 0 && length > COPY_BYTES as u64 {
         let count = usize::try_from(left).unwrap_or(usize::MAX);
         match rustix::fs::copy_file_range(from, Some(&mut at), to, None, count) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),

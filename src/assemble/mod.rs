@@ -27,7 +27,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-pub use attributes::{Accounts, Owner, Powers};
+pub use attributes::{Accounts, Me, Owner, Powers};
 pub use changes::Changed;
 pub use check::damaged;
 pub use chunks::Stores;

@@ -4,7 +4,7 @@
 //! pieces, each of which may as well be a part of a file that is there already.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -18,6 +18,9 @@ use crate::format::casync::index::Index;
 
 /// Memory for chunks that are needed again, in bytes; beyond this they are read from their store again.
 const SPARE_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of the archive that are compressed at once: its objects are as small as 16.
+const SKELETON_BUFFER_BYTES: usize = 64 << 10;
 
 /// Where a chunk comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +55,7 @@ pub(super) struct Stream {
     origins: Vec<Origin>,
     pub(super) olds: Vec<Old>,
     supply: Supply,
-    skeleton: zstd::stream::Encoder<'static, Vec<u8>>,
+    skeleton: BufWriter<zstd::stream::Encoder<'static, Vec<u8>>>,
     at: u64,
     chunk: usize,
     loaded: Option<(usize, Arc<Vec<u8>>)>,
@@ -156,7 +159,8 @@ impl Stream {
         supply: Supply,
     ) -> io::Result<Self> {
         // Fast: it is read again only to install the next generation.
-        let skeleton = zstd::stream::Encoder::new(Vec::new(), 1)?;
+        let encoder = zstd::stream::Encoder::new(Vec::new(), 1)?;
+        let skeleton = BufWriter::with_capacity(SKELETON_BUFFER_BYTES, encoder);
         Ok(Self {
             index,
             origins: needs.origins,
@@ -172,7 +176,8 @@ impl Stream {
 
     /// Everything of the archive that is not content of files, compressed.
     pub(super) fn into_skeleton(self) -> (io::Result<Vec<u8>>, Vec<Old>) {
-        (self.skeleton.finish(), self.olds)
+        let encoder = self.skeleton.into_inner().map_err(io::IntoInnerError::into_error);
+        (encoder.and_then(zstd::stream::Encoder::finish), self.olds)
     }
 
     /// The file of a generation that is the next `size` bytes, all of it untouched chunks; they are then passed.
