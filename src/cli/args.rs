@@ -189,6 +189,20 @@ pub enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// List the features of this host's own sysupdate.d, or switch them on and off.
+    Features {
+        /// What to do.
+        #[command(subcommand)]
+        command: FeatureCommand,
+    },
+    /// Answer as systemd-sysupdate does about this host's own sysupdate.d.
+    Sysupdate(SysupdateArgs),
+    /// Make what sources read.
+    Publish {
+        /// What to publish.
+        #[command(subcommand)]
+        command: PublishCommand,
+    },
     /// Look for what keeps reconcile from working well here.
     Doctor,
     /// Print a completion script.
@@ -222,4 +236,89 @@ pub enum SchemaKind {
 pub enum ImportKind {
     /// distronomicon's systemd units, drop-ins and environment files.
     Distronomicon,
+}
+
+/// What to do with features.
+#[derive(Debug, Subcommand)]
+pub enum FeatureCommand {
+    /// List them.
+    List,
+    /// Switch one on, by the file that updex writes.
+    Enable {
+        /// Its name.
+        feature: String,
+    },
+    /// Switch one off.
+    Disable {
+        /// Its name.
+        feature: String,
+    },
+}
+
+/// A question for systemd-sysupdate.
+#[derive(Debug, Args)]
+pub struct SysupdateArgs {
+    /// What to answer.
+    #[command(subcommand)]
+    pub command: SysupdateCommand,
+    /// About this component; about the host's own definitions when absent.
+    #[arg(short = 'C', long, global = true)]
+    pub component: Option<String>,
+    /// Answer with its JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Whose exit codes say that nothing is new or pending.
+    #[arg(long, global = true, value_enum, default_value_t = ExitCodes::Sysupdate)]
+    pub exit_codes: ExitCodes,
+}
+
+/// What to answer.
+#[derive(Debug, Subcommand)]
+pub enum SysupdateCommand {
+    /// The versions that are installed and available.
+    List {
+        /// Only this one, in detail.
+        version: Option<String>,
+    },
+    /// The version that an update would install.
+    CheckNew,
+    /// Whether something is in place and not in effect.
+    Pending,
+    /// The features, or one of them in detail.
+    Features {
+        /// Its name.
+        feature: Option<String>,
+    },
+    /// The components.
+    Components,
+}
+
+/// Whose exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExitCodes {
+    /// 1 when nothing is new, and for errors.
+    Sysupdate,
+    /// 2 when nothing is new, 1 for errors.
+    Updex,
+}
+
+/// What to publish.
+#[derive(Debug, Subcommand)]
+pub enum PublishCommand {
+    /// Put an image into a directory of images, list it and sign the list.
+    Extension {
+        /// The repository; the image goes to `ext/NAME/` in it.
+        repository: Utf8PathBuf,
+        /// The image, as it is to be served: `.raw`, or compressed with `.xz`, `.gz`, `.zst` or `.bz2`.
+        image: Utf8PathBuf,
+        /// The extension's name.
+        #[arg(long)]
+        name: crate::model::Name,
+        /// The version; one that is there already is never replaced.
+        #[arg(long = "version", value_name = "VERSION")]
+        release: String,
+        /// Sign the list with this key of gpg.
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
+    },
 }

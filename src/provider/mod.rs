@@ -12,11 +12,11 @@ use crate::desired::{Declared, DesiredState, Follow, FollowAs};
 use crate::format::sysupdate::definition::{SourceKind, Standing, TargetKind, Transfer};
 use crate::host::Look;
 use crate::model::{Constraint, Digest, ExtensionClass, Level, Name, Prereleases, ResourceId};
-use crate::provider::definitions::{Component, components};
+pub use crate::provider::definitions::{Component, components};
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
 use crate::resource::extension::order::OrderWish;
-use crate::resource::extension::spec::{ImagePolicy, Transfer as Wish};
+use crate::resource::extension::spec::{Activate, ImagePolicy, Transfer as Wish};
 use crate::source::spec::DirectoryUrl;
 
 /// Images kept where `InstancesMax=` sets no limit.
@@ -74,6 +74,29 @@ pub fn provide(host: &Look, desired: &mut DesiredState) {
         }
     }
     desired.notes.extend(notes);
+}
+
+/// What one component wishes, as systemd-sysupdate would carry it out; `None` when nothing of it is ours.
+pub fn set_of(host: &Look, component: &Component) -> Option<(ResourceId, ExtensionSpec)> {
+    let ours = component.transfers.iter().filter_map(|transfer| {
+        let wish = wish(host, transfer, FollowAs::Sysupdate).ok()?;
+        transfer.is_enabled(&component.features).then_some((transfer, wish))
+    });
+    let set: Vec<(&Transfer, Wish)> = ours.collect();
+    if set.is_empty() {
+        return None;
+    }
+    let name = component.name.as_deref().unwrap_or(HOST_SET).parse().ok()?;
+    let id = ResourceId::extension(name);
+    let follow = Follow {
+        as_what: FollowAs::Sysupdate,
+        activate: Activate::Boot,
+        root: String::new(),
+    };
+    match spec(&follow, &id, set) {
+        Spec::Extension(spec) => Some((id, *spec)),
+        Spec::App(_) => None,
+    }
 }
 
 fn components_text(components: &[Component]) -> Vec<String> {

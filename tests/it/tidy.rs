@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FILE_LINES_MAX: usize = 400;
 
 /// Each module and the modules it may use; `ARCHITECTURE.md` explains the rows.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("model", &[]),
     ("host", &["model"]),
     ("format", &["model"]),
@@ -18,6 +18,7 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("resource", &["model", "host", "format", "source", "trust"]),
     ("desired", &["model", "format", "source", "trust", "resource", "resolve"]),
     ("provider", &["model", "host", "format", "resource", "desired", "source"]),
+    ("publish", &["model", "host", "format"]),
     ("observe", &["model", "host", "resource", "desired"]),
     ("resolve", &["model", "format", "trust", "fetch", "source", "resource", "desired", "observe"]),
     ("plan", &["model", "resource", "desired", "observe"]),
@@ -37,10 +38,12 @@ const MAY_USE: [(&str, &[&str]); 18] = [
             "model",
             "host",
             "fetch",
+            "format",
             "source",
             "resource",
             "desired",
             "provider",
+            "publish",
             "observe",
             "resolve",
             "plan",

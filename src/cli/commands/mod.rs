@@ -1,12 +1,15 @@
 //! One file for each group of commands.
 
+mod features;
 mod generate;
 mod history;
 mod import;
 mod maintain;
 mod overrides;
 mod pass;
+mod publish;
 mod show;
+mod sysupdate;
 mod validate;
 
 use crate::cli::CliError;
@@ -55,6 +58,11 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Import { kind, paths }) => import::import(session, *kind, paths),
         Some(Command::Gc { all: true }) => maintain::gc(session, Gc::All).await,
         Some(Command::Gc { all: false }) => maintain::gc(session, Gc::Unused).await,
+        Some(Command::Features { command }) => {
+            features::features(session, command, &cli.pass).await
+        }
+        Some(Command::Sysupdate(args)) => sysupdate::sysupdate(session, args).await,
+        Some(Command::Publish { command }) => publish::publish(command).await,
         Some(Command::Doctor) => Ok(maintain::doctor(session)),
         Some(Command::Completions { shell }) => Ok(generate::completions(*shell)),
         Some(Command::Man { directory }) => generate::man(directory),
@@ -65,6 +73,11 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
 fn changes_without_plan(command: &Command) -> bool {
     matches!(
         command,
-        Command::Suspend { .. } | Command::Resume { .. } | Command::Gc { .. } | Command::Man { .. }
+        Command::Suspend { .. }
+            | Command::Resume { .. }
+            | Command::Gc { .. }
+            | Command::Features { .. }
+            | Command::Publish { .. }
+            | Command::Man { .. }
     )
 }

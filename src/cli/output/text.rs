@@ -141,6 +141,7 @@ pub fn transfer(change: &Change) -> Option<String> {
     change.steps.iter().find_map(|step| {
         let Step::Fetch { artifact, evidence, .. } = step else { return None };
         let how = match (change.fetch_bytes, change.reused_bytes) {
+            (Some(0), 0) => format!("reuse {} (cached)", artifact.name),
             (Some(0), reused) => format!("reuse {} ({} cached)", artifact.name, bytes(reused)),
             (Some(size), _) => format!("fetch {} ({})", artifact.name, bytes(size)),
             (None, _) => format!("fetch {} (size unknown)", artifact.name),
@@ -225,6 +226,9 @@ fn is_manifest(path: &Utf8Path) -> bool {
 
 /// A link as it was and as it will be.
 fn pointed(link: &LinkTo) -> Vec<String> {
+    if link.expects.as_ref() == Some(&link.text) {
+        return Vec::new();
+    }
     let before = link.expects.iter().flatten().map(|text| format!("- {} -> {text}", link.link));
     let after = link.text.iter().map(|text| format!("+ {} -> {text}", link.link));
     before.chain(after).collect()

@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 
+use crate::format::sysupdate::pattern::Fields;
 use crate::model::extension::{ImageHead, LinkTo, PlaceRules};
 use crate::model::plan::{InUse, Unchanged};
 use crate::model::{Blocked, BlockedReason, Change, Digest, Drift, DriftKind, Effect, Step};
@@ -208,7 +209,9 @@ impl Situation<'_> {
             found: "nothing".to_owned(),
         };
         if image.is_none() {
-            let place = seen.directory.join(format!("{} (image)", wanted.slot));
+            let fields = Fields { version: wanted.slot.clone(), ..Fields::default() };
+            let name = transfer.target.first().and_then(|pattern| pattern.name(&fields).ok());
+            let place = seen.directory.join(name.unwrap_or_else(|| wanted.slot.clone()));
             drift.push(missing(place.to_string(), "regular file".to_owned()));
         }
         let expected = image.and_then(|image| transfer.link_text(&image.file));
@@ -298,6 +301,11 @@ impl Situation<'_> {
             steps.push(Step::Point { slot: wanted.slot.clone(), links: work.links });
         }
         let working = !steps.is_empty();
+        if let Some(wanted) = wanted.filter(|_| merge.is_some() && !working) {
+            // So that it can be tried again after everything was put back.
+            let links = self.links_now();
+            steps.push(Step::Point { slot: wanted.slot.clone(), links });
+        }
         steps.extend(effects.iter().map(|effect| Step::Settle { effect: effect.clone() }));
         steps.extend(self.old_debts(&effects, merge.as_ref().map(|m| &m.effect)));
         steps.extend(merge.map(|merge| Step::Merged {
@@ -421,6 +429,17 @@ impl Situation<'_> {
         vec![Step::Point { slot: back_to.unwrap_or_default().to_owned(), links }]
     }
 
+    /// The links as they are.
+    fn links_now(&self) -> Vec<LinkTo> {
+        let seen = self.observed.transfers.iter();
+        let links = seen.filter_map(|seen| {
+            let text = seen.there.text().map(str::to_owned);
+            let expects = Some(text.clone());
+            Some(LinkTo { link: seen.link.clone()?, text: Some(text?), expects })
+        });
+        links.collect()
+    }
+
     /// Effects owed from earlier passes: paid when still wished, struck out when not. On another root than the
     /// running system's they stay owed.
     fn old_debts(&self, now_owed: &[Effect], merge: Option<&Effect>) -> Vec<Step> {
@@ -471,15 +490,12 @@ impl ExtensionSpec {
 /// First the manifest, then the image: an image without manifest would not be ours.
 fn promote(seen: &TransferObserved, file: &str, replaces: bool) -> [Step; 2] {
     let from = staged(&seen.directory, file);
-    let has_manifest = seen
-        .images
-        .values()
-        .any(|image| image.file == file && image.manifest.is_some());
     [
+        // One that an image left behind may be there.
         Step::Promote {
             from: staged_manifest(&from),
             to: manifest(&seen.directory, file),
-            replaces: has_manifest,
+            replaces: true,
         },
         Step::Promote { from, to: seen.directory.join(file), replaces },
     ]
