@@ -47,10 +47,14 @@ pub enum PublishError {
     #[error("publishing `{0}`: a version has letters, digits and `. - ~ ^ _ +`")]
     Version(String),
     /// The file is not named like an image.
-    #[error("publishing {0}: an image ends in `.raw`, or `.raw.xz`, `.raw.gz`, `.raw.zst` or `.raw.bz2`")]
+    #[error(
+        "publishing {0}: an image ends in `.raw`, or `.raw.xz`, `.raw.gz`, `.raw.zst` or `.raw.bz2`"
+    )]
     Ending(Utf8PathBuf),
     /// The version is there, compressed in whatever way.
-    #[error("publishing {0}: it is listed already, and what was published is never replaced; take another version")]
+    #[error(
+        "publishing {0}: it is listed already, and what was published is never replaced; take another version"
+    )]
     Exists(String),
     /// The list cannot be read.
     #[error("reading the list of {0}; repair it or move it away")]
@@ -77,7 +81,10 @@ fn failed(action: &'static str, path: &Utf8Path) -> impl FnOnce(io::Error) -> Pu
 }
 
 /// Puts an image into the repository: the image first, then the signature, then the list.
-#[expect(clippy::disallowed_methods, reason = "a directory the operator named, not the managed host")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a directory the operator named, not the managed host"
+)]
 pub async fn extension(release: &ExtensionRelease<'_>) -> Result<Utf8PathBuf, PublishError> {
     let ExtensionRelease { repository, image, name, version, key } = *release;
     if !is_version(version) {
@@ -118,7 +125,10 @@ pub async fn extension(release: &ExtensionRelease<'_>) -> Result<Utf8PathBuf, Pu
 }
 
 /// Adds a name to the index, sorted.
-#[expect(clippy::disallowed_methods, reason = "a directory the operator named, not the managed host")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a directory the operator named, not the managed host"
+)]
 fn index(path: &Utf8Path, name: &Name) -> Result<(), PublishError> {
     let before = read(path)?;
     let mut names: Vec<&str> = before.lines().collect();
@@ -153,7 +163,10 @@ fn write(path: &Utf8Path, bytes: &[u8]) -> Result<(), PublishError> {
 }
 
 /// Copies an image beside its place and renames it there; its SHA-256 in hexadecimal.
-#[expect(clippy::disallowed_methods, reason = "a directory the operator named, not the managed host")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a directory the operator named, not the managed host"
+)]
 fn copy(from: &Utf8Path, to: &Utf8Path) -> Result<String, PublishError> {
     let beside = to.with_file_name(format!(".{}.new", to.file_name().unwrap_or_default()));
     let mut source = File::open(from).map_err(failed("read", from))?;

@@ -34,7 +34,8 @@ pub(super) async fn merge(
             .iter_mut()
             .filter(|(change, result)| {
                 let settles = |s: &Step| matches!(s, Step::Settle { effect: e } if *e == effect);
-                result.end == End::Done && change.steps.iter().any(|s| settles(s) || looks(s, class))
+                result.end == End::Done
+                    && change.steps.iter().any(|s| settles(s) || looks(s, class))
             })
             .collect();
         if members.is_empty() {
@@ -216,7 +217,8 @@ pub(super) async fn refresh(host: &Host, class: ExtensionClass) -> Result<(), Ru
     }
     argv.push("refresh".to_owned());
     run(&argv, &[]).await?;
-    if facts::systemd(host).is_some_and(|version| version < RELOADS_SINCE) && asks_for_reload(host) {
+    if facts::systemd(host).is_some_and(|version| version < RELOADS_SINCE) && asks_for_reload(host)
+    {
         let argv = ["systemctl", "--no-ask-password", "daemon-reload"];
         run(&argv.map(str::to_owned), &[]).await?;
     }

@@ -135,7 +135,9 @@ impl HostAsItIs {
         match judge(Image { class, name: &rules.name, form: Form::Raw }, host, &contents) {
             Verdict::Compatible(_) => Ok(()),
             Verdict::Ignored(reason) => Err(reason.to_string()),
-            Verdict::Breaks(reason) => Err(format!("{reason}; nothing else would be merged either")),
+            Verdict::Breaks(reason) => {
+                Err(format!("{reason}; nothing else would be merged either"))
+            }
         }
     }
 }

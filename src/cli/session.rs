@@ -15,8 +15,8 @@ use crate::fetch::client::{Client, Credentials, Roots, Settings};
 use crate::host::{Look, Places, clock};
 use crate::model::ResourceId;
 use crate::plan::guard::Removals;
-use crate::reconcile::{Effects, Request};
 use crate::provider::provide;
+use crate::reconcile::{Effects, Request};
 use crate::resource::app::observe::Depth;
 
 /// Where the desired state is when nothing is said, below the root.

@@ -15,9 +15,8 @@ mod extension;
 
 pub use extension::{
     ActivateDocument, ClassDocument, ExtensionDocument, ExtensionSourceDocument, FollowAsDocument,
-    FollowDocument, GpgDocument,
-    ImageLayoutDocument, ImageLimitsDocument, ImageMinDocument, ImageVerifyDocument, MatchList,
-    SysupdateDocument, VersionOrderDocument,
+    FollowDocument, GpgDocument, ImageLayoutDocument, ImageLimitsDocument, ImageMinDocument,
+    ImageVerifyDocument, MatchList, SysupdateDocument, VersionOrderDocument,
 };
 
 pub use health::{HealthDocument, HttpProbeDocument, OnFailureDocument};

@@ -12,17 +12,7 @@ pub const IMAGE_MANIFEST_FORMAT: u32 = 1;
 
 /// What an extension extends.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    JsonSchema,
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum ExtensionClass {
@@ -53,9 +43,7 @@ impl ExtensionClass {
     /// The files in which systemd says what is merged, one for each hierarchy.
     pub fn markers(self) -> &'static [&'static str] {
         match self {
-            Self::Sysext => {
-                &["/usr/.systemd-sysext/extensions", "/opt/.systemd-sysext/extensions"]
-            }
+            Self::Sysext => &["/usr/.systemd-sysext/extensions", "/opt/.systemd-sysext/extensions"],
             Self::Confext => &["/etc/.systemd-confext/extensions"],
         }
     }

@@ -88,11 +88,8 @@ pub fn set_of(host: &Look, component: &Component) -> Option<(ResourceId, Extensi
     }
     let name = component.name.as_deref().unwrap_or(HOST_SET).parse().ok()?;
     let id = ResourceId::extension(name);
-    let follow = Follow {
-        as_what: FollowAs::Sysupdate,
-        activate: Activate::Boot,
-        root: String::new(),
-    };
+    let follow =
+        Follow { as_what: FollowAs::Sysupdate, activate: Activate::Boot, root: String::new() };
     match spec(&follow, &id, set) {
         Spec::Extension(spec) => Some((id, *spec)),
         Spec::App(_) => None,
@@ -192,9 +189,7 @@ fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, Stri
     let path = transfer.source.path.as_str();
     let from = match (transfer.source.kind, path.strip_prefix("file://")) {
         (SourceKind::UrlFile, Some(local)) => DirectoryUrl::Local(local.into()),
-        (SourceKind::UrlFile, None) => {
-            DirectoryUrl::Web(path.trim_end_matches('/').to_owned())
-        }
+        (SourceKind::UrlFile, None) => DirectoryUrl::Web(path.trim_end_matches('/').to_owned()),
         (SourceKind::RegularFile, _) => DirectoryUrl::Local(host.real(path)),
         _ => return Err("its source is no file".to_owned()),
     };

@@ -9,13 +9,13 @@ use crate::resolve::asset::{Listing, Target, Verdict, select};
 use crate::resolve::listing::{Candidate, ListedFile, candidates, offered};
 use crate::resolve::offer::names;
 use crate::resolve::{policy, product};
+use crate::resource::app::AppSpec;
+use crate::resource::app::spec::VersionWish;
 use crate::resource::extension::order::Order;
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 use crate::resource::{Found, Spec};
-use crate::resource::app::AppSpec;
-use crate::resource::app::spec::VersionWish;
-use crate::source::spec::Origin;
 use crate::source;
+use crate::source::spec::Origin;
 
 /// Releases and files listed at most.
 const SHOWN_MAX: usize = 8;

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use crate::fetch::Reader;
 use crate::format::sysupdate::pattern::compare_all;
 use crate::model::ledger::{Owned, Trust};
 use crate::model::{
@@ -12,11 +13,8 @@ use crate::resolve::{Question, suspended};
 use crate::resource::decision::{Problem, Resolution};
 use crate::resource::extension::observe::ImageSeen;
 use crate::resource::extension::order::Order;
-use crate::resource::extension::wanted::{
-    FileOffer, ImageState, WantedSet, image_state, is_whole,
-};
+use crate::resource::extension::wanted::{FileOffer, ImageState, WantedSet, image_state, is_whole};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
-use crate::fetch::Reader;
 
 /// One extension while it is resolved.
 #[derive(Clone, Copy, Debug)]

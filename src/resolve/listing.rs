@@ -79,7 +79,8 @@ pub(super) async fn candidates(
     }
     let sets = all.unwrap_or_default().into_iter();
     let usable = sets.filter(|(version, _)| !version.starts_with('.'));
-    let found = usable.filter_map(|(text, files)| Some(Candidate { version: text.parse().ok()?, files }));
+    let found =
+        usable.filter_map(|(text, files)| Some(Candidate { version: text.parse().ok()?, files }));
     notes.sort();
     notes.dedup();
     Ok((found.collect(), notes))
@@ -203,11 +204,8 @@ impl Asked<'_> {
 
     /// Checks the signature of a manifest, every time: what was remembered is no evidence.
     async fn signer(&self, bytes: &[u8]) -> Result<String, Problem> {
-        let unverified = |message: String| Problem {
-            reason: BlockedReason::Unverified,
-            message,
-            until: None,
-        };
+        let unverified =
+            |message: String| Problem { reason: BlockedReason::Unverified, message, until: None };
         let keyring = self.keyring().map_err(unverified)?;
         let Transfer { from, manifest: name, .. } = self.transfer;
         let signed = sysupdate::signature(from, name, self.reader).await;

@@ -75,9 +75,7 @@ pub async fn resolve(question: &Question<'_>, reader: &Reader) -> BTreeMap<Resou
                 }
                 // What was looked at is what is wished; another kind under the same id cannot be.
                 (Spec::App(_), Found::Extension(_)) => Resolved::App(Resolution::default()),
-                (Spec::Extension(_), Found::App(_)) => {
-                    Resolved::Extension(Resolution::default())
-                }
+                (Spec::Extension(_), Found::App(_)) => Resolved::Extension(Resolution::default()),
             };
             (id.clone(), resolved)
         })

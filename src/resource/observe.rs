@@ -24,8 +24,6 @@ pub fn observe(
         (Kind::Extension, None) => {
             extension::observe::observe((host, id, home), None, depth).map(Found::Extension)
         }
-        (_, Some(Spec::App(_)) | None) => {
-            app::observe::observe(host, home, depth).map(Found::App)
-        }
+        (_, Some(Spec::App(_)) | None) => app::observe::observe(host, home, depth).map(Found::App),
     }
 }

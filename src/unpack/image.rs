@@ -13,8 +13,8 @@ use crate::model::{Algorithm, Blob, Digest};
 use crate::trust::Verified;
 use crate::unpack::container::{self, Container};
 use crate::unpack::error::UnpackError;
-use crate::unpack::inflate::Coding;
 use crate::unpack::head;
+use crate::unpack::inflate::Coding;
 
 /// Bytes decompressed, hashed and written at a time.
 const PIECE_BYTES: usize = 256 << 10;

@@ -28,8 +28,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 pub use can_run::{CannotRun, can_run};
-pub use image::{Placed, place};
 pub use error::{BinariesError, Refused, UnpackError};
+pub use image::{Placed, place};
 
 use crate::format::elf::Elf;
 use crate::model::Blob;

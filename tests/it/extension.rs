@@ -1,6 +1,8 @@
 //! Extensions end to end: a directory of images, a host below a temporary root, and a `systemd-sysext` that
 //! merges what is linked as the real one does (as far as names go). X1 to X19 are the measured failures of updex.
 
+mod definitions;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
@@ -15,7 +17,7 @@ const SYSEXT: &str = r#"#!/bin/sh
 for a; do case $a in --root=*) R=${a#--root=};; esac; done
 echo "$@" >> "$R/../refreshes"
 new=
-for f in "$R"/etc/extensions/*.raw; do
+for f in "$R"/etc/extensions/*.raw "$R"/var/lib/extensions/*.raw; do
     [ -e "$f" ] || continue
     if grep -qa BREAKS "$f"; then echo "Failed to read metadata for image $f" >&2; exit 1; fi
     grep -qa IGNORED "$f" || new="$new$(basename "$f" .raw)

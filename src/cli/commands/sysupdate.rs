@@ -15,10 +15,10 @@ use crate::format::sysupdate::document::{
 };
 use crate::format::sysupdate::sets::{Installed, State, UpdateSets, Versions, update_sets};
 use crate::provider::{Component, components, set_of};
+use crate::resolve::explain::offered_versions;
 use crate::resource::app::observe::Depth;
 use crate::resource::extension::observe::observe;
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
-use crate::resolve::explain::offered_versions;
 
 /// Does what is asked for.
 pub(super) async fn sysupdate(session: &Session, args: &SysupdateArgs) -> Result<Exit, CliError> {
@@ -38,7 +38,8 @@ pub(super) async fn sysupdate(session: &Session, args: &SysupdateArgs) -> Result
     if let SysupdateCommand::Features { feature } = &args.command {
         return features(component, feature.as_deref(), args);
     }
-    let nothing = || CliError::new(Exit::Failed, "No transfer definitions found that are carried out here.");
+    let nothing =
+        || CliError::new(Exit::Failed, "No transfer definitions found that are carried out here.");
     let (id, spec) = set_of(&session.host, component).ok_or_else(nothing)?;
     let place = (&session.host, &id, spec.home.as_path());
     let observed = observe(place, Some(&spec), Depth::Quick).map_err(|e| CliError::io(&e))?;
@@ -59,7 +60,8 @@ pub(super) async fn sysupdate(session: &Session, args: &SysupdateArgs) -> Result
         SysupdateCommand::CheckNew => {
             let available = sets.candidate().map(|set| set.version.clone());
             let exit = if available.is_some() { Exit::Ok } else { none(args) };
-            let text = available.as_ref().map_or_else(String::new, |version| format!("{version}\n"));
+            let text =
+                available.as_ref().map_or_else(String::new, |version| format!("{version}\n"));
             print(args, &CheckNew { available }, || text);
             Ok(exit)
         }

@@ -6,9 +6,8 @@ use crate::desired::FollowAs;
 use crate::desired::diagnostic::Span;
 use crate::desired::document::{
     ActivateDocument, ClassDocument, DesiredDocument, ExtensionDocument, ExtensionSourceDocument,
-    FollowAsDocument,
-    ImageLayoutDocument, ImageMinDocument, ImageVerifyDocument, MatchList, SysupdateDocument,
-    VersionOrderDocument, VersionText,
+    FollowAsDocument, ImageLayoutDocument, ImageMinDocument, ImageVerifyDocument, MatchList,
+    SysupdateDocument, VersionOrderDocument, VersionText,
 };
 use crate::desired::field::{Field, Short, Spanned};
 use crate::desired::parse::Problems;
@@ -162,8 +161,7 @@ impl Checker<'_> {
     fn image_policy(&self, verify: Option<&ImageVerifyDocument>) -> ImagePolicy {
         let Some(verify) = verify else { return ImagePolicy::default() };
         let keyring = verify.gpg.good().and_then(|gpg| {
-            let keyring =
-                self.required(&gpg.value.keyring, "`verify.gpg.keyring`", gpg.span)?;
+            let keyring = self.required(&gpg.value.keyring, "`verify.gpg.keyring`", gpg.span)?;
             let local = |text: &str| values::local_path(self.directory, text);
             self.check(keyring, "`verify.gpg.keyring`", local)
         });
@@ -184,8 +182,7 @@ impl Checker<'_> {
     ) -> Option<Transfer> {
         let source = self.required(&extension.source, "`source`", key);
         let home = self.optional(&extension.home, "`home`", values::absolute_path);
-        let versioned =
-            matches!(extension.layout.value(), Some(ImageLayoutDocument::Versioned));
+        let versioned = matches!(extension.layout.value(), Some(ImageLayoutDocument::Versioned));
         let source = source?;
         let ExtensionSourceDocument::Sysupdate(sysupdate) = &source.value;
         let sysupdate = sysupdate.good()?;

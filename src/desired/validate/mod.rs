@@ -8,7 +8,6 @@ mod values;
 use camino::Utf8PathBuf;
 use jiff::SignedDuration;
 
-use crate::desired::{CredentialRef, FollowAs};
 use crate::desired::diagnostic::{Problem, Span};
 use crate::desired::document::{
     AppDocument, Argv, AssetDocument, BinaryDocument, BinaryList, CredentialDocument,
@@ -17,6 +16,7 @@ use crate::desired::document::{
 };
 use crate::desired::field::{Field, Short, Spanned};
 use crate::desired::parse::Problems;
+use crate::desired::{CredentialRef, FollowAs};
 use crate::model::facts::Libc;
 use crate::model::manifest::Binary;
 use crate::model::step::{Binaries, Strip, UnpackLimits};

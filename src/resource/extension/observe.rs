@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
 use crate::format::sysupdate::pattern::compare_all;
 use crate::host::{Item, ItemKind, Look};
-use crate::model::ledger::Owned;
 use crate::model::extension::{IMAGE_MANIFEST_FORMAT, ImageManifest};
+use crate::model::ledger::Owned;
 use crate::model::{Drift, DriftKind, ExtensionClass, ResourceId, Version};
 use crate::resource::app::observe::Depth;
 use crate::resource::extension::layout::{STAGING_PREFIX, beside, image_of, manifest};
@@ -325,11 +325,7 @@ pub fn merged(host: &Look, class: ExtensionClass) -> io::Result<Vec<String>> {
 }
 
 /// Whether something that systemd looks for is linked and not merged, or was linked after the last merge.
-fn is_pending(
-    host: &Look,
-    spec: &ExtensionSpec,
-    observed: &ExtensionObserved,
-) -> io::Result<bool> {
+fn is_pending(host: &Look, spec: &ExtensionSpec, observed: &ExtensionObserved) -> io::Result<bool> {
     let mut merged_at = None;
     for marker in spec.class.markers() {
         merged_at = merged_at.max(host.stat(marker)?.map(|stat| stat.mtime));

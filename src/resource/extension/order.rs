@@ -83,7 +83,9 @@ impl Order {
         let (a, b) = (bare(a), bare(b));
         match self {
             Self::Uapi => compare(a, b).is_eq(),
-            Self::Semver => a.parse::<Version>().ok().zip(b.parse().ok()).is_some_and(|(a, b)| a == b),
+            Self::Semver => {
+                a.parse::<Version>().ok().zip(b.parse().ok()).is_some_and(|(a, b)| a == b)
+            }
         }
     }
 

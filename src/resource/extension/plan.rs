@@ -95,8 +95,7 @@ impl Situation<'_> {
             self.spec.transfers.iter().zip(&self.observed.transfers).enumerate()
         {
             let image = seen.images.get(&wanted.slot);
-            let state =
-                image_state(self.spec, self.observed, self.owned, (&wanted.slot, image));
+            let state = image_state(self.spec, self.observed, self.owned, (&wanted.slot, image));
             let offer = wanted.offers.get(index).and_then(Option::as_ref);
             work.drift.extend(self.image_drift(transfer, seen, wanted));
             let mut file = image.map(|image| image.file.clone());
@@ -347,20 +346,19 @@ impl Situation<'_> {
         for version in self.surplus(keep) {
             for seen in &self.observed.transfers {
                 let Some(image) = seen.images.get(&version) else { continue };
-                let paths = [
-                    seen.directory.join(&image.file),
-                    manifest(&seen.directory, &image.file),
-                ];
+                let paths =
+                    [seen.directory.join(&image.file), manifest(&seen.directory, &image.file)];
                 removals.extend(paths.map(|path| Step::Remove { path, aside: None }));
             }
         }
-        let staged_now = |path: &&camino::Utf8PathBuf| {
-            steps.iter().any(|step| {
-                matches!(step, Step::Place { into, .. }
-                    if into == *path || staged_manifest(into) == **path)
+        let made_now = |path: &&camino::Utf8PathBuf| {
+            steps.iter().any(|step| match step {
+                Step::Place { into, .. } => into == *path || staged_manifest(into) == **path,
+                Step::Promote { to, .. } => to == *path,
+                _ => false,
             })
         };
-        let left = self.observed.leftovers.iter().filter(|path| !staged_now(path));
+        let left = self.observed.leftovers.iter().filter(|path| !made_now(path));
         removals.extend(left.map(|path| Step::Remove { path: path.clone(), aside: None }));
         removals
     }

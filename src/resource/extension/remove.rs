@@ -34,7 +34,8 @@ pub fn remove(
     let class = observed.transfers.iter().find_map(|transfer| {
         transfer.images.values().find_map(|image| image.manifest.as_ref().map(|m| m.class))
     });
-    let refresh = class.filter(|_| live && !links.is_empty()).map(|class| Effect::Refresh { class });
+    let refresh =
+        class.filter(|_| live && !links.is_empty()).map(|class| Effect::Refresh { class });
     let mut steps = Vec::new();
     steps.extend(refresh.iter().map(|effect| Step::Owe { effect: effect.clone() }));
     if !links.is_empty() {

@@ -105,18 +105,18 @@ impl ExtensionSpec {
     /// The weakest acceptable level.
     pub fn level_min(&self) -> Level {
         let web = self.transfers.iter().any(|t| matches!(t.from, DirectoryUrl::Web(_)));
-        let default = if web || self.verify.keyring.is_some() {
-            Level::Signature
-        } else {
-            Level::Lock
-        };
+        let default =
+            if web || self.verify.keyring.is_some() { Level::Signature } else { Level::Lock };
         self.verify.min.unwrap_or(default)
     }
 
     /// Digest of everything that decides what the image of one version holds.
     pub fn recipe(&self) -> Digest {
-        let parts: Vec<_> =
-            self.transfers.iter().map(|t| (&t.from, t.source.first().map(Pattern::as_str))).collect();
+        let parts: Vec<_> = self
+            .transfers
+            .iter()
+            .map(|t| (&t.from, t.source.first().map(Pattern::as_str)))
+            .collect();
         Digest::of_json(&parts)
     }
 
