@@ -1,6 +1,6 @@
-//! The host's own `sysupdate.d` as a part of the wish: read live, so that it changes with the operating system.
+//! The host's own `sysupdate.d` as a part of the wish, read live.
 //!
-//! Asked for by the section `sysupdate` of the desired state. What cannot be carried out here (partitions,
+//! It changes with the operating system, so a copy would go stale. Asked for by the section `sysupdate` of the desired state. What cannot be carried out here (partitions,
 //! boot entries) is a note with its reason, never an error.
 
 mod definitions;
@@ -10,6 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::desired::{Declared, DesiredState, Follow, FollowAs};
 use crate::format::sysupdate::definition::{SourceKind, Standing, TargetKind, Transfer};
+use crate::format::sysupdate::pattern::Pattern;
 use crate::host::Look;
 use crate::model::{Constraint, Digest, ExtensionClass, Level, Name, Prereleases, ResourceId};
 pub use crate::provider::definitions::{Component, components};
@@ -183,7 +184,7 @@ fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, Stri
     if transfer.target.kind != TargetKind::RegularFile {
         return Err("its target is no file".to_owned());
     }
-    if transfer.target.patterns.iter().any(|pattern| pattern.has_directories()) {
+    if transfer.target.patterns.iter().any(Pattern::has_directories) {
         return Err("its images are in directories of their own".to_owned());
     }
     let path = transfer.source.path.as_str();

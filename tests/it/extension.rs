@@ -1,5 +1,7 @@
-//! Extensions end to end: a directory of images, a host below a temporary root, and a `systemd-sysext` that
-//! merges what is linked as the real one does (as far as names go).
+//! Extensions end to end.
+//!
+//! A directory of images, a host below a temporary root, and a `systemd-sysext` that merges what is linked as
+//! the real one does (as far as names go).
 //!
 //! Failures measured on updex, and what holds that they do not happen here:
 //!

@@ -91,6 +91,10 @@ fn print(args: &SysupdateArgs, document: &impl Serialize, text: impl FnOnce() ->
     }
 }
 
+fn lines(names: &[String]) -> String {
+    names.iter().flat_map(|name| [name.as_str(), "\n"]).collect()
+}
+
 fn table(sets: &UpdateSets) -> String {
     let mut text = String::new();
     for set in sets.all() {
@@ -105,7 +109,7 @@ fn list_components(all: &[Component], args: &SysupdateArgs) -> Exit {
         default: all.iter().any(|c| c.name.is_none() && !c.transfers.is_empty()),
         components: all.iter().filter_map(|component| component.name.clone()).collect(),
     };
-    print(args, &names, || names.components.iter().map(|name| format!("{name}\n")).collect());
+    print(args, &names, || lines(&names.components));
     Exit::Ok
 }
 
@@ -116,7 +120,7 @@ fn features(
 ) -> Result<Exit, CliError> {
     let Some(wanted) = feature else {
         let features: Vec<String> = component.features.iter().map(|f| f.id.clone()).collect();
-        let text = features.iter().map(|id| format!("{id}\n")).collect::<String>();
+        let text = lines(&features);
         print(args, &Features { features }, || text);
         return Ok(Exit::Ok);
     };

@@ -1,4 +1,4 @@
-//! The real systemd-sysext of this machine, in a mount namespace of its own: `--features interop`, as root.
+//! The real systemd-sysext of this machine, in a mount namespace of its own, as root.
 
 use std::fs;
 use std::path::Path;
@@ -67,7 +67,9 @@ fn real_systemd_merges_upgrades_and_goes_back() {
     fs::create_dir_all(dir.path().join("later")).unwrap();
     let path = dir.path().display();
     let wish = |name: &str| {
-        format!("  {name}:\n    source: {{ sysupdate: {{ path: {path}/source, match: \"{name}_@v.raw\" }} }}\n")
+        format!(
+            "  {name}:\n    source: {{ sysupdate: {{ path: {path}/source, match: \"{name}_@v.raw\" }} }}\n"
+        )
     };
     let text = format!("extensions:\n{}{}", wish("alpha"), wish("beta"));
     fs::write(dir.path().join("desired/wish.yaml"), text).unwrap();
