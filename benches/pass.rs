@@ -378,7 +378,7 @@ fn counts(packed: &Path) {
     forge.publish("big", "2.0.0", &artifact);
     let (_, upgrade) = traced(&host, &host.command(&desired, &[]));
     assert!(host.app("big").join("releases/v2.0.0").exists());
-    for (what, syncs, at_most) in [("upgrade", upgrade, 8.0), ("first install", first, 12.0)] {
+    for (what, syncs, at_most) in [("upgrade", upgrade, 8.0), ("first install", first, 8.0)] {
         let figure = format!("{what}: {syncs} fsync-class calls for {} files", tree::FILES);
         absolute("counts", &figure, Bar { value: syncs, at_most, text: &at_most.to_string() });
     }

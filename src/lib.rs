@@ -6,6 +6,7 @@ pub mod format;
 pub mod trust;
 pub mod fetch;
 pub mod unpack;
+pub mod assemble;
 pub mod source;
 pub mod resource;
 pub mod desired;

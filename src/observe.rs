@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::panic::resume_unwind;
 use std::thread;
 
-use camino::Utf8Path;
-
 use crate::desired::DesiredState;
 use crate::host::{Look, facts};
 use crate::model::ledger::Ledger;
 use crate::model::{HostFacts, ResourceId};
 use crate::resource::app::observe::Depth;
-use crate::resource::{self, Found, Spec};
+use crate::resource::observe::Place;
+use crate::resource::{self, Found};
 
 /// Most threads that look at the host.
 const THREADS_MAX: usize = 8;
@@ -30,15 +29,19 @@ pub struct Observed {
 
 /// Looks at everything that is wished or ours. What cannot be looked at never hides the rest.
 pub fn observe(desired: &DesiredState, ledger: &Ledger, host: &Look, depth: Depth) -> Observed {
-    let wished = desired.resources.iter();
-    let wished = wished.map(|(id, declared)| (id, (declared.spec.home(), Some(&declared.spec))));
-    let mut places: BTreeMap<&ResourceId, (&Utf8Path, Option<&Spec>)> = wished.collect();
+    let owned = |id: &ResourceId| ledger.inventory.resources.get(id);
+    let wished = desired.resources.iter().map(|(id, declared)| {
+        let (home, spec) = (declared.spec.home(), Some(&declared.spec));
+        (id, Place { id, home, spec, owned: owned(id) })
+    });
+    let mut places: BTreeMap<&ResourceId, Place<'_>> = wished.collect();
     for (id, owned) in &ledger.inventory.resources {
-        places.entry(id).or_insert((&owned.home, None));
+        let place = Place { id, home: &owned.home, spec: None, owned: Some(owned) };
+        places.entry(id).or_insert(place);
     }
     let places: Vec<_> = places.into_iter().collect();
-    let look = |(id, (home, spec)): &(&ResourceId, (&Utf8Path, Option<&Spec>))| {
-        let found = resource::observe::observe(host, id, home, *spec, depth);
+    let look = |(id, place): &(&ResourceId, Place<'_>)| {
+        let found = resource::observe::observe(host, place, depth);
         ((*id).clone(), found.map_err(|error| error.to_string()))
     };
     let resources = in_parallel(&places, look).into_iter().collect();
@@ -58,10 +61,15 @@ fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> 
     }
     let work = &work;
     thread::scope(|scope| {
-        let parts = items.chunks(items.len().div_ceil(workers));
+        let mut parts = items.chunks(items.len().div_ceil(workers));
+        let mine = parts.next().unwrap_or_default();
         let threads: Vec<_> =
             parts.map(|part| scope.spawn(|| part.iter().map(work).collect::<Vec<_>>())).collect();
-        let done = threads.into_iter().map(|t| t.join().unwrap_or_else(|e| resume_unwind(e)));
-        done.flatten().collect()
+        let mut done: Vec<R> = Vec::with_capacity(items.len());
+        done.extend(mine.iter().map(work));
+        for thread in threads {
+            done.extend(thread.join().unwrap_or_else(|e| resume_unwind(e)));
+        }
+        done
     })
 }

@@ -6,19 +6,24 @@
 
 pub mod confirm;
 mod health;
+pub mod install;
+pub mod exchange;
 pub mod journal;
 mod merge;
 mod place;
 pub mod stage;
 pub mod switch;
+mod tree;
 
 use std::cell::Cell;
 
+use camino::Utf8Path;
 use tokio::sync::Notify;
 
 use crate::apply::journal::Journal;
 use crate::apply::stage::{Staged, Stager};
 use crate::apply::switch::SwitchError;
+use crate::assemble::Changed;
 use crate::host::Change as Host;
 use crate::model::outcome::{ChangeResult, End, Failure, FailureClass, Outcome, chain};
 use crate::model::{Change, Plan, ResourceId, Step};
@@ -61,20 +66,24 @@ pub async fn apply(
 ) -> Outcome {
     let mut prepared = stager.stage_all(&plan.changes, stop).await;
     let mut work: Vec<(&Change, ChangeResult)> = Vec::with_capacity(plan.changes.len());
+    let mut differences: Vec<Option<Changed>> = Vec::with_capacity(plan.changes.len());
     for change in &plan.changes {
         let mut result = ChangeResult::begin(&change.resource);
-        if let Some(staged) = prepared.remove(&change.resource) {
+        let mut changed = None;
+        if let Some(mut staged) = prepared.remove(&change.resource) {
+            changed = staged.changed.take();
             result.note_staged(staged);
         }
         work.push((change, result));
+        differences.push(changed);
     }
     let baselines = health::baselines(&work).await;
-    for (change, result) in &mut work {
+    for ((change, result), changed) in work.iter_mut().zip(&differences) {
         if result.end == End::Done && stop.requested() {
             result.end = End::Interrupted;
         }
         if result.end == End::Done {
-            commit(change, host, journal, result);
+            commit(change, host, journal, (result, changed.as_ref()));
         }
     }
     merge::merge(&mut work, host, journal).await;
@@ -113,8 +122,19 @@ impl ChangeResult {
 }
 
 /// Promotes and switches: milliseconds, and the only part that touches what is in use.
-fn commit(change: &Change, host: &Host, journal: &mut Journal, result: &mut ChangeResult) {
+fn commit(
+    change: &Change,
+    host: &Host,
+    journal: &mut Journal,
+    (result, changed): (&mut ChangeResult, Option<&Changed>),
+) {
     for step in &change.steps {
+        if let Step::OweIfChanged { paths, .. } = step
+            // Without anything to compare with, everything is another.
+            && changed.is_some_and(|changed| !paths.iter().any(|path| changed.touches(path)))
+        {
+            continue;
+        }
         if let Err(error) = commit_step(step, change, host, journal, result) {
             return result.fail(step, error.class(), chain(&error));
         }
@@ -132,7 +152,9 @@ fn commit_step(
     match step {
         Step::Promote { from, to, replaces: true } => switch::replace(host, from, to),
         Step::Promote { from, to, replaces: false } => switch::promote(host, from, to),
-        Step::Owe { effect } => Ok(journal.owe(host, &change.resource, effect)?),
+        Step::Owe { effect } | Step::OweIfChanged { effect, .. } => {
+            Ok(journal.owe(host, &change.resource, effect)?)
+        }
         Step::Switch { bin, beside, release, links, expects } => {
             let (links, expects) = (links.as_deref(), expects.as_deref());
             let cleared =
@@ -140,14 +162,30 @@ fn commit_step(
             result.switched_to = release.file_name().map(str::to_owned);
             cleared
         }
+        Step::Install { file, beside, release, program, wished, expects } => {
+            let (program, expects) = (program.as_deref(), *expects);
+            let wish = install::InPlace { file, beside, release, program, wished, expects };
+            install::install(host, &wish)?;
+            result.switched_to = release.file_name().map(str::to_owned);
+            Ok(())
+        }
         Step::Point { slot, links } => {
             switch::point(host, links)?;
             result.switched_to = Some(slot.clone()).filter(|slot| !slot.is_empty());
             Ok(())
         }
+        Step::Exchange { tree, path, old, expects, preserve, by } => {
+            let old = old.as_deref();
+            let trees = exchange::Trees { tree, path, old, expects: *expects, preserve };
+            let put_away = exchange::exchange(host, &trees, *by)?;
+            let slot = tree.parent().and_then(Utf8Path::file_name);
+            result.switched_to = slot.map(str::to_owned);
+            put_away
+        }
         Step::Fetch { .. }
         | Step::Unpack { .. }
         | Step::Place { .. }
+        | Step::Assemble { .. }
         | Step::Merged { .. }
         | Step::Settle { .. }
         | Step::Forgive { .. }

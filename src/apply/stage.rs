@@ -10,14 +10,15 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
-use crate::apply::Stop;
+use crate::apply::{Stop, tree};
+use crate::assemble::Changed;
 use crate::fetch::error::Fault;
 use crate::fetch::{BlobRequest, Client, FetchError, Progress, download};
 use crate::host::{Change as Host, facts};
 use crate::model::ledger::Trust;
 use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
 use crate::model::outcome::{End, Failure, FailureClass, FetchedArtifact, chain};
-use crate::model::step::{ReleaseHead, UnpackRules};
+use crate::model::step::{AssembleRules, ReleaseHead, UnpackRules};
 use crate::model::{
     Algorithm, Artifact, Blob, Change, Evidence, HostFacts, Manifest, ResourceId, Step,
 };
@@ -41,11 +42,13 @@ pub struct Staged {
     pub fetched: Option<FetchedArtifact>,
     /// Things an operator should know.
     pub notes: Vec<String>,
+    /// Paths of a tree that are another than before.
+    pub changed: Option<Changed>,
 }
 
 impl Staged {
     fn ended(end: End) -> Self {
-        Self { end, fetched_bytes: 0, fetched: None, notes: Vec::new() }
+        Self { end, fetched_bytes: 0, fetched: None, notes: Vec::new(), changed: None }
     }
 }
 
@@ -163,9 +166,45 @@ impl<'a> Stager<'a> {
                         return Err(failure);
                     }
                 }
+                Step::Assemble { into, rules, release } => {
+                    let assembled = self.assemble((into, rules, release), bench).await;
+                    if let Err(failure) = assembled {
+                        // Nothing half-done is left behind; what cannot be removed is swept later.
+                        let _ = self.host.remove(into);
+                        return Err(failure);
+                    }
+                }
                 _ => {}
             }
         }
+        Ok(())
+    }
+
+    async fn assemble(
+        &self,
+        (into, rules, release): (&Utf8Path, &AssembleRules, &ReleaseHead),
+        bench: &mut Bench,
+    ) -> Result<(), Failure> {
+        let Some((index, _, evidence)) = bench.blob.take() else {
+            let message = "nothing was fetched".to_owned();
+            return Err(Failure { step: "assemble", class: FailureClass::Permanent, message });
+        };
+        if let Some(slot) = &bench.slot {
+            let made = self.host.make_dirs_unsynced(slot.parent().unwrap_or(slot));
+            made.map_err(|e| Failure {
+                step: "assemble",
+                class: FailureClass::Transient,
+                message: chain(&e),
+            })?;
+        }
+        let permit = self.unpacking.acquire().await;
+        let wish = tree::Wish { into, rules, release, index, evidence, now: self.now };
+        let made = tree::stage(self.host, self.client, wish).await;
+        drop(permit);
+        let made = made?;
+        bench.staged.fetched_bytes += made.fetched_bytes;
+        bench.staged.notes.extend(made.notes);
+        bench.staged.changed = Some(made.changed);
         Ok(())
     }
 
@@ -260,7 +299,10 @@ impl<'a> Stager<'a> {
     /// One sync for a whole file system, however many releases with however many files were staged on it.
     fn sync(&self, change: &Change, synced: &mut BTreeSet<u64>) -> Result<(), Failure> {
         for step in &change.steps {
-            if let Step::Unpack { into, .. } | Step::Place { into, .. } = step {
+            if let Step::Unpack { into, .. }
+            | Step::Place { into, .. }
+            | Step::Assemble { into, .. } = step
+            {
                 let fail =
                     |message| Failure { step: "unpack", class: FailureClass::Transient, message };
                 let device = self.host.device(into).map_err(|e| fail(chain(&e)))?;

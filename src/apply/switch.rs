@@ -36,6 +36,17 @@ pub enum SwitchError {
         /// Its type.
         kind: &'static str,
     },
+    /// The release cannot be put in the place of one file.
+    #[error(
+        "{path} has {} programs ({}), and one file is to be replaced; name it with `binaries`",
+        found.len(), found.join(", ")
+    )]
+    NotOneProgram {
+        /// The release directory.
+        path: Utf8PathBuf,
+        /// Its programs.
+        found: Vec<String>,
+    },
     /// The release has no manifest that can be read.
     #[error("{path} has no readable manifest, so its programs are not known")]
     NoManifest {
@@ -50,7 +61,9 @@ impl SwitchError {
         match self {
             Self::Io(_) => FailureClass::Transient,
             Self::Stale { .. } => FailureClass::Stale,
-            Self::Foreign { .. } | Self::NoManifest { .. } => FailureClass::Permanent,
+            Self::Foreign { .. } | Self::NotOneProgram { .. } | Self::NoManifest { .. } => {
+                FailureClass::Permanent
+            }
         }
     }
 }
@@ -242,10 +255,14 @@ fn texts(host: &Host, wish: &Links<'_>) -> Result<BTreeMap<String, String>, Swit
     if let Some(links) = wish.links {
         return Ok(links.iter().map(text).collect());
     }
-    let bytes = host.read(wish.release.join(MANIFEST_NAME), MANIFEST_BYTES_MAX)?;
+    Ok(manifest_of(host, wish.release)?.binaries.iter().map(text).collect())
+}
+
+/// The manifest of a release that is there.
+pub(super) fn manifest_of(host: &Host, release: &Utf8Path) -> Result<Manifest, SwitchError> {
+    let bytes = host.read(release.join(MANIFEST_NAME), MANIFEST_BYTES_MAX)?;
     let manifest = bytes.and_then(|bytes| serde_json::from_slice::<Manifest>(&bytes).ok());
-    let no_manifest = || SwitchError::NoManifest { path: wish.release.to_owned() };
-    Ok(manifest.ok_or_else(no_manifest)?.binaries.iter().map(text).collect())
+    manifest.ok_or_else(|| SwitchError::NoManifest { path: release.to_owned() })
 }
 
 /// NFS and some FUSE file systems know no exchange: there, and only there, each link is switched

@@ -180,7 +180,7 @@ pub enum Command {
         /// Which updater.
         #[arg(value_enum)]
         kind: ImportKind,
-        /// Its unit files, drop-ins or the directories they are in.
+        /// Its configuration files or the directories they are in.
         paths: Vec<Utf8PathBuf>,
     },
     /// Remove artifacts from the cache that no installed release needs.
@@ -236,6 +236,12 @@ pub enum SchemaKind {
 pub enum ImportKind {
     /// distronomicon's systemd units, drop-ins and environment files.
     Distronomicon,
+    /// casync-updater's client configuration, by default all of `/etc/casync-updater`.
+    CasyncUpdater,
+    /// This host's own sysupdate.d, followed as systemd-sysupdate carries it out.
+    Sysupdate,
+    /// The same, followed as updex carries it out.
+    Updex,
 }
 
 /// What to do with features.

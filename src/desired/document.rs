@@ -5,6 +5,7 @@
 //! there is one.
 
 mod health;
+pub mod tree;
 
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
@@ -33,6 +34,8 @@ pub struct DesiredDocument {
     pub extensions: Field<Table<ExtensionDocument>>,
     /// Follows this host's own definitions in `sysupdate.d` and `sysupdate.COMPONENT.d`.
     pub sysupdate: Field<FollowDocument>,
+    /// Directories kept equal to a casync store, by name.
+    pub trees: Field<Table<tree::TreeDocument>>,
     /// Where the token for a host comes from, by host name (`api.github.com`, `git.example.net:8443`).
     /// Tokens themselves are never written here.
     pub auth: Field<Table<CredentialDocument>>,
@@ -66,6 +69,10 @@ pub struct AppDocument {
     pub binaries: Field<Short<BinaryList>>,
     /// The app's own directory, an absolute path. Default: `/opt/` and the app's name.
     pub home: Field<String>,
+    /// How the app comes into use. By default its programs are linked in `bin` of its home;
+    /// `{ file: /usr/local/bin/tool }` replaces that one file instead, keeping mode and owner, and keeps the one
+    /// before as `tool.backup`.
+    pub layout: Field<LayoutDocument>,
     /// How many releases are kept, the one in use included. Default 3, at least 1, at most 1000.
     #[schemars(range(min = 1, max = 1000))]
     pub retain: Field<u32>,
@@ -84,6 +91,15 @@ pub struct AppDocument {
     pub limits: Field<LimitsDocument>,
     /// Leaves the app alone for a while.
     pub suspend: Field<SuspendDocument>,
+}
+
+/// How an app comes into use.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename = "$choice", rename_all = "kebab-case")]
+#[schemars(rename = "LayoutDocument")]
+pub enum LayoutDocument {
+    /// The absolute path of the one file that is replaced in place.
+    File(Field<String>),
 }
 
 /// A version as text; unquoted numbers keep their digits.

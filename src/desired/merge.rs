@@ -112,7 +112,9 @@ impl<'a> Merged<'a> {
                 continue;
             }
             let line = lines.of(key.start);
-            self.homes.push((spec.home().to_owned(), id.clone(), (index, home)));
+            let places = [Some(spec.home()), spec.file()].into_iter().flatten();
+            let places = places.map(|path| (path.to_owned(), id.clone(), (index, home)));
+            self.homes.extend(places);
             let declared_at = Place { file: source.file.clone(), line };
             let root = source.root.clone();
             self.resources.insert(id, Declared { spec, declared_at, root });

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Certificate, Response, Url, redirect};
 use sha2::{Digest as _, Sha256};
 
@@ -127,13 +127,17 @@ struct Inner {
     http: OnceLock<reqwest::Client>,
     /// For this machine itself: a proxy would be sent what must not leave it.
     direct: OnceLock<reqwest::Client>,
+    /// The same for plain http, which needs no trusted issuer: loading them takes longer than all the rest
+    /// of a pass over one app.
+    plain: OnceLock<reqwest::Client>,
 }
 
 impl Client {
     /// A client; `now` is the time at this moment.
     pub fn new(credentials: Credentials, settings: Settings, now: Timestamp) -> Self {
-        let (made, http, direct) = (Instant::now(), OnceLock::new(), OnceLock::new());
-        Self(Arc::new(Inner { credentials, settings, now, made, http, direct }))
+        let (http, direct, plain) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let made = Instant::now();
+        Self(Arc::new(Inner { credentials, settings, now, made, http, direct, plain }))
     }
 
     /// The time now.
@@ -167,20 +171,39 @@ impl Client {
         if let Some(token) = self.0.credentials.for_url(url) {
             headers.insert(AUTHORIZATION, token.clone());
         }
-        let request = self.http(url)?.get(url.clone()).headers(headers);
-        let response = request.send().await.map_err(|e| FetchError::request(url, e))?;
+        let send =
+            |client: &reqwest::Client| client.get(url.clone()).headers(headers.clone()).send();
+        let failed = |error| FetchError::request(url, error);
+        let mut response = send(self.http(url)?).await.map_err(failed)?;
+        if response.headers().contains_key(LOCATION) && response.status().is_redirection() {
+            // To https, which the client for plain http leaves alone.
+            response = send(self.secure(url)?).await.map_err(failed)?;
+        }
         retry::verdict(url, response.status(), response.headers(), self.now())?;
         Ok(response)
     }
 
     fn http(&self, url: &Url) -> Result<&reqwest::Client, FetchError> {
+        if url.scheme() != "http" || !is_loopback(url) {
+            return self.secure(url);
+        }
+        if let Some(client) = self.0.plain.get() {
+            return Ok(client);
+        }
+        let client = builder(&self.0.settings, Redirects::PlainOnly).no_proxy().tls_certs_only([]);
+        let client = client.build().map_err(|source| FetchError::Setup { source })?;
+        Ok(self.0.plain.get_or_init(|| client))
+    }
+
+    /// The client that knows whom to trust.
+    fn secure(&self, url: &Url) -> Result<&reqwest::Client, FetchError> {
         let direct = is_loopback(url);
         let place = if direct { &self.0.direct } else { &self.0.http };
         if let Some(client) = place.get() {
             return Ok(client);
         }
         let builder = || {
-            let builder = builder(&self.0.settings);
+            let builder = builder(&self.0.settings, Redirects::All);
             if direct { builder.no_proxy() } else { builder }
         };
         // Without any root certificate the first fails; plain http must work all the same, and https
@@ -214,14 +237,25 @@ fn bundle() -> Option<Vec<Certificate>> {
     Certificate::from_pem_bundle(&bytes).ok().filter(|roots| !roots.is_empty())
 }
 
-fn builder(settings: &Settings) -> reqwest::ClientBuilder {
+/// Which redirects a client follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Redirects {
+    /// All that are allowed.
+    All,
+    /// Those that stay with plain http; one to https is handed out.
+    PlainOnly,
+}
+
+fn builder(settings: &Settings, redirects: Redirects) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .user_agent(concat!("reconcile/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(settings.connect_timeout)
         .read_timeout(settings.stall_timeout)
         .referer(false)
-        .redirect(redirect::Policy::custom(|attempt| {
+        .redirect(redirect::Policy::custom(move |attempt| {
+            let secure = attempt.url().scheme() == "https";
             match redirect_allowed(attempt.url(), attempt.previous()) {
+                Ok(()) if secure && redirects == Redirects::PlainOnly => attempt.stop(),
                 Ok(()) => attempt.follow(),
                 Err(refused) => attempt.error(refused),
             }
@@ -331,6 +365,6 @@ mod tests {
 
     #[test]
     fn client_can_be_made_without_root_certificates() {
-        assert!(builder(&Settings::default()).tls_certs_only([]).build().is_ok());
+        assert!(builder(&Settings::default(), Redirects::All).tls_certs_only([]).build().is_ok());
     }
 }

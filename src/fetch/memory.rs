@@ -18,7 +18,7 @@ use crate::fetch::client::authority;
 use crate::fetch::error::{FetchError, shown};
 use crate::fetch::hosts::Hosts;
 use crate::fetch::record::{DOCUMENT_BYTES_MAX, Head, Key, Page, Remembered, load_limit};
-use crate::fetch::retry::{limited, retrying};
+use crate::fetch::retry::{http_date, limited, retrying};
 
 /// Longest validator kept, in bytes.
 const VALIDATOR_BYTES_MAX: usize = 1024;
@@ -38,6 +38,8 @@ pub struct Document {
     pub next: Option<String>,
     /// When the source last vouched for it.
     pub checked_at: Timestamp,
+    /// When it was last modified, as its source says.
+    pub modified: Option<Timestamp>,
     /// Where it comes from.
     pub from: From,
 }
@@ -121,8 +123,8 @@ impl Reader {
             return Ok(document);
         }
         let Question { url, identity, .. } = &question;
-        let limit_key = Key::limit(&authority(url), identity.as_deref());
-        let remembered_limit = || load_limit(self.cache_dir.as_deref()?, &limit_key);
+        let limit_key = || Key::limit(&authority(url), identity.as_deref());
+        let remembered_limit = || load_limit(self.cache_dir.as_deref()?, &limit_key());
         let asking = || async {
             // Not held while waiting to try again: a slow host must not keep others from being asked.
             let _permit = self.hosts.permit(url, self.client.now(), remembered_limit).await?;
@@ -136,7 +138,8 @@ impl Reader {
         let outcome = outcome.map_err(|error| self.as_limit(url, error));
         self.hosts.learn(url, &outcome);
         if let Err(FetchError::RateLimited { until, .. }) = &outcome {
-            self.note(limit_key.clone(), Remembered::Limit { key: limit_key, until: *until });
+            let key = limit_key();
+            self.note(key.clone(), Remembered::Limit { key, until: *until });
         }
         outcome
     }
@@ -244,7 +247,8 @@ impl Reader {
 
 fn document(page: &Page, checked_at: Timestamp, from: From) -> Document {
     let next = page.head.next.clone();
-    Document { body: Arc::clone(&page.body), next, checked_at, from }
+    let modified = page.head.last_modified.as_deref().and_then(http_date);
+    Document { body: Arc::clone(&page.body), next, checked_at, modified, from }
 }
 
 /// Sends exactly the validators that are stored beside the body: an empty or invented one would be
@@ -299,7 +303,7 @@ fn next_link(base: &Url, header: &str) -> Option<String> {
     (target.origin() == base.origin()).then(|| target.into())
 }
 
-async fn read_bounded(
+pub(super) async fn read_bounded(
     url: &Url,
     mut response: Response,
     limit: u64,

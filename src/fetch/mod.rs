@@ -14,10 +14,12 @@ pub mod memory;
 pub mod hash;
 pub mod partial;
 pub mod blob;
+pub mod piece;
 
 pub use blob::{BlobRequest, NoProgress, Progress, download};
 pub use client::{Client, Credentials, Settings};
 pub use error::FetchError;
 pub use memory::{Document, From, Reader};
+pub use piece::piece;
 pub use record::{Remembered, store};
 pub use retry::Backoff;

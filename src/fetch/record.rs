@@ -4,14 +4,15 @@
 //! the body byte for byte, so validators and body can never part. The file's modification time is
 //! when the source last vouched for it. A file that is not whole counts as absent.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -197,12 +198,16 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), FetchError> {
 }
 
 fn touch(path: &Path, at: Timestamp) -> Result<(), FetchError> {
-    match OpenOptions::new().write(true).open(path) {
+    let omit = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
+    let modified = Timespec { tv_sec: at.as_second(), tv_nsec: at.subsec_nanosecond().into() };
+    let times = Timestamps { last_access: omit, last_modification: modified };
+    match rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW) {
         // Wiped since it was read: nothing is lost.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        file => file
-            .and_then(|file| file.set_modified(SystemTime::from(at)))
-            .map_err(|source| FetchError::Cache { action: "touch", path: path.to_owned(), source }),
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => {
+            let (path, source) = (path.to_owned(), errno.into());
+            Err(FetchError::Cache { action: "touch", path, source })
+        }
     }
 }
 

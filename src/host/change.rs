@@ -54,11 +54,12 @@ impl Deref for Change {
 }
 
 impl Change {
-    /// Takes the host's lock, waiting for it at most `patience`.
+    /// Takes the host's lock, waiting for it at most `patience`. A state directory that is made for it becomes
+    /// durable with the first [`Self::write_all`].
     pub async fn lock(look: Look, patience: Duration) -> Result<Self, LockError> {
         let state = look.real(&look.places().state);
         let unwritable = |source| LockError::Unwritable { path: state.clone(), source };
-        make_dirs(&state).map_err(unwritable)?;
+        make_missing(&state, &|_| Ok(())).map_err(unwritable)?;
         let path = state.join("lock");
         let file = OpenOptions::new()
             .create(true)
@@ -102,29 +103,28 @@ impl Change {
 
     /// Replaces a file as a whole: written beside, synced, renamed, and the directory synced.
     pub fn write(&self, path: impl AsRef<Utf8Path>, bytes: &[u8]) -> io::Result<()> {
-        self.write_all(&[(path.as_ref().to_owned(), bytes.to_vec())])
+        let real = self.real(path);
+        replace_files(&[(real.clone(), bytes)], |new| new.iter().try_for_each(File::sync_all))?;
+        sync_dir(parent(&real))
     }
 
-    /// Replaces several files of one directory, each as a whole and in this order; the directory is synced
-    /// once.
+    /// Replaces several files of one directory, each as a whole and in this order. One sync of the file system
+    /// stands for one of each file, and for all that was made there before without waiting for the disk.
     pub fn write_all(&self, files: &[(Utf8PathBuf, Vec<u8>)]) -> io::Result<()> {
+        let files: Vec<_> = files.iter().map(|(path, b)| (self.real(path), b.as_slice())).collect();
         let Some((first, _)) = files.first() else { return Ok(()) };
-        let first = self.real(first);
-        let directory = parent(&first);
-        make_dirs(directory)?;
-        for (path, bytes) in files {
-            replace_file(&self.real(path), bytes, File::sync_all)?;
-        }
-        sync_dir(directory)
+        replace_files(&files, |new| Ok(new.first().map_or(Ok(()), rustix::fs::syncfs)?))?;
+        sync_dir(parent(first))
     }
 
     /// Replaces a file as a whole without waiting for the disk: for what every pass makes anew.
     pub fn write_without_sync(&self, path: impl AsRef<Utf8Path>, bytes: &[u8]) -> io::Result<()> {
-        replace_file(&self.real(path), bytes, |_| Ok(()))
+        replace_files(&[(self.real(path), bytes)], |_| Ok(()))
     }
 
-    /// Appends lines to a file, durably. A torn last line from a crash is ended first.
-    pub fn append_lines(&self, path: impl AsRef<Utf8Path>, lines: &[String]) -> io::Result<()> {
+    /// Appends lines to a file; durable with the next sync of its file system. A torn last line from a crash is
+    /// ended first.
+    pub fn append_unsynced(&self, path: impl AsRef<Utf8Path>, lines: &[String]) -> io::Result<()> {
         use std::io::{Read, Seek, SeekFrom};
         let real = self.real(path);
         let attempt = || -> io::Result<()> {
@@ -140,8 +140,7 @@ impl Change {
                 }
             }
             text.extend(lines.iter().flat_map(|line| [line.as_str(), "\n"]));
-            file.write_all(text.as_bytes())?;
-            file.sync_data()
+            file.write_all(text.as_bytes())
         };
         attempt().map_err(|e| about(&real, &e))
     }
@@ -258,28 +257,33 @@ fn parent(path: &Utf8Path) -> &Utf8Path {
     path.parent().unwrap_or(path)
 }
 
-/// Writes a file beside its place, does with it what `before_rename` says, and renames it there.
-fn replace_file(
-    real: &Utf8Path,
-    bytes: &[u8],
-    before_rename: fn(&File) -> io::Result<()>,
+/// Writes files beside their places, does with all of them what `before_renames` says, and renames them there.
+fn replace_files(
+    files: &[(Utf8PathBuf, &[u8])],
+    before_renames: fn(&[File]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let temporary = Utf8PathBuf::from(format!("{real}{BESIDE}"));
+    let beside = |real: &Utf8Path| Utf8PathBuf::from(format!("{real}{BESIDE}"));
     let attempt = || -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .write(true)
-            .mode(0o644)
-            .open(&temporary)?;
-        file.write_all(bytes)?;
-        before_rename(&file)?;
-        Ok(rustix::fs::rename(temporary.as_std_path(), real.as_std_path())?)
+        let written: io::Result<Vec<File>> =
+            files.iter().map(|(real, bytes)| write_new(&beside(real), bytes)).collect();
+        let directory = files.first().map_or(Utf8Path::new("/"), |(first, _)| parent(first));
+        before_renames(&written?).map_err(|e| about(directory, &e))?;
+        files.iter().try_for_each(|(real, _)| {
+            rustix::fs::rename(beside(real).as_std_path(), real.as_std_path())
+                .map_err(|e| about(real, &e.into()))
+        })
     };
-    attempt().map_err(|e| {
-        let _ = rustix::fs::unlink(temporary.as_std_path());
-        about(real, &e)
+    attempt().inspect_err(|_| {
+        for (real, _) in files {
+            let _ = rustix::fs::unlink(beside(real).as_std_path());
+        }
     })
+}
+
+fn write_new(path: &Utf8Path, bytes: &[u8]) -> io::Result<File> {
+    let opened = OpenOptions::new().create(true).truncate(true).write(true).mode(0o644).open(path);
+    let written = opened.and_then(|mut file| file.write_all(bytes).map(|()| file));
+    written.map_err(|e| about(path, &e))
 }
 
 /// Removes what a pass that was killed while writing left beside the files of the state directory.

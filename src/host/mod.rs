@@ -5,18 +5,26 @@
 //!
 //! Paths are host paths (`/opt/ripgrep`), relocated below the root. The root itself is trusted.
 
+mod carry;
 pub mod change;
 pub mod clock;
 pub mod facts;
+mod replace;
+pub mod nodes;
 pub mod runner;
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
+use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use crate::model::{Algorithm, Digest};
@@ -37,6 +45,15 @@ const READ_SLACK: usize = 64;
 pub struct Look {
     root: Utf8PathBuf,
     places: Places,
+    base: Option<Arc<Base>>,
+}
+
+/// An open directory.
+#[derive(Debug)]
+struct Base {
+    /// Its host path.
+    home: Utf8PathBuf,
+    fd: OwnedFd,
 }
 
 /// Where the agent keeps its own things, as host paths.
@@ -113,7 +130,7 @@ pub struct Stat {
 impl Look {
     /// The host below `root`, which must be absolute.
     pub fn new(root: Utf8PathBuf, places: Places) -> Self {
-        Self { root, places }
+        Self { root, places, base: None }
     }
 
     /// The root.
@@ -139,7 +156,13 @@ impl Look {
             let inside = path.components().filter(|c| matches!(c, Utf8Component::Normal(_)));
             return self.root.join(inside.collect::<Utf8PathBuf>());
         }
-        self.root.join(path.strip_prefix("/").unwrap_or(path))
+        let mut real = String::with_capacity(self.root.as_str().len() + 1 + path.as_str().len());
+        real.push_str(self.root.as_str());
+        if !real.ends_with('/') {
+            real.push('/');
+        }
+        real.push_str(path.as_str().trim_start_matches('/'));
+        real.into()
     }
 
     /// The directory for content-addressed artifacts and remembered documents, on this machine.
@@ -147,25 +170,70 @@ impl Look {
         self.real(&self.places.cache)
     }
 
+    /// The same host, seen from the directory `home`: paths below it are looked up from there, so that what
+    /// is read is of one directory whatever happens to its name, and no long path is walked for each file.
+    /// `None` when there is nothing. A link is followed only where no root could be left by it.
+    pub fn from_inside(&self, home: &Utf8Path) -> io::Result<Option<Self>> {
+        let follow = if self.is_live() { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let opened = self.open_dir(home, OFlags::PATH | follow)?;
+        let base = opened.map(|fd| Base { home: home.to_owned(), fd });
+        Ok(base.map(|base| Self { base: Some(Arc::new(base)), ..self.clone() }))
+    }
+
+    /// Where to look a path up: from an open directory, or from anywhere.
+    fn place<'p>(&self, path: &'p Utf8Path) -> (BorrowedFd<'_>, Cow<'p, Path>) {
+        let inside = self.base.as_ref().and_then(|base| {
+            let rest = path.as_str().strip_prefix(base.home.as_str())?.strip_prefix('/')?;
+            let plain = !rest.is_empty() && !rest.starts_with('/') && !rest.contains("..");
+            plain.then(|| (base.fd.as_fd(), Cow::Borrowed(Path::new(rest))))
+        });
+        inside.unwrap_or_else(|| (CWD, Cow::Owned(self.real(path).into())))
+    }
+
+    /// Opens a directory; `None` when there is nothing. Anything else in its place, a link where `flags` say
+    /// so, is an error of the kind `NotADirectory`.
+    fn open_dir(&self, path: &Utf8Path, flags: OFlags) -> io::Result<Option<OwnedFd>> {
+        let (at, place) = self.place(path);
+        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | flags;
+        let error = match rustix::fs::openat(at, &*place, flags, Mode::empty()) {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => error,
+        };
+        match self.stat(path)? {
+            None => Ok(None),
+            Some(stat) if stat.kind != ItemKind::Dir => Err(io::Error::new(
+                io::ErrorKind::NotADirectory,
+                format!(
+                    "{} is a {} where a directory should be; move it away",
+                    self.real(path),
+                    stat.kind.name()
+                ),
+            )),
+            Some(_) => Err(about(&self.real(path), &error.into())),
+        }
+    }
+
     /// The content of a file of at most `limit` bytes; `None` when there is none.
     pub fn read(&self, path: impl AsRef<Utf8Path>, limit: u64) -> io::Result<Option<Vec<u8>>> {
-        let real = self.real(path);
+        let path = path.as_ref();
+        let failed = |e: io::Error| about(&self.real(path), &e);
+        let (at, place) = self.place(path);
         // A pipe in the place of a file must not make a pass wait for a writer.
-        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-        let opened = File::options().read(true).custom_flags(flags).open(&real);
-        let Some(file) = present(opened).map_err(|e| about(&real, &e))? else {
-            return Ok(None);
-        };
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(at, &*place, flags, Mode::empty());
+        let Some(file) = present(opened.map(File::from)).map_err(failed)? else { return Ok(None) };
         // With room for the whole file and a little more, reading takes two calls however large it is.
-        let metadata = file.metadata().map_err(|e| about(&real, &e))?;
+        let metadata = file.metadata().map_err(failed)?;
         if !metadata.is_file() {
-            let why = format!("{real} is not a regular file");
+            let why = format!("{} is not a regular file", self.real(path));
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         let expected = metadata.len().min(limit);
         let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0) + READ_SLACK);
-        file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| about(&real, &e))?;
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() as u64 > limit {
+            let real = self.real(path);
             let why = format!("{real} is larger than the {limit} bytes that are read of it");
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
         }
@@ -174,15 +242,15 @@ impl Look {
 
     /// What `lstat` says; `None` when there is nothing.
     pub fn stat(&self, path: impl AsRef<Utf8Path>) -> io::Result<Option<Stat>> {
-        let real = self.real(path);
-        let Some(metadata) = present(real.symlink_metadata()).map_err(|e| about(&real, &e))? else {
-            return Ok(None);
-        };
-        Ok(Some(Stat {
-            kind: ItemKind::of(FileType::from_raw_mode(metadata.mode())),
-            mode: metadata.mode() & 0o7777,
-            size: metadata.size(),
-            mtime: metadata.mtime(),
+        let path = path.as_ref();
+        let (at, place) = self.place(path);
+        let found = present(rustix::fs::statat(at, &*place, AtFlags::SYMLINK_NOFOLLOW));
+        let found = found.map_err(|e| about(&self.real(path), &e))?;
+        Ok(found.map(|stat| Stat {
+            kind: ItemKind::of(FileType::from_raw_mode(stat.st_mode)),
+            mode: stat.st_mode & 0o7777,
+            size: stat.st_size.cast_unsigned(),
+            mtime: stat.st_mtime,
         }))
     }
 
@@ -194,8 +262,10 @@ impl Look {
 
     /// The text of a symbolic link; `None` when there is nothing.
     pub fn read_link(&self, path: impl AsRef<Utf8Path>) -> io::Result<Option<String>> {
-        let real = self.real(path);
-        let target = present(std::fs::read_link(&real)).map_err(|e| about(&real, &e))?;
+        let path = path.as_ref();
+        let (at, place) = self.place(path);
+        let target = present(rustix::fs::readlinkat(at, &*place, Vec::new()));
+        let target = target.map_err(|e| about(&self.real(path), &e))?;
         Ok(target.map(|t| t.to_string_lossy().into_owned()))
     }
 
@@ -203,27 +273,15 @@ impl Look {
     /// is an error of the kind `NotADirectory`: what is read or written through it would be elsewhere.
     pub fn list(&self, path: impl AsRef<Utf8Path>) -> io::Result<Option<Vec<Item>>> {
         let path = path.as_ref();
-        let real = self.real(path);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::open(real.as_std_path(), flags, Mode::empty());
-        let opened = present(opened.map_err(io::Error::from)).map_err(|e| about(&real, &e))?;
-        let Some(directory) = opened else {
-            return match self.stat(path)? {
-                None => Ok(None),
-                Some(stat) => Err(io::Error::new(
-                    io::ErrorKind::NotADirectory,
-                    format!(
-                        "{real} is a {} where a directory should be; move it away",
-                        stat.kind.name()
-                    ),
-                )),
-            };
+        let Some(directory) = self.open_dir(path, OFlags::RDONLY | OFlags::NOFOLLOW)? else {
+            return Ok(None);
         };
+        let failed = |e: Errno| about(&self.real(path), &e.into());
         let mut buffer = [const { MaybeUninit::uninit() }; DIRECTORY_BUFFER_BYTES];
         let mut entries = RawDir::new(&directory, &mut buffer);
         let mut items = Vec::new();
         while let Some(entry) = entries.next().filter(|_| items.len() < DIRECTORY_ENTRIES_MAX) {
-            let entry = entry.map_err(|e| about(&real, &e.into()))?;
+            let entry = entry.map_err(failed)?;
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
@@ -232,7 +290,7 @@ impl Look {
                 // Some file systems tell types only when asked about each file.
                 FileType::Unknown => {
                     let stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
-                    FileType::from_raw_mode(stat.map_err(|e| about(&real, &e.into()))?.st_mode)
+                    FileType::from_raw_mode(stat.map_err(failed)?.st_mode)
                 }
                 known => known,
             };
@@ -261,15 +319,11 @@ impl Look {
 }
 
 /// Turns "not found" into `None`.
-fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+fn present<T>(result: Result<T, Errno>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(error)
-            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
-        {
-            Ok(None)
-        }
-        Err(error) => Err(error),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -124,6 +124,9 @@ pub struct Owned {
     pub declared_in: String,
     /// Its directory: `/opt/ripgrep`.
     pub home: Utf8PathBuf,
+    /// The file that is replaced in place, for apps that are one file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<Utf8PathBuf>,
     /// Release directories that were there before us and were adopted.
     #[serde(default)]
     pub adopted: Vec<String>,

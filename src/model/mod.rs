@@ -1,15 +1,18 @@
 //! The nouns of the program: plain data without I/O, shared by every phase of a pass.
 
 pub mod check;
+pub mod difference;
 pub mod digest;
 pub mod extension;
 pub mod facts;
+pub mod glob;
 pub mod id;
 pub mod ledger;
 pub mod manifest;
 pub mod outcome;
 pub mod plan;
 pub mod release;
+pub mod snapshot;
 pub mod step;
 pub mod version;
 

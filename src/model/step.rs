@@ -1,6 +1,7 @@
 //! The closed set of acts. Planning writes them, `apply` performs them, nothing else changes a host.
 
 use camino::Utf8PathBuf;
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,17 @@ pub enum Step {
         /// What the manifest says about the image.
         image: ImageHead,
     },
+    /// Make the fetched index a generation of a tree: its nodes are written to a staging directory, with bytes
+    /// from what is there and from the stores.
+    Assemble {
+        /// The staging directory; anything left in it from an earlier attempt is removed first.
+        #[schemars(with = "String")]
+        into: Utf8PathBuf,
+        /// How, and where bytes come from.
+        rules: Box<AssembleRules>,
+        /// What the generation's head says.
+        release: ReleaseHead,
+    },
     /// Move a complete staging directory to its place. The commit point of a release's *presence*.
     Promote {
         /// The staging directory.
@@ -53,6 +65,31 @@ pub enum Step {
         to: Utf8PathBuf,
         /// A damaged directory of ours stands there and is exchanged; otherwise nothing may be there.
         replaces: bool,
+    },
+    /// Journal an effect if anything at or below certain paths is another in the assembled generation.
+    OweIfChanged {
+        /// Paths in the tree; `.` is all of it.
+        paths: Vec<String>,
+        /// The effect.
+        effect: Effect,
+    },
+    /// Exchange a whole tree with the one in use. The commit point of a generation's *use*.
+    Exchange {
+        /// The new tree; the path itself may be a symbolic link that is made anew to point to it.
+        #[schemars(with = "String")]
+        tree: Utf8PathBuf,
+        /// The path in use.
+        #[schemars(with = "String")]
+        path: Utf8PathBuf,
+        /// Where the tree that was in use goes.
+        #[schemars(with = "Option<String>")]
+        old: Option<Utf8PathBuf>,
+        /// Inode of what is in use now; the step refuses to run when the host has moved on since.
+        expects: Option<u64>,
+        /// Glob patterns of paths that are carried along.
+        preserve: Vec<String>,
+        /// Whether directories are exchanged or a link is.
+        by: ExchangeBy,
     },
     /// Journal an effect that could not be observed as missing later. Always before the switch.
     Owe {
@@ -75,6 +112,28 @@ pub enum Step {
         /// The links there now; the step refuses to run when the host has moved on since. Absent: every
         /// link into `releases`, as when a switch is undone.
         expects: Option<Vec<(String, String)>>,
+    },
+    /// Replace one file by the program of a release: written beside, then renamed over it, so that there is
+    /// always one. The commit point of a release's *use* where an app is one file in place.
+    Install {
+        /// The file; where the wish names a link, what it leads to.
+        #[schemars(with = "String")]
+        file: Utf8PathBuf,
+        /// Where the new one is written before it is renamed.
+        #[schemars(with = "String")]
+        beside: Utf8PathBuf,
+        /// The release directory.
+        #[schemars(with = "String")]
+        release: Utf8PathBuf,
+        /// The program inside it. Absent before the release is unpacked: then its only one, or the one that is
+        /// named as the file of the wish.
+        program: Option<String>,
+        /// The file that the wish names.
+        #[schemars(with = "String")]
+        wished: Utf8PathBuf,
+        /// Size and modification time of the file there now; the step refuses to run when somebody has been
+        /// faster. Absent: nothing is looked at, as when a switch is undone.
+        expects: Option<Option<(u64, i64)>>,
     },
     /// Make links lead to images, each by one rename. The commit point of an image's *use*.
     Point {
@@ -131,7 +190,10 @@ pub enum Step {
 impl Step {
     /// Staging steps touch nothing that is in use and may run for several resources at once.
     pub fn is_staging(&self) -> bool {
-        matches!(self, Self::Fetch { .. } | Self::Unpack { .. } | Self::Place { .. })
+        matches!(
+            self,
+            Self::Fetch { .. } | Self::Unpack { .. } | Self::Place { .. } | Self::Assemble { .. }
+        )
     }
 
     /// The name in output and errors.
@@ -139,10 +201,13 @@ impl Step {
         match self {
             Self::Fetch { .. } => "fetch",
             Self::Unpack { .. } => "unpack",
+            Self::Assemble { .. } => "assemble",
             Self::Promote { .. } => "promote",
-            Self::Owe { .. } => "owe",
+            Self::Owe { .. } | Self::OweIfChanged { .. } => "owe",
             Self::Place { .. } => "place",
+            Self::Exchange { .. } => "exchange",
             Self::Switch { .. } => "switch",
+            Self::Install { .. } => "install",
             Self::Point { .. } => "point",
             Self::Merged { .. } => "merge",
             Self::Settle { .. } => "settle",
@@ -222,6 +287,143 @@ impl Default for UnpackLimits {
     /// Larger than any of 5,384 recorded release assets needs; see `unpack::limits`.
     fn default() -> Self {
         Self { entries: 200_000, bytes: 4 << 30, file_bytes: 2 << 30, ratio: 200 }
+    }
+}
+
+/// How an index becomes a generation of a tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AssembleRules {
+    /// Stores with the chunks, `https:`, `http:` or `file:` URLs, asked in this order for each chunk.
+    pub stores: Vec<String>,
+    /// Generations whose bytes are used first; the first is the one in use.
+    pub seeds: Vec<Seed>,
+    /// The path in use: modes and owners that an archive says nothing about stay as they are there.
+    #[schemars(with = "String")]
+    pub path: Utf8PathBuf,
+    /// Directories on this machine with bytes that may be of use.
+    #[schemars(with = "Vec<String>")]
+    pub seed_dirs: Vec<Utf8PathBuf>,
+    /// Whose the files are.
+    pub owner: Ownership,
+    /// Special files and bits that the archive may bring.
+    pub allow: Vec<Special>,
+    /// How unchanged files come into the new generation.
+    pub reuse: Reuse,
+    /// Most paths of the one in use that may be missing in the new one.
+    pub delete_max: DeleteMax,
+    /// Glob patterns of paths that do not count as removed.
+    pub preserve: Vec<String>,
+    /// Bounds on what the archive may hold.
+    pub limits: AssembleLimits,
+    /// When the index was published, as far as its source says.
+    pub published: Option<Timestamp>,
+}
+
+/// An installed generation as a place to take bytes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Seed {
+    /// The directory with its list of nodes.
+    #[schemars(with = "String")]
+    pub generation: Utf8PathBuf,
+    /// Its tree.
+    #[schemars(with = "String")]
+    pub tree: Utf8PathBuf,
+    /// Whether it is the one in use.
+    pub in_use: bool,
+    /// Whether content was found to be damaged, so that all of it is verified.
+    pub verify: bool,
+}
+
+/// Whose the files of a tree are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase", rename_all_fields = "camelCase")]
+pub enum Ownership {
+    /// As the archive says, as far as it says so.
+    #[default]
+    Archive,
+    /// One user and one group, by name or number, for all of them.
+    Fixed {
+        /// The user.
+        user: String,
+        /// The group.
+        group: String,
+    },
+}
+
+/// What an archive brings only where it is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Special {
+    /// Device nodes.
+    Devices,
+    /// Set-user-id and set-group-id bits of files.
+    Setid,
+    /// File capabilities.
+    Capabilities,
+}
+
+/// How unchanged files come into a new generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Reuse {
+    /// Shared blocks where the file system can, else a copy inside the kernel.
+    #[default]
+    Copy,
+    /// A second name for the same file where nothing about it changed: whoever writes to one generation writes
+    /// to all.
+    Hardlink,
+}
+
+/// Most paths of the tree in use that may be missing in the new one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DeleteMax {
+    /// Half of all, but at least 100: an archive made of the wrong directory is noticed.
+    #[default]
+    Half,
+    /// So many.
+    Paths(u64),
+    /// Any number.
+    Unlimited,
+}
+
+/// What happens to a directory that is there and was not made by us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Existing {
+    /// It stands in the way, unless it is empty.
+    #[default]
+    Refused,
+    /// It is replaced, and kept as long as retention keeps generations.
+    Adopted,
+}
+
+/// How a tree comes into use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExchangeBy {
+    /// Two directories are exchanged.
+    Directory,
+    /// A symbolic link is replaced.
+    Link,
+}
+
+/// Bounds on what an archive may hold. All inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AssembleLimits {
+    /// Nodes of any type.
+    pub nodes: u64,
+    /// Bytes of the archive.
+    pub bytes: u64,
+}
+
+impl Default for AssembleLimits {
+    /// A million files and 64 GiB: far above what signage, kiosks and edge software need.
+    fn default() -> Self {
+        Self { nodes: 1_000_000, bytes: 64 << 30 }
     }
 }
 

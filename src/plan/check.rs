@@ -7,7 +7,11 @@ use camino::{Utf8Component, Utf8Path};
 
 use crate::desired::DesiredState;
 use crate::model::ledger::Ledger;
-use crate::model::{Action, Change, Effect, ExtensionClass, HostFacts, Step};
+use crate::model::{Action, Change, Effect, ExtensionClass, Kind, Step};
+use crate::observe::Observed;
+use crate::resource::Found;
+use crate::resource::app::in_place::beside;
+use crate::resource::tree::layout::Layout;
 use jiff::Timestamp;
 
 /// What a saved plan is held against.
@@ -18,7 +22,7 @@ pub struct Present<'a> {
     /// What is remembered.
     pub ledger: &'a Ledger,
     /// The host.
-    pub facts: &'a HostFacts,
+    pub observed: &'a Observed,
     /// The time.
     pub now: Timestamp,
 }
@@ -37,9 +41,17 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
     }
     let home = declared.map(|d| d.spec.home()).or(owned.map(|o| o.home.as_path()));
     let home = home.ok_or_else(|| format!("{id} is neither wished nor ours"))?;
+    let found = present.observed.resources.get(id).and_then(|found| found.as_ref().ok());
+    let file = found.and_then(Found::file);
     for step in change.steps.iter().chain(&change.undo) {
+        let in_place = |path: &Utf8Path| {
+            let beside = file.map(beside);
+            Some(path) == file || Some(path) == beside.as_deref()
+        };
         let own = |path: &Utf8Path| match declared {
+            _ if in_place(path) => true,
             Some(declared) => declared.spec.owns(path),
+            None if id.kind == Kind::Tree => Layout::new(home).covers(path),
             None => path.starts_with(home) || is_link(step, path),
         };
         if paths(step).iter().any(|path| !own(path) || climbs(path)) {
@@ -52,11 +64,11 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
                     return Err(format!("{id} now demands better evidence"));
                 }
             }
-            Step::Owe { effect } | Step::Settle { effect } => {
+            Step::Owe { effect } | Step::OweIfChanged { effect, .. } | Step::Settle { effect } => {
                 // What is left is merged anew when an extension goes.
                 let wished = declared
                     .map_or(matches!(effect, Effect::Refresh { .. }), |d| d.spec.wishes(effect));
-                if !wished || !present.facts.live {
+                if !wished || !present.observed.facts.live {
                     return Err(format!("{} is not wished here any more", effect.describe()));
                 }
             }
@@ -73,16 +85,23 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
 
 fn paths(step: &Step) -> Vec<&Utf8Path> {
     match step {
-        Step::Unpack { into, .. } | Step::Place { into, .. } => vec![into],
+        Step::Unpack { into, .. } | Step::Place { into, .. } | Step::Assemble { into, .. } => {
+            vec![into]
+        }
         Step::Point { links, .. } => links.iter().map(|link| link.link.as_path()).collect(),
+        Step::Exchange { tree, path, old, .. } => {
+            [tree.as_path(), path].into_iter().chain(old.as_deref()).collect()
+        }
         Step::Promote { from, to, .. } => vec![from, to],
         Step::Switch { bin, beside, release, .. } => vec![bin, beside, release],
+        Step::Install { file, beside, release, .. } => vec![file, beside, release],
         Step::Remove { path, aside } => {
             std::iter::once(path.as_path()).chain(aside.as_deref()).collect()
         }
         Step::RemoveEmpty { path } => vec![path],
         Step::Fetch { .. }
         | Step::Owe { .. }
+        | Step::OweIfChanged { .. }
         | Step::Settle { .. }
         | Step::Forgive { .. }
         | Step::Merged { .. }

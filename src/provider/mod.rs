@@ -93,7 +93,7 @@ pub fn set_of(host: &Look, component: &Component) -> Option<(ResourceId, Extensi
         Follow { as_what: FollowAs::Sysupdate, activate: Activate::Boot, root: String::new() };
     match spec(&follow, &id, set) {
         Spec::Extension(spec) => Some((id, *spec)),
-        Spec::App(_) => None,
+        Spec::App(_) | Spec::Tree(_) => None,
     }
 }
 

@@ -25,6 +25,7 @@ pub fn unused(host: &Look, observed: &Observed, fetched: &Outcome) -> io::Result
     }
     if fetched.results.iter().all(|result| result.end == End::Done) {
         unused.push(host.places().cache.join("partial"));
+        unused.push(host.places().cache.join("chunks"));
     }
     Ok(unused)
 }

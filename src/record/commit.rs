@@ -1,5 +1,6 @@
 //! What a pass leaves in the ledger: intentions before anything is touched, results after.
 
+use std::cell::LazyCell;
 use std::io;
 
 use camino::Utf8Path;
@@ -11,6 +12,7 @@ use crate::model::ledger::{Inventory, LEDGER_FORMAT, Ledger, Owned, Trust};
 use crate::model::outcome::{ChangeResult, End, FailureClass, HistoryEntry, Outcome};
 use crate::model::{Action, Change, Level, Plan, ResourceId};
 use crate::observe::Observed;
+use crate::record::ledger::Saved;
 use crate::record::{history, ledger as files};
 use crate::resource::app::layout::slot_name;
 
@@ -29,10 +31,6 @@ pub struct Pass<'a> {
 
 /// Writes down what will be ours before it is: a pass that is cut off leaves nothing that nobody owns.
 pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<()> {
-    if ledger.inventory.resources.is_empty() {
-        // From now on an inventory without a trust file means that it was lost.
-        files::save_trust(host, &ledger.trust)?;
-    }
     let mut inventory = ledger.inventory.clone();
     let touched = pass.plan.changes.iter().filter(|c| c.action != Action::Remove);
     let touched = touched.map(|c| &c.resource);
@@ -45,8 +43,9 @@ pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<(
     for unchanged in &pass.plan.unchanged {
         activate(&mut inventory, &unchanged.resource, current(pass, &unchanged.resource));
     }
-    let trust = ledger.trust.clone();
-    files::save_changed(host, ledger, inventory, trust)
+    // From the first thing of ours on there is a trust file, so that one that is missing was lost.
+    let trust = Trust { format: LEDGER_FORMAT, ..ledger.trust.clone() };
+    files::save_changed(host, ledger, inventory, trust).map(drop)
 }
 
 /// Writes down what became of the plan.
@@ -59,7 +58,7 @@ pub fn conclude(
     let mut inventory = ledger.inventory.clone();
     let mut trust = ledger.trust.clone();
     let mut entries = Vec::new();
-    let plan = pass.plan.name().to_string();
+    let plan = LazyCell::new(|| pass.plan.name().to_string());
     for (change, result) in pass.plan.changes.iter().zip(&outcome.results) {
         let in_use = in_use_after(pass, change, result);
         activate(&mut inventory, &change.resource, in_use);
@@ -73,21 +72,29 @@ pub fn conclude(
     for unchanged in &pass.plan.unchanged {
         raise(&mut trust, pass, &unchanged.resource, &unchanged.in_use.version);
     }
-    // Also when there is nothing to remember yet: a trust file that is missing later was lost.
-    trust.format = LEDGER_FORMAT;
-    files::save_changed(host, ledger, inventory, trust)?;
-    history::append(host, &entries)
+    // Before the ledger, whose sync makes it durable too.
+    let appended = history::append(host, &entries);
+    let saved = files::save_changed(host, ledger, inventory, trust)?;
+    if saved == Saved::Unchanged && !entries.is_empty() {
+        host.sync_file_system(&host.places().state)?;
+    }
+    appended
 }
 
 fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let Some(declared) = pass.desired.resources.get(id) else { return };
+    let file = declared.spec.file().map(ToOwned::to_owned);
+    let known = inventory.at(id, declared.spec.home());
+    if known.is_some_and(|known| known.declared_in == declared.root && known.file == file) {
+        return;
+    }
     let (declared_in, home) = (declared.root.clone(), declared.spec.home().to_owned());
-    let known = inventory.at(id, &home).cloned().or_else(|| renamed(inventory, pass, &home));
+    let known = known.cloned().or_else(|| renamed(inventory, pass, &home));
     let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let adopted = found.map(|found| found.adopted(known.as_ref(), &declared.spec));
     let adopted = adopted.unwrap_or_default();
     let activated = known.map(|known| known.activated).unwrap_or_default();
-    let owned = Owned { declared_in, home, adopted, activated };
+    let owned = Owned { declared_in, home, file, adopted, activated };
     inventory.resources.insert(id.clone(), owned);
 }
 
@@ -147,7 +154,10 @@ fn learn(
     let Some(after) = change.after.as_ref().filter(|a| in_use == Some(&slot_name(&a.tag))) else {
         return;
     };
-    raise(trust, pass, &change.resource, &after.version);
+    // What did not show that it works is no reason to refuse an older release that does.
+    if !matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unhealthy) {
+        raise(trust, pass, &change.resource, &after.version);
+    }
     let first_use = after.evidence.as_ref().is_some_and(|e| e.level == Level::Lock);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| first_use) {
         trust.locks.insert(fetched.lock_key.clone(), fetched.digest.clone());

@@ -13,7 +13,7 @@ const ROTATE_BYTES: u64 = 1 << 20;
 
 const NAME: &str = "history.jsonl";
 
-/// Appends entries, durably.
+/// Appends entries; durable with the next sync of the state directory's file system.
 pub fn append(host: &Change, entries: &[HistoryEntry]) -> io::Result<()> {
     let path = host.places().state.join(NAME);
     if host.stat(&path)?.is_some_and(|stat| stat.size > ROTATE_BYTES) {
@@ -23,7 +23,7 @@ pub fn append(host: &Change, entries: &[HistoryEntry]) -> io::Result<()> {
         return Ok(());
     }
     let lines: Result<Vec<String>, _> = entries.iter().map(serde_json::to_string).collect();
-    host.append_lines(&path, &lines.map_err(io::Error::other)?)
+    host.append_unsynced(&path, &lines.map_err(io::Error::other)?)
 }
 
 /// All remembered entries, oldest first. Lines that cannot be read (one torn by a crash) are left out.

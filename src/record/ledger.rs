@@ -10,6 +10,7 @@
 
 use std::io;
 
+use camino::Utf8PathBuf;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -85,19 +86,31 @@ fn read<T: DeserializeOwned>(
     }
 }
 
-/// Writes the trust file.
-pub fn save_trust(host: &Change, trust: &Trust) -> io::Result<()> {
-    write(host, TRUST, &Trust { format: LEDGER_FORMAT, ..trust.clone() })
-}
-
 /// Writes an operator's decisions.
 pub fn save_overrides(host: &Change, overrides: &Overrides) -> io::Result<()> {
-    write(host, OVERRIDES, &Overrides { format: LEDGER_FORMAT, ..overrides.clone() })
+    let overrides = Overrides { format: LEDGER_FORMAT, ..overrides.clone() };
+    host.write_all(&[file(host, OVERRIDES, &overrides)?])
+}
+
+/// Writes the trust file.
+pub fn save_trust(host: &Change, trust: &Trust) -> io::Result<()> {
+    let (path, bytes) = file(host, TRUST, &Trust { format: LEDGER_FORMAT, ..trust.clone() })?;
+    host.write(path, &bytes)
 }
 
 /// Writes the debts.
 pub fn save_debts(host: &Change, debts: &[Debt]) -> io::Result<()> {
-    write(host, DEBTS, &debts)
+    let (path, bytes) = file(host, DEBTS, &debts)?;
+    host.write(path, &bytes)
+}
+
+/// Whether anything was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// Files were written, and with them everything in the state directory is durable.
+    Written,
+    /// The ledger is as it was read.
+    Unchanged,
 }
 
 /// Writes what of the ledger is not as it was read, and remembers it.
@@ -106,24 +119,25 @@ pub fn save_changed(
     ledger: &mut Ledger,
     inventory: Inventory,
     trust: Trust,
-) -> io::Result<()> {
+) -> io::Result<Saved> {
     let mut files = Vec::new();
-    if inventory != ledger.inventory {
-        let inventory = Inventory { format: LEDGER_FORMAT, ..inventory.clone() };
-        files.push((host.places().state.join(INVENTORY), render(&inventory)?));
-    }
+    // First: an inventory without a trust file means that the latter was lost.
     if trust != ledger.trust {
         let trust = Trust { format: LEDGER_FORMAT, ..trust.clone() };
-        files.push((host.places().state.join(TRUST), render(&trust)?));
+        files.push(file(host, TRUST, &trust)?);
+    }
+    if inventory != ledger.inventory {
+        let inventory = Inventory { format: LEDGER_FORMAT, ..inventory.clone() };
+        files.push(file(host, INVENTORY, &inventory)?);
     }
     host.write_all(&files)?;
     ledger.inventory = inventory;
     ledger.trust = trust;
-    Ok(())
+    Ok(if files.is_empty() { Saved::Unchanged } else { Saved::Written })
 }
 
-fn write(host: &Change, name: &str, value: &impl Serialize) -> io::Result<()> {
-    host.write(host.places().state.join(name), &render(value)?)
+fn file(host: &Change, name: &str, value: &impl Serialize) -> io::Result<(Utf8PathBuf, Vec<u8>)> {
+    Ok((host.places().state.join(name), render(value)?))
 }
 
 fn render(value: &impl Serialize) -> io::Result<Vec<u8>> {

@@ -4,18 +4,20 @@ use jiff::Timestamp;
 
 use crate::fetch::Reader;
 use crate::model::outcome::chain;
-use crate::model::{Constraint, HostFacts, Release, ResourceId, Version};
+use crate::model::{Constraint, HostFacts, Prereleases, Release, ResourceId, Version};
 use crate::resolve::asset::{Listing, Target, Verdict, select};
 use crate::resolve::listing::{Candidate, ListedFile, candidates, offered};
 use crate::resolve::offer::names;
-use crate::resolve::{policy, product};
+use crate::resolve::{policy, product, tree};
 use crate::resource::app::AppSpec;
 use crate::resource::app::spec::VersionWish;
 use crate::resource::extension::order::Order;
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
+use crate::resource::tree::TreeSpec;
+use crate::resource::tree::spec::TreeVersion;
 use crate::resource::{Found, Spec};
-use crate::source;
 use crate::source::spec::Origin;
+use crate::source::{self, casync};
 
 /// Releases and files listed at most.
 const SHOWN_MAX: usize = 8;
@@ -30,10 +32,11 @@ pub async fn explain(
 ) -> Vec<String> {
     match (spec, found) {
         (Spec::App(spec), _) => explain_app(id, spec, facts, reader, now).await,
+        (Spec::Tree(spec), _) => explain_tree(spec, reader).await,
         (Spec::Extension(spec), Found::Extension(found)) => {
             explain_extension(spec, found, reader, now).await
         }
-        (Spec::Extension(_), Found::App(_)) => Vec::new(),
+        (Spec::Extension(_), _) => Vec::new(),
     }
 }
 
@@ -117,7 +120,7 @@ pub async fn versions(
             let found = candidates(spec, found, reader, now).await;
             Ok(listed(spec, found.map_err(|problem| problem.message)?.0))
         }
-        (Spec::Extension(_), Found::App(_)) => Ok(Vec::new()),
+        (Spec::Extension(_), _) => Ok(Vec::new()),
         (Spec::App(spec), _) => {
             let wish = VersionWish { want: Constraint::any(), ..spec.version.clone() };
             let releases = source::releases(&spec.source, &wish, reader).await;
@@ -129,6 +132,33 @@ pub async fn versions(
                 .map(|release| Listed { accepted: accepts(&release.version), release })
                 .collect())
         }
+        (Spec::Tree(spec), _) => {
+            let TreeVersion::Constraint(want) = &spec.version else { return Ok(Vec::new()) };
+            if !casync::has_versions(&spec.source.index) {
+                return Ok(Vec::new());
+            }
+            let wish = tree::wish(&Constraint::any());
+            let listed = casync::releases(&spec.source.index, &wish, reader).await;
+            let listed = listed.map_err(|error| chain(&error))?.into_iter();
+            let accepts = |v: &Version| want.accepts(v, Prereleases::Refused);
+            Ok(listed
+                .map(|release| Listed { accepted: accepts(&release.version), release })
+                .collect())
+        }
+    }
+}
+
+async fn explain_tree(spec: &TreeSpec, reader: &Reader) -> Vec<String> {
+    let place = &spec.source.index;
+    if casync::has_versions(place) {
+        return vec![format!("the source has an index for each version: {}", place.text())];
+    }
+    match casync::read(&place.url(), reader).await {
+        Ok(index) => vec![
+            format!("the index {} is {}", place.text(), index.sha256),
+            format!("wished is {}", spec.requested()),
+        ],
+        Err(error) => vec![format!("source: {}", chain(&error))],
     }
 }
 

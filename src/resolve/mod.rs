@@ -11,6 +11,7 @@ pub mod offer;
 pub mod policy;
 pub mod product;
 pub mod stay;
+mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,19 +68,23 @@ pub async fn resolve(question: &Question<'_>, reader: &Reader) -> BTreeMap<Resou
             let resolved = match (spec, found) {
                 (Spec::App(spec), Found::App(observed)) => {
                     let app = App { question, id, spec, observed, reader };
-                    Resolved::App(app.resolve().await)
+                    Some(Resolved::App(app.resolve().await))
                 }
                 (Spec::Extension(spec), Found::Extension(observed)) => {
                     let extension = Extension { question, id, spec, observed, reader };
-                    Resolved::Extension(extension.resolve().await)
+                    Some(Resolved::Extension(extension.resolve().await))
                 }
-                // What was looked at is what is wished; another kind under the same id cannot be.
-                (Spec::App(_), Found::Extension(_)) => Resolved::App(Resolution::default()),
-                (Spec::Extension(_), Found::App(_)) => Resolved::Extension(Resolution::default()),
+                (Spec::Tree(spec), Found::Tree(observed)) => {
+                    let tree = tree::Tree { question, id, spec, observed, reader };
+                    Some(Resolved::Tree(tree.resolve().await))
+                }
+                // What is found is of the kind of the wish.
+                _ => None,
             };
-            (id.clone(), resolved)
+            resolved.map(|resolved| (id.clone(), resolved))
         })
         .buffer_unordered(ASKED_AT_ONCE)
+        .filter_map(async |resolved| resolved)
         .collect()
         .await
 }
@@ -184,7 +189,10 @@ impl App<'_> {
             message: format!(
                 "{} was switched back at {}: {}. It is not used again until its bytes change; \
                  `reconcile resume {}` lifts that",
-                wanted.tag, found.since, found.reason, self.id
+                wanted.tag,
+                found.since.round(jiff::Unit::Second).unwrap_or(found.since),
+                found.reason,
+                self.id
             ),
             until: None,
         })
@@ -267,7 +275,7 @@ impl App<'_> {
             return None;
         }
         let floor = self.question.ledger.trust.floors.get(self.id);
-        let floor = floor.cloned().into_iter().chain(self.current_version()).max()?;
+        let floor = floor.cloned().into_iter().chain(self.working_version()).max()?;
         if to >= &floor || !wish.want.accepts(&floor, wish.prereleases) {
             return None;
         }
@@ -283,7 +291,7 @@ impl App<'_> {
     }
 }
 
-/// Why a resource is left alone now.
+/// Why a resource is left alone, by the desired state or by an operator.
 fn suspended(
     question: &Question<'_>,
     id: &ResourceId,

@@ -288,7 +288,7 @@ fn changed_under_tag(
     let manifest = app.observed.slots.get(slot)?.manifest.as_ref()?;
     let now = sha256.filter(|now| **now != manifest.digest)?;
     let same_file = release.artifacts.iter().any(|a| a.name == manifest.artifact);
-    let same_recipe = manifest.recipe == app.spec.recipe();
+    let same_recipe = manifest.recipe == app.spec.recipe;
     (same_file && same_recipe).then(|| Problem {
         reason: BlockedReason::Tampered,
         message: format!(

@@ -57,6 +57,16 @@ impl App<'_> {
         Some(Wanted { version, tag, slot: slot.to_owned(), offer, rolled_back })
     }
 
+    /// The version in use, unless it is known not to work here.
+    pub(super) fn working_version(&self) -> Option<Version> {
+        let slot = self.observed.current()?;
+        let manifest = self.observed.slots.get(slot).and_then(|slot| slot.manifest.as_ref());
+        let tag = manifest.map_or_else(|| tag_of_slot(slot), |m| m.tag.clone());
+        let trust = &self.question.ledger.trust;
+        let quarantined = trust.quarantine_of(self.id, &tag, manifest.map(|m| &m.digest));
+        self.current_version().filter(|_| quarantined.is_none())
+    }
+
     /// The version in use.
     pub(super) fn current_version(&self) -> Option<Version> {
         self.observed.version_of(self.observed.current()?, &self.spec.version.tag)

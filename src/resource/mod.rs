@@ -8,6 +8,7 @@ pub mod app;
 pub mod decision;
 pub mod extension;
 pub mod observe;
+pub mod tree;
 
 use camino::Utf8Path;
 use jiff::Timestamp;
@@ -19,6 +20,7 @@ use crate::model::{Change, Check, Digest, Drift, Effect, HostFacts, Level, Resou
 use crate::resource::app::{AppObserved, AppSpec};
 use crate::resource::decision::{Decision, Problem, Resolution};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
+use crate::resource::tree::{TreeObserved, TreeSpec};
 
 /// The wish for one resource of any kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,6 +30,8 @@ pub enum Spec {
     App(Box<AppSpec>),
     /// An extension.
     Extension(Box<ExtensionSpec>),
+    /// A tree.
+    Tree(Box<TreeSpec>),
 }
 
 /// A suspension written in the desired state.
@@ -45,6 +49,16 @@ impl Spec {
         match self {
             Self::App(spec) => &spec.home,
             Self::Extension(spec) => &spec.home,
+            Self::Tree(spec) => &spec.path,
+        }
+    }
+
+    /// The one file that is replaced in place, where it is one.
+    pub fn file(&self) -> Option<&Utf8Path> {
+        match self {
+            Self::App(spec) => spec.file.as_deref(),
+            Self::Extension(_) => None,
+            Self::Tree(_) => None,
         }
     }
 
@@ -53,6 +67,7 @@ impl Spec {
         match self {
             Self::App(spec) => spec.suspend.as_ref(),
             Self::Extension(spec) => spec.suspend.as_ref(),
+            Self::Tree(spec) => spec.suspend.as_ref(),
         }
     }
 
@@ -61,6 +76,7 @@ impl Spec {
         match self {
             Self::App(spec) => spec.version.want.to_string(),
             Self::Extension(spec) => spec.version.to_string(),
+            Self::Tree(spec) => spec.requested(),
         }
     }
 
@@ -69,6 +85,7 @@ impl Spec {
         match self {
             Self::App(spec) => spec.version.want.is_floating(),
             Self::Extension(spec) => spec.version.is_floating(),
+            Self::Tree(spec) => spec.is_floating(),
         }
     }
 
@@ -77,6 +94,7 @@ impl Spec {
         match self {
             Self::App(spec) => spec.verify.min,
             Self::Extension(spec) => Some(spec.level_min()),
+            Self::Tree(spec) => spec.verify.min,
         }
     }
 
@@ -85,6 +103,7 @@ impl Spec {
         match self {
             Self::App(spec) => spec.health.as_ref(),
             Self::Extension(_) => None,
+            Self::Tree(_) => None,
         }
     }
 
@@ -93,6 +112,7 @@ impl Spec {
         match self {
             Self::App(spec) => &spec.restart,
             Self::Extension(spec) => &spec.restart,
+            Self::Tree(spec) => &spec.restart,
         }
     }
 
@@ -103,6 +123,10 @@ impl Spec {
                 !spec.restart.is_empty() || !spec.run.is_empty() || spec.health.is_some()
             }
             Self::Extension(spec) => spec.activate == extension::spec::Activate::Now,
+            Self::Tree(spec) => {
+                let runs = spec.run.len() + spec.triggers.len();
+                !spec.restart.is_empty() || runs > 0
+            }
         }
     }
 
@@ -116,6 +140,7 @@ impl Spec {
                 Effect::Refresh { .. } => false,
             },
             Self::Extension(spec) => spec.wishes(effect),
+            Self::Tree(spec) => spec.wishes(effect),
         }
     }
 
@@ -124,13 +149,14 @@ impl Spec {
         match self {
             Self::App(spec) => path.starts_with(&spec.home),
             Self::Extension(spec) => spec.owns(path),
+            Self::Tree(spec) => tree::layout::Layout::new(&spec.path).covers(path),
         }
     }
 
     /// Whether a version in use raises the floor below which a floating wish never goes.
     pub fn raises(&self, floor: Option<&Version>, to: &Version) -> bool {
         match self {
-            Self::App(_) => !to.is_opaque() && floor.is_none_or(|floor| floor < to),
+            Self::App(_) | Self::Tree(_) => !to.is_opaque() && floor.is_none_or(|floor| floor < to),
             Self::Extension(spec) => floor.is_none_or(|floor| {
                 let (floor, to) = (floor.as_str(), to.as_str());
                 let order = extension::order::Order::of(spec.order, [floor, to].into_iter());
@@ -148,6 +174,8 @@ pub enum Found {
     App(AppObserved),
     /// Of an extension.
     Extension(ExtensionObserved),
+    /// Of a tree.
+    Tree(TreeObserved),
 }
 
 impl Found {
@@ -156,6 +184,16 @@ impl Found {
         match self {
             Self::App(found) => found.current(),
             Self::Extension(found) => found.current.as_deref(),
+            Self::Tree(found) => found.current.as_deref(),
+        }
+    }
+
+    /// The file that is replaced in place, links followed.
+    pub fn file(&self) -> Option<&Utf8Path> {
+        match self {
+            Self::App(found) => found.file.as_ref().map(|file| file.path.as_path()),
+            Self::Extension(_) => None,
+            Self::Tree(_) => None,
         }
     }
 
@@ -164,6 +202,7 @@ impl Found {
         match self {
             Self::App(found) => found.slots.keys().map(String::as_str).collect(),
             Self::Extension(found) => found.versions(),
+            Self::Tree(found) => found.generations.keys().map(String::as_str).collect(),
         }
     }
 
@@ -173,11 +212,12 @@ impl Found {
             Self::App(found) => {
                 let tags = match spec {
                     Some(Spec::App(spec)) => spec.version.tag.clone(),
-                    Some(Spec::Extension(_)) | None => app::spec::TagPattern::Plain,
+                    _ => app::spec::TagPattern::Plain,
                 };
                 found.version_of(slot, &tags)
             }
             Self::Extension(found) => found.version_of(slot),
+            Self::Tree(found) => found.version_of(slot),
         }
     }
 
@@ -192,6 +232,10 @@ impl Found {
                 let manifest = found.manifest(slot)?;
                 Some((&manifest.digest, manifest.evidence.level))
             }
+            Self::Tree(found) => {
+                let head = found.head(slot)?;
+                Some((&head.index, head.evidence.level))
+            }
         }
     }
 
@@ -202,10 +246,11 @@ impl Found {
 
     /// SHA-256 digests, hexadecimal, of the cached artifacts that may be needed again.
     pub fn artifacts(&self) -> Vec<String> {
-        // Older images are there themselves, and they are large.
+        // Older images are there themselves, and they are large; a generation keeps its own index.
         let slots = match self {
             Self::App(_) => self.slots(),
             Self::Extension(found) => found.current.as_deref().into_iter().collect(),
+            Self::Tree(_) => Vec::new(),
         };
         slots.into_iter().filter_map(|slot| Some(self.made_from(slot)?.0.hex())).collect()
     }
@@ -221,6 +266,9 @@ impl Found {
                 .versions()
                 .into_iter()
                 .any(|version| found.manifest(version).is_some_and(|m| m.head.resource == *id)),
+            Self::Tree(found) => {
+                found.current_head().is_some_and(|head| head.resource == id.to_string())
+            }
         }
     }
 
@@ -229,7 +277,7 @@ impl Found {
         match (self, spec) {
             (Self::App(found), Spec::App(spec)) => found.adopted(owned, &spec.version.tag),
             (Self::Extension(found), Spec::Extension(_)) => found.adopted(owned),
-            (Self::App(_), Spec::Extension(_)) | (Self::Extension(_), Spec::App(_)) => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
@@ -239,7 +287,7 @@ impl Found {
             Self::Extension(found) if found.pending => Some(
                 "the image in place is not merged; a refresh by systemd or the next boot does that",
             ),
-            Self::App(_) | Self::Extension(_) => None,
+            Self::App(_) | Self::Extension(_) | Self::Tree(_) => None,
         }
     }
 
@@ -251,6 +299,7 @@ impl Found {
             Self::Extension(found) => {
                 extension::remove::remove(id, owned, found, (debts, facts.live))
             }
+            Self::Tree(found) => tree::remove::remove(id, owned, found, debts),
         }
     }
 }
@@ -262,6 +311,8 @@ pub enum Resolved {
     App(Resolution<app::wanted::Wanted>),
     /// For an extension.
     Extension(Resolution<extension::wanted::WantedSet>),
+    /// For a tree.
+    Tree(Resolution<tree::wanted::Wanted>),
 }
 
 impl Resolved {
@@ -270,6 +321,7 @@ impl Resolved {
         match self {
             Self::App(resolution) => &resolution.notes,
             Self::Extension(resolution) => &resolution.notes,
+            Self::Tree(resolution) => &resolution.notes,
         }
     }
 
@@ -278,6 +330,7 @@ impl Resolved {
         match self {
             Self::App(resolution) => resolution.problem.as_ref(),
             Self::Extension(resolution) => resolution.problem.as_ref(),
+            Self::Tree(resolution) => resolution.problem.as_ref(),
         }
     }
 }
@@ -307,7 +360,10 @@ pub fn plan(context: Context<'_>, spec: &Spec, found: &Found, resolved: &Resolve
             let situation = extension::plan::Situation { context, spec, observed, resolution };
             extension::plan::plan(&situation)
         }
-        // The kind is part of the id: none of the three can be of another.
+        (Spec::Tree(spec), Found::Tree(observed), Resolved::Tree(resolution)) => {
+            tree::plan::plan(&tree::plan::Situation { context, spec, observed, resolution })
+        }
+        // What is found and resolved is of the kind of the wish.
         _ => Decision::default(),
     }
 }
@@ -323,7 +379,9 @@ pub fn drift(context: Context<'_>, spec: &Spec, found: &Found) -> Vec<Drift> {
             let resolution = &Resolution::default();
             extension::plan::Situation { context, spec, observed, resolution }.drift()
         }
-        (Spec::App(_), Found::Extension(_)) | (Spec::Extension(_), Found::App(_)) => Vec::new(),
+        (Spec::Tree(_), Found::Tree(observed)) => observed.drift.clone(),
+        // What is found is of the kind of the wish.
+        _ => Vec::new(),
     }
 }
 
@@ -332,5 +390,6 @@ pub fn in_use(found: &Found) -> Option<InUse> {
     match found {
         Found::App(found) => app::remove::before(found),
         Found::Extension(found) => extension::remove::before(found),
+        Found::Tree(found) => tree::remove::before(found),
     }
 }

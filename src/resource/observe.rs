@@ -5,25 +5,44 @@ use std::io;
 use camino::Utf8Path;
 
 use crate::host::Look;
+use crate::model::ledger::Owned;
 use crate::model::{Kind, ResourceId};
 use crate::resource::app::observe::Depth;
-use crate::resource::{Found, Spec, app, extension};
+use crate::resource::{Found, Spec, app, extension, tree};
 
-/// Looks at one resource. The wish is absent for what is ours and not wished any more.
-pub fn observe(
-    host: &Look,
-    id: &ResourceId,
-    home: &Utf8Path,
-    spec: Option<&Spec>,
-    depth: Depth,
-) -> io::Result<Found> {
-    match (id.kind, spec) {
+/// Where to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Which resource.
+    pub id: &'a ResourceId,
+    /// The path that belongs to it alone.
+    pub home: &'a Utf8Path,
+    /// The wish; absent for what is ours and not wished any more.
+    pub spec: Option<&'a Spec>,
+    /// What the inventory says.
+    pub owned: Option<&'a Owned>,
+}
+
+/// Looks at one resource.
+pub fn observe(host: &Look, place: &Place<'_>, depth: Depth) -> io::Result<Found> {
+    let Place { id, home, .. } = *place;
+    match (id.kind, place.spec) {
         (_, Some(Spec::Extension(spec))) => {
             extension::observe::observe((host, id, home), Some(spec), depth).map(Found::Extension)
         }
         (Kind::Extension, None) => {
             extension::observe::observe((host, id, home), None, depth).map(Found::Extension)
         }
-        (_, Some(Spec::App(_)) | None) => app::observe::observe(host, home, depth).map(Found::App),
+        (_, Some(Spec::Tree(spec))) => {
+            tree::observe::observe(host, home, &spec.preserve, depth).map(Found::Tree)
+        }
+        (Kind::Tree, None) => tree::observe::observe(host, home, &[], depth).map(Found::Tree),
+        (_, Some(Spec::App(_)) | None) => {
+            let file = match place.spec {
+                Some(Spec::App(spec)) => spec.file.as_deref(),
+                _ => place.owned.and_then(|owned| owned.file.as_deref()),
+            };
+            app::observe::observe(host, home, file, depth).map(Found::App)
+        }
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod spec;
 pub mod error;
+pub mod casync;
 mod github;
 mod directory;
 mod layout;

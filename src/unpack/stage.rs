@@ -39,12 +39,22 @@ pub(super) enum Walk {
     Stepwise,
 }
 
+/// Whether things get the mode they are made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Modes {
+    /// Exactly.
+    Kept,
+    /// The umask, an access control list or a set-group-id bit changes it.
+    Changed,
+}
+
 /// A staging directory that is removed with all it holds unless it is [kept](Stage::keep).
 #[derive(Debug)]
 pub(super) struct Stage {
     place: PathBuf,
     root: OwnedFd,
     walk: Walk,
+    modes: Modes,
     /// The directory used last: archives list a directory's files together.
     current: Option<(String, OwnedFd)>,
     kept: Kept,
@@ -60,13 +70,17 @@ impl Stage {
     /// Makes the directory, which must not be there yet, for its owner only.
     pub(super) fn create(place: &Path) -> Result<Self, UnpackError> {
         let failed = |errno| stage_error("make", &place.to_string_lossy(), errno);
-        fs::mkdir(place, PRIVATE).map_err(|errno| match errno {
+        fs::mkdir(place, DIRECTORY_MODE).map_err(|errno| match errno {
             Errno::EXIST => UnpackError::Occupied(place.to_owned()),
             _ => failed(errno),
         })?;
         let root = fs::openat(CWD, place, DIRECTORY, Mode::empty()).map_err(failed)?;
-        let walk = Walk::Kernel;
-        Ok(Self { place: place.to_owned(), root, walk, current: None, kept: Kept::No })
+        // What became of this mode becomes of the modes of everything inside.
+        let made = Mode::from_raw_mode(fs::fstat(&root).map_err(failed)?.st_mode);
+        let modes = if made == DIRECTORY_MODE { Modes::Kept } else { Modes::Changed };
+        fs::fchmod(&root, PRIVATE).map_err(failed)?;
+        let (place, walk) = (place.to_owned(), Walk::Kernel);
+        Ok(Self { place, root, walk, modes, current: None, kept: Kept::No })
     }
 
     /// Uses the way for kernels without `openat2`.
@@ -75,39 +89,49 @@ impl Stage {
         self.walk = Walk::Stepwise;
     }
 
-    /// A new, empty file that only its owner may write.
-    pub(super) fn make_file(&mut self, path: &str) -> Result<File, UnpackError> {
+    /// A new, empty file, of this mode if modes are kept.
+    pub(super) fn make_file(&mut self, path: &str, mode: u32) -> Result<File, UnpackError> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let (parent, name) = path::split(path);
-        let made = self
+        let opened = self
             .directory(parent)
-            .and_then(|dir| fs::openat(dir, name, flags, Mode::RUSR | Mode::WUSR));
-        Ok(File::from(made.map_err(|errno| stage_error("make", path, errno))?))
+            .and_then(|dir| fs::openat(dir, name, flags, Mode::from_raw_mode(mode)));
+        Ok(File::from(opened.map_err(|errno| stage_error("make", path, errno))?))
     }
 
-    /// Gives a finished file its mode and time.
-    pub(super) fn finish_file(
+    /// Gives a file that was made with the mode `initial` the mode it should have.
+    pub(super) fn set_mode(
+        &self,
         file: &File,
         path: &str,
+        initial: u32,
         mode: u32,
-        mtime: i64,
     ) -> Result<(), UnpackError> {
+        if initial == mode && self.modes == Modes::Kept {
+            return Ok(());
+        }
+        fs::fchmod(file, Mode::from_raw_mode(mode))
+            .map_err(|errno| stage_error("set the mode of", path, errno))
+    }
+
+    /// Gives a finished file its time.
+    pub(super) fn set_time(file: &File, path: &str, mtime: i64) -> Result<(), UnpackError> {
         let time = Timespec { tv_sec: mtime, tv_nsec: 0 };
         let times = Timestamps { last_access: time, last_modification: time };
-        fs::fchmod(file, Mode::from_raw_mode(mode))
-            .and_then(|()| fs::futimens(file, &times))
-            .map_err(|errno| stage_error("set mode and time of", path, errno))
+        fs::futimens(file, &times).map_err(|errno| stage_error("set the time of", path, errno))
     }
 
     /// A new directory, whose parent must be there.
     pub(super) fn make_dir(&mut self, path: &str) -> Result<(), UnpackError> {
         let (parent, name) = path::split(path);
+        let modes = self.modes;
         let made = self.directory(parent).and_then(|dir| {
             fs::mkdirat(dir, name, DIRECTORY_MODE)?;
             let made = fs::openat(dir, name, DIRECTORY, Mode::empty())?;
-            // The process' umask may have taken bits away.
-            fs::fchmod(&made, DIRECTORY_MODE)?;
+            if modes == Modes::Changed {
+                fs::fchmod(&made, DIRECTORY_MODE)?;
+            }
             Ok(made)
         });
         let made = made.map_err(|errno| stage_error("make the directory", path, errno))?;
@@ -230,7 +254,11 @@ fn stage_error(action: &'static str, path: &str, errno: Errno) -> UnpackError {
 
 #[cfg(test)]
 mod tests {
-    use super::{Stage, Walk};
+    use std::os::unix::fs::PermissionsExt;
+
+    use rustix::fs::Mode;
+
+    use super::{Modes, Stage, Walk};
 
     /// A directory with `inside` and a link `out` that leads to its neighbour `outside`.
     fn world(walk: Walk) -> (tempfile::TempDir, Stage) {
@@ -249,10 +277,10 @@ mod tests {
     fn nothing_is_made_through_a_link_or_outside() {
         for walk in [Walk::Kernel, Walk::Stepwise] {
             let (dir, mut stage) = world(walk);
-            stage.make_file("inside/file").unwrap();
+            stage.make_file("inside/file", 0o644).unwrap();
             stage.make_hard_link("inside/again", "inside/file").unwrap();
             for path in ["out/x", "inside/../../x", "/tmp/x", "out", "inside/file", "inside"] {
-                assert!(stage.make_file(path).is_err(), "{path}");
+                assert!(stage.make_file(path, 0o644).is_err(), "{path}");
                 assert!(stage.make_dir(path).is_err(), "{path}");
                 assert!(stage.make_hard_link(path, "inside/file").is_err(), "{path}");
                 assert!(stage.make_link(path, "x").is_err(), "{path}");
@@ -268,5 +296,24 @@ mod tests {
         let (dir, stage) = world(Walk::Kernel);
         drop(stage);
         assert!(!dir.path().join("stage").exists());
+    }
+
+    #[test]
+    fn modes_are_those_wished_whatever_the_parent_says() {
+        for (parent, modes) in [(0o755, Modes::Kept), (0o2755, Modes::Changed)] {
+            let dir = tempfile::tempdir().unwrap();
+            rustix::fs::chmod(dir.path(), Mode::from_raw_mode(parent)).unwrap();
+            let mut stage = Stage::create(&dir.path().join("stage")).unwrap();
+            assert_eq!(stage.modes, modes, "is the umask 022?");
+            stage.make_dir("inside").unwrap();
+            for (path, initial, mode) in [("a", 0o644, 0o644), ("b", 0o644, 0o755)] {
+                let file = stage.make_file(path, initial).unwrap();
+                stage.set_mode(&file, path, initial, mode).unwrap();
+                let found = file.metadata().unwrap().permissions().mode();
+                assert_eq!(found & 0o7777, mode);
+            }
+            let inside = dir.path().join("stage/inside").metadata().unwrap();
+            assert_eq!(inside.permissions().mode() & 0o7777, 0o755);
+        }
     }
 }

@@ -130,7 +130,8 @@ impl Tree {
             Length::ToTheEnd => {}
         }
         self.add_parents(&head.path)?;
-        let mut file = self.stage.make_file(&head.path)?;
+        let initial = if head.executable == Executable::Yes { PROGRAM_MODE } else { FILE_MODE };
+        let mut file = self.stage.make_file(&head.path, initial)?;
         let content = self.copy(&mut file, head, chunks)?;
         let program = match head.executable {
             Executable::Yes => true,
@@ -139,7 +140,8 @@ impl Tree {
         };
         let mode = if program { PROGRAM_MODE } else { FILE_MODE };
         let mtime = head.mtime.clamp(MTIME_MIN, self.mtime_max);
-        Stage::finish_file(&file, &head.path, mode, mtime)?;
+        self.stage.set_mode(&file, &head.path, initial, mode)?;
+        Stage::set_time(&file, &head.path, mtime)?;
         let kind = EntryKind::File { mode, size: content.size, mtime, sha256: content.sha256 };
         self.remember(&head.path, kind, content.magic)
     }

@@ -260,6 +260,60 @@ fn killed_while_a_release_fails_ends_on_the_release_that_works() {
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
+#[test]
+fn killed_replacement_of_one_file_always_leaves_one_that_runs() {
+    let mut world = World::new();
+    let file = |world: &World| world.host("usr/local/bin/alpha");
+    let layout = "    layout: { file: /usr/local/bin/alpha }\n";
+    world.wish("1.0", 3);
+    world.wish_also(layout);
+    world.pass();
+    world.wish("2.0", 3);
+    world.wish_also(layout);
+    world.remember();
+    world.reset();
+    let program = |world: &World| Program {
+        path: RECONCILE.into(),
+        arguments: world.arguments(&PASS),
+        environment: world.environment(),
+    };
+    let whole = trace(&program(&world), Act::Watch);
+    assert_eq!(whole.code, Some(0), "{}", whole.said());
+    let points = whole.calls.len();
+    let says = |path: &Path| {
+        let output = Command::new(path).output().map_err(|e| e.to_string())?;
+        Ok::<String, String>(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let mut failures = Vec::new();
+    for point in 1..=points {
+        world.reset();
+        let killed = trace(&program(&world), Act::KillBefore(point));
+        if killed.code.is_some() {
+            continue;
+        }
+        let between = says(&file(&world));
+        let again = world.agent(&PASS);
+        let after = says(&file(&world));
+        let before = says(&world.host("usr/local/bin/alpha.backup"));
+        let beside = world.names("usr/local/bin").len();
+        let left = world.leftovers();
+        if !matches!(between.as_deref(), Ok("1.0" | "2.0"))
+            || !again.status.success()
+            || after.as_deref() != Ok("2.0")
+            || before.as_deref() != Ok("1.0")
+            || beside != 2
+            || !left.is_empty()
+        {
+            failures.push(format!(
+                "killed before {point} of {points}: {between:?}, {after:?}, {before:?}, {left:?}: {}",
+                said(&again)
+            ));
+        }
+    }
+    println!("one file: {points} points, {} failures", failures.len());
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
 /// Back-and-forth switches while others use the programs.
 const SWITCHES: usize = 50;
 

@@ -346,6 +346,7 @@ scenarios! {
     health_failed_before_the_switch
     health_fails_and_rolls_back
     health_first_install_fails
+    health_first_install_fails_and_an_older_release_works
     health_holds
     health_newer_release_after_quarantine
     health_not_looked_at_on_another_root
@@ -355,6 +356,19 @@ scenarios! {
     health_quarantined_release_is_left_alone
     health_rollback_fails
     home_edited
+    in_place_directory_in_the_way
+    in_place_failing_release_goes_back
+    in_place_file_edited
+    in_place_file_lost
+    in_place_file_of_somebody_else
+    in_place_first_install
+    in_place_link_is_followed
+    in_place_mode_is_kept
+    in_place_newer_release
+    in_place_removed_from_wish
+    in_place_rolled_back
+    in_place_same_bytes_are_there
+    in_place_several_programs
     inventory_lost_and_unwished
     json_error_document
     ledger_lost

@@ -14,8 +14,9 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("trust", &["model", "format"]),
     ("fetch", &["model"]),
     ("unpack", &["model", "trust", "format"]),
+    ("assemble", &["model", "host", "format", "fetch"]),
     ("source", &["model", "fetch", "format", "resource"]),
-    ("resource", &["model", "host", "format", "source", "trust"]),
+    ("resource", &["model", "host", "assemble", "format", "source", "trust"]),
     ("desired", &["model", "format", "source", "trust", "resource", "resolve"]),
     ("provider", &["model", "host", "format", "resource", "desired", "source"]),
     ("publish", &["model", "host", "format"]),
@@ -23,7 +24,10 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("resolve", &["model", "format", "trust", "fetch", "source", "resource", "desired", "observe"]),
     ("plan", &["model", "resource", "desired", "observe"]),
     ("record", &["model", "host", "resource", "desired", "observe"]),
-    ("apply", &["model", "host", "format", "trust", "fetch", "unpack", "record"]),
+    (
+        "apply",
+        &["model", "host", "format", "trust", "fetch", "unpack", "assemble", "resource", "record"],
+    ),
     ("status", &["model", "host", "resource", "desired", "observe", "record"]),
     (
         "reconcile",

@@ -59,8 +59,7 @@ pub(super) async fn rollback(
     let planned = crate::reconcile::preview_with(&request, &session.host, &client, ledger)
         .await
         .map_err(|e| CliError::io(&e))?;
-    let document = pass::document(session, &desired, planned.plan.clone());
-    pass::print(session, &document);
+    pass::print(session, &planned.plan, pass::about(session, &desired, &planned.observed));
     let Some(host) = host else { return Ok(exit::of_plan(&planned.plan)) };
     save(&host, &planned.ledger.overrides)?;
     let mut planned = planned;

@@ -15,6 +15,7 @@ use crate::fetch::Client;
 use crate::host::{Change as Host, LockError, Look};
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
 use crate::model::{Digest, Plan};
+use crate::observe::Observed;
 use crate::plan::check::{Present, check};
 use crate::reconcile::{self, Hands, Preview, Request};
 use crate::record::ledger;
@@ -35,12 +36,12 @@ pub(super) async fn plan(
     let preview =
         reconcile::preview(&request, &session.host, &client).await.map_err(|e| CliError::io(&e))?;
     tracing::info!(requests = preview.requests, "planned");
-    let document = document(session, &desired, preview.plan);
+    let about = about(session, &desired, &preview.observed);
     if let Some(out) = out {
-        save(out, &json::render(&document))?;
+        save(out, &json::render(&plan_document(preview.plan.clone(), about.clone())))?;
     }
-    print(session, &document);
-    Ok(exit_of_plan(&document.spec, args))
+    print(session, &preview.plan, about);
+    Ok(exit_of_plan(&preview.plan, args))
 }
 
 fn exit_of_plan(plan: &Plan, args: &PassArgs) -> Exit {
@@ -58,9 +59,8 @@ pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit
     let request = session.request(&desired, args);
     let mut preview =
         reconcile::preview(&request, host.look(), &client).await.map_err(|e| CliError::io(&e))?;
-    let document = document(session, &desired, preview.plan.clone());
     if session.common.output != Format::Json {
-        print(session, &document);
+        print(session, &preview.plan, about(session, &desired, &preview.observed));
     }
     perform(session, &request, &host, &client, &mut preview).await
 }
@@ -93,9 +93,8 @@ pub(super) fn show_saved(
     let saved = read_plan(file)?;
     let request = session.request(&desired, args);
     let preview = still_fits(session, &request, &session.host, file, saved)?;
-    let document = document(session, &desired, preview.plan);
-    print(session, &document);
-    Ok(exit_of_plan(&document.spec, args))
+    print(session, &preview.plan, about(session, &desired, &preview.observed));
+    Ok(exit_of_plan(&preview.plan, args))
 }
 
 /// The saved plan as a preview; stale when the host, the wish or an operator's decision moved on.
@@ -118,8 +117,8 @@ fn still_fits(
     if saved.metadata.hostname != observed.facts.hostname {
         return Err(stale(format!("it was made for the host {}", saved.metadata.hostname)));
     }
-    let (desired, facts) = (request.desired, &observed.facts);
-    let present = Present { desired, ledger: &ledger, facts, now: request.now };
+    let (desired, now) = (request.desired, request.now);
+    let present = Present { desired, ledger: &ledger, observed: &observed, now };
     for change in &saved.spec.changes {
         let now = observed.resources.get(&change.resource).and_then(|o| o.as_ref().ok());
         if now.map(Digest::of_json).as_ref() != Some(&change.observed) {
@@ -170,7 +169,8 @@ pub(super) async fn perform(
     let outcome = outcome.map_err(|e| CliError::io(&e))?;
     let applied = exit::of_pass(&preview.plan, &outcome);
     if session.common.output == Format::Json {
-        let document = document(session, desired, preview.plan.clone());
+        let about = about(session, desired, &preview.observed);
+        let document = plan_document(preview.plan.clone(), about);
         say(&json::render(&report::document(&document, &outcome)));
     } else if !preview.plan.is_empty() {
         say(&report::outcome(&preview.plan, &outcome));
@@ -209,23 +209,22 @@ pub(super) fn locked(error: &LockError) -> CliError {
     CliError::new(exit, crate::model::outcome::chain(error))
 }
 
-/// The plan as a document.
-pub(super) fn document(session: &Session, desired: &DesiredState, plan: Plan) -> PlanDocument {
-    let about = About {
+/// What a plan's document says besides the plan.
+pub(super) fn about(session: &Session, desired: &DesiredState, observed: &Observed) -> About {
+    About {
         now: session.now,
-        hostname: crate::host::facts::observe(&session.host).hostname,
+        hostname: observed.facts.hostname.clone(),
         root: session.host.root().to_string(),
         desired: desired.roots.clone(),
-    };
-    plan_document(plan, about)
+    }
 }
 
 /// Prints a plan as it was asked for.
-pub(super) fn print(session: &Session, document: &PlanDocument) {
+pub(super) fn print(session: &Session, plan: &Plan, about: About) {
     say(&match session.common.output {
-        Format::Text => text::plan(document),
-        Format::Json => json::render(document),
-        Format::Markdown => markdown::plan(document),
+        Format::Text => text::plan(plan, &about),
+        Format::Json => json::render(&plan_document(plan.clone(), about)),
+        Format::Markdown => markdown::plan(&plan_document(plan.clone(), about)),
     });
 }
 

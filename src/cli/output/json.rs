@@ -6,7 +6,7 @@ use crate::model::Plan;
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument, PlanMetadata};
 
 /// About a plan that is going to be printed or saved.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct About {
     /// When.
     pub now: jiff::Timestamp,

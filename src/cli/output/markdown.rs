@@ -12,7 +12,7 @@ pub fn plan(document: &PlanDocument) -> String {
     if plan.changes.is_empty() && plan.blocked.is_empty() {
         out.push_str("No changes.\n");
     } else {
-        let _ = writeln!(out, "**{}**\n", text::summary(document));
+        let _ = writeln!(out, "**{}**\n", text::summary(&document.status));
     }
     if !plan.changes.is_empty() {
         out.push_str("| | resource | what | why | where |\n|---|---|---|---|---|\n");

@@ -2,18 +2,18 @@
 
 use std::fmt::Write;
 
+use crate::cli::output::json::About;
 use crate::cli::output::units::bytes;
 use camino::Utf8Path;
 
 use crate::model::extension::LinkTo;
 use crate::model::outcome::counted;
-use crate::model::plan::{Blocked, Change, InUse, PlanDocument};
-use crate::model::{Action, Drift, Level, Step};
+use crate::model::plan::{Blocked, Change, InUse, PlanSummary};
+use crate::model::{Action, Drift, Level, Plan, Step};
 
 /// Renders a plan. The same value gives the same text.
-pub fn plan(document: &PlanDocument) -> String {
+pub fn plan(plan: &Plan, about: &About) -> String {
     let mut text = String::new();
-    let plan = &document.spec;
     let managed = plan.changes.len() + plan.unchanged.len() + plan.blocked.len();
     if plan.changes.is_empty() && plan.blocked.is_empty() {
         notes(&mut text, &plan.notes);
@@ -21,7 +21,7 @@ pub fn plan(document: &PlanDocument) -> String {
         let _ = writeln!(
             text,
             "No changes. The host is as {} says ({checked}).",
-            document.metadata.desired.join(", ")
+            about.desired.join(", ")
         );
         return text;
     }
@@ -42,21 +42,16 @@ pub fn plan(document: &PlanDocument) -> String {
         text.push('\n');
     }
     notes(&mut text, &plan.notes);
-    let disruption = &document.status.disruption;
-    if !disruption.is_empty() {
-        let _ = writeln!(text, "Disruption: {}.\n", disruption.join(", "));
+    let status = plan.summary();
+    if !status.disruption.is_empty() {
+        let _ = writeln!(text, "Disruption: {}.\n", status.disruption.join(", "));
     }
-    let _ = writeln!(text, "Plan {}: {}.", short_name(document), summary(document));
+    let _ = writeln!(text, "Plan {}: {}.", plan.name().short(), summary(&status));
     text
 }
 
-fn short_name(document: &PlanDocument) -> String {
-    document.metadata.name.short()
-}
-
 /// `1 to install, 1 to upgrade, 1 blocked, 3 unchanged; fetch 14.2 MiB`.
-pub fn summary(document: &PlanDocument) -> String {
-    let status = &document.status;
+pub fn summary(status: &PlanSummary) -> String {
     let mut parts: Vec<String> =
         status.actions.iter().map(|(action, number)| format!("{number} to {action}")).collect();
     if status.blocked > 0 {
@@ -193,6 +188,22 @@ pub fn diff(change: &Change) -> Vec<String> {
                     lines.push(format!("+ {bin}/* -> ../releases/{slot}/* (its programs)"));
                 }
             }
+            Step::Install { file, release, expects, .. } => {
+                let slot = release.file_name().unwrap_or_default();
+                let there = expects.is_none_or(|expects| expects.is_some());
+                let kept = if there {
+                    format!("; the one before becomes {file}.backup")
+                } else {
+                    String::new()
+                };
+                let sign = if there { '~' } else { '+' };
+                lines.push(format!("{sign} {file} (the program of {slot}{kept})"));
+            }
+            Step::Exchange { tree, path, .. } => lines.push(format!("~ {path}/ from {tree}")),
+            Step::OweIfChanged { paths, effect } => {
+                let paths = paths.join(", ");
+                lines.push(format!("* if {paths} changed: {}", effect.describe()));
+            }
             Step::Remove { path, .. } => lines.push(format!("- {path}")),
             Step::Settle { effect } => lines.push(format!("* {}", effect.describe())),
             Step::Forgive { effect, why } => {
@@ -209,6 +220,7 @@ pub fn diff(change: &Change) -> Vec<String> {
             Step::Fetch { .. }
             | Step::Unpack { .. }
             | Step::Place { .. }
+            | Step::Assemble { .. }
             | Step::Owe { .. }
             | Step::RemoveEmpty { .. } => {}
         }
@@ -237,7 +249,9 @@ fn pointed(link: &LinkTo) -> Vec<String> {
 /// `, else back to 14.1.0`.
 fn undo(change: &Change) -> String {
     let switched = change.undo.iter().find_map(|step| match step {
-        Step::Switch { release, .. } => release.file_name().map(str::to_owned),
+        Step::Switch { release, .. } | Step::Install { release, .. } => {
+            release.file_name().map(str::to_owned)
+        }
         Step::Point { slot, .. } if slot.is_empty() => Some("nothing".to_owned()),
         Step::Point { slot, .. } => Some(slot.clone()),
         _ => None,

@@ -51,7 +51,7 @@ pub(super) fn parse(text: &str, problems: &Problems) -> Option<DesiredDocument> 
         problems.push(problem);
         return None;
     }
-    let mut root = match tree::read(text, problems) {
+    let root = match tree::read(text, problems) {
         Ok(root) => root,
         Err(problem) => {
             problems.push(problem);
@@ -65,13 +65,6 @@ pub(super) fn parse(text: &str, problems: &Problems) -> Option<DesiredDocument> 
         );
         return None;
     }
-    tree::take_keys(&mut root, &["trees"], |key, span| {
-        problems.push(
-            Problem::new(span, format!("`{key}` is not supported by this version"))
-                .label("only `apps`, `extensions`, `sysupdate` and `auth` are")
-                .help("remove the section, or install a version of reconcile that has it"),
-        );
-    });
     for secret in tree::unnamed_credentials(&root) {
         problems.hide(secret);
     }

@@ -81,19 +81,6 @@ impl Node<'_> {
     }
 }
 
-/// Takes those of `keys` that a map has out of it, and shows them to `taken`.
-pub(super) fn take_keys(node: &mut Node<'_>, keys: &[&str], mut taken: impl FnMut(&str, Span)) {
-    if let Kind::Map(entries) = &mut node.kind {
-        entries.retain(|entry| {
-            let found = keys.contains(&entry.key.as_ref());
-            if found {
-                taken(&entry.key, entry.key_span);
-            }
-            !found
-        });
-    }
-}
-
 /// The values below `auth` that are not the name of a credential or the path of a file: a token pasted
 /// there by mistake must not reach a log through an error message.
 pub(super) fn unnamed_credentials(root: &Node<'_>) -> Vec<Span> {
@@ -266,6 +253,9 @@ impl<'t> Builder<'t, '_> {
 
     /// Reports duplicate keys and takes in what merge keys refer to.
     fn settle(&mut self, entries: Vec<Entry<'t>>) -> Result<Vec<Entry<'t>>, Problem> {
+        if is_settled(&entries) {
+            return Ok(entries);
+        }
         let mut seen: BTreeMap<Cow<'t, str>, Span> = BTreeMap::new();
         let mut kept = Vec::with_capacity(entries.len());
         let mut merged = Vec::new();
@@ -290,6 +280,13 @@ impl<'t> Builder<'t, '_> {
         kept.extend(merged.into_iter().filter(|entry| present.insert(entry.key.clone())));
         Ok(kept)
     }
+}
+
+/// Whether a map has neither duplicate nor merge keys, as nearly all have.
+fn is_settled(entries: &[Entry<'_>]) -> bool {
+    let mut keys: Vec<&str> = entries.iter().map(|entry| entry.key.as_ref()).collect();
+    keys.sort_unstable();
+    !keys.contains(&"<<") && keys.is_sorted_by(|one, next| one < next)
 }
 
 fn merge_entries(value: Node<'_>) -> Result<Vec<Entry<'_>>, Problem> {

@@ -3,6 +3,7 @@
 mod health;
 mod extension;
 mod source;
+mod tree;
 mod values;
 
 use camino::Utf8PathBuf;
@@ -11,8 +12,8 @@ use jiff::SignedDuration;
 use crate::desired::diagnostic::{Problem, Span};
 use crate::desired::document::{
     AppDocument, Argv, AssetDocument, BinaryDocument, BinaryList, CredentialDocument,
-    DesiredDocument, LibcDocument, LimitsDocument, OrderDocument, StripDocument, SuspendDocument,
-    VersionDocument,
+    DesiredDocument, LayoutDocument, LibcDocument, LimitsDocument, OrderDocument, StripDocument,
+    SuspendDocument, VersionDocument,
 };
 use crate::desired::field::{Field, Short, Spanned};
 use crate::desired::parse::Problems;
@@ -20,9 +21,9 @@ use crate::desired::{CredentialRef, FollowAs};
 use crate::model::facts::Libc;
 use crate::model::manifest::Binary;
 use crate::model::step::{Binaries, Strip, UnpackLimits};
-use crate::model::{Constraint, Name, Prereleases, ResourceId};
+use crate::model::{Constraint, Kind, Name, Prereleases, ResourceId};
 use crate::resource::app::spec::{
-    AppSpec, AssetWish, Downgrade, Narrow, Order, TagPattern, VersionWish,
+    AppSpec, AssetWish, Downgrade, Narrow, Order, TagPattern, VersionWish, recipe,
 };
 use crate::resource::extension::spec::Activate;
 use crate::resource::{Spec, SuspendWish};
@@ -91,6 +92,18 @@ pub(super) fn validate(
     }
     extension::extensions(document, directory, problems, &mut validated);
     validated.follow = extension::follow(document, problems);
+    for (key, tree) in document.trees.value().map(|t| t.0.as_slice()).unwrap_or_default() {
+        let subject = format!("tree `{}`", key.value.escape_debug());
+        let checker = Checker { subject, directory, problems };
+        let Some(name) = checker.check(key, "the name", str::parse::<Name>) else {
+            continue;
+        };
+        let Some(tree) = tree.value() else { continue };
+        let home = tree.path.good().map_or(key.span, |path| path.span);
+        let spec = Spec::Tree(Box::new(checker.tree(key.span, tree)));
+        let id = ResourceId { kind: Kind::Tree, name };
+        validated.resources.push(ValidatedResource { id, key: key.span, home, spec });
+    }
     for (key, credential) in document.auth.value().map(|t| t.0.as_slice()).unwrap_or_default() {
         let checker = Checker { subject: "`auth`".to_owned(), directory, problems };
         let host = checker.check(key, "the host", values::host);
@@ -176,17 +189,24 @@ impl Checker<'_> {
             self.check(&text, "`protect`", str::parse)
         });
         let limits = app.limits.value();
+        let source = source.unwrap_or_else(source::stand_in);
+        let (asset, binaries) = (self.asset(&app.asset), self.binaries(&app.binaries));
+        let strip = match app.strip.value() {
+            Some(StripDocument::None) => Strip::None,
+            Some(StripDocument::Auto) | None => Strip::Auto,
+        };
         AppSpec {
-            source: source.unwrap_or_else(source::stand_in),
+            recipe: recipe(&source.origin, &asset, strip, &binaries),
+            source,
             version: self.version(&app.version),
-            asset: self.asset(&app.asset),
+            asset,
             verify,
-            strip: match app.strip.value() {
-                Some(StripDocument::None) => Strip::None,
-                Some(StripDocument::Auto) | None => Strip::Auto,
-            },
-            binaries: self.binaries(&app.binaries),
+            strip,
+            binaries,
             home: home.unwrap_or_else(|| Utf8PathBuf::from(format!("{HOMES}/{name}"))),
+            file: app.layout.value().and_then(|LayoutDocument::File(file)| {
+                self.optional(file, "`layout.file`", values::absolute_path)
+            }),
             retain: self.retain(&app.retain),
             protect: protect.collect(),
             restart: self

@@ -128,7 +128,12 @@ impl Checker<'_> {
     }
 
     /// A URL; one that nobody vouches for needs a stated level of evidence.
-    fn web(&self, url: &Spanned<String>, what: &str, verify: &Policy) -> Option<DirectoryUrl> {
+    pub(super) fn web(
+        &self,
+        url: &Spanned<String>,
+        what: &str,
+        verify: &Policy,
+    ) -> Option<DirectoryUrl> {
         self.hide_credentials(url);
         let checked = self.check(url, what, values::url)?;
         if checked.starts_with("http://") {

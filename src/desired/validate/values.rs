@@ -18,6 +18,12 @@ const AGE_HOURS_MAX: i64 = 10 * 366 * 24;
 /// Longest unit name systemd accepts, in bytes (`UNIT_NAME_MAX`).
 const UNIT_BYTES_MAX: usize = 255;
 
+/// Longest pattern, in bytes.
+const GLOB_BYTES_MAX: usize = 300;
+
+/// Longest name of a user or group, in bytes: `useradd` takes 32, directory services more.
+const ACCOUNT_BYTES_MAX: usize = 255;
+
 /// Unit types that can be restarted.
 const UNIT_TYPES: [&str; 7] =
     [".service", ".socket", ".target", ".timer", ".path", ".mount", ".slice"];
@@ -122,6 +128,40 @@ pub(super) fn inner_path(text: &str) -> Result<String, String> {
         return Err("write a path inside the release, such as `bin/tool`, without `..`".to_owned());
     }
     Ok(path.components().collect::<Utf8PathBuf>().into_string())
+}
+
+/// Files or directories in a tree: a relative path without `.` and `..`, or `.` for all of it.
+pub(super) fn tree_path(text: &str) -> Result<String, String> {
+    let trimmed = text.trim_start_matches("./").trim_end_matches('/');
+    if matches!(trimmed, "" | ".") && !text.is_empty() {
+        return Ok(".".to_owned());
+    }
+    inner_path(trimmed)
+        .map_err(|_| "write a path in the tree, such as `conf.d`, or `.` for all of it".to_owned())
+}
+
+/// A pattern over paths in a tree.
+pub(super) fn glob(text: &str) -> Result<String, String> {
+    let inner = text.trim_start_matches('/').trim_end_matches('/');
+    let bad = |part: &str| matches!(part, "" | "." | "..");
+    if inner.split('/').any(bad)
+        || text.chars().any(char::is_control)
+        || text.len() > GLOB_BYTES_MAX
+    {
+        return Err(
+            "write a pattern over paths in the tree, such as `*.log` or `data/**`".to_owned()
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// A user or a group, by name or number.
+pub(super) fn account(text: &str) -> Result<String, String> {
+    let known = |b: u8| b.is_ascii_alphanumeric() || b"_-.$".contains(&b);
+    if text.is_empty() || text.len() > ACCOUNT_BYTES_MAX || !text.bytes().all(known) {
+        return Err("write the name or number of a user or group".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// A file name: one path component.

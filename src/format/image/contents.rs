@@ -6,7 +6,7 @@ use crate::format::extension_release::{
 use crate::format::image::{ImageError, ImageFiles, Kind};
 use crate::format::os_release::RELEASE_BYTES_MAX;
 
-/// Release files of one class that are read: an image has one, with fallbacks a few.
+/// Entries of one class that are looked at: an image has one, with fallbacks a few.
 const RELEASE_FILES_MAX: usize = 64;
 
 /// Collects the release files and looks for the files that must not be there.
@@ -30,8 +30,10 @@ fn presence(files: &dyn ImageFiles, path: &str) -> Result<Presence, ImageError> 
 fn release_files(files: &dyn ImageFiles, class: Class) -> Result<Vec<ReleaseFile>, ImageError> {
     let directory = class.release_directory();
     let mut found = Vec::new();
-    for entry in files.list(directory)? {
-        let Some(name) = entry.name.strip_prefix(RELEASE_PREFIX) else { continue };
+    let entries = files.list(directory)?;
+    let named =
+        entries.iter().filter_map(|entry| Some((entry, entry.name.strip_prefix(RELEASE_PREFIX)?)));
+    for (entry, name) in named.take(RELEASE_FILES_MAX) {
         let path = format!("{directory}/{}", entry.name);
         // One byte more than is allowed, so that a file that is too long shows as such.
         let Some(bytes) = files.read(&path, RELEASE_BYTES_MAX + 1)? else { continue };
@@ -39,9 +41,6 @@ fn release_files(files: &dyn ImageFiles, class: Class) -> Result<Vec<ReleaseFile
         let strict = strict.and_then(|value| boolean(std::str::from_utf8(&value).ok()?));
         let link = entry.kind == Kind::Link;
         found.push(ReleaseFile { name: name.to_owned(), link, strict, bytes });
-        if found.len() == RELEASE_FILES_MAX {
-            break;
-        }
     }
     Ok(found)
 }

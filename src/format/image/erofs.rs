@@ -8,7 +8,7 @@
 
 use crate::format::image::bytes::{Source, crc32c, entry_name, u16_at, u32_at, u64_at};
 use crate::format::image::walk::Nodes;
-use crate::format::image::{DIRECTORY_ENTRIES_MAX, Format, ImageError, Kind};
+use crate::format::image::{DIRECTORY_BYTES_MAX, DIRECTORY_ENTRIES_MAX, Format, ImageError, Kind};
 
 const SUPERBLOCK_AT: u64 = 1024;
 const SUPERBLOCK: usize = 128;
@@ -19,9 +19,6 @@ const COMPAT_CHECKSUM: u32 = 1;
 /// In `feature_incompat`, all that change nothing for uncompressed files: packed clusters (1), big ones (2), chunks
 /// (4), a table of devices (8), packed tails (16), fragments (32), prefixes of attributes (64).
 const INCOMPAT_READ: u32 = 0x7f;
-
-/// Bytes of a directory: 65,536 entries with long names stay below.
-const DIRECTORY_BYTES_MAX: u64 = 16 << 20;
 
 /// In the format of a chunked file: entries of 8 bytes instead of 4.
 const CHUNK_INDEXES: u32 = 0x20;

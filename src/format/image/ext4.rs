@@ -7,7 +7,7 @@
 use crate::format::image::bytes::{Source, crc32c, entry_name, u16_at, u32_at};
 use crate::format::image::erofs::kind;
 use crate::format::image::walk::Nodes;
-use crate::format::image::{DIRECTORY_ENTRIES_MAX, Format, ImageError, Kind};
+use crate::format::image::{DIRECTORY_BYTES_MAX, DIRECTORY_ENTRIES_MAX, Format, ImageError, Kind};
 
 const SUPERBLOCK_AT: u64 = 1024;
 const ROOT: u64 = 2;
@@ -39,9 +39,6 @@ const ATTRIBUTE_MAGIC: u32 = 0xea02_0000;
 
 /// Namespace `user.` of an attribute.
 const USER: u8 = 1;
-
-/// Bytes of a directory: 65,536 entries with long names stay below.
-const DIRECTORY_BYTES_MAX: u64 = 32 << 20;
 
 pub(super) struct Ext4<'a> {
     source: Source<'a>,

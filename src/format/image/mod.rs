@@ -28,6 +28,9 @@ const SECTOR: u64 = 512;
 /// Entries of a directory that are listed: release directories have one, a root has twenty.
 const DIRECTORY_ENTRIES_MAX: usize = 65_536;
 
+/// Bytes of a directory: 65,536 names of the usual length stay below. Bounds the work that a hostile image makes.
+const DIRECTORY_BYTES_MAX: u64 = 4 << 20;
+
 /// What an image is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {

@@ -8,7 +8,7 @@
 use crate::format::image::bytes::{Source, entry_name, u16_at, u32_at, u64_at};
 use crate::format::image::codec::Codec;
 use crate::format::image::walk::Nodes;
-use crate::format::image::{DIRECTORY_ENTRIES_MAX, Format, ImageError, Kind};
+use crate::format::image::{DIRECTORY_BYTES_MAX, DIRECTORY_ENTRIES_MAX, Format, ImageError, Kind};
 
 const SUPERBLOCK: usize = 96;
 
@@ -263,6 +263,9 @@ impl Nodes for Squashfs<'_> {
 
     fn children(&self, node: u64) -> Result<Vec<(String, u64)>, ImageError> {
         let inode = self.inode(node, 0)?;
+        if inode.size > DIRECTORY_BYTES_MAX {
+            return Err(damaged("size of a directory"));
+        }
         let mut left = inode.size.saturating_sub(3);
         let mut children = Vec::new();
         if left == 0 {

@@ -9,7 +9,7 @@ const LINKS_MAX: usize = 32;
 const TARGET_BYTES_MAX: usize = 4096;
 
 /// Names on the way to one file, links resolved.
-const COMPONENTS_MAX: usize = 1024;
+const COMPONENTS_MAX: usize = 256;
 
 /// A file system as nodes with numbers.
 pub(super) trait Nodes {

@@ -1,6 +1,8 @@
 //! What somebody else changed about an app; pure.
 
-use crate::model::manifest::{Binary, MANIFEST_NAME};
+use std::collections::BTreeMap;
+
+use crate::model::manifest::MANIFEST_NAME;
 use crate::model::{Drift, DriftKind};
 use crate::resource::app::layout::{Layout, tag_of_slot};
 use crate::resource::app::links::texts;
@@ -20,8 +22,14 @@ impl Situation<'_> {
         let wanted = Wanted { version, tag, slot, offer: None, rolled_back: None };
         let state = self.state(&wanted);
         let mut drift = self.slot_drift(&wanted, &state);
-        let links = self.links(&wanted, &state);
-        drift.extend(self.link_drift(&wanted, links.as_deref()));
+        match &self.observed.file {
+            Some(file) => drift.extend(self.file_drift(file, &wanted)),
+            None => {
+                let links = self.links(&wanted, &state);
+                let expected = links.map(|links| texts(&wanted.slot, &links));
+                drift.extend(self.link_drift(&wanted, expected.as_ref(), &self.our_links()));
+            }
+        }
         drift
     }
 
@@ -42,15 +50,18 @@ impl Situation<'_> {
 
     /// Links that somebody else removed or changed since this release was made the one in use; unknown
     /// while it is not known which there should be.
-    pub(super) fn link_drift(&self, wanted: &Wanted, links: Option<&[Binary]>) -> Vec<Drift> {
-        let Some(links) = links.filter(|_| self.was_in_use(&wanted.slot)) else {
+    pub(super) fn link_drift(
+        &self,
+        wanted: &Wanted,
+        expected: Option<&BTreeMap<String, String>>,
+        found: &BTreeMap<String, String>,
+    ) -> Vec<Drift> {
+        let Some(expected) = expected.filter(|_| self.was_in_use(&wanted.slot)) else {
             return Vec::new();
         };
         let layout: Layout = self.layout();
-        let found = self.our_links();
-        let expected = texts(&wanted.slot, links);
         let mut drift = Vec::new();
-        for (name, text) in &expected {
+        for (name, text) in expected {
             let now = found.get(name);
             let kind = match now {
                 Some(now) if now == text => continue,

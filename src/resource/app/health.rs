@@ -69,12 +69,15 @@ impl Situation<'_> {
         });
         let again: Vec<Effect> = again.collect();
         let owe = again.iter().map(|effect| Step::Owe { effect: effect.clone() });
-        let switch = Step::Switch {
-            bin: layout.bin(),
-            beside: layout.staged_bin(),
-            release: layout.slot(slot),
-            links: Some(links.clone()),
-            expects: None,
+        let switch = match &self.observed.file {
+            Some(file) => self.place(file, slot, self.program(slot), None),
+            None => Step::Switch {
+                bin: layout.bin(),
+                beside: layout.staged_bin(),
+                release: layout.slot(slot),
+                links: Some(links.clone()),
+                expects: None,
+            },
         };
         let settle = again.iter().map(|effect| Step::Settle { effect: effect.clone() });
         owe.chain([switch]).chain(settle).collect()

@@ -9,6 +9,7 @@
 mod drift;
 mod explain;
 mod health;
+pub mod in_place;
 pub mod layout;
 mod links;
 pub mod observe;

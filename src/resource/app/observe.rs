@@ -10,6 +10,7 @@ use crate::host::{ItemKind, Look, Stat};
 use crate::model::ledger::Owned;
 use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
 use crate::model::{Drift, DriftKind, Entry, EntryKind, Manifest, Version};
+use crate::resource::app::in_place::observe::{self as in_place, FileFound};
 use crate::resource::app::layout::{Layout, STAGING_PREFIX, parse_link, tag_of_slot};
 use crate::resource::app::spec::TagPattern;
 
@@ -40,6 +41,9 @@ pub struct AppObserved {
     pub slots: BTreeMap<String, Slot>,
     /// Names of ours in `staging/`: what an earlier pass left.
     pub leftovers: Vec<String>,
+    /// The file that is replaced in place, where an app is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileFound>,
 }
 
 /// The directory of links.
@@ -75,6 +79,9 @@ fn manifest_digest<S: serde::Serializer>(
 impl AppObserved {
     /// The slots that links of `bin` point into. One is the normal case; more are a mixture.
     pub fn linked_slots(&self) -> BTreeSet<&str> {
+        if let Some(file) = &self.file {
+            return file.slot.as_deref().into_iter().collect();
+        }
         let links = self.bin.iter().flat_map(|bin| bin.links.values());
         links.filter_map(|text| parse_link(text)).map(|(slot, _)| slot).collect()
     }
@@ -113,10 +120,22 @@ impl AppObserved {
 
 /// Looks at the app below `home`. Every release is compared with its manifest: any of them may be the next
 /// one in use.
-pub fn observe(host: &Look, home: &Utf8Path, depth: Depth) -> io::Result<AppObserved> {
-    let layout = Layout::new(home);
-    refuse_detour(host, home)?;
-    let mut observed = AppObserved { bin: observe_bin(host, &layout)?, ..Default::default() };
+pub fn observe(
+    host: &Look,
+    home: &Utf8Path,
+    file: Option<&Utf8Path>,
+    depth: Depth,
+) -> io::Result<AppObserved> {
+    let mut observed = match &host.from_inside(home)? {
+        Some(inside) => observe_home(inside, &Layout::new(home), depth)?,
+        None => AppObserved::default(),
+    };
+    observed.file = file.map(|file| in_place::observe(host, file, &observed.slots)).transpose()?;
+    Ok(observed)
+}
+
+fn observe_home(host: &Look, layout: &Layout, depth: Depth) -> io::Result<AppObserved> {
+    let mut observed = AppObserved { bin: observe_bin(host, layout)?, ..Default::default() };
     for item in host.list(layout.releases())?.unwrap_or_default() {
         let slot = match item.kind {
             ItemKind::Dir => observe_slot(host, &layout.slot(&item.name), depth)?,
@@ -129,18 +148,6 @@ pub fn observe(host: &Look, home: &Utf8Path, depth: Depth) -> io::Result<AppObse
     observed.leftovers =
         staging.into_iter().map(|i| i.name).filter(|n| n.starts_with(STAGING_PREFIX)).collect();
     Ok(observed)
-}
-
-/// The app's own directory may be a link on the running system only: elsewhere it could lead out of the root.
-fn refuse_detour(host: &Look, home: &Utf8Path) -> io::Result<()> {
-    let stat = if host.is_live() { None } else { host.stat(home)? };
-    match stat.filter(|stat| stat.kind != ItemKind::Dir) {
-        None => Ok(()),
-        Some(stat) => Err(io::Error::other(format!(
-            "{home} is a {} where a directory should be; move it away",
-            stat.kind.name()
-        ))),
-    }
 }
 
 fn observe_bin(host: &Look, layout: &Layout) -> io::Result<Option<BinDir>> {

@@ -126,28 +126,45 @@ impl Situation<'_> {
             let offer = wanted.offer.as_ref().ok_or_else(|| self.cannot_be_had(wanted))?;
             work.steps.extend(self.stage(&layout, wanted, offer, &state));
         }
-        let links = self.links(wanted, &state);
-        if state == SlotState::Adopted && links.as_ref().is_some_and(Vec::is_empty) {
+        let in_use_anew = anew && self.observed.current() == Some(&wanted.slot);
+        let switch = match &self.observed.file {
+            Some(file) => {
+                work.drift.extend(self.file_drift(file, wanted));
+                self.install(file, wanted, &state)?
+            }
+            None => self.switch(wanted, &state, &mut work.drift)?,
+        };
+        work.disrupts = switch.is_some() || in_use_anew;
+        work.steps.extend(switch);
+        Ok(work)
+    }
+
+    /// The step that links the programs of `wanted` where they are not.
+    fn switch(
+        &self,
+        wanted: &Wanted,
+        state: &SlotState,
+        drift: &mut Vec<Drift>,
+    ) -> Result<Option<Step>, Problem> {
+        let layout = self.layout();
+        let links = self.links(wanted, state);
+        if *state == SlotState::Adopted && links.as_ref().is_some_and(Vec::is_empty) {
             return Err(no_programs(&layout, wanted));
         }
-        work.drift.extend(self.link_drift(wanted, links.as_deref()));
         let expected = links.as_ref().map(|links| texts(&wanted.slot, links));
         let ours = self.our_links();
-        let switch = expected.is_none_or(|expected| expected != ours);
-        if switch {
-            self.check_bin(&layout, links.as_deref())?;
+        drift.extend(self.link_drift(wanted, expected.as_ref(), &ours));
+        if expected.is_some_and(|expected| expected == ours) {
+            return Ok(None);
         }
-        work.disrupts = switch || (anew && self.observed.current() == Some(&wanted.slot));
-        if switch {
-            work.steps.push(Step::Switch {
-                bin: layout.bin(),
-                beside: layout.staged_bin(),
-                release: layout.slot(&wanted.slot),
-                links,
-                expects: Some(ours.into_iter().collect()),
-            });
-        }
-        Ok(work)
+        self.check_bin(&layout, links.as_deref())?;
+        Ok(Some(Step::Switch {
+            bin: layout.bin(),
+            beside: layout.staged_bin(),
+            release: layout.slot(&wanted.slot),
+            links,
+            expects: Some(ours.into_iter().collect()),
+        }))
     }
 
     fn stage(
@@ -176,7 +193,7 @@ impl Situation<'_> {
                     resource: self.id.clone(),
                     version: wanted.version.clone(),
                     tag: wanted.tag.clone(),
-                    recipe: self.spec.recipe(),
+                    recipe: self.spec.recipe.clone(),
                 },
             },
             Step::Promote {
@@ -283,7 +300,11 @@ impl Situation<'_> {
             steps.iter().any(|s| matches!(s, Step::Unpack { into, .. } if into == &path))
         };
         let leftovers = self.observed.leftovers.iter().filter(|name| !staged(name));
-        let swept: Vec<Step> = leftovers.map(|name| layout.sweep(name)).collect();
+        let mut swept: Vec<Step> = leftovers.map(|name| layout.sweep(name)).collect();
+        let installs = steps.iter().any(|step| matches!(step, Step::Install { .. }));
+        let beside = self.observed.file.as_ref().and_then(|file| file.leftover.clone());
+        let beside = beside.filter(|_| !installs);
+        swept.extend(beside.map(|path| Step::Remove { path, aside: None }));
         steps.extend(swept.iter().cloned());
         if steps.is_empty() {
             return None;

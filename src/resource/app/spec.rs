@@ -8,7 +8,7 @@ use crate::model::step::{Binaries, Strip, UnpackLimits};
 use crate::model::version::Prereleases;
 use crate::model::{Check, Constraint, Digest, Version};
 use crate::resource::SuspendWish;
-use crate::source::spec::SourceSpec;
+use crate::source::spec::{Origin, SourceSpec};
 use crate::trust::policy::Policy;
 
 /// The wish for one app: nothing in it can be invalid.
@@ -28,6 +28,8 @@ pub struct AppSpec {
     pub binaries: Binaries,
     /// The app's own directory, absolute: `/opt/ripgrep`.
     pub home: Utf8PathBuf,
+    /// The one file that is replaced in place, instead of links in `bin`.
+    pub file: Option<Utf8PathBuf>,
     /// Releases kept in all, the one in use included; at least 1.
     pub retain: u32,
     /// Versions that retention never removes.
@@ -44,14 +46,13 @@ pub struct AppSpec {
     pub download_bytes_max: u64,
     /// Left alone while this holds.
     pub suspend: Option<SuspendWish>,
+    /// The [`recipe`] of what is above.
+    pub recipe: Digest,
 }
 
-impl AppSpec {
-    /// Digest of everything that decides what a release directory of one version holds.
-    pub fn recipe(&self) -> Digest {
-        let parts = (&self.source.origin, &self.asset, self.strip, &self.binaries);
-        Digest::of_json(&parts)
-    }
+/// Digest of everything that decides what a release directory of one version holds.
+pub fn recipe(origin: &Origin, asset: &AssetWish, strip: Strip, binaries: &Binaries) -> Digest {
+    Digest::of_json(&(origin, asset, strip, binaries))
 }
 
 /// Which versions are acceptable.

@@ -90,7 +90,7 @@ pub fn slot_state(
             SlotState::Foreign
         };
     };
-    if manifest.recipe != spec.recipe() {
+    if manifest.recipe != spec.recipe {
         let why = "source, asset, strip or binaries were edited";
         return SlotState::Outdated(why.to_owned());
     }

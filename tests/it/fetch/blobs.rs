@@ -368,6 +368,16 @@ fn broken_tls_is_told_apart() {
 }
 
 #[test]
+fn redirect_from_http_to_https_is_followed() {
+    let world = World::new();
+    let secure = format!("https://{}/tool", world.server.authority());
+    world.server.serve("/tool", Reply::redirect(&secure));
+    let outcome = world.get(&world.url(), &[]);
+    // Nobody speaks TLS there: that it was tried is what shows.
+    assert!(matches!(outcome, Err(FetchError::Tls { .. })), "{outcome:?}");
+}
+
+#[test]
 fn secrets_in_urls_are_not_shown() {
     let world = World::new();
     let url = [format!("http://me:pass@{}/x?signature=abc#f", world.server.authority())];

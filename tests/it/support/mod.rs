@@ -1,5 +1,6 @@
 //! Worlds that tests set up for themselves.
 
+pub mod casync;
 pub mod duo;
 pub mod github;
 pub mod offer;

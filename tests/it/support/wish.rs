@@ -10,7 +10,7 @@ use reconcile::resource::app::AppSpec;
 pub fn apps(state: &DesiredState) -> BTreeMap<String, AppSpec> {
     let specs = state.resources.iter().filter_map(|(id, declared)| match &declared.spec {
         Spec::App(spec) => Some((id.name.to_string(), AppSpec::clone(spec))),
-        Spec::Extension(_) => None,
+        Spec::Extension(_) | Spec::Tree(_) => None,
     });
     specs.collect()
 }

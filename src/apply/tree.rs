@@ -1,0 +1,128 @@
+//! Staging a generation of a tree.
+
+use std::collections::HashSet;
+
+use camino::Utf8Path;
+use jiff::Timestamp;
+
+use crate::assemble::{
+    Accounts, AssembleError, Assembled, HEAD, InUse, Job, NODES, Owner, Powers, SeedPlace, Stores,
+    Trust, assemble,
+};
+use crate::fetch::Client;
+use crate::host::Change as Host;
+use crate::model::outcome::{Failure, FailureClass, chain};
+use crate::model::snapshot::{Nodes, SNAPSHOT_FORMAT, SnapshotHead};
+use crate::model::step::{AssembleRules, Ownership, ReleaseHead, Seed};
+use crate::model::{Algorithm, Blob, Evidence};
+use crate::trust::Verified;
+
+/// Directory of the cache with chunks that were fetched.
+pub(super) const CHUNKS: &str = "chunks";
+
+/// A list of nodes is ours; this bounds a mistake.
+const NODES_BYTES_MAX: u64 = 1 << 30;
+
+/// `/etc/passwd` of a large host.
+const ACCOUNTS_BYTES_MAX: u64 = 16 << 20;
+
+/// A generation to make.
+pub(super) struct Wish<'a> {
+    pub(super) into: &'a Utf8Path,
+    pub(super) rules: &'a AssembleRules,
+    pub(super) release: &'a ReleaseHead,
+    pub(super) index: Verified<Blob>,
+    pub(super) evidence: Evidence,
+    pub(super) now: Timestamp,
+}
+
+/// Makes a generation in its staging directory.
+pub(super) async fn stage(
+    host: &Host,
+    client: &Client,
+    wish: Wish<'_>,
+) -> Result<Assembled, Failure> {
+    let fail = |class, message| Failure { step: "assemble", class, message };
+    let io = |e: std::io::Error| fail(FailureClass::Transient, chain(&e));
+    let into = wish.into;
+    host.make_dirs_unsynced(into.parent().unwrap_or(into)).map_err(io)?;
+    host.remove(into).map_err(io)?;
+    host.make_new_dir(into).map_err(io)?;
+    let rules = wish.rules;
+    let powers = powers(host, rules).map_err(|e| fail(e.class(), chain(&e)))?;
+    let seeds: Vec<SeedPlace> = rules.seeds.iter().map(|seed| place(host, seed)).collect();
+    let in_use = rules.seeds.first().is_some_and(|seed| seed.in_use);
+    let job = Job {
+        index: wish.index.get().path.clone(),
+        into: host.real(into).into_std_path_buf(),
+        seeds,
+        live: host.real(&rules.path).into_std_path_buf(),
+        in_use: if in_use { InUse::First } else { InUse::None },
+        powers,
+        reuse: rules.reuse,
+        delete_max: rules.delete_max,
+        preserve: rules.preserve.clone(),
+        limits: rules.limits,
+    };
+    let cache = host.cache_dir().join(CHUNKS).into_std_path_buf();
+    let dirs: Vec<_> = rules.seed_dirs.iter().map(|dir| dir.as_std_path().to_owned()).collect();
+    let stores = Stores::new(client, cache, &dirs, &rules.stores);
+    let made = assemble(job, stores).await.map_err(|e| fail(e.class(), chain(&e)))?;
+    let index = wish.index.get().digests.iter().find(|d| d.algorithm() == Algorithm::Sha256);
+    let head = SnapshotHead {
+        format: SNAPSHOT_FORMAT,
+        resource: wish.release.resource.to_string(),
+        version: wish.release.version.clone(),
+        recipe: wish.release.recipe.clone(),
+        index: index.unwrap_or(&wish.release.recipe).clone(),
+        evidence: wish.evidence,
+        published: rules.published,
+        staged_at: wish.now,
+        inode: made.inode,
+        nodes: made.nodes,
+        bytes: made.bytes,
+        unsaid: made.unsaid,
+    };
+    let json = serde_json::to_vec(&head).map_err(|e| io(e.into()))?;
+    host.write_unsynced(&into.join(HEAD), &json).map_err(io)?;
+    Ok(made)
+}
+
+/// A generation and which of its paths somebody touched. What cannot be looked at is no seed.
+fn place(host: &Host, seed: &Seed) -> SeedPlace {
+    let touched = || {
+        let bytes = host.read(seed.generation.join(NODES), NODES_BYTES_MAX).ok()??;
+        let nodes = Nodes::decode(&bytes).ok()?;
+        let found = host.compare(&seed.tree, &nodes).ok()?;
+        Some(found.into_iter().map(|difference| difference.path).collect())
+    };
+    let touched: Option<HashSet<Vec<u8>>> = if seed.in_use { touched() } else { None };
+    SeedPlace {
+        generation: host.real(&seed.generation).into_std_path_buf(),
+        tree: host.real(&seed.tree).into_std_path_buf(),
+        touched: touched.unwrap_or_default(),
+        trust: if seed.verify { Trust::Nothing } else { Trust::Stat },
+    }
+}
+
+fn powers(host: &Host, rules: &AssembleRules) -> Result<Powers, AssembleError> {
+    let text = |path: &str| {
+        let bytes = host.read(path, ACCOUNTS_BYTES_MAX).ok().flatten().unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let accounts = Accounts::parse(&text("/etc/passwd"), &text("/etc/group"));
+    let owner = match &rules.owner {
+        Ownership::Archive => Owner::Archive,
+        Ownership::Fixed { user, group } => {
+            let uid = user.parse().ok().or_else(|| accounts.users.get(user).copied());
+            let gid = group.parse().ok().or_else(|| accounts.groups.get(group).copied());
+            let missing =
+                |what, name: &String| AssembleError::NoAccount { what, name: name.clone() };
+            Owner::Fixed {
+                uid: uid.ok_or_else(|| missing("user", user))?,
+                gid: gid.ok_or_else(|| missing("group", group))?,
+            }
+        }
+    };
+    Ok(Powers { owner, allow: rules.allow.clone(), accounts })
+}

@@ -1,0 +1,241 @@
+//! Chunks from wherever they are: the cache, stores on this machine, stores on the web.
+//!
+//! Whatever was fetched stays in the cache, a chunk store like any other, until the tree is complete: the next
+//! attempt goes on where this one stopped.
+
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use futures_util::StreamExt;
+use tokio::sync::mpsc;
+
+use crate::assemble::error::{AssembleError, Refused};
+use crate::fetch::{Client, FetchError, piece};
+use crate::format::casync::chunk::{self, ChunkId, Form, Wanted};
+
+/// Chunks asked for at once on the web: with 20 ms to a server, 3,200 in a second.
+const IN_FLIGHT_MAX: usize = 64;
+
+/// Chunks read at once on this machine: more than cores, because some wait for disks.
+const LOCAL_MAX: usize = 8;
+
+/// Memory for chunks that are under way or wait for their turn, in bytes.
+const WINDOW_BYTES: u64 = 48 << 20;
+
+/// What a chunk may have beyond its length in a store: compression that did not help.
+const OVERHEAD_BYTES_MAX: u64 = 64 << 10;
+
+/// All places of chunks.
+#[derive(Debug)]
+pub struct Stores {
+    client: Client,
+    cache: PathBuf,
+    places: Vec<Place>,
+    fetched: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Place {
+    url: String,
+    local: Option<PathBuf>,
+    /// It could not be reached: it is not asked again while others can be.
+    dead: AtomicBool,
+}
+
+impl Stores {
+    /// Stores at `urls`, asked in that order after `seeds` on this machine; `cache` keeps what was fetched.
+    pub fn new(client: &Client, cache: PathBuf, seeds: &[PathBuf], urls: &[String]) -> Self {
+        let local = |path: &PathBuf| Place::new(&path.display().to_string(), Some(path.clone()));
+        let seeds = seeds.iter().map(local);
+        let stores = urls.iter().map(|url| {
+            let parsed = reqwest::Url::parse(url).ok().filter(|url| url.scheme() == "file");
+            Place::new(url, parsed.and_then(|url| url.to_file_path().ok()))
+        });
+        let places = seeds.chain(stores).collect();
+        Self { client: client.clone(), cache, places, fetched: AtomicU64::new(0) }
+    }
+
+    /// Bytes that came over the network or from another place than the cache, as they are stored.
+    pub fn fetched_bytes(&self) -> u64 {
+        self.fetched.load(Ordering::Relaxed)
+    }
+
+    /// Whether anything is asked on the web.
+    fn on_the_web(&self) -> bool {
+        self.places.iter().any(|place| place.local.is_none())
+    }
+
+    /// One chunk, verified, from the first place that has it.
+    pub async fn get(self: &Arc<Self>, wanted: Wanted) -> Result<Vec<u8>, AssembleError> {
+        let mut tried = Vec::new();
+        if self.on_the_web() {
+            match read_local(self.cache.clone(), wanted).await {
+                Ok((bytes, _)) => return Ok(bytes),
+                Err(Refused::Missing { .. }) => {}
+                Err(damaged) => tried.push(damaged),
+            }
+        }
+        for round in [Round::Living, Round::Dead] {
+            for place in &self.places {
+                if (round == Round::Dead) != place.dead.load(Ordering::Relaxed) {
+                    continue;
+                }
+                match self.get_from(place, wanted).await {
+                    Ok(bytes) => return Ok(bytes),
+                    Err(refused) => tried.push(refused),
+                }
+            }
+            if self.places.iter().all(|place| !place.dead.load(Ordering::Relaxed)) {
+                break;
+            }
+        }
+        Err(AssembleError::Chunk { id: wanted.id, tried })
+    }
+
+    async fn get_from(self: &Arc<Self>, place: &Place, wanted: Wanted) -> Result<Vec<u8>, Refused> {
+        if let Some(local) = &place.local {
+            let (bytes, stored) = read_local(local.clone(), wanted).await?;
+            self.fetched.fetch_add(stored, Ordering::Relaxed);
+            return Ok(bytes);
+        }
+        let missing = || Refused::Missing { place: place.url.clone() };
+        let fetched = match self.fetch(place, wanted, Form::Compressed).await {
+            Err(Refused::Missing { .. }) => {
+                (self.fetch(place, wanted, Form::Plain).await?, Form::Plain)
+            }
+            fetched => (fetched?, Form::Compressed),
+        };
+        let (stored, form) = fetched;
+        self.fetched.fetch_add(stored.len() as u64, Ordering::Relaxed);
+        let (url, cache) = (place.url.clone(), self.cache.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            let bytes = chunk::open(&wanted, &stored, form)
+                .map_err(|source| Refused::Wrong { place: url, source })?;
+            // The cache only saves transfers: failing to keep something is no failure.
+            let _ = keep(&cache, &wanted.id.path(form), &stored);
+            Ok(bytes)
+        });
+        opened.await.unwrap_or_else(|_| Err(missing()))
+    }
+
+    async fn fetch(&self, place: &Place, wanted: Wanted, form: Form) -> Result<Vec<u8>, Refused> {
+        let url = format!("{}/{}", place.url, wanted.id.path(form));
+        let limit = wanted.length.saturating_add(OVERHEAD_BYTES_MAX);
+        match piece(&self.client, &url, limit).await {
+            Ok(bytes) => Ok(bytes),
+            Err(FetchError::Status { status: 404 | 410, .. }) => {
+                Err(Refused::Missing { place: place.url.clone() })
+            }
+            Err(error) => {
+                if matches!(error, FetchError::Unreachable { .. } | FetchError::Tls { .. }) {
+                    place.dead.store(true, Ordering::Relaxed);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Gets chunks in this order, several at once, and hands them out in the same order. Ends early when
+    /// nobody takes them any more.
+    pub async fn feed(
+        self: Arc<Self>,
+        missing: Vec<Wanted>,
+        to: mpsc::Sender<(ChunkId, Vec<u8>)>,
+    ) -> Result<(), AssembleError> {
+        let longest = missing.iter().map(|wanted| wanted.length).max().unwrap_or(1).max(1);
+        // Compressed and uncompressed, at the same time.
+        let fitting = usize::try_from(WINDOW_BYTES / (2 * longest)).unwrap_or(1).max(1);
+        let most = if self.on_the_web() { IN_FLIGHT_MAX } else { LOCAL_MAX };
+        let (stores, stopped) = (&self, &Cell::new(false));
+        let mut got = futures_util::stream::iter(missing)
+            .take_while(|_| std::future::ready(!stopped.get()))
+            .map(|wanted| async move { (wanted.id, stores.get(wanted).await) })
+            .buffered(most.min(fitting));
+        let mut outcome = Ok(());
+        while let Some((id, bytes)) = got.next().await {
+            match bytes {
+                // What is under way already is waited for, so that the cache has it for the next attempt.
+                _ if stopped.get() => {}
+                Ok(bytes) => stopped.set(to.send((id, bytes)).await.is_err()),
+                Err(error) => {
+                    outcome = Err(error);
+                    stopped.set(true);
+                }
+            }
+        }
+        outcome
+    }
+}
+
+impl Place {
+    fn new(url: &str, local: Option<PathBuf>) -> Self {
+        let url = url.trim_end_matches('/').to_owned();
+        Self { url, local, dead: AtomicBool::new(false) }
+    }
+}
+
+/// Places that could not be reached are asked last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    Living,
+    Dead,
+}
+
+/// A chunk of a store on this machine and how many bytes it has there.
+async fn read_local(store: PathBuf, wanted: Wanted) -> Result<(Vec<u8>, u64), Refused> {
+    let place = store.display().to_string();
+    let read = tokio::task::spawn_blocking(move || open_local(&store, wanted));
+    read.await.unwrap_or(Err(Refused::Missing { place }))
+}
+
+fn open_local(store: &Path, wanted: Wanted) -> Result<(Vec<u8>, u64), Refused> {
+    for form in [Form::Compressed, Form::Plain] {
+        let path = store.join(wanted.id.path(form));
+        let place = || path.display().to_string();
+        let limit = wanted.length.saturating_add(OVERHEAD_BYTES_MAX);
+        match read_file(&path, limit) {
+            Ok(stored) => {
+                let opened = chunk::open(&wanted, &stored, form)
+                    .map_err(|source| Refused::Wrong { place: place(), source })?;
+                return Ok((opened, stored.len() as u64));
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(Refused::Unreadable { place: place(), source }),
+        }
+    }
+    Err(Refused::Missing { place: store.display().to_string() })
+}
+
+fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() || metadata.len() > limit {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let room = usize::try_from(metadata.len()).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(room + 1);
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Keeps a chunk in the cache. Not synced: one torn by a power failure fails its digest.
+#[expect(clippy::disallowed_methods, reason = "the cache can be wiped")]
+fn keep(cache: &Path, name: &str, stored: &[u8]) -> io::Result<()> {
+    let path = cache.join(name);
+    let staged = path.with_extension("new");
+    if let Err(error) = fs::write(&staged, stored) {
+        let Some(directory) = path.parent().filter(|_| error.kind() == io::ErrorKind::NotFound)
+        else {
+            return Err(error);
+        };
+        fs::create_dir_all(directory)?;
+        fs::write(&staged, stored)?;
+    }
+    fs::rename(&staged, &path)
+}

@@ -1,0 +1,215 @@
+//! Files with their content: taken whole from a generation, or put together piece by piece.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::assemble::attributes::{self, Wanted};
+use crate::assemble::changes::Bytes;
+use crate::assemble::error::AssembleError;
+use crate::assemble::stream::{Piece, Stream};
+use crate::assemble::write::{Clones, Made, Writer};
+use crate::format::casync::catar::{Decoder, Metadata};
+use crate::format::casync::flags::Flags;
+use crate::host::nodes::node_stat;
+use crate::model::step::Reuse;
+
+/// Bytes of a file copied at once where the kernel cannot do it by itself.
+const COPY_BYTES: usize = 128 << 10;
+
+/// A file to make.
+pub(super) struct FileWish<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) size: u64,
+    pub(super) metadata: &'a Metadata,
+    pub(super) wanted: &'a Wanted,
+}
+
+impl Writer<'_> {
+    /// Makes a file.
+    pub(super) fn file(
+        &mut self,
+        wish: &FileWish<'_>,
+        flags: Flags,
+        decoder: &mut Decoder<Stream>,
+    ) -> Result<Made, AssembleError> {
+        let whole = if wish.size > 0 { decoder.source().whole_file(wish.size) } else { None };
+        let same_place = self.changes.old_node();
+        let unchanged = whole.is_some_and(|(old, node)| old == 0 && Some(node) == same_place);
+        let placed = if unchanged { Bytes::Same } else { Bytes::Other };
+        if let Some(found) = whole {
+            decoder.pass_payload(wish.size);
+            if let Some(made) = self.link_whole(wish, flags, decoder, found) {
+                return Ok(Made { bytes: placed, ..made });
+            }
+        }
+        let file = self.with_parent(wish.name, "make", |parent| {
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(parent, wish.name, flags, Mode::RUSR | Mode::WUSR)
+        })?;
+        let mut file = File::from(file);
+        let bytes = match whole {
+            Some((old, node)) => {
+                let from = decoder.source().olds.get_mut(old).and_then(|old| old.file(node));
+                let from =
+                    from.ok_or_else(|| AssembleError::Died("a seed went away".to_owned()))?;
+                self.copy_whole(from, &file, wish.size)
+                    .map_err(|e| self.failed_io("write", wish.name, e))?;
+                placed
+            }
+            None => self.fill(wish, decoder, &mut file)?,
+        };
+        let times = attributes::times(flags, wish.metadata);
+        let done = attributes::apply(
+            file.as_fd(),
+            wish.wanted,
+            wish.metadata,
+            self.powers,
+            &mut self.degraded,
+        )
+        .and_then(|()| times.map_or(Ok(()), |times| rustix::fs::futimens(&file, &times)))
+        .and_then(|()| rustix::fs::fstat(&file));
+        let stat = done.map_err(|e| self.failed("set mode and time of", wish.name, e))?;
+        Ok(Made { stat: node_stat(&stat), bytes })
+    }
+
+    /// Gives a file of a generation a second name, where that is wished and nothing about it changes.
+    fn link_whole(
+        &mut self,
+        wish: &FileWish<'_>,
+        flags: Flags,
+        decoder: &mut Decoder<Stream>,
+        (old, node): (usize, usize),
+    ) -> Option<Made> {
+        if self.bounds.reuse != Reuse::Hardlink {
+            return None;
+        }
+        let old = decoder.source().olds.get(old)?;
+        let stat = old.nodes.stat(node)?;
+        let mine = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let owner = wish.wanted.owner.unwrap_or(mine);
+        let times = attributes::times(flags, wish.metadata);
+        let time = times.map(|t| (t.last_modification.tv_sec, t.last_modification.tv_nsec));
+        let same_time = time.is_none_or(|(s, n)| (s, n) == (stat.mtime.0, i64::from(stat.mtime.1)));
+        let same = stat.mode == wish.wanted.mode
+            && (stat.uid, stat.gid) == owner
+            && stat.attributes == wish.wanted.attributes
+            && same_time;
+        if !same {
+            return None;
+        }
+        let path = old.nodes.path(node);
+        let root = old.root();
+        let linked = self.with_parent(wish.name, "give a second name to", |parent| {
+            rustix::fs::linkat(root, path.as_slice(), parent, wish.name, AtFlags::empty())?;
+            rustix::fs::statat(parent, wish.name, AtFlags::SYMLINK_NOFOLLOW)
+        });
+        linked.ok().map(|stat| Made { stat: node_stat(&stat), bytes: Bytes::Same })
+    }
+
+    /// Copies a whole file: shared blocks where the file system can.
+    fn copy_whole(&mut self, from: &File, to: &File, size: u64) -> io::Result<()> {
+        if self.clones == Clones::Maybe {
+            match rustix::fs::ioctl_ficlone(to, from) {
+                Ok(()) => return Ok(()),
+                Err(_) => self.clones = Clones::Never,
+            }
+        }
+        copy_range(from, 0, to, size, &mut self.buffer)
+    }
+
+    /// Writes a file piece by piece; whether its content is another than what is at its path now.
+    fn fill(
+        &mut self,
+        wish: &FileWish<'_>,
+        decoder: &mut Decoder<Stream>,
+        file: &mut File,
+    ) -> Result<Bytes, AssembleError> {
+        let same_place = self
+            .changes
+            .old_node()
+            .filter(|_| self.changes.old_stat().is_some_and(|old| old.size == wish.size));
+        let (mut at, mut changed) = (0, same_place.is_none());
+        while at < wish.size {
+            let stream = decoder.source();
+            let piece = stream.piece(wish.size - at)?;
+            let length = match piece {
+                Piece::File { old, node, at: from, length } => {
+                    changed |= old != 0 || Some(node) != same_place || from != at;
+                    let source = stream.olds.get_mut(old).and_then(|old| old.file(node));
+                    let source =
+                        source.ok_or_else(|| AssembleError::Died("a seed went away".to_owned()))?;
+                    let copied = copy_range(source, from, file, length, &mut self.buffer);
+                    copied.map_err(|e| self.failed_io("write", wish.name, e))?;
+                    length
+                }
+                Piece::Loaded(range) => {
+                    if !changed && let Some(node) = same_place {
+                        changed = !is_same(stream, node, at, range.clone(), &mut self.buffer);
+                    }
+                    let bytes = stream.loaded(range);
+                    file.write_all(bytes).map_err(|e| self.failed_io("write", wish.name, e))?;
+                    bytes.len() as u64
+                }
+            };
+            if length == 0 {
+                let why = "the archive ended within a file".to_owned();
+                return Err(AssembleError::Died(why));
+            }
+            decoder.pass_payload(length);
+            at += length;
+        }
+        Ok(if changed { Bytes::Other } else { Bytes::Same })
+    }
+}
+
+/// Whether a file of the tree in use has these bytes at a place.
+fn is_same(
+    stream: &mut Stream,
+    node: usize,
+    at: u64,
+    range: std::ops::Range<usize>,
+    buffer: &mut Vec<u8>,
+) -> bool {
+    buffer.resize(range.len(), 0);
+    let file = stream.olds.first_mut().and_then(|old| old.file(node));
+    let read = file.is_some_and(|file| file.read_exact_at(buffer, at).is_ok());
+    read && buffer.as_slice() == stream.loaded(range)
+}
+
+/// Copies a part of a file to the end of another, inside the kernel where it can.
+fn copy_range(
+    from: &File,
+    at: u64,
+    mut to: &File,
+    length: u64,
+    buffer: &mut Vec<u8>,
+) -> io::Result<()> {
+    let (mut at, mut left) = (at, length);
+    while left > 0 {
+        let count = usize::try_from(left).unwrap_or(usize::MAX);
+        match rustix::fs::copy_file_range(from, Some(&mut at), to, None, count) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(copied) => left -= copied as u64,
+            Err(Errno::INTR) => {}
+            Err(Errno::XDEV | Errno::NOSYS | Errno::INVAL | Errno::OPNOTSUPP | Errno::PERM) => {
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    while left > 0 {
+        let count = usize::try_from(left).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+        buffer.resize(count, 0);
+        from.read_exact_at(buffer, at)?;
+        to.write_all(buffer)?;
+        at += count as u64;
+        left -= count as u64;
+    }
+    Ok(())
+}

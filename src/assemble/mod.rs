@@ -1,0 +1,241 @@
+//! An index becomes a generation of a tree.
+//!
+//! Bytes come from what is there already and from chunk stores.
+//!
+//! Reading order: `old` is an installed generation as a place to take bytes from, `chunks` are the stores,
+//! `stream` makes one archive of both, `write` turns its nodes into files, `changes` notes what is another than
+//! before. Chunks are fetched many at once and used in the order of the archive; memory is bounded by
+//! constants and by the number of nodes.
+
+mod attributes;
+mod changes;
+mod check;
+mod chunks;
+mod content;
+mod error;
+mod old;
+mod stream;
+mod write;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+pub use attributes::{Accounts, Owner, Powers};
+pub use changes::Changed;
+pub use check::damaged;
+pub use chunks::Stores;
+pub use error::AssembleError;
+pub use old::{SeedPlace, Trust};
+
+use crate::format::casync::catar::{Decoder, Event};
+use crate::format::casync::index::Index;
+use crate::model::snapshot::Unsaid;
+use crate::model::step::{AssembleLimits, DeleteMax, Reuse};
+use changes::Changes;
+use old::Old;
+use stream::{Needs, Stream, Supply};
+use write::{Bounds, Writer};
+
+/// Name of the tree in a generation.
+pub const TREE: &str = "tree";
+
+/// File of a generation: what is known about it besides its nodes.
+pub const HEAD: &str = "head.json";
+
+/// File of a generation: the list of its nodes.
+pub const NODES: &str = "nodes";
+
+/// File of a generation: the index it was made from.
+pub const INDEX: &str = "index.caidx";
+
+/// File of a generation: everything of the archive that is not content of files, compressed.
+pub const SKELETON: &str = "skeleton.zst";
+
+/// Chunks that wait for the writer beside those under way.
+const WAITING_MAX: usize = 1;
+
+/// Everything that decides what is made.
+#[derive(Debug)]
+pub struct Job {
+    /// The index file, verified.
+    pub index: PathBuf,
+    /// The directory of the generation, which must be there and empty.
+    pub into: PathBuf,
+    /// Generations to take bytes from; the first is the one in use.
+    pub seeds: Vec<SeedPlace>,
+    /// The path in use, a directory if there is anything.
+    pub live: PathBuf,
+    /// The first of the generations is in use, so that changes are told against it.
+    pub in_use: InUse,
+    /// What may be set.
+    pub powers: Powers,
+    /// How unchanged files come in.
+    pub reuse: Reuse,
+    /// Most paths that may go.
+    pub delete_max: DeleteMax,
+    /// Paths that do not count as removed.
+    pub preserve: Vec<String>,
+    /// Bounds on the archive.
+    pub limits: AssembleLimits,
+}
+
+/// Whether a tree is in use now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InUse {
+    /// The first seed is.
+    First,
+    /// None.
+    None,
+}
+
+/// A generation that was made.
+#[derive(Debug)]
+pub struct Assembled {
+    /// Inode of the root of its tree.
+    pub inode: u64,
+    /// How many nodes it has.
+    pub nodes: u64,
+    /// Bytes of its archive.
+    pub bytes: u64,
+    /// Bytes that came from stores.
+    pub fetched_bytes: u64,
+    /// What is another than in the tree in use.
+    pub changed: Changed,
+    /// What the archive says nothing about.
+    pub unsaid: Unsaid,
+    /// What people should know.
+    pub notes: Vec<String>,
+}
+
+/// Makes a generation. Nothing is synced: the caller does that once.
+pub async fn assemble(job: Job, stores: Stores) -> Result<Assembled, AssembleError> {
+    let stores = Arc::new(stores);
+    let died = |error: tokio::task::JoinError| AssembleError::Died(error.to_string());
+    let prepared = tokio::task::spawn_blocking(move || prepare(job)).await.map_err(died)??;
+    let (to, feed) = mpsc::channel(WAITING_MAX);
+    let missing = prepared.needs.missing.clone();
+    let supply = Supply::new(Arc::clone(&stores), Handle::current(), feed, &prepared.needs);
+    let writing = tokio::task::spawn_blocking(move || make(prepared, supply));
+    let supplying = Arc::clone(&stores).feed(missing, to);
+    let (supplied, made) = tokio::join!(supplying, writing);
+    let made = made.map_err(died)?;
+    // The writer asks again for what was not fed, so that its error says more.
+    if made.is_ok() {
+        supplied?;
+    }
+    Ok(Assembled { fetched_bytes: stores.fetched_bytes(), ..made? })
+}
+
+struct Prepared {
+    job: Job,
+    index: Arc<Index>,
+    olds: Vec<Old>,
+    needs: Needs,
+}
+
+fn prepare(mut job: Job) -> Result<Prepared, AssembleError> {
+    let opened = File::open(&job.index).map_err(|e| generation("read", &job.index, e))?;
+    let index = Index::read(opened).map_err(AssembleError::Index)?;
+    let limit = job.limits.bytes;
+    if index.length() > limit {
+        return Err(AssembleError::TooMuch { what: "bytes", limit, setting: "unpacked" });
+    }
+    let mut olds = Vec::new();
+    for (number, seed) in std::mem::take(&mut job.seeds).into_iter().enumerate() {
+        match Old::open(seed) {
+            Some(old) => olds.push(old),
+            None if number == 0 => job.in_use = InUse::None,
+            None => {}
+        }
+    }
+    let needs = Needs::of(&index, &olds);
+    Ok(Prepared { job, index: Arc::new(index), olds, needs })
+}
+
+fn make(prepared: Prepared, supply: Supply) -> Result<Assembled, AssembleError> {
+    let Prepared { job, index, olds, needs } = prepared;
+    let in_use = if job.in_use == InUse::First { olds.first() } else { None };
+    let known = in_use.map(|old| (Arc::clone(&old.nodes), old.touched.clone()));
+    let (nodes, touched) = known.unzip();
+    let touched = touched.unwrap_or_default();
+    let comparing = Changes::new(nodes.as_deref(), &touched, &job.preserve);
+    let (powers, flags) = (&job.powers, index.header.flags);
+    let unsaid = powers.unsaid(flags);
+    let live = open_live(&job.live).filter(|_| unsaid != Unsaid::default());
+    let bounds = Bounds { reuse: job.reuse, nodes_max: job.limits.nodes };
+    let mut writer = Writer::new(powers, bounds, comparing, live);
+    let length = index.length();
+    let stream = Stream::new(Arc::clone(&index), olds, needs, supply)
+        .map_err(|e| generation("compress", &job.into.join(SKELETON), e))?;
+    let mut decoder = Decoder::unbuffered(stream);
+    let root = make_root(&job.into.join(TREE))?;
+    if let Err(error) = write_nodes(&mut decoder, &mut writer, root) {
+        // An I/O error of the stream is one of a chunk.
+        return Err(decoder.source().failed.take().unwrap_or(error));
+    }
+    let (list, compared, noted) = writer.finish()?;
+    let changed = compared.finish(job.delete_max)?;
+    let (skeleton, _) = decoder.into_source().into_skeleton();
+    let skeleton = skeleton.map_err(|e| generation("compress", &job.into.join(SKELETON), e))?;
+    save(&job.into.join(SKELETON), &skeleton)?;
+    save(&job.into.join(NODES), &list.encode())?;
+    let bytes = std::fs::read(&job.index).map_err(|e| generation("read", &job.index, e))?;
+    save(&job.into.join(INDEX), &bytes)?;
+    let inode = list.stat(0).map_or(0, |root| root.inode);
+    let count = list.count() as u64;
+    Ok(Assembled {
+        inode,
+        nodes: count,
+        bytes: length,
+        fetched_bytes: 0,
+        changed,
+        unsaid,
+        notes: noted,
+    })
+}
+
+fn write_nodes(
+    decoder: &mut Decoder<Stream>,
+    writer: &mut Writer<'_>,
+    root: OwnedFd,
+) -> Result<(), AssembleError> {
+    let mut root = Some(root);
+    while let Some(event) = decoder.next_event().map_err(AssembleError::Archive)? {
+        let flags = decoder.flags().unwrap_or_default();
+        match (event, root.take()) {
+            (Event::Node(node), Some(place)) => writer.root(place, *node, flags)?,
+            (Event::Node(node), None) => writer.node(*node, flags, decoder)?,
+            (Event::Leave { .. }, _) => writer.leave(flags)?,
+        }
+    }
+    Ok(())
+}
+
+/// The tree in use, if it is a directory.
+fn open_live(path: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, path, flags, Mode::empty()).ok()
+}
+
+fn make_root(place: &Path) -> Result<OwnedFd, AssembleError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::mkdir(place, Mode::RWXU)
+        .and_then(|()| rustix::fs::openat(CWD, place, flags, Mode::empty()))
+        .map_err(|errno| generation("make", place, errno.into()))
+}
+
+fn save(path: &Path, bytes: &[u8]) -> Result<(), AssembleError> {
+    let made = File::options().create_new(true).write(true).open(path);
+    made.and_then(|mut file| file.write_all(bytes)).map_err(|e| generation("write", path, e))
+}
+
+fn generation(action: &'static str, path: &Path, source: io::Error) -> AssembleError {
+    AssembleError::Generation { action, path: path.to_owned(), source }
+}

@@ -1,0 +1,312 @@
+//! Nodes of an archive become files in a staging directory.
+//!
+//! Everything is made by a single name in a directory that was made before and is held open, exclusively and
+//! without following a link; names with a `/`, `.` and `..` never get here. So nothing can be made elsewhere,
+//! whatever the archive says.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::assemble::attributes::{self, About, Degraded, Powers, Wanted};
+use crate::assemble::changes::{Bytes, Changes};
+use crate::assemble::content::FileWish;
+use crate::assemble::error::AssembleError;
+use crate::assemble::stream::Stream;
+use crate::format::casync::catar::{Content, Decoder, Metadata, Node};
+use crate::format::casync::flags::Flags;
+use crate::host::nodes::node_stat;
+use crate::model::snapshot::{NODES_MAX, NodeKind, NodeStat, Nodes, NodesBuilder};
+use crate::model::step::{Reuse, Special};
+
+/// Mode while a tree is made: nobody else sees an unfinished one.
+const PRIVATE: Mode = Mode::RWXU;
+
+/// The tree while it is made.
+pub(super) struct Writer<'a> {
+    pub(super) powers: &'a Powers,
+    pub(super) bounds: Bounds,
+    /// The tree in use, where modes or owners that the archive does not tell are taken from.
+    live: Option<OwnedFd>,
+    levels: Vec<Level>,
+    list: NodesBuilder,
+    count: u64,
+    pub(super) changes: Changes<'a>,
+    pub(super) degraded: Degraded,
+    /// The file system shares no blocks: not tried again.
+    pub(super) clones: Clones,
+    pub(super) buffer: Vec<u8>,
+}
+
+/// How a tree is made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// How unchanged files come in.
+    pub(super) reuse: Reuse,
+    /// Most nodes.
+    pub(super) nodes_max: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Clones {
+    Maybe,
+    Never,
+}
+
+/// A directory that is being filled.
+struct Level {
+    directory: OwnedFd,
+    number: u32,
+    metadata: Box<Metadata>,
+    wanted: Wanted,
+}
+
+/// A finished file: what `stat` says, and whether its content is another than before.
+pub(super) struct Made {
+    pub(super) stat: NodeStat,
+    pub(super) bytes: Bytes,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(
+        powers: &'a Powers,
+        bounds: Bounds,
+        changes: Changes<'a>,
+        live: Option<OwnedFd>,
+    ) -> Self {
+        let nodes_max = bounds.nodes_max.min(NODES_MAX as u64);
+        Self {
+            powers,
+            bounds: Bounds { nodes_max, ..bounds },
+            live,
+            levels: Vec::new(),
+            list: NodesBuilder::default(),
+            count: 0,
+            changes,
+            degraded: Degraded::default(),
+            clones: Clones::Maybe,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Makes the root, whose place is `root`, which must be an empty directory.
+    pub(super) fn root(
+        &mut self,
+        root: OwnedFd,
+        node: Node,
+        flags: Flags,
+    ) -> Result<(), AssembleError> {
+        if !matches!(node.content, Content::Directory) {
+            return Err(AssembleError::NotADirectory);
+        }
+        let old = self.changes.enter(&node.name, &node.content);
+        let old = self.live_stat(&node).or(old);
+        let Node { metadata, content, .. } = node;
+        let wanted = self.powers.wanted(
+            &About { flags, metadata: &metadata, content: &content, old: old.as_ref() },
+            &mut self.degraded,
+        );
+        self.open_level(root, b"", metadata, wanted)
+    }
+
+    /// Makes a node. Content of files is taken from the decoder's source.
+    pub(super) fn node(
+        &mut self,
+        node: Node,
+        flags: Flags,
+        decoder: &mut Decoder<Stream>,
+    ) -> Result<(), AssembleError> {
+        self.count += 1;
+        if self.count > self.bounds.nodes_max {
+            let (what, limit) = ("files, directories and links", self.bounds.nodes_max);
+            return Err(AssembleError::TooMuch { what, limit, setting: "entries" });
+        }
+        let old = self.changes.enter(&node.name, &node.content);
+        let old = self.live_stat(&node).or(old);
+        let Node { name, metadata, content, .. } = node;
+        let wanted = self.powers.wanted(
+            &About { flags, metadata: &metadata, content: &content, old: old.as_ref() },
+            &mut self.degraded,
+        );
+        if let Content::Directory = content {
+            let made = self.with_parent(&name, "make the directory", |parent| {
+                rustix::fs::mkdirat(parent, name.as_slice(), PRIVATE)?;
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                rustix::fs::openat(parent, name.as_slice(), flags, Mode::empty())
+            })?;
+            return self.open_level(made, &name, metadata, wanted);
+        }
+        let made = match &content {
+            Content::File { size, .. } => {
+                let file =
+                    FileWish { name: &name, size: *size, metadata: &metadata, wanted: &wanted };
+                Some(self.file(&file, flags, decoder)?)
+            }
+            _ => self.other(&name, &metadata, &content, (&wanted, flags))?,
+        };
+        let Some(made) = made else {
+            self.changes.left_out();
+            return Ok(());
+        };
+        let target =
+            if let Content::Symlink { target } = &content { target.as_slice() } else { &[] };
+        let stat = NodeStat { attributes: wanted.attributes, ..made.stat };
+        let stat = match &content {
+            Content::Symlink { target } => NodeStat { size: target.len() as u64, ..stat },
+            Content::File { offset, .. } => NodeStat { offset: *offset, ..stat },
+            _ => stat,
+        };
+        self.changes.made(&name, &stat, target, made.bytes);
+        self.add(&name, target, stat)?;
+        Ok(())
+    }
+
+    /// Finishes the directory that is being filled.
+    pub(super) fn leave(&mut self, flags: Flags) -> Result<(), AssembleError> {
+        let Some(Level { directory, number, metadata, wanted }) = self.levels.pop() else {
+            return Ok(());
+        };
+        let times = attributes::times(flags, &metadata);
+        let done = attributes::apply(
+            directory.as_fd(),
+            &wanted,
+            &metadata,
+            self.powers,
+            &mut self.degraded,
+        )
+        .and_then(|()| times.map_or(Ok(()), |times| rustix::fs::futimens(&directory, &times)))
+        .and_then(|()| rustix::fs::fstat(&directory));
+        let stat = done.map_err(|e| self.failed("finish the directory", b"", e))?;
+        let stat = NodeStat { attributes: wanted.attributes, ..node_stat(&stat) };
+        self.list.update(number, stat);
+        self.changes.leave(&stat);
+        Ok(())
+    }
+
+    /// The list of all nodes, and what was noted.
+    pub(super) fn finish(self) -> Result<(Nodes, Changes<'a>, Vec<String>), AssembleError> {
+        let nodes = self.list.finish().ok_or_else(|| AssembleError::Died("no root".to_owned()))?;
+        Ok((nodes, self.changes, self.degraded.into_notes()))
+    }
+
+    /// What is at the path of the node that came last in the tree in use, if that is asked for.
+    fn live_stat(&self, node: &Node) -> Option<NodeStat> {
+        let live = self.live.as_ref()?;
+        let directory = matches!(node.content, Content::Directory);
+        let path = if directory {
+            self.changes.path_of_directory()
+        } else {
+            self.changes.path_of(&node.name)
+        };
+        let path = if path.is_empty() { b".".to_vec() } else { path };
+        let stat = rustix::fs::statat(live, path.as_slice(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let stat = node_stat(&stat);
+        (directory == (stat.kind == NodeKind::Directory)).then_some(stat)
+    }
+
+    fn open_level(
+        &mut self,
+        directory: OwnedFd,
+        name: &[u8],
+        metadata: Metadata,
+        wanted: Wanted,
+    ) -> Result<(), AssembleError> {
+        let stat = rustix::fs::fstat(&directory).map_err(|e| self.failed("look at", name, e))?;
+        let number = self.add(name, &[], node_stat(&stat))?;
+        self.levels.push(Level { directory, number, metadata: Box::new(metadata), wanted });
+        Ok(())
+    }
+
+    fn add(&mut self, name: &[u8], target: &[u8], stat: NodeStat) -> Result<u32, AssembleError> {
+        let parent = self.levels.last().map_or(0, |level| level.number);
+        let (what, limit) = ("files, directories and links", NODES_MAX as u64);
+        let full = AssembleError::TooMuch { what, limit, setting: "entries" };
+        self.list.add(parent, name, target, stat).ok_or(full)
+    }
+
+    pub(super) fn with_parent<T>(
+        &self,
+        name: &[u8],
+        action: &'static str,
+        act: impl FnOnce(&OwnedFd) -> Result<T, Errno>,
+    ) -> Result<T, AssembleError> {
+        let parent = self.levels.last().map(|level| &level.directory);
+        let parent = parent.ok_or_else(|| AssembleError::Died("a node without root".to_owned()))?;
+        act(parent).map_err(|errno| self.failed(action, name, errno))
+    }
+
+    pub(super) fn failed(&self, action: &'static str, name: &[u8], errno: Errno) -> AssembleError {
+        self.failed_io(action, name, errno.into())
+    }
+
+    pub(super) fn failed_io(
+        &self,
+        action: &'static str,
+        name: &[u8],
+        source: io::Error,
+    ) -> AssembleError {
+        let path = self.changes.path_of(name);
+        let path = if path.is_empty() { b".".to_vec() } else { path };
+        AssembleError::Write { action, path: path.escape_ascii().to_string(), source }
+    }
+
+    /// Makes what is neither file nor directory; nothing where that is not allowed.
+    fn other(
+        &mut self,
+        name: &[u8],
+        metadata: &Metadata,
+        content: &Content,
+        (wanted, flags): (&Wanted, Flags),
+    ) -> Result<Option<Made>, AssembleError> {
+        let (kind, device) = match content {
+            Content::Symlink { target } => {
+                self.with_parent(name, "make the link", |parent| {
+                    rustix::fs::symlinkat(target.as_slice(), parent, name)
+                })?;
+                return self.finish_at(name, metadata, (wanted, flags)).map(Some);
+            }
+            Content::Fifo => (FileType::Fifo, (0, 0)),
+            Content::Socket => (FileType::Socket, (0, 0)),
+            Content::Block { device } => (FileType::BlockDevice, *device),
+            Content::Character { device } => (FileType::CharacterDevice, *device),
+            Content::File { .. } | Content::Directory => return Ok(None),
+        };
+        let is_device = matches!(kind, FileType::BlockDevice | FileType::CharacterDevice);
+        if is_device && !self.powers.allow.contains(&Special::Devices) {
+            self.degraded.note("device nodes were left out: `allow: [devices]` brings them");
+            return Ok(None);
+        }
+        let number = rustix::fs::makedev(device.0, device.1);
+        let mode = Mode::from_raw_mode(wanted.mode);
+        let parent = self.levels.last().map(|level| &level.directory);
+        let Some(parent) = parent else { return Ok(None) };
+        match rustix::fs::mknodat(parent, name, kind, Mode::empty(), number) {
+            Ok(()) => {}
+            Err(Errno::PERM) if is_device => {
+                self.degraded.note("device nodes could not be made: only root may");
+                return Ok(None);
+            }
+            Err(errno) => return Err(self.failed("make the node", name, errno)),
+        }
+        self.with_parent(name, "set the mode of", |parent| {
+            rustix::fs::chmodat(parent, name, mode, AtFlags::empty())
+        })?;
+        self.finish_at(name, metadata, (wanted, flags)).map(Some)
+    }
+
+    fn finish_at(
+        &self,
+        name: &[u8],
+        metadata: &Metadata,
+        (wanted, flags): (&Wanted, Flags),
+    ) -> Result<Made, AssembleError> {
+        let times = attributes::times(flags, metadata);
+        let stat = self.with_parent(name, "set owner and time of", |parent| {
+            attributes::apply_at(parent, name, wanted, times.as_ref())?;
+            rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
+        })?;
+        Ok(Made { stat: node_stat(&stat), bytes: Bytes::Same })
+    }
+}

@@ -1,0 +1,40 @@
+//! Differences between the nodes of a tree as they were made and as they are.
+
+use crate::model::snapshot::{NodeKind, NodeStat, Unsaid};
+
+/// One difference between a tree and its list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Path below the root; empty for the root.
+    pub path: Vec<u8>,
+    /// What is listed; `None` for what is too many.
+    pub listed: Option<NodeStat>,
+    /// What is there; `None` for what is missing.
+    pub found: Option<NodeStat>,
+    /// The text of a link that is there and should be another.
+    pub target: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Difference {
+    /// Whether it is only in what an archive says nothing about.
+    pub fn is_unsaid(&self, unsaid: Unsaid) -> bool {
+        let (Some(mut listed), Some(found)) = (self.listed, self.found) else { return false };
+        if unsaid.modes {
+            listed.mode = found.mode;
+        }
+        if unsaid.owners {
+            (listed.uid, listed.gid) = (found.uid, found.gid);
+        }
+        self.target.is_none() && !differs(&listed, &found)
+    }
+}
+
+/// Whether somebody changed a node. Times of directories move with everything made in them, and those of
+/// links with nothing that matters.
+pub fn differs(listed: &NodeStat, found: &NodeStat) -> bool {
+    let same = listed.kind == found.kind && (listed.uid, listed.gid) == (found.uid, found.gid);
+    let mode = listed.kind == NodeKind::Link || listed.mode == found.mode;
+    let content =
+        listed.kind != NodeKind::File || (listed.size == found.size && listed.mtime == found.mtime);
+    !(same && mode && content)
+}

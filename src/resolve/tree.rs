@@ -1,0 +1,383 @@
+//! The index a tree is to be made from.
+
+use std::collections::HashSet;
+use std::fs;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::fetch::Reader;
+use crate::format::casync::chunk::{ChunkId, Form};
+use crate::format::casync::index::Index;
+use crate::model::ledger::Owned;
+use crate::model::outcome::chain;
+use crate::model::{
+    Artifact, BlockedReason, Constraint, Digest, Evidence, Level, Prereleases, ResourceId, Version,
+};
+use crate::resolve::{Question, policy, problem_of, suspended};
+use crate::resource::app::spec::{Downgrade, Order, TagPattern, VersionWish};
+use crate::resource::decision::{Problem, Resolution};
+use crate::resource::tree::spec::{CasyncSource, Place, TreeVersion, file_url};
+use crate::resource::tree::wanted::{Offer, State, Wanted, Ways, slot_of, state};
+use crate::resource::tree::{TreeObserved, TreeSpec};
+use crate::source::SourceError;
+use crate::source::casync::{IndexFile, has_versions, read, releases};
+
+/// File of a generation: the index it was made from.
+const INDEX: &str = "index.caidx";
+
+/// Directory of the cache with chunks that were fetched, a store like any other.
+const CHUNKS: &str = "chunks";
+
+/// One tree while it is resolved.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tree<'a> {
+    pub(super) question: &'a Question<'a>,
+    pub(super) id: &'a ResourceId,
+    pub(super) spec: &'a TreeSpec,
+    pub(super) observed: &'a TreeObserved,
+    pub(super) reader: &'a Reader,
+}
+
+/// An index that was found, and the version it is of.
+struct Found<'a> {
+    file: IndexFile,
+    version: Version,
+    source: &'a CasyncSource,
+    offline: bool,
+}
+
+/// Which of both sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    Network,
+    Offline,
+}
+
+impl<'a> Tree<'a> {
+    pub(super) async fn resolve(&self) -> Resolution<Wanted> {
+        if let Some(problem) = suspended(self.question, self.id, self.spec.suspend.as_ref()) {
+            return Resolution { problem: Some(problem), ..Resolution::default() };
+        }
+        if let Some(resolution) = self.rolled_back() {
+            return resolution;
+        }
+        if let TreeVersion::Index(digest) = &self.spec.version
+            && let Some(wanted) = self.installed(digest)
+        {
+            return Resolution { wanted: Some(wanted), ..Resolution::default() };
+        }
+        match self.find(&self.spec.source, From::Network).await.and_then(|found| self.take(found)) {
+            Ok(wanted) => Resolution { wanted: Some(wanted), ..Resolution::default() },
+            Err(problem) => self.offline(problem).await,
+        }
+    }
+
+    /// The source cannot help: another copy may, but never to go back.
+    async fn offline(&self, problem: Problem) -> Resolution<Wanted> {
+        let Some(offline) = &self.spec.offline else { return self.stay(problem) };
+        let found = self.find(offline, From::Offline).await;
+        match found.and_then(|found| self.goes_back(&found).map_or(Ok(found), Err)) {
+            Ok(found) => match self.take(found) {
+                Ok(wanted) => {
+                    let note = format!("the offline copy is used: {}", problem.message);
+                    Resolution { wanted: Some(wanted), problem: None, notes: vec![note] }
+                }
+                Err(other) => self.stay_with(&problem, &other),
+            },
+            Err(other) => self.stay_with(&problem, &other),
+        }
+    }
+
+    fn stay_with(&self, problem: &Problem, offline: &Problem) -> Resolution<Wanted> {
+        let message =
+            format!("{}; the offline copy does not help: {}", problem.message, offline.message);
+        self.stay(Problem { message, ..problem.clone() })
+    }
+
+    /// Asks one source.
+    async fn find(&self, source: &'a CasyncSource, from: From) -> Result<Found<'a>, Problem> {
+        let failed = |error: SourceError| problem_of(&error);
+        let mut named = None;
+        let url = match &self.spec.version {
+            TreeVersion::Constraint(want) if has_versions(&source.index) => {
+                let wish = wish(want);
+                let found = releases(&source.index, &wish, self.reader).await.map_err(failed)?;
+                let chosen = policy::choose(&found, &wish, self.question.now)?;
+                let release = chosen.first().copied();
+                let artifact = release.and_then(|release| release.artifacts.first());
+                named = release.map(|release| release.version.clone());
+                artifact.and_then(|a| a.urls.last().cloned())
+            }
+            _ => Some(source.index.url()),
+        };
+        let url = url.ok_or_else(|| Problem {
+            reason: BlockedReason::NoVersion,
+            message: format!("{} names no index", source.index.text()),
+            until: None,
+        })?;
+        let file = read(&url, self.reader).await.map_err(failed)?;
+        let version = named.unwrap_or_else(|| version_of(&file.sha256));
+        Ok(Found { file, version, source, offline: from == From::Offline })
+    }
+
+    /// What an index that was found comes to.
+    fn take(&self, found: Found<'_>) -> Result<Wanted, Problem> {
+        let evidence = self.evidence(&found)?;
+        if !found.offline
+            && let Some(problem) = self.below_floor(&found.version)
+        {
+            return Err(problem);
+        }
+        let index = found.file.sha256.clone();
+        let mut wanted = Wanted {
+            version: found.version.clone(),
+            slot: slot_of(self.spec, self.observed, &index),
+            index,
+            offer: None,
+            rolled_back: None,
+        };
+        if matches!(state(self.spec, self.observed, &wanted), State::InUse | State::Kept(_)) {
+            return Ok(wanted);
+        }
+        let ways = self.ways(&found.file).map_err(|why| Problem {
+            reason: BlockedReason::SourceUnavailable,
+            message: format!("cannot use {}: {why}", found.file.artifact.name),
+            until: None,
+        })?;
+        wanted.offer = Some(Offer {
+            artifact: found.file.artifact,
+            evidence,
+            stores: self.stores(found.source),
+            published: found.file.published,
+            ways,
+            offline: found.offline,
+        });
+        Ok(wanted)
+    }
+
+    /// The stores of a source first, then those of the other one: every chunk is verified whoever has it.
+    fn stores(&self, source: &CasyncSource) -> Vec<String> {
+        let mut stores: Vec<String> = source.stores.iter().map(Place::url).collect();
+        let others = [Some(&self.spec.source), self.spec.offline.as_ref()];
+        for store in others.into_iter().flatten().flat_map(|source| &source.stores) {
+            let url = store.url();
+            if !stores.contains(&url) {
+                stores.push(url);
+            }
+        }
+        stores
+    }
+
+    /// What vouches for an index, when that is enough.
+    fn evidence(&self, found: &Found<'_>) -> Result<Evidence, Problem> {
+        let sha256 = &found.file.sha256;
+        let pinned = self.spec.verify.pinned.iter().map(|pin| &pin.digest);
+        let pinned = pinned.chain(match &self.spec.version {
+            TreeVersion::Index(digest) => Some(digest),
+            TreeVersion::Constraint(_) => None,
+        });
+        let name = &found.file.artifact.name;
+        let mut level = found.file.level;
+        let mut stated_by = if found.offline { "the offline copy" } else { "the source" };
+        for digest in pinned {
+            if digest != sha256 {
+                return Err(Problem {
+                    reason: BlockedReason::NoVersion,
+                    message: format!("{name} is now {sha256}, but {digest} is wished"),
+                    until: None,
+                });
+            }
+            (level, stated_by) = (Level::Digest, "the desired state");
+        }
+        let min = self.spec.verify.min.unwrap_or(Level::Tls);
+        if level < min {
+            return Err(Problem {
+                reason: BlockedReason::Unverified,
+                message: format!(
+                    "verifying {name}: the level {} is demanded, but only {} can be reached; pin the \
+                     index by `version: {sha256}`, or lower `verify.min`",
+                    min.name(),
+                    level.name()
+                ),
+                until: None,
+            });
+        }
+        Ok(Evidence { level, digests: vec![sha256.clone()], stated_by: stated_by.to_owned() })
+    }
+
+    /// A generation that is there and needs nothing, or can be repaired from what is there.
+    fn installed(&self, index: &Digest) -> Option<Wanted> {
+        let slot = slot_of(self.spec, self.observed, index)?;
+        self.keep(&slot, None)
+    }
+
+    /// Wants a generation that is there; `None` when it is gone.
+    fn keep(&self, slot: &str, rolled_back: Option<String>) -> Option<Wanted> {
+        let head = self.observed.head(slot)?;
+        let mut wanted = Wanted {
+            version: head.version.clone(),
+            index: head.index.clone(),
+            slot: Some(slot.to_owned()),
+            offer: None,
+            rolled_back,
+        };
+        match state(self.spec, self.observed, &wanted) {
+            State::InUse | State::Kept(_) => {}
+            State::Damaged => wanted.offer = Some(self.own_copy(slot)?),
+            State::Outdated(_) | State::Missing => return None,
+        }
+        Some(wanted)
+    }
+
+    /// A generation made anew from its own index: no source needs to be asked for that.
+    fn own_copy(&self, slot: &str) -> Option<Offer> {
+        let head = self.observed.head(slot)?;
+        let path = self.observed.generations.get(slot)?.real.join(INDEX);
+        let bytes = fs::metadata(&path).ok()?.len();
+        Some(Offer {
+            artifact: Artifact {
+                name: INDEX.to_owned(),
+                urls: vec![file_url(&path)],
+                size: Some(bytes),
+                digest: None,
+            },
+            evidence: Evidence { digests: vec![head.index.clone()], ..head.evidence.clone() },
+            stores: self.stores(&self.spec.source),
+            published: head.published,
+            ways: Ways { bytes: head.bytes, reused_bytes: head.bytes, ..Ways::default() },
+            offline: false,
+        })
+    }
+
+    fn owned(&self) -> Option<&Owned> {
+        self.question.ledger.inventory.at(self.id, &self.spec.path)
+    }
+
+    /// The wish cannot be carried out: stay, and repair what is damaged.
+    fn stay(&self, problem: Problem) -> Resolution<Wanted> {
+        let last = self.owned().and_then(|owned| owned.activated.last());
+        let slot = self.observed.current.as_ref().or(last);
+        let wanted = slot.and_then(|slot| self.keep(slot, None));
+        Resolution { wanted, problem: Some(problem), notes: Vec::new() }
+    }
+
+    /// An operator went back: the wish is not looked at until that ends.
+    fn rolled_back(&self) -> Option<Resolution<Wanted>> {
+        let pinned = self.question.ledger.overrides.pinned.get(self.id);
+        let pinned = pinned.filter(|p| p.holds(self.question.now))?;
+        let until = pinned.until.map_or("`reconcile resume`".to_owned(), |until| until.to_string());
+        let Some(wanted) = self.keep(&pinned.slot, Some(pinned.reason.clone())) else {
+            return Some(self.stay(Problem {
+                reason: BlockedReason::RolledBack,
+                message: format!(
+                    "rolled back to {} until {until} ({}), but that generation is gone; `reconcile \
+                     resume {}` follows the desired state again",
+                    pinned.slot, pinned.reason, self.id
+                ),
+                until: pinned.until,
+            }));
+        };
+        let note = format!("rolled back to {} until {until}: {}", pinned.slot, pinned.reason);
+        Some(Resolution { wanted: Some(wanted), problem: None, notes: vec![note] })
+    }
+
+    /// A floating version never goes below what was in use.
+    fn below_floor(&self, to: &Version) -> Option<Problem> {
+        if !self.spec.is_floating() || to.is_opaque() {
+            return None;
+        }
+        let floor = self.question.ledger.trust.floors.get(self.id).cloned();
+        let current = self.observed.current_head().map(|head| head.version.clone());
+        let floor = floor.into_iter().chain(current.filter(|v| !v.is_opaque())).max()?;
+        let accepted = match &self.spec.version {
+            TreeVersion::Constraint(want) => want.accepts(&floor, Prereleases::Refused),
+            TreeVersion::Index(_) => false,
+        };
+        (to < &floor && accepted).then(|| Problem {
+            reason: BlockedReason::Downgrade,
+            message: format!(
+                "the source offers {to} at most, but {floor} was in use already; to go back, write the \
+                 exact version"
+            ),
+            until: None,
+        })
+    }
+
+    /// An offline copy is used to go forward only: it is older than what is installed when that was seen
+    /// before, has a higher version, or was published later.
+    fn goes_back(&self, found: &Found<'_>) -> Option<Problem> {
+        if !self.spec.is_floating() {
+            return None;
+        }
+        if let Some(problem) = self.below_floor(&found.version) {
+            return Some(problem);
+        }
+        let head = self.observed.current_head()?;
+        if head.index == found.file.sha256 || !found.version.is_opaque() {
+            return None;
+        }
+        let base = found.file.sha256.hex();
+        let base = base.get(..12).unwrap_or_default();
+        let mut activated = self.owned().into_iter().flat_map(|owned| &owned.activated);
+        let known = activated.any(|slot| slot.split('.').next() == Some(base));
+        // Media formatted with FAT round times to two seconds.
+        let grain = SignedDuration::from_secs(2);
+        let newer = |(mine, theirs): (Timestamp, Timestamp)| theirs.duration_since(mine) > grain;
+        let newer = head.published.zip(found.file.published).is_some_and(newer);
+        (known || !newer).then(|| Problem {
+            reason: BlockedReason::Downgrade,
+            message: format!(
+                "{} is not newer than what is installed, and an offline copy is never used to go back",
+                found.file.artifact.name
+            ),
+            until: None,
+        })
+    }
+
+    /// Where the bytes of an index will come from.
+    fn ways(&self, file: &IndexFile) -> Result<Ways, String> {
+        let index = Index::read(file.bytes.as_slice()).map_err(|error| chain(&error))?;
+        let installed = self.observed.current.as_ref().and_then(|slot| {
+            let path = self.observed.generations.get(slot)?.real.join(INDEX);
+            Index::read(fs::File::open(path).ok()?).ok()
+        });
+        let known: HashSet<ChunkId> =
+            installed.iter().flat_map(|i| &i.chunks).map(|c| c.id).collect();
+        let cache = self.question.cache.join(CHUNKS);
+        let mut ways = Ways { bytes: index.length(), ..Ways::default() };
+        let (mut seen, mut start) = (HashSet::new(), 0);
+        for chunk in &index.chunks {
+            let length = chunk.end - start;
+            start = chunk.end;
+            if known.contains(&chunk.id) {
+                ways.reused_bytes += length;
+            } else if !seen.insert(chunk.id) {
+                // Once is enough.
+            } else if cache.join(chunk.id.path(Form::Compressed)).exists() {
+                ways.cached_chunks += 1;
+            } else {
+                ways.fetched_chunks += 1;
+                ways.fetched_bytes += length;
+            }
+        }
+        Ok(ways)
+    }
+}
+
+/// The version of an index that names none. It has no order.
+fn version_of(sha256: &Digest) -> Version {
+    let text = format!("index-{}", sha256.short());
+    text.parse().unwrap_or_else(|_| unreachable!("hexadecimal digits are a version"))
+}
+
+/// The wish about versions that a constraint is.
+pub(super) fn wish(want: &Constraint) -> VersionWish {
+    VersionWish {
+        want: want.clone(),
+        prereleases: Prereleases::Refused,
+        tag: TagPattern::Plain,
+        min_age: SignedDuration::ZERO,
+        downgrade: Downgrade::Refused,
+        order: Order::Version,
+    }
+}

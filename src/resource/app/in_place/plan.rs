@@ -1,0 +1,84 @@
+//! What to do about the one file of an app; pure.
+
+use crate::model::{Drift, DriftKind, Step};
+use crate::resource::app::in_place::observe::FileFound;
+use crate::resource::app::in_place::{beside, program};
+use crate::resource::app::plan::Situation;
+use crate::resource::app::wanted::{SlotState, Wanted};
+use crate::resource::decision::Problem;
+
+impl Situation<'_> {
+    /// The step that brings `wanted` into use where it is not; an obstacle when something is in the way.
+    pub(in crate::resource::app) fn install(
+        &self,
+        file: &FileFound,
+        wanted: &Wanted,
+        state: &SlotState,
+    ) -> Result<Option<Step>, Problem> {
+        if let Some(kind) = file.other {
+            return Err(Problem::foreign(format!(
+                "{} is a {kind} where a program should be; move it away",
+                file.path
+            )));
+        }
+        let other_bytes = matches!(state, SlotState::Outdated(_));
+        if file.slot.as_ref() == Some(&wanted.slot) && !other_bytes {
+            return Ok(None);
+        }
+        let known = !state.must_be_made();
+        let program = if known { self.program(&wanted.slot) } else { None };
+        if known && program.is_none() {
+            return Err(Problem::foreign(format!(
+                "{} {} has several programs and none of that name; name one with `binaries`",
+                self.id, wanted.version
+            )));
+        }
+        Ok(Some(self.place(file, &wanted.slot, program, Some(file.stat))))
+    }
+
+    /// The step that puts the program of a release in place.
+    pub(in crate::resource::app) fn place(
+        &self,
+        file: &FileFound,
+        slot: &str,
+        program: Option<String>,
+        expects: Option<Option<(u64, i64)>>,
+    ) -> Step {
+        Step::Install {
+            file: file.path.clone(),
+            beside: beside(&file.path),
+            release: self.layout().slot(slot),
+            program,
+            wished: self.spec.file.clone().unwrap_or_else(|| file.path.clone()),
+            expects,
+        }
+    }
+
+    /// The path of the program inside a release.
+    pub(in crate::resource::app) fn program(&self, slot: &str) -> Option<String> {
+        let manifest = self.observed.slots.get(slot)?.manifest.as_ref()?;
+        Some(program(manifest, self.spec.file.as_ref()?)?.0.to_owned())
+    }
+
+    /// What somebody else did to the file since this release was made the one in use.
+    pub(in crate::resource::app) fn file_drift(
+        &self,
+        file: &FileFound,
+        wanted: &Wanted,
+    ) -> Option<Drift> {
+        let last = self.owned.and_then(|owned| owned.activated.last());
+        if last != Some(&wanted.slot) || file.slot.as_ref() == Some(&wanted.slot) {
+            return None;
+        }
+        let (kind, found) = match (file.stat, file.other) {
+            (Some(_), _) => {
+                let known = file.slot.as_ref().map(|slot| format!("the program of {slot}"));
+                (DriftKind::Modified, known.unwrap_or_else(|| "another file".to_owned()))
+            }
+            (None, Some(kind)) => (DriftKind::TypeChanged, kind.to_owned()),
+            (None, None) => (DriftKind::Missing, "nothing".to_owned()),
+        };
+        let expected = format!("the program of {}", wanted.slot);
+        Some(Drift { path: file.path.to_string(), kind, expected, found })
+    }
+}

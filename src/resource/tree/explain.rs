@@ -1,0 +1,118 @@
+//! Names and reasons for what happens to a tree; pure.
+
+use crate::model::outcome::counted;
+use crate::model::{Action, Attribution, Drift, DriftKind, Step};
+use crate::resource::tree::plan::Situation;
+use crate::resource::tree::wanted::{Offer, Wanted};
+
+/// Bytes of a mebibyte.
+const MIB: f64 = 1_048_576.0;
+
+impl Situation<'_> {
+    /// What a change of the generation in use is called, who caused it, and why.
+    pub(super) fn explain(
+        &self,
+        wanted: &Wanted,
+        drift: &[Drift],
+        why: Option<&str>,
+    ) -> (Action, Attribution, String) {
+        let (action, attribution, mut reason) = self.cause(wanted, drift, why);
+        if let Some(offer) = &wanted.offer {
+            reason.push_str("; ");
+            reason.push_str(&ways(offer));
+        }
+        (action, attribution, reason)
+    }
+
+    fn cause(
+        &self,
+        wanted: &Wanted,
+        drift: &[Drift],
+        why: Option<&str>,
+    ) -> (Action, Attribution, String) {
+        let Some(current) = self.observed.current_head() else {
+            let was_active = self.owned.is_some_and(|owned| !owned.activated.is_empty());
+            if was_active {
+                let why = format!("{} is not the tree that was installed", self.spec.path);
+                return (Action::Repair, Attribution::DriftCorrected, why);
+            }
+            let requested = self.spec.requested();
+            let why = if self.spec.is_floating() {
+                format!("not installed; {requested} is {}", wanted.version)
+            } else {
+                "not installed".to_owned()
+            };
+            return (Action::Install, Attribution::FirstInstall, why);
+        };
+        let (before, version) = (&current.version, &wanted.version);
+        let action = match () {
+            () if current.index == wanted.index && why.is_none() && !drift.is_empty() => {
+                return (Action::Repair, Attribution::DriftCorrected, count_drift(drift));
+            }
+            () if before.is_opaque() || version.is_opaque() => Action::Replace,
+            () if version > before => Action::Upgrade,
+            () if version < before => Action::Downgrade,
+            () => Action::Replace,
+        };
+        if let Some(reason) = &wanted.rolled_back {
+            return (action, Attribution::RolledBack, reason.clone());
+        }
+        if current.index == wanted.index {
+            let why = why.unwrap_or("the generation in use is not whole").to_owned();
+            return (action, Attribution::DesiredChanged, why);
+        }
+        if self.spec.is_floating() {
+            (action, Attribution::UpstreamMoved, format!("the source has {version}"))
+        } else {
+            (action, Attribution::DesiredChanged, format!("{} is wished", self.spec.requested()))
+        }
+    }
+
+    /// The same for a change that only cleans up; `swept` are the steps that clean.
+    pub(super) fn explain_tidy(&self, swept: &[Step]) -> (Action, Attribution, String) {
+        if !self.debts.is_empty() {
+            let why = "an earlier pass owes effects".to_owned();
+            (Action::Tidy, Attribution::Interrupted, why)
+        } else if !swept.is_empty() {
+            let why = "an earlier pass was cut off".to_owned();
+            (Action::Tidy, Attribution::Interrupted, why)
+        } else {
+            let why = format!("more than {} generations are kept", self.spec.retain);
+            (Action::Tidy, Attribution::Retention, why)
+        }
+    }
+}
+
+/// Which way the bytes come.
+fn ways(offer: &Offer) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "for people, to a tenth of a mebibyte")]
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / MIB);
+    let ways = &offer.ways;
+    let mut parts = vec![format!("of {}", mib(ways.bytes))];
+    if ways.reused_bytes > 0 {
+        parts.push(format!("{} from the tree in use", mib(ways.reused_bytes)));
+    }
+    if ways.cached_chunks > 0 {
+        parts.push(format!("{} from the cache", counted_chunks(ways.cached_chunks)));
+    }
+    let from = if offer.offline { "the offline store" } else { "the store" };
+    parts.push(format!(
+        "{} with {} from {from}",
+        counted_chunks(ways.fetched_chunks),
+        mib(ways.fetched_bytes)
+    ));
+    parts.join(", ")
+}
+
+fn counted_chunks(number: u64) -> String {
+    counted(usize::try_from(number).unwrap_or(usize::MAX), "chunk")
+}
+
+fn count_drift(drift: &[Drift]) -> String {
+    match drift {
+        [] => "the tree is not whole".to_owned(),
+        [one] if one.kind == DriftKind::Missing => format!("{} is gone", one.path),
+        [one] => format!("{} was changed by somebody else", one.path),
+        more => format!("{} paths were changed by somebody else", more.len()),
+    }
+}

@@ -1,0 +1,18 @@
+//! Trees: directories kept equal to a casync chunk store.
+//!
+//! A tree is replaced as a whole: a new generation is assembled beside it, then both are exchanged by one
+//! rename. Which generation is in use is told by the inode of the directory at the path, so no record can
+//! disagree with the host.
+
+pub mod layout;
+pub mod observe;
+pub mod plan;
+pub mod remove;
+pub mod spec;
+pub mod wanted;
+mod drift;
+mod explain;
+mod retain;
+
+pub use observe::TreeObserved;
+pub use spec::TreeSpec;

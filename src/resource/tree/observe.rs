@@ -1,0 +1,261 @@
+//! What the host has of a tree.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
+
+use crate::assemble::damaged;
+use crate::host::{ItemKind, Look};
+use crate::model::snapshot::{NodeKind, Nodes, SNAPSHOT_FORMAT, SnapshotHead, Unsaid};
+use crate::model::{Drift, DriftKind, Version};
+use crate::resource::app::observe::Depth;
+use crate::resource::tree::drift;
+use crate::resource::tree::layout::{HEAD, Layout, NODES, STAGING_PREFIX, TREE};
+
+/// A head names a resource, a version and two digests.
+const HEAD_BYTES_MAX: u64 = 64 << 10;
+
+/// A list of [`NODES_MAX`](crate::model::snapshot::NODES_MAX) nodes with names of common length.
+const NODES_BYTES_MAX: u64 = 1 << 30;
+
+/// What the host has of a tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct TreeObserved {
+    /// What is at the path.
+    pub live: Live,
+    /// Generations by name.
+    pub generations: BTreeMap<String, Generation>,
+    /// The generation in use.
+    pub current: Option<String>,
+    /// Where the tree in use differs from it.
+    pub drift: Vec<Drift>,
+    /// Names of ours in `staging/`: what an earlier pass left.
+    pub leftovers: Vec<String>,
+    /// Content differs where `stat` does not.
+    pub rotten: bool,
+}
+
+/// What is at the path of a tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Live {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// A directory with nothing in it.
+    Empty {
+        /// Its inode.
+        inode: u64,
+    },
+    /// A directory.
+    Directory {
+        /// Its inode.
+        inode: u64,
+    },
+    /// A symbolic link.
+    Link {
+        /// Its text.
+        target: String,
+    },
+    /// Something else, of this type.
+    Other(&'static str),
+}
+
+/// One generation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Generation {
+    /// What is known about it; `None` for what we did not make.
+    pub head: Option<Box<SnapshotHead>>,
+    /// Inode of the tree in it; `None` while that is in use elsewhere.
+    pub tree: Option<u64>,
+    /// Where it is on this machine.
+    #[serde(skip)]
+    pub real: Utf8PathBuf,
+}
+
+impl TreeObserved {
+    /// Whether a generation could be brought into use: it has a head and its own tree.
+    pub fn is_kept(&self, slot: &str) -> bool {
+        self.generations.get(slot).is_some_and(Generation::is_kept)
+    }
+
+    /// The version of a generation.
+    pub fn version_of(&self, slot: &str) -> Option<Version> {
+        self.head(slot).map(|head| head.version.clone())
+    }
+
+    /// The head of a generation.
+    pub fn head(&self, slot: &str) -> Option<&SnapshotHead> {
+        self.generations.get(slot)?.head.as_deref()
+    }
+
+    /// The head of the generation in use.
+    pub fn current_head(&self) -> Option<&SnapshotHead> {
+        self.head(self.current.as_deref()?)
+    }
+
+    /// The inode of what is at the path, for steps that must not be performed on anything else.
+    pub fn live_inode(&self) -> Option<u64> {
+        match self.live {
+            Live::Empty { inode } | Live::Directory { inode } => Some(inode),
+            Live::Nothing | Live::Link { .. } | Live::Other(_) => None,
+        }
+    }
+}
+
+impl Generation {
+    /// Whether it has a head and a tree.
+    pub fn is_kept(&self) -> bool {
+        self.tree.is_some() && self.head.is_some()
+    }
+}
+
+/// Looks at the tree at `path`. Paths that match `preserve` are not looked at.
+pub fn observe(
+    host: &Look,
+    path: &Utf8Path,
+    preserve: &[String],
+    depth: Depth,
+) -> io::Result<TreeObserved> {
+    let layout = Layout::new(path);
+    let mut observed = TreeObserved { live: observe_live(host, path)?, ..Default::default() };
+    for item in host.list(layout.generations())?.unwrap_or_default() {
+        if item.kind != ItemKind::Dir {
+            continue;
+        }
+        let place = layout.generation(&item.name);
+        let generation = Generation {
+            head: read_head(host, &place)?,
+            tree: host.inode_of_dir(&place.join(TREE))?,
+            real: host.real(&place),
+        };
+        observed.generations.insert(item.name, generation);
+    }
+    let staging = host.list(layout.staging())?.unwrap_or_default();
+    observed.leftovers =
+        staging.into_iter().map(|i| i.name).filter(|n| n.starts_with(STAGING_PREFIX)).collect();
+    observed.current = current(&layout, &observed);
+    if let Some(slot) = &observed.current {
+        let tree = match &observed.live {
+            Live::Link { .. } => layout.tree(slot),
+            _ => path.to_owned(),
+        };
+        let unsaid = observed.head(slot).map(|head| head.unsaid).unwrap_or_default();
+        observed.drift = compare(host, &layout.generation(slot), &tree, (preserve, unsaid))?;
+        if depth == Depth::Deep {
+            let told = observed.drift.len();
+            let known = std::mem::take(&mut observed.drift);
+            observed.drift = with_content(host, &layout.generation(slot), &tree, known);
+            observed.rotten = observed.drift.len() > told;
+        }
+    } else {
+        observed.current = restored(host, &layout, &observed, preserve)?;
+    }
+    Ok(observed)
+}
+
+/// The generation in use where no inode tells: the tree was copied back from somewhere. Only one that is whole
+/// is taken for ours, because anything else may be somebody else's.
+fn restored(
+    host: &Look,
+    layout: &Layout,
+    observed: &TreeObserved,
+    preserve: &[String],
+) -> io::Result<Option<String>> {
+    let mut treeless =
+        observed.generations.iter().filter(|(_, generation)| generation.tree.is_none());
+    let (Live::Directory { .. }, Some((slot, generation))) = (&observed.live, treeless.next())
+    else {
+        return Ok(None);
+    };
+    let unsaid = generation.head.as_ref().map(|head| head.unsaid).unwrap_or_default();
+    let drift = compare(host, &layout.generation(slot), &layout.path, (preserve, unsaid))?;
+    Ok(drift.is_empty().then(|| slot.clone()))
+}
+
+/// Adds files whose content is another although nothing else about them is.
+fn with_content(
+    host: &Look,
+    generation: &Utf8Path,
+    tree: &Utf8Path,
+    mut drift: Vec<Drift>,
+) -> Vec<Drift> {
+    let real = |path: &Utf8Path| host.real(path).into_std_path_buf();
+    let Some(found) = damaged(real(generation), real(tree)) else { return drift };
+    for path in found {
+        let path = format!("{tree}/{}", String::from_utf8_lossy(&path));
+        // Whatever is told already explains a chunk that is not whole.
+        if drift.iter().any(|known| known.path == path) {
+            continue;
+        }
+        drift.push(Drift {
+            path,
+            kind: DriftKind::Modified,
+            expected: "chunks that the index names".to_owned(),
+            found: "other content in one of them".to_owned(),
+        });
+    }
+    drift
+}
+
+fn observe_live(host: &Look, path: &Utf8Path) -> io::Result<Live> {
+    let Some(stat) = host.stat(path)? else { return Ok(Live::Nothing) };
+    Ok(match stat.kind {
+        ItemKind::Dir => {
+            let Some(inode) = host.inode_of_dir(path)? else { return Ok(Live::Nothing) };
+            if host.is_empty_dir(path)? { Live::Empty { inode } } else { Live::Directory { inode } }
+        }
+        ItemKind::Link => Live::Link { target: host.read_link(path)?.unwrap_or_default() },
+        other => Live::Other(other.name()),
+    })
+}
+
+/// The generation in use: the one whose tree is at the path, wherever its other files are.
+fn current(layout: &Layout, observed: &TreeObserved) -> Option<String> {
+    if let Live::Link { target } = &observed.live {
+        let known = |slot: &&String| layout.link_text(slot) == *target;
+        return observed.generations.keys().find(known).cloned();
+    }
+    let inode = observed.live_inode()?;
+    let is_live =
+        |generation: &Generation| generation.head.as_ref().is_some_and(|head| head.inode == inode);
+    observed.generations.iter().find(|(_, generation)| is_live(generation)).map(|(s, _)| s.clone())
+}
+
+fn read_head(host: &Look, place: &Utf8Path) -> io::Result<Option<Box<SnapshotHead>>> {
+    let bytes = host.read(place.join(HEAD), HEAD_BYTES_MAX)?;
+    let head = bytes.and_then(|bytes| serde_json::from_slice::<Box<SnapshotHead>>(&bytes).ok());
+    Ok(head.filter(|head| head.format == SNAPSHOT_FORMAT))
+}
+
+fn compare(
+    host: &Look,
+    generation: &Utf8Path,
+    tree: &Utf8Path,
+    (preserve, unsaid): (&[String], Unsaid),
+) -> io::Result<Vec<Drift>> {
+    let place = generation.join(NODES);
+    let bytes = host.read(&place, NODES_BYTES_MAX)?;
+    let nodes = bytes.map(|bytes| Nodes::decode(&bytes));
+    let Some(Ok(nodes)) = nodes else {
+        return Ok(vec![Drift {
+            path: place.to_string(),
+            kind: DriftKind::Missing,
+            expected: "the list of nodes".to_owned(),
+            found: "none that can be read".to_owned(),
+        }]);
+    };
+    let mut differences = host.compare(tree, &nodes)?;
+    differences.retain(|difference| !difference.is_unsaid(unsaid));
+    if !preserve.is_empty() {
+        // Directories that are there for what is preserved in them.
+        differences.retain(|difference| {
+            let extra = difference.listed.is_none()
+                && difference.found.is_some_and(|found| found.kind == NodeKind::Directory);
+            !(extra && host.holds_only(tree, &difference.path, preserve))
+        });
+    }
+    Ok(drift::told(tree, &differences, preserve))
+}

@@ -1,0 +1,73 @@
+//! What to do about a tree that is not wished any more; pure.
+
+use crate::model::ledger::{Debt, Owned};
+use crate::model::plan::InUse;
+use crate::model::step::ExchangeBy;
+use crate::model::{Action, Attribution, Change, Digest, DriftKind, ResourceId, Step};
+use crate::resource::tree::TreeObserved;
+use crate::resource::tree::layout::Layout;
+use crate::resource::tree::observe::Live;
+
+/// Removes what is ours and leaves everything else: a tree in which somebody keeps files of their own stays.
+pub fn remove(id: &ResourceId, owned: &Owned, observed: &TreeObserved, debts: &[Debt]) -> Change {
+    let layout = Layout::new(&owned.home);
+    let foreign = observed.drift.iter().any(|drift| drift.kind == DriftKind::Extra);
+    let mut steps: Vec<Step> = Vec::new();
+    let mut reason = format!("{} does not name it any more", owned.declared_in);
+    if observed.current.is_some() && !foreign {
+        steps.push(layout.remove(layout.path.clone()));
+    } else if foreign {
+        reason.push_str("; the tree stays: there are files of somebody else in it");
+    }
+    for slot in observed.generations.keys() {
+        let through_link = matches!(observed.live, Live::Link { .. });
+        if !(foreign && through_link && observed.current.as_ref() == Some(slot)) {
+            steps.push(layout.remove(layout.generation(slot)));
+        }
+    }
+    steps.extend(observed.leftovers.iter().map(|name| layout.sweep(name)));
+    for path in [layout.generations(), layout.staging(), layout.beside()] {
+        steps.push(Step::RemoveEmpty { path });
+    }
+    for debt in debts {
+        let why = format!("{id} is removed");
+        steps.push(Step::Forgive { effect: debt.effect.clone(), why });
+    }
+    Change {
+        resource: id.clone(),
+        action: Action::Remove,
+        attribution: Attribution::Pruned,
+        reason,
+        declared_at: None,
+        before: before(observed),
+        after: None,
+        drift: Vec::new(),
+        fetch_bytes: Some(0),
+        reused_bytes: 0,
+        observed: Digest::of_json(observed),
+        steps,
+        undo: Vec::new(),
+    }
+}
+
+/// What is in use.
+pub fn before(observed: &TreeObserved) -> Option<InUse> {
+    let slot = observed.current.as_ref()?;
+    let head = observed.head(slot)?;
+    Some(InUse {
+        version: head.version.clone(),
+        tag: slot.clone(),
+        digest: Some(head.index.clone()),
+        evidence: Some(head.evidence.clone()),
+        requested: None,
+        floating: false,
+    })
+}
+
+/// How a tree at a path is exchanged.
+pub(super) fn exchange_by(layout: crate::resource::tree::spec::TreeLayout) -> ExchangeBy {
+    match layout {
+        crate::resource::tree::spec::TreeLayout::Exchange => ExchangeBy::Directory,
+        crate::resource::tree::spec::TreeLayout::Link => ExchangeBy::Link,
+    }
+}

@@ -1,0 +1,110 @@
+//! What resolving came to: the generation a tree is to be on.
+
+use jiff::Timestamp;
+
+use crate::model::{Artifact, Digest, Evidence, Version};
+use crate::resource::tree::{TreeObserved, TreeSpec};
+
+/// The generation to be on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its version.
+    pub version: Version,
+    /// SHA-256 of its index.
+    pub index: Digest,
+    /// The generation with it that is there, whole or not.
+    pub slot: Option<String>,
+    /// How to make it; `None` when it is there already, or cannot be had.
+    pub offer: Option<Offer>,
+    /// An operator went back to it.
+    pub rolled_back: Option<String>,
+}
+
+/// How to make a generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The index.
+    pub artifact: Artifact,
+    /// What its bytes must be.
+    pub evidence: Evidence,
+    /// Stores with its chunks, in the order in which they are asked.
+    pub stores: Vec<String>,
+    /// When it was published, as far as its source says.
+    pub published: Option<Timestamp>,
+    /// Where its bytes come from, as far as is known before anything is fetched.
+    pub ways: Ways,
+    /// It comes from the offline source.
+    pub offline: bool,
+}
+
+/// Where the bytes of a generation come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ways {
+    /// Bytes of the whole archive.
+    pub bytes: u64,
+    /// Bytes that are in the tree in use.
+    pub reused_bytes: u64,
+    /// Different chunks that are in the cache.
+    pub cached_chunks: u64,
+    /// Different chunks that must be fetched.
+    pub fetched_chunks: u64,
+    /// Their bytes before compression.
+    pub fetched_bytes: u64,
+}
+
+/// How a tree stands to the wish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is in use and as it was made.
+    InUse,
+    /// It is there and not in use.
+    Kept(String),
+    /// It is in use and somebody changed it.
+    Damaged,
+    /// It is there and must be made again, for this reason.
+    Outdated(String),
+    /// There is none.
+    Missing,
+}
+
+/// The generation of an index that serves best: the one in use, else one that is kept.
+pub fn slot_of(spec: &TreeSpec, observed: &TreeObserved, index: &Digest) -> Option<String> {
+    let recipe = spec.recipe();
+    let made_from = |slot: &str| observed.head(slot).is_some_and(|head| &head.index == index);
+    let by_recipe = |slot: &str| observed.head(slot).is_some_and(|head| head.recipe == recipe);
+    let current = observed.current.clone().filter(|slot| made_from(slot));
+    let kept = || {
+        let mut kept: Vec<&String> = observed
+            .generations
+            .keys()
+            .filter(|slot| made_from(slot) && observed.is_kept(slot))
+            .collect();
+        kept.sort_by_key(|slot| !by_recipe(slot));
+        kept.first().map(|slot| (*slot).clone())
+    };
+    match current {
+        Some(current) if by_recipe(&current) => Some(current),
+        current => kept().filter(|slot| by_recipe(slot)).or(current),
+    }
+}
+
+/// Judges a generation.
+pub fn state(spec: &TreeSpec, observed: &TreeObserved, wanted: &Wanted) -> State {
+    let Some(slot) = wanted.slot.as_deref() else { return State::Missing };
+    let Some(head) = observed.head(slot) else { return State::Missing };
+    let pinned = wanted.rolled_back.is_some();
+    if head.recipe != spec.recipe() && !pinned {
+        return State::Outdated("owner or allow were edited".to_owned());
+    }
+    if let Some(min) = spec.verify.min.filter(|min| head.evidence.level < *min && !pinned) {
+        let level = head.evidence.level.name();
+        return State::Outdated(format!(
+            "it was verified by {level}, now {} is demanded",
+            min.name()
+        ));
+    }
+    if observed.current.as_deref() == Some(slot) {
+        return if observed.drift.is_empty() { State::InUse } else { State::Damaged };
+    }
+    if observed.is_kept(slot) { State::Kept(slot.to_owned()) } else { State::Missing }
+}

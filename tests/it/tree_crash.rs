@@ -1,0 +1,186 @@
+//! Kills and failing disks while a tree is updated.
+//!
+//! The old or the new one is whole, always, and the next pass converges.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::errno::Errno;
+
+use crate::support::casync::Publisher;
+use crate::support::trace::{Act, Ended, Program, trace};
+use crate::support::tree::{self, render, snapshot};
+use crate::support::world::scratch;
+
+/// A host, what it was like before, and a publisher with a newer tree.
+struct Site {
+    temp: tempfile::TempDir,
+    publisher: Publisher,
+    old: Option<String>,
+    new: String,
+}
+
+impl Site {
+    /// A host with nothing on it, or with the tree before the newest.
+    fn new(installed: Installed) -> Self {
+        let temp = scratch();
+        let publisher = Publisher::new(&temp.path().join("publisher"));
+        tree::make(
+            &publisher.source,
+            "conf.d/main \"one\\n\"\nbin/run 0755 \"#!/bin/sh\\n\"\nlatest -> conf.d/main\ngone/x \"x\"\n",
+        );
+        let many: Vec<u8> = (0..3000_u32).flat_map(u32::to_le_bytes).collect();
+        tree::write(&publisher.source.join("data/many"), &many);
+        publisher.publish();
+        let log = temp.path().join("log");
+        let wish = publisher.wish(&format!(
+            "    retain: 2\n    preserve: [\"*.log\"]\n    triggers:\n      - {{ paths: [conf.d], run: [[sh, -c, \"cat \
+             $SITE/conf.d/main >> {}\"]] }}\n",
+            log.display()
+        ));
+        tree::write(&temp.path().join("desired/wish.yaml"), wish.as_bytes());
+        fs::create_dir(temp.path().join("root")).unwrap();
+        let mut site = Self { temp, publisher, old: None, new: String::new() };
+        if installed == Installed::Yes {
+            let ended = site.run(Act::Watch);
+            assert_eq!(ended.code, Some(0), "{}", ended.said());
+            tree::write(&site.path("root/srv/site/own.log"), b"mine");
+            site.old = site.in_use();
+            tree::write(&site.publisher.source.join("conf.d/main"), b"two\n");
+            tree::remove(&site.publisher.source.join("gone"));
+            site.publisher.publish();
+            tree::remove(&site.path("log"));
+        }
+        copy(&site.path("root"), &site.path("before"));
+        let ended = site.run(Act::Watch);
+        assert_eq!(ended.code, Some(0), "{}", ended.said());
+        site.new = site.in_use().unwrap();
+        site
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.temp.path().join(path)
+    }
+
+    fn reset(&self) {
+        tree::remove(&self.path("root"));
+        tree::remove(&self.path("log"));
+        copy(&self.path("before"), &self.path("root"));
+    }
+
+    fn program(&self, dry: &[&str]) -> Program {
+        let text = |path: &str| self.path(path).display().to_string();
+        let mut arguments = vec!["--root".to_owned(), text("root"), "--desired".to_owned()];
+        arguments.extend([text("desired"), "--effects".to_owned(), "run".to_owned()]);
+        arguments.extend(dry.iter().map(|word| (*word).to_owned()));
+        let environment = vec![
+            ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
+            ("SITE".to_owned(), text("root/srv/site")),
+        ];
+        Program { path: env!("CARGO_BIN_EXE_reconcile").into(), arguments, environment }
+    }
+
+    fn run(&self, act: Act) -> Ended {
+        trace(&self.program(&[]), act)
+    }
+
+    /// The tree in use.
+    fn in_use(&self) -> Option<String> {
+        let site = self.path("root/srv/site");
+        site.exists().then(|| render(&snapshot(&site)))
+    }
+
+    fn names(&self, path: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(path)).into_iter().flatten();
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    /// What is wrong right after a pass was cut off.
+    fn check_between(&self) -> Option<String> {
+        let found = self.in_use();
+        let whole = found == self.old || found.as_ref() == Some(&self.new);
+        (!whole).then(|| format!("neither the old nor the new tree: {found:?}"))
+    }
+
+    /// What is wrong after one more pass.
+    fn check_converges(&self) -> Vec<String> {
+        let mut bad = Vec::new();
+        let again = self.run(Act::Watch);
+        if again.code != Some(0) {
+            bad.push(format!("the next pass failed: {}", again.said()));
+        }
+        if self.in_use().as_ref() != Some(&self.new) {
+            bad.push(format!("the next pass led to {:?}", self.in_use()));
+        }
+        let dry = trace(&self.program(&["--dry-run"]), Act::Watch);
+        if !dry.said().contains("No changes") {
+            bad.push(format!("a further pass would do something: {}", dry.said()));
+        }
+        let noted = fs::read_to_string(self.path("log")).unwrap_or_default();
+        let newest = if self.old.is_some() { "two\n" } else { "one\n" };
+        if !noted.ends_with(newest) {
+            bad.push(format!("the trigger did not run for the new tree: {noted:?}"));
+        }
+        let staging = self.names("root/srv/.site.reconcile/staging");
+        let generations = self.names("root/srv/.site.reconcile/generations");
+        if !staging.is_empty() || generations.len() > 2 {
+            bad.push(format!("left behind: {staging:?} {generations:?}"));
+        }
+        bad
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Installed {
+    Yes,
+    No,
+}
+
+fn copy(from: &Path, to: &Path) {
+    tree::remove(to);
+    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success());
+}
+
+#[track_caller]
+fn everywhere(name: &str, site: &Site, act: impl Fn(usize) -> Act) {
+    site.reset();
+    let points = site.run(Act::Watch).calls.len();
+    let mut failures = Vec::new();
+    for point in 1..=points {
+        site.reset();
+        let ended = site.run(act(point));
+        // Threads take turns differently from run to run, so the last points may not be reached.
+        let Some(call) = ended.calls.get(point - 1) else { continue };
+        let mut bad: Vec<String> = site.check_between().into_iter().collect();
+        bad.extend(site.check_converges());
+        failures.extend(
+            bad.into_iter().map(|what| {
+                format!("at {point} of {points}, {} {:?}: {what}", call.name, call.paths)
+            }),
+        );
+    }
+    println!("{name}: {points} points, {} failures", failures.len());
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
+fn killed_first_install_of_a_tree_ends_installed() {
+    everywhere("first tree", &Site::new(Installed::No), Act::KillBefore);
+}
+
+#[test]
+fn killed_update_of_a_tree_leaves_the_old_or_the_new_one() {
+    everywhere("tree update", &Site::new(Installed::Yes), Act::KillBefore);
+}
+
+#[test]
+fn full_disk_leaves_the_old_or_the_new_tree() {
+    everywhere("full disk", &Site::new(Installed::Yes), Act::FullFrom);
+}
+
+#[test]
+fn failing_disk_leaves_the_old_or_the_new_tree() {
+    everywhere("failing disk", &Site::new(Installed::Yes), |point| Act::Fail(point, Errno::EIO));
+}
