@@ -408,7 +408,7 @@ fn pass_that_was_killed_before_it_looked_is_made_up_for() {
 
 #[test]
 fn first_pattern_decides_between_variants() {
-    let mut host = Host::new();
+    let host = Host::new();
     let packed = zstd::encode_all(image("packed").as_slice(), 1).unwrap();
     fs::write(host.source().join("demo_1.0.0.raw.zst"), packed).unwrap();
     host.publish("demo_1.0.0.raw", "plain");
