@@ -80,7 +80,6 @@ fn parser_refuses_what_the_schema_refuses() {
         assert!(read(&document).is_err(), "the parser refuses {app}");
     }
     for document in [
-        "trees: {}",
         "extensions: { a: {} }",
         "extensions: { a: { source: { sysupdate: { url: 'https://x' } } } }",
         "extensions: { a: { source: { sysupdate: { match: 'a_@v.raw' } } } }",

@@ -97,10 +97,12 @@ async fn switch(
         return Err(CliError::new(Exit::Failed, why));
     };
     let directory = folder_name(row.component.as_deref());
-    let file = format!("/etc/{directory}/{feature}.feature.d/{SWITCH_FILE}");
+    let place = format!("/etc/{directory}/{feature}.feature.d");
+    let file = format!("{place}/{SWITCH_FILE}");
     let host = pass::lock(session, args).await?;
     let text = format!("[Feature]\nEnabled={value}\n");
-    host.write(&file, text.as_bytes()).map_err(|e| CliError::io(&e))?;
+    let written = host.make_dirs(&place).and_then(|()| host.write(&file, text.as_bytes()));
+    written.map_err(|e| CliError::io(&e))?;
     let now = all(session).into_iter().find(|row| row.name == feature);
     if now.is_none_or(|row| row.enabled != (value == "true")) {
         let why = format!(
