@@ -14,6 +14,7 @@ pub mod observe;
 pub mod resolve;
 pub mod plan;
 pub mod provider;
+pub mod publish;
 pub mod record;
 pub mod apply;
 pub mod publish;

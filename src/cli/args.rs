@@ -193,7 +193,15 @@ pub enum Command {
         #[arg(long)]
         all: bool,
     },
-    /// Write what sources read: casync stores, repositories of go-updater and go-selfupdate, or our own.
+    /// List the features of this host's own sysupdate.d, or switch them on and off.
+    Features {
+        /// What to do.
+        #[command(subcommand)]
+        command: FeatureCommand,
+    },
+    /// Answer as systemd-sysupdate does about this host's own sysupdate.d.
+    Sysupdate(SysupdateArgs),
+    /// Write what sources read: images, casync stores, repositories of go-updater and go-selfupdate, or our own.
     Publish {
         /// What to publish.
         #[command(subcommand)]
@@ -234,6 +242,74 @@ pub enum ImportKind {
     Distronomicon,
     /// casync-updater's client configuration, by default all of `/etc/casync-updater`.
     CasyncUpdater,
+    /// This host's own sysupdate.d, followed as systemd-sysupdate carries it out.
+    Sysupdate,
+    /// The same, followed as updex carries it out.
+    Updex,
+}
+
+/// What to do with features.
+#[derive(Debug, Subcommand)]
+pub enum FeatureCommand {
+    /// List them.
+    List,
+    /// Switch one on, by the file that updex writes.
+    Enable {
+        /// Its name.
+        feature: String,
+    },
+    /// Switch one off.
+    Disable {
+        /// Its name.
+        feature: String,
+    },
+}
+
+/// A question for systemd-sysupdate.
+#[derive(Debug, Args)]
+pub struct SysupdateArgs {
+    /// What to answer.
+    #[command(subcommand)]
+    pub command: SysupdateCommand,
+    /// About this component; about the host's own definitions when absent.
+    #[arg(short = 'C', long, global = true)]
+    pub component: Option<String>,
+    /// Answer with its JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Whose exit codes say that nothing is new or pending.
+    #[arg(long, global = true, value_enum, default_value_t = ExitCodes::Sysupdate)]
+    pub exit_codes: ExitCodes,
+}
+
+/// What to answer.
+#[derive(Debug, Subcommand)]
+pub enum SysupdateCommand {
+    /// The versions that are installed and available.
+    List {
+        /// Only this one, in detail.
+        version: Option<String>,
+    },
+    /// The version that an update would install.
+    CheckNew,
+    /// Whether something is in place and not in effect.
+    Pending,
+    /// The features, or one of them in detail.
+    Features {
+        /// Its name.
+        feature: Option<String>,
+    },
+    /// The components.
+    Components,
+}
+
+/// Whose exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExitCodes {
+    /// 1 when nothing is new, and for errors.
+    Sysupdate,
+    /// 2 when nothing is new, 1 for errors.
+    Updex,
 }
 
 /// What can be published.
@@ -246,8 +322,28 @@ pub enum PublishKind {
     /// What is unused is kept for a grace period that begins when it is first found unused. With
     /// --dry-run it is only counted.
     Gc(StoreGcArgs),
+    /// Put an image into a directory of images, list it and sign the list.
+    Extension(ExtensionArgs),
     #[command(flatten)]
     Program(ProgramKind),
+}
+
+/// An image to publish.
+#[derive(Debug, clap::Args)]
+pub struct ExtensionArgs {
+    /// The repository; the image goes to `ext/NAME/` in it.
+    pub repository: Utf8PathBuf,
+    /// The image, as it is to be served: `.raw`, or compressed with `.xz`, `.gz`, `.zst` or `.bz2`.
+    pub image: Utf8PathBuf,
+    /// The extension's name.
+    #[arg(long)]
+    pub name: crate::model::Name,
+    /// The version; one that is there already is never replaced.
+    #[arg(long = "version", value_name = "VERSION")]
+    pub release: String,
+    /// Sign the list with this key of gpg.
+    #[arg(long, value_name = "KEY")]
+    pub key: Option<String>,
 }
 
 /// What can be published of a program.

@@ -14,15 +14,17 @@ use crate::provider::specifiers::specifiers;
 
 /// The transfers and features of one component, or of the host.
 #[derive(Clone, Debug)]
-pub(super) struct Component {
+pub struct Component {
     /// Its name; none for the host.
-    pub(super) name: Option<String>,
-    pub(super) transfers: Vec<Transfer>,
-    pub(super) features: Vec<Feature>,
+    pub name: Option<String>,
+    /// Its transfers, in the order of their files' names.
+    pub transfers: Vec<Transfer>,
+    /// Its features, likewise.
+    pub features: Vec<Feature>,
 }
 
 /// Every component with a transfer that can be read, the host first.
-pub(super) fn components(host: &Look, notes: &mut Vec<String>) -> Vec<Component> {
+pub fn components(host: &Look, notes: &mut Vec<String>) -> Vec<Component> {
     let bases: Vec<Folder> = BASES.iter().map(|base| folder(host, base, 2)).collect();
     let found = find_components(&bases);
     let mut names: Vec<Option<String>> = vec![None];

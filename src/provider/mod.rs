@@ -1,6 +1,6 @@
-//! The host's own `sysupdate.d` as a part of the wish: read live, so that it changes with the operating system.
+//! The host's own `sysupdate.d` as a part of the wish, read live.
 //!
-//! Asked for by the section `sysupdate` of the desired state. What cannot be carried out here (partitions,
+//! It changes with the operating system, so a copy would go stale. Asked for by the section `sysupdate` of the desired state. What cannot be carried out here (partitions,
 //! boot entries) is a note with its reason, never an error.
 
 mod definitions;
@@ -10,13 +10,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::desired::{Declared, DesiredState, Follow, FollowAs};
 use crate::format::sysupdate::definition::{SourceKind, Standing, TargetKind, Transfer};
+use crate::format::sysupdate::pattern::Pattern;
 use crate::host::Look;
 use crate::model::{Constraint, Digest, ExtensionClass, Level, Name, Prereleases, ResourceId};
-use crate::provider::definitions::{Component, components};
+pub use crate::provider::definitions::{Component, components};
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
 use crate::resource::extension::order::OrderWish;
-use crate::resource::extension::spec::{ImagePolicy, Transfer as Wish};
+use crate::resource::extension::spec::{Activate, ImagePolicy, Transfer as Wish};
 use crate::source::spec::DirectoryUrl;
 
 /// Images kept where `InstancesMax=` sets no limit.
@@ -74,6 +75,26 @@ pub fn provide(host: &Look, desired: &mut DesiredState) {
         }
     }
     desired.notes.extend(notes);
+}
+
+/// What one component wishes, as systemd-sysupdate would carry it out; `None` when nothing of it is ours.
+pub fn set_of(host: &Look, component: &Component) -> Option<(ResourceId, ExtensionSpec)> {
+    let ours = component.transfers.iter().filter_map(|transfer| {
+        let wish = wish(host, transfer, FollowAs::Sysupdate).ok()?;
+        transfer.is_enabled(&component.features).then_some((transfer, wish))
+    });
+    let set: Vec<(&Transfer, Wish)> = ours.collect();
+    if set.is_empty() {
+        return None;
+    }
+    let name = component.name.as_deref().unwrap_or(HOST_SET).parse().ok()?;
+    let id = ResourceId::extension(name);
+    let follow =
+        Follow { as_what: FollowAs::Sysupdate, activate: Activate::Boot, root: String::new() };
+    match spec(&follow, &id, set) {
+        Spec::Extension(spec) => Some((id, *spec)),
+        Spec::App(_) | Spec::Tree(_) => None,
+    }
 }
 
 fn components_text(components: &[Component]) -> Vec<String> {
@@ -163,7 +184,7 @@ fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, Stri
     if transfer.target.kind != TargetKind::RegularFile {
         return Err("its target is no file".to_owned());
     }
-    if transfer.target.patterns.iter().any(|pattern| pattern.has_directories()) {
+    if transfer.target.patterns.iter().any(Pattern::has_directories) {
         return Err("its images are in directories of their own".to_owned());
     }
     let path = transfer.source.path.as_str();

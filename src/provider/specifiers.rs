@@ -19,7 +19,7 @@ pub(super) fn specifiers(host: &Look) -> Specifiers {
         let bytes = host.read(path, LINE_BYTES_MAX).ok().flatten().unwrap_or_default();
         String::from_utf8_lossy(&bytes).trim().to_owned()
     };
-    let live = |path: &str| if host.is_live() { line(path) } else { String::new() };
+    let running = |path: &str| if host.is_live() { line(path) } else { String::new() };
     let short = observed.hostname.split('.').next().unwrap_or_default().to_owned();
     Specifiers {
         architecture: match observed.arch {
@@ -27,7 +27,7 @@ pub(super) fn specifiers(host: &Look) -> Specifiers {
             Arch::Aarch64 => "arm64".to_owned(),
         },
         image_version: of(&release, "IMAGE_VERSION"),
-        boot_id: live("/proc/sys/kernel/random/boot_id").replace('-', ""),
+        boot_id: running("/proc/sys/kernel/random/boot_id").replace('-', ""),
         build_id: of(&release, "BUILD_ID"),
         host_name: observed.hostname,
         short_host_name: short,
@@ -35,7 +35,7 @@ pub(super) fn specifiers(host: &Look) -> Specifiers {
         machine_id: line("/etc/machine-id"),
         image_id: of(&release, "IMAGE_ID"),
         os_id: of(&release, "ID"),
-        kernel_release: live("/proc/sys/kernel/osrelease"),
+        kernel_release: running("/proc/sys/kernel/osrelease"),
         version_id: of(&release, "VERSION_ID"),
         variant_id: of(&release, "VARIANT_ID"),
         ..Specifiers::default()

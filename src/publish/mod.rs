@@ -5,6 +5,7 @@
 //! part of what is managed.
 
 mod choria;
+pub mod image;
 mod patches;
 mod place;
 mod release;

@@ -7,7 +7,7 @@ use crate::model::facts::Arch;
 use crate::model::outcome::chain;
 use crate::model::{Constraint, HostFacts, Prereleases, Release, ResourceId, Version};
 use crate::resolve::asset::{Listing, Target, Verdict, select};
-use crate::resolve::listing::{Candidate, ListedFile, candidates};
+use crate::resolve::listing::{Candidate, ListedFile, candidates, offered};
 use crate::resolve::offer::names;
 use crate::resolve::{policy, product, tree};
 use crate::resource::app::AppSpec;
@@ -88,6 +88,17 @@ fn listed(spec: &ExtensionSpec, candidates: Vec<Candidate>) -> Vec<Listed> {
         .collect();
     listed.sort_by(|a, b| order.compare(&b.release.tag, &a.release.tag));
     listed
+}
+
+/// The versions that each transfer's source of an extension has, in lock-step or not.
+pub async fn offered_versions(
+    spec: &ExtensionSpec,
+    found: &ExtensionObserved,
+    reader: &Reader,
+    now: Timestamp,
+) -> Result<Vec<Vec<String>>, String> {
+    let (lists, _) = offered(spec, found, reader, now).await.map_err(|problem| problem.message)?;
+    Ok(lists.into_iter().map(|list| list.into_keys().collect()).collect())
 }
 
 /// One release that a source offers.

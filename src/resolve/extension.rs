@@ -259,10 +259,9 @@ impl Extension<'_> {
         for (index, image) in self.observed.images(slot).enumerate() {
             let offer = match self.state(slot, image) {
                 ImageState::Whole | ImageState::Adopted => None,
-                // What is installed stays in use although more is demanded now.
-                ImageState::Outdated(_) => return None,
                 ImageState::Damaged => Some(self.cached_copy(index, image?)?),
-                ImageState::Missing | ImageState::Foreign => return None,
+                // More is demanded than what is installed has, and nothing better can be had.
+                ImageState::Outdated(_) | ImageState::Missing | ImageState::Foreign => return None,
             };
             offers.push(offer);
         }

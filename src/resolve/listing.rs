@@ -60,12 +60,9 @@ pub(super) async fn candidates(
     reader: &Reader,
     now: Timestamp,
 ) -> Result<(Vec<Candidate>, Vec<String>), Problem> {
-    let mut notes = Vec::new();
+    let (lists, mut notes) = offered(spec, observed, reader, now).await?;
     let mut all: Option<BTreeMap<String, Vec<ListedFile>>> = None;
-    for transfer in &spec.transfers {
-        let asked = Asked { spec, observed, transfer, reader, now };
-        let listing = asked.listing(&mut notes).await?;
-        let files = matching(transfer, listing);
+    for files in lists {
         all = Some(match all {
             None => files.into_iter().map(|(version, file)| (version, vec![file])).collect(),
             Some(mut all) => {
@@ -87,6 +84,23 @@ pub(super) async fn candidates(
     notes.sort();
     notes.dedup();
     Ok((found.collect(), notes))
+}
+
+/// What each transfer's source has, by version, and remarks.
+pub(super) async fn offered(
+    spec: &ExtensionSpec,
+    observed: &ExtensionObserved,
+    reader: &Reader,
+    now: Timestamp,
+) -> Result<(Vec<BTreeMap<String, ListedFile>>, Vec<String>), Problem> {
+    let mut notes = Vec::new();
+    let mut lists = Vec::new();
+    for transfer in &spec.transfers {
+        let asked = Asked { spec, observed, transfer, reader, now };
+        let listing = asked.listing(&mut notes).await?;
+        lists.push(matching(transfer, listing));
+    }
+    Ok((lists, notes))
 }
 
 /// The file of each version: where several match, that of the first pattern, then the first by name.

@@ -281,6 +281,16 @@ impl Found {
         }
     }
 
+    /// Why what is in place is not in effect yet.
+    pub fn pending(&self) -> Option<&'static str> {
+        match self {
+            Self::Extension(found) if found.pending => Some(
+                "the image in place is not merged; a refresh by systemd or the next boot does that",
+            ),
+            Self::App(_) | Self::Extension(_) | Self::Tree(_) => None,
+        }
+    }
+
     /// The steps that remove what is ours.
     pub fn remove(&self, context: &Context<'_>, owned: &Owned) -> Change {
         let Context { id, debts, facts, .. } = *context;

@@ -115,7 +115,7 @@ pub struct LastChange {
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// `Ready`, `Drifted`, `Suspended`, `RolledBack`, `Quarantined`, `Blocked`, `Insecure`,
-    /// `ActionPending`.
+    /// `Pending`, `ActionPending`.
     #[serde(rename = "type")]
     pub kind: String,
     /// `True` or `False`.
@@ -246,6 +246,10 @@ fn conditions(
     if let Some(level) = status.verified.filter(|level| *level <= Level::Tls) {
         let message = format!("the release in use was accepted with level {}", level.name());
         conditions.push(holds("Insecure", "VerificationDisabled", message));
+    }
+    let found = known.observed.resources.get(id).and_then(|found| found.as_ref().ok());
+    if let Some(why) = found.and_then(Found::pending) {
+        conditions.push(holds("Pending", "NotMerged", why.to_owned()));
     }
     if !status.owed.is_empty() {
         conditions.push(holds("ActionPending", "EffectOwed", status.owed.join(", ")));

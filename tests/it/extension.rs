@@ -1,5 +1,34 @@
-//! Extensions end to end: a directory of images, a host below a temporary root, and a `systemd-sysext` that
-//! merges what is linked as the real one does (as far as names go). X1 to X19 are the measured failures of updex.
+//! Extensions end to end.
+//!
+//! A directory of images, a host below a temporary root, and a `systemd-sysext` that merges what is linked as
+//! the real one does (as far as names go).
+//!
+//! Failures measured on updex, and what holds that they do not happen here:
+//!
+//! | | failure | covered by |
+//! |---|---|---|
+//! | X1 | names that begin alike are mixed up | `names_that_begin_alike_are_two_extensions` |
+//! | X2 | the protected version is removed | `protected_images_are_never_removed` |
+//! | X3 | no pin; going back is undone | `extension_is_installed_upgraded_and_rolled_back`, `withdrawn_newest_…` |
+//! | X4 | transfers without a feature are ignored | `definitions::installation_of_another_program_…` |
+//! | X5 | requisite features count as alternatives | `Transfer::is_enabled`, in `src/format/sysupdate/definition` |
+//! | X6 | an installed image is never looked at again | `drift_is_repaired` |
+//! | X7 | keys are read in one section only, patterns once | `src/format/sysupdate/definition/tests.rs` |
+//! | X8 | one of several variants is taken at random | `first_pattern_decides_between_variants` |
+//! | X9 | a withdrawn version: older ones are fetched for ever | `withdrawn_newest_…`, `extension_is_installed_…` |
+//! | X10 | removing one extension unmerges all | `what_is_not_wished_any_more_goes_and_the_rest_is_merged` |
+//! | X11 | a definition from the network is written unverified | there is no such thing here |
+//! | X12 | two runs at once | the lock: `d17_two_passes_never_write_at_once` in `tests/it/cli.rs` |
+//! | X13 | no resume | `download_is_resumed_by_a_later_process` in `tests/it/fetch/blobs.rs` |
+//! | X14 | a refresh without a change | `extension_is_installed_upgraded_and_rolled_back` |
+//! | X15, X16 | options without effect; a dry run needs root | there are no such options; every test runs below a root |
+//! | X17 | progress in the midst of JSON | `definitions::questions_are_answered_…` parses whole outputs |
+//! | X18 | an image is linked that does not fit | `image_that_is_none_is_never_linked`, `image_for_another_system_…` |
+//! | X19 | one keyring for everything | `signature_is_demanded_where_a_keyring_is_named` |
+
+mod definitions;
+#[cfg(feature = "interop")]
+mod interop;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -15,7 +44,7 @@ const SYSEXT: &str = r#"#!/bin/sh
 for a; do case $a in --root=*) R=${a#--root=};; esac; done
 echo "$@" >> "$R/../refreshes"
 new=
-for f in "$R"/etc/extensions/*.raw; do
+for f in "$R"/etc/extensions/*.raw "$R"/var/lib/extensions/*.raw; do
     [ -e "$f" ] || continue
     if grep -qa BREAKS "$f"; then echo "Failed to read metadata for image $f" >&2; exit 1; fi
     grep -qa IGNORED "$f" || new="$new$(basename "$f" .raw)
@@ -375,4 +404,43 @@ fn pass_that_was_killed_before_it_looked_is_made_up_for() {
     assert_eq!(host.version("demo").as_deref(), Some("1.0.0"));
     assert_eq!(host.merged(), "demo\n");
     host.is_settled();
+}
+
+#[test]
+fn first_pattern_decides_between_variants() {
+    let host = Host::new();
+    let packed = zstd::encode_all(image("packed").as_slice(), 1).unwrap();
+    fs::write(host.source().join("demo_1.0.0.raw.zst"), packed).unwrap();
+    host.publish("demo_1.0.0.raw", "plain");
+    let source = host.source().display().to_string();
+    for (first, second, expected) in [(".raw.zst", ".raw", "packed"), (".raw", ".raw.zst", "plain")]
+    {
+        let mut fresh = Host::new();
+        let text = format!(
+            "extensions:\n  demo:\n    source: {{ sysupdate: {{ path: {source}, match: \
+             [\"demo_@v{first}\", \"demo_@v{second}\"] }} }}\n"
+        );
+        fresh.world.wish("desired", &text);
+        fresh.converges();
+        let installed = fs::read(fresh.world.path("etc/extensions/demo.raw")).unwrap();
+        assert!(installed.ends_with(expected.as_bytes()), "X8: {first} before {second}");
+    }
+}
+
+#[test]
+fn image_for_another_system_is_left_out_until_the_system_changes() {
+    let mut host = Host::new();
+    fs::create_dir_all(host.world.path("etc")).unwrap();
+    fs::write(host.world.path("etc/os-release"), "ID=other\nVERSION_ID=1\n").unwrap();
+    host.publish("demo_1.0.0.raw", "one");
+    host.wish(&[("demo", "")]);
+    let ran = host.pass();
+    assert_ne!(ran.code, 0, "{ran:#?}");
+    assert!(ran.stdout.contains("cannot be merged here"), "{ran:#?}");
+    assert_eq!((host.link("demo"), host.refreshes()), (None, 0), "X18");
+    let again = host.pass();
+    assert!(!again.stdout.contains("FAILED"), "it is not tried again: {again:#?}");
+    fs::write(host.world.path("etc/os-release"), "ID=other\nVERSION_ID=2\n").unwrap();
+    let plan = host.world.run(&["--dry-run", "-o", "json"]).json();
+    assert_eq!(plan["spec"]["changes"][0]["action"], "install", "{plan:#}");
 }

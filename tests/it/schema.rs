@@ -80,7 +80,14 @@ fn parser_refuses_what_the_schema_refuses() {
         assert!(read(&document).is_err(), "the parser refuses {app}");
     }
     for document in [
-        "extensions: {}",
+        "extensions: { a: {} }",
+        "extensions: { a: { source: { sysupdate: { url: 'https://x' } } } }",
+        "extensions: { a: { source: { sysupdate: { match: 'a_@v.raw' } } } }",
+        "extensions: { a: { source: { sysupdate: { path: /x, match: [] } } } }",
+        "extensions: { a: { source: { sysupdate: { path: /x, url: 'https://x', match: 'a_@v' } } } }",
+        "extensions: { a: { source: { sysupdate: { path: /x, match: 'a_@v' } }, class: portable } }",
+        "sysupdate: {}",
+        "sysupdate: { as: casync }",
         "apps: []",
         "auth: { x: { token: y } }",
         "auth: { x: { env: A, file: /x } }",

@@ -9,7 +9,8 @@ use crate::cli::exit::Exit;
 use crate::cli::session::Session;
 use crate::cli::{CliError, mention, say};
 use crate::desired::import::{Imported, casync_updater, distronomicon};
-use crate::model::outcome::chain;
+use crate::model::outcome::{chain, counted};
+use crate::provider::components;
 
 /// Where units are when no path is given (systemd.unit(5)).
 const UNITS: [&str; 4] = [
@@ -28,8 +29,11 @@ pub(super) fn import(
     kind: ImportKind,
     paths: &[Utf8PathBuf],
 ) -> Result<Exit, CliError> {
-    if kind == ImportKind::CasyncUpdater {
-        return import_trees(session, paths);
+    match kind {
+        ImportKind::CasyncUpdater => return import_trees(session, paths),
+        ImportKind::Sysupdate => return Ok(import_definitions(session, "sysupdate")),
+        ImportKind::Updex => return Ok(import_definitions(session, "updex")),
+        ImportKind::Distronomicon => {}
     }
     let paths: Vec<PathBuf> = if paths.is_empty() {
         let units = UNITS.iter().map(|path| session.host.real(path));
@@ -48,6 +52,19 @@ pub(super) fn import(
         }
     }
     Ok(tell(&distronomicon::import(&files)))
+}
+
+/// Definitions change with the operating system, so they are followed and not copied.
+fn import_definitions(session: &Session, as_what: &str) -> Exit {
+    let mut notes = Vec::new();
+    let found = components(&session.host, &mut notes);
+    let transfers: usize = found.iter().map(|component| component.transfers.len()).sum();
+    notes.iter().for_each(|note| mention(note));
+    mention(&format!("{} found; they are followed, not copied", counted(transfers, "transfer")));
+    say(&format!(
+        "# Follows this host's own sysupdate.d and sysupdate.COMPONENT.d.\nsysupdate: {{ as: {as_what} }}\n"
+    ));
+    Exit::Ok
 }
 
 fn import_trees(session: &Session, paths: &[Utf8PathBuf]) -> Result<Exit, CliError> {

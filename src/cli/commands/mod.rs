@@ -1,5 +1,6 @@
 //! One file for each group of commands.
 
+mod features;
 mod generate;
 mod history;
 mod import;
@@ -9,6 +10,7 @@ mod pass;
 mod publish_tree;
 mod publish;
 mod show;
+mod sysupdate;
 mod validate;
 
 use crate::cli::CliError;
@@ -58,12 +60,19 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Import { kind, paths }) => import::import(session, *kind, paths),
         Some(Command::Gc { all: true }) => maintain::gc(session, Gc::All).await,
         Some(Command::Gc { all: false }) => maintain::gc(session, Gc::Unused).await,
+        Some(Command::Features { command }) => {
+            features::features(session, command, &cli.pass).await
+        }
+        Some(Command::Sysupdate(args)) => sysupdate::sysupdate(session, args).await,
         Some(Command::Publish { kind: PublishKind::Tree(args) }) => {
             publish_tree::tree(session, args)
         }
         Some(Command::Publish { kind: PublishKind::Gc(args) }) => {
             let deed = if cli.dry_run { Deed::Look } else { Deed::Remove };
             publish_tree::gc(session, args, deed)
+        }
+        Some(Command::Publish { kind: PublishKind::Extension(args) }) => {
+            publish::extension(args).await
         }
         Some(Command::Publish { kind: PublishKind::Program(kind) }) => publish::publish(kind).await,
         Some(Command::Doctor) => Ok(maintain::doctor(session)),
@@ -79,6 +88,7 @@ fn changes_without_plan(command: &Command) -> bool {
         Command::Suspend { .. }
             | Command::Resume { .. }
             | Command::Gc { .. }
+            | Command::Features { .. }
             | Command::Publish { .. }
             | Command::Man { .. }
     )

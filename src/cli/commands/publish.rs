@@ -1,11 +1,11 @@
 //! Writing repositories.
 
-use crate::cli::args::ProgramKind;
+use crate::cli::args::{ExtensionArgs, ProgramKind};
 use crate::cli::exit::Exit;
 use crate::cli::{CliError, say};
 use crate::model::Version;
 use crate::model::outcome::chain;
-use crate::publish::{Choria, Existing, PublishError, Release, Selfupdate};
+use crate::publish::{Choria, Existing, PublishError, Release, Selfupdate, image};
 use crate::publish::{Platform, choria, release, selfupdate};
 
 /// Publishes, and prints what was written.
@@ -75,4 +75,16 @@ fn exit(error: &PublishError) -> Exit {
         PublishError::Write { .. } => Exit::CannotWrite,
         _ => Exit::Failed,
     }
+}
+
+/// Publishes an image, and prints where it is.
+pub(super) async fn extension(args: &ExtensionArgs) -> Result<Exit, CliError> {
+    let ExtensionArgs { repository, image, name, release, key } = args;
+    let release =
+        image::ExtensionRelease { repository, image, name, version: release, key: key.as_deref() };
+    let place = image::extension(&release)
+        .await
+        .map_err(|error| CliError::new(Exit::Failed, chain(&error)))?;
+    say(&format!("{place}\n"));
+    Ok(Exit::Ok)
 }

@@ -137,6 +137,7 @@ pub fn transfer(change: &Change) -> Option<String> {
         let Step::Fetch { artifact, evidence, delta, .. } = step else { return None };
         let how = match (delta, change.fetch_bytes, change.reused_bytes) {
             (Some(delta), ..) => shortcut(delta, artifact),
+            (_, Some(0), 0) => format!("reuse {} (cached)", artifact.name),
             (_, Some(0), reused) => format!("reuse {} ({} cached)", artifact.name, bytes(reused)),
             (_, Some(size), _) => format!("fetch {} ({})", artifact.name, bytes(size)),
             (_, None, _) => format!("fetch {} (size unknown)", artifact.name),
@@ -254,6 +255,9 @@ fn is_manifest(path: &Utf8Path) -> bool {
 
 /// A link as it was and as it will be.
 fn pointed(link: &LinkTo) -> Vec<String> {
+    if link.expects.as_ref() == Some(&link.text) {
+        return Vec::new();
+    }
     let before = link.expects.iter().flatten().map(|text| format!("- {} -> {text}", link.link));
     let after = link.text.iter().map(|text| format!("+ {} -> {text}", link.link));
     before.chain(after).collect()

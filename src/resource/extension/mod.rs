@@ -9,6 +9,7 @@
 //!
 //! Images stay outside of the directories that systemd looks in: there, an old one would be merged as well.
 
+mod effects;
 mod explain;
 pub mod layout;
 pub mod observe;

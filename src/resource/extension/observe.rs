@@ -35,6 +35,9 @@ pub struct ExtensionObserved {
     pub leftovers: Vec<Utf8PathBuf>,
     /// The version in use: the one that links lead to; without links the newest.
     pub current: Option<String>,
+    /// Whether what is linked was not merged yet, as far as names and times tell.
+    #[serde(skip)]
+    pub pending: bool,
     /// The operating system and its version: an image that does not fit it may fit the next one.
     pub os: Option<String>,
     /// systemd's keyrings, for wishes that rely on them.
@@ -170,6 +173,7 @@ pub fn observe(
     observed.leftovers.dedup();
     observed.merged = merged(host, spec.class)?;
     observed.current = current(spec, &observed.transfers);
+    observed.pending = observed.current.is_some() && is_pending(host, spec, &observed)?;
     observed.os = os(host);
     if spec.verify.keyring.is_none() {
         observed.keyrings = keyrings(host)?;
@@ -318,6 +322,26 @@ pub fn merged(host: &Look, class: ExtensionClass) -> io::Result<Vec<String>> {
     names.sort();
     names.dedup();
     Ok(names)
+}
+
+/// Whether something that systemd looks for is linked and not merged, or was linked after the last merge.
+fn is_pending(host: &Look, spec: &ExtensionSpec, observed: &ExtensionObserved) -> io::Result<bool> {
+    let mut merged_at = None;
+    for marker in spec.class.markers() {
+        merged_at = merged_at.max(host.stat(marker)?.map(|stat| stat.mtime));
+    }
+    for (transfer, seen) in spec.transfers.iter().zip(&observed.transfers) {
+        let image = observed.current.as_ref().and_then(|version| seen.images.get(version));
+        let Some(image) = image.filter(|_| transfer.searched) else { continue };
+        let stem = image.file.strip_suffix(".raw").unwrap_or(&image.file);
+        let names = [transfer.name.clone(), image.file.clone(), stem.to_owned()];
+        let at = transfer.link.clone().unwrap_or_else(|| seen.directory.join(&image.file));
+        let linked_at = host.stat(at)?.map(|stat| stat.mtime);
+        if !observed.is_merged(&names) || linked_at > merged_at {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// `debian 12`.

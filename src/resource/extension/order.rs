@@ -39,9 +39,8 @@ impl Order {
     pub fn of<'a>(wish: OrderWish, mut versions: impl Iterator<Item = &'a str>) -> Self {
         match wish {
             OrderWish::Semver => Self::Semver,
-            OrderWish::Uapi => Self::Uapi,
             OrderWish::Auto if versions.all(|version| semver(version).is_some()) => Self::Semver,
-            OrderWish::Auto => Self::Uapi,
+            OrderWish::Auto | OrderWish::Uapi => Self::Uapi,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 
+use crate::format::sysupdate::pattern::Fields;
 use crate::model::extension::{ImageHead, LinkTo, PlaceRules};
 use crate::model::plan::{InUse, Unchanged};
 use crate::model::{Blocked, BlockedReason, Change, Digest, Drift, DriftKind, Effect, Step};
@@ -10,7 +11,7 @@ use crate::resource::decision::{Decision, Problem, Resolution};
 use crate::resource::extension::layout::{manifest, staged, staged_manifest};
 use crate::resource::extension::observe::{LinkSeen, TransferObserved};
 use crate::resource::extension::remove::before;
-use crate::resource::extension::spec::{Activate, Transfer};
+use crate::resource::extension::spec::Transfer;
 use crate::resource::extension::wanted::{FileOffer, ImageState, WantedSet, image_state};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 
@@ -108,8 +109,7 @@ impl Situation<'_> {
                     work.why = Some(why.clone());
                 }
                 work.steps.extend(self.stage(transfer, wanted, (offer, &name)));
-                let replaces = file.as_ref() == Some(&name);
-                promotions.extend(promote(seen, &name, replaces));
+                promotions.extend(promote(seen, &name, file.as_deref()));
                 work.disrupts |= current || transfer.link.is_none();
                 file = Some(name);
             }
@@ -208,7 +208,9 @@ impl Situation<'_> {
             found: "nothing".to_owned(),
         };
         if image.is_none() {
-            let place = seen.directory.join(format!("{} (image)", wanted.slot));
+            let fields = Fields { version: wanted.slot.clone(), ..Fields::default() };
+            let name = transfer.target.first().and_then(|pattern| pattern.name(&fields).ok());
+            let place = seen.directory.join(name.unwrap_or_else(|| wanted.slot.clone()));
             drift.push(missing(place.to_string(), "regular file".to_owned()));
         }
         let expected = image.and_then(|image| transfer.link_text(&image.file));
@@ -285,7 +287,10 @@ impl Situation<'_> {
     fn change(&self, wanted: Option<&WantedSet>, work: Work) -> Option<Change> {
         let mut steps = work.steps;
         let effects = if work.disrupts { self.effects(wanted) } else { Vec::new() };
-        let merge = wanted.and_then(|wanted| self.merge(wanted, work.disrupts));
+        let merge = wanted.and_then(|wanted| match work.disrupts {
+            true => self.merge_of_switch(wanted),
+            false => self.merge_owed(wanted),
+        });
         let mut owed: Vec<Effect> = effects.clone();
         owed.extend(merge.as_ref().filter(|_| work.disrupts).map(|m| m.effect.clone()));
         let commit = steps.iter().position(|s| !s.is_staging()).unwrap_or(steps.len());
@@ -298,6 +303,11 @@ impl Situation<'_> {
             steps.push(Step::Point { slot: wanted.slot.clone(), links: work.links });
         }
         let working = !steps.is_empty();
+        if let Some(wanted) = wanted.filter(|_| merge.is_some() && !working) {
+            // So that it can be tried again after everything was put back.
+            let links = self.links_in_place();
+            steps.push(Step::Point { slot: wanted.slot.clone(), links });
+        }
         steps.extend(effects.iter().map(|effect| Step::Settle { effect: effect.clone() }));
         steps.extend(self.old_debts(&effects, merge.as_ref().map(|m| &m.effect)));
         steps.extend(merge.map(|merge| Step::Merged {
@@ -344,140 +354,30 @@ impl Situation<'_> {
                 removals.extend(paths.map(|path| Step::Remove { path, aside: None }));
             }
         }
-        let staged_now = |path: &&camino::Utf8PathBuf| {
-            steps.iter().any(|step| {
-                matches!(step, Step::Place { into, .. }
-                    if into == *path || staged_manifest(into) == **path)
+        let made_now = |path: &&camino::Utf8PathBuf| {
+            steps.iter().any(|step| match step {
+                Step::Place { into, .. } => into == *path || staged_manifest(into) == **path,
+                Step::Promote { to, .. } => to == *path,
+                _ => false,
             })
         };
-        let left = self.observed.leftovers.iter().filter(|path| !staged_now(path));
+        let left = self.observed.leftovers.iter().filter(|path| !made_now(path));
         removals.extend(left.map(|path| Step::Remove { path: path.clone(), aside: None }));
         removals
-    }
-
-    /// What a switch makes due, in order.
-    fn effects(&self, wanted: Option<&WantedSet>) -> Vec<Effect> {
-        if !self.facts.live || self.spec.activate == Activate::Boot {
-            return Vec::new();
-        }
-        let merged = self.spec.transfers.iter().any(|transfer| transfer.searched);
-        let refresh = merged.then_some(Effect::Refresh { class: self.spec.class });
-        let restarts = self.spec.restart.iter().map(|unit| Effect::Restart { unit: unit.clone() });
-        let runs = self.spec.run.iter().map(|argv| Effect::Run {
-            resource: self.id.clone(),
-            argv: argv.clone(),
-            version: wanted.map(|w| w.version.clone()),
-        });
-        refresh.into_iter().chain(restarts).chain(runs).collect()
-    }
-
-    /// Looking whether the merge is as planned: after a switch of this pass, or after one of an earlier pass
-    /// that did not live to look.
-    fn merge(&self, wanted: &WantedSet, disrupts: bool) -> Option<Merge> {
-        let merged = self.spec.transfers.iter().any(|transfer| transfer.searched);
-        if !self.facts.live || self.spec.activate == Activate::Boot || !merged {
-            return None;
-        }
-        if disrupts {
-            let current = self.observed.current.clone().filter(|c| *c != wanted.slot);
-            let effect = Effect::Confirm {
-                resource: self.id.clone(),
-                slot: wanted.slot.clone(),
-                back_to: current.clone(),
-            };
-            return Some(Merge { effect, back_to: current });
-        }
-        self.debts.iter().find_map(|debt| match &debt.effect {
-            Effect::Confirm { slot, back_to, .. } if *slot == wanted.slot => {
-                Some(Merge { effect: debt.effect.clone(), back_to: back_to.clone() })
-            }
-            _ => None,
-        })
-    }
-
-    /// The way back: links as they were, or none where there was none.
-    fn undo(&self, back_to: Option<&str>, changed: &[LinkTo]) -> Vec<Step> {
-        let back = |link: &LinkTo, text: Option<String>| LinkTo {
-            link: link.link.clone(),
-            text,
-            expects: None,
-        };
-        let links: Vec<LinkTo> = if changed.is_empty() {
-            let pairs = self.spec.transfers.iter().zip(&self.observed.transfers);
-            let earlier = pairs.filter_map(|(transfer, seen)| {
-                let image = seen.images.get(back_to?)?;
-                let text = transfer.link_text(&image.file)?;
-                Some(LinkTo { link: transfer.link.clone()?, text: Some(text), expects: None })
-            });
-            earlier.collect()
-        } else {
-            changed.iter().map(|link| back(link, link.expects.clone().flatten())).collect()
-        };
-        if links.is_empty() {
-            return Vec::new();
-        }
-        vec![Step::Point { slot: back_to.unwrap_or_default().to_owned(), links }]
-    }
-
-    /// Effects owed from earlier passes: paid when still wished, struck out when not. On another root than the
-    /// running system's they stay owed.
-    fn old_debts(&self, now_owed: &[Effect], merge: Option<&Effect>) -> Vec<Step> {
-        let mut steps = Vec::new();
-        let again = |argv: &[String]| {
-            now_owed.iter().any(|e| matches!(e, Effect::Run { argv: now, .. } if now == argv))
-        };
-        for debt in self.debts.iter().filter(|d| !now_owed.contains(&d.effect)) {
-            let effect = debt.effect.clone();
-            if merge == Some(&effect) {
-                continue;
-            }
-            let wished = self.spec.wishes(&effect) && !matches!(effect, Effect::Confirm { .. });
-            let superseded = matches!(&effect, Effect::Run { argv, .. } if again(argv));
-            if wished && !superseded && !self.facts.live {
-                continue;
-            }
-            steps.push(if wished && !superseded {
-                Step::Settle { effect }
-            } else {
-                let why = "the desired state does not ask for it any more".to_owned();
-                Step::Forgive { effect, why }
-            });
-        }
-        steps
-    }
-}
-
-/// Looking at a merge.
-#[derive(Debug)]
-struct Merge {
-    effect: Effect,
-    back_to: Option<String>,
-}
-
-impl ExtensionSpec {
-    /// Whether an effect is one that the desired state asks for.
-    pub fn wishes(&self, effect: &Effect) -> bool {
-        match effect {
-            Effect::Refresh { class } => *class == self.class && self.activate == Activate::Now,
-            Effect::Restart { unit } => self.restart.contains(unit),
-            Effect::Run { argv, .. } => self.run.contains(argv),
-            Effect::Confirm { .. } => self.activate == Activate::Now,
-        }
     }
 }
 
 /// First the manifest, then the image: an image without manifest would not be ours.
-fn promote(seen: &TransferObserved, file: &str, replaces: bool) -> [Step; 2] {
+fn promote(seen: &TransferObserved, file: &str, there: Option<&str>) -> [Step; 2] {
     let from = staged(&seen.directory, file);
-    let has_manifest =
-        seen.images.values().any(|image| image.file == file && image.manifest.is_some());
     [
+        // One that an image left behind may be there.
         Step::Promote {
             from: staged_manifest(&from),
             to: manifest(&seen.directory, file),
-            replaces: has_manifest,
+            replaces: true,
         },
-        Step::Promote { from, to: seen.directory.join(file), replaces },
+        Step::Promote { from, to: seen.directory.join(file), replaces: there == Some(file) },
     ]
 }
 

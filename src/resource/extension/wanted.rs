@@ -70,9 +70,8 @@ pub fn image_state(
         let activated = owned.is_some_and(|owned| named(&owned.activated));
         let in_use = observed.current.as_deref() == Some(slot);
         return match (adopted, activated, in_use) {
-            (true, ..) => ImageState::Adopted,
+            (true, ..) | (false, false, true) => ImageState::Adopted,
             (false, true, _) => ImageState::Damaged,
-            (false, false, true) => ImageState::Adopted,
             (false, false, false) => ImageState::Foreign,
         };
     };

@@ -1,0 +1,116 @@
+//! Features of the host's own definitions: listed, switched on and off.
+
+use std::fmt::Write;
+
+use serde::Serialize;
+
+use crate::cli::args::{FeatureCommand, Format, PassArgs};
+use crate::cli::commands::pass;
+use crate::cli::exit::Exit;
+use crate::cli::output::json;
+use crate::cli::session::Session;
+use crate::cli::{CliError, say};
+use crate::format::sysupdate::search::folder_name;
+use crate::provider::{Component, components};
+
+/// The file that updex writes too: it sorts first, so that an administrator's file wins.
+const SWITCH_FILE: &str = "00-updex.conf";
+
+/// One feature, with the keys of updex.
+#[derive(Debug, Serialize)]
+struct FeatureRow {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    documentation: Option<String>,
+    enabled: bool,
+    source: String,
+    transfers: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    component: Option<String>,
+}
+
+/// Does what is asked for.
+pub(super) async fn features(
+    session: &Session,
+    command: &FeatureCommand,
+    args: &PassArgs,
+) -> Result<Exit, CliError> {
+    match command {
+        FeatureCommand::List => Ok(list(session)),
+        FeatureCommand::Enable { feature } => switch(session, feature, "true", args).await,
+        FeatureCommand::Disable { feature } => switch(session, feature, "false", args).await,
+    }
+}
+
+fn rows(component: &Component) -> Vec<FeatureRow> {
+    let row = |feature: &crate::format::sysupdate::definition::Feature| FeatureRow {
+        name: feature.id.clone(),
+        description: feature.description.clone(),
+        documentation: feature.documentation.first().cloned(),
+        enabled: feature.enabled,
+        source: feature.file.clone(),
+        transfers: component
+            .transfers
+            .iter()
+            .filter(|t| t.features.iter().chain(&t.requisite_features).any(|f| *f == feature.id))
+            .map(|transfer| transfer.id.clone())
+            .collect(),
+        component: component.name.clone(),
+    };
+    component.features.iter().map(row).collect()
+}
+
+fn all(session: &Session) -> Vec<FeatureRow> {
+    components(&session.host, &mut Vec::new()).iter().flat_map(rows).collect()
+}
+
+fn list(session: &Session) -> Exit {
+    let rows = all(session);
+    if session.common.output == Format::Json {
+        say(&json::render(&rows));
+        return Exit::Ok;
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let state = if row.enabled { "on " } else { "off" };
+        let description = row.description.as_deref().unwrap_or_default();
+        let _ = writeln!(text, "{state} {:<24} {description}", row.name);
+    }
+    if rows.is_empty() {
+        text.push_str("No features.\n");
+    }
+    say(&text);
+    Exit::Ok
+}
+
+async fn switch(
+    session: &Session,
+    feature: &str,
+    value: &str,
+    args: &PassArgs,
+) -> Result<Exit, CliError> {
+    let known = all(session).into_iter().find(|row| row.name == feature);
+    let Some(row) = known else {
+        let why = format!("no feature is called `{feature}`; `reconcile features list` names them");
+        return Err(CliError::new(Exit::Failed, why));
+    };
+    let directory = folder_name(row.component.as_deref());
+    let place = format!("/etc/{directory}/{feature}.feature.d");
+    let file = format!("{place}/{SWITCH_FILE}");
+    let host = pass::lock(session, args).await?;
+    let text = format!("[Feature]\nEnabled={value}\n");
+    let written = host.make_dirs(&place).and_then(|()| host.write(&file, text.as_bytes()));
+    written.map_err(|e| CliError::io(&e))?;
+    let now = all(session).into_iter().find(|row| row.name == feature);
+    if now.is_none_or(|row| row.enabled != (value == "true")) {
+        let why = format!(
+            "{file} was written, but another file after it in {feature}.feature.d says otherwise and wins"
+        );
+        return Err(CliError::new(Exit::Failed, why));
+    }
+    let verb = if value == "true" { "on" } else { "off" };
+    say(&format!("{feature} is {verb}; the next pass carries it out\n"));
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,137 @@
+//! What a change of an extension makes due, how it is looked at, and the way back; pure.
+
+use crate::model::extension::LinkTo;
+use crate::model::{Effect, Step};
+use crate::resource::extension::ExtensionSpec;
+use crate::resource::extension::plan::Situation;
+use crate::resource::extension::spec::Activate;
+use crate::resource::extension::wanted::WantedSet;
+
+impl Situation<'_> {
+    /// What a switch makes due, in order.
+    pub(super) fn effects(&self, wanted: Option<&WantedSet>) -> Vec<Effect> {
+        if !self.facts.live || self.spec.activate == Activate::Boot {
+            return Vec::new();
+        }
+        let merged = self.spec.transfers.iter().any(|transfer| transfer.searched);
+        let refresh = merged.then_some(Effect::Refresh { class: self.spec.class });
+        let restarts = self.spec.restart.iter().map(|unit| Effect::Restart { unit: unit.clone() });
+        let runs = self.spec.run.iter().map(|argv| Effect::Run {
+            resource: self.id.clone(),
+            argv: argv.clone(),
+            version: wanted.map(|w| w.version.clone()),
+        });
+        refresh.into_iter().chain(restarts).chain(runs).collect()
+    }
+
+    /// Whether somebody looks at what systemd merges.
+    fn is_looked_at(&self) -> bool {
+        let searched = self.spec.transfers.iter().any(|transfer| transfer.searched);
+        self.facts.live && self.spec.activate == Activate::Now && searched
+    }
+
+    /// Looking whether the merge after a switch of this pass is as planned.
+    pub(super) fn merge_of_switch(&self, wanted: &WantedSet) -> Option<Merge> {
+        let back_to = self.observed.current.clone().filter(|c| *c != wanted.slot);
+        let effect = Effect::Confirm {
+            resource: self.id.clone(),
+            slot: wanted.slot.clone(),
+            back_to: back_to.clone(),
+        };
+        self.is_looked_at().then_some(Merge { effect, back_to })
+    }
+
+    /// The same for a switch of an earlier pass that did not live to look.
+    pub(super) fn merge_owed(&self, wanted: &WantedSet) -> Option<Merge> {
+        let owed = self.debts.iter().find_map(|debt| match &debt.effect {
+            Effect::Confirm { slot, back_to, .. } if *slot == wanted.slot => {
+                Some(Merge { effect: debt.effect.clone(), back_to: back_to.clone() })
+            }
+            _ => None,
+        });
+        owed.filter(|_| self.is_looked_at())
+    }
+
+    /// The way back: links as they were, or none where there was none.
+    pub(super) fn undo(&self, back_to: Option<&str>, changed: &[LinkTo]) -> Vec<Step> {
+        let back = |link: &LinkTo, text: Option<String>| LinkTo {
+            link: link.link.clone(),
+            text,
+            expects: None,
+        };
+        let links: Vec<LinkTo> = if changed.is_empty() {
+            let pairs = self.spec.transfers.iter().zip(&self.observed.transfers);
+            let earlier = pairs.filter_map(|(transfer, seen)| {
+                let image = seen.images.get(back_to?)?;
+                let text = transfer.link_text(&image.file)?;
+                Some(LinkTo { link: transfer.link.clone()?, text: Some(text), expects: None })
+            });
+            earlier.collect()
+        } else {
+            changed.iter().map(|link| back(link, link.expects.clone().flatten())).collect()
+        };
+        if links.is_empty() {
+            return Vec::new();
+        }
+        vec![Step::Point { slot: back_to.unwrap_or_default().to_owned(), links }]
+    }
+
+    /// The links as they are.
+    pub(super) fn links_in_place(&self) -> Vec<LinkTo> {
+        let seen = self.observed.transfers.iter();
+        let links = seen.filter_map(|seen| {
+            let text = seen.there.text().map(str::to_owned);
+            let expects = Some(text.clone());
+            Some(LinkTo { link: seen.link.clone()?, text: Some(text?), expects })
+        });
+        links.collect()
+    }
+
+    /// Effects owed from earlier passes: paid when still wished, struck out when not. On another root than the
+    /// running system's they stay owed.
+    pub(super) fn old_debts(&self, now_owed: &[Effect], merge: Option<&Effect>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let again = |argv: &[String]| {
+            now_owed.iter().any(|e| matches!(e, Effect::Run { argv: now, .. } if now == argv))
+        };
+        for debt in self.debts.iter().filter(|d| !now_owed.contains(&d.effect)) {
+            let effect = debt.effect.clone();
+            if merge == Some(&effect) {
+                continue;
+            }
+            let wished = self.spec.wishes(&effect) && !matches!(effect, Effect::Confirm { .. });
+            let superseded = matches!(&effect, Effect::Run { argv, .. } if again(argv));
+            if wished && !superseded && !self.facts.live {
+                continue;
+            }
+            steps.push(if wished && !superseded {
+                Step::Settle { effect }
+            } else {
+                let why = "the desired state does not ask for it any more".to_owned();
+                Step::Forgive { effect, why }
+            });
+        }
+        steps
+    }
+}
+
+/// Looking at a merge.
+#[derive(Debug)]
+pub(super) struct Merge {
+    /// The journaled effect.
+    pub(super) effect: Effect,
+    /// The version to go back to.
+    pub(super) back_to: Option<String>,
+}
+
+impl ExtensionSpec {
+    /// Whether an effect is one that the desired state asks for.
+    pub fn wishes(&self, effect: &Effect) -> bool {
+        match effect {
+            Effect::Refresh { class } => *class == self.class && self.activate == Activate::Now,
+            Effect::Restart { unit } => self.restart.contains(unit),
+            Effect::Run { argv, .. } => self.run.contains(argv),
+            Effect::Confirm { .. } => self.activate == Activate::Now,
+        }
+    }
+}
