@@ -272,6 +272,9 @@ fn packs_hold_every_chunk_once_and_are_kept_over_versions() {
     std::fs::remove_file(world.path("t.castr").join(after.packs()[0].path())).unwrap();
     assert!(!published(&wish).unchanged);
     check();
+    // Whoever stops making packs leaves no list of old ones.
+    assert!(published(&world.wish()).unchanged);
+    assert!(!world.path("t.caidx.packs").exists());
 }
 
 #[test]
@@ -358,6 +361,10 @@ fn nobody_collects_while_somebody_publishes() {
     lock.unlock().unwrap();
     lock.lock().unwrap();
     assert!(matches!(publish(&world.wish(), later(1)), Err(PublishError::Busy { .. })));
+    lock.unlock().unwrap();
+    let index = std::fs::File::open(world.path("t.caidx.cache")).unwrap();
+    index.lock().unwrap();
+    assert!(matches!(publish(&world.wish(), later(1)), Err(PublishError::Busy { .. })));
 }
 
 #[test]
@@ -414,7 +421,7 @@ fn command_line_publishes_and_a_dry_run_of_a_collection_removes_nothing() {
     assert!(world.stored().len() < before.len());
     world.stream();
 
-    let (code, text) = run(&["publish", "tree", "missing", "--index", "t.caidx"]);
+    let (code, text) = run(&["publish", "tree", "missing", "--index", "t.caidx", "--store", "s"]);
     assert!(code == 1 && text.contains("cannot read missing: No such file"), "{code} {text}");
     assert_eq!(run(&["publish", "tree", "tree"]).0, 64);
     let (code, text) = run(&["publish", "tree", "--config", "tree/empty"]);

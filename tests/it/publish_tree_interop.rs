@@ -27,7 +27,7 @@ printf text > 'with blank'
 printf text > "$(printf 'line\nbreak')"
 printf text > "$(printf 'not-utf8-\377')"
 printf text > 'back\slash#hash'
-head -c 9000000 /dev/urandom > big
+head -c 3000000 /dev/urandom > big
 head -c 700000 /dev/zero > zeros
 cat big big > twice
 printf x > deep/er/est/file

@@ -3,10 +3,13 @@
 //! One digest sums up what `stat` says of every node: name, type, mode, owner, size, both times, inode and
 //! device. Any difference makes the whole tree be read again, which the digest of its stream in the `.cks`
 //! file needs anyway.
+//!
+//! The file is locked while its index is published, so it is written in place: torn, it is as good as none.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use data_encoding::HEXLOWER;
@@ -16,7 +19,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::files::{beside, replace};
+use super::files::beside;
 use super::store::Store;
 use super::walk::entries;
 use super::{Packing, Publication, PublishError, Published};
@@ -32,6 +35,9 @@ const SUFFIX: &str = ".cache";
 
 /// What is remembered is some hundred bytes.
 const CACHE_BYTES_MAX: u64 = 64 << 10;
+
+/// Bytes of a list of names that are looked at.
+const NAMES_BYTES_MAX: u64 = 16 << 20;
 
 /// Bytes of a `.cks` file that are read.
 const CKS_BYTES_MAX: u64 = 1024;
@@ -56,7 +62,15 @@ pub(super) struct Seen {
 pub(super) struct Cache<'w> {
     wish: &'w Publication,
     path: Utf8PathBuf,
+    file: File,
     settings: String,
+}
+
+impl Drop for Cache<'_> {
+    fn drop(&mut self) {
+        // Closing is not enough while a program that another thread is just starting still has the file.
+        let _ = self.file.unlock();
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -133,23 +147,31 @@ impl Look {
 }
 
 impl<'w> Cache<'w> {
-    /// The memory of what a publication with these flags makes.
-    pub(super) fn new(wish: &'w Publication, flags: Flags) -> Self {
+    /// The memory of what a publication with these flags makes, for it alone.
+    pub(super) fn lock(wish: &'w Publication, flags: Flags) -> Result<Self, PublishError> {
         let path = wish.cache.clone().unwrap_or_else(|| beside(&wish.index, SUFFIX));
+        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(|source| PublishError::Write { path: path.clone(), source })?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(PublishError::Busy { path }),
+            Err(TryLockError::Error(source)) => return Err(PublishError::Write { path, source }),
+        }
         let mut sum = Sha256::new();
         sum.update(flags.bits().to_le_bytes());
         if flags.contains(Flags::USER_NAMES) {
             for list in ["/etc/passwd", "/etc/group"] {
-                sum.update(std::fs::read(list).unwrap_or_default());
+                sum.update(read(Utf8Path::new(list), NAMES_BYTES_MAX).unwrap_or_default());
                 sum.update([0]);
             }
         }
-        Self { wish, path, settings: hex(sum) }
+        Ok(Self { wish, path, file, settings: hex(sum) })
     }
 
     /// What was published, if the tree looks as it did then and everything that was made of it is there.
     pub(super) fn published(&self, seen: &Seen, store: &Store) -> Option<Published> {
-        let text = read(&self.path, CACHE_BYTES_MAX)?;
+        let mut text = Vec::new();
+        (&self.file).take(CACHE_BYTES_MAX).read_to_end(&mut text).ok()?;
         let memory: Memory = serde_json::from_slice(&text).ok()?;
         let same = memory.version == VERSION
             && memory.settings == self.settings
@@ -193,10 +215,12 @@ impl<'w> Cache<'w> {
             digest: published.digest.clone(),
             bytes: published.bytes,
         };
-        replace(&self.path, |file| {
-            let written = serde_json::to_writer(file, &memory);
-            written.map_err(|e| PublishError::Write { path: self.path.clone(), source: e.into() })
-        })
+        let text = serde_json::to_vec(&memory).map_err(io::Error::from);
+        let write = || -> io::Result<()> {
+            self.file.set_len(0)?;
+            self.file.write_all_at(&text?, 0)
+        };
+        write().map_err(|source| PublishError::Write { path: self.path.clone(), source })
     }
 
     /// Number of the chunks of the index, if it is the one remembered and all of them are there.

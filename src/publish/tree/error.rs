@@ -61,10 +61,12 @@ pub enum PublishError {
         #[source]
         source: io::Error,
     },
-    /// The store is being cleaned.
-    #[error("somebody removes chunks from {path} or publishes to it: try again later")]
+    /// The store is being cleaned, or the index published by somebody else.
+    #[error(
+        "somebody else is publishing or removing chunks and has locked {path}: try again later"
+    )]
     Busy {
-        /// The store.
+        /// What is locked.
         path: Utf8PathBuf,
     },
     /// The index cannot be written.

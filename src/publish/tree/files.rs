@@ -5,6 +5,7 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::PublishError;
 
@@ -13,7 +14,8 @@ pub(super) fn beside(index: &Utf8Path, suffix: &str) -> Utf8PathBuf {
     Utf8PathBuf::from(format!("{index}{suffix}"))
 }
 
-/// A file that is being written beside its place; dropped without being placed it is gone.
+/// A file that is being written beside its place; dropped without being placed it is gone. Whoever writes one
+/// holds a lock that keeps others from writing the same.
 #[derive(Debug)]
 pub(super) struct Replacement {
     file: File,
@@ -24,7 +26,7 @@ pub(super) struct Replacement {
 impl Replacement {
     /// Begins the successor of whatever is at `path`.
     pub(super) fn new(path: &Utf8Path) -> Result<Self, PublishError> {
-        let temporary = beside(path, &format!(".{}.tmp", std::process::id()));
+        let temporary = beside(path, ".tmp");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
         let file = rustix::fs::openat(CWD, temporary.as_std_path(), flags, Mode::from(0o644))
             .map_err(|error| PublishError::Write { path: path.to_owned(), source: error.into() })?;
@@ -68,4 +70,12 @@ pub(super) fn replace(
     let mut replacement = Replacement::new(path)?;
     write(replacement.file())?;
     replacement.place()
+}
+
+/// Removes a file; nothing there is fine.
+pub(super) fn remove(path: &Utf8Path) -> Result<(), PublishError> {
+    match rustix::fs::unlink(path.as_std_path()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(PublishError::Write { path: path.to_owned(), source: error.into() }),
+    }
 }

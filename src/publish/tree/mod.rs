@@ -115,7 +115,12 @@ pub struct Published {
 pub fn publish(wish: &Publication, now: Timestamp) -> Result<Published, PublishError> {
     let flags = wish.profile.flags(wish.digest);
     let store = Store::open(&wish.store, Using::Shared)?;
-    let cache = Cache::new(wish, flags);
+    let cache = Cache::lock(wish, flags)?;
+    let list = beside(&wish.index, packs::LIST_SUFFIX);
+    if wish.packing == Packing::Chunks {
+        // A list that nobody renews would keep its packs in the store for ever.
+        files::remove(&list)?;
+    }
     let seen = Seen::of(&wish.tree)?;
     if let Some(published) = cache.published(&seen, &store) {
         return Ok(published);
@@ -136,7 +141,6 @@ pub fn publish(wish: &Publication, now: Timestamp) -> Result<Published, PublishE
         stored_bytes,
         ..Published::default()
     };
-    let list = beside(&wish.index, packs::LIST_SUFFIX);
     if wish.packing == Packing::ChunksAndPacks {
         published.new_packs = packing::pack(&store, &index.chunks, &list)?;
     }

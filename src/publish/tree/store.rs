@@ -1,6 +1,8 @@
 //! A store of chunks that is written to: files appear in it whole or not at all.
 
+use std::collections::hash_map::RandomState;
 use std::fs::File;
+use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,7 +35,14 @@ pub(super) struct Store {
     directory: OwnedFd,
     path: Utf8PathBuf,
     temporaries: AtomicU64,
-    _lock: OwnedFd,
+    lock: OwnedFd,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // Closing is not enough while a program that another thread is just starting still has the file.
+        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+    }
 }
 
 impl Store {
@@ -62,8 +71,9 @@ impl Store {
             Err(Errno::WOULDBLOCK) => return Err(PublishError::Busy { path: path.to_owned() }),
             Err(error) => return Err(failed(error)),
         }
-        let temporaries = AtomicU64::new(u64::from(std::process::id()) << 32);
-        Ok(Self { directory, path: path.to_owned(), temporaries, _lock: lock })
+        // Not the number of the process, which is the same in every container and again after a kill.
+        let temporaries = AtomicU64::new(RandomState::new().build_hasher().finish());
+        Ok(Self { directory, path: path.to_owned(), temporaries, lock })
     }
 
     /// Bytes of a file below the store; none when there is no such file. Empty files are what a loss of power leaves
