@@ -1,4 +1,4 @@
-//! Single programs by patch and packed: P27, P28 and P32, beside bsdiff, bspatch and bzip2 in the same run.
+//! Single programs by patch and packed: P27, P28 and P32, beside bsdiff, bspatch and bzip2.
 //!
 //! `cargo bench --bench deliver [-- --quick] [-- --pairs N]`. A program of 47 MB and its next version are made from a
 //! seed. Files are in `/dev/shm`; every measured run is a process of its own. A peer that is not installed is skipped.

@@ -17,7 +17,6 @@ pub mod provider;
 pub mod publish;
 pub mod record;
 pub mod apply;
-pub mod publish;
 pub mod status;
 pub mod reconcile;
 pub mod cli;

@@ -38,7 +38,7 @@ pub(super) enum Way {
     /// Its artifact.
     Whole(Verified<Blob>),
     /// A program of this host, and a patch where one is needed: both on this machine.
-    Here { delta: Delta, base: Utf8PathBuf, patch: Option<PathBuf> },
+    Here { delta: Box<Delta>, base: Utf8PathBuf, patch: Option<PathBuf> },
 }
 
 impl Way {
@@ -80,12 +80,12 @@ impl Stager<'_> {
             None => Way::Whole(self.whole(change, &wish, wish.size_max, bench).await?),
             Some(delta) => match self.patch_for(delta, wish.size_max, bench).await {
                 Ok(patch) => {
-                    self.note_fetched(change, &wish, Some(&delta.makes), bench);
+                    note_fetched(change, &wish, Some(&delta.makes), bench);
                     let base = self.host.real(&delta.base);
-                    Way::Here { delta: delta.clone(), base, patch }
+                    Way::Here { delta: Box::new(delta.clone()), base, patch }
                 }
                 Err(failure) => {
-                    self.fall_back(change, &wish, delta.fallback, failure, bench).await?
+                    self.fall_back(change, &wish, (delta.fallback, failure), bench).await?
                 }
             },
         };
@@ -97,8 +97,7 @@ impl Stager<'_> {
         &self,
         change: &Change,
         wish: &Wish,
-        fallback: Fallback,
-        failure: Failure,
+        (fallback, failure): (Fallback, Failure),
         bench: &mut Bench,
     ) -> Result<Way, Failure> {
         let size_max = match fallback {
@@ -161,7 +160,7 @@ impl Stager<'_> {
         let cached = change.fetch_bytes == Some(0) && of_artifact;
         bench.staged.fetched_bytes += if cached { 0 } else { blob.size };
         let sha256 = blob.digests.iter().find(|d| d.algorithm() == Algorithm::Sha256);
-        self.note_fetched(change, wish, sha256, bench);
+        note_fetched(change, wish, sha256, bench);
         verify(blob, evidence).map_err(|e| Failure {
             step: "fetch",
             class: FailureClass::Verification,
@@ -179,21 +178,15 @@ impl Stager<'_> {
             .await
             .map_err(|e| fail(class_of(&e), chain(&e)))
     }
+}
 
-    /// Records what is accepted by: what is stated, else what was found.
-    fn note_fetched(
-        &self,
-        change: &Change,
-        wish: &Wish,
-        found: Option<&Digest>,
-        bench: &mut Bench,
-    ) {
-        let tag = change.after.as_ref().map_or("", |after| after.tag.as_str());
-        bench.staged.fetched = wish.stated().or(found).map(|digest| FetchedArtifact {
-            lock_key: Trust::lock_key(&change.resource, tag, &wish.artifact.name),
-            digest: digest.clone(),
-        });
-    }
+/// Records what is accepted by: what is stated, else what was found.
+fn note_fetched(change: &Change, wish: &Wish, found: Option<&Digest>, bench: &mut Bench) {
+    let tag = change.after.as_ref().map_or("", |after| after.tag.as_str());
+    bench.staged.fetched = wish.stated().or(found).map(|digest| FetchedArtifact {
+        lock_key: Trust::lock_key(&change.resource, tag, &wish.artifact.name),
+        digest: digest.clone(),
+    });
 }
 
 fn class_of(error: &FetchError) -> FailureClass {

@@ -232,7 +232,7 @@ impl<'a> Stager<'a> {
         let Got { wish, way } = got;
         let (unpacked, size) = match self.work(&wish, way, into, rules).await {
             Err(NotMade::Shortcut(fallback, failure)) => {
-                let whole = self.fall_back(change, &wish, fallback, failure, bench).await?;
+                let whole = self.fall_back(change, &wish, (fallback, failure), bench).await?;
                 self.work(&wish, whole, into, rules).await
             }
             made => made,

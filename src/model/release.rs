@@ -108,6 +108,7 @@ pub enum Subject {
 }
 
 impl Subject {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde calls")]
     fn is_artifact(&self) -> bool {
         *self == Self::Artifact
     }

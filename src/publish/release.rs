@@ -214,14 +214,14 @@ fn make_patches(
     for (pair, made) in pairs.iter().zip(made) {
         let Some((base, patch)) = made else { continue };
         let artifact = pair.new.artifact.clone();
-        let path = format!("deltas/{}/{artifact}.zst", pair.directory);
-        written.push(place::write(staged.join(&path), &patch, Existing::Kept)?);
+        let relative = format!("deltas/{}/{artifact}.zst", pair.directory);
+        written.push(place::write(staged.join(&relative), &patch, Existing::Kept)?);
         list.0.push(Listed {
             artifact,
             program: sha256(&pair.new.bytes),
             from: pair.from.clone(),
             base,
-            patch: path,
+            patch: relative,
             size: patch.len() as u64,
             sha256: sha256(&patch),
         });

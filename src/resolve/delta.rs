@@ -1,4 +1,4 @@
-//! Shorter ways to a release than its whole artifact: the program may be here already, or one patch away.
+//! Shorter ways to a release than its whole artifact: its program here, or one patch away.
 
 use camino::Utf8PathBuf;
 use sha2::{Digest as _, Sha256};

@@ -93,7 +93,7 @@ pub async fn offer(app: &App<'_>, release: &Release) -> Offered {
         delta::find(app, release, (artifact, &evidence), &mut notes).await.map(Box::new)
     };
     let artifact = artifact.clone();
-    let offer = (!there).then(|| Offer { artifact, evidence, cached, delta });
+    let offer = (!there).then_some(Offer { artifact, evidence, cached, delta });
     Offered::Wanted(
         Box::new(Wanted {
             version: release.version.clone(),

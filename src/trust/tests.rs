@@ -188,3 +188,33 @@ fn a_policy_below_lock_follows_replaced_files() {
     assert!(decide(&tls, &facts).unwrap().digests.is_empty());
     assert_eq!(decide(&Policy::default(), &facts).unwrap().digests, [sha256(1)]);
 }
+
+#[test]
+fn digest_of_the_program_inside_goes_along_to_where_it_can_be_compared() {
+    let (inside, whole) = (sha256(1), sha256(2));
+    let facts = EvidenceFacts { program: Some((&inside, "release.json")), ..nothing() };
+    let evidence = decide(&Policy::default(), &facts).unwrap();
+    assert_eq!((evidence.level, evidence.of), (Level::Checksum, Subject::Program));
+    let verified = verify(blob(vec![whole.clone()]), &evidence).unwrap();
+    assert_eq!(verified.program(), Some(&inside));
+    let of_the_artifact = Evidence { of: Subject::Artifact, ..evidence.clone() };
+    assert!(verify(blob(vec![whole.clone()]), &of_the_artifact).is_err());
+    let nobody = Evidence { digests: Vec::new(), ..evidence.clone() };
+    assert!(matches!(verify(blob(vec![whole.clone()]), &nobody), Err(Refusal::NoDigest { .. })));
+    let longer = Evidence { digests: vec![sha512(1)], ..evidence };
+    assert!(matches!(verify(blob(vec![whole]), &longer), Err(Refusal::NotComputed { .. })));
+}
+
+#[test]
+fn pinned_digest_of_a_program_must_be_what_its_source_states() {
+    let (inside, other) = (sha256(1), sha256(2));
+    let facts = EvidenceFacts { program: Some((&inside, "release.json")), ..nothing() };
+    let pinned = |digest: Digest| Policy {
+        pinned: vec![PinnedDigest { arch: None, digest }],
+        ..Policy::default()
+    };
+    let evidence = decide(&pinned(inside.clone()), &facts).unwrap();
+    assert_eq!((evidence.level, evidence.of), (Level::Digest, Subject::Program));
+    let refused = decide(&pinned(other), &facts).unwrap_err();
+    assert!(matches!(refused, Unverified::Contradiction(_)), "{refused}");
+}

@@ -63,7 +63,7 @@ pub fn patch(here: &Here<'_>, into: &Path, rules: &UnpackRules) -> Result<Unpack
     let bound = StreamBound::new(&rules.limits, packed);
     let mut tree = Tree::new(Stage::create(into)?, rules.limits, about.mtime());
     let size_max = rules.limits.file_bytes.min(rules.limits.bytes);
-    let bare = Bare { artifact_name: "", program: &rules.bare_name, mtime: about.mtime() };
+    let made = Bare { artifact_name: "", program: &rules.bare_name, mtime: about.mtime() };
     pipe::overlap(
         bound,
         move |filler| match patch {
@@ -71,8 +71,8 @@ pub fn patch(here: &Here<'_>, into: &Path, rules: &UnpackRules) -> Result<Unpack
             Some((patch, format)) => apply(filler, here, (&base, &patch, format), size_max),
         },
         |chunks| {
-            unpack_program(chunks, &bare, &mut tree)?;
-            check_program(&tree, &bare, here.makes)
+            unpack_program(chunks, &made, &mut tree)?;
+            check_program(&tree, &made, here.makes)
         },
     )?;
     tree.finish(rules)

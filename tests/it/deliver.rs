@@ -167,6 +167,24 @@ fn g3_program_with_another_digest_leaves_nothing_behind() {
 }
 
 #[test]
+fn archive_in_the_place_of_a_program_is_never_opened() {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o755);
+    header.set_size(9);
+    tar.append_data(&mut header, "tool", &b"#!/bin/sh"[..]).unwrap();
+    let tar = tar.into_inner().unwrap();
+    for (stated, code) in [(&tar[..], 1), (&b"something else"[..], 77)] {
+        let server = Server::start();
+        server.serve("/tool/linux-amd64.json", Reply::file(manifest("1.0", stated)));
+        server.serve("/tool/1.0/linux-amd64.gz", Reply::file(packed(Packing::Gzip, &tar)));
+        let world = host(&selfupdate(&server, ""));
+        world.run(&[]).exits(code);
+        assert_eq!(below(&world, "/opt/tool/releases"), [""; 0]);
+    }
+}
+
+#[test]
 fn g12_plain_http_needs_a_stated_level() {
     let world = host("    version: 1.0\n    source: { choria: \"http://repo.example.net\" }\n");
     let said = world.run(&["validate"]).exits(65).stderr;

@@ -18,7 +18,7 @@ pub(super) async fn publish(kind: &ProgramKind) -> Result<Exit, CliError> {
                 version: release,
                 platform: &platform,
                 repository: repo.as_std_path(),
-                existing: existing(force),
+                existing: force.then_some(Existing::Replaced).unwrap_or(Existing::Kept),
                 uncompressed: *uncompressed,
             })
         }
@@ -31,7 +31,7 @@ pub(super) async fn publish(kind: &ProgramKind) -> Result<Exit, CliError> {
                 platform: &platform,
                 out: out.as_std_path(),
                 patches: *patches,
-                existing: existing(force),
+                existing: force.then_some(Existing::Replaced).unwrap_or(Existing::Kept),
             })
         }
         ProgramKind::Release { directory, to, release: version, sign, patches, force } => {
@@ -47,7 +47,7 @@ pub(super) async fn publish(kind: &ProgramKind) -> Result<Exit, CliError> {
                 root: to.as_std_path(),
                 key: sign.as_deref(),
                 patches: *patches,
-                existing: existing(force),
+                existing: force.then_some(Existing::Replaced).unwrap_or(Existing::Kept),
             })
             .await
         }
@@ -57,10 +57,6 @@ pub(super) async fn publish(kind: &ProgramKind) -> Result<Exit, CliError> {
         say(&format!("{}\n", path.display()));
     }
     Ok(Exit::Ok)
-}
-
-fn existing(force: &bool) -> Existing {
-    if *force { Existing::Replaced } else { Existing::Kept }
 }
 
 fn platform(os: &str, arch: &str) -> Result<Platform, CliError> {
