@@ -98,43 +98,28 @@ impl Bench {
                 at("o.castr"),
             ]
         };
-        let casync = |digest: &str| {
-            let (digest, store) =
-                (format!("--digest={digest}"), format!("--store={}", at("c.castr")));
-            vec!["casync".into(), "make".into(), digest, store, at("c.caidx"), at("tree")]
-        };
+        let store = format!("--store={}", at("c.castr"));
+        let casync = vec!["casync".into(), "make".into(), store, at("c.caidx"), at("tree")];
         let mut desync = self.desync.clone();
         let options = ["tar", "-i", "-n", "2", "-s", &at("c.castr"), &at("c.caidx"), &at("tree")];
         desync.extend(options.map(str::to_owned));
         // desync wants its store to be there.
         fs::create_dir_all(at("c.castr")).unwrap();
-        self.line(
-            "first, sha512-256",
-            "casync",
-            &ours("sha512-256"),
-            &casync("sha512-256"),
-            Before::Nothing,
-        );
-        self.line(
-            "first, sha256",
-            "casync",
-            &ours("sha256"),
-            &casync("sha512-256"),
-            Before::Nothing,
-        );
-        self.line("again", "casync", &ours("sha256"), &casync("sha512-256"), Before::All);
-        self.line(
-            "again, no cache",
-            "casync",
-            &ours("sha256"),
-            &casync("sha512-256"),
-            Before::Store,
-        );
-        self.line("first, sha512-256", "desync", &ours("sha512-256"), &desync, Before::Nothing);
-        self.line("first, sha256", "desync", &ours("sha256"), &desync, Before::Nothing);
+        let (slow, fast) = (ours("sha512-256"), ours("sha256"));
+        for (what, peer, sides, before) in [
+            ("first, sha512-256", "casync", [&slow, &casync], Before::Nothing),
+            ("first, sha256", "casync", [&fast, &casync], Before::Nothing),
+            ("again", "casync", [&fast, &casync], Before::All),
+            ("again, no cache", "casync", [&fast, &casync], Before::Store),
+            ("again, sha512-256", "casync", [&slow, &casync], Before::Store),
+            ("first, sha512-256", "desync", [&slow, &desync], Before::Nothing),
+            ("first, sha256", "desync", [&fast, &desync], Before::Nothing),
+        ] {
+            self.line(what, peer, sides.map(Vec::as_slice), before);
+        }
     }
 
-    fn line(&self, what: &str, peer: &str, ours: &[String], theirs: &[String], before: Before) {
+    fn line(&self, what: &str, peer: &str, [ours, theirs]: [&[String]; 2], before: Before) {
         let runs = |program: &String| {
             let tried = Command::new(program).stdout(Stdio::null()).stderr(Stdio::null()).status();
             tried.is_ok()
@@ -179,7 +164,7 @@ impl Bench {
             let name = entry.file_name().into_string().unwrap();
             let kept = match keep {
                 Before::All => true,
-                Before::Store => name.ends_with(".castr"),
+                Before::Store => name.contains(".castr"),
                 Before::Nothing => false,
             };
             if kept || matches!(name.as_str(), "tree" | "tmp") {

@@ -347,7 +347,7 @@ fn collection_leaves_strangers_alone_and_removes_nothing_on_a_broken_index() {
     std::fs::write(world.path("t.caidx"), &index[..index.len() - 1]).unwrap();
     let error = world.try_collect(1000, Deed::Remove).unwrap_err();
     assert!(matches!(error, PublishError::ReadIndex { .. }), "{error}");
-    world.stored().iter().find(|name| name.ends_with(".cacnk")).expect("chunks are left");
+    assert!(world.stored().iter().any(|name| name.contains(".cacnk")));
 }
 
 #[test]

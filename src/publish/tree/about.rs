@@ -40,10 +40,10 @@ pub(super) struct About {
 
 impl About {
     pub(super) fn new(flags: Flags) -> Self {
-        let names = match flags.contains(Flags::USER_NAMES) {
-            true => Names::of_this_host(),
-            false => Names::default(),
-        };
+        let mut names = Names::default();
+        if flags.contains(Flags::USER_NAMES) {
+            names = Names::of_this_host();
+        }
         Self { flags, names, buffer: vec![0; XATTR_BYTES_MAX] }
     }
 
@@ -59,7 +59,7 @@ impl About {
             permissions: stat.st_mode & 0o7777,
             uid: stat.st_uid,
             gid: stat.st_gid,
-            mtime: nanoseconds.saturating_add(u64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            mtime: nanoseconds.saturating_add(stat.st_mtime_nsec),
             user: self.names.user(stat.st_uid),
             group: self.names.group(stat.st_gid),
             ..Metadata::default()
@@ -94,8 +94,9 @@ impl About {
         for name in list.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
             let published = match name {
                 b"security.capability" => kind == FileType::RegularFile,
-                b"security.selinux" => true,
-                b"system.posix_acl_access" | b"system.posix_acl_default" => true,
+                b"security.selinux" | b"system.posix_acl_access" | b"system.posix_acl_default" => {
+                    true
+                }
                 _ => name.starts_with(b"user.") || name.starts_with(b"trusted."),
             };
             if !published {

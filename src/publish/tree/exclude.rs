@@ -7,6 +7,8 @@
 
 use std::rc::Rc;
 
+use rustix::fs::FileType;
+
 /// Name of the files.
 pub(super) const FILE_NAME: &[u8] = b".caexclude";
 
@@ -47,7 +49,8 @@ impl Rules {
     }
 
     /// Whether an entry is left out, and what holds in it if it is a directory that is not.
-    pub(super) fn test(&self, name: &[u8], directory: bool) -> (bool, Self) {
+    pub(super) fn test(&self, name: &[u8], kind: FileType) -> (bool, Self) {
+        let directory = kind == FileType::Directory;
         let (mut kept, mut left_out, mut below) = (false, false, Vec::new());
         for rule in &self.0 {
             if directory && !rule.anchored {
@@ -206,10 +209,11 @@ mod tests {
     fn rules_without_a_slash_hold_below_and_others_only_here() {
         let mut rules = Rules::default();
         rules.add(b"# said\n*.o\n\n/top\na/b/\n!keep.o\n").unwrap();
-        let out = |rules: &Rules, name: &str, directory| rules.test(name.as_bytes(), directory).0;
+        let kind = |d: bool| if d { FileType::Directory } else { FileType::RegularFile };
+        let out = |rules: &Rules, name: &str, d| rules.test(name.as_bytes(), kind(d)).0;
         assert!(out(&rules, "x.o", false) && out(&rules, "top", false));
         assert!(!out(&rules, "keep.o", false) && !out(&rules, "a", true));
-        let (_, below) = rules.test(b"a", true);
+        let (_, below) = rules.test(b"a", FileType::Directory);
         assert!(out(&below, "x.o", false) && out(&below, "b", true));
         assert!(!out(&below, "top", false) && !out(&below, "b", false));
     }

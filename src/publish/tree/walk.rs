@@ -22,7 +22,7 @@ use crate::format::casync::mtree;
 const READ_BYTES: usize = 256 << 10;
 
 /// Bytes of directory entries read at once.
-const DIRECTORY_BUFFER_BYTES: usize = 32 << 10;
+const DIRECTORY_BUFFER_BYTES: usize = 16 << 10;
 
 /// How nodes are opened: no link is followed, no pipe waited for.
 const OPEN: OFlags =
@@ -95,8 +95,7 @@ impl<'r, 's> Walk<'r, 's> {
             self.read_rules(directory, &mut rules)?;
         }
         for (name, kind) in listed {
-            let is_directory = kind == FileType::Directory;
-            let (left_out, below) = rules.test(name.as_bytes(), is_directory);
+            let (left_out, below) = rules.test(name.as_bytes(), kind);
             if left_out || !self.flags.contains(needs(kind)) {
                 continue;
             }
@@ -247,14 +246,7 @@ fn at(path: &[u8]) -> String {
 
 /// What changes when a file is written to.
 fn state(stat: &Stat) -> (i64, i64, u64, i64, u64) {
-    let nanoseconds = |n| u64::try_from(n).unwrap_or_default();
-    (
-        stat.st_size,
-        stat.st_mtime,
-        nanoseconds(stat.st_mtime_nsec),
-        stat.st_ctime,
-        nanoseconds(stat.st_ctime_nsec),
-    )
+    (stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec)
 }
 
 /// The flag without which nodes of a type are left out.
