@@ -219,7 +219,7 @@ fn sha256(bytes: &[u8]) -> Digest {
 fn child_patch(place: &Path) {
     let digest = |name: &str| {
         let mut hash = Sha256::new();
-        std::io::copy(&mut File::open(place.join(name)).unwrap(), &mut hash).unwrap();
+        hash.update(std::fs::read(place.join(name)).unwrap());
         Digest::new(Algorithm::Sha256, &hash.finalize()).unwrap()
     };
     // Both are known from the manifest and the source in a pass; here they are kept beside the files.

@@ -4,6 +4,7 @@ use camino::Utf8Path;
 
 use crate::apply::switch::{SwitchError, manifest_of};
 use crate::host::{Change as Host, ItemKind};
+use crate::model::step::Expected;
 use crate::resource::app::in_place::{backup, choose};
 
 /// The file to replace.
@@ -19,8 +20,8 @@ pub struct InPlace<'a> {
     pub program: Option<&'a str>,
     /// The file that the wish names.
     pub wished: &'a Utf8Path,
-    /// Size and modification time of the file now, when that matters.
-    pub expects: Option<Option<(u64, i64)>>,
+    /// What is there now.
+    pub expects: Expected,
 }
 
 /// Writes the program beside the file, with the file's owner, mode and attributes, keeps the file as
@@ -55,12 +56,16 @@ fn program_for(host: &Host, release: &Utf8Path, file: &Utf8Path) -> Result<Strin
 
 /// Refuses to replace what is not there any more, or was changed, since the plan was made.
 fn check(host: &Host, wish: &InPlace<'_>) -> Result<(), SwitchError> {
-    let Some(expected) = wish.expects else { return Ok(()) };
+    if wish.expects == Expected::Anything {
+        return Ok(());
+    }
     let found = host.stat(wish.file)?;
     if let Some(found) = found.filter(|found| found.kind != ItemKind::File) {
         return Err(SwitchError::Foreign { path: wish.file.to_owned(), kind: found.kind.name() });
     }
-    if found.map(|found| (found.size, found.mtime)) == expected {
+    let now = found
+        .map_or(Expected::Nothing, |found| Expected::File { size: found.size, mtime: found.mtime });
+    if now == wish.expects {
         return Ok(());
     }
     let what = "it was replaced or written to".to_owned();

@@ -324,6 +324,7 @@ pub enum PublishKind {
     Gc(StoreGcArgs),
     /// Put an image into a directory of images, list it and sign the list.
     Extension(ExtensionArgs),
+    /// A program.
     #[command(flatten)]
     Program(ProgramKind),
 }

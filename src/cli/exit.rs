@@ -64,8 +64,7 @@ impl Exit {
         match self {
             Self::RollbackFailed => 11,
             Self::Refused => 9,
-            Self::RolledBack => 8,
-            Self::Failed => 8,
+            Self::RolledBack | Self::Failed => 8,
             Self::Stale => 7,
             Self::Unavailable => 6,
             Self::Deferred => 3,

@@ -22,7 +22,7 @@ impl Change {
         like: &Utf8Path,
     ) -> io::Result<()> {
         let (from, beside, like) = (self.real(from), self.real(beside), self.real(like));
-        self.remove_real(&beside)?;
+        remove_real(&beside)?;
         let attempt = || -> io::Result<()> {
             let mut source = File::open(&from)?;
             let mut copy =
@@ -53,7 +53,7 @@ impl Change {
     pub fn keep_as(&self, file: &Utf8Path, name: &Utf8Path) -> io::Result<()> {
         let (file, name) = (self.real(file), self.real(name));
         let new = camino::Utf8PathBuf::from(format!("{name}.reconcile-new"));
-        self.remove_real(&new)?;
+        remove_real(&new)?;
         if std::fs::hard_link(&file, &new).is_err() {
             // Some systems forbid second names of files of others.
             std::fs::copy(&file, &new).map_err(|e| about(&new, &e))?;
@@ -62,14 +62,14 @@ impl Change {
         rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::empty())
             .map_err(|e| about(&name, &e.into()))?;
         // Renaming one name of a file to another name of the same file does nothing at all.
-        self.remove_real(&new)
+        remove_real(&new)
     }
+}
 
-    fn remove_real(&self, real: &Utf8Path) -> io::Result<()> {
-        match rustix::fs::unlink(real.as_std_path()) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-            Err(error) => Err(about(real, &error.into())),
-        }
+fn remove_real(real: &Utf8Path) -> io::Result<()> {
+    match rustix::fs::unlink(real.as_std_path()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(error) => Err(about(real, &error.into())),
     }
 }
 

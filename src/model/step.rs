@@ -134,9 +134,8 @@ pub enum Step {
         /// The file that the wish names.
         #[schemars(with = "String")]
         wished: Utf8PathBuf,
-        /// Size and modification time of the file there now; the step refuses to run when somebody has been
-        /// faster. Absent: nothing is looked at, as when a switch is undone.
-        expects: Option<Option<(u64, i64)>>,
+        /// What is there now; the step refuses to run when somebody has been faster.
+        expects: Expected,
     },
     /// Make links lead to images, each by one rename. The commit point of an image's *use*.
     Point {
@@ -187,6 +186,23 @@ pub enum Step {
         /// The directory.
         #[schemars(with = "String")]
         path: Utf8PathBuf,
+    },
+}
+
+/// What a step expects where it puts a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Expected {
+    /// Whatever is there is replaced, as when a switch is undone.
+    Anything,
+    /// Nothing.
+    Nothing,
+    /// A regular file of this size and modification time.
+    File {
+        /// Bytes.
+        size: u64,
+        /// Seconds since 1970.
+        mtime: i64,
     },
 }
 

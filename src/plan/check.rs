@@ -72,10 +72,10 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
                     return Err(format!("{} is not wished here any more", effect.describe()));
                 }
             }
-            Step::Confirm { check, .. } => {
-                if declared.and_then(|d| d.spec.health()) != Some(check) {
-                    return Err(format!("{id} now has another health check"));
-                }
+            Step::Confirm { check, .. }
+                if declared.and_then(|d| d.spec.health()) != Some(check) =>
+            {
+                return Err(format!("{id} now has another health check"));
             }
             _ => {}
         }

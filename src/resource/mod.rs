@@ -57,8 +57,7 @@ impl Spec {
     pub fn file(&self) -> Option<&Utf8Path> {
         match self {
             Self::App(spec) => spec.file.as_deref(),
-            Self::Extension(_) => None,
-            Self::Tree(_) => None,
+            Self::Extension(_) | Self::Tree(_) => None,
         }
     }
 
@@ -102,8 +101,7 @@ impl Spec {
     pub fn health(&self) -> Option<&Check> {
         match self {
             Self::App(spec) => spec.health.as_ref(),
-            Self::Extension(_) => None,
-            Self::Tree(_) => None,
+            Self::Extension(_) | Self::Tree(_) => None,
         }
     }
 
@@ -192,8 +190,7 @@ impl Found {
     pub fn file(&self) -> Option<&Utf8Path> {
         match self {
             Self::App(found) => found.file.as_ref().map(|file| file.path.as_path()),
-            Self::Extension(_) => None,
-            Self::Tree(_) => None,
+            Self::Extension(_) | Self::Tree(_) => None,
         }
     }
 

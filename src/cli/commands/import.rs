@@ -59,7 +59,9 @@ fn import_definitions(session: &Session, as_what: &str) -> Exit {
     let mut notes = Vec::new();
     let found = components(&session.host, &mut notes);
     let transfers: usize = found.iter().map(|component| component.transfers.len()).sum();
-    notes.iter().for_each(|note| mention(note));
+    for note in &notes {
+        mention(note);
+    }
     mention(&format!("{} found; they are followed, not copied", counted(transfers, "transfer")));
     say(&format!(
         "# Follows this host's own sysupdate.d and sysupdate.COMPONENT.d.\nsysupdate: {{ as: {as_what} }}\n"

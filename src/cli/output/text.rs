@@ -9,6 +9,7 @@ use camino::Utf8Path;
 use crate::model::extension::LinkTo;
 use crate::model::outcome::counted;
 use crate::model::plan::{Blocked, Change, InUse, PlanSummary};
+use crate::model::step::Expected;
 use crate::model::{Action, Artifact, Delta, Drift, Fallback, Level, Plan, Step};
 
 /// Renders a plan. The same value gives the same text.
@@ -207,7 +208,7 @@ pub fn diff(change: &Change) -> Vec<String> {
             }
             Step::Install { file, release, expects, .. } => {
                 let slot = release.file_name().unwrap_or_default();
-                let there = expects.is_none_or(|expects| expects.is_some());
+                let there = *expects != Expected::Nothing;
                 let kept = if there {
                     format!("; the one before becomes {file}.backup")
                 } else {

@@ -36,7 +36,7 @@ pub fn import(files: &[ConfigFile]) -> Imported {
         import.file(file);
     }
     if import.names.is_empty() {
-        import.text = "trees: {}\n".to_owned();
+        import.text.push_str("trees: {}\n");
     } else {
         import.note(NoteKind::Todo, "", None, "run `systemctl disable --now casync-updater.service`: both would fight over the directories".to_owned());
         import.note(NoteKind::Changed, "", None, "an update replaces the whole directory at once and keeps the previous one; actions run only when their paths changed, also after an update from the backup".to_owned());
@@ -130,7 +130,7 @@ impl Import {
                 format!("it was looked at every {seconds} s; set the schedule of reconcile itself");
             self.note(NoteKind::Todo, &name, Some(file), why);
         }
-        self.take(&name, tree, file);
+        self.take(&name, &tree, file);
     }
 
     fn triggers(&mut self, tree: &mut String, entry: &Value, about: (&str, &ConfigFile)) {
@@ -158,7 +158,7 @@ impl Import {
     }
 
     /// Adds a tree that the parser accepts.
-    fn take(&mut self, name: &str, tree: String, file: &ConfigFile) {
+    fn take(&mut self, name: &str, tree: &str, file: &ConfigFile) {
         let source = SourceText {
             root: "/".to_owned(),
             file: "imported.yaml".to_owned(),
@@ -166,7 +166,7 @@ impl Import {
             text: format!("trees:\n{tree}"),
         };
         match DesiredState::from_texts(vec![source]) {
-            Ok(_) => self.text.push_str(&tree),
+            Ok(_) => self.text.push_str(tree),
             Err(errors) => {
                 self.names.remove(name);
                 let titles: Vec<&str> = errors.iter().map(|error| error.title.as_str()).collect();

@@ -15,7 +15,7 @@ const INTERVAL_MIN: SignedDuration = SignedDuration::from_millis(100);
 
 impl Checker<'_> {
     /// The check, and whether to go back when it fails.
-    pub(super) fn health(&self, health: &Spanned<HealthDocument>) -> Option<Check> {
+    pub(super) fn health(&self, health: &Spanned<HealthDocument>) -> Check {
         let HealthDocument { unit, exec, http, tcp, .. } = &health.value;
         let mut probes = Vec::new();
         probes.extend(self.optional(unit, "`health.unit`", values::unit).map(Probe::Unit));
@@ -33,13 +33,13 @@ impl Checker<'_> {
             let why = "the deadline must leave time for one look more than `stable` takes";
             self.refuse(health.span, "`health`", why);
         }
-        Some(Check {
+        Check {
             probes,
             interval_ms: interval.max(100),
             stable_ms: stable,
             deadline_ms: deadline,
             rolls_back: !matches!(health.value.on_failure.value(), Some(OnFailureDocument::Report)),
-        })
+        }
     }
 
     fn http_probe(&self, http: &Spanned<Short<HttpProbeDocument>>) -> Option<Probe> {

@@ -220,7 +220,7 @@ impl Checker<'_> {
                 .filter_map(|unit| self.check(unit, "`restart`", values::unit))
                 .collect(),
             run: self.items(&app.run, "`run`").filter_map(|argv| self.argv(argv)).collect(),
-            health: app.health.good().and_then(|health| self.health(health)),
+            health: app.health.good().map(|health| self.health(health)),
             limits: self.limits(limits),
             download_bytes_max: limits
                 .and_then(|l| self.size(&l.download, "`limits.download`"))

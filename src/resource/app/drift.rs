@@ -22,13 +22,12 @@ impl Situation<'_> {
         let wanted = Wanted { version, tag, slot, offer: None, rolled_back: None };
         let state = self.state(&wanted);
         let mut drift = self.slot_drift(&wanted, &state);
-        match &self.observed.file {
-            Some(file) => drift.extend(self.file_drift(file, &wanted)),
-            None => {
-                let links = self.links(&wanted, &state);
-                let expected = links.map(|links| texts(&wanted.slot, &links));
-                drift.extend(self.link_drift(&wanted, expected.as_ref(), &self.our_links()));
-            }
+        if let Some(file) = &self.observed.file {
+            drift.extend(self.file_drift(file, &wanted));
+        } else {
+            let links = self.links(&wanted, &state);
+            let expected = links.map(|links| texts(&wanted.slot, &links));
+            drift.extend(self.link_drift(&wanted, expected.as_ref(), &self.our_links()));
         }
         drift
     }

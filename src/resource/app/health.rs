@@ -1,6 +1,7 @@
 //! Confirming that a release works, and what is done when it does not; pure.
 
 use crate::model::manifest::Binary;
+use crate::model::step::Expected;
 use crate::model::{Check, Effect, Step};
 use crate::resource::app::layout::parse_link;
 use crate::resource::app::plan::Situation;
@@ -18,20 +19,23 @@ pub(super) struct Confirm {
 }
 
 impl Situation<'_> {
-    /// What is to be confirmed: the release that a switch of this pass brings into use, or the one that an
-    /// earlier pass brought into use without living to see whether it works.
-    pub(super) fn confirm(&self, wanted: &Wanted, switches: bool) -> Option<Confirm> {
+    /// What is to be confirmed when this pass brings a release into use.
+    pub(super) fn confirm_switch(&self, wanted: &Wanted) -> Option<Confirm> {
         let check = self.spec.health.clone().filter(|_| self.facts.live)?;
-        if switches {
-            let current = self.observed.current().filter(|current| *current != wanted.slot);
-            let back_to = current.map(|slot| (slot.to_owned(), self.links_of(slot)));
-            let effect = Effect::Confirm {
-                resource: self.id.clone(),
-                slot: wanted.slot.clone(),
-                back_to: current.map(str::to_owned),
-            };
-            return Some(Confirm { check, effect, back_to });
-        }
+        let current = self.observed.current().filter(|current| *current != wanted.slot);
+        let back_to = current.map(|slot| (slot.to_owned(), self.links_of(slot)));
+        let effect = Effect::Confirm {
+            resource: self.id.clone(),
+            slot: wanted.slot.clone(),
+            back_to: current.map(str::to_owned),
+        };
+        Some(Confirm { check, effect, back_to })
+    }
+
+    /// What is to be confirmed because an earlier pass brought a release into use without living to see
+    /// whether it works.
+    pub(super) fn confirm_owed(&self, wanted: &Wanted) -> Option<Confirm> {
+        let check = self.spec.health.clone().filter(|_| self.facts.live)?;
         self.debts.iter().find_map(|debt| {
             let Effect::Confirm { slot, back_to, .. } = &debt.effect else { return None };
             let back_to = back_to.as_ref().and_then(|slot| {
@@ -70,7 +74,7 @@ impl Situation<'_> {
         let again: Vec<Effect> = again.collect();
         let owe = again.iter().map(|effect| Step::Owe { effect: effect.clone() });
         let switch = match &self.observed.file {
-            Some(file) => self.place(file, slot, self.program(slot), None),
+            Some(file) => self.place(file, slot, self.program(slot), Expected::Anything),
             None => Step::Switch {
                 bin: layout.bin(),
                 beside: layout.staged_bin(),

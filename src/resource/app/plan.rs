@@ -280,7 +280,9 @@ impl Situation<'_> {
         let mut steps = work.steps;
         let wanted = work.wanted.as_ref();
         let effects = if work.disrupts { self.effects(wanted) } else { Vec::new() };
-        let confirm = wanted.and_then(|wanted| self.confirm(wanted, work.disrupts));
+        let confirm = wanted.and_then(|wanted| {
+            if work.disrupts { self.confirm_switch(wanted) } else { self.confirm_owed(wanted) }
+        });
         let commit = steps.iter().position(|s| !s.is_staging()).unwrap_or(steps.len());
         let confirmed = confirm.as_ref().filter(|_| work.disrupts).map(|c| &c.effect);
         let owes = effects.iter().chain(confirmed);

@@ -287,9 +287,8 @@ impl Situation<'_> {
     fn change(&self, wanted: Option<&WantedSet>, work: Work) -> Option<Change> {
         let mut steps = work.steps;
         let effects = if work.disrupts { self.effects(wanted) } else { Vec::new() };
-        let merge = wanted.and_then(|wanted| match work.disrupts {
-            true => self.merge_of_switch(wanted),
-            false => self.merge_owed(wanted),
+        let merge = wanted.and_then(|wanted| {
+            if work.disrupts { self.merge_of_switch(wanted) } else { self.merge_owed(wanted) }
         });
         let mut owed: Vec<Effect> = effects.clone();
         owed.extend(merge.as_ref().filter(|_| work.disrupts).map(|m| m.effect.clone()));

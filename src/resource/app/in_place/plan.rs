@@ -1,5 +1,6 @@
 //! What to do about the one file of an app; pure.
 
+use crate::model::step::Expected;
 use crate::model::{Drift, DriftKind, Step};
 use crate::resource::app::in_place::observe::FileFound;
 use crate::resource::app::in_place::{beside, program};
@@ -33,7 +34,11 @@ impl Situation<'_> {
                 self.id, wanted.version
             )));
         }
-        Ok(Some(self.place(file, &wanted.slot, program, Some(file.stat))))
+        let expects = match file.stat {
+            Some((size, mtime)) => Expected::File { size, mtime },
+            None => Expected::Nothing,
+        };
+        Ok(Some(self.place(file, &wanted.slot, program, expects)))
     }
 
     /// The step that puts the program of a release in place.
@@ -42,7 +47,7 @@ impl Situation<'_> {
         file: &FileFound,
         slot: &str,
         program: Option<String>,
-        expects: Option<Option<(u64, i64)>>,
+        expects: Expected,
     ) -> Step {
         Step::Install {
             file: file.path.clone(),
