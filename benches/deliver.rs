@@ -3,6 +3,7 @@
 //! `cargo bench --bench deliver [-- --quick] [-- --pairs N]`. A program of 47 MB and its next version are made from a
 //! seed. Files are in `/dev/shm`; every measured run is a process of its own. A peer that is not installed is skipped.
 #![allow(
+    clippy::cast_possible_truncation,
     missing_docs,
     unreachable_pub,
     dead_code,
@@ -19,7 +20,7 @@
 #[path = "support/measure.rs"]
 mod measure;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -1,5 +1,7 @@
 //! The one integration-test binary: every test is a module of it.
 #![allow(
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::format_push_string,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -83,6 +83,10 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
 
 /// Commands that write and have nothing to show beforehand.
 fn changes_without_plan(command: &Command) -> bool {
+    // Collecting says what it would remove.
+    if matches!(command, Command::Publish { kind: PublishKind::Gc(_) }) {
+        return false;
+    }
     matches!(
         command,
         Command::Suspend { .. }

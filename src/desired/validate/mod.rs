@@ -22,7 +22,7 @@ use crate::desired::{CredentialRef, FollowAs};
 use crate::model::facts::Libc;
 use crate::model::manifest::Binary;
 use crate::model::step::{Binaries, Strip, UnpackLimits};
-use crate::model::{Constraint, Kind, Name, Prereleases, ResourceId};
+use crate::model::{Constraint, Name, Prereleases, ResourceId};
 use crate::resource::app::spec::{
     AppSpec, AssetWish, Downgrade, Narrow, Order, TagPattern, VersionWish, recipe,
 };
@@ -93,18 +93,7 @@ pub(super) fn validate(
     }
     extension::extensions(document, directory, problems, &mut validated);
     validated.follow = extension::follow(document, problems);
-    for (key, tree) in document.trees.value().map(|t| t.0.as_slice()).unwrap_or_default() {
-        let subject = format!("tree `{}`", key.value.escape_debug());
-        let checker = Checker { subject, directory, problems };
-        let Some(name) = checker.check(key, "the name", str::parse::<Name>) else {
-            continue;
-        };
-        let Some(tree) = tree.value() else { continue };
-        let home = tree.path.good().map_or(key.span, |path| path.span);
-        let spec = Spec::Tree(Box::new(checker.tree(key.span, tree)));
-        let id = ResourceId { kind: Kind::Tree, name };
-        validated.resources.push(ValidatedResource { id, key: key.span, home, spec });
-    }
+    tree::trees(document, directory, problems, &mut validated);
     for (key, credential) in document.auth.value().map(|t| t.0.as_slice()).unwrap_or_default() {
         let checker = Checker { subject: "`auth`".to_owned(), directory, problems };
         let host = checker.check(key, "the host", values::host);

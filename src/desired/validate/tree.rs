@@ -3,15 +3,17 @@
 use camino::Utf8PathBuf;
 
 use crate::desired::diagnostic::Span;
-use crate::desired::document::VersionText;
 use crate::desired::document::tree::{
     CasyncDocument, ExistingDocument, OwnerDocument, ReuseDocument, SpecialDocument, StoreList,
     TreeDocument, TreeLayoutDocument, TreeLimitsDocument, TreeSourceDocument, TriggerDocument,
 };
+use crate::desired::document::{DesiredDocument, VersionText};
 use crate::desired::field::{Field, Short, Spanned};
-use crate::desired::validate::{Checker, values};
+use crate::desired::parse::Problems;
+use crate::desired::validate::{Checker, Validated, ValidatedResource, values};
 use crate::model::step::{AssembleLimits, DeleteMax, Existing, Ownership, Reuse, Special};
-use crate::model::{Constraint, Digest};
+use crate::model::{Constraint, Digest, Kind, Name, ResourceId};
+use crate::resource::Spec;
 use crate::resource::tree::TreeSpec;
 use crate::resource::tree::spec::{CasyncSource, Place, TreeLayout, TreeVersion, Trigger};
 use crate::source::spec::DirectoryUrl;
@@ -31,6 +33,27 @@ const PATTERNS_MAX: usize = 100;
 
 /// The store of an index that names none, as casync has it.
 const STORE_DEFAULT: &str = "default.castr";
+
+/// Checks the trees of a document.
+pub(super) fn trees(
+    document: &DesiredDocument,
+    directory: &str,
+    problems: &Problems,
+    validated: &mut Validated,
+) {
+    for (key, tree) in document.trees.value().map(|t| t.0.as_slice()).unwrap_or_default() {
+        let subject = format!("tree `{}`", key.value.escape_debug());
+        let checker = Checker { subject, directory, problems };
+        let Some(name) = checker.check(key, "the name", str::parse::<Name>) else {
+            continue;
+        };
+        let Some(tree) = tree.value() else { continue };
+        let home = tree.path.good().map_or(key.span, |path| path.span);
+        let spec = Spec::Tree(Box::new(checker.tree(key.span, tree)));
+        let id = ResourceId { kind: Kind::Tree, name };
+        validated.resources.push(ValidatedResource { id, key: key.span, home, spec });
+    }
+}
 
 impl Checker<'_> {
     /// Values that cannot be used are reported and stood in for, as for apps.
