@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use reconcile::model::step::{Binaries, Strip, UnpackLimits, UnpackRules};
-use reconcile::model::{Blob, Evidence, Level};
+use reconcile::model::{Blob, Evidence, Level, release::Subject};
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(place) = tempfile::tempdir() else { return };
@@ -12,8 +12,12 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     }
     let blob = Blob { path, size: bytes.len() as u64, digests: Vec::new() };
-    let evidence =
-        Evidence { level: Level::None, digests: Vec::new(), stated_by: "nobody".to_owned() };
+    let evidence = Evidence {
+        level: Level::None,
+        digests: Vec::new(),
+        stated_by: "nobody".to_owned(),
+        of: Subject::Artifact,
+    };
     let Ok(verified) = reconcile::trust::verify(blob, &evidence) else { return };
     let rules = UnpackRules {
         strip: Strip::Auto,
