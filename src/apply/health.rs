@@ -115,19 +115,7 @@ async fn go_back(
         result.end = End::Failed(failure(why));
         return;
     }
-    if let Some(after) = &change.after {
-        let fetched = result.fetched.as_ref().map(|fetched| fetched.digest.clone());
-        let release = Quarantined {
-            resource: change.resource.clone(),
-            tag: after.tag.clone(),
-            digest: after.digest.clone().or(fetched),
-            reason: why.clone(),
-            since: journal.now(),
-        };
-        if let Err(error) = journal.quarantine(host, release) {
-            result.notes.push(format!("cannot remember that it does not work: {error}"));
-        }
-    }
+    quarantine(change, &why, host, journal, result);
     if change.undo.is_empty() {
         let nowhere = format!("{why}; there is no earlier release to go back to");
         result.end = End::Failed(failure(nowhere));
@@ -161,4 +149,26 @@ async fn go_back(
             End::RollbackFailed(failure(stuck))
         }
     };
+}
+
+/// Remembers that a release does not work here, before anything is done about it.
+pub(super) fn quarantine(
+    change: &Change,
+    why: &str,
+    host: &Host,
+    journal: &mut Journal,
+    result: &mut ChangeResult,
+) {
+    let Some(after) = &change.after else { return };
+    let fetched = result.fetched.as_ref().map(|fetched| fetched.digest.clone());
+    let release = Quarantined {
+        resource: change.resource.clone(),
+        tag: after.tag.clone(),
+        digest: after.digest.clone().or(fetched),
+        reason: why.to_owned(),
+        since: journal.now(),
+    };
+    if let Err(error) = journal.quarantine(host, release) {
+        result.notes.push(format!("cannot remember that it does not work: {error}"));
+    }
 }

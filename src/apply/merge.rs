@@ -4,12 +4,11 @@
 //! when the result is not as planned everything is put back, and then each change is tried alone: whoever
 //! is to blame is known, and the others are merged.
 
-use crate::apply::commit_step;
 use crate::apply::journal::Journal;
+use crate::apply::{commit_step, health};
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
 use crate::host::runner::{RunError, run};
 use crate::host::{Change as Host, facts};
-use crate::model::ledger::Quarantined;
 use crate::model::outcome::{ChangeResult, End, Failure, FailureClass, chain};
 use crate::model::{Change, Effect, ExtensionClass, Step};
 
@@ -113,7 +112,7 @@ async fn one_by_one(
         }
         points(&change.steps, change, host, journal, result);
         let Err(why) = attempt(host, class, &[*change]).await else { continue };
-        quarantine(change, &why, host, journal, result);
+        health::quarantine(change, &why, host, journal, result);
         points(&change.undo, change, host, journal, result);
         let again = refresh(host, class).await;
         let to = change.before.as_ref().map_or("nothing".to_owned(), |b| b.version.to_string());
@@ -155,28 +154,6 @@ fn points(
             let message = format!("cannot change the link: {}", chain(&error));
             result.end = End::RollbackFailed(failure(FailureClass::Unhealthy, message));
         }
-    }
-}
-
-/// Remembers that a release does not work here, before anything is done about it.
-fn quarantine(
-    change: &Change,
-    why: &str,
-    host: &Host,
-    journal: &mut Journal,
-    result: &mut ChangeResult,
-) {
-    let Some(after) = &change.after else { return };
-    let fetched = result.fetched.as_ref().map(|fetched| fetched.digest.clone());
-    let release = Quarantined {
-        resource: change.resource.clone(),
-        tag: after.tag.clone(),
-        digest: after.digest.clone().or(fetched),
-        reason: why.to_owned(),
-        since: journal.now(),
-    };
-    if let Err(error) = journal.quarantine(host, release) {
-        result.notes.push(format!("cannot remember that it does not work: {error}"));
     }
 }
 
