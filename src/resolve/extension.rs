@@ -9,11 +9,11 @@ use crate::model::{
     Artifact, BlockedReason, Constraint, Evidence, Level, Prereleases, ResourceId, Subject, Version,
 };
 use crate::resolve::listing::{Candidate, candidates};
-use crate::resolve::{Question, suspended};
-use crate::resource::decision::{Problem, Resolution};
+use crate::resolve::{Question, gone_or_damaged, rolled_back, suspended};
+use crate::resource::decision::{Problem, Resolution, SlotState};
 use crate::resource::extension::observe::ImageSeen;
 use crate::resource::extension::order::Order;
-use crate::resource::extension::wanted::{FileOffer, ImageState, WantedSet, image_state, is_whole};
+use crate::resource::extension::wanted::{FileOffer, WantedSet, image_state, is_whole};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 
 /// One extension while it is resolved.
@@ -98,7 +98,7 @@ impl Extension<'_> {
         self.question.ledger.inventory.at(self.id, &self.spec.home)
     }
 
-    fn state(&self, slot: &str, image: Option<&ImageSeen>) -> ImageState {
+    fn state(&self, slot: &str, image: Option<&ImageSeen>) -> SlotState {
         image_state(self.spec, self.observed, self.owned(), (slot, image))
     }
 
@@ -233,23 +233,9 @@ impl Extension<'_> {
 
     /// An operator went back: the wish is not looked at until that ends.
     fn rolled_back(&self) -> Option<Resolution<WantedSet>> {
-        let pinned = self.question.ledger.overrides.pinned.get(self.id);
-        let pinned = pinned.filter(|p| p.holds(self.question.now))?;
-        let to = &pinned.slot;
-        let until = pinned.until.map_or("`reconcile resume`".to_owned(), |until| until.to_string());
-        let Some(wanted) = self.keep(to, Some(pinned.reason.clone())) else {
-            return Some(self.stay(Problem {
-                reason: BlockedReason::RolledBack,
-                message: format!(
-                    "rolled back to {to} until {until} ({}), but {to} is gone or damaged and the cache \
-                     does not hold it; `reconcile resume {}` follows the desired state again",
-                    pinned.reason, self.id
-                ),
-                until: pinned.until,
-            }));
-        };
-        let note = format!("rolled back to {to} until {until}: {}", pinned.reason);
-        Some(Resolution { wanted: Some(wanted), problem: None, notes: vec![note] })
+        let keep = |slot: &str, reason| self.keep(slot, reason);
+        let resolution = rolled_back(self.question, self.id, str::to_owned, keep, gone_or_damaged)?;
+        Some(resolution.unwrap_or_else(|problem| self.stay(problem)))
     }
 
     /// Wants an installed release; `None` when it is damaged and cannot be had.
@@ -258,10 +244,10 @@ impl Extension<'_> {
         let mut offers = Vec::new();
         for (index, image) in self.observed.images(slot).enumerate() {
             let offer = match self.state(slot, image) {
-                ImageState::Whole | ImageState::Adopted => None,
-                ImageState::Damaged => Some(self.cached_copy(index, image?)?),
+                SlotState::Whole | SlotState::Adopted => None,
+                SlotState::Damaged => Some(self.cached_copy(index, image?)?),
                 // More is demanded than what is installed has, and nothing better can be had.
-                ImageState::Outdated(_) | ImageState::Missing | ImageState::Foreign => return None,
+                SlotState::Outdated(_) | SlotState::Missing | SlotState::Foreign => return None,
             };
             offers.push(offer);
         }

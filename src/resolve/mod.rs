@@ -30,9 +30,9 @@ use crate::resolve::extension::Extension;
 use crate::resolve::offer::{Offered, names, offer};
 use crate::resource::app::layout::slot_name;
 use crate::resource::app::spec::Downgrade;
-use crate::resource::app::wanted::{SlotState, Wanted, slot_state};
+use crate::resource::app::wanted::{Wanted, slot_state};
 use crate::resource::app::{AppObserved, AppSpec};
-use crate::resource::decision::{Problem, Resolution};
+use crate::resource::decision::{Problem, Resolution, SlotState};
 use crate::resource::{Found, Resolved, Spec, SuspendWish};
 use crate::source::spec::Origin;
 use crate::source::{self, Class, SourceError};
@@ -293,6 +293,42 @@ impl App<'_> {
             until: None,
         })
     }
+}
+
+/// An operator went back: the wish is not looked at until that ends. `keep` wants the release of a slot, `gone`
+/// says what it means that it cannot be had, `name` is how people call a slot.
+fn rolled_back<W>(
+    question: &Question<'_>,
+    id: &ResourceId,
+    name: impl Fn(&str) -> String,
+    keep: impl Fn(&str, Option<String>) -> Option<W>,
+    gone: impl Fn(&str) -> String,
+) -> Option<Result<Resolution<W>, Problem>> {
+    let pinned = question.ledger.overrides.pinned.get(id);
+    let pinned = pinned.filter(|p| p.holds(question.now))?;
+    let to = name(&pinned.slot);
+    let until = pinned.until.map_or("`reconcile resume`".to_owned(), |until| until.to_string());
+    Some(match keep(&pinned.slot, Some(pinned.reason.clone())) {
+        Some(wanted) => {
+            let note = format!("rolled back to {to} until {until}: {}", pinned.reason);
+            Ok(Resolution { wanted: Some(wanted), problem: None, notes: vec![note] })
+        }
+        None => Err(Problem {
+            reason: BlockedReason::RolledBack,
+            message: format!(
+                "rolled back to {to} until {until} ({}), but {}; `reconcile resume {id}` follows the \
+                 desired state again",
+                pinned.reason,
+                gone(&to)
+            ),
+            until: pinned.until,
+        }),
+    })
+}
+
+/// What it means that the release an operator went back to cannot be had.
+fn gone_or_damaged(to: &str) -> String {
+    format!("{to} is gone or damaged and the cache does not hold it")
 }
 
 /// Why a resource is left alone, by the desired state or by an operator.

@@ -1,10 +1,10 @@
 //! Staying on a release that is installed, and keeping it whole without asking anybody.
 
-use crate::model::{Artifact, BlockedReason, Digest, Evidence, Subject, Version};
-use crate::resolve::App;
+use crate::model::{Artifact, Digest, Evidence, Subject, Version};
+use crate::resolve::{App, gone_or_damaged, rolled_back};
 use crate::resource::app::layout::tag_of_slot;
-use crate::resource::app::wanted::{Offer, SlotState, Wanted};
-use crate::resource::decision::{Problem, Resolution};
+use crate::resource::app::wanted::{Offer, Wanted};
+use crate::resource::decision::{Problem, Resolution, SlotState};
 
 impl App<'_> {
     /// The wish cannot be carried out: stay, and repair what is damaged if the cache holds it.
@@ -16,23 +16,9 @@ impl App<'_> {
 
     /// An operator went back: the wish is not looked at until that ends.
     pub(super) fn rolled_back(&self) -> Option<Resolution<Wanted>> {
-        let pinned = self.question.ledger.overrides.pinned.get(self.id);
-        let pinned = pinned.filter(|p| p.holds(self.now()))?;
-        let to = tag_of_slot(&pinned.slot);
-        let until = pinned.until.map_or("`reconcile resume`".to_owned(), |until| until.to_string());
-        let Some(wanted) = self.keep(&pinned.slot, Some(pinned.reason.clone())) else {
-            return Some(self.stay(Problem {
-                reason: BlockedReason::RolledBack,
-                message: format!(
-                    "rolled back to {to} until {until} ({}), but {to} is gone or damaged and the cache \
-                     does not hold it; `reconcile resume {}` follows the desired state again",
-                    pinned.reason, self.id
-                ),
-                until: pinned.until,
-            }));
-        };
-        let note = format!("rolled back to {to} until {until}: {}", pinned.reason);
-        Some(Resolution { wanted: Some(wanted), problem: None, notes: vec![note] })
+        let keep = |slot: &str, reason| self.keep(slot, reason);
+        let resolution = rolled_back(self.question, self.id, tag_of_slot, keep, gone_or_damaged)?;
+        Some(resolution.unwrap_or_else(|problem| self.stay(problem)))
     }
 
     /// Wants an installed release; `None` when it is damaged and cannot be had.

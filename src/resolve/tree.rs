@@ -14,7 +14,7 @@ use crate::model::{
     Artifact, BlockedReason, Constraint, Digest, Evidence, Level, Prereleases, ResourceId, Subject,
     Version,
 };
-use crate::resolve::{Question, policy, problem_of, suspended};
+use crate::resolve::{Question, policy, problem_of, rolled_back, suspended};
 use crate::resource::app::spec::{Downgrade, Order, TagPattern, VersionWish};
 use crate::resource::decision::{Problem, Resolution};
 use crate::resource::tree::spec::{CasyncSource, Place, TreeVersion, file_url};
@@ -266,22 +266,11 @@ impl<'a> Tree<'a> {
 
     /// An operator went back: the wish is not looked at until that ends.
     fn rolled_back(&self) -> Option<Resolution<Wanted>> {
-        let pinned = self.question.ledger.overrides.pinned.get(self.id);
-        let pinned = pinned.filter(|p| p.holds(self.question.now))?;
-        let until = pinned.until.map_or("`reconcile resume`".to_owned(), |until| until.to_string());
-        let Some(wanted) = self.keep(&pinned.slot, Some(pinned.reason.clone())) else {
-            return Some(self.stay(Problem {
-                reason: BlockedReason::RolledBack,
-                message: format!(
-                    "rolled back to {} until {until} ({}), but that generation is gone; `reconcile \
-                     resume {}` follows the desired state again",
-                    pinned.slot, pinned.reason, self.id
-                ),
-                until: pinned.until,
-            }));
-        };
-        let note = format!("rolled back to {} until {until}: {}", pinned.slot, pinned.reason);
-        Some(Resolution { wanted: Some(wanted), problem: None, notes: vec![note] })
+        let keep = |slot: &str, reason| self.keep(slot, reason);
+        let resolution = rolled_back(self.question, self.id, str::to_owned, keep, |_| {
+            "that generation is gone".to_owned()
+        })?;
+        Some(resolution.unwrap_or_else(|problem| self.stay(problem)))
     }
 
     /// A floating version never goes below what was in use.

@@ -7,7 +7,8 @@ use crate::model::{Drift, DriftKind};
 use crate::resource::app::layout::{Layout, tag_of_slot};
 use crate::resource::app::links::texts;
 use crate::resource::app::plan::Situation;
-use crate::resource::app::wanted::{SlotState, Wanted};
+use crate::resource::app::wanted::Wanted;
+use crate::resource::decision::SlotState;
 
 impl Situation<'_> {
     /// Everything that differs from the release that was made the one in use last.

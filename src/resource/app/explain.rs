@@ -1,8 +1,12 @@
 //! Names and reasons for what happens to an app; pure.
 
-use crate::model::{Action, Attribution, Drift, DriftKind, Step};
+use crate::model::{Action, Attribution, Drift};
 use crate::resource::app::plan::Situation;
 use crate::resource::app::wanted::Wanted;
+use crate::resource::decision::{count_drift, not_installed};
+
+/// What is said when no path can be named.
+const NOT_WHOLE: &str = "the release is not whole";
 
 impl Situation<'_> {
     /// What a change of the release in use is called, who caused it, and why.
@@ -19,7 +23,9 @@ impl Situation<'_> {
         if current == wanted.slot {
             return match why {
                 Some(why) => (Action::Replace, Attribution::DesiredChanged, why.to_owned()),
-                None => (Action::Repair, Attribution::DriftCorrected, count_drift(drift)),
+                None => {
+                    (Action::Repair, Attribution::DriftCorrected, count_drift(drift, NOT_WHOLE))
+                }
             };
         }
         let before = self.current_version();
@@ -33,7 +39,7 @@ impl Situation<'_> {
             return (action, Attribution::RolledBack, reason.clone());
         }
         if !drift.is_empty() {
-            return (Action::Repair, Attribution::DriftCorrected, count_drift(drift));
+            return (Action::Repair, Attribution::DriftCorrected, count_drift(drift, NOT_WHOLE));
         }
         let wish = &self.spec.version;
         let still_wished =
@@ -57,41 +63,17 @@ impl Situation<'_> {
             let why = "links point into several releases".to_owned();
             return (Action::Repair, Attribution::DriftCorrected, why);
         }
-        let was_active = self.owned.is_some_and(|owned| !owned.activated.is_empty());
+        let was_active = self.was_active();
         if was_active {
-            let why =
-                if drift.is_empty() { "nothing is linked".to_owned() } else { count_drift(drift) };
+            let why = if drift.is_empty() {
+                "nothing is linked".to_owned()
+            } else {
+                count_drift(drift, NOT_WHOLE)
+            };
             return (Action::Repair, Attribution::DriftCorrected, why);
         }
         let requested = &self.spec.version.want;
-        let why = if requested.is_floating() {
-            format!("not installed; {requested} is {}", wanted.version)
-        } else {
-            "not installed".to_owned()
-        };
-        (Action::Install, Attribution::FirstInstall, why)
-    }
-
-    /// The same for a change that only cleans up; `swept` are the steps that clean.
-    pub(super) fn explain_tidy(&self, swept: &[Step]) -> (Action, Attribution, String) {
-        if !self.debts.is_empty() {
-            let why = "an earlier pass owes effects".to_owned();
-            (Action::Tidy, Attribution::Interrupted, why)
-        } else if !swept.is_empty() {
-            let why = "an earlier pass was cut off".to_owned();
-            (Action::Tidy, Attribution::Interrupted, why)
-        } else {
-            let why = format!("more than {} releases are kept", self.spec.retain);
-            (Action::Tidy, Attribution::Retention, why)
-        }
-    }
-}
-
-fn count_drift(drift: &[Drift]) -> String {
-    match drift {
-        [] => "the release is not whole".to_owned(),
-        [one] if one.kind == DriftKind::Missing => format!("{} is gone", one.path),
-        [one] => format!("{} was changed by somebody else", one.path),
-        more => format!("{} paths were changed by somebody else", more.len()),
+        let floating = requested.is_floating().then(|| requested.to_string());
+        not_installed(floating.as_deref(), wanted.version.as_str())
     }
 }

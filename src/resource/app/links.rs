@@ -6,7 +6,8 @@ use crate::model::manifest::Binary;
 use crate::model::step::Binaries;
 use crate::resource::app::layout::{link_text, parse_link};
 use crate::resource::app::plan::Situation;
-use crate::resource::app::wanted::{SlotState, Wanted};
+use crate::resource::app::wanted::Wanted;
+use crate::resource::decision::SlotState;
 
 impl Situation<'_> {
     /// The links `bin` should have, as far as they are known before unpacking.

@@ -1,65 +1,28 @@
 //! What to do about one app; pure.
 
-use std::ops::Deref;
-
 use crate::model::manifest::Binary;
-use crate::model::plan::{InUse, Unchanged};
+use crate::model::plan::InUse;
 use crate::model::step::{ReleaseHead, UnpackRules};
-use crate::model::{Blocked, BlockedReason, Change, Digest, Drift, Effect, Step, Version};
-use crate::resource::Context;
+use crate::model::{BlockedReason, Change, Digest, Drift, Effect, Step, Version};
 use crate::resource::app::health::Confirm;
 use crate::resource::app::layout::{Layout, tag_of_slot};
 use crate::resource::app::links::texts;
 use crate::resource::app::retain::surplus;
-use crate::resource::app::wanted::{Offer, SlotState, Wanted, slot_state};
+use crate::resource::app::wanted::{Offer, Wanted, slot_state};
 use crate::resource::app::{AppObserved, AppSpec};
-use crate::resource::decision::{Decision, Problem, Resolution};
+use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState};
 
 /// Everything that decides what happens to one app.
-#[derive(Clone, Copy, Debug)]
-pub struct Situation<'a> {
-    /// Which app, and what is known about it.
-    pub context: Context<'a>,
-    /// The wish.
-    pub spec: &'a AppSpec,
-    /// What the host has.
-    pub observed: &'a AppObserved,
-    /// The release to be on.
-    pub resolution: &'a Resolution<Wanted>,
-}
-
-impl<'a> Deref for Situation<'a> {
-    type Target = Context<'a>;
-
-    fn deref(&self) -> &Context<'a> {
-        &self.context
-    }
-}
+pub type Situation<'a> = decision::Situation<'a, AppSpec, AppObserved, Wanted>;
 
 /// Decides. Total: every situation has an answer.
 pub fn plan(situation: &Situation<'_>) -> Decision {
-    let mut decision = Decision::default();
-    let problem = situation.resolution.problem.as_ref();
-    if let Some(problem) = problem {
-        decision.blocked = Some(situation.blocked(problem));
-        if problem.reason == BlockedReason::Suspended {
-            return decision;
-        }
-    }
-    let work = match &situation.resolution.wanted {
-        None => Ok(Work::default()),
-        Some(wanted) => situation.work(wanted),
-    };
-    match work {
-        Err(obstacle) => decision.blocked = Some(situation.blocked(&obstacle)),
-        Ok(work) => decision.change = situation.change(work),
-    }
-    if decision.change.is_none() && decision.blocked.is_none() {
-        let in_use = situation.resolution.wanted.as_ref().map(|w| situation.in_use(w));
-        decision.unchanged =
-            in_use.map(|in_use| Unchanged { resource: situation.id.clone(), in_use });
-    }
-    decision
+    situation.decide(
+        || situation.current_version(),
+        |wanted| situation.work(wanted),
+        |work| situation.change(work),
+        |wanted| Some(situation.in_use(wanted)),
+    )
 }
 
 /// What must be done to be on a release, before it becomes a change.
@@ -77,17 +40,6 @@ struct Work {
 impl Situation<'_> {
     pub(super) fn layout(&self) -> Layout {
         Layout::new(&self.spec.home)
-    }
-
-    fn blocked(&self, problem: &Problem) -> Blocked {
-        Blocked {
-            resource: self.id.clone(),
-            reason: problem.reason,
-            message: problem.message.clone(),
-            staying_on: self.current_version(),
-            until: problem.until,
-            declared_at: Some(self.declared_at.to_owned()),
-        }
     }
 
     pub(super) fn current_version(&self) -> Option<Version> {
@@ -319,7 +271,8 @@ impl Situation<'_> {
         let (action, attribution, reason) = if working {
             self.explain(work.wanted.as_ref()?, &work.drift, work.why.as_deref())
         } else {
-            self.explain_tidy(&swept)
+            let kept = format!("more than {} releases are kept", self.spec.retain);
+            self.explain_tidy(Leftovers::of(&swept), kept)
         };
         Some(Change {
             resource: self.id.clone(),

@@ -2,9 +2,10 @@
 
 use crate::model::ledger::{Debt, Owned};
 use crate::model::plan::InUse;
-use crate::model::{Action, Attribution, Change, Digest, ResourceId, Step};
+use crate::model::{Change, Digest, ResourceId, Step};
 use crate::resource::app::AppObserved;
 use crate::resource::app::layout::{Layout, parse_link, tag_of_slot};
+use crate::resource::decision::{forgive, removal};
 
 /// Removes what is ours and leaves everything else. Where nothing of ours is there any more (an earlier
 /// pass was cut off, or somebody was faster), it still ends that the app is ours.
@@ -42,25 +43,8 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
     for path in [layout.releases(), layout.staging(), layout.bin(), layout.home.clone()] {
         steps.push(Step::RemoveEmpty { path });
     }
-    for debt in debts {
-        let why = format!("{id} is removed");
-        steps.push(Step::Forgive { effect: debt.effect.clone(), why });
-    }
-    Change {
-        resource: id.clone(),
-        action: Action::Remove,
-        attribution: Attribution::Pruned,
-        reason: format!("{} does not name it any more", owned.declared_in),
-        declared_at: None,
-        before: before(observed),
-        after: None,
-        drift: Vec::new(),
-        fetch_bytes: Some(0),
-        reused_bytes: 0,
-        observed: Digest::of_json(observed),
-        steps,
-        undo: Vec::new(),
-    }
+    steps.extend(forgive(id, debts));
+    removal(id, owned, before(observed), Digest::of_json(observed), steps)
 }
 
 /// What is in use.

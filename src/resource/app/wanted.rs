@@ -4,6 +4,7 @@ use crate::model::ledger::Owned;
 use crate::model::{Artifact, Delta, Evidence, Version};
 use crate::resource::app::layout::parse_link;
 use crate::resource::app::{AppObserved, AppSpec};
+use crate::resource::decision::SlotState;
 
 /// The release to be on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,41 +45,6 @@ impl Offer {
                 Some(patch) => (patch.bytes, 0),
             },
         }
-    }
-}
-
-/// How a release directory stands to the wish.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SlotState {
-    /// There is none.
-    Missing,
-    /// It is whole and made by the present recipe.
-    Whole,
-    /// It was not made by us, but is or was in use: a distronomicon installation.
-    Adopted,
-    /// It is ours and must be made again, for this reason.
-    Outdated(String),
-    /// It is ours and somebody changed it.
-    Damaged,
-    /// It is not ours and not in use.
-    Foreign,
-}
-
-impl SlotState {
-    /// The same directory when an operator went back to it: neither a later edit of the desired state nor
-    /// an unknown past keeps it from being used.
-    #[must_use]
-    pub fn as_pinned(self, adopted: &[String], slot: &str) -> Self {
-        match self {
-            Self::Outdated(_) => Self::Whole,
-            Self::Foreign if adopted.iter().any(|s| s == slot) => Self::Adopted,
-            state => state,
-        }
-    }
-
-    /// Whether the directory must be made before it can be used.
-    pub fn must_be_made(&self) -> bool {
-        !matches!(self, Self::Whole | Self::Adopted)
     }
 }
 

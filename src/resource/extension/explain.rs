@@ -2,10 +2,14 @@
 
 use std::cmp::Ordering;
 
-use crate::model::{Action, Attribution, Drift, DriftKind, Prereleases};
+use crate::model::{Action, Attribution, Drift, Prereleases};
+use crate::resource::decision::{count_drift, not_installed};
 use crate::resource::extension::order::Order;
 use crate::resource::extension::plan::Situation;
 use crate::resource::extension::wanted::WantedSet;
+
+/// What is said when no path can be named.
+const NOT_WHOLE: &str = "the release is not whole";
 
 impl Situation<'_> {
     /// What a change of the images or links is called, who caused it, and why.
@@ -22,7 +26,9 @@ impl Situation<'_> {
         if current == to {
             return match why {
                 Some(why) => (Action::Replace, Attribution::DesiredChanged, why.to_owned()),
-                None => (Action::Repair, Attribution::DriftCorrected, count_drift(drift)),
+                None => {
+                    (Action::Repair, Attribution::DriftCorrected, count_drift(drift, NOT_WHOLE))
+                }
             };
         }
         let order = Order::of(self.spec.order, [current, to].into_iter());
@@ -35,7 +41,7 @@ impl Situation<'_> {
             return (action, Attribution::RolledBack, reason.clone());
         }
         if !drift.is_empty() {
-            return (Action::Repair, Attribution::DriftCorrected, count_drift(drift));
+            return (Action::Repair, Attribution::DriftCorrected, count_drift(drift, NOT_WHOLE));
         }
         let want = &self.spec.version;
         if want.is_floating() && order.accepts(want, current, Prereleases::Wanted) {
@@ -46,39 +52,16 @@ impl Situation<'_> {
     }
 
     fn explain_none_in_use(&self, to: &str, drift: &[Drift]) -> (Action, Attribution, String) {
-        if self.owned.is_some_and(|owned| !owned.activated.is_empty()) {
-            let why =
-                if drift.is_empty() { "nothing is linked".to_owned() } else { count_drift(drift) };
+        if self.was_active() {
+            let why = if drift.is_empty() {
+                "nothing is linked".to_owned()
+            } else {
+                count_drift(drift, NOT_WHOLE)
+            };
             return (Action::Repair, Attribution::DriftCorrected, why);
         }
         let want = &self.spec.version;
-        let why = if want.is_floating() {
-            format!("not installed; {want} is {to}")
-        } else {
-            "not installed".to_owned()
-        };
-        (Action::Install, Attribution::FirstInstall, why)
-    }
-
-    /// The same for a change that only cleans up, or makes up for what an earlier pass owes.
-    pub(super) fn explain_tidy(&self) -> (Action, Attribution, String) {
-        let (attribution, why) = if !self.debts.is_empty() {
-            (Attribution::Interrupted, "an earlier pass owes effects".to_owned())
-        } else if !self.observed.leftovers.is_empty() {
-            (Attribution::Interrupted, "an earlier pass was cut off".to_owned())
-        } else {
-            let kept = self.spec.retain;
-            (Attribution::Retention, format!("more than {kept} releases are kept"))
-        };
-        (Action::Tidy, attribution, why)
-    }
-}
-
-fn count_drift(drift: &[Drift]) -> String {
-    match drift {
-        [] => "the release is not whole".to_owned(),
-        [one] if one.kind == DriftKind::Missing => format!("{} is gone", one.path),
-        [one] => format!("{} was changed by somebody else", one.path),
-        more => format!("{} paths were changed by somebody else", more.len()),
+        let floating = want.is_floating().then(|| want.to_string());
+        not_installed(floating.as_deref(), to)
     }
 }

@@ -1,61 +1,29 @@
 //! What to do about one extension; pure.
 
-use std::ops::Deref;
-
 use crate::format::sysupdate::pattern::Fields;
 use crate::model::extension::{ImageHead, LinkTo, PlaceRules};
-use crate::model::plan::{InUse, Unchanged};
-use crate::model::{Blocked, BlockedReason, Change, Digest, Drift, DriftKind, Effect, Step};
-use crate::resource::Context;
-use crate::resource::decision::{Decision, Problem, Resolution};
+use crate::model::plan::InUse;
+use crate::model::{BlockedReason, Change, Digest, Drift, DriftKind, Effect, Step};
+use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState};
 use crate::resource::extension::layout::{manifest, staged, staged_manifest};
 use crate::resource::extension::observe::{LinkSeen, TransferObserved};
 use crate::resource::extension::remove::before;
 use crate::resource::extension::spec::Transfer;
-use crate::resource::extension::wanted::{FileOffer, ImageState, WantedSet, image_state};
+use crate::resource::extension::wanted::{FileOffer, WantedSet, image_state};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 
 /// Everything that decides what happens to one extension.
-#[derive(Clone, Copy, Debug)]
-pub struct Situation<'a> {
-    /// Which extension, and what is known about it.
-    pub context: Context<'a>,
-    /// The wish.
-    pub spec: &'a ExtensionSpec,
-    /// What the host has.
-    pub observed: &'a ExtensionObserved,
-    /// The release to be on.
-    pub resolution: &'a Resolution<WantedSet>,
-}
-
-impl<'a> Deref for Situation<'a> {
-    type Target = Context<'a>;
-
-    fn deref(&self) -> &Context<'a> {
-        &self.context
-    }
-}
+pub type Situation<'a> = decision::Situation<'a, ExtensionSpec, ExtensionObserved, WantedSet>;
 
 /// Decides. Total: every situation has an answer.
 pub fn plan(situation: &Situation<'_>) -> Decision {
-    let mut decision = Decision::default();
-    if let Some(problem) = &situation.resolution.problem {
-        decision.blocked = Some(situation.blocked(problem));
-        if problem.reason == BlockedReason::Suspended {
-            return decision;
-        }
-    }
-    let wanted = situation.resolution.wanted.as_ref();
-    match wanted.map_or_else(|| Ok(Work::default()), |wanted| situation.work(wanted)) {
-        Err(obstacle) => decision.blocked = Some(situation.blocked(&obstacle)),
-        Ok(work) => decision.change = situation.change(wanted, work),
-    }
-    if decision.change.is_none() && decision.blocked.is_none() {
-        let in_use = wanted.map(|wanted| situation.in_use(wanted));
-        decision.unchanged =
-            in_use.map(|in_use| Unchanged { resource: situation.id.clone(), in_use });
-    }
-    decision
+    let current = || situation.observed.version_of(situation.observed.current.as_deref()?);
+    situation.decide(
+        current,
+        |wanted| situation.work(wanted),
+        |work| situation.change(situation.resolution.wanted.as_ref(), work),
+        |wanted| Some(situation.in_use(wanted)),
+    )
 }
 
 /// What must be done to be on a release, before it becomes a change.
@@ -74,18 +42,6 @@ struct Work {
 }
 
 impl Situation<'_> {
-    fn blocked(&self, problem: &Problem) -> Blocked {
-        let current = self.observed.current.as_deref();
-        Blocked {
-            resource: self.id.clone(),
-            reason: problem.reason,
-            message: problem.message.clone(),
-            staying_on: current.and_then(|slot| self.observed.version_of(slot)),
-            until: problem.until,
-            declared_at: Some(self.declared_at.to_owned()),
-        }
-    }
-
     /// The steps that lead to `wanted`; an obstacle when they must not be taken.
     fn work(&self, wanted: &WantedSet) -> Result<Work, Problem> {
         let mut work = Work::default();
@@ -102,10 +58,10 @@ impl Situation<'_> {
             if state.must_be_made() || offer.is_some() {
                 let offer = offer.ok_or_else(|| self.cannot_be_had(wanted))?;
                 let name = file_name(transfer, offer)?;
-                if state == ImageState::Foreign {
+                if state == SlotState::Foreign {
                     return Err(foreign(seen, &name));
                 }
-                if let ImageState::Outdated(why) = &state {
+                if let SlotState::Outdated(why) = &state {
                     work.why = Some(why.clone());
                 }
                 work.steps.extend(self.stage(transfer, wanted, (offer, &name)));
@@ -319,9 +275,11 @@ impl Situation<'_> {
         if steps.is_empty() {
             return None;
         }
-        let (action, attribution, reason) = match wanted.filter(|_| working) {
-            Some(wanted) => self.explain(wanted, &work.drift, work.why.as_deref()),
-            None => self.explain_tidy(),
+        let (action, attribution, reason) = if let Some(wanted) = wanted.filter(|_| working) {
+            self.explain(wanted, &work.drift, work.why.as_deref())
+        } else {
+            let kept = format!("more than {} releases are kept", self.spec.retain);
+            self.explain_tidy(Leftovers::of(&self.observed.leftovers), kept)
         };
         let offers = || wanted.iter().flat_map(|w| w.offers.iter().flatten());
         let to_fetch = || offers().filter(|offer| !offer.cached);

@@ -3,7 +3,8 @@
 use crate::model::extension::LinkTo;
 use crate::model::ledger::{Debt, Owned};
 use crate::model::plan::InUse;
-use crate::model::{Action, Attribution, Change, Digest, Effect, ResourceId, Step};
+use crate::model::{Change, Digest, Effect, ResourceId, Step};
+use crate::resource::decision::{forgive, removal};
 use crate::resource::extension::ExtensionObserved;
 use crate::resource::extension::layout::manifest;
 
@@ -44,25 +45,8 @@ pub fn remove(
     steps.extend(refresh.iter().map(|effect| Step::Settle { effect: effect.clone() }));
     steps.extend(removals);
     steps.push(Step::RemoveEmpty { path: owned.home.clone() });
-    for debt in debts.iter().filter(|debt| Some(&debt.effect) != refresh.as_ref()) {
-        let why = format!("{id} is removed");
-        steps.push(Step::Forgive { effect: debt.effect.clone(), why });
-    }
-    Change {
-        resource: id.clone(),
-        action: Action::Remove,
-        attribution: Attribution::Pruned,
-        reason: format!("{} does not name it any more", owned.declared_in),
-        declared_at: None,
-        before: before(observed),
-        after: None,
-        drift: Vec::new(),
-        fetch_bytes: Some(0),
-        reused_bytes: 0,
-        observed: Digest::of_json(observed),
-        steps,
-        undo: Vec::new(),
-    }
+    steps.extend(forgive(id, debts.iter().filter(|debt| Some(&debt.effect) != refresh.as_ref())));
+    removal(id, owned, before(observed), Digest::of_json(observed), steps)
 }
 
 /// What is in use.

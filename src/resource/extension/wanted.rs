@@ -3,6 +3,7 @@
 use crate::format::sysupdate::pattern::Fields;
 use crate::model::ledger::Owned;
 use crate::model::{Artifact, Evidence, Version};
+use crate::resource::decision::SlotState;
 use crate::resource::extension::observe::{ExtensionObserved, ImageSeen};
 use crate::resource::extension::spec::ExtensionSpec;
 
@@ -32,61 +33,37 @@ pub struct FileOffer {
     pub fields: Fields,
 }
 
-/// How an image stands to the wish.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ImageState {
-    /// There is none.
-    Missing,
-    /// It is whole and vouched for well enough.
-    Whole,
-    /// It was not made by us, but is or was in use.
-    Adopted,
-    /// It is ours and must be made again, for this reason.
-    Outdated(String),
-    /// It is ours and somebody changed it.
-    Damaged,
-    /// It is not ours and not in use.
-    Foreign,
-}
-
-impl ImageState {
-    /// Whether the image must be made before it can be used.
-    pub fn must_be_made(&self) -> bool {
-        !matches!(self, Self::Whole | Self::Adopted)
-    }
-}
-
 /// Judges the image of a version for one transfer.
 pub fn image_state(
     spec: &ExtensionSpec,
     observed: &ExtensionObserved,
     owned: Option<&Owned>,
     (slot, image): (&str, Option<&ImageSeen>),
-) -> ImageState {
-    let Some(image) = image else { return ImageState::Missing };
+) -> SlotState {
+    let Some(image) = image else { return SlotState::Missing };
     let Some(manifest) = &image.manifest else {
         let named = |slots: &[String]| slots.iter().any(|s| s == slot);
         let adopted = owned.is_some_and(|owned| named(&owned.adopted));
         let activated = owned.is_some_and(|owned| named(&owned.activated));
         let in_use = observed.current.as_deref() == Some(slot);
         return match (adopted, activated, in_use) {
-            (true, ..) | (false, false, true) => ImageState::Adopted,
-            (false, true, _) => ImageState::Damaged,
-            (false, false, false) => ImageState::Foreign,
+            (true, ..) | (false, false, true) => SlotState::Adopted,
+            (false, true, _) => SlotState::Damaged,
+            (false, false, false) => SlotState::Foreign,
         };
     };
     if !image.drift.is_empty() {
-        return ImageState::Damaged;
+        return SlotState::Damaged;
     }
     let (level, min) = (manifest.evidence.level, spec.level_min());
     if level < min {
-        return ImageState::Outdated(format!(
+        return SlotState::Outdated(format!(
             "it was verified by {}, now {} is demanded",
             level.name(),
             min.name()
         ));
     }
-    ImageState::Whole
+    SlotState::Whole
 }
 
 /// Whether every image of a version is there and whole.

@@ -1,12 +1,16 @@
 //! Names and reasons for what happens to a tree; pure.
 
 use crate::model::outcome::counted;
-use crate::model::{Action, Attribution, Drift, DriftKind, Step};
+use crate::model::{Action, Attribution, Drift};
+use crate::resource::decision::{count_drift, not_installed};
 use crate::resource::tree::plan::Situation;
 use crate::resource::tree::wanted::{Offer, Wanted};
 
 /// Bytes of a mebibyte.
 const MIB: f64 = 1_048_576.0;
+
+/// What is said when no path can be named.
+const NOT_WHOLE: &str = "the tree is not whole";
 
 impl Situation<'_> {
     /// What a change of the generation in use is called, who caused it, and why.
@@ -31,23 +35,22 @@ impl Situation<'_> {
         why: Option<&str>,
     ) -> (Action, Attribution, String) {
         let Some(current) = self.observed.current_head() else {
-            let was_active = self.owned.is_some_and(|owned| !owned.activated.is_empty());
+            let was_active = self.was_active();
             if was_active {
                 let why = format!("{} is not the tree that was installed", self.spec.path);
                 return (Action::Repair, Attribution::DriftCorrected, why);
             }
-            let requested = self.spec.requested();
-            let why = if self.spec.is_floating() {
-                format!("not installed; {requested} is {}", wanted.version)
-            } else {
-                "not installed".to_owned()
-            };
-            return (Action::Install, Attribution::FirstInstall, why);
+            let floating = self.spec.is_floating().then(|| self.spec.requested());
+            return not_installed(floating.as_deref(), wanted.version.as_str());
         };
         let (before, version) = (&current.version, &wanted.version);
         let action = match () {
             () if current.index == wanted.index && why.is_none() && !drift.is_empty() => {
-                return (Action::Repair, Attribution::DriftCorrected, count_drift(drift));
+                return (
+                    Action::Repair,
+                    Attribution::DriftCorrected,
+                    count_drift(drift, NOT_WHOLE),
+                );
             }
             () if before.is_opaque() || version.is_opaque() => Action::Replace,
             () if version > before => Action::Upgrade,
@@ -65,20 +68,6 @@ impl Situation<'_> {
             (action, Attribution::UpstreamMoved, format!("the source has {version}"))
         } else {
             (action, Attribution::DesiredChanged, format!("{} is wished", self.spec.requested()))
-        }
-    }
-
-    /// The same for a change that only cleans up; `swept` are the steps that clean.
-    pub(super) fn explain_tidy(&self, swept: &[Step]) -> (Action, Attribution, String) {
-        if !self.debts.is_empty() {
-            let why = "an earlier pass owes effects".to_owned();
-            (Action::Tidy, Attribution::Interrupted, why)
-        } else if !swept.is_empty() {
-            let why = "an earlier pass was cut off".to_owned();
-            (Action::Tidy, Attribution::Interrupted, why)
-        } else {
-            let why = format!("more than {} generations are kept", self.spec.retain);
-            (Action::Tidy, Attribution::Retention, why)
         }
     }
 }
@@ -106,13 +95,4 @@ fn ways(offer: &Offer) -> String {
 
 fn counted_chunks(number: u64) -> String {
     counted(usize::try_from(number).unwrap_or(usize::MAX), "chunk")
-}
-
-fn count_drift(drift: &[Drift]) -> String {
-    match drift {
-        [] => "the tree is not whole".to_owned(),
-        [one] if one.kind == DriftKind::Missing => format!("{} is gone", one.path),
-        [one] => format!("{} was changed by somebody else", one.path),
-        more => format!("{} paths were changed by somebody else", more.len()),
-    }
 }

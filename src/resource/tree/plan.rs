@@ -1,12 +1,9 @@
 //! What to do about one tree; pure.
 
-use std::ops::Deref;
-
-use crate::model::plan::{InUse, Unchanged};
+use crate::model::plan::InUse;
 use crate::model::step::{AssembleRules, Existing, ReleaseHead, Seed};
-use crate::model::{Blocked, BlockedReason, Change, Digest, Drift, Effect, Step, Version};
-use crate::resource::Context;
-use crate::resource::decision::{Decision, Problem, Resolution};
+use crate::model::{BlockedReason, Change, Digest, Drift, Effect, Step, Version};
+use crate::resource::decision::{self, Decision, Leftovers, Problem};
 use crate::resource::tree::layout::{ADOPTED, Layout, slot_name};
 use crate::resource::tree::observe::Live;
 use crate::resource::tree::remove::{before, exchange_by};
@@ -19,51 +16,16 @@ use crate::resource::tree::{TreeObserved, TreeSpec};
 const INDEX_BYTES_MAX: u64 = 16 << 20;
 
 /// Everything that decides what happens to one tree.
-#[derive(Clone, Copy, Debug)]
-pub struct Situation<'a> {
-    /// Which tree, and what is known about it.
-    pub context: Context<'a>,
-    /// The wish.
-    pub spec: &'a TreeSpec,
-    /// What the host has.
-    pub observed: &'a TreeObserved,
-    /// The generation to be on.
-    pub resolution: &'a Resolution<Wanted>,
-}
-
-impl<'a> Deref for Situation<'a> {
-    type Target = Context<'a>;
-
-    fn deref(&self) -> &Context<'a> {
-        &self.context
-    }
-}
+pub type Situation<'a> = decision::Situation<'a, TreeSpec, TreeObserved, Wanted>;
 
 /// Decides. Total: every situation has an answer.
 pub fn plan(situation: &Situation<'_>) -> Decision {
-    let mut decision = Decision::default();
-    let problem = situation.resolution.problem.as_ref();
-    if let Some(problem) = problem {
-        decision.blocked = Some(situation.blocked(problem));
-        if problem.reason == BlockedReason::Suspended {
-            return decision;
-        }
-    }
-    let work = match &situation.resolution.wanted {
-        None => Ok(Work::default()),
-        Some(wanted) => situation.work(wanted),
-    };
-    match work {
-        Err(obstacle) => decision.blocked = Some(situation.blocked(&obstacle)),
-        Ok(work) => decision.change = situation.change(work),
-    }
-    if decision.change.is_none() && decision.blocked.is_none() {
-        let wanted = situation.resolution.wanted.as_ref();
-        let in_use = wanted.and_then(|w| Some(situation.in_use(w, w.slot.as_deref()?)));
-        decision.unchanged =
-            in_use.map(|in_use| Unchanged { resource: situation.id.clone(), in_use });
-    }
-    decision
+    situation.decide(
+        || situation.current_version(),
+        |wanted| situation.work(wanted),
+        |work| situation.change(work),
+        |wanted| Some(situation.in_use(wanted, wanted.slot.as_deref()?)),
+    )
 }
 
 /// What must be done to be on a generation, before it becomes a change.
@@ -90,17 +52,6 @@ enum Replaced {
 impl Situation<'_> {
     fn layout(&self) -> Layout {
         Layout::new(&self.spec.path)
-    }
-
-    fn blocked(&self, problem: &Problem) -> Blocked {
-        Blocked {
-            resource: self.id.clone(),
-            reason: problem.reason,
-            message: problem.message.clone(),
-            staying_on: self.current_version(),
-            until: problem.until,
-            declared_at: Some(self.declared_at.to_owned()),
-        }
     }
 
     fn current_version(&self) -> Option<Version> {
@@ -316,7 +267,8 @@ impl Situation<'_> {
         let (action, attribution, reason) = if working {
             self.explain(work.wanted.as_ref()?, &work.drift, work.why.as_deref())
         } else {
-            self.explain_tidy(&swept)
+            let kept = format!("more than {} generations are kept", self.spec.retain);
+            self.explain_tidy(Leftovers::of(&swept), kept)
         };
         let after = work.wanted.as_ref().zip(work.slot.as_deref());
         Some(Change {

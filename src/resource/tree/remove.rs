@@ -3,21 +3,20 @@
 use crate::model::ledger::{Debt, Owned};
 use crate::model::plan::InUse;
 use crate::model::step::ExchangeBy;
-use crate::model::{Action, Attribution, Change, Digest, DriftKind, ResourceId, Step};
+use crate::model::{Change, Digest, DriftKind, ResourceId, Step};
+use crate::resource::decision::{forgive, removal};
 use crate::resource::tree::TreeObserved;
 use crate::resource::tree::layout::Layout;
 use crate::resource::tree::observe::Live;
+use crate::resource::tree::spec::TreeLayout;
 
 /// Removes what is ours and leaves everything else: a tree in which somebody keeps files of their own stays.
 pub fn remove(id: &ResourceId, owned: &Owned, observed: &TreeObserved, debts: &[Debt]) -> Change {
     let layout = Layout::new(&owned.home);
     let foreign = observed.drift.iter().any(|drift| drift.kind == DriftKind::Extra);
     let mut steps: Vec<Step> = Vec::new();
-    let mut reason = format!("{} does not name it any more", owned.declared_in);
     if observed.current.is_some() && !foreign {
         steps.push(layout.remove(layout.path.clone()));
-    } else if foreign {
-        reason.push_str("; the tree stays: there are files of somebody else in it");
     }
     for slot in observed.generations.keys() {
         let through_link = matches!(observed.live, Live::Link { .. });
@@ -29,25 +28,12 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &TreeObserved, debts: &[
     for path in [layout.generations(), layout.staging(), layout.beside()] {
         steps.push(Step::RemoveEmpty { path });
     }
-    for debt in debts {
-        let why = format!("{id} is removed");
-        steps.push(Step::Forgive { effect: debt.effect.clone(), why });
+    steps.extend(forgive(id, debts));
+    let mut change = removal(id, owned, before(observed), Digest::of_json(observed), steps);
+    if foreign {
+        change.reason.push_str("; the tree stays: there are files of somebody else in it");
     }
-    Change {
-        resource: id.clone(),
-        action: Action::Remove,
-        attribution: Attribution::Pruned,
-        reason,
-        declared_at: None,
-        before: before(observed),
-        after: None,
-        drift: Vec::new(),
-        fetch_bytes: Some(0),
-        reused_bytes: 0,
-        observed: Digest::of_json(observed),
-        steps,
-        undo: Vec::new(),
-    }
+    change
 }
 
 /// What is in use.
@@ -65,9 +51,9 @@ pub fn before(observed: &TreeObserved) -> Option<InUse> {
 }
 
 /// How a tree at a path is exchanged.
-pub(super) fn exchange_by(layout: crate::resource::tree::spec::TreeLayout) -> ExchangeBy {
+pub(super) fn exchange_by(layout: TreeLayout) -> ExchangeBy {
     match layout {
-        crate::resource::tree::spec::TreeLayout::Exchange => ExchangeBy::Directory,
-        crate::resource::tree::spec::TreeLayout::Link => ExchangeBy::Link,
+        TreeLayout::Exchange => ExchangeBy::Directory,
+        TreeLayout::Link => ExchangeBy::Link,
     }
 }

@@ -5,8 +5,8 @@ use crate::model::{Drift, DriftKind, Step};
 use crate::resource::app::in_place::observe::FileFound;
 use crate::resource::app::in_place::{beside, program};
 use crate::resource::app::plan::Situation;
-use crate::resource::app::wanted::{SlotState, Wanted};
-use crate::resource::decision::Problem;
+use crate::resource::app::wanted::Wanted;
+use crate::resource::decision::{Problem, SlotState};
 
 impl Situation<'_> {
     /// The step that brings `wanted` into use where it is not; an obstacle when something is in the way.
