@@ -28,19 +28,23 @@ struct Case<'a> {
     owed: &'a [&'a str],
 }
 
-/// Kills the command of a case before each of its calls in turn.
+/// Kills a command before each of its calls in turn; `check` says what is wrong with the host then. Left to
+/// itself it must end with `code`.
 #[track_caller]
-fn kill_everywhere(world: &mut World, case: &Case<'_>) {
+fn kill_at_every_call(
+    world: &mut World,
+    (name, command, code): (&str, &[&str], i32),
+    check: impl Fn(&World) -> Vec<String>,
+) {
     world.remember();
-    let before = world.in_use().unwrap();
     let program = |world: &World| Program {
         path: RECONCILE.into(),
-        arguments: world.arguments(case.command),
+        arguments: world.arguments(command),
         environment: world.environment(),
     };
     world.reset();
     let whole = trace(&program(world), Act::Watch);
-    assert_eq!(whole.code, Some(0), "{}", whole.said());
+    assert_eq!(whole.code, Some(code), "{}", whole.said());
     let points = whole.calls.len();
     let mut failures = Vec::new();
     for point in 1..=points {
@@ -50,14 +54,23 @@ fn kill_everywhere(world: &mut World, case: &Case<'_>) {
         let Some(call) = killed.calls.get(point - 1).filter(|_| killed.code.is_none()) else {
             continue;
         };
-        let mut bad = check_between(world, case);
-        bad.extend(check_converges(world, case, before.as_deref()));
-        failures.extend(bad.into_iter().map(|what| {
+        failures.extend(check(world).into_iter().map(|what| {
             format!("killed before {point} of {points}, {} {:?}: {what}", call.name, call.paths)
         }));
     }
-    println!("{}: {points} points, {} failures", case.name, failures.len());
+    println!("{name}: {points} points, {} failures", failures.len());
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+/// The same for a case.
+#[track_caller]
+fn kill_everywhere(world: &mut World, case: &Case<'_>) {
+    let before = world.in_use().unwrap();
+    kill_at_every_call(world, (case.name, case.command, 0), |world| {
+        let mut bad = check_between(world, case);
+        bad.extend(check_converges(world, case, before.as_deref()));
+        bad
+    });
 }
 
 fn check_between(world: &World, case: &Case<'_>) -> Vec<String> {
@@ -222,42 +235,22 @@ fn killed_while_a_release_fails_ends_on_the_release_that_works() {
     world.pass();
     world.wish("2.0", 3);
     only_1_0_works(&world);
-    world.remember();
-    let program = |world: &World| Program {
-        path: RECONCILE.into(),
-        arguments: world.arguments(&PASS),
-        environment: world.environment(),
-    };
-    world.reset();
-    let whole = trace(&program(&world), Act::Watch);
-    assert_eq!(whole.code, Some(6), "{}", whole.said());
-    let points = whole.calls.len();
-    let mut failures = Vec::new();
-    for point in 1..=points {
-        world.reset();
-        let killed = trace(&program(&world), Act::KillBefore(point));
-        if killed.code.is_some() {
-            continue;
-        }
+    kill_at_every_call(&mut world, ("failing release", &PASS, 6), |world| {
         // At most the rollback is made up for, then the release is known not to work.
         let codes: Vec<Option<i32>> = (0..3).map(|_| world.agent(&PASS).status.code()).collect();
         let dry = world.agent(&DRY);
         let settled = said(&dry).contains("quarantined; staying on 1.0");
         let in_use = world.in_use();
         let left = world.leftovers();
-        if codes.last() != Some(&Some(3))
-            || !settled
-            || in_use != Ok(Some("1.0".to_owned()))
-            || !left.is_empty()
-        {
-            failures.push(format!(
-                "killed before {point} of {points}: {codes:?}, {in_use:?}, {left:?}: {}",
-                said(&dry)
-            ));
+        let good = codes.last() == Some(&Some(3))
+            && settled
+            && in_use == Ok(Some("1.0".to_owned()))
+            && left.is_empty();
+        if good {
+            return Vec::new();
         }
-    }
-    println!("failing release: {points} points, {} failures", failures.len());
-    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+        vec![format!("{codes:?}, {in_use:?}, {left:?}: {}", said(&dry))]
+    });
 }
 
 #[test]
@@ -270,48 +263,28 @@ fn killed_replacement_of_one_file_always_leaves_one_that_runs() {
     world.pass();
     world.wish("2.0", 3);
     world.wish_also(layout);
-    world.remember();
-    world.reset();
-    let program = |world: &World| Program {
-        path: RECONCILE.into(),
-        arguments: world.arguments(&PASS),
-        environment: world.environment(),
-    };
-    let whole = trace(&program(&world), Act::Watch);
-    assert_eq!(whole.code, Some(0), "{}", whole.said());
-    let points = whole.calls.len();
     let says = |path: &Path| {
         let output = Command::new(path).output().map_err(|e| e.to_string())?;
         Ok::<String, String>(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    let mut failures = Vec::new();
-    for point in 1..=points {
-        world.reset();
-        let killed = trace(&program(&world), Act::KillBefore(point));
-        if killed.code.is_some() {
-            continue;
-        }
-        let between = says(&file(&world));
+    kill_at_every_call(&mut world, ("one file", &PASS, 0), |world| {
+        let between = says(&file(world));
         let again = world.agent(&PASS);
-        let after = says(&file(&world));
+        let after = says(&file(world));
         let before = says(&world.host("usr/local/bin/alpha.backup"));
         let beside = world.names("usr/local/bin").len();
         let left = world.leftovers();
-        if !matches!(between.as_deref(), Ok("1.0" | "2.0"))
-            || !again.status.success()
-            || after.as_deref() != Ok("2.0")
-            || before.as_deref() != Ok("1.0")
-            || beside != 2
-            || !left.is_empty()
-        {
-            failures.push(format!(
-                "killed before {point} of {points}: {between:?}, {after:?}, {before:?}, {left:?}: {}",
-                said(&again)
-            ));
+        let good = matches!(between.as_deref(), Ok("1.0" | "2.0"))
+            && again.status.success()
+            && after.as_deref() == Ok("2.0")
+            && before.as_deref() == Ok("1.0")
+            && beside == 2
+            && left.is_empty();
+        if good {
+            return Vec::new();
         }
-    }
-    println!("one file: {points} points, {} failures", failures.len());
-    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+        vec![format!("{between:?}, {after:?}, {before:?}, {left:?}: {}", said(&again))]
+    });
 }
 
 /// Back-and-forth switches while others use the programs.
