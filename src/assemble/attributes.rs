@@ -241,7 +241,7 @@ pub(super) fn apply(
     Ok(())
 }
 
-/// Sets the times of an open node; those that a link or pipe has are set by [`time_at`].
+/// Sets the times of an open node; a link or a pipe gets its times by [`apply_at`].
 pub(super) fn times(flags: Flags, metadata: &Metadata) -> Option<Timestamps> {
     flags.time_step()?;
     let seconds = i64::try_from(metadata.mtime / 1_000_000_000).ok()?;
