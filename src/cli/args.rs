@@ -1,6 +1,7 @@
 //! The command line as typed.
 
 mod publish_tree;
+mod units;
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 use crate::model::{ResourceId, Version};
 
 pub use publish_tree::{DigestArg, ProfileArg, StoreGcArgs, TreeArgs};
+pub use units::{ModeArg, UnitsArgs};
 
 /// Keeps the software a Linux host runs outside its package manager equal to a desired state.
 ///
@@ -72,6 +74,9 @@ pub struct PassArgs {
     /// Remove as many resources as the desired state leaves out, even all of them.
     #[arg(long, global = true)]
     pub confirm_removals: bool,
+    /// Run hooks, checks and merges as children of this process, or as transient units outside its sandbox.
+    #[arg(long, global = true, value_enum, default_value_t = HooksArg::Child)]
+    pub hooks: HooksArg,
     /// Whether restarts and hooks run; `auto` runs them unless --root is given.
     #[arg(long, global = true, value_enum, default_value_t = EffectsArg::Auto)]
     pub effects: EffectsArg,
@@ -97,6 +102,15 @@ pub enum EffectsArg {
     Run,
     /// Never.
     Skip,
+}
+
+/// How the programs of operators are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HooksArg {
+    /// As children.
+    Child,
+    /// By `systemd-run`.
+    Transient,
 }
 
 /// The commands.
@@ -207,6 +221,8 @@ pub enum Command {
         #[command(subcommand)]
         kind: PublishKind,
     },
+    /// Print or install the systemd units that keep reconcile running.
+    Units(UnitsArgs),
     /// Look for what keeps reconcile from working well here.
     Doctor,
     /// Print a completion script.

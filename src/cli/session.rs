@@ -8,10 +8,11 @@ use jiff::Timestamp;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::CliError;
-use crate::cli::args::{Cli, CommonArgs, EffectsArg, PassArgs};
+use crate::cli::args::{Cli, CommonArgs, EffectsArg, HooksArg, PassArgs};
 use crate::cli::exit::Exit;
 use crate::desired::{CredentialRef, DesiredState, Diagnostic, Paint, render};
 use crate::fetch::client::{Client, Credentials, Roots, Settings};
+use crate::host::runner::Hooks;
 use crate::host::{Look, Places, clock};
 use crate::model::ResourceId;
 use crate::plan::guard::Removals;
@@ -82,7 +83,10 @@ impl Session {
         }
         Ok(Self {
             only: common.only.iter().cloned().collect(),
-            host: Look::new(root, places),
+            host: Look::new(root, places).with_hooks(match cli.pass.hooks {
+                HooksArg::Child => Hooks::Child,
+                HooksArg::Transient => Hooks::Transient,
+            }),
             now,
             paint: if colour { Paint::Coloured } else { Paint::Plain },
             interactive,

@@ -64,3 +64,4 @@ mod cli;
 mod converge;
 mod counts;
 mod strangers;
+mod units;

@@ -11,6 +11,7 @@ mod publish_tree;
 mod publish;
 mod show;
 mod sysupdate;
+mod units;
 mod validate;
 
 use crate::cli::CliError;
@@ -75,6 +76,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             publish::extension(args).await
         }
         Some(Command::Publish { kind: PublishKind::Program(kind) }) => publish::publish(kind).await,
+        Some(Command::Units(args)) => units::units(session, args).await,
         Some(Command::Doctor) => Ok(maintain::doctor(session)),
         Some(Command::Completions { shell }) => Ok(generate::completions(*shell)),
         Some(Command::Man { directory }) => generate::man(directory),
