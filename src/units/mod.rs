@@ -153,8 +153,10 @@ fn service(settings: &Settings) -> String {
     command.push("transient".to_owned());
     command.extend(settings.options.iter().map(|option| argument(option)));
     let places = &settings.places;
-    let writable: Vec<String> = places.writable.iter().map(|place| path(place.as_str())).collect();
-    // Made outside the sandbox: a place that is not there cannot be mounted into it.
+    // What is not there cannot be mounted, so it is made first, outside the sandbox. That command has a sandbox
+    // of its own all the same, in which what is missing must be passed over.
+    let writable = places.writable.iter().map(|place| path(&format!("-{place}")));
+    let writable: Vec<String> = writable.collect();
     let made: Vec<String> = places.writable.iter().map(|p| argument(p.as_str())).collect();
     let mut text = format!(
         "[Unit]\n\

@@ -67,7 +67,7 @@ fn checkout_is_watched_by_its_log() {
 fn units_can_be_had_before_there_is_a_wish() {
     let world = World::new();
     let units = printed(&world, &[]);
-    assert!(units.contains("\nReadWritePaths=/etc/extensions /opt "), "{units}");
+    assert!(units.contains("\nReadWritePaths=-/etc/extensions -/opt "), "{units}");
     assert!(!units.contains("LoadCredential="), "{units}");
 }
 
