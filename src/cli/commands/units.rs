@@ -91,8 +91,8 @@ fn credentials(host: &Look, desired: Option<&DesiredState>) -> Vec<(String, Utf8
     });
     let usual = Some(GITHUB_TOKEN.to_owned());
     let usual = usual.filter(|name| host.real(directory.join(name)).exists());
-    let names: std::collections::BTreeSet<String> = named.chain(usual).collect();
-    names.into_iter().map(|name| (name.clone(), directory.join(name))).collect()
+    let all: std::collections::BTreeSet<String> = named.chain(usual).collect();
+    all.into_iter().map(|name| (name.clone(), directory.join(name))).collect()
 }
 
 async fn install(session: &Session, mode: Mode, files: &[UnitFile]) -> Result<Exit, CliError> {
