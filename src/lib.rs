@@ -20,4 +20,5 @@ pub mod apply;
 pub mod status;
 pub mod units;
 pub mod reconcile;
+pub mod monitor;
 pub mod cli;

@@ -51,6 +51,9 @@ pub struct CommonArgs {
     /// Compare content as well, not only type, mode, size and time.
     #[arg(long, global = true)]
     pub deep: bool,
+    /// Write what the pass came to into this file, for `node_exporter`'s textfile collector.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub metrics_file: Option<Utf8PathBuf>,
     /// Say more on standard error; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -87,6 +90,8 @@ pub struct PassArgs {
 pub enum Format {
     /// For people.
     Text,
+    /// One line, of `status`; text for people elsewhere.
+    Oneline,
     /// One document, stable, for programs.
     Json,
     /// For a comment on a pull request.
@@ -249,6 +254,10 @@ pub enum SchemaKind {
     Status,
     /// One line of history.
     History,
+    /// What is told when something changes.
+    Event,
+    /// The HTTP API, as an OpenAPI document.
+    Api,
 }
 
 /// Updaters whose configuration can be imported.

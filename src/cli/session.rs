@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
+use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
@@ -21,7 +22,7 @@ use crate::reconcile::{Effects, Request};
 use crate::resource::app::observe::Depth;
 
 /// Where the desired state is when nothing is said, below the root.
-const DESIRED: &str = "/etc/reconcile/desired-state";
+pub(crate) const DESIRED: &str = "/etc/reconcile/desired-state";
 
 /// The public GitHub API, for which a token is taken from the usual places.
 const GITHUB: &str = "api.github.com";
@@ -42,6 +43,8 @@ pub struct Session {
     pub paint: Paint,
     /// Whether to draw progress.
     pub interactive: bool,
+    /// When it began.
+    pub began: Instant,
     only: BTreeSet<ResourceId>,
     environment: Environment,
 }
@@ -90,6 +93,7 @@ impl Session {
             now,
             paint: if colour { Paint::Coloured } else { Paint::Plain },
             interactive,
+            began: Instant::now(),
             environment: Environment {
                 github_token: variable("GITHUB_TOKEN"),
                 credentials_directory: directory("CREDENTIALS_DIRECTORY"),

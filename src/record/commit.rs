@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
 use crate::model::ledger::{Inventory, LEDGER_FORMAT, Ledger, Owned, Trust};
-use crate::model::outcome::{ChangeResult, End, FailureClass, HistoryEntry, Outcome};
+use crate::model::outcome::{ChangeResult, DRIFT_KEPT, End, FailureClass, HistoryEntry, Outcome};
 use crate::model::{Action, Change, Level, Plan, ResourceId};
 use crate::observe::Observed;
 use crate::record::ledger::Saved;
@@ -189,5 +189,6 @@ fn history_entry(
         to: change.after.as_ref().map(|a| a.version.clone()),
         result: result.end.name().to_owned(),
         error,
+        drift: change.drift.iter().take(DRIFT_KEPT).cloned().collect(),
     }
 }

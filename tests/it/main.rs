@@ -65,3 +65,4 @@ mod converge;
 mod counts;
 mod strangers;
 mod units;
+mod watch;

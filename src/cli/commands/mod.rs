@@ -5,6 +5,7 @@ mod generate;
 mod history;
 mod import;
 mod maintain;
+mod metrics;
 mod overrides;
 mod pass;
 mod publish_tree;

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::cli::args::{ModeArg, UnitsArgs};
 use crate::cli::commands::pass;
 use crate::cli::exit::Exit;
-use crate::cli::session::Session;
+use crate::cli::session::{DESIRED, Session};
 use crate::cli::{CliError, mention, say};
 use crate::desired::{CredentialRef, DesiredState};
 use crate::host::runner::run;
@@ -41,8 +41,7 @@ pub(super) async fn units(session: &Session, args: &UnitsArgs) -> Result<Exit, C
 }
 
 fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliError> {
-    let inputs = session.desired_paths();
-    let desired = if inputs.iter().any(|path| path.exists()) {
+    let desired = if session.desired_paths().iter().any(|path| path.exists()) {
         Some(session.desired()?)
     } else {
         mention("there is no desired state yet: the units allow for what is usual");
@@ -59,15 +58,17 @@ fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliError> {
         path.canonicalize_utf8().or_else(|_| camino::absolute_utf8(path)).unwrap_or(path.clone())
     };
     let named: Vec<Utf8PathBuf> = session.common.desired.iter().map(absolute).collect();
-    let options = named.iter().flat_map(|path| ["--desired".to_owned(), path.to_string()]);
-    let inputs: Vec<Utf8PathBuf> = inputs.iter().map(absolute).collect();
+    let options: Vec<String> =
+        named.iter().flat_map(|path| ["--desired".to_owned(), path.to_string()]).collect();
+    // The usual place is on the host, wherever that is below here.
+    let inputs = if named.is_empty() { vec![Utf8PathBuf::from(DESIRED)] } else { named };
     Ok(Settings {
         mode: match args.mode {
             ModeArg::Service => Mode::Service,
             ModeArg::Timer => Mode::Timer,
         },
         program,
-        options: options.collect(),
+        options,
         places: units::places(desired.as_ref(), &inputs),
         watched: inputs.iter().flat_map(|path| watched(path)).collect(),
         credentials: credentials(&session.host, desired.as_ref()),
