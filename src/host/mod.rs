@@ -249,15 +249,24 @@ impl Look {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(at, &*place, flags, Mode::empty());
         let Some(file) = present(opened.map(File::from)).map_err(failed)? else { return Ok(None) };
-        // With room for the whole file and a little more, reading takes two calls however large it is.
+        // With room for the whole file and a little more, one call reads it and has not filled the room.
         let stat = Stat::of(&rustix::fs::fstat(&file).map_err(|e| failed(e.into()))?);
         if stat.kind != ItemKind::File {
             let why = format!("{} is not a regular file", self.real(path));
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         let expected = stat.size.min(limit);
-        let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0) + READ_SLACK);
-        file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+        let room = usize::try_from(expected).unwrap_or(0) + READ_SLACK;
+        let mut bytes = Vec::with_capacity(room);
+        rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))
+            .map_err(|e| failed(e.into()))?;
+        if bytes.len() as u64 != stat.size {
+            // It is read as it is found to grow or shrink.
+            (&file)
+                .take((limit + 1).saturating_sub(bytes.len() as u64))
+                .read_to_end(&mut bytes)
+                .map_err(failed)?;
+        }
         if bytes.len() as u64 > limit {
             let real = self.real(path);
             let why = format!("{real} is larger than the {limit} bytes that are read of it");
