@@ -47,6 +47,9 @@ fn directories(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>
         host.rename_new(trees.tree, trees.path)?;
         return Ok(Ok(()));
     }
+    if let Some(mount) = host.mounts_within(trees.path)?.into_iter().next() {
+        return Err(SwitchError::Foreign { path: mount, kind: "mount point" });
+    }
     if !trees.preserve.is_empty() {
         host.carry(trees.path, trees.tree, trees.preserve)?;
     }

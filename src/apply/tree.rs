@@ -93,8 +93,8 @@ fn place(host: &Host, seed: &Seed) -> SeedPlace {
     let touched = || {
         let bytes = host.read(seed.generation.join(NODES), NODES_BYTES_MAX).ok()??;
         let nodes = Nodes::decode(&bytes).ok()?;
-        let found = host.compare(&seed.tree, &nodes).ok()?;
-        Some(found.into_iter().map(|difference| difference.path).collect())
+        let found = host.compare(&seed.tree, &nodes, &|_| true).ok()?;
+        Some(found.differences.into_iter().map(|difference| difference.path).collect())
     };
     let touched: Option<HashSet<Vec<u8>>> = if seed.in_use { touched() } else { None };
     SeedPlace {

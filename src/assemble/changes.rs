@@ -262,7 +262,8 @@ fn find(nodes: &Nodes, path: &[u8]) -> Option<usize> {
     path.split(|&byte| byte == b'/').try_fold(0, |directory, name| nodes.child(directory, name))
 }
 
-fn kind_of(content: &Content) -> NodeKind {
+/// The type that a node of the archive has on disk.
+pub(super) fn kind_of(content: &Content) -> NodeKind {
     match content {
         Content::File { .. } => NodeKind::File,
         Content::Directory => NodeKind::Directory,

@@ -17,6 +17,7 @@ mod old;
 mod stream;
 mod write;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -36,7 +37,7 @@ pub use old::{SeedPlace, Trust};
 
 use crate::format::casync::catar::{Decoder, Event};
 use crate::format::casync::index::Index;
-use crate::model::snapshot::Unsaid;
+use crate::model::snapshot::{Nodes, Unsaid};
 use crate::model::step::{AssembleLimits, DeleteMax, Reuse};
 use changes::Changes;
 use old::Old;
@@ -138,6 +139,15 @@ struct Prepared {
     index: Arc<Index>,
     olds: Vec<Old>,
     needs: Needs,
+    comparing: Comparing,
+}
+
+/// What a new generation is compared with.
+enum Comparing {
+    /// The list of the one in use, and the paths that somebody touched.
+    With(Arc<Nodes>, HashSet<Vec<u8>>),
+    /// There is none.
+    Nothing,
 }
 
 fn prepare(mut job: Job) -> Result<Prepared, AssembleError> {
@@ -147,24 +157,40 @@ fn prepare(mut job: Job) -> Result<Prepared, AssembleError> {
     if index.length() > limit {
         return Err(AssembleError::TooMuch { what: "bytes", limit, setting: "unpacked" });
     }
-    let mut olds = Vec::new();
-    for (number, seed) in std::mem::take(&mut job.seeds).into_iter().enumerate() {
-        match Old::open(seed) {
-            Some(old) => olds.push(old),
-            None if number == 0 => job.in_use = InUse::None,
-            None => {}
-        }
+    let seeds = std::mem::take(&mut job.seeds);
+    let mut olds: Vec<Old> = seeds.iter().cloned().filter_map(Old::open).collect();
+    let in_use = seeds.first().filter(|_| job.in_use == InUse::First);
+    let first = olds.first().filter(|old| in_use.is_some_and(|s| s.generation == old.place));
+    let comparing = match (in_use, first) {
+        (None, _) => Comparing::Nothing,
+        (Some(_), Some(old)) => Comparing::With(Arc::clone(&old.nodes), old.touched.clone()),
+        (Some(seed), None) => compared_with(seed, job.delete_max)?,
+    };
+    if first.is_none() && matches!(comparing, Comparing::With(..)) {
+        // Whoever compares takes the first for the one in use.
+        olds.clear();
     }
     let needs = Needs::of(&index, &olds);
-    Ok(Prepared { job, index: Arc::new(index), olds, needs })
+    Ok(Prepared { job, index: Arc::new(index), olds, needs, comparing })
+}
+
+/// The list of the generation in use. Without it nobody can say how much an update would remove.
+fn compared_with(seed: &SeedPlace, most: DeleteMax) -> Result<Comparing, AssembleError> {
+    let place = seed.generation.join(NODES);
+    let listed = std::fs::read(&place).ok().and_then(|bytes| Nodes::decode(&bytes).ok());
+    match listed {
+        Some(nodes) => Ok(Comparing::With(Arc::new(nodes), seed.touched.clone())),
+        None if most == DeleteMax::Unlimited => Ok(Comparing::Nothing),
+        None => Err(AssembleError::Unlisted { path: place }),
+    }
 }
 
 fn make(prepared: Prepared, supply: Supply) -> Result<Assembled, AssembleError> {
-    let Prepared { job, index, olds, needs } = prepared;
-    let in_use = if job.in_use == InUse::First { olds.first() } else { None };
-    let known = in_use.map(|old| (Arc::clone(&old.nodes), old.touched.clone()));
-    let (nodes, touched) = known.unzip();
-    let touched = touched.unwrap_or_default();
+    let Prepared { job, index, olds, needs, comparing } = prepared;
+    let (nodes, touched) = match comparing {
+        Comparing::With(nodes, touched) => (Some(nodes), touched),
+        Comparing::Nothing => (None, HashSet::new()),
+    };
     let comparing = Changes::new(nodes.as_deref(), &touched, &job.preserve);
     let (powers, flags) = (&job.powers, index.header.flags);
     let unsaid = powers.unsaid(flags);

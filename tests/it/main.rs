@@ -57,6 +57,7 @@ mod quiet;
 mod interrupt;
 mod scenarios;
 mod tree;
+mod tree_attacks;
 mod tree_interop;
 #[cfg(target_arch = "x86_64")]
 mod tree_crash;

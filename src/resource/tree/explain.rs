@@ -21,6 +21,12 @@ impl Situation<'_> {
         why: Option<&str>,
     ) -> (Action, Attribution, String) {
         let (action, attribution, mut reason) = self.cause(wanted, drift, why);
+        let extras = self.observed.extras.filter(|extras| *extras > 0);
+        if let Some(extras) = extras.filter(|_| attribution == Attribution::DriftCorrected) {
+            let paths = counted(usize::try_from(extras).unwrap_or(usize::MAX), "path");
+            let of = format!("; the tree with {paths} of somebody else is kept beside it");
+            reason.push_str(&of);
+        }
         if let Some(offer) = &wanted.offer {
             reason.push_str("; ");
             reason.push_str(&ways(offer));

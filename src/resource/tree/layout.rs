@@ -16,7 +16,8 @@ pub const HEAD: &str = "head.json";
 /// File of a generation: the list of its nodes.
 pub const NODES: &str = "nodes";
 
-/// The generation that a tree becomes that was there before us.
+/// The generation that a tree becomes with files that are not ours: one that was there before us, or one of ours
+/// that was repaired. Such trees are never removed by us.
 pub const ADOPTED: &str = "adopted";
 
 /// Digits of the index's digest that name a generation.
@@ -90,6 +91,11 @@ impl Layout {
     pub fn covers(&self, path: &Utf8Path) -> bool {
         path.starts_with(&self.path) || path.starts_with(self.beside())
     }
+}
+
+/// Whether a generation has files that are not ours.
+pub fn is_adopted(slot: &str) -> bool {
+    slot.strip_prefix(ADOPTED).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// A name for the generation of an index that no other has, `taken` or left over: a tree that is made anew

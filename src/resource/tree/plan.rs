@@ -1,10 +1,10 @@
 //! What to do about one tree; pure.
 
 use crate::model::plan::InUse;
-use crate::model::step::{AssembleRules, Existing, ReleaseHead, Seed};
+use crate::model::step::{AssembleRules, DeleteMax, Existing, ReleaseHead, Seed};
 use crate::model::{BlockedReason, Change, Digest, Drift, Effect, Step, Version};
 use crate::resource::decision::{self, Decision, Leftovers, Problem};
-use crate::resource::tree::layout::{ADOPTED, Layout, slot_name};
+use crate::resource::tree::layout::{ADOPTED, Layout, is_adopted, slot_name};
 use crate::resource::tree::observe::Live;
 use crate::resource::tree::remove::{before, exchange_by};
 use crate::resource::tree::retain::surplus;
@@ -14,6 +14,9 @@ use crate::resource::tree::{TreeObserved, TreeSpec};
 
 /// Largest index accepted: as large as any document that is remembered.
 const INDEX_BYTES_MAX: u64 = 16 << 20;
+
+/// Trees with files of somebody else that are kept before a repair is refused: each costs the space of all of it.
+const SET_ASIDE_MAX: usize = 3;
 
 /// Everything that decides what happens to one tree.
 pub type Situation<'a> = decision::Situation<'a, TreeSpec, TreeObserved, Wanted>;
@@ -47,6 +50,8 @@ struct Work {
 enum Replaced {
     Kept,
     Dropped,
+    /// It has files that are not ours.
+    SetAside,
 }
 
 impl Situation<'_> {
@@ -83,7 +88,11 @@ impl Situation<'_> {
         let taken = self.observed.generations.keys().map(String::as_str);
         let slot = slot_name(&wanted.index, taken);
         let same = self.observed.current_head().is_some_and(|head| head.index == wanted.index);
-        let replaced = if same { Replaced::Dropped } else { Replaced::Kept };
+        let replaced = match self.observed.extras {
+            _ if !same => Replaced::Kept,
+            Some(0) => Replaced::Dropped,
+            _ => self.set_aside()?,
+        };
         work.steps.extend(self.stage(wanted, offer, &slot));
         work.steps.push(self.exchange(&slot, replaced));
         work.staged = true;
@@ -106,6 +115,11 @@ impl Situation<'_> {
     /// Refuses to replace what is not ours.
     fn check_path(&self) -> Result<(), Problem> {
         let path = &self.spec.path;
+        if let Some(mount) = self.observed.mounts.first() {
+            return Err(Problem::foreign(format!(
+                "something is mounted at {mount}, and replacing {path} would take that along; unmount it"
+            )));
+        }
         let in_the_way = |kind: &str| {
             Problem::foreign(format!(
                 "{path} is a {kind} that reconcile did not put there; move it away"
@@ -133,10 +147,29 @@ impl Situation<'_> {
         }
     }
 
+    /// A tree that is repaired is kept when somebody else has files in it, but not time and again.
+    fn set_aside(&self) -> Result<Replaced, Problem> {
+        let layout = self.layout();
+        let kept = self.observed.generations.keys().filter(|slot| is_adopted(slot)).count();
+        if kept < SET_ASIDE_MAX || self.through_link() {
+            return Ok(Replaced::SetAside);
+        }
+        Err(Problem::foreign(format!(
+            "{} has files of somebody else, and {kept} trees with such files are in {} already; name what \
+             is to stay in `preserve`, and remove those that nobody needs",
+            self.spec.path,
+            layout.generations()
+        )))
+    }
+
     fn stage(&self, wanted: &Wanted, offer: &Offer, slot: &str) -> [Step; 3] {
         let layout = self.layout();
         let staged = layout.staged(slot);
         let spec = self.spec;
+        // Without its list nobody can say what would go; a repair keeps the tree that it replaces.
+        let same = self.observed.current_head().is_some_and(|head| head.index == wanted.index);
+        let repair = same && self.observed.extras.is_none();
+        let delete_max = if repair { DeleteMax::Unlimited } else { spec.delete_max };
         [
             Step::Fetch {
                 artifact: offer.artifact.clone(),
@@ -154,7 +187,7 @@ impl Situation<'_> {
                     owner: spec.owner.clone(),
                     allow: spec.allow.clone(),
                     reuse: spec.reuse,
-                    delete_max: spec.delete_max,
+                    delete_max,
                     preserve: spec.preserve.clone(),
                     limits: spec.limits,
                     published: offer.published,
@@ -193,7 +226,11 @@ impl Situation<'_> {
         let by = exchange_by(self.spec.layout);
         let old = match &self.observed.live {
             Live::Directory { .. } => match &self.observed.current {
-                Some(current) => (replaced == Replaced::Kept).then(|| layout.tree(current)),
+                Some(current) => match replaced {
+                    Replaced::Kept => Some(layout.tree(current)),
+                    Replaced::SetAside => Some(layout.tree(&self.adopted_name())),
+                    Replaced::Dropped => None,
+                },
                 None => Some(layout.tree(&self.adopted_name())),
             },
             Live::Nothing | Live::Empty { .. } | Live::Link { .. } | Live::Other(_) => None,
@@ -324,15 +361,14 @@ impl Situation<'_> {
         if self.through_link() {
             return None;
         }
-        let inode = self.observed.generations.get(current)?.tree?;
+        self.observed.generations.get(current)?.tree?;
         let from = layout.tree(current);
-        let mut owners = self.observed.generations.iter().filter(|(_, generation)| {
-            generation.tree.is_none() && generation.head.as_ref().is_some_and(|h| h.inode == inode)
+        let index = |slot: &str| self.observed.head(slot).map(|head| &head.index);
+        // A repaired tree with files of somebody else goes where those are kept.
+        let owner = self.observed.misplaced().filter(|owner| {
+            index(owner) != index(current) || self.observed.misplaced_extras == Some(0)
         });
-        if let Some((slot, _)) = owners.next() {
-            return Some(Step::Promote { from, to: layout.tree(slot), replaces: false });
-        }
-        let to = layout.tree(&self.adopted_name());
+        let to = layout.tree(&owner.map_or_else(|| self.adopted_name(), str::to_owned));
         Some(Step::Promote { from, to, replaces: false })
     }
 
