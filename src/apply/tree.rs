@@ -4,17 +4,19 @@ use std::collections::HashSet;
 
 use camino::Utf8Path;
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
 use crate::assemble::{
     Accounts, AssembleError, Assembled, HEAD, InUse, Job, Me, NODES, Owner, Powers, SeedPlace,
     Stores, Trust, assemble,
 };
-use crate::fetch::Client;
+use crate::fetch::{Client, piece};
+use crate::format::casync::packs::PackList;
 use crate::host::Change as Host;
 use crate::model::outcome::{Failure, FailureClass, chain};
 use crate::model::snapshot::{Nodes, SNAPSHOT_FORMAT, SnapshotHead};
-use crate::model::step::{AssembleRules, Ownership, ReleaseHead, Seed};
-use crate::model::{Algorithm, Blob, Evidence};
+use crate::model::step::{AssembleRules, Ownership, PackSource, ReleaseHead, Seed};
+use crate::model::{Algorithm, Blob, Digest, Evidence};
 use crate::trust::Verified;
 
 /// Directory of the cache with chunks that were fetched.
@@ -22,6 +24,9 @@ pub(super) const CHUNKS: &str = "chunks";
 
 /// A list of nodes is ours; this bounds a mistake.
 const NODES_BYTES_MAX: u64 = 1 << 30;
+
+/// Longest list of packs read, in bytes: one of 380,000 chunks.
+const PACK_LIST_BYTES_MAX: u64 = 16 << 20;
 
 /// `/etc/passwd` of a large host.
 const ACCOUNTS_BYTES_MAX: u64 = 16 << 20;
@@ -66,7 +71,11 @@ pub(super) async fn stage(
     };
     let cache = host.cache_dir().join(CHUNKS).into_std_path_buf();
     let dirs: Vec<_> = rules.seed_dirs.iter().map(|dir| dir.as_std_path().to_owned()).collect();
-    let stores = Stores::new(client, cache, &dirs, &rules.stores);
+    let packs = match &rules.packs {
+        Some(source) => packs(client, source).await,
+        None => None,
+    };
+    let stores = Stores::new(client, cache, &dirs, &rules.stores).with_packs(packs);
     let made = assemble(job, stores).await.map_err(|e| fail(e.class(), chain(&e)))?;
     let index = wish.index.get().digests.iter().find(|d| d.algorithm() == Algorithm::Sha256);
     let head = SnapshotHead {
@@ -86,6 +95,14 @@ pub(super) async fn stage(
     let json = serde_json::to_vec(&head).map_err(|e| io(e.into()))?;
     host.write_unsynced(&into.join(HEAD), &json).map_err(io)?;
     Ok(made)
+}
+
+/// The list of packs that was planned with. Packs only save requests: without it chunks come one by one.
+async fn packs(client: &Client, source: &PackSource) -> Option<PackList> {
+    let bytes = piece(client, &source.list, PACK_LIST_BYTES_MAX).await.ok()?;
+    let hash: [u8; 32] = Sha256::digest(&bytes).into();
+    let same = Digest::new(Algorithm::Sha256, &hash).as_ref() == Some(&source.digest);
+    PackList::read(bytes.as_slice()).ok().filter(|_| same)
 }
 
 /// A generation and which of its paths somebody touched. What cannot be looked at is no seed.

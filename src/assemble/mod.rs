@@ -14,6 +14,7 @@ mod chunks;
 mod content;
 mod error;
 mod old;
+mod packed;
 mod stream;
 mod write;
 

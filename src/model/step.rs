@@ -315,6 +315,9 @@ impl Default for UnpackLimits {
 pub struct AssembleRules {
     /// Stores with the chunks, `https:`, `http:` or `file:` URLs, asked in this order for each chunk.
     pub stores: Vec<String>,
+    /// Packs that stores on the web have: many chunks come by one request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packs: Option<PackSource>,
     /// Generations whose bytes are used first; the first is the one in use.
     pub seeds: Vec<Seed>,
     /// The path in use: modes and owners that an archive says nothing about stay as they are there.
@@ -337,6 +340,16 @@ pub struct AssembleRules {
     pub limits: AssembleLimits,
     /// When the index was published, as far as its source says.
     pub published: Option<Timestamp>,
+}
+
+/// A list of packs as it was when the plan was made. When it is another by then, chunks come one by one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PackSource {
+    /// URL of the list.
+    pub list: String,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
 }
 
 /// An installed generation as a place to take bytes from.

@@ -59,6 +59,7 @@ mod scenarios;
 mod tree;
 mod tree_attacks;
 mod tree_interop;
+mod tree_web;
 #[cfg(target_arch = "x86_64")]
 mod tree_crash;
 mod cli;

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::cli::output::contents;
 use crate::cli::output::json::About;
 use crate::cli::output::units::bytes;
 use camino::Utf8Path;
@@ -67,6 +68,9 @@ pub fn summary(status: &PlanSummary) -> String {
     }
     text
 }
+
+/// More paths of a tree than this are counted, not listed.
+const PATHS_SHOWN: usize = 20;
 
 /// More differences than this are counted, not listed.
 const DRIFT_SHOWN: usize = 20;
@@ -242,6 +246,9 @@ pub fn diff(change: &Change) -> Vec<String> {
             | Step::Owe { .. }
             | Step::RemoveEmpty { .. } => {}
         }
+    }
+    if let Some(contents) = &change.contents {
+        lines.extend(contents::lines(contents, PATHS_SHOWN));
     }
     lines
 }

@@ -96,6 +96,11 @@ fn ways(offer: &Offer) -> String {
         counted_chunks(ways.fetched_chunks),
         mib(ways.fetched_bytes)
     ));
+    if ways.packed_chunks > 0 {
+        let requests = usize::try_from(ways.pack_requests).unwrap_or(usize::MAX);
+        let packed = counted_chunks(ways.packed_chunks);
+        parts.push(format!("{packed} of them in packs by {}", counted(requests, "request")));
+    }
     parts.join(", ")
 }
 

@@ -181,6 +181,7 @@ impl Situation<'_> {
                 into: staged.clone(),
                 rules: Box::new(AssembleRules {
                     stores: offer.stores.clone(),
+                    packs: offer.packs.clone(),
                     seeds: self.seeds(),
                     path: spec.path.clone(),
                     seed_dirs: spec.seeds.clone(),
@@ -320,6 +321,7 @@ impl Situation<'_> {
             fetch_bytes: Some(ways.map_or(0, |ways| ways.fetched_bytes)),
             reused_bytes: ways.map_or(0, |ways| ways.reused_bytes),
             observed: Digest::of_json(self.observed),
+            contents: work.wanted.and_then(|wanted| wanted.contents).filter(|_| working),
             steps,
             undo: Vec::new(),
         })
