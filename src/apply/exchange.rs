@@ -5,8 +5,13 @@ use std::io;
 use camino::Utf8Path;
 
 use crate::apply::switch::SwitchError;
+use crate::assemble::{HEAD, NODES};
 use crate::host::Change as Host;
+use crate::model::snapshot::{Nodes, SnapshotHead};
 use crate::model::step::ExchangeBy;
+
+/// A list of nodes is ours; this bounds a mistake.
+const GENERATION_BYTES_MAX: u64 = 1 << 30;
 
 /// The trees to exchange.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +38,7 @@ pub fn exchange(
     match by {
         ExchangeBy::Directory => directories(host, trees),
         ExchangeBy::Link => link(host, trees).map(Ok),
+        ExchangeBy::InPlace => in_place(host, trees),
     }
 }
 
@@ -60,6 +66,33 @@ fn directories(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>
         _ => SwitchError::Io(error),
     })?;
     Ok(put_away(host, trees))
+}
+
+/// Not atomic: the files of the new tree are moved one by one. The head of its generation says last that it is the
+/// one in use; until then a pass finds the old one changed, and goes on with what is left of the new one.
+fn in_place(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, SwitchError> {
+    let found = host.inode_of_dir(trees.path)?;
+    let (Some(inode), true) = (found, found == trees.expects) else {
+        return directories(host, trees);
+    };
+    let generation = trees.tree.parent().unwrap_or(trees.tree);
+    let read = |name: &str| host.read(generation.join(name), GENERATION_BYTES_MAX);
+    let nodes = read(NODES)?.and_then(|bytes| Nodes::decode(&bytes).ok());
+    let head = read(HEAD)?.and_then(|bytes| serde_json::from_slice::<SnapshotHead>(&bytes).ok());
+    let (Some(nodes), Some(head)) = (nodes, head) else {
+        let what = "the generation to merge cannot be read".to_owned();
+        return Err(SwitchError::Stale { path: generation.to_owned(), what });
+    };
+    let Some(merged) = host.merge(trees.tree, trees.path, &nodes, trees.preserve)? else {
+        host.remove(generation)?;
+        let what = "somebody changed files while it was updated".to_owned();
+        return Err(SwitchError::Stale { path: trees.path.to_owned(), what });
+    };
+    host.sync_file_system(trees.path)?;
+    let head = serde_json::to_vec(&SnapshotHead { inode, ..head }).map_err(io::Error::from)?;
+    host.write(generation.join(NODES), &merged.encode())?;
+    host.write(generation.join(HEAD), &head)?;
+    Ok(host.remove(trees.tree).map_err(SwitchError::from))
 }
 
 fn put_away(host: &Host, trees: &Trees<'_>) -> Result<(), SwitchError> {

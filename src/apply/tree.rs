@@ -1,22 +1,24 @@
 //! Staging a generation of a tree.
 
 use std::collections::HashSet;
+use std::time::SystemTime;
 
 use camino::Utf8Path;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
+use crate::apply::stage::Stager;
 use crate::assemble::{
-    Accounts, AssembleError, Assembled, HEAD, InUse, Job, Me, NODES, Owner, Powers, SeedPlace,
-    Stores, Trust, assemble,
+    Accounts, AssembleError, Assembled, Behind, HEAD, InUse, Job, Me, NODES, Owner, Powers,
+    SeedPlace, Stores, Trust, assemble, is_store, refresh,
 };
 use crate::fetch::{Client, piece};
 use crate::format::casync::packs::PackList;
 use crate::host::Change as Host;
-use crate::model::outcome::{Failure, FailureClass, chain};
+use crate::model::outcome::{ChangeResult, Failure, FailureClass, chain};
 use crate::model::snapshot::{Nodes, SNAPSHOT_FORMAT, SnapshotHead};
 use crate::model::step::{AssembleRules, Ownership, PackSource, ReleaseHead, Seed};
-use crate::model::{Algorithm, Blob, Digest, Evidence};
+use crate::model::{Algorithm, Blob, Change, Digest, Evidence, Step};
 use crate::trust::Verified;
 
 /// Directory of the cache with chunks that were fetched.
@@ -57,10 +59,13 @@ pub(super) async fn stage(
     let powers = powers(host, rules).map_err(|e| fail(e.class(), chain(&e)))?;
     let seeds: Vec<SeedPlace> = rules.seeds.iter().map(|seed| place(host, seed)).collect();
     let in_use = rules.seeds.first().is_some_and(|seed| seed.in_use);
+    let dirs = rules.seed_dirs.iter().map(|dir| dir.as_std_path().to_owned());
+    let (dirs, foreign): (Vec<_>, Vec<_>) = dirs.partition(|dir| is_store(dir));
     let job = Job {
         index: wish.index.get().path.clone(),
         into: host.real(into).into_std_path_buf(),
         seeds,
+        foreign,
         live: host.real(&rules.path).into_std_path_buf(),
         in_use: if in_use { InUse::First } else { InUse::None },
         powers,
@@ -70,7 +75,6 @@ pub(super) async fn stage(
         limits: rules.limits,
     };
     let cache = host.cache_dir().join(CHUNKS).into_std_path_buf();
-    let dirs: Vec<_> = rules.seed_dirs.iter().map(|dir| dir.as_std_path().to_owned()).collect();
     let packs = match &rules.packs {
         Some(source) => packs(client, source).await,
         None => None,
@@ -95,6 +99,30 @@ pub(super) async fn stage(
     let json = serde_json::to_vec(&head).map_err(|e| io(e.into()))?;
     host.write_unsynced(&into.join(HEAD), &json).map_err(io)?;
     Ok(made)
+}
+
+impl Stager<'_> {
+    /// Brings offline copies up to what is in use now, which has shown that it works.
+    pub(super) async fn refresh(&self, change: &Change, result: &mut ChangeResult) {
+        for step in &change.steps {
+            let Step::Refresh { generation, tree, copy, stores, published } = step else {
+                continue;
+            };
+            let from = SeedPlace {
+                generation: self.host.real(generation).into_std_path_buf(),
+                tree: self.host.real(tree).into_std_path_buf(),
+                touched: HashSet::new(),
+                trust: Trust::Nothing,
+            };
+            let cache = self.host.cache_dir().join(CHUNKS).into_std_path_buf();
+            let stores = Stores::new(self.client, cache, &[], stores);
+            let (index, store) = (copy.index.clone().into(), copy.store.clone().into());
+            let published = published.map(SystemTime::from);
+            if let Err(error) = refresh(Behind { from, index, store, published }, stores).await {
+                result.fail(step, error.class(), chain(&error));
+            }
+        }
+    }
 }
 
 /// The list of packs that was planned with. Packs only save requests: without it chunks come one by one.

@@ -14,6 +14,7 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
 use crate::assemble::error::{AssembleError, Refused};
+use crate::assemble::foreign::Foreign;
 use crate::assemble::packed::{BATCHES_MAX, Stored};
 use crate::fetch::{Client, FetchError, piece};
 use crate::format::casync::chunk::{self, ChunkId, Form, Wanted};
@@ -38,6 +39,7 @@ pub struct Stores {
     cache: PathBuf,
     pub(super) places: Vec<Place>,
     packs: Option<PackList>,
+    foreign: Foreign,
     pub(super) fetched: AtomicU64,
 }
 
@@ -61,13 +63,26 @@ impl Stores {
             Place::new(url, parsed.and_then(|url| url.to_file_path().ok()))
         });
         let places = seeds.chain(stores).collect();
-        Self { client: client.clone(), cache, places, packs: None, fetched: AtomicU64::new(0) }
+        Self {
+            client: client.clone(),
+            cache,
+            places,
+            packs: None,
+            foreign: Foreign::default(),
+            fetched: AtomicU64::new(0),
+        }
     }
 
     /// The same stores, of which those on the web may have their chunks in packs, too.
     #[must_use]
     pub fn with_packs(self, packs: Option<PackList>) -> Self {
         Self { packs, ..self }
+    }
+
+    /// The same stores, asked only for what was not found elsewhere on this machine.
+    #[must_use]
+    pub(super) fn with_foreign(self, foreign: Foreign) -> Self {
+        Self { foreign, ..self }
     }
 
     /// Bytes that came over the network or from another place than the cache, as they are stored.
@@ -83,6 +98,13 @@ impl Stores {
     /// One chunk, verified, from the first place that has it.
     pub async fn get(self: &Arc<Self>, wanted: Wanted) -> Result<Vec<u8>, AssembleError> {
         let mut tried = Vec::new();
+        if self.foreign.has(&wanted.id) {
+            let stores = Arc::clone(self);
+            let found = tokio::task::spawn_blocking(move || stores.foreign.get(&wanted)).await;
+            if let Ok(Some(bytes)) = found {
+                return Ok(bytes);
+            }
+        }
         if self.on_the_web() {
             match read_local(self.cache.clone(), wanted).await {
                 Ok((bytes, _)) => return Ok(bytes),
@@ -162,7 +184,8 @@ impl Stores {
     fn is_here(&self, wanted: &Wanted) -> bool {
         let name = wanted.id.path(Form::Compressed);
         let seeds = self.places.iter().map_while(|place| place.local.as_ref());
-        seeds.chain([&self.cache]).any(|store| store.join(&name).exists())
+        self.foreign.has(&wanted.id)
+            || seeds.chain([&self.cache]).any(|store| store.join(&name).exists())
     }
 
     async fn fetch(&self, place: &Place, wanted: Wanted, form: Form) -> Result<Vec<u8>, Refused> {

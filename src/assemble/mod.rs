@@ -13,8 +13,10 @@ mod check;
 mod chunks;
 mod content;
 mod error;
+mod foreign;
 mod old;
 mod packed;
+mod refresh;
 mod stream;
 mod write;
 
@@ -34,13 +36,16 @@ pub use changes::Changed;
 pub use check::damaged;
 pub use chunks::Stores;
 pub use error::AssembleError;
+pub use foreign::is_store;
 pub use old::{SeedPlace, Trust};
+pub use refresh::{Behind, Refreshed, refresh};
 
 use crate::format::casync::catar::{Decoder, Event};
 use crate::format::casync::index::Index;
 use crate::model::snapshot::{Nodes, Unsaid};
 use crate::model::step::{AssembleLimits, DeleteMax, Reuse};
 use changes::Changes;
+use foreign::Foreign;
 use old::Old;
 use stream::{Needs, Stream, Supply};
 use write::{Bounds, Writer};
@@ -72,6 +77,8 @@ pub struct Job {
     pub into: PathBuf,
     /// Generations to take bytes from; the first is the one in use.
     pub seeds: Vec<SeedPlace>,
+    /// Directories of somebody else whose files may have chunks.
+    pub foreign: Vec<PathBuf>,
     /// The path in use, a directory if there is anything.
     pub live: PathBuf,
     /// The first of the generations is in use, so that changes are told against it.
@@ -118,9 +125,10 @@ pub struct Assembled {
 
 /// Makes a generation. Nothing is synced: the caller does that once.
 pub async fn assemble(job: Job, stores: Stores) -> Result<Assembled, AssembleError> {
-    let stores = Arc::new(stores);
     let died = |error: tokio::task::JoinError| AssembleError::Died(error.to_string());
     let prepared = tokio::task::spawn_blocking(move || prepare(job)).await.map_err(died)??;
+    let (prepared, foreign) = prepared;
+    let stores = Arc::new(stores.with_foreign(foreign));
     let (to, feed) = mpsc::channel(WAITING_MAX);
     let missing = prepared.needs.missing.clone();
     let supply = Supply::new(Arc::clone(&stores), Handle::current(), feed, &prepared.needs);
@@ -151,7 +159,7 @@ enum Comparing {
     Nothing,
 }
 
-fn prepare(mut job: Job) -> Result<Prepared, AssembleError> {
+fn prepare(mut job: Job) -> Result<(Prepared, Foreign), AssembleError> {
     let opened = File::open(&job.index).map_err(|e| generation("read", &job.index, e))?;
     let index = Index::read(opened).map_err(AssembleError::Index)?;
     let limit = job.limits.bytes;
@@ -172,7 +180,8 @@ fn prepare(mut job: Job) -> Result<Prepared, AssembleError> {
         olds.clear();
     }
     let needs = Needs::of(&index, &olds);
-    Ok(Prepared { job, index: Arc::new(index), olds, needs, comparing })
+    let foreign = Foreign::find(&job.foreign, &index.header, &needs.missing);
+    Ok((Prepared { job, index: Arc::new(index), olds, needs, comparing }, foreign))
 }
 
 /// The list of the generation in use. Without it nobody can say how much an update would remove.

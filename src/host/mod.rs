@@ -7,6 +7,7 @@
 
 mod beneath;
 mod carry;
+mod merge;
 pub mod change;
 pub mod clock;
 pub mod facts;

@@ -139,6 +139,10 @@ pub enum Attribution {
     Interrupted,
     /// More old releases than `retain` allows.
     Retention,
+    /// The host was started, after which something runs.
+    HostStarted,
+    /// A copy of the source has less than what is installed.
+    CopyBehind,
 }
 
 impl Attribution {
@@ -153,6 +157,8 @@ impl Attribution {
             Self::RolledBack => "rolled-back",
             Self::Interrupted => "interrupted",
             Self::Retention => "retention",
+            Self::HostStarted => "host-started",
+            Self::CopyBehind => "copy-behind",
         }
     }
 }

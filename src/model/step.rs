@@ -172,6 +172,21 @@ pub enum Step {
         /// The journaled effect that this confirmation strikes out.
         effect: Effect,
     },
+    /// Bring another copy of the source up to the generation in use: verified chunks first, the index last.
+    Refresh {
+        /// The generation in use.
+        #[schemars(with = "String")]
+        generation: Utf8PathBuf,
+        /// Its tree.
+        #[schemars(with = "String")]
+        tree: Utf8PathBuf,
+        /// The copy, on this machine and not below `--root`.
+        copy: OfflineCopy,
+        /// Stores for chunks that the tree does not have any more.
+        stores: Vec<String>,
+        /// When the index was published, as far as its source says.
+        published: Option<Timestamp>,
+    },
     /// Remove something of ours: renamed away first, so that it is there whole or not at all.
     Remove {
         /// What.
@@ -229,6 +244,7 @@ impl Step {
             Self::Install { .. } => "install",
             Self::Point { .. } => "point",
             Self::Merged { .. } => "merge",
+            Self::Refresh { .. } => "refresh",
             Self::Settle { .. } => "settle",
             Self::Forgive { .. } => "forgive",
             Self::Confirm { .. } => "confirm",
@@ -323,7 +339,7 @@ pub struct AssembleRules {
     /// The path in use: modes and owners that an archive says nothing about stay as they are there.
     #[schemars(with = "String")]
     pub path: Utf8PathBuf,
-    /// Directories on this machine with bytes that may be of use.
+    /// Stores and other directories on this machine with bytes that may be of use.
     #[schemars(with = "Vec<String>")]
     pub seed_dirs: Vec<Utf8PathBuf>,
     /// Whose the files are.
@@ -350,6 +366,18 @@ pub struct PackSource {
     pub list: String,
     /// SHA-256 of its bytes.
     pub digest: Digest,
+}
+
+/// An index and a store on this machine that are kept up to what is installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OfflineCopy {
+    /// The index.
+    #[schemars(with = "String")]
+    pub index: Utf8PathBuf,
+    /// The store.
+    #[schemars(with = "String")]
+    pub store: Utf8PathBuf,
 }
 
 /// An installed generation as a place to take bytes from.
@@ -440,6 +468,9 @@ pub enum ExchangeBy {
     Directory,
     /// A symbolic link is replaced.
     Link,
+    /// Files are replaced one by one: the tree is a mixture meanwhile.
+    #[serde(rename = "in-place")]
+    InPlace,
 }
 
 /// Bounds on what an archive may hold. All inclusive.

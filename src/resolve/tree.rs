@@ -6,14 +6,17 @@ mod ways;
 use std::fs;
 
 use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest as _, Sha256};
 
 use crate::fetch::Reader;
+use crate::fetch::record::DOCUMENT_BYTES_MAX;
 use crate::format::casync::index::Index;
 use crate::model::ledger::Owned;
 use crate::model::outcome::chain;
+use crate::model::step::OfflineCopy;
 use crate::model::{
-    Artifact, BlockedReason, Constraint, Digest, Evidence, Level, Prereleases, ResourceId, Subject,
-    Version,
+    Algorithm, Artifact, BlockedReason, Constraint, Digest, Evidence, Level, Prereleases,
+    ResourceId, Subject, Version,
 };
 use crate::resolve::{Question, policy, problem_of, rolled_back, suspended};
 use crate::resource::app::spec::{Downgrade, Order, TagPattern, VersionWish};
@@ -21,8 +24,8 @@ use crate::resource::decision::{Problem, Resolution};
 use crate::resource::tree::spec::{CasyncSource, Place, TreeVersion, file_url};
 use crate::resource::tree::wanted::{Offer, State, Wanted, Ways, slot_of, state};
 use crate::resource::tree::{TreeObserved, TreeSpec};
-use crate::source::SourceError;
 use crate::source::casync::{IndexFile, has_versions, read, releases};
+use crate::source::{SourceError, read_local};
 
 /// File of a generation: the index it was made from.
 const INDEX: &str = "index.caidx";
@@ -64,8 +67,9 @@ impl<'a> Tree<'a> {
             return resolution;
         }
         if let TreeVersion::Index(digest) = &self.spec.version
-            && let Some(wanted) = self.installed(digest)
+            && let Some(mut wanted) = self.installed(digest)
         {
+            wanted.refresh = self.refresh(&wanted);
             return Resolution { wanted: Some(wanted), ..Resolution::default() };
         }
         let taken = match self.find(&self.spec.source, From::Network).await {
@@ -141,8 +145,12 @@ impl<'a> Tree<'a> {
             index,
             offer: None,
             contents: None,
+            refresh: None,
             rolled_back: None,
         };
+        if !found.offline {
+            wanted.refresh = self.refresh(&wanted);
+        }
         match state(self.spec, self.observed, &wanted) {
             State::InUse => return Ok(wanted),
             State::Kept(slot) => {
@@ -237,6 +245,7 @@ impl<'a> Tree<'a> {
             slot: Some(slot.to_owned()),
             offer: None,
             contents: None,
+            refresh: None,
             rolled_back,
         };
         match state(self.spec, self.observed, &wanted) {
@@ -268,6 +277,20 @@ impl<'a> Tree<'a> {
             ways: Ways { bytes: head.bytes, reused_bytes: head.bytes, ..Ways::default() },
             offline: false,
         })
+    }
+
+    /// The offline copy, if it is there and has another index.
+    fn refresh(&self, wanted: &Wanted) -> Option<OfflineCopy> {
+        let mut copy = self.spec.refreshed.clone()?;
+        let name = copy.index.file_name()?.replacen("@v", wanted.version.as_str(), 1);
+        copy.index.set_file_name(name);
+        if !copy.index.parent()?.is_dir() {
+            return None;
+        }
+        let there = read_local(copy.index.clone().into(), DOCUMENT_BYTES_MAX).ok();
+        let hash = there.map(|bytes| <[u8; 32]>::from(Sha256::digest(bytes)));
+        let digest = hash.and_then(|hash| Digest::new(Algorithm::Sha256, &hash));
+        (digest.as_ref() != Some(&wanted.index)).then_some(copy)
     }
 
     fn owned(&self) -> Option<&Owned> {

@@ -10,7 +10,7 @@ use camino::Utf8Path;
 use crate::model::extension::LinkTo;
 use crate::model::outcome::counted;
 use crate::model::plan::{Blocked, Change, InUse, PlanSummary};
-use crate::model::step::Expected;
+use crate::model::step::{ExchangeBy, Expected};
 use crate::model::{Action, Artifact, Delta, Drift, Fallback, Level, Plan, Step};
 
 /// Renders a plan. The same value gives the same text.
@@ -221,12 +221,18 @@ pub fn diff(change: &Change) -> Vec<String> {
                 let sign = if there { '~' } else { '+' };
                 lines.push(format!("{sign} {file} (the program of {slot}{kept})"));
             }
-            Step::Exchange { tree, path, .. } => lines.push(format!("~ {path}/ from {tree}")),
+            Step::Exchange { tree, path, by, .. } => {
+                let how = if *by == ExchangeBy::InPlace { ", file by file" } else { "" };
+                lines.push(format!("~ {path}/ from {tree}{how}"));
+            }
             Step::OweIfChanged { paths, effect } => {
                 let paths = paths.join(", ");
                 lines.push(format!("* if {paths} changed: {}", effect.describe()));
             }
             Step::Remove { path, .. } => lines.push(format!("- {path}")),
+            Step::Refresh { copy, .. } => {
+                lines.push(format!("~ {} (the offline copy, by verified chunks)", copy.index));
+            }
             Step::Settle { effect } => lines.push(format!("* {}", effect.describe())),
             Step::Forgive { effect, why } => {
                 lines.push(format!("* not any more: {} ({why})", effect.describe()));

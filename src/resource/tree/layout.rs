@@ -87,6 +87,11 @@ impl Layout {
         Step::Remove { path: self.staging().join(name), aside: None }
     }
 
+    /// The step that removes what a merge that was cut off left of a tree.
+    pub fn sweep_tree(&self, slot: &str) -> Step {
+        Step::Remove { path: self.tree(slot), aside: None }
+    }
+
     /// Whether a path is the tree, in it, or in what belongs to it.
     pub fn covers(&self, path: &Utf8Path) -> bool {
         path.starts_with(&self.path) || path.starts_with(self.beside())

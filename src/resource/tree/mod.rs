@@ -12,6 +12,7 @@ pub mod remove;
 pub mod spec;
 pub mod wanted;
 mod drift;
+mod effects;
 mod explain;
 mod retain;
 

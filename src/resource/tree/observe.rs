@@ -260,7 +260,10 @@ fn current(layout: &Layout, observed: &TreeObserved) -> Option<String> {
     let inode = observed.live_inode()?;
     let is_live =
         |generation: &Generation| generation.head.as_ref().is_some_and(|head| head.inode == inode);
-    observed.generations.iter().find(|(_, generation)| is_live(generation)).map(|(s, _)| s.clone())
+    // A tree that is changed in place has the inode of the generation before, too.
+    let live = observed.generations.iter().filter(|(_, generation)| is_live(generation));
+    let newest = live.max_by_key(|(_, generation)| generation.head.as_ref().map(|h| h.staged_at));
+    newest.map(|(slot, _)| slot.clone())
 }
 
 fn read_head(host: &Look, place: &Utf8Path) -> io::Result<Option<Box<SnapshotHead>>> {

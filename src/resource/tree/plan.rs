@@ -1,8 +1,12 @@
 //! What to do about one tree; pure.
 
 use crate::model::plan::InUse;
-use crate::model::step::{AssembleRules, DeleteMax, Existing, ReleaseHead, Seed};
-use crate::model::{BlockedReason, Change, Digest, Drift, Effect, Step, Version};
+use crate::model::step::{
+    AssembleRules, DeleteMax, ExchangeBy, Existing, ReleaseHead, Reuse, Seed,
+};
+use crate::model::{
+    Action, Attribution, BlockedReason, Change, Digest, Drift, Effect, Step, Version,
+};
 use crate::resource::decision::{self, Decision, Leftovers, Problem};
 use crate::resource::tree::layout::{ADOPTED, Layout, is_adopted, slot_name};
 use crate::resource::tree::observe::Live;
@@ -33,10 +37,10 @@ pub fn plan(situation: &Situation<'_>) -> Decision {
 
 /// What must be done to be on a generation, before it becomes a change.
 #[derive(Debug, Default)]
-struct Work {
-    wanted: Option<Wanted>,
+pub(super) struct Work {
+    pub(super) wanted: Option<Wanted>,
     /// The generation in use afterwards.
-    slot: Option<String>,
+    pub(super) slot: Option<String>,
     /// A new generation is made.
     staged: bool,
     steps: Vec<Step>,
@@ -55,7 +59,7 @@ enum Replaced {
 }
 
 impl Situation<'_> {
-    fn layout(&self) -> Layout {
+    pub(super) fn layout(&self) -> Layout {
         Layout::new(&self.spec.path)
     }
 
@@ -103,7 +107,9 @@ impl Situation<'_> {
     /// Whether the tree in use is used as it is wished to be: through a link or not.
     fn is_laid_out(&self) -> bool {
         match self.spec.layout {
-            TreeLayout::Exchange => !matches!(self.observed.live, Live::Link { .. }),
+            TreeLayout::Exchange | TreeLayout::InPlace => {
+                !matches!(self.observed.live, Live::Link { .. })
+            }
             TreeLayout::Link => matches!(self.observed.live, Live::Link { .. }),
         }
     }
@@ -128,19 +134,21 @@ impl Situation<'_> {
         let ours = self.observed.current.is_some();
         match (&self.observed.live, self.spec.layout) {
             (Live::Nothing | Live::Empty { .. }, _) => Ok(()),
-            (Live::Directory { .. }, TreeLayout::Exchange)
+            (Live::Directory { .. }, TreeLayout::Exchange | TreeLayout::InPlace)
             | (Live::Link { .. }, TreeLayout::Link)
                 if ours =>
             {
                 Ok(())
             }
-            (Live::Directory { .. }, TreeLayout::Exchange) => match self.spec.existing {
-                Existing::Adopted => Ok(()),
-                Existing::Refused => Err(Problem::foreign(format!(
-                    "{path} exists and reconcile did not make it; move it away, or write `existing: \
+            (Live::Directory { .. }, TreeLayout::Exchange | TreeLayout::InPlace) => {
+                match self.spec.existing {
+                    Existing::Adopted => Ok(()),
+                    Existing::Refused => Err(Problem::foreign(format!(
+                        "{path} exists and reconcile did not make it; move it away, or write `existing: \
                      adopted` to replace it (it is kept as the previous generation)"
-                ))),
-            },
+                    ))),
+                }
+            }
             (Live::Directory { .. }, TreeLayout::Link) => Err(in_the_way("directory")),
             (Live::Link { .. }, _) => Err(in_the_way("symbolic link")),
             (Live::Other(kind), _) => Err(in_the_way(kind)),
@@ -170,6 +178,7 @@ impl Situation<'_> {
         let same = self.observed.current_head().is_some_and(|head| head.index == wanted.index);
         let repair = same && self.observed.extras.is_none();
         let delete_max = if repair { DeleteMax::Unlimited } else { spec.delete_max };
+        let in_place = spec.layout == TreeLayout::InPlace;
         [
             Step::Fetch {
                 artifact: offer.artifact.clone(),
@@ -187,7 +196,8 @@ impl Situation<'_> {
                     seed_dirs: spec.seeds.clone(),
                     owner: spec.owner.clone(),
                     allow: spec.allow.clone(),
-                    reuse: spec.reuse,
+                    // What stays the same file need not be moved to its place.
+                    reuse: if in_place { Reuse::Hardlink } else { spec.reuse },
                     delete_max,
                     preserve: spec.preserve.clone(),
                     limits: spec.limits,
@@ -226,6 +236,7 @@ impl Situation<'_> {
         let layout = self.layout();
         let by = exchange_by(self.spec.layout);
         let old = match &self.observed.live {
+            _ if by == ExchangeBy::InPlace => None,
             Live::Directory { .. } => match &self.observed.current {
                 Some(current) => match replaced {
                     Replaced::Kept => Some(layout.tree(current)),
@@ -271,10 +282,13 @@ impl Situation<'_> {
     }
 
     /// Puts effects, retention and leftovers around the work; `None` when nothing is to be done.
-    fn change(&self, work: Work) -> Option<Change> {
-        let mut steps = work.steps;
+    fn change(&self, mut work: Work) -> Option<Change> {
+        let mut steps = std::mem::take(&mut work.steps);
         let working = !steps.is_empty();
-        let effects = if working { self.effects(work.wanted.as_ref()) } else { Vec::new() };
+        let mut effects = if working { self.effects(work.wanted.as_ref()) } else { Vec::new() };
+        let starting = self.starts(&work, &effects);
+        let starts = !starting.is_empty();
+        effects.extend(starting);
         let commit = steps.iter().position(|s| matches!(s, Step::Exchange { .. }));
         let commit = commit.unwrap_or(steps.len());
         let owes = effects.iter().map(|due| match &due.paths {
@@ -287,6 +301,9 @@ impl Situation<'_> {
         let effects: Vec<Effect> = effects.into_iter().map(|due| due.effect).collect();
         steps.extend(effects.iter().map(|effect| Step::Settle { effect: effect.clone() }));
         steps.extend(self.old_debts(&effects));
+        let refresh = self.refresh(&work);
+        let refreshes = refresh.is_some();
+        steps.extend(refresh);
         let keep = work.slot.as_deref().or(self.observed.current.as_deref());
         let (mut swept, removed) = self.clear(&steps, keep);
         if let Some(step) = self.misplaced() {
@@ -304,6 +321,11 @@ impl Situation<'_> {
         let ways = ways.filter(|_| work.staged);
         let (action, attribution, reason) = if working {
             self.explain(work.wanted.as_ref()?, &work.drift, work.why.as_deref())
+        } else if starts {
+            (Action::Tidy, Attribution::HostStarted, "the host was started".to_owned())
+        } else if refreshes {
+            let why = "the offline copy has not what is installed".to_owned();
+            (Action::Tidy, Attribution::CopyBehind, why)
         } else {
             let kept = format!("more than {} generations are kept", self.spec.retain);
             self.explain_tidy(Leftovers::of(&swept), kept)
@@ -365,6 +387,10 @@ impl Situation<'_> {
         }
         self.observed.generations.get(current)?.tree?;
         let from = layout.tree(current);
+        if self.spec.layout == TreeLayout::InPlace {
+            // What is left there has its second name in the tree in use.
+            return Some(layout.sweep_tree(current));
+        }
         let index = |slot: &str| self.observed.head(slot).map(|head| &head.index);
         // A repaired tree with files of somebody else goes where those are kept.
         let owner = self.observed.misplaced().filter(|owner| {
@@ -380,59 +406,5 @@ impl Situation<'_> {
         let numbered = (2..).map(|number: u32| format!("{ADOPTED}.{number}"));
         let mut names = std::iter::once(ADOPTED.to_owned()).chain(numbered);
         names.find(|name| !taken(name)).unwrap_or_else(|| ADOPTED.to_owned())
-    }
-}
-
-/// An effect that an exchange makes due, for some paths or for all.
-struct Due {
-    effect: Effect,
-    paths: Option<Vec<String>>,
-}
-
-impl Situation<'_> {
-    /// What an exchange makes due, in order.
-    fn effects(&self, wanted: Option<&Wanted>) -> Vec<Due> {
-        if !self.facts.live {
-            return Vec::new();
-        }
-        let version = wanted.map(|w| w.version.clone());
-        let run = |argv: &Vec<String>| Effect::Run {
-            resource: self.id.clone(),
-            argv: argv.clone(),
-            version: version.clone(),
-        };
-        let restarts = self
-            .spec
-            .restart
-            .iter()
-            .map(|unit| Due { effect: Effect::Restart { unit: unit.clone() }, paths: None });
-        let triggers = self.spec.triggers.iter().flat_map(|trigger| {
-            let paths = &trigger.paths;
-            trigger.run.iter().map(move |argv| (argv, paths))
-        });
-        let triggers =
-            triggers.map(|(argv, paths)| Due { effect: run(argv), paths: Some(paths.clone()) });
-        let runs = self.spec.run.iter().map(|argv| Due { effect: run(argv), paths: None });
-        restarts.chain(triggers).chain(runs).collect()
-    }
-
-    /// Effects owed from earlier passes: paid when still wished, struck out when not. On another root
-    /// than the running system's they stay owed.
-    fn old_debts(&self, now_owed: &[Effect]) -> Vec<Step> {
-        let mut steps = Vec::new();
-        for debt in self.debts.iter().filter(|d| !now_owed.contains(&d.effect)) {
-            let wished = self.spec.wishes(&debt.effect);
-            if wished && !self.facts.live {
-                continue;
-            }
-            let effect = debt.effect.clone();
-            steps.push(if wished {
-                Step::Settle { effect }
-            } else {
-                let why = "the desired state does not ask for it any more".to_owned();
-                Step::Forgive { effect, why }
-            });
-        }
-        steps
     }
 }

@@ -73,5 +73,6 @@ pub(super) fn exchange_by(layout: TreeLayout) -> ExchangeBy {
     match layout {
         TreeLayout::Exchange => ExchangeBy::Directory,
         TreeLayout::Link => ExchangeBy::Link,
+        TreeLayout::InPlace => ExchangeBy::InPlace,
     }
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::model::contents::Contents;
-use crate::model::step::PackSource;
+use crate::model::step::{OfflineCopy, PackSource};
 use crate::model::{Artifact, Digest, Evidence, Version};
 use crate::resource::tree::{TreeObserved, TreeSpec};
 
@@ -20,6 +20,8 @@ pub struct Wanted {
     pub offer: Option<Offer>,
     /// What it makes of each path in use, where that is known.
     pub contents: Option<Contents>,
+    /// The offline copy, where it has another index and is to have this one.
+    pub refresh: Option<OfflineCopy>,
     /// An operator went back to it.
     pub rolled_back: Option<String>,
 }

@@ -70,8 +70,8 @@ fn batch(list: &PackList, chunks: &[(Wanted, Option<Place>)]) -> Batch {
     let mut order: Vec<(usize, Place)> =
         chunks.iter().enumerate().filter_map(|(n, (_, place))| Some((n, (*place)?))).collect();
     order.sort_unstable_by_key(|(_, place)| (place.pack, place.offset));
-    let mut made = Batch::default();
-    made.chunks = chunks.iter().map(|(wanted, _)| (*wanted, None)).collect();
+    let unread = chunks.iter().map(|(wanted, _)| (*wanted, None)).collect();
+    let mut made = Batch { reads: Vec::new(), chunks: unread };
     let (mut last, mut bridged) = (None, 0);
     for (number, place) in order {
         let (from, until) = range(place);
