@@ -118,7 +118,7 @@ impl Stager<'_> {
             let stores = Stores::new(self.client, cache, &[], stores);
             let (index, store) = (copy.index.clone().into(), copy.store.clone().into());
             let published = published.map(SystemTime::from);
-            if let Err(error) = refresh(Behind { from, index, store, published }, stores).await {
+            if let Err(error) = refresh(&Behind { from, index, store, published }, stores).await {
                 result.fail(step, error.class(), chain(&error));
             }
         }

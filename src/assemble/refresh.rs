@@ -38,7 +38,7 @@ pub struct Refreshed {
 }
 
 /// Brings a copy up to an installed generation.
-pub async fn refresh(copy: Behind, stores: Stores) -> Result<Refreshed, AssembleError> {
+pub async fn refresh(copy: &Behind, stores: Stores) -> Result<Refreshed, AssembleError> {
     let stores = Arc::new(stores);
     let bytes = fs::read(copy.from.generation.join(INDEX))
         .map_err(|e| failed("read", &copy.from.generation.join(INDEX), e))?;
@@ -61,7 +61,7 @@ pub async fn refresh(copy: Behind, stores: Stores) -> Result<Refreshed, Assemble
         add(&path, &bytes).map_err(|e| failed("write", &path, e))?;
         refreshed.chunks += 1;
     }
-    let placed = place(&copy, &bytes);
+    let placed = place(copy, &bytes);
     placed.map_err(|e| failed("write", &copy.index, e))?;
     Ok(refreshed)
 }

@@ -8,6 +8,7 @@ use crate::cli::output::units::bytes;
 use camino::Utf8Path;
 
 use crate::model::extension::LinkTo;
+use crate::model::manifest::Binary;
 use crate::model::outcome::counted;
 use crate::model::plan::{Blocked, Change, InUse, PlanSummary};
 use crate::model::step::{ExchangeBy, Expected};
@@ -195,20 +196,8 @@ pub fn diff(change: &Change) -> Vec<String> {
             }
             Step::Remove { path, .. } if is_manifest(path) => {}
             Step::Switch { bin, release, links, expects, .. } => {
-                let slot = release.file_name().unwrap_or_default();
-                let new: Vec<(String, String)> = links
-                    .iter()
-                    .flatten()
-                    .map(|b| (b.name.clone(), format!("../releases/{slot}/{}", b.path)))
-                    .collect();
-                let expects = expects.as_deref().unwrap_or_default();
-                let gone = expects.iter().filter(|link| !new.contains(link));
-                lines.extend(gone.map(|(name, text)| format!("- {bin}/{name} -> {text}")));
-                let come = new.iter().filter(|link| !expects.contains(link));
-                lines.extend(come.map(|(name, text)| format!("+ {bin}/{name} -> {text}")));
-                if links.is_none() {
-                    lines.push(format!("+ {bin}/* -> ../releases/{slot}/* (its programs)"));
-                }
+                let (links, expects) = (links.as_deref(), expects.as_deref());
+                lines.extend(switched(bin, release, links, expects.unwrap_or_default()));
             }
             Step::Install { file, release, expects, .. } => {
                 let slot = release.file_name().unwrap_or_default();
@@ -257,6 +246,24 @@ pub fn diff(change: &Change) -> Vec<String> {
         lines.extend(contents::lines(contents, PATHS_SHOWN));
     }
     lines
+}
+
+/// The links that a switch removes and makes.
+fn switched(
+    bin: &Utf8Path,
+    release: &Utf8Path,
+    links: Option<&[Binary]>,
+    expects: &[(String, String)],
+) -> Vec<String> {
+    let slot = release.file_name().unwrap_or_default();
+    let text = |b: &Binary| (b.name.clone(), format!("../releases/{slot}/{}", b.path));
+    let new: Vec<(String, String)> = links.unwrap_or_default().iter().map(text).collect();
+    let gone = expects.iter().filter(|link| !new.contains(link));
+    let gone = gone.map(|(name, text)| format!("- {bin}/{name} -> {text}"));
+    let come = new.iter().filter(|link| !expects.contains(link));
+    let come = come.map(|(name, text)| format!("+ {bin}/{name} -> {text}"));
+    let all = links.is_none().then(|| format!("+ {bin}/* -> ../releases/{slot}/* (its programs)"));
+    gone.chain(come).chain(all).collect()
 }
 
 fn is_image(change: &Change, from: &Utf8Path) -> bool {

@@ -42,8 +42,7 @@ impl Tree<'_> {
         let nodes = self.nodes(self.observed.current.as_deref()?)?;
         let listing = self.listing(file).await?;
         let lines = mtree::read(&listing).ok()?;
-        let modes = flags.intersects(Flags::PERMISSIONS.with(Flags::ACL));
-        let coming = lines.iter().filter_map(|line| Some((line, coming(line, modes)?)));
+        let coming = lines.iter().filter_map(|line| Some((line, coming(line, flags)?)));
         let home = self.home();
         let mut budget = HASHED_BYTES_MAX;
         let mut digests = std::collections::HashMap::new();
@@ -109,7 +108,7 @@ impl Tree<'_> {
     }
 }
 
-fn coming(line: &Line, modes: bool) -> Option<Coming<'_>> {
+fn coming(line: &Line, flags: Flags) -> Option<Coming<'_>> {
     let kind = match line.kind.as_deref()? {
         "file" => NodeKind::File,
         "dir" => NodeKind::Directory,
@@ -124,6 +123,7 @@ fn coming(line: &Line, modes: bool) -> Option<Coming<'_>> {
         let seconds = i64::try_from(time / 1_000_000_000).ok()?;
         Some((seconds, u32::try_from(time % 1_000_000_000).ok()?))
     });
+    let modes = flags.intersects(Flags::PERMISSIONS.with(Flags::ACL));
     Some(Coming {
         path: &line.path,
         kind,
