@@ -20,7 +20,7 @@ pub struct Trees<'a> {
     pub tree: &'a Utf8Path,
     /// The path in use.
     pub path: &'a Utf8Path,
-    /// Where the tree that was in use goes.
+    /// Where the tree that was in use goes; in place, the generation in use.
     pub old: Option<&'a Utf8Path>,
     /// Inode of what is in use now.
     pub expects: Option<u64>,
@@ -76,9 +76,20 @@ fn in_place(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, S
         return directories(host, trees);
     };
     let generation = trees.tree.parent().unwrap_or(trees.tree);
-    let read = |name: &str| host.read(generation.join(name), GENERATION_BYTES_MAX);
-    let nodes = read(NODES)?.and_then(|bytes| Nodes::decode(&bytes).ok());
-    let head = read(HEAD)?.and_then(|bytes| serde_json::from_slice::<SnapshotHead>(&bytes).ok());
+    let read = |path: &Utf8Path| host.read(path, GENERATION_BYTES_MAX);
+    let nodes = read(&generation.join(NODES))?.and_then(|bytes| Nodes::decode(&bytes).ok());
+    let head_of = |generation: &Utf8Path| -> io::Result<Option<SnapshotHead>> {
+        let bytes = read(&generation.join(HEAD))?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    };
+    if let Some(old) = trees.old
+        && let Some(head) = head_of(old)?
+        && head.inode != inode
+    {
+        // It was told by its content, which is about to change.
+        write_head(host, old, &SnapshotHead { inode, ..head })?;
+    }
+    let head = head_of(generation)?;
     let (Some(nodes), Some(head)) = (nodes, head) else {
         let what = "the generation to merge cannot be read".to_owned();
         return Err(SwitchError::Stale { path: generation.to_owned(), what });
@@ -89,10 +100,13 @@ fn in_place(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, S
         return Err(SwitchError::Stale { path: trees.path.to_owned(), what });
     };
     host.sync_file_system(trees.path)?;
-    let head = serde_json::to_vec(&SnapshotHead { inode, ..head }).map_err(io::Error::from)?;
     host.write(generation.join(NODES), &merged.encode())?;
-    host.write(generation.join(HEAD), &head)?;
+    write_head(host, generation, &SnapshotHead { inode, ..head })?;
     Ok(host.remove(trees.tree).map_err(SwitchError::from))
+}
+
+fn write_head(host: &Host, generation: &Utf8Path, head: &SnapshotHead) -> io::Result<()> {
+    host.write(generation.join(HEAD), &serde_json::to_vec(head)?)
 }
 
 fn put_away(host: &Host, trees: &Trees<'_>) -> Result<(), SwitchError> {

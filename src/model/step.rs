@@ -84,7 +84,7 @@ pub enum Step {
         /// The path in use.
         #[schemars(with = "String")]
         path: Utf8PathBuf,
-        /// Where the tree that was in use goes.
+        /// Where the tree that was in use goes; where files are replaced in place, the generation in use.
         #[schemars(with = "Option<String>")]
         old: Option<Utf8PathBuf>,
         /// Inode of what is in use now; the step refuses to run when the host has moved on since.

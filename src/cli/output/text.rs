@@ -196,8 +196,8 @@ pub fn diff(change: &Change) -> Vec<String> {
             }
             Step::Remove { path, .. } if is_manifest(path) => {}
             Step::Switch { bin, release, links, expects, .. } => {
-                let (links, expects) = (links.as_deref(), expects.as_deref());
-                lines.extend(switched(bin, release, links, expects.unwrap_or_default()));
+                let expects = expects.as_deref().unwrap_or_default();
+                lines.extend(switched(bin, release, links.as_deref(), expects));
             }
             Step::Install { file, release, expects, .. } => {
                 let slot = release.file_name().unwrap_or_default();

@@ -236,7 +236,9 @@ impl Situation<'_> {
         let layout = self.layout();
         let by = exchange_by(self.spec.layout);
         let old = match &self.observed.live {
-            _ if by == ExchangeBy::InPlace => None,
+            _ if by == ExchangeBy::InPlace => {
+                self.observed.current.as_ref().map(|current| layout.generation(current))
+            }
             Live::Directory { .. } => match &self.observed.current {
                 Some(current) => match replaced {
                     Replaced::Kept => Some(layout.tree(current)),

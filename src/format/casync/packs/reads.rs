@@ -72,11 +72,11 @@ fn batch(list: &PackList, chunks: &[(Wanted, Option<Place>)]) -> Batch {
     order.sort_unstable_by_key(|(_, place)| (place.pack, place.offset));
     let unread = chunks.iter().map(|(wanted, _)| (*wanted, None)).collect();
     let mut made = Batch { reads: Vec::new(), chunks: unread };
-    let (mut last, mut bridged) = (None, 0);
+    let (mut before, mut bridged) = (None, 0);
     for (number, place) in order {
         let (from, until) = range(place);
         let gap = match made.reads.last() {
-            Some(read) if last == Some(place.pack) => from.checked_sub(read.bytes.end),
+            Some(read) if before == Some(place.pack) => from.checked_sub(read.bytes.end),
             _ => None,
         };
         let gap = gap.filter(|gap| *gap <= GAP_BYTES_MAX && bridged + gap <= BATCH_BYTES);
@@ -91,7 +91,7 @@ fn batch(list: &PackList, chunks: &[(Wanted, Option<Place>)]) -> Batch {
                 made.reads.push(PackRead { pack, bytes: from..until });
             }
         }
-        last = Some(place.pack);
+        before = Some(place.pack);
         let read = made.reads.len() - 1;
         let start = made.reads.last().map_or(from, |read| read.bytes.start);
         let inside = |at: u64| usize::try_from(at - start).unwrap_or(usize::MAX);
