@@ -154,7 +154,7 @@ impl<'a> Tree<'a> {
         match state(self.spec, self.observed, &wanted) {
             State::InUse => return Ok(wanted),
             State::Kept(slot) => {
-                wanted.contents = self.contents_of_kept(&slot);
+                wanted.contents = self.contents_of_kept(&slot).map(Box::new);
                 return Ok(wanted);
             }
             State::Damaged | State::Outdated(_) | State::Missing => {}
@@ -166,8 +166,8 @@ impl<'a> Tree<'a> {
         })?;
         let stores = self.stores(found.source);
         let ways::Found { ways, packs } = self.ways(&found.file, &index, &stores).await;
-        wanted.contents = self.contents(&found.file, index.header.flags).await;
-        wanted.offer = Some(Offer {
+        wanted.contents = self.contents(&found.file, index.header.flags).await.map(Box::new);
+        wanted.offer = Some(Box::new(Offer {
             artifact: found.file.artifact,
             evidence,
             stores,
@@ -175,7 +175,7 @@ impl<'a> Tree<'a> {
             published: found.file.published,
             ways,
             offline: found.offline,
-        });
+        }));
         Ok(wanted)
     }
 
@@ -250,8 +250,8 @@ impl<'a> Tree<'a> {
         };
         match state(self.spec, self.observed, &wanted) {
             State::InUse => {}
-            State::Kept(slot) => wanted.contents = self.contents_of_kept(&slot),
-            State::Damaged => wanted.offer = Some(self.own_copy(slot)?),
+            State::Kept(slot) => wanted.contents = self.contents_of_kept(&slot).map(Box::new),
+            State::Damaged => wanted.offer = Some(Box::new(self.own_copy(slot)?)),
             State::Outdated(_) | State::Missing => return None,
         }
         Some(wanted)

@@ -193,16 +193,15 @@ impl Checker<'_> {
         }
         let span = refresh_of(&tree.offline)?;
         let offline = offline?;
-        match (&offline.index, offline.stores.first()) {
-            (Place::Local(index), Some(Place::Local(store))) => {
-                Some(OfflineCopy { index: index.clone(), store: store.clone() })
-            }
-            _ => {
-                let why = "only a copy on this machine can be refreshed: name paths, or leave out `refresh`";
-                self.refuse(span, "`offline`", why);
-                None
-            }
+        if let (Place::Local(index), Some(Place::Local(store))) =
+            (&offline.index, offline.stores.first())
+        {
+            return Some(OfflineCopy { index: index.clone(), store: store.clone() });
         }
+        let why =
+            "only a copy on this machine can be refreshed: name paths, or leave out `refresh`";
+        self.refuse(span, "`offline`", why);
+        None
     }
 
     /// The place of an index, which its source vouches for.

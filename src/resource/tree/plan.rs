@@ -345,7 +345,11 @@ impl Situation<'_> {
             fetch_bytes: Some(ways.map_or(0, |ways| ways.fetched_bytes)),
             reused_bytes: ways.map_or(0, |ways| ways.reused_bytes),
             observed: Digest::of_json(self.observed),
-            contents: work.wanted.and_then(|wanted| wanted.contents).filter(|_| working),
+            contents: work
+                .wanted
+                .and_then(|wanted| wanted.contents)
+                .map(|contents| *contents)
+                .filter(|_| working),
             steps,
             undo: Vec::new(),
         })

@@ -17,9 +17,9 @@ pub struct Wanted {
     /// The generation with it that is there, whole or not.
     pub slot: Option<String>,
     /// How to make it; `None` when it is there already, or cannot be had.
-    pub offer: Option<Offer>,
+    pub offer: Option<Box<Offer>>,
     /// What it makes of each path in use, where that is known.
-    pub contents: Option<Contents>,
+    pub contents: Option<Box<Contents>>,
     /// The offline copy, where it has another index and is to have this one.
     pub refresh: Option<OfflineCopy>,
     /// An operator went back to it.

@@ -80,16 +80,13 @@ fn batch(list: &PackList, chunks: &[(Wanted, Option<Place>)]) -> Batch {
             _ => None,
         };
         let gap = gap.filter(|gap| *gap <= GAP_BYTES_MAX && bridged + gap <= BATCH_BYTES);
-        match (gap, made.reads.last_mut()) {
-            (Some(gap), Some(read)) => {
-                bridged += gap;
-                read.bytes.end = until;
-            }
-            _ => {
-                let pack = usize::try_from(place.pack).ok().and_then(|n| list.packs().get(n));
-                let Some(&pack) = pack else { continue };
-                made.reads.push(PackRead { pack, bytes: from..until });
-            }
+        if let (Some(gap), Some(read)) = (gap, made.reads.last_mut()) {
+            bridged += gap;
+            read.bytes.end = until;
+        } else {
+            let pack = usize::try_from(place.pack).ok().and_then(|n| list.packs().get(n));
+            let Some(&pack) = pack else { continue };
+            made.reads.push(PackRead { pack, bytes: from..until });
         }
         before = Some(place.pack);
         let read = made.reads.len() - 1;
