@@ -39,6 +39,10 @@ const PIECE_BYTES: usize = 128 << 10;
 impl Tree<'_> {
     /// What an index makes of the paths in use; `None` where nothing is in use or its publisher tells nothing.
     pub(super) async fn contents(&self, file: &IndexFile, flags: Flags) -> Option<Contents> {
+        // What somebody changed is told as drift.
+        if self.observed.current_head()?.index == file.sha256 {
+            return None;
+        }
         let nodes = self.nodes(self.observed.current.as_deref()?)?;
         let listing = self.listing(file).await?;
         let lines = mtree::read(&listing).ok()?;

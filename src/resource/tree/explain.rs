@@ -80,8 +80,11 @@ impl Situation<'_> {
 
 /// Which way the bytes come.
 fn ways(offer: &Offer) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "for people, to a tenth of a mebibyte")]
-    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / MIB);
+    #[expect(clippy::cast_precision_loss, reason = "for people, to a tenth")]
+    let mib = |bytes: u64| match bytes as f64 / MIB {
+        few if few < 0.1 => format!("{:.1} KiB", few * 1024.0),
+        many => format!("{many:.1} MiB"),
+    };
     let ways = &offer.ways;
     let mut parts = vec![format!("of {}", mib(ways.bytes))];
     if ways.reused_bytes > 0 {
