@@ -41,7 +41,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Apply { file: Some(file) }) => {
             pass::apply_saved(session, &cli.pass, file).await
         }
-        Some(Command::Diff { resources }) => show::diff(session, resources),
+        Some(Command::Diff { resources }) => show::diff(session, &cli.pass, resources).await,
         Some(Command::Status) => show::status(session),
         Some(Command::Explain { resource }) => show::explain(session, resource).await,
         Some(Command::List { resource }) => show::list(session, resource).await,
