@@ -1,5 +1,6 @@
 //! What every command works with: arguments and environment, read once.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::time::Instant;
@@ -9,14 +10,17 @@ use jiff::Timestamp;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::CliError;
-use crate::cli::args::{Cli, CommonArgs, EffectsArg, HooksArg, PassArgs};
+use crate::cli::args::{Cli, CommonArgs, EffectsArg, HooksArg, PassArgs, WindowsArg};
 use crate::cli::exit::Exit;
+use crate::controller::config::AgentConfig;
 use crate::desired::{CredentialRef, DesiredState, Diagnostic, Paint, render};
 use crate::fetch::client::{Client, Credentials, Roots, Settings};
 use crate::host::runner::Hooks;
 use crate::host::{Look, Places, clock};
 use crate::model::ResourceId;
+use crate::model::outcome::chain;
 use crate::plan::guard::Removals;
+use crate::plan::hold::Holds;
 use crate::provider::provide;
 use crate::reconcile::{Effects, Request};
 use crate::resource::app::observe::Depth;
@@ -31,7 +35,7 @@ const GITHUB: &str = "api.github.com";
 const TOKEN_FILE_BYTES_MAX: u64 = 8192;
 
 /// Arguments and environment of one run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Session {
     /// Options of every command.
     pub common: CommonArgs,
@@ -47,10 +51,12 @@ pub struct Session {
     pub began: Instant,
     only: BTreeSet<ResourceId>,
     environment: Environment,
+    agent: OnceCell<AgentConfig>,
+    holds: OnceCell<Holds>,
 }
 
 /// The variables that are looked at.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Environment {
     github_token: Option<String>,
     credentials_directory: Option<Utf8PathBuf>,
@@ -84,6 +90,9 @@ impl Session {
         if let Some(cache) = directory("CACHE_DIRECTORY") {
             places.cache = cache;
         }
+        if let Some(runtime) = directory("RUNTIME_DIRECTORY") {
+            places.runtime = runtime;
+        }
         Ok(Self {
             only: common.only.iter().cloned().collect(),
             host: Look::new(root, places).with_hooks(match cli.pass.hooks {
@@ -102,22 +111,43 @@ impl Session {
                     None => Roots::Bundle,
                 },
             },
+            agent: OnceCell::new(),
+            holds: OnceCell::new(),
             common,
         })
     }
 
     /// The paths of the desired state.
-    pub fn desired_paths(&self) -> Vec<Utf8PathBuf> {
-        if self.common.desired.is_empty() {
-            vec![self.host.real(DESIRED)]
-        } else {
-            self.common.desired.clone()
+    pub fn desired_paths(&self) -> Result<Vec<Utf8PathBuf>, CliError> {
+        if !self.common.desired.is_empty() {
+            return Ok(self.common.desired.clone());
         }
+        let configured = &self.agent()?.desired;
+        Ok(if configured.is_empty() { vec![self.host.real(DESIRED)] } else { configured.clone() })
+    }
+
+    /// The agent's own configuration.
+    pub fn agent(&self) -> Result<&AgentConfig, CliError> {
+        if let Some(agent) = self.agent.get() {
+            return Ok(agent);
+        }
+        let agent = AgentConfig::load(&self.host, self.common.config.as_ref());
+        let agent = agent.map_err(|e| CliError::new(Exit::Config, chain(&e)))?;
+        Ok(self.agent.get_or_init(|| agent))
+    }
+
+    /// What the plan of a pass leaves for later.
+    fn holds(&self, pass: &PassArgs) -> Result<&Holds, CliError> {
+        let closed = match pass.windows {
+            WindowsArg::Keep => self.agent()?.windows().closed(self.now),
+            WindowsArg::Ignore => None,
+        };
+        Ok(self.holds.get_or_init(|| Holds { closed, ..Holds::default() }))
     }
 
     /// Reads the desired state.
     pub fn desired(&self) -> Result<DesiredState, CliError> {
-        let paths: Vec<_> = self.desired_paths().into_iter().map(Into::into).collect();
+        let paths: Vec<_> = self.desired_paths()?.into_iter().map(Into::into).collect();
         let loaded = DesiredState::load(&paths);
         let mut desired = loaded.map_err(|diagnostics| self.invalid(&diagnostics))?;
         provide(&self.host, &mut desired);
@@ -142,9 +172,14 @@ impl Session {
     }
 
     /// The pass that is asked for.
-    pub fn request<'a>(&'a self, desired: &'a DesiredState, pass: &PassArgs) -> Request<'a> {
-        Request {
+    pub fn request<'a>(
+        &'a self,
+        desired: &'a DesiredState,
+        pass: &PassArgs,
+    ) -> Result<Request<'a>, CliError> {
+        Ok(Request {
             desired,
+            holds: self.holds(pass)?,
             depth: self.depth(),
             removals: if pass.confirm_removals { Removals::Confirmed } else { Removals::Guarded },
             only: (!self.only.is_empty()).then_some(&self.only),
@@ -155,7 +190,7 @@ impl Session {
                 EffectsArg::Skip => Effects::Skip,
             },
             now: self.now,
-        }
+        })
     }
 
     /// The names given with --only must be wished.

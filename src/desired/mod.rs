@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use camino::Utf8PathBuf;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use diagnostic::{Diagnostic, Paint, render};
 
@@ -106,7 +106,7 @@ pub enum CredentialRef {
 }
 
 /// One document's text and where it came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceText {
     /// The `--desired` path it belongs to, absolute and without symbolic links.
     pub root: String,
@@ -136,7 +136,15 @@ impl DesiredState {
     /// # Errors
     /// Everything that is wrong with any of them.
     pub fn load(paths: &[PathBuf]) -> Result<Self, Vec<Diagnostic>> {
-        Self::from_texts(load::texts(paths)?)
+        Self::from_texts(Self::texts(paths)?)
+    }
+
+    /// The texts of all these documents.
+    ///
+    /// # Errors
+    /// Everything that cannot be read.
+    pub fn texts(paths: &[PathBuf]) -> Result<Vec<SourceText>, Vec<Diagnostic>> {
+        load::texts(paths)
     }
 
     /// The same without touching files.

@@ -100,6 +100,8 @@ pub enum Action {
     Remove,
     /// Only effects owed from an earlier pass, leftovers and old releases.
     Tidy,
+    /// Only what a later pass will need.
+    Fetch,
 }
 
 impl Action {
@@ -113,6 +115,7 @@ impl Action {
             Self::Repair => "repair",
             Self::Remove => "remove",
             Self::Tidy => "tidy",
+            Self::Fetch => "fetch",
         }
     }
 }
@@ -223,6 +226,9 @@ pub struct Blocked {
     pub until: Option<Timestamp>,
     /// Where the wish stands.
     pub declared_at: Option<String>,
+    /// SHA-256 of artifacts that are fetched already, or in this pass, for the time when it is carried out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ahead: Vec<Digest>,
 }
 
 /// Why a wish is not carried out.
@@ -265,6 +271,12 @@ pub enum BlockedReason {
     Quarantined,
     /// The host could not be looked at.
     Unobservable,
+    /// No maintenance window is open.
+    Deferred,
+    /// It failed and would fail again.
+    Stalled,
+    /// Somebody else changes it back each time it is corrected.
+    Fighting,
 }
 
 /// A plan as it is printed and saved.

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{Declared, DesiredState};
+use crate::model::agent::AgentStatus;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::{HistoryEntry, counted};
 use crate::model::{Attribution, Digest, Drift, HostFacts, Level, ResourceId, Version};
@@ -32,6 +33,8 @@ pub struct Known<'a> {
     pub last: Option<&'a LastPass>,
     /// What was changed, oldest first.
     pub history: &'a [HistoryEntry],
+    /// What the loop says about itself.
+    pub agent: Option<&'a AgentStatus>,
     /// The time.
     pub now: Timestamp,
 }
@@ -56,6 +59,9 @@ pub struct HostStatus {
     pub desired: Digest,
     /// Conditions of the host.
     pub conditions: Vec<Condition>,
+    /// The loop that keeps this host, if one runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentStatus>,
     /// What was found wrong with the agent's memory.
     pub losses: Vec<String>,
     /// Every wished resource and every other one of ours.
@@ -199,6 +205,7 @@ pub fn status(known: &Known<'_>) -> HostStatus {
         last_converged_at: known.last.and_then(|last| last.converged_at),
         desired: known.desired.digest.clone(),
         conditions: of_host(known, &resources, state),
+        agent: known.agent.cloned(),
         losses: known.ledger.losses.clone(),
         resources,
     }

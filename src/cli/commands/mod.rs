@@ -10,6 +10,7 @@ mod overrides;
 mod pass;
 mod publish_tree;
 mod publish;
+mod run;
 mod show;
 mod sysupdate;
 mod units;
@@ -33,6 +34,8 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             let why = "this command makes no plan that could be shown; leave out --dry-run";
             Err(CliError::new(Exit::Usage, why))
         }
+        Some(Command::Run(args)) => run::run(session, args, &cli.pass).await,
+        Some(Command::Request { wait }) => run::request(session, *wait).await,
         Some(Command::Plan { out }) => pass::plan(session, &cli.pass, out.as_deref()).await,
         None | Some(Command::Apply { file: None }) => pass::plan(session, &cli.pass, None).await,
         Some(Command::Apply { file: Some(file) }) if cli.dry_run => {
@@ -94,6 +97,8 @@ fn changes_without_plan(command: &Command) -> bool {
         command,
         Command::Suspend { .. }
             | Command::Resume { .. }
+            | Command::Run(_)
+            | Command::Request { .. }
             | Command::Gc { .. }
             | Command::Features { .. }
             | Command::Publish { .. }

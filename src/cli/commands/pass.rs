@@ -2,7 +2,7 @@
 
 use camino::Utf8Path;
 
-use crate::apply::Stop;
+use crate::apply::{Stop, StopReason};
 use crate::cli::args::{Format, PassArgs};
 use crate::cli::commands::metrics;
 use crate::cli::exit::{self, Exit};
@@ -33,7 +33,7 @@ pub(super) async fn plan(
     let desired = session.desired()?;
     session.check_only(&desired)?;
     let client = session.client(&desired)?;
-    let request = session.request(&desired, args);
+    let request = session.request(&desired, args)?;
     let preview =
         reconcile::preview(&request, &session.host, &client).await.map_err(|e| CliError::io(&e))?;
     tracing::info!(requests = preview.requests, "planned");
@@ -57,7 +57,7 @@ pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit
     session.check_only(&desired)?;
     let client = session.client(&desired)?;
     let host = lock(session, args).await?;
-    let request = session.request(&desired, args);
+    let request = session.request(&desired, args)?;
     let mut preview =
         reconcile::preview(&request, host.look(), &client).await.map_err(|e| CliError::io(&e))?;
     if session.common.output != Format::Json {
@@ -75,7 +75,7 @@ pub(super) async fn apply_saved(
     let desired = session.desired()?;
     let saved = read_plan(file)?;
     let host = lock(session, args).await?;
-    let request = session.request(&desired, args);
+    let request = session.request(&desired, args)?;
     let mut preview = still_fits(session, &request, host.look(), file, saved)?;
     if preview.plan.is_empty() {
         say("Nothing to do: the saved plan has no changes.\n");
@@ -92,7 +92,7 @@ pub(super) fn show_saved(
 ) -> Result<Exit, CliError> {
     let desired = session.desired()?;
     let saved = read_plan(file)?;
-    let request = session.request(&desired, args);
+    let request = session.request(&desired, args)?;
     let preview = still_fits(session, &request, &session.host, file, saved)?;
     print(session, &preview.plan, about(session, &desired, &preview.observed));
     Ok(exit_of_plan(&preview.plan, args))
@@ -191,7 +191,7 @@ async fn stop_on_signal(stop: &Stop) -> std::convert::Infallible {
             _ = interrupt.recv() => {}
         }
         crate::cli::mention("stopping at the next safe point");
-        stop.request();
+        stop.request(StopReason::Asked);
     }
     std::future::pending().await
 }

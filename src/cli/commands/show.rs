@@ -8,16 +8,18 @@ use crate::cli::exit::Exit;
 use crate::cli::output::text::headline;
 use crate::cli::output::{contents, json};
 use crate::cli::session::{Session, known};
-use crate::cli::{CliError, say};
+use crate::cli::{CliError, mention, say};
+use crate::controller::told;
 use crate::desired::DesiredState;
 use crate::fetch::memory::Reader;
+use crate::model::agent::AgentStatus;
 use crate::model::contents::PATHS_MAX;
 use crate::model::outcome::counted;
 use crate::model::{Kind, ResourceId};
 use crate::monitor::memory;
 use crate::observe::observe;
 use crate::reconcile::{Request, preview};
-use crate::record::{history, last_pass, ledger};
+use crate::record::{history, last_pass, last_wish, ledger};
 use crate::resolve::explain::{Listed, explain as explain_choice, versions};
 use crate::resource::Found;
 use crate::status::carry::carry;
@@ -29,7 +31,9 @@ fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliEr
     let observed = observe(desired, &ledger, &session.host, session.depth());
     let last = last_pass::load(&session.host).map_err(io)?;
     let history = history::load(&session.host).map_err(io)?;
+    let agent = told::read(&session.host);
     let mut status = judge(&Known {
+        agent: agent.as_ref(),
         desired,
         observed: &observed,
         ledger: &ledger,
@@ -58,7 +62,7 @@ fn oneline(status: &HostStatus) -> String {
 
 /// What is installed and in which condition.
 pub(super) fn status(session: &Session) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = enforced(session)?;
     let status = judged(session, &desired)?;
     if session.common.output == Format::Json {
         say(&json::render(&status));
@@ -73,6 +77,9 @@ pub(super) fn status(session: &Session) -> Result<Exit, CliError> {
         let _ = write!(text, "; last pass {at}");
     }
     text.push('\n');
+    if let Some(agent) = &status.agent {
+        loop_lines(&mut text, agent);
+    }
     for loss in &status.losses {
         let _ = writeln!(text, "  ! {loss}");
     }
@@ -81,6 +88,29 @@ pub(super) fn status(session: &Session) -> Result<Exit, CliError> {
     }
     say(&text);
     Ok(Exit::Ok)
+}
+
+/// The desired state, or the last valid one where the loop enforces that.
+fn enforced(session: &Session) -> Result<DesiredState, CliError> {
+    session.desired().or_else(|error| match last_wish::load(&session.host) {
+        Ok(Some(desired)) if error.exit() == Exit::Invalid => {
+            mention("the last valid desired state is enforced:");
+            Ok(desired)
+        }
+        _ => Err(error),
+    })
+}
+
+fn loop_lines(text: &mut String, agent: &AgentStatus) {
+    let next = agent.next_pass_at.map_or(String::new(), |at| format!(", next pass {at}"));
+    let _ = writeln!(
+        text,
+        "  loop: {}{next}; last ({}): {}",
+        agent.state, agent.triggers, agent.message
+    );
+    if let Some(why) = &agent.misconfigured {
+        let _ = writeln!(text, "  ! the configuration before is kept: {why}");
+    }
 }
 
 fn line(text: &mut String, resource: &ResourceStatus) {
@@ -160,7 +190,7 @@ async fn coming(
     if trees.is_empty() {
         return Ok(());
     }
-    let request = Request { only: Some(&trees), ..session.request(desired, pass) };
+    let request = Request { only: Some(&trees), ..session.request(desired, pass)? };
     let client = session.client(desired)?;
     let preview = preview(&request, &session.host, &client).await.map_err(|e| CliError::io(&e))?;
     for change in preview.plan.changes.iter().filter(|change| trees.contains(&change.resource)) {

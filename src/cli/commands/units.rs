@@ -41,7 +41,7 @@ pub(super) async fn units(session: &Session, args: &UnitsArgs) -> Result<Exit, C
 }
 
 fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliError> {
-    let desired = if session.desired_paths().iter().any(|path| path.exists()) {
+    let desired = if session.desired_paths()?.iter().any(|path| path.exists()) {
         Some(session.desired()?)
     } else {
         mention("there is no desired state yet: the units allow for what is usual");

@@ -9,7 +9,7 @@ use crate::desired::DesiredState;
 
 /// Reads everything and says what is wrong with it.
 pub(super) fn validate(session: &Session, paths: &[Utf8PathBuf]) -> Result<Exit, CliError> {
-    let paths = if paths.is_empty() { session.desired_paths() } else { paths.to_vec() };
+    let paths = if paths.is_empty() { session.desired_paths()? } else { paths.to_vec() };
     let names = paths.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(", ");
     let paths: Vec<_> = paths.into_iter().map(Into::into).collect();
     let desired = DesiredState::load(&paths).map_err(|errors| session.invalid(&errors))?;
