@@ -116,6 +116,7 @@ fn defer(change: Change, closed: &Closed) -> (Blocked, Option<Change>) {
         action: Action::Fetch,
         reason: format!("{}; it comes into use later", change.reason),
         drift: Vec::new(),
+        contents: None,
         steps: change.steps.into_iter().filter(|s| matches!(s, Step::Fetch { .. })).collect(),
         undo: Vec::new(),
         ..change

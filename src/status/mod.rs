@@ -384,7 +384,7 @@ fn ready(
         is("Blocked").filter(|b| !matches!(b.reason.as_str(), "SourceUnavailable" | "RateLimited"));
     if let Some(condition) = blocked {
         // Time alone changes these; the others need somebody.
-        let passes = matches!(condition.reason.as_str(), "Waiting" | "TooYoung");
+        let passes = matches!(condition.reason.as_str(), "Waiting" | "TooYoung" | "Deferred");
         let state = if passes { State::InProgress } else { State::Stalled };
         return not(state, &condition.reason.clone(), condition.message.clone());
     }

@@ -79,6 +79,7 @@ impl Result {
             fetch_bytes: Some(0),
             reused_bytes: 0,
             observed: Digest::of_json(&0),
+            contents: None,
             steps: Vec::new(),
             undo: Vec::new(),
         });
