@@ -151,4 +151,7 @@ pub struct HistoryEntry {
     /// The failure's message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The commit of the desired state, `main@sha1:…`, when it came from a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
 }

@@ -1,14 +1,17 @@
 //! What is, in conditions that programs can rely on; pure over what was observed and remembered.
 
+pub mod export;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Declared, DesiredState};
+use crate::desired::{Declared, DesiredState, Selection};
 use crate::model::ledger::Ledger;
 use crate::model::outcome::HistoryEntry;
+use crate::model::revision::{Revision, TroubleKind};
 use crate::model::{Attribution, Digest, Drift, HostFacts, Level, ResourceId, Version};
 use crate::observe::Observed;
 use crate::record::last_pass::LastPass;
@@ -47,6 +50,12 @@ pub struct HostStatus {
     pub last_pass_at: Option<Timestamp>,
     /// When everything wished was there for the last time.
     pub last_converged_at: Option<Timestamp>,
+    /// From which commit the desired state was read, when it came from a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
+    /// What is true of the host as a whole: `NoMatch`, `DesiredStale`, `DesiredRefused`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<Condition>,
     /// What was found wrong with the agent's memory.
     pub losses: Vec<String>,
     /// Every wished resource and every other one of ours.
@@ -126,6 +135,31 @@ pub struct Condition {
     pub message: String,
 }
 
+/// What the wish says about the host as a whole.
+fn of_wish(desired: &DesiredState) -> Vec<Condition> {
+    let condition = |kind: &str, reason: &str, message: String| Condition {
+        kind: kind.to_owned(),
+        status: "True".to_owned(),
+        reason: reason.to_owned(),
+        message,
+    };
+    let nothing = (desired.selection == Selection::Nothing).then(|| {
+        let message =
+            "nothing in the desired state is for this host; nothing is changed or removed";
+        condition("NoMatch", "NothingSelected", message.to_owned())
+    });
+    let trouble = desired.revision.as_ref().and_then(|revision| revision.trouble.as_ref());
+    let trouble = trouble.map(|trouble| {
+        let (kind, reason) = match trouble.kind {
+            TroubleKind::Unreachable => ("DesiredStale", "RepositoryUnreachable"),
+            TroubleKind::Refused => ("DesiredRefused", "RevisionRefused"),
+            TroubleKind::Unusable => ("DesiredRefused", "RevisionUnusable"),
+        };
+        condition(kind, reason, trouble.message.clone())
+    });
+    nothing.into_iter().chain(trouble).collect()
+}
+
 /// Judges a host.
 pub fn status(known: &Known<'_>) -> HostStatus {
     let mut resources: BTreeMap<ResourceId, ResourceStatus> = BTreeMap::new();
@@ -144,6 +178,8 @@ pub fn status(known: &Known<'_>) -> HostStatus {
         state: resources.iter().map(|r| r.state).max().unwrap_or(State::Current),
         last_pass_at: known.last.map(|last| last.at),
         last_converged_at: known.last.and_then(|last| last.converged_at),
+        revision: known.desired.revision.clone(),
+        conditions: of_wish(known.desired),
         losses: known.ledger.losses.clone(),
         resources,
     }

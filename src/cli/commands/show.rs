@@ -14,6 +14,7 @@ use crate::observe::observe;
 use crate::record::{history, last_pass, ledger};
 use crate::resolve::explain::{Listed, explain as explain_choice, versions};
 use crate::resource::Found;
+use crate::status::export::HostExport;
 use crate::status::{HostStatus, Known, ResourceStatus, status as judge};
 
 fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliError> {
@@ -33,8 +34,8 @@ fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliEr
 }
 
 /// What is installed and in which condition.
-pub(super) fn status(session: &Session) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+pub(super) async fn status(session: &Session) -> Result<Exit, CliError> {
+    let desired = session.desired().await?;
     let status = judged(session, &desired)?;
     if session.common.output == Format::Json {
         say(&json::render(&status));
@@ -45,6 +46,17 @@ pub(super) fn status(session: &Session) -> Result<Exit, CliError> {
         let _ = write!(text, "; last pass {at}");
     }
     text.push('\n');
+    if let Some(revision) = &status.revision {
+        let _ = writeln!(
+            text,
+            "  desired state: {revision} of {}, accepted {}",
+            revision.url, revision.accepted_at
+        );
+    }
+    for condition in &status.conditions {
+        let _ =
+            writeln!(text, "  ! {} ({}): {}", condition.kind, condition.reason, condition.message);
+    }
     for loss in &status.losses {
         let _ = writeln!(text, "  ! {loss}");
     }
@@ -52,6 +64,17 @@ pub(super) fn status(session: &Session) -> Result<Exit, CliError> {
         line(&mut text, resource);
     }
     say(&text);
+    Ok(Exit::Ok)
+}
+
+/// What this host has, for planning elsewhere.
+pub(super) async fn export(session: &Session) -> Result<Exit, CliError> {
+    let desired = session.desired().await?;
+    let ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
+    let observed = observe(&desired, &ledger, &session.host, session.depth());
+    let export = HostExport::of(session.identity()?, &observed, &ledger, session.now);
+    let export = export.map_err(|error| CliError::new(Exit::Failed, error.to_string()))?;
+    say(&json::render(&export));
     Ok(Exit::Ok)
 }
 
@@ -82,8 +105,8 @@ fn line(text: &mut String, resource: &ResourceStatus) {
 }
 
 /// How the host differs from what was installed.
-pub(super) fn diff(session: &Session, resources: &[ResourceId]) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+pub(super) async fn diff(session: &Session, resources: &[ResourceId]) -> Result<Exit, CliError> {
+    let desired = session.desired().await?;
     for id in resources {
         known(&desired, id)?;
     }
@@ -116,7 +139,7 @@ pub(super) fn diff(session: &Session, resources: &[ResourceId]) -> Result<Exit, 
 
 /// Everything known about one resource and how its version is chosen.
 pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     known(&desired, id)?;
     let status = judged(session, &desired)?;
     let mut text = String::new();
@@ -168,7 +191,7 @@ fn reader(session: &Session, desired: &DesiredState) -> Result<Reader, CliError>
 
 /// The versions that a source offers.
 pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     known(&desired, id)?;
     let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
     let reader = reader(session, &desired)?;

@@ -1,10 +1,11 @@
 //! What the host has of an extension.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
 use crate::format::sysupdate::pattern::compare_all;
@@ -25,7 +26,7 @@ const MANIFEST_BYTES_MAX: u64 = 64 << 10;
 const MARKER_BYTES_MAX: u64 = 1 << 20;
 
 /// What the host has of an extension.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtensionObserved {
     /// For each transfer of the wish, in its order.
     pub transfers: Vec<TransferObserved>,
@@ -46,7 +47,7 @@ pub struct ExtensionObserved {
 }
 
 /// What the host has of one transfer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransferObserved {
     /// Where its images are.
     pub directory: Utf8PathBuf,
@@ -59,7 +60,7 @@ pub struct TransferObserved {
 }
 
 /// What is at the place of a link.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkSeen {
     /// Nothing.
     #[default]
@@ -67,7 +68,7 @@ pub enum LinkSeen {
     /// A link with this text.
     Text(String),
     /// Something else.
-    Other(&'static str),
+    Other(Cow<'static, str>),
 }
 
 impl LinkSeen {
@@ -81,12 +82,12 @@ impl LinkSeen {
 }
 
 /// One image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageSeen {
     /// Its file's name.
     pub file: String,
     /// Its manifest; `None` for an image that we did not make.
-    #[serde(serialize_with = "manifest_digest")]
+    #[serde(serialize_with = "manifest_digest", skip_deserializing)]
     pub manifest: Option<Box<ImageManifest>>,
     /// Where it differs from its manifest.
     pub drift: Vec<Drift>,
@@ -307,7 +308,7 @@ fn link_at(host: &Look, link: &Utf8Path) -> io::Result<LinkSeen> {
         Some(stat) if stat.kind == ItemKind::Link => {
             host.read_link(link)?.map_or(LinkSeen::Nothing, LinkSeen::Text)
         }
-        Some(stat) => LinkSeen::Other(stat.kind.name()),
+        Some(stat) => LinkSeen::Other(stat.kind.name().into()),
     })
 }
 
