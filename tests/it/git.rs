@@ -1,4 +1,4 @@
-//! Desired state in a Git repository: what is accepted, what is refused, and what stays enforced meanwhile.
+//! Desired state in a Git repository: what is accepted, and what stays enforced meanwhile.
 
 use std::fs;
 use std::path::{Path, PathBuf};
