@@ -142,7 +142,8 @@ pub enum Command {
         /// A plan saved with `plan --out`; refused when the host has moved on since.
         file: Option<Utf8PathBuf>,
     },
-    /// Show how the host differs from what was installed, file by file.
+    /// Show how the host differs from what was installed, file by file; for trees that are named also what
+    /// the next update makes of each path.
     Diff {
         /// Only these resources.
         resources: Vec<ResourceId>,

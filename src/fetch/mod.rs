@@ -20,6 +20,6 @@ pub use blob::{BlobRequest, NoProgress, Progress, download};
 pub use client::{Client, Credentials, Settings};
 pub use error::FetchError;
 pub use memory::{Document, From, Reader};
-pub use piece::piece;
+pub use piece::{piece, piece_of};
 pub use record::{Remembered, store};
 pub use retry::Backoff;

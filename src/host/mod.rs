@@ -5,10 +5,13 @@
 //!
 //! Paths are host paths (`/opt/ripgrep`), relocated below the root. The root itself is trusted.
 
+mod beneath;
 mod carry;
+mod merge;
 pub mod change;
 pub mod clock;
 pub mod facts;
+mod mounts;
 mod replace;
 pub mod nodes;
 pub mod runner;

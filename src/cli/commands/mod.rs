@@ -39,7 +39,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Apply { file: Some(file) }) => {
             pass::apply_saved(session, &cli.pass, file).await
         }
-        Some(Command::Diff { resources }) => show::diff(session, resources).await,
+        Some(Command::Diff { resources }) => show::diff(session, &cli.pass, resources).await,
         Some(Command::Status { export: true }) => show::export(session).await,
         Some(Command::Status { export: false }) => show::status(session).await,
         Some(Command::Explain { resource }) => show::explain(session, resource).await,
