@@ -364,14 +364,16 @@ fn is_plain(name: &str) -> bool {
         && name.len() <= 255
 }
 
-/// Whether a link in the directory `below` leads to something inside the wanted directory.
+/// Whether a link in the directory `below` leads to something inside the wanted directory. It may go up only at its
+/// beginning, where directories are real: after a name that is a link itself, `..` would be somewhere else.
 fn stays_inside(below: &Utf8Path, target: &str) -> bool {
     let mut at: Utf8PathBuf = below.to_owned();
+    let mut down = false;
     for component in Utf8Path::new(target).components() {
         match component {
-            Utf8Component::Normal(name) => at.push(name),
+            Utf8Component::Normal(_) => down = true,
             Utf8Component::CurDir => {}
-            Utf8Component::ParentDir if at.pop() => {}
+            Utf8Component::ParentDir if !down && at.pop() => {}
             _ => return false,
         }
     }

@@ -311,7 +311,7 @@ fn tree_that_would_lead_elsewhere_is_refused() {
         let bytes = raw_entry("40000", name, &inner);
         trees.push((name, world.origin.object(Kind::Tree, &bytes)));
     }
-    for target in ["../../etc/passwd", "/etc/passwd", "a/../../x", ""] {
+    for target in ["../../etc/passwd", "/etc/passwd", "a/../../x", "a/b/c/../../x", ""] {
         let entries = [("web.yaml", Entry::File(&*document)), ("link", Entry::Link(target))];
         trees.push((target, world.origin.tree(&entries)));
     }

@@ -325,7 +325,7 @@ impl Drop for Ssh {
 }
 
 #[test]
-fn real_git_over_ssh_goes_through_the_drill() {
+fn real_git_over_ssh_is_followed_and_outlived() {
     let world = World::new();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let keygen = |name: &str| {
