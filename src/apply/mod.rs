@@ -78,7 +78,7 @@ pub async fn apply(
         work.push((change, result));
         differences.push(changed);
     }
-    let baselines = health::baselines(&work).await;
+    let baselines = health::baselines(&work, host).await;
     for ((change, result), changed) in work.iter_mut().zip(&differences) {
         if result.end == End::Done && stop.requested() {
             result.end = End::Interrupted;

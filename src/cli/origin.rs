@@ -36,7 +36,7 @@ impl Reading {
                 Self::Peek
             }
             None | Some(Command::Apply { .. } | Command::Rollback { .. }) => Self::Follow,
-            Some(Command::Plan { .. } | Command::Validate { .. }) => Self::Peek,
+            Some(Command::Plan { .. } | Command::Validate { .. } | Command::Units(_)) => Self::Peek,
             Some(_) => Self::Recall,
         }
     }

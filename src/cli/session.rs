@@ -4,19 +4,20 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::CliError;
-use crate::cli::args::{Cli, CommonArgs, EffectsArg, PassArgs};
+use crate::cli::args::{Cli, CommonArgs, EffectsArg, HooksArg, PassArgs};
 use crate::cli::exit::Exit;
 use crate::cli::imagined::Imagined;
 use crate::cli::origin::{self, Reading};
 use crate::desired::{CredentialRef, DesiredState, Diagnostic, Paint, Selection, render};
 use crate::fetch::client::{Client, Credentials, Roots, Settings};
+use crate::host::runner::Hooks;
 use crate::host::{Change, LockError, Look, Places, clock, facts};
 use crate::model::ResourceId;
 use crate::model::selection::Identity;
@@ -28,7 +29,7 @@ use crate::repository::{self, Checkout, Source};
 use crate::resource::app::observe::Depth;
 
 /// Where the desired state is when nothing is said, below the root.
-const DESIRED: &str = "/etc/reconcile/desired-state";
+pub(crate) const DESIRED: &str = "/etc/reconcile/desired-state";
 
 /// The public GitHub API, for which a token is taken from the usual places.
 const GITHUB: &str = "api.github.com";
@@ -49,6 +50,8 @@ pub struct Session {
     pub paint: Paint,
     /// Whether to draw progress.
     pub interactive: bool,
+    /// When it began.
+    pub began: Instant,
     only: BTreeSet<ResourceId>,
     environment: Environment,
     reading: Reading,
@@ -103,11 +106,15 @@ impl Session {
         };
         Ok(Self {
             only: common.only.iter().cloned().collect(),
-            host,
+            host: host.with_hooks(match cli.pass.hooks {
+                HooksArg::Child => Hooks::Child,
+                HooksArg::Transient => Hooks::Transient,
+            }),
             imagined: imagined.map(Rc::new),
             now,
             paint: if colour { Paint::Coloured } else { Paint::Plain },
             interactive,
+            began: Instant::now(),
             environment: Environment {
                 github_token: variable("GITHUB_TOKEN"),
                 git_token: variable("RECONCILE_GIT_TOKEN"),

@@ -8,6 +8,7 @@ pub mod client;
 pub mod error;
 pub mod retry;
 pub mod hosts;
+pub mod post;
 pub mod probe;
 pub mod record;
 pub mod memory;

@@ -30,6 +30,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
+use crate::host::runner::Hooks;
 use crate::model::{Algorithm, Digest};
 
 pub use change::{Change, LockError};
@@ -48,6 +49,7 @@ const READ_SLACK: usize = 64;
 pub struct Look {
     root: Utf8PathBuf,
     places: Places,
+    hooks: Hooks,
     base: Option<Arc<Base>>,
 }
 
@@ -155,7 +157,18 @@ impl Stat {
 impl Look {
     /// The host below `root`, which must be absolute.
     pub fn new(root: Utf8PathBuf, places: Places) -> Self {
-        Self { root, places, base: None }
+        Self { root, places, hooks: Hooks::Child, base: None }
+    }
+
+    /// The same host, where the programs of operators are run in another way.
+    #[must_use]
+    pub fn with_hooks(self, hooks: Hooks) -> Self {
+        Self { hooks, ..self }
+    }
+
+    /// How the programs of operators are run.
+    pub fn hooks(&self) -> Hooks {
+        self.hooks
     }
 
     /// The root.

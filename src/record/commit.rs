@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
 use crate::model::ledger::{Inventory, LEDGER_FORMAT, Ledger, Owned, Trust};
-use crate::model::outcome::{ChangeResult, End, FailureClass, HistoryEntry, Outcome};
+use crate::model::outcome::{ChangeResult, DRIFT_KEPT, End, FailureClass, HistoryEntry, Outcome};
 use crate::model::revision::Revision;
 use crate::model::{Action, Change, Level, Plan, ResourceId};
 use crate::observe::Observed;
@@ -203,5 +203,6 @@ fn history_entry(
         result: result.end.name().to_owned(),
         error,
         revision: pass.desired.revision.as_ref().map(Revision::name),
+        drift: change.drift.iter().take(DRIFT_KEPT).cloned().collect(),
     }
 }

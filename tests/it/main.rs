@@ -75,3 +75,5 @@ mod cli;
 mod converge;
 mod counts;
 mod strangers;
+mod units;
+mod watch;

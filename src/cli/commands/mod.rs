@@ -5,12 +5,14 @@ mod generate;
 mod history;
 mod import;
 mod maintain;
+mod metrics;
 mod overrides;
 mod pass;
 mod publish_tree;
 mod publish;
 mod show;
 mod sysupdate;
+mod units;
 mod validate;
 
 use crate::cli::CliError;
@@ -79,6 +81,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             publish::extension(args).await
         }
         Some(Command::Publish { kind: PublishKind::Program(kind) }) => publish::publish(kind).await,
+        Some(Command::Units(args)) => units::units(session, args).await,
         Some(Command::Doctor) => Ok(maintain::doctor(session).await),
         Some(Command::Completions { shell }) => Ok(generate::completions(*shell)),
         Some(Command::Man { directory }) => generate::man(directory),

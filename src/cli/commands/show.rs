@@ -12,14 +12,17 @@ use crate::cli::{CliError, say};
 use crate::desired::DesiredState;
 use crate::fetch::memory::Reader;
 use crate::model::contents::PATHS_MAX;
+use crate::model::outcome::counted;
 use crate::model::{Kind, ResourceId};
+use crate::monitor::memory;
 use crate::observe::observe;
 use crate::reconcile::{Request, preview};
 use crate::record::{history, last_pass, ledger};
 use crate::resolve::explain::{Listed, explain as explain_choice, versions};
 use crate::resource::Found;
+use crate::status::carry::carry;
 use crate::status::export::HostExport;
-use crate::status::{HostStatus, Known, ResourceStatus, status as judge};
+use crate::status::{Condition, HostStatus, Known, ResourceStatus, State, status as judge};
 
 fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliError> {
     let io = |e: std::io::Error| CliError::io(&e);
@@ -27,14 +30,31 @@ fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliEr
     let observed = observe(desired, &ledger, &session.host, session.depth());
     let last = last_pass::load(&session.host).map_err(io)?;
     let history = history::load(&session.host).map_err(io)?;
-    Ok(judge(&Known {
+    let mut status = judge(&Known {
         desired,
         observed: &observed,
         ledger: &ledger,
         last: last.as_ref(),
         history: &history,
         now: session.now,
-    }))
+    });
+    carry(memory::load(&session.host).status.as_ref(), &mut status, None);
+    Ok(status)
+}
+
+/// For prompts and for a loop over hosts.
+fn oneline(status: &HostStatus) -> String {
+    let all = status.resources.len();
+    let current = status.resources.iter().filter(|r| r.state == State::Current).count();
+    let ready = status.conditions.iter().find(|c| c.kind == "Ready" && c.reason != "Converged");
+    let which = ready.map_or(String::new(), |ready| format!(" ({})", ready.message));
+    let last = status.last_pass_at.map_or(String::new(), |at| format!("; last pass {at}"));
+    format!(
+        "{} {}: {current} of {} as desired{which}{last}\n",
+        status.hostname,
+        status.state.name(),
+        counted(all, "resource")
+    )
 }
 
 /// What is installed and in which condition.
@@ -43,6 +63,10 @@ pub(super) async fn status(session: &Session) -> Result<Exit, CliError> {
     let status = judged(session, &desired)?;
     if session.common.output == Format::Json {
         say(&json::render(&status));
+        return Ok(Exit::Ok);
+    }
+    if session.common.output == Format::Oneline {
+        say(&oneline(&status));
         return Ok(Exit::Ok);
     }
     let mut text = format!("{}: {:?}", status.hostname, status.state);
@@ -57,7 +81,8 @@ pub(super) async fn status(session: &Session) -> Result<Exit, CliError> {
             revision.url, revision.accepted_at
         );
     }
-    for condition in &status.conditions {
+    let told = |c: &&Condition| !matches!(c.kind.as_str(), "Ready" | "TrustStateLost");
+    for condition in status.conditions.iter().filter(told) {
         let _ =
             writeln!(text, "  ! {} ({}): {}", condition.kind, condition.reason, condition.message);
     }
