@@ -1,10 +1,14 @@
 //! Answers as systemd-sysupdate gives them, for scripts: text or its JSON, and its exit codes.
 
+mod carry_out;
+
 use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::cli::args::{ExitCodes, SysupdateArgs, SysupdateCommand};
+use crate::cli::args::{ExitCodes, PassArgs, SysupdateArgs, SysupdateCommand};
+use crate::cli::commands::overrides::Preview;
+use crate::cli::commands::sysupdate::carry_out::Carrying;
 use crate::cli::exit::Exit;
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
@@ -21,7 +25,11 @@ use crate::resource::extension::observe::observe;
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 
 /// Does what is asked for.
-pub(super) async fn sysupdate(session: &Session, args: &SysupdateArgs) -> Result<Exit, CliError> {
+pub(super) async fn sysupdate(
+    session: &Session,
+    args: &SysupdateArgs,
+    (pass, preview): (&PassArgs, Preview),
+) -> Result<Exit, CliError> {
     let all = components(&session.host, &mut Vec::new());
     if matches!(args.command, SysupdateCommand::Components) {
         return Ok(list_components(&all, args));
@@ -38,19 +46,20 @@ pub(super) async fn sysupdate(session: &Session, args: &SysupdateArgs) -> Result
     if let SysupdateCommand::Features { feature } = &args.command {
         return features(component, feature.as_deref(), args);
     }
-    let nothing =
-        || CliError::new(Exit::Failed, "No transfer definitions found that are carried out here.");
-    let (id, spec) = set_of(&session.host, component).ok_or_else(nothing)?;
-    let place = (&session.host, &id, spec.home.as_path());
-    let observed = observe(place, Some(&spec), Depth::Quick).map_err(|e| CliError::io(&e))?;
+    let carrying = Carrying { session, args, pass, preview, component };
+    match &args.command {
+        SysupdateCommand::Update { version } => return carrying.update(version.as_deref()).await,
+        SysupdateCommand::Vacuum => return carrying.vacuum().await,
+        _ => {}
+    }
+    let (spec, observed) = look(session, component)?;
     if matches!(args.command, SysupdateCommand::Pending) {
         return Ok(if observed.pending { Exit::Ok } else { none(args) });
     }
     let sets = sets(session, &spec, &observed).await?;
     match &args.command {
         SysupdateCommand::List { version: Some(version) } => {
-            let unknown = || CliError::new(Exit::Failed, format!("Update '{version}' not found."));
-            let set = sets.find(version).ok_or_else(unknown)?;
+            let set = sets.find(version).ok_or_else(|| not_found(version))?;
             let change_logs: Vec<String> =
                 component.transfers.iter().flat_map(|t| t.change_log.clone()).collect();
             let detail = VersionDetail::of(set, &change_logs, Vec::new());
@@ -72,6 +81,23 @@ pub(super) async fn sysupdate(session: &Session, args: &SysupdateArgs) -> Result
             Ok(Exit::Ok)
         }
     }
+}
+
+/// What is wished and there of a component.
+fn look(
+    session: &Session,
+    component: &Component,
+) -> Result<(ExtensionSpec, ExtensionObserved), CliError> {
+    let nothing =
+        || CliError::new(Exit::Failed, "No transfer definitions found that are carried out here.");
+    let (id, spec) = set_of(&session.host, component).ok_or_else(nothing)?;
+    let place = (&session.host, &id, spec.home.as_path());
+    let observed = observe(place, Some(&spec), Depth::Quick).map_err(|e| CliError::io(&e))?;
+    Ok((spec, observed))
+}
+
+fn not_found(version: &str) -> CliError {
+    CliError::new(Exit::Failed, format!("Update '{version}' not found."))
 }
 
 /// Nothing new: 1 for systemd-sysupdate, 2 for updex, where 1 is an error.

@@ -175,7 +175,10 @@ fn observe_bin(host: &Look, layout: &Layout) -> io::Result<Option<BinDir>> {
 fn observe_slot(host: &Look, directory: &Utf8Path, depth: Depth) -> io::Result<Slot> {
     let manifest = read_manifest(host, directory)?;
     let (drift, executables) = match &manifest {
-        Some(manifest) => (compare_with_manifest(host, directory, manifest, depth)?, Vec::new()),
+        Some(manifest) => {
+            let own = Some(MANIFEST_NAME);
+            (compare_entries(host, (directory, own), &manifest.entries, depth)?, Vec::new())
+        }
         None => (Vec::new(), executables(host, directory)?),
     };
     Ok(Slot { manifest, drift, executables })
@@ -193,15 +196,16 @@ fn read_manifest(host: &Look, directory: &Utf8Path) -> io::Result<Option<Box<Man
         .filter(|manifest| manifest.format == MANIFEST_FORMAT))
 }
 
-fn compare_with_manifest(
+/// Compares a directory with what was put into it; `own` is a file at its top that is there besides.
+pub fn compare_entries(
     host: &Look,
-    directory: &Utf8Path,
-    manifest: &Manifest,
+    (directory, own): (&Utf8Path, Option<&str>),
+    entries: &[Entry],
     depth: Depth,
 ) -> io::Result<Vec<Drift>> {
     let mut drift = Vec::new();
     let mut expected: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::from([("", BTreeSet::new())]);
-    for entry in &manifest.entries {
+    for entry in entries {
         let (parent, name) = entry.path.rsplit_once('/').unwrap_or(("", &entry.path));
         expected.entry(parent).or_default().insert(name);
         if matches!(entry.kind, EntryKind::Dir { .. }) {
@@ -217,8 +221,8 @@ fn compare_with_manifest(
             found => found?,
         };
         for item in found.unwrap_or_default() {
-            let own = parent.is_empty() && item.name == MANIFEST_NAME;
-            if !own && !names.contains(item.name.as_str()) {
+            let is_own = parent.is_empty() && Some(item.name.as_str()) == own;
+            if !is_own && !names.contains(item.name.as_str()) {
                 drift.push(Drift {
                     path: path.join(&item.name).to_string(),
                     kind: DriftKind::Extra,

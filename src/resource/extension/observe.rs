@@ -9,26 +9,32 @@ use serde::Serialize;
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
 use crate::format::sysupdate::pattern::compare_all;
 use crate::host::{Item, ItemKind, Look};
-use crate::model::extension::{IMAGE_MANIFEST_FORMAT, ImageManifest};
+use crate::model::extension::{IMAGE_MANIFEST_FORMAT, ImageManifest, Shape};
 use crate::model::ledger::Owned;
 use crate::model::{Drift, DriftKind, ExtensionClass, ResourceId, Version};
-use crate::resource::app::observe::Depth;
+use crate::resource::app::observe::{Depth, compare_entries};
 use crate::resource::extension::layout::{STAGING_PREFIX, beside, image_of, manifest};
 use crate::resource::extension::order::Order;
-use crate::resource::extension::spec::{ExtensionSpec, Transfer};
+use crate::resource::extension::spec::{ExtensionSpec, Transfer, Upkeep};
 use crate::trust::openpgp::{KEYRING_BYTES_MAX, systemd_keyring_paths};
 
-/// A manifest has a few hundred bytes; URLs are not in it.
-const MANIFEST_BYTES_MAX: u64 = 64 << 10;
+/// The manifest of an image has a few hundred bytes, that of a directory of 200,000 entries 40 MiB.
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
 /// systemd's list of merged names: a thousand names take less.
 const MARKER_BYTES_MAX: u64 = 1 << 20;
+
+/// What systemd-sysupdate 262 puts before the names of what is not whole, and of what is not in use yet.
+const SYSUPDATE_PREFIXES: [&str; 2] = [".sysupdate.partial.", ".sysupdate.pending."];
 
 /// What the host has of an extension.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ExtensionObserved {
     /// For each transfer of the wish, in its order.
     pub transfers: Vec<TransferObserved>,
+    /// The same for each transfer that is switched off.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<TransferObserved>,
     /// Names of everything that systemd has merged.
     pub merged: Vec<String>,
     /// What an earlier pass left.
@@ -132,7 +138,10 @@ impl ExtensionObserved {
         if let Some(owned) = owned {
             return owned.adopted.clone();
         }
-        let versions = self.versions();
+        let mut versions = self.versions();
+        versions.extend(self.retired.iter().flat_map(|t| t.images.keys().map(String::as_str)));
+        versions.sort_unstable();
+        versions.dedup();
         let made_by_us = versions.iter().any(|version| self.manifest(version).is_some());
         let in_use = self.current.as_deref().is_some_and(|current| versions.contains(&current));
         if made_by_us || !in_use {
@@ -166,8 +175,12 @@ pub fn observe(
         return Ok(observed);
     };
     for transfer in &spec.transfers {
-        let seen = look(host, transfer, depth, &mut observed.leftovers)?;
+        let seen = look(host, transfer, (depth, spec.upkeep), &mut observed.leftovers)?;
         observed.transfers.push(seen);
+    }
+    for transfer in &spec.retired {
+        let seen = look(host, transfer, (depth, spec.upkeep), &mut observed.leftovers)?;
+        observed.retired.push(seen);
     }
     observed.leftovers.sort();
     observed.leftovers.dedup();
@@ -200,7 +213,7 @@ fn current(spec: &ExtensionSpec, transfers: &[TransferObserved]) -> Option<Strin
 fn look(
     host: &Look,
     transfer: &Transfer,
-    depth: Depth,
+    (depth, upkeep): (Depth, Upkeep),
     leftovers: &mut Vec<Utf8PathBuf>,
 ) -> io::Result<TransferObserved> {
     let directory = &transfer.directory;
@@ -212,12 +225,16 @@ fn look(
     let items = host.list(directory)?.unwrap_or_default();
     for item in &items {
         let fields = compare_all(&transfer.target, &item.name).fields;
-        if let Some(fields) = fields.filter(|_| item.kind == ItemKind::File) {
+        let kind = match transfer.shape {
+            Shape::Image => ItemKind::File,
+            Shape::Directory => ItemKind::Dir,
+        };
+        if let Some(fields) = fields.filter(|_| item.kind == kind) {
             let image = image(host, directory, &item.name, depth)?;
             // Two files of one version differ in counters only; the first by name is it.
             seen.images.entry(fields.version).or_insert(image);
         }
-        leftovers.extend(leftover(transfer, item, &items));
+        leftovers.extend(leftover(transfer, item, (&items, upkeep)));
     }
     if let Some(link) = &transfer.link {
         seen.there = link_at(host, link)?;
@@ -229,13 +246,20 @@ fn look(
     Ok(seen)
 }
 
-/// What a pass that was cut off left: staged files of this transfer, and manifests without an image.
-fn leftover(transfer: &Transfer, item: &Item, all: &[Item]) -> Option<Utf8PathBuf> {
+/// What a pass that was cut off left: staged files of this transfer, and manifests without an image. Tidying takes
+/// what systemd-sysupdate left half-done as well.
+fn leftover(
+    transfer: &Transfer,
+    item: &Item,
+    (all, upkeep): (&[Item], Upkeep),
+) -> Option<Utf8PathBuf> {
     let ours = |file: &str| compare_all(&transfer.target, file).fields.is_some();
     let staged = item.name.strip_prefix(STAGING_PREFIX);
     let staged = staged.map(|name| name.strip_suffix(".reconcile.json").unwrap_or(name));
     let orphan = image_of(&item.name).filter(|file| !all.iter().any(|other| other.name == *file));
-    let left = staged.or(orphan).is_some_and(ours);
+    let mut foreign = SYSUPDATE_PREFIXES.iter().filter(|_| upkeep == Upkeep::Tidy);
+    let foreign = foreign.find_map(|prefix| item.name.strip_prefix(prefix));
+    let left = staged.or(orphan).or(foreign).is_some_and(ours);
     left.then(|| transfer.directory.join(&item.name))
 }
 
@@ -244,9 +268,9 @@ fn image(host: &Look, directory: &Utf8Path, file: &str, depth: Depth) -> io::Res
     let path = directory.join(file);
     let drift = match &manifest {
         Some(manifest) => differs(host, &path, manifest, depth)?,
-        None => None,
+        None => Vec::new(),
     };
-    Ok(ImageSeen { file: file.to_owned(), manifest, drift: drift.into_iter().collect() })
+    Ok(ImageSeen { file: file.to_owned(), manifest, drift })
 }
 
 fn read_manifest(
@@ -270,7 +294,20 @@ fn read_manifest(
         .filter(|manifest| manifest.format == IMAGE_MANIFEST_FORMAT))
 }
 
+/// Where an image or a directory differs from its manifest.
 fn differs(
+    host: &Look,
+    path: &Utf8Path,
+    manifest: &ImageManifest,
+    depth: Depth,
+) -> io::Result<Vec<Drift>> {
+    if manifest.entries.is_empty() {
+        return Ok(image_differs(host, path, manifest, depth)?.into_iter().collect());
+    }
+    compare_entries(host, (path, None), &manifest.entries, depth)
+}
+
+fn image_differs(
     host: &Look,
     path: &Utf8Path,
     manifest: &ImageManifest,
@@ -390,7 +427,7 @@ fn ours(
         else {
             continue;
         };
-        let drift = differs(host, &home.join(file), &manifest, depth)?.into_iter().collect();
+        let drift = differs(host, &home.join(file), &manifest, depth)?;
         let link = manifest.head.link.clone();
         let version = manifest.head.version.to_string();
         let transfer = by_link.entry(link.clone()).or_default();

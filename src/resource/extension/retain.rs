@@ -16,7 +16,7 @@ impl Situation<'_> {
             let slots = self.owned.map_or(&[][..], |owned| &owned.activated);
             slots.iter().rposition(|slot| slot == version)
         };
-        let adopted = self.owned.map_or(&[][..], |owned| &owned.adopted);
+        let adopted = observed.adopted(self.owned);
         let is_ours = |version: &str| {
             observed.manifest(version).is_some() || adopted.iter().any(|slot| slot == version)
         };
