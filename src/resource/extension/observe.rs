@@ -304,7 +304,7 @@ fn differs(
     if manifest.entries.is_empty() {
         return Ok(image_differs(host, path, manifest, depth)?.into_iter().collect());
     }
-    compare_entries(host, (path, None), &manifest.entries, depth)
+    compare_entries(host, path, &manifest.entries, (depth, None))
 }
 
 fn image_differs(
