@@ -12,7 +12,6 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::desired::{Declared, DesiredState, Follow, FollowAs};
 use crate::format::sysupdate::definition::{SourceKind, Standing, TargetKind, Transfer};
-use crate::format::sysupdate::pattern::Pattern;
 use crate::host::Look;
 use crate::model::extension::Shape;
 use crate::model::{Constraint, Digest, ExtensionClass, Level, Name, Prereleases, ResourceId};
@@ -220,9 +219,6 @@ fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, Stri
             return Err("its target is no file and no directory".to_owned());
         }
     };
-    if transfer.target.patterns.iter().any(Pattern::has_directories) {
-        return Err("its images are in directories of their own".to_owned());
-    }
     let path = transfer.source.path.as_str();
     let from = match (transfer.source.kind, path.strip_prefix("file://")) {
         (SourceKind::UrlFile | SourceKind::UrlTar, Some(local)) => {

@@ -1,6 +1,7 @@
 //! Answers as systemd-sysupdate gives them, for scripts: text or its JSON, and its exit codes.
 
 mod carry_out;
+mod contents;
 
 use std::fmt::Write;
 
@@ -9,17 +10,15 @@ use serde::Serialize;
 use crate::cli::args::{ExitCodes, PassArgs, SysupdateArgs, SysupdateCommand};
 use crate::cli::commands::overrides::Preview;
 use crate::cli::commands::sysupdate::carry_out::Carrying;
+use crate::cli::commands::sysupdate::contents::sets;
 use crate::cli::exit::Exit;
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
-use crate::desired::DesiredState;
-use crate::fetch::Reader;
 use crate::format::sysupdate::document::{
     CheckNew, ComponentNames, FeatureDetail, Features, List, VersionDetail,
 };
-use crate::format::sysupdate::sets::{Installed, State, UpdateSets, Versions, update_sets};
+use crate::format::sysupdate::sets::UpdateSets;
 use crate::provider::{Component, components, set_of};
-use crate::resolve::explain::offered_versions;
 use crate::resource::app::observe::Depth;
 use crate::resource::extension::observe::observe;
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
@@ -56,13 +55,14 @@ pub(super) async fn sysupdate(
     if matches!(args.command, SysupdateCommand::Pending) {
         return Ok(if observed.pending { Exit::Ok } else { none(args) });
     }
-    let sets = sets(session, &spec, &observed).await?;
+    let found = sets(session, &spec, &observed).await?;
+    let sets = &found.sets;
     match &args.command {
         SysupdateCommand::List { version: Some(version) } => {
             let set = sets.find(version).ok_or_else(|| not_found(version))?;
             let change_logs: Vec<String> =
                 component.transfers.iter().flat_map(|t| t.change_log.clone()).collect();
-            let detail = VersionDetail::of(set, &change_logs, Vec::new());
+            let detail = VersionDetail::of(set, &change_logs, found.contents(session, set));
             print(args, &detail, || format!("{} {}\n", set.version, set.flags.assessment()));
             Ok(Exit::Ok)
         }
@@ -76,8 +76,8 @@ pub(super) async fn sysupdate(
         }
         _ => {
             let app_streams = component.transfers.iter().flat_map(|t| t.app_stream.clone());
-            let list = List::of(&sets, app_streams.collect());
-            print(args, &list, || table(&sets));
+            let list = List::of(sets, app_streams.collect());
+            print(args, &list, || table(sets));
             Ok(Exit::Ok)
         }
     }
@@ -167,38 +167,4 @@ fn features(
     let state = if feature.enabled { "enabled" } else { "disabled" };
     print(args, &detail, || format!("{wanted} {state}\n"));
     Ok(Exit::Ok)
-}
-
-async fn sets(
-    session: &Session,
-    spec: &ExtensionSpec,
-    observed: &ExtensionObserved,
-) -> Result<UpdateSets, CliError> {
-    let installed: Vec<Vec<Installed>> = observed
-        .transfers
-        .iter()
-        .map(|seen| {
-            let versions = seen.images.keys().cloned();
-            versions.map(|version| Installed { version, state: State::Complete }).collect()
-        })
-        .collect();
-    let desired = DesiredState::from_texts(Vec::new()).map_err(|e| session.invalid(&e))?;
-    let cache = session.host.cache_dir();
-    let client = session.client(&desired)?;
-    let no_age = jiff::SignedDuration::ZERO;
-    let reader = Reader::new(client, Some(cache.as_std_path()), session.now, no_age);
-    let offered = offered_versions(spec, observed, &reader, session.now)
-        .await
-        .map_err(|message| CliError::new(Exit::Failed, message))?;
-    let transfers: Vec<Versions<'_>> = offered
-        .iter()
-        .zip(&installed)
-        .map(|(available, installed)| Versions {
-            min_version: spec.min_version.as_deref(),
-            protected_versions: &spec.protect,
-            available,
-            installed,
-        })
-        .collect();
-    Ok(update_sets(&transfers))
 }

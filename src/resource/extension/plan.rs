@@ -5,7 +5,7 @@ use crate::model::extension::{ImageHead, LinkTo, PlaceRules};
 use crate::model::plan::InUse;
 use crate::model::{BlockedReason, Change, Digest, Drift, DriftKind, Effect, Step};
 use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState};
-use crate::resource::extension::layout::{manifest, staged, staged_manifest};
+use crate::resource::extension::layout::{manifest, own_directories, staged, staged_manifest};
 use crate::resource::extension::observe::{ImageSeen, LinkSeen, TransferObserved};
 use crate::resource::extension::remove::before;
 use crate::resource::extension::spec::Transfer;
@@ -132,7 +132,9 @@ impl Situation<'_> {
                     "{link} is a {kind} that reconcile did not put there; move it away"
                 )));
             }
-            LinkSeen::Text(now) if transfer.linked_file(now) == Some(file) => return Ok(()),
+            LinkSeen::Text(now) if transfer.linked_file(now).as_deref() == Some(file) => {
+                return Ok(());
+            }
             LinkSeen::Text(now) if transfer.linked_file(now).is_none() && self.owned.is_none() => {
                 return Err(Problem::foreign(format!(
                     "{link} leads to {now}, which reconcile did not put there; move it away"
@@ -175,7 +177,7 @@ impl Situation<'_> {
             let expected_text = format!("-> {expected}");
             match &seen.there {
                 LinkSeen::Text(now)
-                    if transfer.linked_file(now) == image.map(|image| image.file.as_str()) => {}
+                    if transfer.linked_file(now) == image.map(|image| image.file.clone()) => {}
                 LinkSeen::Text(now) => drift.push(Drift {
                     path: link.to_string(),
                     kind: DriftKind::Retargeted,
@@ -348,15 +350,19 @@ fn promote(seen: &TransferObserved, file: &str, there: Option<&str>) -> [Step; 2
     ]
 }
 
-/// First the image, then the manifest. A directory is renamed away first, so that it is there whole or not at all.
-pub(super) fn take_away(seen: &TransferObserved, image: &ImageSeen) -> [Step; 2] {
+/// First the image, then the manifest, then directories that were made for it. An image that is a directory is
+/// renamed away first, so that it is there whole or not at all.
+pub(super) fn take_away(seen: &TransferObserved, image: &ImageSeen) -> Vec<Step> {
     let is_directory = image.manifest.as_ref().is_some_and(|m| !m.entries.is_empty());
     let aside = is_directory.then(|| staged(&seen.directory, &image.file));
     let manifest = manifest(&seen.directory, &image.file);
-    [
+    let mut steps = vec![
         Step::Remove { path: seen.directory.join(&image.file), aside },
         Step::Remove { path: manifest, aside: None },
-    ]
+    ];
+    let own = own_directories(&seen.directory, &image.file).into_iter();
+    steps.extend(own.map(|path| Step::RemoveEmpty { path }));
+    steps
 }
 
 fn file_name(transfer: &Transfer, offer: &FileOffer) -> Result<String, Problem> {
@@ -375,6 +381,7 @@ fn file_name(transfer: &Transfer, offer: &FileOffer) -> Result<String, Problem> 
 
 /// How systemd may write the name: some versions print that of the file a link leads to.
 fn names(transfer: &Transfer, file: &str) -> Vec<String> {
+    let file = file.rsplit('/').next().unwrap_or(file);
     let stem = file.strip_suffix(".raw").unwrap_or(file);
     let mut names = vec![transfer.name.clone(), file.to_owned(), stem.to_owned()];
     names.dedup();

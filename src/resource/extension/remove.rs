@@ -19,8 +19,8 @@ pub fn remove(
     let mut links = Vec::new();
     let mut removals = Vec::new();
     for transfer in &observed.transfers {
-        let file = transfer.there.text().and_then(|text| text.rsplit('/').next());
-        let ours = transfer.images.values().any(|image| Some(image.file.as_str()) == file);
+        let text = transfer.there.text();
+        let ours = text.is_some_and(|text| transfer.images.values().any(|i| i.is_named_by(text)));
         if let Some(link) = transfer.link.as_ref().filter(|_| ours) {
             let now = transfer.there.text().map(str::to_owned);
             links.push(LinkTo { link: link.clone(), text: None, expects: Some(now) });

@@ -36,8 +36,8 @@ impl Situation<'_> {
         let merged = |version: &&str| {
             let mut files = observed.images(version).flatten();
             files.any(|image| {
-                let stem = image.file.strip_suffix(".raw").unwrap_or(&image.file);
-                observed.merged.iter().any(|name| *name == image.file || name == stem)
+                let stem = image.base().strip_suffix(".raw").unwrap_or(image.base());
+                observed.merged.iter().any(|name| name == image.base() || name == stem)
             })
         };
         let surplus = ours.into_iter().skip(others_kept);

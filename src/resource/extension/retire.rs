@@ -52,8 +52,7 @@ impl Situation<'_> {
 /// The link of a transfer, when it leads to one of these images.
 fn link_of(seen: &TransferObserved, images: &[&ImageSeen]) -> Option<LinkTo> {
     let text = seen.there.text()?;
-    let file = text.rsplit('/').next()?;
-    let leads = images.iter().any(|image| image.file == file);
+    let leads = images.iter().any(|image| image.is_named_by(text));
     let link = seen.link.clone().filter(|_| leads)?;
     Some(LinkTo { link, text: None, expects: Some(Some(text.to_owned())) })
 }

@@ -93,11 +93,11 @@ impl Transfer {
     }
 
     /// The file that a link's text leads to, when it is one of the directory.
-    pub fn linked_file<'t>(&self, text: &'t str) -> Option<&'t str> {
-        let link = self.link.as_ref()?;
-        let (place, file) = text.rsplit_once('/').unwrap_or((".", text));
-        let leads = join(link.parent()?, place);
-        (leads == self.directory && !file.is_empty()).then_some(file)
+    pub fn linked_file(&self, text: &str) -> Option<String> {
+        let leads = join(self.link.as_ref()?.parent()?, text);
+        let file = leads.strip_prefix(&self.directory).ok()?.as_str();
+        let below = self.target.iter().any(Pattern::has_directories);
+        (!file.is_empty() && (below || !file.contains('/'))).then(|| file.to_owned())
     }
 }
 

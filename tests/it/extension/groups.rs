@@ -13,7 +13,7 @@
 //! | 11 | definitions below a root | every test: all of them run below one |
 //! | 12 | a list that is no list | `damaged_list_is_an_error_and_no_change` |
 //! | 15 | signatures | `signed.rs`, `tests/it/openpgp.rs` |
-//! | 16 | directories at the source, names that lead out | `files_below_directories_of_the_source_are_found` |
+//! | 16 | directories at the source and here, names that lead out | `files_below_directories_of_the_source_are_found`, `versions_in_directories_of_their_own_come_and_go_with_them` |
 //! | 17 | features switched on and off | `definitions.rs` |
 //! | 18 | every component | `pass_carries_out_every_component_that_is_on` |
 //! | 13, 14 | the database of installed files, varlink | not carried out here |
@@ -109,6 +109,12 @@ fn version_that_lost_a_file_is_incomplete_until_an_update() {
     fs::remove_file(&lost).unwrap();
     let detail = ask(&host, &["list", "v5"]).exits(0).json();
     assert_eq!((&detail["incomplete"], &detail["installed"]), (&json!(true), &json!(true)));
+    let here = host.world.path("var/lib/01-linux/linux-v5.erofs").display().to_string();
+    let contents = detail["contents"].as_array().unwrap();
+    assert_eq!(
+        (contents.len(), &contents[0]["path"], &contents[0]["mode"]),
+        (1, &json!(here), &json!(0o644))
+    );
     assert_eq!(ask(&host, &["check-new"]).exits(0).json(), json!({ "available": "v5" }));
     update(&mut host).exits(0);
     assert!(lost.exists());
@@ -214,14 +220,6 @@ fn files_below_directories_of_the_source_are_found() {
     host.world.wish("desired", "sysupdate: { as: sysupdate }\n");
     define(&host, ("sysupdate.d", "01-any"), "**/any-@v.raw", "");
     define(&host, ("sysupdate.d", "02-one"), "@v/one.raw", "");
-    // A target has names without directories here.
-    let second = host.world.path("usr/lib/sysupdate.d/02-one.transfer");
-    let text = fs::read_to_string(&second).unwrap();
-    fs::write(
-        &second,
-        text.replace("Path=/var/lib/02-one", "Path=/var/lib/02-one\nMatchPattern=one-@v.raw"),
-    )
-    .unwrap();
     let digest = |bytes: &str| {
         use sha2::Digest;
         data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(bytes))
@@ -235,12 +233,55 @@ fn files_below_directories_of_the_source_are_found() {
     fs::write(host.source().join("SHA256SUMS"), &sums).unwrap();
     update(&mut host).exits(0);
     assert_eq!(files(&host, "01-any"), ["any-1.raw", "current"]);
-    assert_eq!(files(&host, "02-one"), ["current", "one-1.raw"]);
+    assert_eq!(files(&host, "02-one"), ["1", "current"]);
+    let current = host.world.path("var/lib/02-one/current");
+    assert_eq!(fs::read_link(&current).unwrap().to_str(), Some("1/one.raw"));
+    assert_eq!(fs::read_to_string(&current).unwrap(), "one");
     for out in ["../any-2.raw", "%2e%2e/any-2.raw", "/any-2.raw"] {
         let line = format!("{sums}{}  {out}\n", digest("any"));
         fs::write(host.source().join("SHA256SUMS"), line).unwrap();
         ask(&host, &["check-new"]).exits(1);
     }
+}
+
+#[test]
+fn versions_in_directories_of_their_own_come_and_go_with_them() {
+    let mut host = Host::new();
+    host.world.options = ["--effects", "skip", "--confirm-removals"].map(str::to_owned).to_vec();
+    host.world.wish("desired", "sysupdate: { as: sysupdate }\n");
+    define(&host, ("sysupdate.d", "01-sub"), "sub-@v.raw", "");
+    let definition = host.world.path("usr/lib/sysupdate.d/01-sub.transfer");
+    let text = fs::read_to_string(&definition).unwrap();
+    let text = text.replace(
+        "Path=/var/lib/01-sub",
+        "Path=/var/lib/01-sub\nMatchPattern=sub-@v.raw @v/deep/sub.raw",
+    );
+    fs::write(&definition, &text).unwrap();
+    offer(&host, &["sub-1.raw"]);
+    update(&mut host).exits(0);
+    assert_eq!(
+        files(&host, "01-sub"),
+        ["current", "sub-1.raw"],
+        "the first pattern names new files"
+    );
+    let text = text.replace("sub-@v.raw @v/deep/sub.raw", "@v/deep/sub.raw sub-@v.raw");
+    fs::write(&definition, &text).unwrap();
+    for version in ["2", "3"] {
+        offer(&host, &[&format!("sub-{version}.raw")]);
+        host.converges();
+    }
+    assert_eq!(files(&host, "01-sub"), ["2", "3", "current"], "from flat to directories");
+    let link = fs::read_link(host.world.path("var/lib/01-sub/current")).unwrap();
+    assert_eq!(link.to_str(), Some("3/deep/sub.raw"));
+    offer(&host, &["sub-4.raw"]);
+    host.converges();
+    assert_eq!(files(&host, "01-sub"), ["3", "4", "current"], "an empty directory goes");
+    fs::remove_file(host.world.path("var/lib/01-sub/4/deep/sub.raw")).unwrap();
+    host.converges();
+    assert!(host.world.path("var/lib/01-sub/4/deep/sub.raw").exists());
+    host.world.wish("desired", "apps: {}\n");
+    host.converges();
+    assert!(files(&host, "01-sub").is_empty(), "{:?}", files(&host, "01-sub"));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use camino::Utf8Path;
 use crate::cli::args::{PassArgs, SysupdateArgs};
 use crate::cli::commands::overrides::Preview;
 use crate::cli::commands::pass;
-use crate::cli::commands::sysupdate::{look, not_found, print, sets};
+use crate::cli::commands::sysupdate::contents::sets;
+use crate::cli::commands::sysupdate::{look, not_found, print};
 use crate::cli::exit::{self, Exit};
 use crate::cli::output::{report, text};
 use crate::cli::session::Session;
@@ -113,8 +114,8 @@ impl Carrying<'_> {
     /// A version that is on offer or here already, as a wish.
     async fn exact(&self, version: &str) -> Result<Constraint, CliError> {
         let (spec, observed) = look(self.session, self.component)?;
-        let sets = sets(self.session, &spec, &observed).await?;
-        let set = sets.find(version).ok_or_else(|| not_found(version))?;
+        let found = sets(self.session, &spec, &observed).await?;
+        let set = found.sets.find(version).ok_or_else(|| not_found(version))?;
         if set.flags.has(Flag::Obsolete) {
             let why = format!("Selected update '{}' is obsolete, refusing.", set.version);
             return Err(CliError::new(Exit::Failed, why));
