@@ -5,10 +5,13 @@
 //!
 //! Paths are host paths (`/opt/ripgrep`), relocated below the root. The root itself is trusted.
 
+mod beneath;
 mod carry;
+mod merge;
 pub mod change;
 pub mod clock;
 pub mod facts;
+mod mounts;
 mod replace;
 pub mod nodes;
 pub mod runner;
@@ -27,6 +30,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
+use crate::host::runner::Hooks;
 use crate::model::{Algorithm, Digest};
 
 pub use change::{Change, LockError};
@@ -45,6 +49,7 @@ const READ_SLACK: usize = 64;
 pub struct Look {
     root: Utf8PathBuf,
     places: Places,
+    hooks: Hooks,
     base: Option<Arc<Base>>,
 }
 
@@ -152,7 +157,18 @@ impl Stat {
 impl Look {
     /// The host below `root`, which must be absolute.
     pub fn new(root: Utf8PathBuf, places: Places) -> Self {
-        Self { root, places, base: None }
+        Self { root, places, hooks: Hooks::Child, base: None }
+    }
+
+    /// The same host, where the programs of operators are run in another way.
+    #[must_use]
+    pub fn with_hooks(self, hooks: Hooks) -> Self {
+        Self { hooks, ..self }
+    }
+
+    /// How the programs of operators are run.
+    pub fn hooks(&self) -> Hooks {
+        self.hooks
     }
 
     /// The root.

@@ -309,6 +309,7 @@ impl Situation<'_> {
             fetch_bytes: to_fetch().try_fold(0, |sum, o| Some(sum + o.artifact.size?)),
             reused_bytes: offers().filter(|o| o.cached).filter_map(|o| o.artifact.size).sum(),
             observed: Digest::of_json(self.observed),
+            contents: None,
             steps,
             undo,
         })
