@@ -1,6 +1,7 @@
 //! The command line as typed.
 
 mod publish_tree;
+mod sysupdate;
 mod units;
 
 use camino::Utf8PathBuf;
@@ -11,6 +12,7 @@ use crate::controller::config::{Interval, SourcesAge};
 use crate::model::{ResourceId, Version};
 
 pub use publish_tree::{DigestArg, ProfileArg, StoreGcArgs, TreeArgs};
+pub use sysupdate::{ExitCodes, SysupdateArgs, SysupdateCommand};
 pub use units::{ModeArg, UnitsArgs};
 
 /// Keeps the software a Linux host runs outside its package manager equal to a desired state.
@@ -43,6 +45,9 @@ pub struct CommonArgs {
     /// The agent's own configuration [default: /etc/reconcile/agent.yaml, if it is there].
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<Utf8PathBuf>,
+    /// A Git repository with the desired state.
+    #[command(flatten)]
+    pub git: GitArgs,
     /// Manage the host below this directory instead of `/`; restarts and hooks are then not run.
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub root: Utf8PathBuf,
@@ -64,6 +69,26 @@ pub struct CommonArgs {
     /// The time to work with instead of the clock's.
     #[arg(long, global = true, hide = true, value_name = "TIMESTAMP")]
     pub now: Option<Timestamp>,
+}
+
+/// A Git repository with the desired state.
+#[derive(Clone, Debug, Default, Args)]
+pub struct GitArgs {
+    /// Read the desired state from this Git repository: https, ssh, or a path on this host.
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "desired")]
+    pub git: Option<String>,
+    /// The branch or tag to follow.
+    #[arg(long = "ref", global = true, value_name = "BRANCH|TAG", default_value = "HEAD")]
+    pub reference: String,
+    /// The directory of the repository with the desired state [default: its top].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub git_path: Option<Utf8PathBuf>,
+    /// Accept only what an SSH key of this `allowed_signers` file has signed.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub git_allowed_signers: Option<Utf8PathBuf>,
+    /// Accept only what a key of this OpenPGP keyring has signed.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub git_keyring: Option<Utf8PathBuf>,
 }
 
 /// Options of a pass.
@@ -90,6 +115,12 @@ pub struct PassArgs {
     /// Whether what is in use is replaced only in maintenance windows, where there are any.
     #[arg(long, global = true, value_enum, default_value_t = WindowsArg::Keep)]
     pub windows: WindowsArg,
+    /// Plan for the host of this name instead of this one; with --dry-run or `plan`.
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "root")]
+    pub host: Option<String>,
+    /// What that host has, as `reconcile status --export` printed it there [default: nothing].
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "root")]
+    pub facts: Option<Utf8PathBuf>,
 }
 
 /// Whether maintenance windows are kept.
@@ -181,7 +212,11 @@ pub enum Command {
         resources: Vec<ResourceId>,
     },
     /// Show what is installed and in which condition, without asking any source.
-    Status,
+    Status {
+        /// Print instead what this host has, as JSON for `--facts` elsewhere.
+        #[arg(long)]
+        export: bool,
+    },
     /// Show what was changed, when and why.
     History {
         /// Only this resource.
@@ -225,6 +260,14 @@ pub enum Command {
         /// The resource.
         resource: ResourceId,
     },
+    /// Accept a commit of --git that does not descend from the one accepted before.
+    AcceptHistory {
+        /// The commit that was refused, all 40 digits.
+        commit: String,
+        /// Why; kept and shown.
+        #[arg(long)]
+        reason: String,
+    },
     /// List the versions that the source of a resource offers.
     List {
         /// The resource.
@@ -255,13 +298,19 @@ pub enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// List the extensions that a repository has, with their versions.
+    Discover {
+        /// The repository, as `publish extension` and updex make them: a web address, or a directory; what this
+        /// host's own catalogs list when absent.
+        url: Option<String>,
+    },
     /// List the features of this host's own sysupdate.d, or switch them on and off.
     Features {
         /// What to do.
         #[command(subcommand)]
         command: FeatureCommand,
     },
-    /// Answer as systemd-sysupdate does about this host's own sysupdate.d.
+    /// Do and answer as systemd-sysupdate does about this host's own sysupdate.d.
     Sysupdate(SysupdateArgs),
     /// Write what sources read: images, casync stores, repositories of go-updater and go-selfupdate, or our own.
     Publish {
@@ -333,53 +382,6 @@ pub enum FeatureCommand {
         /// Its name.
         feature: String,
     },
-}
-
-/// A question for systemd-sysupdate.
-#[derive(Debug, Args)]
-pub struct SysupdateArgs {
-    /// What to answer.
-    #[command(subcommand)]
-    pub command: SysupdateCommand,
-    /// About this component; about the host's own definitions when absent.
-    #[arg(short = 'C', long, global = true)]
-    pub component: Option<String>,
-    /// Answer with its JSON.
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// Whose exit codes say that nothing is new or pending.
-    #[arg(long, global = true, value_enum, default_value_t = ExitCodes::Sysupdate)]
-    pub exit_codes: ExitCodes,
-}
-
-/// What to answer.
-#[derive(Debug, Subcommand)]
-pub enum SysupdateCommand {
-    /// The versions that are installed and available.
-    List {
-        /// Only this one, in detail.
-        version: Option<String>,
-    },
-    /// The version that an update would install.
-    CheckNew,
-    /// Whether something is in place and not in effect.
-    Pending,
-    /// The features, or one of them in detail.
-    Features {
-        /// Its name.
-        feature: Option<String>,
-    },
-    /// The components.
-    Components,
-}
-
-/// Whose exit codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ExitCodes {
-    /// 1 when nothing is new, and for errors.
-    Sysupdate,
-    /// 2 when nothing is new, 1 for errors.
-    Updex,
 }
 
 /// What can be published.

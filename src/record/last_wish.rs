@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 
 use crate::desired::{DesiredState, SourceText};
 use crate::host::{Change as Host, Look};
+use crate::model::selection::Identity;
 
 /// All documents of a desired state have at most 64 MiB, which JSON may double.
 const BYTES_MAX: u64 = 160 << 20;
@@ -28,8 +29,8 @@ pub fn save(host: &Host, texts: &[SourceText]) -> io::Result<()> {
 }
 
 /// The desired state that was kept; `None` when there is none, or none that this version understands.
-pub fn load(host: &Look) -> io::Result<Option<DesiredState>> {
+pub fn load(host: &Look, of: &Identity) -> io::Result<Option<DesiredState>> {
     let Some(bytes) = host.read(place(host), BYTES_MAX)? else { return Ok(None) };
     let texts: Option<Vec<SourceText>> = serde_json::from_slice(&bytes).ok();
-    Ok(texts.and_then(|texts| DesiredState::from_texts(texts).ok()))
+    Ok(texts.and_then(|texts| DesiredState::from_texts_for(texts, of).ok()))
 }

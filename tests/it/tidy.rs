@@ -18,6 +18,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("source", &["model", "fetch", "format", "resource"]),
     ("resource", &["model", "host", "assemble", "format", "source", "trust"]),
     ("desired", &["model", "format", "source", "trust", "resource", "resolve"]),
+    ("repository", &["model", "host", "format", "trust"]),
     ("provider", &["model", "host", "format", "resource", "desired", "source"]),
     ("publish", &["model", "host", "format"]),
     ("observe", &["model", "host", "resource", "desired"]),
@@ -51,6 +52,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
             "source",
             "resource",
             "desired",
+            "repository",
             "provider",
             "publish",
             "observe",
@@ -138,7 +140,9 @@ fn planning_is_pure() {
         let pure = path.starts_with("src/plan/")
             || path.starts_with("src/model/")
             || path.starts_with("src/format/")
-            || (path.starts_with("src/resource/") && !path.ends_with("observe.rs"));
+            || (path.starts_with("src/resource/")
+                && !path.ends_with("observe.rs")
+                && !path.contains("/observe/"));
         if !pure {
             continue;
         }

@@ -29,6 +29,7 @@ use crate::fetch::NoProgress;
 use crate::host::runtime::{Runtime, RuntimeError};
 use crate::host::{Change as Host, clock};
 use crate::model::outcome::{Outcome, chain, counted};
+use crate::model::selection::Identity;
 use crate::model::{Plan, ResourceId};
 use crate::plan::hold::Holds;
 use crate::provider::provide;
@@ -59,7 +60,7 @@ pub(super) async fn run(
     listen_for_signals(&mouth)?;
     control::listen(&runtime, mouth.clone())
         .map_err(|e| CliError::new(Exit::CannotWrite, chain(&e)))?;
-    if config.watch.0 {
+    if config.watch.0 && session.repository()?.is_none() {
         let paths = session.desired_paths()?.into_iter().map(Into::into).collect();
         if let Err(error) = watch(paths, move || mouth.blocking_send(Heard::Touched).is_ok()) {
             tracing::warn!(%error, "cannot watch the desired state; it is read on schedule");
@@ -71,6 +72,7 @@ pub(super) async fn run(
         pass,
         config: RefCell::new(config),
         complained: RefCell::new(None),
+        followed: RefCell::new(None),
     };
     let now = clock::now();
     // Hosts that were started together must not roll alike.
@@ -148,6 +150,8 @@ struct Keeper<'a> {
     config: RefCell<AgentConfig>,
     /// The mistakes that were told last: each is told once.
     complained: RefCell<Option<String>>,
+    /// What the repository said last, where one is followed.
+    followed: RefCell<Option<Wish>>,
 }
 
 /// The wish that is to be carried out.
@@ -176,18 +180,30 @@ impl Keeper<'_> {
         policy
     }
 
-    fn texts(&self) -> Result<(DesiredState, Vec<SourceText>), Vec<Diagnostic>> {
+    /// The wish of the files of this host, and their texts.
+    fn files(&self, of: &Identity) -> Result<(DesiredState, Vec<SourceText>), Vec<Diagnostic>> {
         let paths = self.session.desired_paths().unwrap_or_default();
         let paths: Vec<_> = paths.into_iter().map(Into::into).collect();
-        let texts = DesiredState::texts(&paths)?;
-        Ok((DesiredState::from_texts(texts.clone())?, texts))
+        let texts = DesiredState::texts_for(&paths, of)?;
+        Ok((DesiredState::from_texts_for(texts.clone(), of)?, texts))
     }
 
-    fn read(&self) -> Read {
-        match self.texts() {
-            Ok((desired, texts)) => {
+    /// The wish that is to be carried out; from a repository, what was accepted of it last.
+    async fn read(&self) -> Result<Read, CliError> {
+        let of = self.session.identity()?;
+        if self.session.repository()?.is_some() {
+            let mut session = self.session.clone();
+            session.now = clock::now();
+            let desired = session.desired().await?;
+            let wish = Wish::Valid(desired.digest.clone());
+            self.followed.replace(Some(wish.clone()));
+            return Ok(Read { wish, desired: Some(desired), texts: None });
+        }
+        Ok(match self.files(&of) {
+            Ok((mut desired, texts)) => {
                 self.complained.replace(None);
                 let wish = Wish::Valid(desired.digest.clone());
+                provide(&self.session.host, &mut desired);
                 Read { wish, desired: Some(desired), texts: Some(texts) }
             }
             Err(diagnostics) => {
@@ -196,25 +212,25 @@ impl Keeper<'_> {
                     mention(told.trim_end());
                     self.complained.replace(Some(told));
                 }
-                let desired = last_wish::load(&self.session.host).unwrap_or_else(|error| {
-                    tracing::error!(%error, "cannot read the last valid desired state");
-                    None
-                });
+                let mut desired =
+                    last_wish::load(&self.session.host, &of).map_err(|e| CliError::io(&e))?;
+                if let Some(desired) = &mut desired {
+                    provide(&self.session.host, desired);
+                }
                 Read { wish: invalid(&diagnostics), desired, texts: None }
             }
-        }
+        })
     }
 
     /// Makes one pass over a wish.
     async fn make(
         &self,
-        desired: &mut DesiredState,
+        desired: &DesiredState,
         texts: Option<&[SourceText]>,
         (order, holds, stop): (&Order, &Holds, &Stop),
     ) -> Result<(Plan, Outcome), CliError> {
         let mut session = self.session.clone();
         session.now = clock::now();
-        provide(&session.host, desired);
         let client = session.client(desired)?;
         let locked = Host::lock(session.host.clone(), LOCK_PATIENCE).await;
         let host = locked.map_err(|error| pass::locked(&error))?;
@@ -254,13 +270,20 @@ impl Keeper<'_> {
 
 impl Hands for Keeper<'_> {
     async fn pass(&self, order: &Order, holds: &Holds, stop: &Stop) -> Done {
-        let Read { wish, desired, texts } = self.read();
-        let Some(mut desired) = desired else {
+        let Read { wish, desired, texts } = match self.read().await {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!("{}", error.message());
+                let (wish, message) = (self.wish(), error.message().to_owned());
+                return Done { plan: None, wish, exit: error.exit().code(), message };
+            }
+        };
+        let Some(desired) = desired else {
             let message = sentence_of(&wish, "there is no valid one from before");
             return Done { plan: None, wish, exit: Exit::Invalid.code(), message };
         };
         let unknown = unknown(&order.scope, &desired);
-        let made = self.make(&mut desired, texts.as_deref(), (order, holds, stop)).await;
+        let made = self.make(&desired, texts.as_deref(), (order, holds, stop)).await;
         let (plan, mut exit, mut message) = match made {
             Ok((plan, outcome)) => {
                 let (exit, message) = (exit::of_pass(&plan, &outcome), summary(&plan, &outcome));
@@ -284,7 +307,16 @@ impl Hands for Keeper<'_> {
     }
 
     fn wish(&self) -> Wish {
-        match self.texts() {
+        // What a repository says is only known when it is asked, which every pass does.
+        if self.session.common.git.git.is_some() {
+            let unread = || Wish::Invalid("the repository was not read yet".to_owned());
+            return self.followed.borrow().clone().unwrap_or_else(unread);
+        }
+        let of = match self.session.identity() {
+            Ok(of) => of,
+            Err(error) => return Wish::Invalid(error.message().to_owned()),
+        };
+        match self.files(&of) {
             Ok((desired, _)) => Wish::Valid(desired.digest),
             Err(diagnostics) => invalid(&diagnostics),
         }

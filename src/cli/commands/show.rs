@@ -23,7 +23,8 @@ use crate::record::{history, last_pass, last_wish, ledger};
 use crate::resolve::explain::{Listed, explain as explain_choice, versions};
 use crate::resource::Found;
 use crate::status::carry::carry;
-use crate::status::{HostStatus, Known, ResourceStatus, State, status as judge};
+use crate::status::export::HostExport;
+use crate::status::{Condition, HostStatus, Known, ResourceStatus, State, status as judge};
 
 fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliError> {
     let io = |e: std::io::Error| CliError::io(&e);
@@ -61,8 +62,8 @@ fn oneline(status: &HostStatus) -> String {
 }
 
 /// What is installed and in which condition.
-pub(super) fn status(session: &Session) -> Result<Exit, CliError> {
-    let desired = enforced(session)?;
+pub(super) async fn status(session: &Session) -> Result<Exit, CliError> {
+    let desired = enforced(session).await?;
     let status = judged(session, &desired)?;
     if session.common.output == Format::Json {
         say(&json::render(&status));
@@ -80,6 +81,18 @@ pub(super) fn status(session: &Session) -> Result<Exit, CliError> {
     if let Some(agent) = &status.agent {
         loop_lines(&mut text, agent);
     }
+    if let Some(revision) = &status.revision {
+        let _ = writeln!(
+            text,
+            "  desired state: {revision} of {}, accepted {}",
+            revision.url, revision.accepted_at
+        );
+    }
+    let told = |c: &&Condition| !matches!(c.kind.as_str(), "Ready" | "TrustStateLost");
+    for condition in status.conditions.iter().filter(told) {
+        let _ =
+            writeln!(text, "  ! {} ({}): {}", condition.kind, condition.reason, condition.message);
+    }
     for loss in &status.losses {
         let _ = writeln!(text, "  ! {loss}");
     }
@@ -91,14 +104,16 @@ pub(super) fn status(session: &Session) -> Result<Exit, CliError> {
 }
 
 /// The desired state, or the last valid one where the loop enforces that.
-fn enforced(session: &Session) -> Result<DesiredState, CliError> {
-    session.desired().or_else(|error| match last_wish::load(&session.host) {
-        Ok(Some(desired)) if error.exit() == Exit::Invalid => {
+async fn enforced(session: &Session) -> Result<DesiredState, CliError> {
+    match session.desired().await {
+        Err(error) if error.exit() == Exit::Invalid => {
+            let last = last_wish::load(&session.host, &session.identity()?).ok().flatten();
+            let Some(desired) = last else { return Err(error) };
             mention("the last valid desired state is enforced:");
             Ok(desired)
         }
-        _ => Err(error),
-    })
+        read => read,
+    }
 }
 
 fn loop_lines(text: &mut String, agent: &AgentStatus) {
@@ -111,6 +126,17 @@ fn loop_lines(text: &mut String, agent: &AgentStatus) {
     if let Some(why) = &agent.misconfigured {
         let _ = writeln!(text, "  ! the configuration before is kept: {why}");
     }
+}
+
+/// What this host has, for planning elsewhere.
+pub(super) async fn export(session: &Session) -> Result<Exit, CliError> {
+    let desired = session.desired().await?;
+    let ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
+    let observed = observe(&desired, &ledger, &session.host, session.depth());
+    let export = HostExport::of(session.identity()?, &observed, &ledger, session.now);
+    let export = export.map_err(|error| CliError::new(Exit::Failed, error.to_string()))?;
+    say(&json::render(&export));
+    Ok(Exit::Ok)
 }
 
 fn line(text: &mut String, resource: &ResourceStatus) {
@@ -145,7 +171,7 @@ pub(super) async fn diff(
     pass: &PassArgs,
     resources: &[ResourceId],
 ) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     for id in resources {
         known(&desired, id)?;
     }
@@ -209,7 +235,7 @@ async fn coming(
 
 /// Everything known about one resource and how its version is chosen.
 pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     known(&desired, id)?;
     let status = judged(session, &desired)?;
     let mut text = String::new();
@@ -261,7 +287,7 @@ fn reader(session: &Session, desired: &DesiredState) -> Result<Reader, CliError>
 
 /// The versions that a source offers.
 pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     known(&desired, id)?;
     let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
     let reader = reader(session, &desired)?;

@@ -1,10 +1,11 @@
 //! What the host has of an app.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use camino::Utf8Path;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::host::{ItemKind, Look, Stat};
 use crate::model::ledger::Owned;
@@ -36,7 +37,7 @@ pub enum Depth {
 }
 
 /// What the host has of an app.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppObserved {
     /// The directory of links; `None` when there is none.
     pub bin: Option<BinDir>,
@@ -45,24 +46,24 @@ pub struct AppObserved {
     /// Names of ours in `staging/`: what an earlier pass left.
     pub leftovers: Vec<String>,
     /// The file that is replaced in place, where an app is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileFound>,
 }
 
 /// The directory of links.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BinDir {
     /// Link texts by name.
     pub links: BTreeMap<String, String>,
     /// Entries that are not links, by name.
-    pub others: BTreeMap<String, &'static str>,
+    pub others: BTreeMap<String, Cow<'static, str>>,
 }
 
 /// One release directory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
     /// Its manifest; `None` for a directory that we did not make.
-    #[serde(serialize_with = "manifest_digest")]
+    #[serde(serialize_with = "manifest_digest", skip_deserializing)]
     pub manifest: Option<Box<Manifest>>,
     /// Where it differs from its manifest.
     pub drift: Vec<Drift>,
@@ -168,16 +169,16 @@ fn observe_bin(host: &Look, layout: &Layout) -> io::Result<Option<BinDir>> {
         let path = layout.bin().join(&item.name);
         let lossy = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
         if lossy(&item.name) {
-            bin.others.insert(item.name, NOT_UTF8);
+            bin.others.insert(item.name, NOT_UTF8.into());
         } else if item.kind == ItemKind::Link {
             let target = host.read_link(path)?.unwrap_or_default();
             if lossy(&target) {
-                bin.others.insert(item.name, NOT_UTF8);
+                bin.others.insert(item.name, NOT_UTF8.into());
             } else {
                 bin.links.insert(item.name, target);
             }
         } else {
-            bin.others.insert(item.name, item.kind.name());
+            bin.others.insert(item.name, item.kind.name().into());
         }
     }
     Ok(Some(bin))
@@ -188,7 +189,7 @@ fn observe_slot(host: &Look, directory: &Utf8Path, depth: Depth) -> io::Result<S
         let executables = executables(host, directory)?;
         return Ok(Slot { manifest: None, drift: Vec::new(), executables });
     };
-    let mut drift = compare_with_manifest(host, directory, &manifest, (depth, written))?;
+    let mut drift = compare_entries(host, directory, &manifest.entries, (depth, Some(written)))?;
     drift.sort_by(|a, b| a.path.cmp(&b.path));
     drift.truncate(DRIFT_MAX);
     Ok(Slot { manifest: Some(manifest), drift, executables: Vec::new() })
@@ -207,23 +208,24 @@ fn read_manifest(host: &Look, directory: &Utf8Path) -> io::Result<Option<(Box<Ma
     Ok(parsed.filter(|(manifest, _)| manifest.format == MANIFEST_FORMAT))
 }
 
-/// The manifest is the last thing written into a release, so a directory that is not newer holds what it held
-/// then, and need not be read to know that nothing was added.
-fn compare_with_manifest(
+/// Compares a directory with what was put into it. Where the manifest was the last thing `written` into it, a
+/// directory that is not newer holds what it held then, and need not be read to know that nothing was added.
+pub fn compare_entries(
     host: &Look,
     directory: &Utf8Path,
-    manifest: &Manifest,
-    (depth, written): (Depth, Stat),
+    entries: &[Entry],
+    (depth, written): (Depth, Option<Stat>),
 ) -> io::Result<Vec<Drift>> {
     let mut drift = Vec::new();
     let mut suspects = Vec::new();
     let mut look = |path: &str, stat: Option<Stat>| {
-        if depth == Depth::Deep || stat.is_none_or(|stat| stat.is_newer_than(&written)) {
+        let is_newer = |written| stat.is_none_or(|stat| stat.is_newer_than(&written));
+        if depth == Depth::Deep || written.is_none_or(is_newer) {
             suspects.push(path.to_owned());
         }
     };
     look("", host.stat(directory)?);
-    for entry in &manifest.entries {
+    for entry in entries {
         let stat = host.stat(directory.join(&entry.path))?;
         if matches!(entry.kind, EntryKind::Dir { .. }) {
             look(&entry.path, stat);
@@ -231,7 +233,7 @@ fn compare_with_manifest(
         drift.extend(compare_entry(host, directory, entry, (depth, stat))?);
     }
     if !suspects.is_empty() {
-        let known: BTreeSet<&str> = manifest.entries.iter().map(|e| e.path.as_str()).collect();
+        let known: BTreeSet<&str> = entries.iter().map(|e| e.path.as_str()).collect();
         for suspect in &suspects {
             drift.extend(extras(host, directory, suspect, &known)?);
         }
