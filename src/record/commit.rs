@@ -10,6 +10,7 @@ use crate::desired::DesiredState;
 use crate::host::Change as Host;
 use crate::model::ledger::{Backup, Inventory, LEDGER_FORMAT, Ledger, Owned, Trust};
 use crate::model::outcome::{ChangeResult, DRIFT_KEPT, End, FailureClass, HistoryEntry, Outcome};
+use crate::model::revision::Revision;
 use crate::model::step::Expected;
 use crate::model::{Action, Change, Level, Plan, ResourceId, Step};
 use crate::observe::Observed;
@@ -75,7 +76,7 @@ pub fn conclude(
             start(&mut inventory, pass, &change.resource);
         }
         learn(&mut trust, pass, (change, result), in_use);
-        entries.push(history_entry(&plan, pass.now, change, result));
+        entries.push(history_entry(&plan, pass, change, result));
     }
     for unchanged in &pass.plan.unchanged {
         raise(&mut trust, pass, &unchanged.resource, &unchanged.in_use.version);
@@ -208,13 +209,13 @@ fn raise(trust: &mut Trust, pass: &Pass<'_>, id: &ResourceId, version: &crate::m
 
 fn history_entry(
     plan: &str,
-    now: Timestamp,
+    pass: &Pass<'_>,
     change: &Change,
     result: &ChangeResult,
 ) -> HistoryEntry {
     let error = result.end.failure().map(|f| format!("{}: {}", f.step, f.message));
     HistoryEntry {
-        at: now,
+        at: pass.now,
         plan: plan.to_owned(),
         resource: change.resource.clone(),
         action: change.action,
@@ -224,6 +225,7 @@ fn history_entry(
         to: change.after.as_ref().map(|a| a.version.clone()),
         result: result.end.name().to_owned(),
         error,
+        revision: pass.desired.revision.as_ref().map(Revision::name),
         drift: change.drift.iter().take(DRIFT_KEPT).cloned().collect(),
     }
 }

@@ -40,6 +40,12 @@ mod unpack;
 mod support;
 
 mod fetch;
+#[cfg(feature = "git")]
+mod git;
+#[cfg(feature = "git")]
+mod git_interop;
+mod elsewhere;
+mod selection;
 mod sources;
 mod assets;
 mod schema;

@@ -21,12 +21,13 @@ pub fn plan(plan: &Plan, about: &About) -> String {
     if plan.changes.is_empty() && plan.blocked.is_empty() {
         notes(&mut text, &plan.notes);
         let checked = counted(managed, "resource");
-        let _ = writeln!(
-            text,
-            "No changes. The host is as {} says ({checked}).",
-            about.desired.join(", ")
-        );
+        let wish = about.revision.as_ref().map(ToString::to_string);
+        let wish = wish.unwrap_or_else(|| about.desired.join(", "));
+        let _ = writeln!(text, "No changes. The host is as {wish} says ({checked}).");
         return text;
+    }
+    if let Some(revision) = &about.revision {
+        let _ = writeln!(text, "Desired state: {revision}.\n");
     }
     drift(&mut text, &plan.changes);
     let (changes, blocked) = (&plan.changes, &plan.blocked);

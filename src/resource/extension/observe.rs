@@ -2,11 +2,12 @@
 
 mod ours;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
 use crate::format::sysupdate::pattern::compare_all;
@@ -34,7 +35,7 @@ const DIRECTORIES_MAX: usize = 4096;
 const SYSUPDATE_PREFIXES: [&str; 2] = [".sysupdate.partial.", ".sysupdate.pending."];
 
 /// What the host has of an extension.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtensionObserved {
     /// For each transfer of the wish, in its order.
     pub transfers: Vec<TransferObserved>,
@@ -58,7 +59,7 @@ pub struct ExtensionObserved {
 }
 
 /// What the host has of one transfer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransferObserved {
     /// Where its images are.
     pub directory: Utf8PathBuf,
@@ -71,7 +72,7 @@ pub struct TransferObserved {
 }
 
 /// What is at the place of a link.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkSeen {
     /// Nothing.
     #[default]
@@ -79,7 +80,7 @@ pub enum LinkSeen {
     /// A link with this text.
     Text(String),
     /// Something else.
-    Other(&'static str),
+    Other(Cow<'static, str>),
 }
 
 impl LinkSeen {
@@ -93,12 +94,12 @@ impl LinkSeen {
 }
 
 /// One image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageSeen {
     /// Its file's name.
     pub file: String,
     /// Its manifest; `None` for an image that we did not make.
-    #[serde(serialize_with = "manifest_digest")]
+    #[serde(serialize_with = "manifest_digest", skip_deserializing)]
     pub manifest: Option<Box<ImageManifest>>,
     /// Where it differs from its manifest.
     pub drift: Vec<Drift>,
@@ -383,7 +384,7 @@ fn link_at(host: &Look, link: &Utf8Path) -> io::Result<LinkSeen> {
         Some(stat) if stat.kind == ItemKind::Link => {
             host.read_link(link)?.map_or(LinkSeen::Nothing, LinkSeen::Text)
         }
-        Some(stat) => LinkSeen::Other(stat.kind.name()),
+        Some(stat) => LinkSeen::Other(stat.kind.name().into()),
     })
 }
 

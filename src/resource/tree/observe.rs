@@ -1,10 +1,11 @@
 //! What the host has of a tree.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::assemble::damaged;
 use crate::host::{ItemKind, Look, Places};
@@ -23,7 +24,7 @@ const HEAD_BYTES_MAX: u64 = 64 << 10;
 const NODES_BYTES_MAX: u64 = 1 << 30;
 
 /// What the host has of a tree.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeObserved {
     /// What is at the path.
     pub live: Live,
@@ -46,7 +47,7 @@ pub struct TreeObserved {
 }
 
 /// What is at the path of a tree.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Live {
     /// Nothing.
@@ -68,11 +69,11 @@ pub enum Live {
         target: String,
     },
     /// Something else, of this type.
-    Other(&'static str),
+    Other(Cow<'static, str>),
 }
 
 /// One generation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
     /// What is known about it; `None` for what we did not make.
     pub head: Option<Box<SnapshotHead>>,
@@ -280,7 +281,7 @@ fn observe_live(host: &Look, path: &Utf8Path) -> io::Result<Live> {
             if host.is_empty_dir(path)? { Live::Empty { inode } } else { Live::Directory { inode } }
         }
         ItemKind::Link => Live::Link { target: host.read_link(path)?.unwrap_or_default() },
-        other => Live::Other(other.name()),
+        other => Live::Other(other.name().into()),
     })
 }
 

@@ -1,10 +1,11 @@
 //! What is where an app's one file should be.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::host::{ItemKind, Look};
 use crate::model::EntryKind;
@@ -15,14 +16,14 @@ use crate::resource::app::observe::Slot;
 const LINKS_MAX: usize = 8;
 
 /// What is where the file should be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFound {
     /// The path that the wish leads to, links followed.
     pub path: Utf8PathBuf,
     /// Size and modification time, when there is a regular file.
     pub stat: Option<(u64, i64)>,
     /// What is in the way, when it is something else.
-    pub other: Option<&'static str>,
+    pub other: Option<Cow<'static, str>>,
     /// The release whose program it is.
     pub slot: Option<String>,
     /// SHA-256, hexadecimal, when it had to be read to tell.
@@ -47,7 +48,7 @@ pub fn observe(
     let mut found = FileFound { path, backups, leftover, ..FileFound::default() };
     let Some(stat) = host.stat(&found.path)? else { return Ok(found) };
     if stat.kind != ItemKind::File {
-        found.other = Some(stat.kind.name());
+        found.other = Some(stat.kind.name().into());
         return Ok(found);
     }
     found.stat = Some((stat.size, stat.mtime));

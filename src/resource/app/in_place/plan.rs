@@ -18,7 +18,7 @@ impl Situation<'_> {
         wanted: &Wanted,
         state: &SlotState,
     ) -> Result<Option<Step>, Problem> {
-        if let Some(kind) = file.other {
+        if let Some(kind) = file.other.as_deref() {
             return Err(Problem::foreign(format!(
                 "{} is a {kind} where a program should be; move it away",
                 file.path
@@ -99,7 +99,7 @@ impl Situation<'_> {
         if last != Some(&wanted.slot) || file.slot.as_ref() == Some(&wanted.slot) {
             return None;
         }
-        let (kind, found) = match (file.stat, file.other) {
+        let (kind, found) = match (file.stat, file.other.as_deref()) {
             (Some(_), _) => {
                 let known = file.slot.as_ref().map(|slot| format!("the program of {slot}"));
                 (DriftKind::Modified, known.unwrap_or_else(|| "another file".to_owned()))
