@@ -192,9 +192,9 @@ fn commit_step(
             result.switched_to = release.file_name().map(str::to_owned);
             cleared
         }
-        Step::Install { file, beside, release, program, wished, expects } => {
-            let (program, expects) = (program.as_deref(), *expects);
-            let wish = install::InPlace { file, beside, release, program, wished, expects };
+        Step::Install { file, beside, release, program, wished, expects, backup } => {
+            let (program, expects, backup) = (program.as_deref(), *expects, backup.as_ref());
+            let wish = install::InPlace { file, beside, release, program, wished, expects, backup };
             install::install(host, &wish)?;
             result.switched_to = release.file_name().map(str::to_owned);
             Ok(())

@@ -156,8 +156,9 @@ impl<'a> Merged<'a> {
                 continue;
             }
             let line = lines.of(key.start);
-            let places = [Some(spec.home()), spec.file()].into_iter().flatten();
-            let places = places.map(|path| (path.to_owned(), id.clone(), (index, home)));
+            let places = [Some(spec.home().to_owned()), spec.file().map(ToOwned::to_owned)];
+            let places = places.into_iter().chain([spec.beside()]).flatten();
+            let places = places.map(|path| (path, id.clone(), (index, home)));
             self.homes.extend(places);
             let declared_at = Place { file: source.file.clone(), line };
             let root = source.root.clone();

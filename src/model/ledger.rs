@@ -127,6 +127,9 @@ pub struct Owned {
     /// The file that is replaced in place, for apps that are one file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<Utf8PathBuf>,
+    /// Files that were replaced in place and kept, so that no backup of somebody else is taken for one of ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backups: Vec<Backup>,
     /// Release directories that were there before us and were adopted.
     #[serde(default)]
     pub adopted: Vec<String>,
@@ -136,6 +139,18 @@ pub struct Owned {
     /// The start of the host after which everything ran that runs once after each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
+}
+
+/// A file that was kept when another took its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backup {
+    /// Where it is kept.
+    pub path: Utf8PathBuf,
+    /// Bytes.
+    pub size: u64,
+    /// Modification time in seconds since 1970.
+    pub mtime: i64,
 }
 
 /// What an operator decided on this host; the loop respects it until it is cleared or expires.

@@ -8,14 +8,18 @@ use jiff::Timestamp;
 
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
-use crate::model::ledger::{Inventory, LEDGER_FORMAT, Ledger, Owned, Trust};
+use crate::model::ledger::{Backup, Inventory, LEDGER_FORMAT, Ledger, Owned, Trust};
 use crate::model::outcome::{ChangeResult, DRIFT_KEPT, End, FailureClass, HistoryEntry, Outcome};
 use crate::model::revision::Revision;
-use crate::model::{Action, Change, Level, Plan, ResourceId};
+use crate::model::step::Expected;
+use crate::model::{Action, Change, Level, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::record::ledger::Saved;
 use crate::record::{history, ledger as files};
 use crate::resource::app::layout::slot_name;
+
+/// Kept files that are remembered of one resource: there is one, and one more after a pass that was cut off.
+const BACKUPS_KNOWN_MAX: usize = 4;
 
 /// Everything recording depends on.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +44,7 @@ pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<(
     }
     for change in &pass.plan.changes {
         note_unrecorded(&mut inventory, &change.resource, current(pass, &change.resource));
+        note_backup(&mut inventory, change);
     }
     for unchanged in &pass.plan.unchanged {
         activate(&mut inventory, &unchanged.resource, current(pass, &unchanged.resource));
@@ -85,6 +90,23 @@ pub fn conclude(
     appended
 }
 
+/// A file that will be kept is known before it is, so that it is never taken for somebody else's.
+fn note_backup(inventory: &mut Inventory, change: &Change) {
+    let Some(owned) = inventory.resources.get_mut(&change.resource) else { return };
+    for step in &change.steps {
+        let Step::Install { expects: Expected::File { size, mtime }, backup: Some(kept), .. } =
+            step
+        else {
+            continue;
+        };
+        let backup = Backup { path: kept.path.clone(), size: *size, mtime: *mtime };
+        owned.backups.retain(|known| *known != backup);
+        owned.backups.push(backup);
+        let surplus = owned.backups.len().saturating_sub(BACKUPS_KNOWN_MAX);
+        owned.backups.drain(..surplus);
+    }
+}
+
 fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let Some(declared) = pass.desired.resources.get(id) else { return };
     let file = declared.spec.file().map(ToOwned::to_owned);
@@ -97,8 +119,9 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let adopted = found.map(|found| found.adopted(known.as_ref(), &declared.spec));
     let adopted = adopted.unwrap_or_default();
-    let (activated, started) = known.map(|k| (k.activated, k.started)).unwrap_or_default();
-    let owned = Owned { declared_in, home, file, adopted, activated, started };
+    let kept = known.map(|k| (k.backups, k.activated, k.started));
+    let (backups, activated, started) = kept.unwrap_or_default();
+    let owned = Owned { declared_in, home, file, backups, adopted, activated, started };
     inventory.resources.insert(id.clone(), owned);
 }
 

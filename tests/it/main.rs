@@ -22,6 +22,7 @@ mod archive_lies;
 mod casync;
 mod casync_interop;
 mod casync_tree;
+mod publish_attacks;
 mod publish_tree;
 mod publish_tree_interop;
 mod elf;

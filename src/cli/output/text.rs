@@ -201,14 +201,12 @@ pub fn diff(change: &Change) -> Vec<String> {
                 let expects = expects.as_deref().unwrap_or_default();
                 lines.extend(switched(bin, release, links.as_deref(), expects));
             }
-            Step::Install { file, release, expects, .. } => {
+            Step::Install { file, release, expects, backup, .. } => {
                 let slot = release.file_name().unwrap_or_default();
                 let there = *expects != Expected::Nothing;
-                let kept = if there {
-                    format!("; the one before becomes {file}.backup")
-                } else {
-                    String::new()
-                };
+                let kept = backup.as_ref().map_or_else(String::new, |kept| {
+                    format!("; the one before becomes {}", kept.path)
+                });
                 let sign = if there { '~' } else { '+' };
                 lines.push(format!("{sign} {file} (the program of {slot}{kept})"));
             }

@@ -74,7 +74,7 @@ impl Situation<'_> {
         let again: Vec<Effect> = again.collect();
         let owe = again.iter().map(|effect| Step::Owe { effect: effect.clone() });
         let switch = match &self.observed.file {
-            Some(file) => self.place(file, slot, self.program(slot), Expected::Anything),
+            Some(file) => self.place(file, slot, self.program(slot), (Expected::Anything, None)),
             None => Step::Switch {
                 bin: layout.bin(),
                 beside: layout.staged_bin(),

@@ -18,7 +18,7 @@ use crate::model::{Drift, DriftKind, ExtensionClass, ResourceId, Version};
 use crate::resource::app::observe::{Depth, compare_entries};
 use crate::resource::extension::layout::{STAGING_PREFIX, beside, image_of, manifest};
 use crate::resource::extension::order::Order;
-use crate::resource::extension::spec::{ExtensionSpec, Transfer, Upkeep};
+use crate::resource::extension::spec::{ExtensionSpec, Transfer, Upkeep, join};
 use crate::trust::openpgp::{KEYRING_BYTES_MAX, systemd_keyring_paths};
 use ours::ours;
 
@@ -126,6 +126,16 @@ impl ImageSeen {
     }
 }
 
+impl TransferObserved {
+    /// The image that the link leads to, and its version. One of the same name elsewhere is somebody else's.
+    pub fn linked_image(&self) -> Option<(&str, &ImageSeen)> {
+        let leads_to = join(self.link.as_ref()?.parent()?, self.there.text()?);
+        let mut images = self.images.iter();
+        let linked = images.find(|(_, image)| self.directory.join(&image.file) == leads_to);
+        linked.map(|(version, image)| (version.as_str(), image))
+    }
+}
+
 impl ExtensionObserved {
     /// The images of a version, one for each transfer.
     pub fn images<'a>(&'a self, version: &str) -> impl Iterator<Item = Option<&'a ImageSeen>> {
@@ -184,11 +194,10 @@ pub fn observe(
     let mut observed = ExtensionObserved::default();
     let Some(spec) = spec else {
         observed.transfers = ours(host, id, home, depth)?;
-        let linked = observed.transfers.iter().find_map(|t| {
-            let text = t.there.text()?;
-            let version = t.images.iter().find(|(_, i)| i.is_named_by(text)).map(|(v, _)| v);
-            version.cloned()
-        });
+        let linked = observed
+            .transfers
+            .iter()
+            .find_map(|t| t.linked_image().map(|(version, _)| version.to_owned()));
         observed.current = linked;
         return Ok(observed);
     };

@@ -8,7 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::assemble::damaged;
-use crate::host::{ItemKind, Look};
+use crate::host::{ItemKind, Look, Places};
 use crate::model::difference::Difference;
 use crate::model::glob::any_covers;
 use crate::model::snapshot::{NodeKind, Nodes, SNAPSHOT_FORMAT, SnapshotHead, Unsaid};
@@ -139,6 +139,8 @@ pub fn observe(
     depth: Depth,
 ) -> io::Result<TreeObserved> {
     let layout = Layout::new(path);
+    check_beside(host, &layout.beside())?;
+    check_own_places(host, &layout)?;
     let mut observed = TreeObserved { live: observe_live(host, path)?, ..Default::default() };
     for item in host.list(layout.generations())?.unwrap_or_default() {
         if item.kind != ItemKind::Dir {
@@ -179,6 +181,37 @@ pub fn observe(
         observed.mounts = host.mounts_within(path)?;
     }
     Ok(observed)
+}
+
+/// Refuses a link where our directory should be: what is made and removed through it would be elsewhere.
+fn check_beside(host: &Look, beside: &Utf8Path) -> io::Result<()> {
+    match host.stat(beside)? {
+        Some(stat) if stat.kind != ItemKind::Dir => {
+            let why = format!(
+                "{beside} is a {} where a directory should be; move it away",
+                stat.kind.name()
+            );
+            Err(io::Error::new(io::ErrorKind::NotADirectory, why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a tree that would swallow what this program needs, or be a part of it.
+fn check_own_places(host: &Look, layout: &Layout) -> io::Result<()> {
+    let Places { state, cache } = host.places();
+    let ours = [state, cache].into_iter();
+    let mut shared = ours.filter(|own| layout.covers(own) || layout.path.starts_with(own));
+    match shared.next() {
+        Some(own) => {
+            let why = format!(
+                "{} cannot be a tree: reconcile keeps its own files in {own}; choose another path",
+                layout.path
+            );
+            Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+        }
+        None => Ok(()),
+    }
 }
 
 /// How many paths of somebody else are in a tree that a pass left where the one in use had been made.

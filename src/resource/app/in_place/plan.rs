@@ -1,9 +1,11 @@
 //! What to do about the one file of an app; pure.
 
-use crate::model::step::Expected;
+use camino::Utf8Path;
+
+use crate::model::step::{Expected, KeptAs};
 use crate::model::{Drift, DriftKind, Step};
 use crate::resource::app::in_place::observe::FileFound;
-use crate::resource::app::in_place::{beside, program};
+use crate::resource::app::in_place::{backup_names, beside, program};
 use crate::resource::app::plan::Situation;
 use crate::resource::app::wanted::Wanted;
 use crate::resource::decision::{Problem, SlotState};
@@ -38,7 +40,28 @@ impl Situation<'_> {
             Some((size, mtime)) => Expected::File { size, mtime },
             None => Expected::Nothing,
         };
-        Ok(Some(self.place(file, &wanted.slot, program, expects)))
+        let backup = if expects == Expected::Nothing { None } else { Some(self.backup(file)?) };
+        Ok(Some(self.place(file, &wanted.slot, program, (expects, backup))))
+    }
+
+    /// Where the file that is there is kept: in place of what we kept there before, else where nothing is.
+    fn backup(&self, file: &FileFound) -> Result<KeptAs, Problem> {
+        let known = |path: &Utf8Path, stat: &Option<(u64, i64)>| {
+            let backups = self.owned.iter().flat_map(|owned| &owned.backups);
+            backups.into_iter().any(|b| b.path == path && Some((b.size, b.mtime)) == *stat)
+        };
+        let ours = file.backups.iter().find(|(path, stat)| known(path, stat));
+        if let Some((path, _)) = ours {
+            return Ok(KeptAs { path: path.clone(), replaces: true });
+        }
+        let mut free = backup_names(&file.path).skip(file.backups.len());
+        let path = free.next().ok_or_else(|| {
+            Problem::foreign(format!(
+                "{0} cannot be kept: every name from {0}.backup on is taken; move some away",
+                file.path
+            ))
+        })?;
+        Ok(KeptAs { path, replaces: false })
     }
 
     /// The step that puts the program of a release in place.
@@ -47,7 +70,7 @@ impl Situation<'_> {
         file: &FileFound,
         slot: &str,
         program: Option<String>,
-        expects: Expected,
+        (expects, backup): (Expected, Option<KeptAs>),
     ) -> Step {
         Step::Install {
             file: file.path.clone(),
@@ -56,6 +79,7 @@ impl Situation<'_> {
             program,
             wished: self.spec.file.clone().unwrap_or_else(|| file.path.clone()),
             expects,
+            backup,
         }
     }
 
