@@ -12,7 +12,7 @@ use crate::cli::args::{Format, PassArgs, RunArgs, WindowsArg};
 use crate::cli::commands::pass;
 use crate::cli::exit::{self, Exit};
 use crate::cli::output::{report, text};
-use crate::cli::session::Session;
+use crate::cli::session::{Session, locked};
 use crate::cli::{CliError, mention, say};
 use crate::controller::backoff::Dice;
 use crate::controller::config::AgentConfig;
@@ -232,8 +232,8 @@ impl Keeper<'_> {
         let mut session = self.session.clone();
         session.now = clock::now();
         let client = session.client(desired)?;
-        let locked = Host::lock(session.host.clone(), LOCK_PATIENCE).await;
-        let host = locked.map_err(|error| pass::locked(&error))?;
+        let host = Host::lock(session.host.clone(), LOCK_PATIENCE).await;
+        let host = host.map_err(|error| locked(&error))?;
         if let Some(texts) = texts {
             last_wish::save(&host, texts).map_err(|e| CliError::io(&e))?;
         }
