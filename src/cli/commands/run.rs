@@ -294,6 +294,10 @@ impl Hands for Keeper<'_> {
                 (None, error.exit(), error.message().to_owned())
             }
         };
+        exit = exit.or(exit::of_wish(&desired));
+        if let Some(trouble) = desired.revision.as_ref().and_then(|r| r.trouble.as_ref()) {
+            message = format!("{}; {message}", trouble.message);
+        }
         if matches!(wish, Wish::Invalid(_)) {
             exit = exit.or(Exit::Invalid);
             message =
