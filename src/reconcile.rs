@@ -110,6 +110,7 @@ pub async fn preview_with(
         observed: &observed,
         ledger: &ledger,
         only: request.only,
+        root: host.root(),
         cache: &cache,
         now: request.now,
     };

@@ -22,10 +22,12 @@ pub struct InPlace<'a> {
     pub wished: &'a Utf8Path,
     /// What is there now.
     pub expects: Expected,
+    /// Whether what is there is kept.
+    pub keeps: bool,
 }
 
 /// Writes the program beside the file, with the file's owner, mode and attributes, keeps the file as
-/// `FILE.backup`, and renames the program over it.
+/// `FILE.backup` where that is wished, and renames the program over it.
 pub fn install(host: &Host, wish: &InPlace<'_>) -> Result<(), SwitchError> {
     let program = match wish.program {
         Some(program) => program.to_owned(),
@@ -39,10 +41,15 @@ pub fn install(host: &Host, wish: &InPlace<'_>) -> Result<(), SwitchError> {
         return Err(error.into());
     }
     check(host, wish)?;
-    if host.stat(wish.file)?.is_some() {
+    if wish.keeps && host.stat(wish.file)?.is_some() {
         host.keep_as(wish.file, &backup(wish.file))?;
     }
     Ok(host.rename_over(wish.beside, wish.file)?)
+}
+
+/// Puts back what was there before us.
+pub fn restore(host: &Host, file: &Utf8Path) -> Result<(), SwitchError> {
+    Ok(host.rename_over(&backup(file), file)?)
 }
 
 fn program_for(host: &Host, release: &Utf8Path, file: &Utf8Path) -> Result<String, SwitchError> {

@@ -163,11 +163,16 @@ fn commit_step(
             result.switched_to = release.file_name().map(str::to_owned);
             cleared
         }
-        Step::Install { file, beside, release, program, wished, expects } => {
-            let (program, expects) = (program.as_deref(), *expects);
-            let wish = install::InPlace { file, beside, release, program, wished, expects };
+        Step::Install { file, beside, release, program, wished, expects, keeps } => {
+            let (program, expects, keeps) = (program.as_deref(), *expects, *keeps);
+            let wish = install::InPlace { file, beside, release, program, wished, expects, keeps };
             install::install(host, &wish)?;
             result.switched_to = release.file_name().map(str::to_owned);
+            Ok(())
+        }
+        Step::Restore { file } => {
+            install::restore(host, file)?;
+            result.switched_to = None;
             Ok(())
         }
         Step::Point { slot, links } => {
@@ -214,7 +219,9 @@ async fn settle(
         if let Err(error) = settled
             && result.end == End::Done
         {
-            result.fail(step, FailureClass::Transient, chain(&error));
+            let blamed = error.blames_release() && health::is_due(change);
+            let class = if blamed { FailureClass::Unhealthy } else { FailureClass::Transient };
+            result.fail(step, class, chain(&error));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The command line as typed.
 
 mod publish_tree;
+mod time;
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -64,10 +65,10 @@ pub struct PassArgs {
     #[arg(long, global = true)]
     pub detailed_exitcode: bool,
     /// Use a source's answer that is at most this old (`15m`) without asking again.
-    #[arg(long, global = true, value_name = "DURATION", default_value = "0s")]
+    #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = time::length)]
     pub max_age: jiff::SignedDuration,
-    /// Wait this long for another pass to end.
-    #[arg(long, global = true, value_name = "DURATION", default_value = "0s")]
+    /// Wait this long for another pass to end: `5m`, or a number of seconds.
+    #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = time::length)]
     pub lock_timeout: jiff::SignedDuration,
     /// Remove as many resources as the desired state leaves out, even all of them.
     #[arg(long, global = true)]
@@ -143,8 +144,8 @@ pub enum Command {
         /// Why; kept and shown.
         #[arg(long)]
         reason: String,
-        /// Until then (`2026-12-01T00:00:00Z`); until `resume` when absent.
-        #[arg(long)]
+        /// Until then: a date, or a time (`2026-12-01T00:00:00Z`); until `resume` when absent.
+        #[arg(long, value_parser = time::moment)]
         until: Option<Timestamp>,
     },
     /// Leave a resource alone.
@@ -154,8 +155,8 @@ pub enum Command {
         /// Why; kept and shown.
         #[arg(long)]
         reason: String,
-        /// Until then; until `resume` when absent.
-        #[arg(long)]
+        /// Until then: a date (in UTC), or a time; until `resume` when absent.
+        #[arg(long, value_parser = time::moment)]
         until: Option<Timestamp>,
     },
     /// End a suspension or a rollback.

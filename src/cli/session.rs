@@ -98,6 +98,17 @@ impl Session {
         })
     }
 
+    /// Refuses a root that is not there: a wrong name is not an empty host.
+    pub fn check_root(&self) -> Result<(), CliError> {
+        let root = self.host.root();
+        if root.is_dir() {
+            return Ok(());
+        }
+        let why =
+            format!("the root {root} is no directory that exists; make it, or correct --root");
+        Err(CliError::new(Exit::Usage, why))
+    }
+
     /// The paths of the desired state.
     pub fn desired_paths(&self) -> Vec<Utf8PathBuf> {
         if self.common.desired.is_empty() {
@@ -111,21 +122,19 @@ impl Session {
     pub fn desired(&self) -> Result<DesiredState, CliError> {
         let paths: Vec<_> = self.desired_paths().into_iter().map(Into::into).collect();
         let loaded = DesiredState::load(&paths);
-        let mut desired = loaded.map_err(|diagnostics| self.invalid(&diagnostics))?;
+        let mut desired =
+            loaded.map_err(|diagnostics| self.invalid(&diagnostics, "; nothing was done"))?;
         provide(&self.host, &mut desired);
         Ok(desired)
     }
 
-    /// The error for a desired state that is not valid.
-    pub fn invalid(&self, diagnostics: &[Diagnostic]) -> CliError {
+    /// The error for a desired state that is not valid; `end` says what that means.
+    pub fn invalid(&self, diagnostics: &[Diagnostic], end: &str) -> CliError {
         let text = render(diagnostics, self.paint);
         crate::cli::mention(text.trim_end());
         let errors = diagnostics.len();
         let plural = if errors == 1 { "error" } else { "errors" };
-        CliError::new(
-            Exit::Invalid,
-            format!("the desired state has {errors} {plural}; nothing was done"),
-        )
+        CliError::new(Exit::Invalid, format!("the desired state has {errors} {plural}{end}"))
     }
 
     /// How closely to look.

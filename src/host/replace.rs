@@ -56,7 +56,12 @@ impl Change {
         remove_real(&new)?;
         if std::fs::hard_link(&file, &new).is_err() {
             // Some systems forbid second names of files of others.
-            std::fs::copy(&file, &new).map_err(|e| about(&new, &e))?;
+            let copy = || -> io::Result<()> {
+                std::fs::copy(&file, &new)?;
+                let modified = file.metadata()?.modified()?;
+                OpenOptions::new().write(true).open(&new)?.set_modified(modified)
+            };
+            copy().map_err(|e| about(&new, &e))?;
         }
         let (from, to) = (new.as_std_path(), name.as_std_path());
         rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::empty())

@@ -136,6 +136,14 @@ pub enum Step {
         wished: Utf8PathBuf,
         /// What is there now; the step refuses to run when somebody has been faster.
         expects: Expected,
+        /// Whether what is there becomes `FILE.backup`.
+        keeps: bool,
+    },
+    /// Put the program of somebody else, which an `install` kept as `FILE.backup`, back in its place.
+    Restore {
+        /// The file.
+        #[schemars(with = "String")]
+        file: Utf8PathBuf,
     },
     /// Make links lead to images, each by one rename. The commit point of an image's *use*.
     Point {
@@ -227,6 +235,7 @@ impl Step {
             Self::Exchange { .. } => "exchange",
             Self::Switch { .. } => "switch",
             Self::Install { .. } => "install",
+            Self::Restore { .. } => "restore",
             Self::Point { .. } => "point",
             Self::Merged { .. } => "merge",
             Self::Settle { .. } => "settle",

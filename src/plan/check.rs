@@ -98,7 +98,7 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
         Step::Remove { path, aside } => {
             std::iter::once(path.as_path()).chain(aside.as_deref()).collect()
         }
-        Step::RemoveEmpty { path } => vec![path],
+        Step::RemoveEmpty { path } | Step::Restore { file: path } => vec![path],
         Step::Fetch { delta, .. } => delta.iter().map(|delta| delta.base.as_path()).collect(),
         Step::Owe { .. }
         | Step::OweIfChanged { .. }

@@ -10,10 +10,12 @@ use crate::desired::DesiredState;
 use crate::host::Change as Host;
 use crate::model::ledger::{Inventory, LEDGER_FORMAT, Ledger, Owned, Trust};
 use crate::model::outcome::{ChangeResult, End, FailureClass, HistoryEntry, Outcome};
-use crate::model::{Action, Change, Level, Plan, ResourceId};
+use crate::model::{Action, Change, Level, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::record::ledger::Saved;
 use crate::record::{history, ledger as files};
+use crate::resource::Found;
+use crate::resource::app::AppObserved;
 use crate::resource::app::layout::slot_name;
 
 /// Everything recording depends on.
@@ -40,6 +42,9 @@ pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<(
     for change in &pass.plan.changes {
         note_unrecorded(&mut inventory, &change.resource, current(pass, &change.resource));
     }
+    for change in &pass.plan.changes {
+        place(&mut inventory, change, pass);
+    }
     for unchanged in &pass.plan.unchanged {
         activate(&mut inventory, &unchanged.resource, current(pass, &unchanged.resource));
     }
@@ -62,9 +67,19 @@ pub fn conclude(
     for (change, result) in pass.plan.changes.iter().zip(&outcome.results) {
         let in_use = in_use_after(pass, change, result);
         activate(&mut inventory, &change.resource, in_use);
-        if change.action == Action::Remove && result.end == End::Done {
+        if result.switched_to.is_some()
+            && let Some((owned, file)) =
+                inventory.resources.get_mut(&change.resource).zip(installed(change))
+        {
+            owned.placed = Some(file.to_owned());
+        }
+        let never_began = result.end.failure().is_some_and(|failure| failure.step == "fetch");
+        let gone = change.action == Action::Remove && result.end == End::Done;
+        if gone || (never_began && has_nothing(host, &inventory, change)?) {
             inventory.resources.remove(&change.resource);
-            trust.floors.remove(&change.resource);
+            if gone {
+                trust.floors.remove(&change.resource);
+            }
         }
         learn(&mut trust, pass, (change, result), in_use);
         entries.push(history_entry(&plan, pass.now, change, result));
@@ -93,9 +108,44 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let adopted = found.map(|found| found.adopted(known.as_ref(), &declared.spec));
     let adopted = adopted.unwrap_or_default();
-    let activated = known.map(|known| known.activated).unwrap_or_default();
-    let owned = Owned { declared_in, home, file, adopted, activated };
+    let activated = known.as_ref().map(|known| known.activated.clone()).unwrap_or_default();
+    // What is known of another file says nothing about this one.
+    let same_file = known.as_ref().filter(|known| known.file == file);
+    let placed = same_file.and_then(|known| known.placed.clone());
+    let displaced = same_file.and_then(|known| known.displaced);
+    let owned = Owned { declared_in, home, file, placed, displaced, adopted, activated };
     inventory.resources.insert(id.clone(), owned);
+}
+
+/// Whether nothing of a resource is on the host or ever was: what could not even be fetched is not ours.
+fn has_nothing(host: &Host, inventory: &Inventory, change: &Change) -> io::Result<bool> {
+    let owned = inventory.resources.get(&change.resource);
+    let never = owned.filter(|owned| owned.activated.is_empty() && owned.adopted.is_empty());
+    Ok(match never {
+        Some(owned) => change.before.is_none() && host.stat(&owned.home)?.is_none(),
+        None => false,
+    })
+}
+
+/// The file that a change puts a program to.
+fn installed(change: &Change) -> Option<&Utf8Path> {
+    change.steps.iter().find_map(|step| match step {
+        Step::Install { file, .. } => Some(file.as_path()),
+        _ => None,
+    })
+}
+
+/// Notes where a program will be put, or whose it will displace.
+fn place(inventory: &mut Inventory, change: &Change, pass: &Pass<'_>) {
+    let Some(path) = installed(change) else { return };
+    let Some(owned) = inventory.resources.get_mut(&change.resource) else { return };
+    let found = pass.observed.resources.get(&change.resource).and_then(|found| found.as_ref().ok());
+    let Some(Found::App(AppObserved { file: Some(file), .. })) = found else { return };
+    if file.stat.is_none() || file.slot.is_some() {
+        owned.placed = Some(path.to_owned());
+    } else if !file.is_tampered(Some(owned)) && !file.displaced {
+        owned.displaced = file.stat;
+    }
 }
 
 /// The same directory under the name it had before: what is in it stays ours.
@@ -154,10 +204,11 @@ fn learn(
     let Some(after) = change.after.as_ref().filter(|a| in_use == Some(&slot_name(&a.tag))) else {
         return;
     };
-    // What did not show that it works is no reason to refuse an older release that does.
-    if !matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unhealthy) {
-        raise(trust, pass, &change.resource, &after.version);
+    // What did not show that it works is no reason to refuse an older release that does, or other bytes.
+    if matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unhealthy) {
+        return;
     }
+    raise(trust, pass, &change.resource, &after.version);
     let first_use = after.evidence.as_ref().is_some_and(|e| e.level == Level::Lock);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| first_use) {
         trust.locks.insert(fetched.lock_key.clone(), fetched.digest.clone());

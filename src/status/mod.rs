@@ -64,6 +64,8 @@ pub enum State {
     Suspended,
     /// Something will be done by the next pass, or is waited for.
     InProgress,
+    /// Something wished is not possible or not allowed now; what is in use stays.
+    Blocked,
     /// Somebody must look at it.
     Failed,
 }
@@ -257,6 +259,13 @@ fn conditions(
     conditions
 }
 
+/// Why what is not wished is kept all the same.
+fn not_read(known: &Known<'_>, id: &ResourceId) -> Option<String> {
+    let owned = known.ledger.inventory.resources.get(id)?;
+    let read = known.desired.roots.contains(&owned.declared_in);
+    (!read).then(|| format!("it is kept: {} declared it and is not read here", owned.declared_in))
+}
+
 /// The summary.
 fn ready(
     known: &Known<'_>,
@@ -278,6 +287,9 @@ fn ready(
     if let Some(condition) = is("Suspended") {
         return not(State::Suspended, "Suspended", condition.message.clone());
     }
+    if let Some(kept) = spec.is_none().then(|| not_read(known, id)).flatten() {
+        return not(State::Suspended, "NotRead", kept);
+    }
     if spec.is_none() {
         return not(State::InProgress, "NotDesired", "it will be removed".to_owned());
     }
@@ -296,7 +308,10 @@ fn ready(
     let blocked =
         is("Blocked").filter(|b| !matches!(b.reason.as_str(), "SourceUnavailable" | "RateLimited"));
     if let Some(condition) = blocked {
-        return not(State::InProgress, &condition.reason.clone(), condition.message.clone());
+        // What is only waited for comes by itself.
+        let waits = matches!(condition.reason.as_str(), "Waiting" | "TooYoung");
+        let state = if waits { State::InProgress } else { State::Blocked };
+        return not(state, &condition.reason.clone(), condition.message.clone());
     }
     let version = status.version.as_ref().map(ToString::to_string).unwrap_or_default();
     (State::Current, holds("Ready", "Converged", format!("{version} is in use")))

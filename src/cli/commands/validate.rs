@@ -12,7 +12,7 @@ pub(super) fn validate(session: &Session, paths: &[Utf8PathBuf]) -> Result<Exit,
     let paths = if paths.is_empty() { session.desired_paths() } else { paths.to_vec() };
     let names = paths.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(", ");
     let paths: Vec<_> = paths.into_iter().map(Into::into).collect();
-    let desired = DesiredState::load(&paths).map_err(|errors| session.invalid(&errors))?;
+    let desired = DesiredState::load(&paths).map_err(|errors| session.invalid(&errors, ""))?;
     say(&format!("{names} is valid: {}.\n", desired.counts()));
     Ok(Exit::Ok)
 }

@@ -4,10 +4,10 @@ mod deliver;
 mod health;
 mod extension;
 mod source;
-mod tree;
+pub(super) mod tree;
 mod values;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use jiff::SignedDuration;
 
 use crate::desired::diagnostic::{Problem, Span};
@@ -23,6 +23,7 @@ use crate::model::facts::Libc;
 use crate::model::manifest::Binary;
 use crate::model::step::{Binaries, Strip, UnpackLimits};
 use crate::model::{Constraint, Name, Prereleases, ResourceId};
+use crate::resource::app::in_place::choose;
 use crate::resource::app::spec::{
     AppSpec, AssetWish, Downgrade, Narrow, Order, TagPattern, VersionWish, recipe,
 };
@@ -173,7 +174,7 @@ impl Checker<'_> {
         let source = self
             .required(&app.source, "`source`", key)
             .and_then(|source| self.source(source, app, &verify));
-        let home = self.optional(&app.home, "`home`", values::absolute_path);
+        let home = self.optional(&app.home, "`home`", values::own_directory);
         let protect = self.items(&app.protect, "`protect`").filter_map(|version| {
             let text = Spanned { span: version.span, value: version.value.0.clone() };
             self.check(&text, "`protect`", str::parse)
@@ -185,6 +186,8 @@ impl Checker<'_> {
         }
         let source = source.unwrap_or_else(source::stand_in);
         let (asset, binaries) = (self.asset(&app.asset), self.binaries(&app.binaries));
+        let (file, follow) = self.layout(&app.layout);
+        self.one_program(&app.binaries, &binaries, file.as_deref());
         let strip = match app.strip.value() {
             Some(StripDocument::None) => Strip::None,
             Some(StripDocument::Auto) | None => Strip::Auto,
@@ -199,9 +202,8 @@ impl Checker<'_> {
             strip,
             binaries,
             home: home.unwrap_or_else(|| Utf8PathBuf::from(format!("{HOMES}/{name}"))),
-            file: app.layout.value().and_then(|LayoutDocument::File(file)| {
-                self.optional(file, "`layout.file`", values::absolute_path)
-            }),
+            file,
+            follow,
             retain: self.retain(&app.retain),
             protect: protect.collect(),
             restart: self
@@ -215,6 +217,32 @@ impl Checker<'_> {
                 .and_then(|l| self.size(&l.download, "`limits.download`"))
                 .unwrap_or(DOWNLOAD_BYTES_DEFAULT),
             suspend: app.suspend.good().and_then(|suspend| self.suspend(suspend)),
+        }
+    }
+
+    /// The one file, and where a link there may lead.
+    fn layout(&self, layout: &Field<LayoutDocument>) -> (Option<Utf8PathBuf>, Option<Utf8PathBuf>) {
+        let Some(Spanned { span, value: layout }) = layout.good() else { return (None, None) };
+        let file = self.required(&layout.file, "`layout.file`", *span);
+        let file = file.and_then(|file| self.check(file, "`layout.file`", values::file_place));
+        (file, self.optional(&layout.follow, "`layout.follow`", values::absolute_path))
+    }
+
+    /// One file takes one program of those that are listed.
+    fn one_program(
+        &self,
+        field: &Field<Short<BinaryList>>,
+        binaries: &Binaries,
+        file: Option<&Utf8Path>,
+    ) {
+        if let (Some(field), Binaries::Listed(listed), Some(file)) = (field.good(), binaries, file)
+            && listed.len() > 1
+            && choose(listed, file).is_none()
+        {
+            let name = file.file_name().unwrap_or_default();
+            let why =
+                format!("`layout.file` takes one program: list one, or name one of them `{name}`");
+            self.refuse(field.span, "`binaries`", why);
         }
     }
 

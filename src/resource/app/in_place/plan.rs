@@ -16,6 +16,15 @@ impl Situation<'_> {
         wanted: &Wanted,
         state: &SlotState,
     ) -> Result<Option<Step>, Problem> {
+        if let Some(target) = &file.leads_to {
+            return Err(Problem::foreign(format!(
+                "{} is a symbolic link to {target}, outside of its own directory, and is not followed there; \
+                 remove the link, or write `layout: {{ file: {}, follow: {} }}` where that file is meant",
+                file.path,
+                file.path,
+                target.parent().unwrap_or(target)
+            )));
+        }
         if let Some(kind) = file.other {
             return Err(Problem::foreign(format!(
                 "{} is a {kind} where a program should be; move it away",
@@ -23,7 +32,7 @@ impl Situation<'_> {
             )));
         }
         let other_bytes = matches!(state, SlotState::Outdated(_));
-        if file.slot.as_ref() == Some(&wanted.slot) && !other_bytes {
+        if file.slot.as_ref() == Some(&wanted.slot) && !other_bytes && !file.cannot_run() {
             return Ok(None);
         }
         let known = !state.must_be_made();
@@ -49,7 +58,13 @@ impl Situation<'_> {
         program: Option<String>,
         expects: Expected,
     ) -> Step {
+        // What somebody made of a program of ours, and what did not work, is nothing to go back to; and the only
+        // copy of somebody else's program is never overwritten.
+        let keeps = matches!(expects, Expected::File { .. })
+            && !file.is_tampered(self.owned)
+            && !file.displaced;
         Step::Install {
+            keeps,
             file: file.path.clone(),
             beside: beside(&file.path),
             release: self.layout().slot(slot),
@@ -57,6 +72,12 @@ impl Situation<'_> {
             wished: self.spec.file.clone().unwrap_or_else(|| file.path.clone()),
             expects,
         }
+    }
+
+    /// Whether a program of somebody else stands aside for ours, now or after this pass.
+    pub(in crate::resource::app) fn displaces(&self, file: &FileFound) -> bool {
+        let theirs = file.stat.is_some() && file.slot.is_none() && !file.is_tampered(self.owned);
+        theirs || file.displaced
     }
 
     /// The path of the program inside a release.
@@ -72,10 +93,21 @@ impl Situation<'_> {
         wanted: &Wanted,
     ) -> Option<Drift> {
         let last = self.owned.and_then(|owned| owned.activated.last());
-        if last != Some(&wanted.slot) || file.slot.as_ref() == Some(&wanted.slot) {
+        if last != Some(&wanted.slot) {
             return None;
         }
+        if file.slot.as_ref() == Some(&wanted.slot) {
+            return file.mode.filter(|_| file.cannot_run()).map(|mode| Drift {
+                path: file.path.to_string(),
+                kind: DriftKind::ModeChanged,
+                expected: "a program that can be run".to_owned(),
+                found: format!("mode {mode:04o}"),
+            });
+        }
         let (kind, found) = match (file.stat, file.other) {
+            (None, None) if let Some(target) = &file.leads_to => {
+                (DriftKind::TypeChanged, format!("-> {target}"))
+            }
             (Some(_), _) => {
                 let known = file.slot.as_ref().map(|slot| format!("the program of {slot}"));
                 (DriftKind::Modified, known.unwrap_or_else(|| "another file".to_owned()))
