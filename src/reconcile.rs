@@ -20,7 +20,7 @@ use crate::fetch::blob::Progress;
 use crate::fetch::client::Client;
 use crate::fetch::memory::Reader;
 use crate::fetch::record::{Remembered, store};
-use crate::host::{Change as Host, Look};
+use crate::host::{Change as Host, Look, facts};
 use crate::model::ledger::Ledger;
 use crate::model::outcome::Outcome;
 use crate::model::{Plan, ResourceId};
@@ -83,7 +83,10 @@ pub fn look(request: &Request<'_>, host: &Look, ledger: &Ledger) -> Observed {
     let mut observed = observe(request.desired, ledger, host, request.depth);
     match request.effects {
         Effects::Auto => {}
-        Effects::Run => observed.facts.live = true,
+        Effects::Run => {
+            observed.facts.live = true;
+            observed.facts.started = facts::start_of_host();
+        }
         Effects::Skip => observed.facts.live = false,
     }
     observed

@@ -29,14 +29,14 @@ pub(super) fn is_due(change: &Change) -> bool {
 
 /// Samples every check once before the switch, where something is in use whose health can be told and that
 /// is not itself what is to be confirmed.
-pub(super) async fn baselines(work: &[(&Change, ChangeResult)]) -> Baselines {
+pub(super) async fn baselines(work: &[(&Change, ChangeResult)], host: &Host) -> Baselines {
     let switched = |change: &Change| change.steps.iter().any(|s| matches!(s, Step::Owe { .. }));
     let touched = work.iter().filter(|(change, result)| {
         result.end == End::Done && change.before.is_some() && switched(change)
     });
     let sampled = touched.filter_map(|(change, _)| {
         let (check, _) = due(change)?;
-        Some(async move { (change.resource.clone(), sample(check).await) })
+        Some(async move { (change.resource.clone(), sample(check, host.hooks()).await) })
     });
     let sampled = join_all(sampled).await;
     sampled.into_iter().filter_map(|(id, sample)| Some((id, sample.err()?))).collect()
@@ -51,7 +51,7 @@ pub(super) async fn confirm(
     journal: &mut Journal,
     stop: &Stop,
 ) {
-    let watched = work.iter().map(|(change, result)| watched(change, result, stop));
+    let watched = work.iter().map(|(change, result)| watched(change, result, host, stop));
     let watched = join_all(watched).await;
     for ((change, result), health) in work.iter_mut().zip(watched) {
         let (Some(health), Some((_, effect))) = (health, due(change)) else { continue };
@@ -88,7 +88,12 @@ enum Watched {
 }
 
 /// `None` when there is nothing to watch.
-async fn watched(change: &Change, result: &ChangeResult, stop: &Stop) -> Option<Watched> {
+async fn watched(
+    change: &Change,
+    result: &ChangeResult,
+    host: &Host,
+    stop: &Stop,
+) -> Option<Watched> {
     let (check, _) = due(change)?;
     match &result.end {
         End::Done => {}
@@ -101,7 +106,7 @@ async fn watched(change: &Change, result: &ChangeResult, stop: &Stop) -> Option<
     tokio::select! {
         biased;
         () = stop.wait() => Some(Watched::Stopped),
-        health = watch(check) => Some(Watched::Ended(health)),
+        health = watch(check, host.hooks()) => Some(Watched::Ended(health)),
     }
 }
 
@@ -141,7 +146,7 @@ async fn go_back(
         return;
     }
     let again = match due(change) {
-        Some((check, _)) => watch(check).await,
+        Some((check, _)) => watch(check, host.hooks()).await,
         None => Health::Holds,
     };
     result.end = match again {

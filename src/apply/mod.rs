@@ -78,7 +78,7 @@ pub async fn apply(
         work.push((change, result));
         differences.push(changed);
     }
-    let baselines = health::baselines(&work).await;
+    let baselines = health::baselines(&work, host).await;
     for ((change, result), changed) in work.iter_mut().zip(&differences) {
         if result.end == End::Done && stop.requested() {
             result.end = End::Interrupted;
@@ -93,6 +93,7 @@ pub async fn apply(
     }
     health::confirm(&mut work, &baselines, host, journal, stop).await;
     for (change, result) in work.iter_mut().filter(|(_, result)| result.end == End::Done) {
+        stager.refresh(change, result).await;
         remove(change, host, result);
     }
     Outcome { results: work.into_iter().map(|(_, result)| result).collect() }
@@ -193,6 +194,7 @@ fn commit_step(
         | Step::Place { .. }
         | Step::Assemble { .. }
         | Step::Merged { .. }
+        | Step::Refresh { .. }
         | Step::Settle { .. }
         | Step::Forgive { .. }
         | Step::Confirm { .. }

@@ -48,6 +48,8 @@ pub enum Trust {
 /// One generation.
 #[derive(Debug)]
 pub(super) struct Old {
+    /// The directory with its list of nodes.
+    pub(super) place: PathBuf,
     pub(super) nodes: Arc<Nodes>,
     pub(super) touched: HashSet<Vec<u8>>,
     trust: Trust,
@@ -117,7 +119,19 @@ impl Old {
         let numbers = (0_u32..).zip(&index.chunks);
         let by_id = numbers.map(|(number, chunk)| (chunk.id, number)).collect();
         let (touched, trust) = (place.touched, place.trust);
-        Some(Self { nodes, touched, trust, index, by_id, skeleton, files, root, opened: None })
+        let place = place.generation;
+        Some(Self {
+            place,
+            nodes,
+            touched,
+            trust,
+            index,
+            by_id,
+            skeleton,
+            files,
+            root,
+            opened: None,
+        })
     }
 
     /// The number of a chunk; that right after `previous` where there are several.
@@ -181,8 +195,16 @@ impl Old {
 
     /// A whole chunk as the files are now, whoever touched them: it must be verified.
     pub(super) fn chunk(&self, number: u32, length: u64) -> Option<Vec<u8>> {
+        self.bytes(self.start(number), length)
+    }
+
+    /// A part of the archive as the files are now: what is made of it must be verified.
+    pub(super) fn bytes(&self, start: u64, length: u64) -> Option<Vec<u8>> {
+        if start.checked_add(length)? > self.index.length() {
+            return None;
+        }
         let mut bytes = vec![0; usize::try_from(length).ok()?];
-        let (start, mut at) = (self.start(number), 0);
+        let mut at = 0;
         while let Some(room) = bytes.get_mut(at..).filter(|room| !room.is_empty()) {
             let (spot, most) = (self.spot(start + at as u64), room.len());
             at += match spot {

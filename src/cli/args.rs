@@ -1,7 +1,9 @@
 //! The command line as typed.
 
 mod publish_tree;
+mod sysupdate;
 mod time;
+mod units;
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -10,6 +12,8 @@ use jiff::Timestamp;
 use crate::model::{ResourceId, Version};
 
 pub use publish_tree::{DigestArg, ProfileArg, StoreGcArgs, TreeArgs};
+pub use sysupdate::{ExitCodes, SysupdateArgs, SysupdateCommand};
+pub use units::{ModeArg, UnitsArgs};
 
 /// Keeps the software a Linux host runs outside its package manager equal to a desired state.
 ///
@@ -50,6 +54,9 @@ pub struct CommonArgs {
     /// Compare content as well, not only type, mode, size and time.
     #[arg(long, global = true)]
     pub deep: bool,
+    /// Write what the pass came to into this file, for `node_exporter`'s textfile collector.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub metrics_file: Option<Utf8PathBuf>,
     /// Say more on standard error; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -73,6 +80,9 @@ pub struct PassArgs {
     /// Remove as many resources as the desired state leaves out, even all of them.
     #[arg(long, global = true)]
     pub confirm_removals: bool,
+    /// Run hooks, checks and merges as children of this process, or as transient units outside its sandbox.
+    #[arg(long, global = true, value_enum, default_value_t = HooksArg::Child)]
+    pub hooks: HooksArg,
     /// Whether restarts and hooks run; `auto` runs them unless --root is given.
     #[arg(long, global = true, value_enum, default_value_t = EffectsArg::Auto)]
     pub effects: EffectsArg,
@@ -83,6 +93,8 @@ pub struct PassArgs {
 pub enum Format {
     /// For people.
     Text,
+    /// One line, of `status`; text for people elsewhere.
+    Oneline,
     /// One document, stable, for programs.
     Json,
     /// For a comment on a pull request.
@@ -100,6 +112,15 @@ pub enum EffectsArg {
     Skip,
 }
 
+/// How the programs of operators are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HooksArg {
+    /// As children.
+    Child,
+    /// By `systemd-run`.
+    Transient,
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -114,7 +135,8 @@ pub enum Command {
         /// A plan saved with `plan --out`; refused when the host has moved on since.
         file: Option<Utf8PathBuf>,
     },
-    /// Show how the host differs from what was installed, file by file.
+    /// Show how the host differs from what was installed, file by file; for trees that are named also what
+    /// the next update makes of each path.
     Diff {
         /// Only these resources.
         resources: Vec<ResourceId>,
@@ -194,13 +216,19 @@ pub enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// List the extensions that a repository has, with their versions.
+    Discover {
+        /// The repository, as `publish extension` and updex make them: a web address, or a directory; what this
+        /// host's own catalogs list when absent.
+        url: Option<String>,
+    },
     /// List the features of this host's own sysupdate.d, or switch them on and off.
     Features {
         /// What to do.
         #[command(subcommand)]
         command: FeatureCommand,
     },
-    /// Answer as systemd-sysupdate does about this host's own sysupdate.d.
+    /// Do and answer as systemd-sysupdate does about this host's own sysupdate.d.
     Sysupdate(SysupdateArgs),
     /// Write what sources read: images, casync stores, repositories of go-updater and go-selfupdate, or our own.
     Publish {
@@ -208,6 +236,8 @@ pub enum Command {
         #[command(subcommand)]
         kind: PublishKind,
     },
+    /// Print or install the systemd units that keep reconcile running.
+    Units(UnitsArgs),
     /// Look for what keeps reconcile from working well here.
     Doctor,
     /// Print a completion script.
@@ -234,6 +264,10 @@ pub enum SchemaKind {
     Status,
     /// One line of history.
     History,
+    /// What is told when something changes.
+    Event,
+    /// The HTTP API, as an OpenAPI document.
+    Api,
 }
 
 /// Updaters whose configuration can be imported.
@@ -264,53 +298,6 @@ pub enum FeatureCommand {
         /// Its name.
         feature: String,
     },
-}
-
-/// A question for systemd-sysupdate.
-#[derive(Debug, Args)]
-pub struct SysupdateArgs {
-    /// What to answer.
-    #[command(subcommand)]
-    pub command: SysupdateCommand,
-    /// About this component; about the host's own definitions when absent.
-    #[arg(short = 'C', long, global = true)]
-    pub component: Option<String>,
-    /// Answer with its JSON.
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// Whose exit codes say that nothing is new or pending.
-    #[arg(long, global = true, value_enum, default_value_t = ExitCodes::Sysupdate)]
-    pub exit_codes: ExitCodes,
-}
-
-/// What to answer.
-#[derive(Debug, Subcommand)]
-pub enum SysupdateCommand {
-    /// The versions that are installed and available.
-    List {
-        /// Only this one, in detail.
-        version: Option<String>,
-    },
-    /// The version that an update would install.
-    CheckNew,
-    /// Whether something is in place and not in effect.
-    Pending,
-    /// The features, or one of them in detail.
-    Features {
-        /// Its name.
-        feature: Option<String>,
-    },
-    /// The components.
-    Components,
-}
-
-/// Whose exit codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ExitCodes {
-    /// 1 when nothing is new, and for errors.
-    Sysupdate,
-    /// 2 when nothing is new, 1 for errors.
-    Updex,
 }
 
 /// What can be published.

@@ -24,6 +24,9 @@ const GLIBC: [&str; 6] = [
     "/usr/lib/libc.so.6",
 ];
 
+/// Bytes of a start's name: a UUID.
+const START_BYTES_MAX: usize = 64;
+
 /// GNU libc is about 2 MiB; a debug build stays below this.
 const GLIBC_BYTES_MAX: u64 = 64 << 20;
 
@@ -41,8 +44,16 @@ pub fn observe(host: &Look) -> HostFacts {
         libc: if musl_only { Libc::Musl } else { Libc::Gnu },
         glibc: None,
         loaders,
+        started: if host.is_live() { start_of_host() } else { None },
         live: host.is_live(),
     }
+}
+
+/// A name of the running system's start that no other start has.
+pub fn start_of_host() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let name = text.trim();
+    (!name.is_empty() && name.len() <= START_BYTES_MAX).then(|| name.to_owned())
 }
 
 fn hostname(host: &Look) -> String {

@@ -48,6 +48,9 @@ pub struct HostFacts {
     pub glibc: Option<(u32, u32)>,
     /// Program interpreters (`/lib64/ld-linux-x86-64.so.2`, …) that exist here.
     pub loaders: Vec<String>,
+    /// Which start of the host this is; known where `live` is true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
     /// False when a `--root` other than `/` is managed: restarts and hooks are then not run.
     pub live: bool,
 }

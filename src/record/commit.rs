@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
 use crate::model::ledger::{Inventory, LEDGER_FORMAT, Ledger, Owned, Trust};
-use crate::model::outcome::{ChangeResult, End, FailureClass, HistoryEntry, Outcome};
+use crate::model::outcome::{ChangeResult, DRIFT_KEPT, End, FailureClass, HistoryEntry, Outcome};
 use crate::model::{Action, Change, Level, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::record::ledger::Saved;
@@ -81,6 +81,9 @@ pub fn conclude(
                 trust.floors.remove(&change.resource);
             }
         }
+        if result.end == End::Done {
+            start(&mut inventory, pass, &change.resource);
+        }
         learn(&mut trust, pass, (change, result), in_use);
         entries.push(history_entry(&plan, pass.now, change, result));
     }
@@ -108,12 +111,12 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let adopted = found.map(|found| found.adopted(known.as_ref(), &declared.spec));
     let adopted = adopted.unwrap_or_default();
-    let activated = known.as_ref().map(|known| known.activated.clone()).unwrap_or_default();
     // What is known of another file says nothing about this one.
     let same_file = known.as_ref().filter(|known| known.file == file);
     let placed = same_file.and_then(|known| known.placed.clone());
     let displaced = same_file.and_then(|known| known.displaced);
-    let owned = Owned { declared_in, home, file, placed, displaced, adopted, activated };
+    let (activated, started) = known.map(|k| (k.activated, k.started)).unwrap_or_default();
+    let owned = Owned { declared_in, home, file, placed, displaced, adopted, activated, started };
     inventory.resources.insert(id.clone(), owned);
 }
 
@@ -145,6 +148,15 @@ fn place(inventory: &mut Inventory, change: &Change, pass: &Pass<'_>) {
         owned.placed = Some(path.to_owned());
     } else if !file.is_tampered(Some(owned)) && !file.displaced {
         owned.displaced = file.stat;
+    }
+}
+
+/// Notes that what runs once after each start of the host was a part of this pass, if anything does.
+fn start(inventory: &mut Inventory, pass: &Pass<'_>, id: &ResourceId) {
+    let facts = &pass.observed.facts;
+    let runs = pass.desired.resources.get(id).is_some_and(|declared| declared.spec.runs_on_start());
+    if let Some(owned) = inventory.resources.get_mut(id).filter(|_| runs && facts.live) {
+        owned.started.clone_from(&facts.started);
     }
 }
 
@@ -240,5 +252,6 @@ fn history_entry(
         to: change.after.as_ref().map(|a| a.version.clone()),
         result: result.end.name().to_owned(),
         error,
+        drift: change.drift.iter().take(DRIFT_KEPT).cloned().collect(),
     }
 }

@@ -246,6 +246,7 @@ pub(super) fn removal(
         fetch_bytes: Some(0),
         reused_bytes: 0,
         observed,
+        contents: None,
         steps,
         undo: Vec::new(),
     }

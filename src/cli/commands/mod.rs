@@ -1,16 +1,19 @@
 //! One file for each group of commands.
 
+mod discover;
 mod features;
 mod generate;
 mod history;
 mod import;
 mod maintain;
+mod metrics;
 mod overrides;
 mod pass;
 mod publish_tree;
 mod publish;
 mod show;
 mod sysupdate;
+mod units;
 mod validate;
 
 use crate::cli::CliError;
@@ -42,7 +45,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Apply { file: Some(file) }) => {
             pass::apply_saved(session, &cli.pass, file).await
         }
-        Some(Command::Diff { resources }) => show::diff(session, resources),
+        Some(Command::Diff { resources }) => show::diff(session, &cli.pass, resources).await,
         Some(Command::Status) => show::status(session),
         Some(Command::Explain { resource }) => show::explain(session, resource).await,
         Some(Command::List { resource }) => show::list(session, resource).await,
@@ -63,10 +66,14 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Import { kind, paths }) => import::import(session, *kind, paths),
         Some(Command::Gc { all: true }) => maintain::gc(session, Gc::All).await,
         Some(Command::Gc { all: false }) => maintain::gc(session, Gc::Unused).await,
+        Some(Command::Discover { url }) => discover::discover(session, url.as_deref()).await,
         Some(Command::Features { command }) => {
             features::features(session, command, &cli.pass).await
         }
-        Some(Command::Sysupdate(args)) => sysupdate::sysupdate(session, args).await,
+        Some(Command::Sysupdate(args)) => {
+            let preview = if cli.dry_run { Preview::Only } else { Preview::AndApply };
+            sysupdate::sysupdate(session, args, (&cli.pass, preview)).await
+        }
         Some(Command::Publish { kind: PublishKind::Tree(args) }) => {
             publish_tree::tree(session, args)
         }
@@ -78,6 +85,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             publish::extension(args).await
         }
         Some(Command::Publish { kind: PublishKind::Program(kind) }) => publish::publish(kind).await,
+        Some(Command::Units(args)) => units::units(session, args).await,
         Some(Command::Doctor) => Ok(maintain::doctor(session)),
         Some(Command::Completions { shell }) => Ok(generate::completions(*shell)),
         Some(Command::Man { directory }) => generate::man(directory),

@@ -4,6 +4,7 @@ use camino::Utf8Path;
 
 use crate::apply::Stop;
 use crate::cli::args::{Format, PassArgs};
+use crate::cli::commands::metrics;
 use crate::cli::exit::{self, Exit};
 use crate::cli::output::json::{About, plan_document};
 use crate::cli::output::progress::Bars;
@@ -13,6 +14,7 @@ use crate::cli::{CliError, say};
 use crate::desired::DesiredState;
 use crate::fetch::Client;
 use crate::host::{Change as Host, LockError, Look};
+use crate::model::outcome::Outcome;
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
 use crate::model::{Digest, Plan};
 use crate::observe::Observed;
@@ -155,7 +157,25 @@ pub(super) async fn perform(
     client: &Client,
     preview: &mut Preview,
 ) -> Result<Exit, CliError> {
-    let desired = request.desired;
+    let outcome = carry_out(session, request, (host, client), preview).await?;
+    let applied = exit::of_pass(&preview.plan, &outcome);
+    if session.common.output == Format::Json {
+        let about = about(session, request.desired, &preview.observed);
+        let document = plan_document(preview.plan.clone(), about);
+        say(&json::render(&report::document(&document, &outcome)));
+    } else if !preview.plan.is_empty() {
+        say(&report::outcome(&preview.plan, &outcome));
+    }
+    Ok(applied)
+}
+
+/// Applies the plan of a preview; only progress is shown.
+pub(super) async fn carry_out(
+    session: &Session,
+    request: &Request<'_>,
+    (host, client): (&Host, &Client),
+    preview: &mut Preview,
+) -> Result<Outcome, CliError> {
     let progress = if session.interactive { Bars::shown() } else { Bars::hidden() };
     let stop = Stop::default();
     let hands = Hands { client, progress: &progress, stop: &stop };
@@ -167,15 +187,8 @@ pub(super) async fn perform(
     };
     progress.finish();
     let outcome = outcome.map_err(|e| CliError::io(&e))?;
-    let applied = exit::of_pass(&preview.plan, &outcome);
-    if session.common.output == Format::Json {
-        let about = about(session, desired, &preview.observed);
-        let document = plan_document(preview.plan.clone(), about);
-        say(&json::render(&report::document(&document, &outcome)));
-    } else if !preview.plan.is_empty() {
-        say(&report::outcome(&preview.plan, &outcome));
-    }
-    Ok(applied)
+    metrics::tell(session, request, host, preview, &outcome);
+    Ok(outcome)
 }
 
 /// Asks the pass to stop when this process is told to; never returns.
@@ -222,7 +235,7 @@ pub(super) fn about(session: &Session, desired: &DesiredState, observed: &Observ
 /// Prints a plan as it was asked for.
 pub(super) fn print(session: &Session, plan: &Plan, about: About) {
     say(&match session.common.output {
-        Format::Text => text::plan(plan, &about),
+        Format::Text | Format::Oneline => text::plan(plan, &about),
         Format::Json => json::render(&plan_document(plan.clone(), about)),
         Format::Markdown => markdown::plan(&plan_document(plan.clone(), about)),
     });

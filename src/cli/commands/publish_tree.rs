@@ -23,7 +23,7 @@ pub(super) fn tree(session: &Session, args: &TreeArgs) -> Result<Exit, CliError>
         let published = publish(&wish, session.now).map_err(|error| failed(&error))?;
         match session.common.output {
             Format::Json => say_json(&published),
-            Format::Text | Format::Markdown => say(&line(&wish, &published)),
+            Format::Text | Format::Oneline | Format::Markdown => say(&line(&wish, &published)),
         }
     }
     Ok(Exit::Ok)
@@ -71,6 +71,7 @@ fn wishes(args: &TreeArgs) -> Result<Vec<Publication>, CliError> {
                     DigestArg::Sha256 => DigestKind::Sha256,
                     DigestArg::Sha512_256 => DigestKind::Sha512_256,
                 }),
+                deltas_from: args.delta_from.clone(),
                 cache: args.seed_cache.clone(),
                 ..Publication::new(directory, index, store)
             }]

@@ -16,7 +16,8 @@ pub const HEAD: &str = "head.json";
 /// File of a generation: the list of its nodes.
 pub const NODES: &str = "nodes";
 
-/// The generation that a tree becomes that was there before us.
+/// The generation that a tree becomes with files that are not ours: one that was there before us, or one of ours
+/// that was repaired. Such trees are never removed by us.
 pub const ADOPTED: &str = "adopted";
 
 /// Digits of the index's digest that name a generation.
@@ -86,10 +87,20 @@ impl Layout {
         Step::Remove { path: self.staging().join(name), aside: None }
     }
 
+    /// The step that removes what a merge that was cut off left of a tree.
+    pub fn sweep_tree(&self, slot: &str) -> Step {
+        Step::Remove { path: self.tree(slot), aside: None }
+    }
+
     /// Whether a path is the tree, in it, or in what belongs to it.
     pub fn covers(&self, path: &Utf8Path) -> bool {
         path.starts_with(&self.path) || path.starts_with(self.beside())
     }
+}
+
+/// Whether a generation has files that are not ours.
+pub fn is_adopted(slot: &str) -> bool {
+    slot.strip_prefix(ADOPTED).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// A name for the generation of an index that no other has, `taken` or left over: a tree that is made anew
