@@ -271,7 +271,7 @@ pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, Cli
         let _ = writeln!(text, "{}", line.trim_end());
     }
     if !listed.is_empty() {
-        text.push_str("(* is what the desired state accepts)\n");
+        crate::cli::mention("(* is what the desired state accepts)");
     }
     say(&text);
     Ok(Exit::Ok)

@@ -3,18 +3,19 @@
 mod deliver;
 mod health;
 mod extension;
+mod layout;
 mod source;
 pub(super) mod tree;
 mod values;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use jiff::SignedDuration;
 
 use crate::desired::diagnostic::{Problem, Span};
 use crate::desired::document::{
     AppDocument, Argv, AssetDocument, BinaryDocument, BinaryList, CredentialDocument,
-    DesiredDocument, LayoutDocument, LibcDocument, LimitsDocument, OrderDocument, StripDocument,
-    SuspendDocument, VersionDocument,
+    DesiredDocument, LibcDocument, LimitsDocument, OrderDocument, StripDocument, SuspendDocument,
+    VersionDocument,
 };
 use crate::desired::field::{Field, Short, Spanned};
 use crate::desired::parse::Problems;
@@ -23,7 +24,6 @@ use crate::model::facts::Libc;
 use crate::model::manifest::Binary;
 use crate::model::step::{Binaries, Strip, UnpackLimits};
 use crate::model::{Constraint, Name, Prereleases, ResourceId};
-use crate::resource::app::in_place::choose;
 use crate::resource::app::spec::{
     AppSpec, AssetWish, Downgrade, Narrow, Order, TagPattern, VersionWish, recipe,
 };
@@ -217,32 +217,6 @@ impl Checker<'_> {
                 .and_then(|l| self.size(&l.download, "`limits.download`"))
                 .unwrap_or(DOWNLOAD_BYTES_DEFAULT),
             suspend: app.suspend.good().and_then(|suspend| self.suspend(suspend)),
-        }
-    }
-
-    /// The one file, and where a link there may lead.
-    fn layout(&self, layout: &Field<LayoutDocument>) -> (Option<Utf8PathBuf>, Option<Utf8PathBuf>) {
-        let Some(Spanned { span, value: layout }) = layout.good() else { return (None, None) };
-        let file = self.required(&layout.file, "`layout.file`", *span);
-        let file = file.and_then(|file| self.check(file, "`layout.file`", values::file_place));
-        (file, self.optional(&layout.follow, "`layout.follow`", values::absolute_path))
-    }
-
-    /// One file takes one program of those that are listed.
-    fn one_program(
-        &self,
-        field: &Field<Short<BinaryList>>,
-        binaries: &Binaries,
-        file: Option<&Utf8Path>,
-    ) {
-        if let (Some(field), Binaries::Listed(listed), Some(file)) = (field.good(), binaries, file)
-            && listed.len() > 1
-            && choose(listed, file).is_none()
-        {
-            let name = file.file_name().unwrap_or_default();
-            let why =
-                format!("`layout.file` takes one program: list one, or name one of them `{name}`");
-            self.refuse(field.span, "`binaries`", why);
         }
     }
 

@@ -62,6 +62,7 @@ impl Situation<'_> {
         // copy of somebody else's program is never overwritten.
         let keeps = matches!(expects, Expected::File { .. })
             && !file.is_tampered(self.owned)
+            && !(file.slot.is_some() && file.cannot_run())
             && !file.displaced;
         Step::Install {
             keeps,
