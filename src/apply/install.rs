@@ -4,8 +4,8 @@ use camino::Utf8Path;
 
 use crate::apply::switch::{SwitchError, manifest_of};
 use crate::host::{Change as Host, ItemKind};
-use crate::model::step::Expected;
-use crate::resource::app::in_place::{backup, choose};
+use crate::model::step::{Expected, KeptAs};
+use crate::resource::app::in_place::choose;
 
 /// The file to replace.
 #[derive(Clone, Copy, Debug)]
@@ -22,12 +22,12 @@ pub struct InPlace<'a> {
     pub wished: &'a Utf8Path,
     /// What is there now.
     pub expects: Expected,
-    /// Whether what is there is kept.
-    pub keeps: bool,
+    /// Where that is kept.
+    pub backup: Option<&'a KeptAs>,
 }
 
-/// Writes the program beside the file, with the file's owner, mode and attributes, keeps the file as
-/// `FILE.backup` where that is wished, and renames the program over it.
+/// Writes the program beside the file, with the file's owner, mode and attributes, keeps the file as the wish
+/// says, and renames the program over it.
 pub fn install(host: &Host, wish: &InPlace<'_>) -> Result<(), SwitchError> {
     let program = match wish.program {
         Some(program) => program.to_owned(),
@@ -37,19 +37,23 @@ pub fn install(host: &Host, wish: &InPlace<'_>) -> Result<(), SwitchError> {
     host.make_dirs(wish.file.parent().unwrap_or(wish.file))?;
     if let Err(error) = host.copy_beside(&wish.release.join(program), wish.beside, wish.file) {
         // Nothing half-done is left behind; what cannot be removed is swept later.
-        let _ = host.remove(wish.beside);
+        let _ = host.remove_file(wish.beside);
         return Err(error.into());
     }
     check(host, wish)?;
-    if wish.keeps && host.stat(wish.file)?.is_some() {
-        host.keep_as(wish.file, &backup(wish.file))?;
+    if let Some(KeptAs { path, replaces }) = wish.backup {
+        if *replaces {
+            host.keep_over(wish.file, path)?;
+        } else {
+            host.keep_as(wish.file, path)?;
+        }
     }
     Ok(host.rename_over(wish.beside, wish.file)?)
 }
 
 /// Puts back what was there before us.
-pub fn restore(host: &Host, file: &Utf8Path) -> Result<(), SwitchError> {
-    Ok(host.rename_over(&backup(file), file)?)
+pub fn restore(host: &Host, file: &Utf8Path, from: &Utf8Path) -> Result<(), SwitchError> {
+    Ok(host.rename_over(from, file)?)
 }
 
 fn program_for(host: &Host, release: &Utf8Path, file: &Utf8Path) -> Result<String, SwitchError> {

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use crate::desired::{DesiredState, Selection};
 use crate::model::outcome::{End, FailureClass, Outcome};
+use crate::model::revision::TroubleKind;
 use crate::model::{BlockedReason, Plan};
 
 /// How the program ended, in one number that scripts may rely on.
@@ -59,6 +61,26 @@ impl Exit {
         }
     }
 
+    /// The exit with this number, as another process told it; a failure when it is none of ours.
+    pub fn of_code(code: u8) -> Self {
+        let all = [
+            Self::Ok,
+            Self::Pending,
+            Self::Deferred,
+            Self::Stale,
+            Self::RolledBack,
+            Self::RollbackFailed,
+            Self::Usage,
+            Self::Invalid,
+            Self::Unavailable,
+            Self::CannotWrite,
+            Self::Locked,
+            Self::Refused,
+            Self::Config,
+        ];
+        all.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::Failed)
+    }
+
     /// When several apply, the one that needs an operator most.
     fn rank(self) -> u8 {
         match self {
@@ -98,6 +120,7 @@ fn of_blocked(plan: &Plan) -> Exit {
             BlockedReason::Waiting
             | BlockedReason::TooYoung
             | BlockedReason::Suspended
+            | BlockedReason::Deferred
             | BlockedReason::Quarantined => Exit::Deferred,
             BlockedReason::Unverified | BlockedReason::Tampered => Exit::Refused,
             BlockedReason::NoVersion
@@ -108,6 +131,8 @@ fn of_blocked(plan: &Plan) -> Exit {
             | BlockedReason::RolledBack
             | BlockedReason::MassRemoval
             | BlockedReason::CannotRun
+            | BlockedReason::Stalled
+            | BlockedReason::Fighting
             | BlockedReason::Unobservable => Exit::Failed,
         })
     })
@@ -118,6 +143,20 @@ pub fn of_plan(plan: &Plan) -> Exit {
     match of_blocked(plan) {
         Exit::Deferred => Exit::Ok,
         exit => exit,
+    }
+}
+
+/// What the wish itself means: a repository whose present state is refused, a host for which there is nothing.
+pub fn of_wish(desired: &DesiredState) -> Exit {
+    let trouble = desired.revision.as_ref().and_then(|revision| revision.trouble.as_ref());
+    let trouble = match trouble.map(|trouble| trouble.kind) {
+        None | Some(TroubleKind::Unreachable) => Exit::Ok,
+        Some(TroubleKind::Refused) => Exit::Refused,
+        Some(TroubleKind::Unusable) => Exit::Invalid,
+    };
+    match desired.selection {
+        Selection::Nothing => trouble.or(Exit::Deferred),
+        Selection::Whole | Selection::Part => trouble,
     }
 }
 

@@ -3,6 +3,8 @@
 pub mod args;
 mod commands;
 pub mod exit;
+pub mod imagined;
+pub mod origin;
 pub mod output;
 pub mod session;
 
@@ -26,6 +28,11 @@ impl CliError {
     /// An error with the exit code it leads to.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into() }
+    }
+
+    /// The exit code it leads to.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
     }
 
     /// What went wrong.

@@ -133,9 +133,12 @@ pub struct Owned {
     /// Where a program was put, links followed: nothing else is removed or taken for a changed program of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placed: Option<Utf8PathBuf>,
-    /// Size and modification time of the program of somebody else that was there before and became `FILE.backup`.
+    /// The program of somebody else that was there before, as it was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub displaced: Option<(u64, i64)>,
+    pub displaced: Option<Backup>,
+    /// Files that were replaced in place and kept, so that no backup of somebody else is taken for one of ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backups: Vec<Backup>,
     /// Release directories that were there before us and were adopted.
     #[serde(default)]
     pub adopted: Vec<String>,
@@ -145,6 +148,18 @@ pub struct Owned {
     /// The start of the host after which everything ran that runs once after each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
+}
+
+/// A file that was kept when another took its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backup {
+    /// Where it is kept.
+    pub path: Utf8PathBuf,
+    /// Bytes.
+    pub size: u64,
+    /// Modification time in seconds since 1970.
+    pub mtime: i64,
 }
 
 /// What an operator decided on this host; the loop respects it until it is cleared or expires.

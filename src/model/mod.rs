@@ -1,5 +1,6 @@
 //! The nouns of the program: plain data without I/O, shared by every phase of a pass.
 
+pub mod agent;
 pub mod check;
 pub mod contents;
 pub mod delta;
@@ -14,6 +15,8 @@ pub mod manifest;
 pub mod outcome;
 pub mod plan;
 pub mod release;
+pub mod revision;
+pub mod selection;
 pub mod snapshot;
 pub mod step;
 pub mod version;

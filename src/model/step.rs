@@ -136,14 +136,17 @@ pub enum Step {
         wished: Utf8PathBuf,
         /// What is there now; the step refuses to run when somebody has been faster.
         expects: Expected,
-        /// Whether what is there becomes `FILE.backup`.
-        keeps: bool,
+        /// Where what is there is kept; nowhere when there is nothing, or when the step undoes another.
+        backup: Option<KeptAs>,
     },
-    /// Put the program of somebody else, which an `install` kept as `FILE.backup`, back in its place.
+    /// Put the program of somebody else, which an `install` kept, back in its place.
     Restore {
         /// The file.
         #[schemars(with = "String")]
         file: Utf8PathBuf,
+        /// Where it is kept.
+        #[schemars(with = "String")]
+        from: Utf8PathBuf,
     },
     /// Make links lead to images, each by one rename. The commit point of an image's *use*.
     Point {
@@ -210,6 +213,17 @@ pub enum Step {
         #[schemars(with = "String")]
         path: Utf8PathBuf,
     },
+}
+
+/// Where a file is kept that another takes the place of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptAs {
+    /// Where.
+    #[schemars(with = "String")]
+    pub path: Utf8PathBuf,
+    /// An earlier backup of ours is there and gives way.
+    pub replaces: bool,
 }
 
 /// What a step expects where it puts a file.

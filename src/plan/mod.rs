@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod guard;
+pub mod hold;
 pub mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use crate::model::ledger::{Debt, Ledger};
 use crate::model::{Blocked, BlockedReason, Change, Plan, ResourceId};
 use crate::observe::Observed;
 use crate::plan::guard::Removals;
+use crate::plan::hold::Holds;
 use crate::resource::{self, Context, Resolved};
 
 /// Everything a plan depends on.
@@ -26,6 +28,8 @@ pub struct Inputs<'a> {
     pub ledger: &'a Ledger,
     /// Whether many removals at once were confirmed.
     pub removals: Removals,
+    /// What is left for later.
+    pub holds: &'a Holds,
     /// Only these resources; everything, removals included, when absent.
     pub only: Option<&'a BTreeSet<ResourceId>>,
 }
@@ -64,6 +68,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     if inputs.only.is_none() {
         remove(inputs, &mut plan);
     }
+    let mut plan = hold::hold(plan, inputs.holds);
     plan.notes.extend(inputs.desired.notes.iter().cloned());
     plan.notes.extend(moved(inputs));
     plan.notes.extend(forgotten(inputs));
@@ -116,6 +121,7 @@ fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
             staying_on: change.before.map(|b| b.version),
             until: None,
             declared_at: None,
+            ahead: Vec::new(),
         })),
     }
 }
@@ -174,5 +180,6 @@ fn unobservable(id: &ResourceId, message: &str, declared_at: Option<String>) -> 
         staying_on: None,
         until: None,
         declared_at,
+        ahead: Vec::new(),
     }
 }

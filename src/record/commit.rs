@@ -8,8 +8,10 @@ use jiff::Timestamp;
 
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
-use crate::model::ledger::{Inventory, LEDGER_FORMAT, Ledger, Owned, Trust};
+use crate::model::ledger::{Backup, Inventory, LEDGER_FORMAT, Ledger, Owned, Trust};
 use crate::model::outcome::{ChangeResult, DRIFT_KEPT, End, FailureClass, HistoryEntry, Outcome};
+use crate::model::revision::Revision;
+use crate::model::step::Expected;
 use crate::model::{Action, Change, Level, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::record::ledger::Saved;
@@ -17,6 +19,9 @@ use crate::record::{history, ledger as files};
 use crate::resource::Found;
 use crate::resource::app::AppObserved;
 use crate::resource::app::layout::slot_name;
+
+/// Kept files that are remembered of one resource: there is one, and one more after a pass that was cut off.
+const BACKUPS_KNOWN_MAX: usize = 4;
 
 /// Everything recording depends on.
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +46,7 @@ pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<(
     }
     for change in &pass.plan.changes {
         note_unrecorded(&mut inventory, &change.resource, current(pass, &change.resource));
-    }
-    for change in &pass.plan.changes {
-        place(&mut inventory, change, pass);
+        note_backup(&mut inventory, change, pass);
     }
     for unchanged in &pass.plan.unchanged {
         activate(&mut inventory, &unchanged.resource, current(pass, &unchanged.resource));
@@ -85,7 +88,7 @@ pub fn conclude(
             start(&mut inventory, pass, &change.resource);
         }
         learn(&mut trust, pass, (change, result), in_use);
-        entries.push(history_entry(&plan, pass.now, change, result));
+        entries.push(history_entry(&plan, pass, change, result));
     }
     for unchanged in &pass.plan.unchanged {
         raise(&mut trust, pass, &unchanged.resource, &unchanged.in_use.version);
@@ -97,6 +100,33 @@ pub fn conclude(
         host.sync_file_system(&host.places().state)?;
     }
     appended
+}
+
+/// A file that will be kept is known before it is, so that it is never taken for somebody else's.
+fn note_backup(inventory: &mut Inventory, change: &Change, pass: &Pass<'_>) {
+    let Some(owned) = inventory.resources.get_mut(&change.resource) else { return };
+    let found = pass.observed.resources.get(&change.resource).and_then(|found| found.as_ref().ok());
+    let Some(Found::App(AppObserved { file: Some(file), .. })) = found else { return };
+    let theirs = file.is_foreign(Some(owned));
+    if let Some(path) = installed(change).filter(|_| !theirs) {
+        owned.placed = Some(path.to_owned());
+    }
+    for step in &change.steps {
+        let Step::Install { expects: Expected::File { size, mtime }, backup: Some(kept), .. } =
+            step
+        else {
+            continue;
+        };
+        let backup = Backup { path: kept.path.clone(), size: *size, mtime: *mtime };
+        if theirs {
+            owned.displaced = Some(backup);
+            continue;
+        }
+        owned.backups.retain(|known| *known != backup);
+        owned.backups.push(backup);
+        let surplus = owned.backups.len().saturating_sub(BACKUPS_KNOWN_MAX);
+        owned.backups.drain(..surplus);
+    }
 }
 
 fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
@@ -112,11 +142,12 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let adopted = found.map(|found| found.adopted(known.as_ref(), &declared.spec));
     let adopted = adopted.unwrap_or_default();
     // What is known of another file says nothing about this one.
-    let same_file = known.as_ref().filter(|known| known.file == file);
-    let placed = same_file.and_then(|known| known.placed.clone());
-    let displaced = same_file.and_then(|known| known.displaced);
-    let (activated, started) = known.map(|k| (k.activated, k.started)).unwrap_or_default();
-    let owned = Owned { declared_in, home, file, placed, displaced, adopted, activated, started };
+    let same_file = known.as_ref().filter(|known| known.file == file).cloned();
+    let (placed, displaced) = same_file.map(|k| (k.placed, k.displaced)).unwrap_or_default();
+    let kept = known.map(|k| (k.backups, k.activated, k.started));
+    let (backups, activated, started) = kept.unwrap_or_default();
+    let owned =
+        Owned { declared_in, home, file, placed, displaced, backups, adopted, activated, started };
     inventory.resources.insert(id.clone(), owned);
 }
 
@@ -136,19 +167,6 @@ fn installed(change: &Change) -> Option<&Utf8Path> {
         Step::Install { file, .. } => Some(file.as_path()),
         _ => None,
     })
-}
-
-/// Notes where a program will be put, or whose it will displace.
-fn place(inventory: &mut Inventory, change: &Change, pass: &Pass<'_>) {
-    let Some(path) = installed(change) else { return };
-    let Some(owned) = inventory.resources.get_mut(&change.resource) else { return };
-    let found = pass.observed.resources.get(&change.resource).and_then(|found| found.as_ref().ok());
-    let Some(Found::App(AppObserved { file: Some(file), .. })) = found else { return };
-    if file.stat.is_none() || file.slot.is_some() {
-        owned.placed = Some(path.to_owned());
-    } else if !file.is_tampered(Some(owned)) && !file.displaced {
-        owned.displaced = file.stat;
-    }
 }
 
 /// Notes that what runs once after each start of the host was a part of this pass, if anything does.
@@ -236,13 +254,13 @@ fn raise(trust: &mut Trust, pass: &Pass<'_>, id: &ResourceId, version: &crate::m
 
 fn history_entry(
     plan: &str,
-    now: Timestamp,
+    pass: &Pass<'_>,
     change: &Change,
     result: &ChangeResult,
 ) -> HistoryEntry {
     let error = result.end.failure().map(|f| format!("{}: {}", f.step, f.message));
     HistoryEntry {
-        at: now,
+        at: pass.now,
         plan: plan.to_owned(),
         resource: change.resource.clone(),
         action: change.action,
@@ -252,6 +270,7 @@ fn history_entry(
         to: change.after.as_ref().map(|a| a.version.clone()),
         result: result.end.name().to_owned(),
         error,
+        revision: pass.desired.revision.as_ref().map(Revision::name),
         drift: change.drift.iter().take(DRIFT_KEPT).cloned().collect(),
     }
 }

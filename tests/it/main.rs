@@ -22,6 +22,7 @@ mod archive_lies;
 mod casync;
 mod casync_interop;
 mod casync_tree;
+mod publish_attacks;
 mod publish_tree;
 mod publish_tree_interop;
 mod elf;
@@ -39,6 +40,12 @@ mod unpack;
 mod support;
 
 mod fetch;
+#[cfg(feature = "git")]
+mod git;
+#[cfg(feature = "git")]
+mod git_interop;
+mod elsewhere;
+mod selection;
 mod sources;
 mod assets;
 mod schema;
@@ -67,6 +74,7 @@ mod tree_web;
 #[cfg(target_arch = "x86_64")]
 mod tree_crash;
 mod cli;
+mod controller;
 mod converge;
 mod counts;
 mod strangers;

@@ -378,6 +378,7 @@ scenarios! {
     in_place_same_program_in_two_versions
     in_place_several_programs
     in_place_tampered_is_no_backup
+    inside_the_window
     inventory_lost_and_unwished
     json_error_document
     ledger_lost
@@ -405,6 +406,7 @@ scenarios! {
     one_source_down_others_go_on
     order_published
     other_desired_path
+    outside_the_window
     overrides_corrupt
     pinned_below_newest
     pinned_release_without_network
@@ -443,6 +445,7 @@ scenarios! {
     verify_none_over_plain_http
     version_text_keeps_its_digits
     web_directory
+    window_ignored
     wish_empty
     wish_invalid
     wrong_architecture

@@ -30,7 +30,7 @@ struct Discovery {
 
 /// Lists what a repository has; without one, what the catalogs of the host have.
 pub(super) async fn discover(session: &Session, url: Option<&str>) -> Result<Exit, CliError> {
-    let desired = DesiredState::from_texts(Vec::new()).map_err(|e| session.invalid(&e, ""))?;
+    let desired = DesiredState::from_texts(Vec::new()).map_err(|e| session.invalid(&e))?;
     let no_age = jiff::SignedDuration::ZERO;
     let reader = Reader::new(session.client(&desired)?, None, session.now, no_age);
     if let Some(url) = url {

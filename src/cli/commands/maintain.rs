@@ -3,15 +3,14 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use crate::cli::commands::pass;
 use crate::cli::exit::Exit;
 use crate::cli::output::units::bytes;
-use crate::cli::session::Session;
+use crate::cli::session::{Session, locked};
 use crate::cli::{CliError, say};
 use crate::host::{Change as Host, ItemKind, Look};
 use crate::model::outcome::{Outcome, counted};
 use crate::observe::observe;
-use crate::record::{cache, ledger};
+use crate::record::{cache, last_pass, ledger};
 
 /// Which cached artifacts to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,15 +26,19 @@ pub(super) async fn gc(session: &Session, which: Gc) -> Result<Exit, CliError> {
     let io = |e: std::io::Error| CliError::io(&e);
     let host = Host::lock(session.host.clone(), Duration::from_secs(10))
         .await
-        .map_err(|error| pass::locked(&error))?;
+        .map_err(|error| locked(&error))?;
     let mut doomed = Vec::new();
     if which == Gc::All {
-        doomed.extend(["blobs", "partial", "http"].map(|name| host.places().cache.join(name)));
+        doomed
+            .extend(["blobs", "partial", "http", "git"].map(|name| host.places().cache.join(name)));
     } else {
-        let desired = session.desired()?;
+        let desired = session.desired().await?;
         let ledger = ledger::load(&host).map_err(io)?;
         let observed = observe(&desired, &ledger, &host, session.depth());
-        doomed.extend(cache::unused(&host, &observed, &Outcome::default()).map_err(io)?);
+        let last = last_pass::load(&host).map_err(io)?;
+        let blocked = last.map(|last| last.blocked).unwrap_or_default();
+        let unused = cache::unused(&host, (&observed, &blocked), &Outcome::default());
+        doomed.extend(unused.map_err(io)?);
     }
     let (mut files, mut freed) = (0, 0);
     for path in doomed {
@@ -63,7 +66,7 @@ fn weigh(host: &Look, path: &camino::Utf8Path) -> std::io::Result<(usize, u64)> 
 }
 
 /// Looks for what keeps reconcile from working well here.
-pub(super) fn doctor(session: &Session) -> Exit {
+pub(super) async fn doctor(session: &Session) -> Exit {
     let mut text = String::new();
     let mut bad = 0;
     let mut check = |what: &str, result: Result<String, String>| {
@@ -76,7 +79,7 @@ pub(super) fn doctor(session: &Session) -> Exit {
         };
         let _ = writeln!(text, "{sign} {what}: {said}");
     };
-    let desired = session.desired();
+    let desired = session.desired().await;
     check(
         "desired state",
         match &desired {

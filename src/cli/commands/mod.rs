@@ -11,6 +11,7 @@ mod overrides;
 mod pass;
 mod publish_tree;
 mod publish;
+mod run;
 mod show;
 mod sysupdate;
 mod units;
@@ -37,16 +38,19 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             let why = "this command makes no plan that could be shown; leave out --dry-run";
             Err(CliError::new(Exit::Usage, why))
         }
+        Some(Command::Run(args)) => run::run(session, args, &cli.pass).await,
+        Some(Command::Request { wait }) => run::request(session, *wait).await,
         Some(Command::Plan { out }) => pass::plan(session, &cli.pass, out.as_deref()).await,
         None | Some(Command::Apply { file: None }) => pass::plan(session, &cli.pass, None).await,
         Some(Command::Apply { file: Some(file) }) if cli.dry_run => {
-            pass::show_saved(session, &cli.pass, file)
+            pass::show_saved(session, &cli.pass, file).await
         }
         Some(Command::Apply { file: Some(file) }) => {
             pass::apply_saved(session, &cli.pass, file).await
         }
         Some(Command::Diff { resources }) => show::diff(session, &cli.pass, resources).await,
-        Some(Command::Status) => show::status(session),
+        Some(Command::Status { export: true }) => show::export(session).await,
+        Some(Command::Status { export: false }) => show::status(session).await,
         Some(Command::Explain { resource }) => show::explain(session, resource).await,
         Some(Command::List { resource }) => show::list(session, resource).await,
         Some(Command::History { resource, limit }) => {
@@ -61,7 +65,10 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             overrides::suspend(session, resource, reason, *until).await
         }
         Some(Command::Resume { resource }) => overrides::resume(session, resource).await,
-        Some(Command::Validate { paths }) => validate::validate(session, paths),
+        Some(Command::AcceptHistory { commit, reason }) => {
+            overrides::accept_history(session, commit, reason).await
+        }
+        Some(Command::Validate { paths }) => validate::validate(session, paths).await,
         Some(Command::Schema { kind }) => Ok(generate::schema(*kind)),
         Some(Command::Import { kind, paths }) => import::import(session, *kind, paths),
         Some(Command::Gc { all: true }) => maintain::gc(session, Gc::All).await,
@@ -86,7 +93,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         }
         Some(Command::Publish { kind: PublishKind::Program(kind) }) => publish::publish(kind).await,
         Some(Command::Units(args)) => units::units(session, args).await,
-        Some(Command::Doctor) => Ok(maintain::doctor(session)),
+        Some(Command::Doctor) => Ok(maintain::doctor(session).await),
         Some(Command::Completions { shell }) => Ok(generate::completions(*shell)),
         Some(Command::Man { directory }) => generate::man(directory),
     }
@@ -115,6 +122,9 @@ fn changes_without_plan(command: &Command) -> bool {
         command,
         Command::Suspend { .. }
             | Command::Resume { .. }
+            | Command::Run(_)
+            | Command::Request { .. }
+            | Command::AcceptHistory { .. }
             | Command::Gc { .. }
             | Command::Features { .. }
             | Command::Publish { .. }

@@ -8,19 +8,22 @@ use crate::cli::exit::Exit;
 use crate::cli::output::text::headline;
 use crate::cli::output::{contents, json};
 use crate::cli::session::{Session, known};
-use crate::cli::{CliError, say};
+use crate::cli::{CliError, mention, say};
+use crate::controller::told;
 use crate::desired::DesiredState;
 use crate::fetch::memory::Reader;
+use crate::model::agent::AgentStatus;
 use crate::model::contents::PATHS_MAX;
 use crate::model::outcome::counted;
 use crate::model::{Kind, ResourceId};
 use crate::monitor::memory;
 use crate::observe::observe;
 use crate::reconcile::{Request, preview};
-use crate::record::{history, last_pass, ledger};
+use crate::record::{history, last_pass, last_wish, ledger};
 use crate::resolve::explain::{About, Listed, explain as explain_choice, versions};
 use crate::resource::Found;
 use crate::status::carry::carry;
+use crate::status::export::HostExport;
 use crate::status::{Condition, HostStatus, Known, ResourceStatus, State, status as judge};
 
 fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliError> {
@@ -29,7 +32,9 @@ fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliEr
     let observed = observe(desired, &ledger, &session.host, session.depth());
     let last = last_pass::load(&session.host).map_err(io)?;
     let history = history::load(&session.host).map_err(io)?;
+    let agent = told::read(&session.host);
     let mut status = judge(&Known {
+        agent: agent.as_ref(),
         desired,
         observed: &observed,
         ledger: &ledger,
@@ -57,8 +62,8 @@ fn oneline(status: &HostStatus) -> String {
 }
 
 /// What is installed and in which condition.
-pub(super) fn status(session: &Session) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+pub(super) async fn status(session: &Session) -> Result<Exit, CliError> {
+    let desired = enforced(session).await?;
     let status = judged(session, &desired)?;
     if session.common.output == Format::Json {
         say(&json::render(&status));
@@ -73,6 +78,21 @@ pub(super) fn status(session: &Session) -> Result<Exit, CliError> {
         let _ = write!(text, "; last pass {at}");
     }
     text.push('\n');
+    if let Some(agent) = &status.agent {
+        loop_lines(&mut text, agent);
+    }
+    if let Some(revision) = &status.revision {
+        let _ = writeln!(
+            text,
+            "  desired state: {revision} of {}, accepted {}",
+            revision.url, revision.accepted_at
+        );
+    }
+    let told = |c: &&Condition| !matches!(c.kind.as_str(), "Ready" | "TrustStateLost");
+    for condition in status.conditions.iter().filter(told) {
+        let _ =
+            writeln!(text, "  ! {} ({}): {}", condition.kind, condition.reason, condition.message);
+    }
     for loss in &status.losses {
         let _ = writeln!(text, "  ! {loss}");
     }
@@ -88,6 +108,42 @@ fn shown(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
     let again = conditions.iter().any(|c| c.kind == "Blocked" && c.reason == "Quarantined");
     let passed = move |c: &&Condition| c.kind != "Ready" && !(again && c.kind == "Quarantined");
     conditions.iter().filter(passed)
+}
+
+/// The desired state, or the last valid one where the loop enforces that.
+async fn enforced(session: &Session) -> Result<DesiredState, CliError> {
+    match session.desired().await {
+        Err(error) if error.exit() == Exit::Invalid => {
+            let last = last_wish::load(&session.host, &session.identity()?).ok().flatten();
+            let Some(desired) = last else { return Err(error) };
+            mention("the last valid desired state is enforced:");
+            Ok(desired)
+        }
+        read => read,
+    }
+}
+
+fn loop_lines(text: &mut String, agent: &AgentStatus) {
+    let next = agent.next_pass_at.map_or(String::new(), |at| format!(", next pass {at}"));
+    let _ = writeln!(
+        text,
+        "  loop: {}{next}; last ({}): {}",
+        agent.state, agent.triggers, agent.message
+    );
+    if let Some(why) = &agent.misconfigured {
+        let _ = writeln!(text, "  ! the configuration before is kept: {why}");
+    }
+}
+
+/// What this host has, for planning elsewhere.
+pub(super) async fn export(session: &Session) -> Result<Exit, CliError> {
+    let desired = session.desired().await?;
+    let ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
+    let observed = observe(&desired, &ledger, &session.host, session.depth());
+    let export = HostExport::of(session.identity()?, &observed, &ledger, session.now);
+    let export = export.map_err(|error| CliError::new(Exit::Failed, error.to_string()))?;
+    say(&json::render(&export));
+    Ok(Exit::Ok)
 }
 
 fn line(text: &mut String, resource: &ResourceStatus) {
@@ -124,7 +180,7 @@ pub(super) async fn diff(
     pass: &PassArgs,
     resources: &[ResourceId],
 ) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     for id in resources {
         known(&desired, id)?;
     }
@@ -169,7 +225,7 @@ async fn coming(
     if trees.is_empty() {
         return Ok(());
     }
-    let request = Request { only: Some(&trees), ..session.request(desired, pass) };
+    let request = Request { only: Some(&trees), ..session.request(desired, pass)? };
     let client = session.client(desired)?;
     let preview = preview(&request, &session.host, &client).await.map_err(|e| CliError::io(&e))?;
     for change in preview.plan.changes.iter().filter(|change| trees.contains(&change.resource)) {
@@ -188,7 +244,7 @@ async fn coming(
 
 /// Everything known about one resource and how its version is chosen.
 pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     known(&desired, id)?;
     let status = judged(session, &desired)?;
     let mut text = String::new();
@@ -242,7 +298,7 @@ fn reader(session: &Session, desired: &DesiredState) -> Result<Reader, CliError>
 
 /// The versions that a source offers.
 pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     known(&desired, id)?;
     let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
     let reader = reader(session, &desired)?;

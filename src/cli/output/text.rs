@@ -21,12 +21,13 @@ pub fn plan(plan: &Plan, about: &About) -> String {
     if plan.changes.is_empty() && plan.blocked.is_empty() {
         notes(&mut text, &plan.notes);
         let checked = counted(managed, "resource");
-        let _ = writeln!(
-            text,
-            "No changes. The host is as {} says ({checked}).",
-            about.desired.join(", ")
-        );
+        let wish = about.revision.as_ref().map(ToString::to_string);
+        let wish = wish.unwrap_or_else(|| about.desired.join(", "));
+        let _ = writeln!(text, "No changes. The host is as {wish} says ({checked}).");
         return text;
+    }
+    if let Some(revision) = &about.revision {
+        let _ = writeln!(text, "Desired state: {revision}.\n");
     }
     drift(&mut text, &plan.changes);
     let (changes, blocked) = (&plan.changes, &plan.blocked);
@@ -105,6 +106,7 @@ pub fn sign(action: Action) -> char {
         Action::Replace | Action::Repair => '~',
         Action::Remove => '-',
         Action::Tidy => '.',
+        Action::Fetch => '>',
     }
 }
 
@@ -202,14 +204,12 @@ pub fn diff(change: &Change) -> Vec<String> {
                 let expects = expects.as_deref().unwrap_or_default();
                 lines.extend(switched(bin, release, links.as_deref(), expects));
             }
-            Step::Install { file, release, expects, keeps, .. } => {
+            Step::Install { file, release, expects, backup, .. } => {
                 let slot = release.file_name().unwrap_or_default();
                 let there = *expects != Expected::Nothing;
-                let kept = if *keeps {
-                    format!("; the one before becomes {file}.backup")
-                } else {
-                    String::new()
-                };
+                let kept = backup.as_ref().map_or_else(String::new, |kept| {
+                    format!("; the one before becomes {}", kept.path)
+                });
                 let sign = if there { '~' } else { '+' };
                 lines.push(format!("{sign} {file} (the program of {slot}{kept})"));
             }

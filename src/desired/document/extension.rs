@@ -3,6 +3,7 @@
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 
+use crate::desired::document::MatchDocument;
 use crate::desired::document::{Argv, SizeText, SuspendDocument, VersionText};
 use crate::desired::field::{Field, Short, Shorthand};
 
@@ -11,6 +12,9 @@ use crate::desired::field::{Field, Short, Shorthand};
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["source"]))]
 pub struct ExtensionDocument {
+    /// Which hosts it is for. Default: all. A host that is not meant any more removes it.
+    #[serde(rename = "match")]
+    pub hosts: Field<MatchDocument>,
     /// Which version. `latest` (the default), an exact version, or a constraint such as `>=29, <30`. Versions
     /// that say of themselves that they are prereleases are passed over unless named.
     pub version: Field<VersionText>,

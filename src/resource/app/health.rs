@@ -65,7 +65,7 @@ impl Situation<'_> {
         let slot = confirm.back_to.as_ref().map(|(slot, _)| slot);
         let switch = match (&confirm.back_to, &self.observed.file) {
             (Some((slot, _)), Some(file)) => {
-                self.place(file, slot, self.program(slot), Expected::Anything)
+                self.place(file, slot, self.program(slot), (Expected::Anything, None))
             }
             (Some((slot, links)), None) => Step::Switch {
                 bin: self.layout().bin(),
@@ -74,8 +74,11 @@ impl Situation<'_> {
                 links: Some(links.clone()),
                 expects: None,
             },
-            (None, Some(file)) if self.displaces(file) => Step::Restore { file: file.path.clone() },
-            (None, _) => return Vec::new(),
+            (None, file) => {
+                let kept = file.as_ref().and_then(|file| Some((file, self.displaced(file)?)));
+                let Some((file, from)) = kept else { return Vec::new() };
+                Step::Restore { file: file.path.clone(), from }
+            }
         };
         let version = slot.and_then(|s| self.observed.version_of(s, &self.spec.version.tag));
         let again = effects.iter().map(|effect| match effect {

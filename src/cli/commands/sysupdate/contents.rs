@@ -42,7 +42,7 @@ pub(super) async fn sets<'a>(
             versions.map(|version| Installed { version, state: State::Complete }).collect()
         })
         .collect();
-    let desired = DesiredState::from_texts(Vec::new()).map_err(|e| session.invalid(&e, ""))?;
+    let desired = DesiredState::from_texts(Vec::new()).map_err(|e| session.invalid(&e))?;
     let cache = session.host.cache_dir();
     let client = session.client(&desired)?;
     let no_age = jiff::SignedDuration::ZERO;

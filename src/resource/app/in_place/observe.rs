@@ -1,15 +1,16 @@
 //! What is where an app's one file should be.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::host::{ItemKind, Look, Stat};
 use crate::model::EntryKind;
 use crate::model::ledger::Owned;
-use crate::resource::app::in_place::{backup, beside, program};
+use crate::resource::app::in_place::{backup_names, beside, program};
 use crate::resource::app::observe::Slot;
 
 /// Links followed from one path to a file: more than any sane installation has.
@@ -27,34 +28,39 @@ pub struct Wished<'a> {
 }
 
 /// What is where the file should be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFound {
     /// The path that the wish leads to, links followed as far as they may be.
     pub path: Utf8PathBuf,
     /// What is at the end of a link that is not followed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leads_to: Option<Utf8PathBuf>,
     /// Size and modification time, when there is a regular file.
     pub stat: Option<(u64, i64)>,
     /// Its permission bits.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<u32>,
     /// What is in the way, when it is something else.
-    pub other: Option<&'static str>,
+    pub other: Option<Cow<'static, str>>,
     /// The release whose program it is.
     pub slot: Option<String>,
     /// SHA-256, hexadecimal, when it had to be read to tell.
     pub sha256: Option<String>,
+    /// What has the names that backups get, up to the first free one: size and modification time of files.
+    pub backups: Vec<(Utf8PathBuf, Option<(u64, i64)>)>,
     /// What a pass that was cut off left beside it.
     pub leftover: Option<Utf8PathBuf>,
-    /// The program that was there before us is kept as `FILE.backup`.
-    pub displaced: bool,
 }
 
 impl FileFound {
     /// Whether nobody could run the file that is there.
     pub fn cannot_run(&self) -> bool {
         self.mode.is_some_and(|mode| mode & 0o111 == 0)
+    }
+
+    /// Whether what is there is a program of somebody else.
+    pub fn is_foreign(&self, owned: Option<&Owned>) -> bool {
+        self.stat.is_some() && self.slot.is_none() && !self.is_tampered(owned)
     }
 
     /// Whether what is there is what somebody made of a program that we put there.
@@ -80,14 +86,12 @@ pub fn observe(
         return Ok(found);
     }
     let left = beside(&found.path);
-    found.leftover = host.stat(&left)?.map(|_| left);
-    if let Some(theirs) = wished.owned.and_then(|owned| owned.displaced) {
-        let kept = host.stat(backup(&found.path))?;
-        found.displaced = kept.is_some_and(|kept| (kept.size, kept.mtime) == theirs);
-    }
+    // A directory is nobody's half-written program.
+    found.leftover = host.stat(&left)?.filter(|stat| stat.kind == ItemKind::File).map(|_| left);
+    found.backups = backups(host, &found.path)?;
     let Some(stat) = host.stat(&found.path)? else { return Ok(found) };
     if stat.kind != ItemKind::File {
-        found.other = Some(stat.kind.name());
+        found.other = Some(stat.kind.name().into());
         return Ok(found);
     }
     found.stat = Some((stat.size, stat.mtime));
@@ -120,6 +124,16 @@ fn whose(
     let last = wished.owned.and_then(|owned| owned.activated.last());
     let slot = last.filter(|last| same.contains(last)).or(same.first().copied());
     Ok((slot.cloned(), Some(sha256)))
+}
+
+fn backups(host: &Look, file: &Utf8Path) -> io::Result<Vec<(Utf8PathBuf, Option<(u64, i64)>)>> {
+    let mut taken = Vec::new();
+    for name in backup_names(file) {
+        let Some(stat) = host.stat(&name)? else { break };
+        let regular = stat.kind == ItemKind::File;
+        taken.push((name, regular.then_some((stat.size, stat.mtime))));
+    }
+    Ok(taken)
 }
 
 /// Where links lead.

@@ -1,9 +1,11 @@
 //! What to do about the one file of an app; pure.
 
-use crate::model::step::Expected;
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::model::step::{Expected, KeptAs};
 use crate::model::{Drift, DriftKind, Step};
 use crate::resource::app::in_place::observe::FileFound;
-use crate::resource::app::in_place::{beside, program};
+use crate::resource::app::in_place::{backup_names, beside, program};
 use crate::resource::app::plan::Situation;
 use crate::resource::app::wanted::Wanted;
 use crate::resource::decision::{Problem, SlotState};
@@ -25,7 +27,7 @@ impl Situation<'_> {
                 target.parent().unwrap_or(target)
             )));
         }
-        if let Some(kind) = file.other {
+        if let Some(kind) = file.other.as_deref() {
             return Err(Problem::foreign(format!(
                 "{} is a {kind} where a program should be; move it away",
                 file.path
@@ -47,7 +49,31 @@ impl Situation<'_> {
             Some((size, mtime)) => Expected::File { size, mtime },
             None => Expected::Nothing,
         };
-        Ok(Some(self.place(file, &wanted.slot, program, expects)))
+        // What somebody made of a program of ours is nothing to go back to.
+        let spoilt = file.is_tampered(self.owned) || (file.slot.is_some() && file.cannot_run());
+        let kept = expects != Expected::Nothing && !spoilt;
+        let backup = if kept { Some(self.backup(file)?) } else { None };
+        Ok(Some(self.place(file, &wanted.slot, program, (expects, backup))))
+    }
+
+    /// Where the file that is there is kept: in place of what we kept there before, else where nothing is.
+    fn backup(&self, file: &FileFound) -> Result<KeptAs, Problem> {
+        let known = |path: &Utf8Path, stat: &Option<(u64, i64)>| {
+            let backups = self.owned.iter().flat_map(|owned| &owned.backups);
+            backups.into_iter().any(|b| b.path == path && Some((b.size, b.mtime)) == *stat)
+        };
+        let ours = file.backups.iter().find(|(path, stat)| known(path, stat));
+        if let Some((path, _)) = ours {
+            return Ok(KeptAs { path: path.clone(), replaces: true });
+        }
+        let mut free = backup_names(&file.path).skip(file.backups.len());
+        let path = free.next().ok_or_else(|| {
+            Problem::foreign(format!(
+                "{0} cannot be kept: every name from {0}.backup on is taken; move some away",
+                file.path
+            ))
+        })?;
+        Ok(KeptAs { path, replaces: false })
     }
 
     /// The step that puts the program of a release in place.
@@ -56,29 +82,27 @@ impl Situation<'_> {
         file: &FileFound,
         slot: &str,
         program: Option<String>,
-        expects: Expected,
+        (expects, backup): (Expected, Option<KeptAs>),
     ) -> Step {
-        // What somebody made of a program of ours, and what did not work, is nothing to go back to; and the only
-        // copy of somebody else's program is never overwritten.
-        let keeps = matches!(expects, Expected::File { .. })
-            && !file.is_tampered(self.owned)
-            && !(file.slot.is_some() && file.cannot_run())
-            && !file.displaced;
         Step::Install {
-            keeps,
             file: file.path.clone(),
             beside: beside(&file.path),
             release: self.layout().slot(slot),
             program,
             wished: self.spec.file.clone().unwrap_or_else(|| file.path.clone()),
             expects,
+            backup,
         }
     }
 
-    /// Whether a program of somebody else stands aside for ours, now or after this pass.
-    pub(in crate::resource::app) fn displaces(&self, file: &FileFound) -> bool {
-        let theirs = file.stat.is_some() && file.slot.is_none() && !file.is_tampered(self.owned);
-        theirs || file.displaced
+    /// Where a program of somebody else that was there is kept, now or after this pass.
+    pub(in crate::resource::app) fn displaced(&self, file: &FileFound) -> Option<Utf8PathBuf> {
+        if file.is_foreign(self.owned) {
+            return self.backup(file).ok().map(|kept| kept.path);
+        }
+        let kept = self.owned?.displaced.as_ref()?;
+        let there = (kept.path.clone(), Some((kept.size, kept.mtime)));
+        file.backups.contains(&there).then_some(there.0)
     }
 
     /// The path of the program inside a release.
@@ -105,7 +129,7 @@ impl Situation<'_> {
                 found: format!("mode {mode:04o}"),
             });
         }
-        let (kind, found) = match (file.stat, file.other) {
+        let (kind, found) = match (file.stat, file.other.as_deref()) {
             (None, None) if let Some(target) = &file.leads_to => {
                 (DriftKind::TypeChanged, format!("-> {target}"))
             }
