@@ -233,7 +233,7 @@ impl Keeper<'_> {
         session.now = clock::now();
         let client = session.client(desired)?;
         let locked = Host::lock(session.host.clone(), LOCK_PATIENCE).await;
-        let host = locked.map_err(|error| pass::locked(&error))?;
+        let host = locked.map_err(|error| crate::cli::session::locked(&error))?;
         if let Some(texts) = texts {
             last_wish::save(&host, texts).map_err(|e| CliError::io(&e))?;
         }
@@ -294,6 +294,10 @@ impl Hands for Keeper<'_> {
                 (None, error.exit(), error.message().to_owned())
             }
         };
+        exit = exit.or(exit::of_wish(&desired));
+        if let Some(trouble) = desired.revision.as_ref().and_then(|r| r.trouble.as_ref()) {
+            message = format!("{}; {message}", trouble.message);
+        }
         if matches!(wish, Wish::Invalid(_)) {
             exit = exit.or(Exit::Invalid);
             message =

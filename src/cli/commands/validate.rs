@@ -1,5 +1,7 @@
 //! Checking desired-state files without root and without network.
 
+use std::fmt::Write;
+
 use camino::Utf8PathBuf;
 
 use crate::cli::exit::Exit;
@@ -31,7 +33,7 @@ pub(super) async fn validate(session: &Session, paths: &[Utf8PathBuf]) -> Result
         let host = Identity { hostname, machine_id: None, labels, arch: facts::arch() };
         let desired =
             DesiredState::load_for(&paths, &host).map_err(|errors| session.invalid(&errors))?;
-        text.push_str(&format!("{names} is valid for {}: {}.\n", host.hostname, desired.counts()));
+        let _ = writeln!(text, "{names} is valid for {}: {}.", host.hostname, desired.counts());
     }
     say(&text);
     Ok(Exit::Ok)
