@@ -22,6 +22,11 @@ fn due(change: &Change) -> Option<(&Check, &Effect)> {
     })
 }
 
+/// Whether the release of a change must show that it works.
+pub(super) fn is_due(change: &Change) -> bool {
+    due(change).is_some()
+}
+
 /// Samples every check once before the switch, where something is in use whose health can be told and that
 /// is not itself what is to be confirmed.
 pub(super) async fn baselines(work: &[(&Change, ChangeResult)], host: &Host) -> Baselines {
@@ -92,8 +97,8 @@ async fn watched(
     let (check, _) = due(change)?;
     match &result.end {
         End::Done => {}
-        // A restart that failed after the switch says enough about the release.
-        End::Failed(failure) if failure.step == "settle" => {
+        // An effect that failed after the switch because of the release says enough about it.
+        End::Failed(failure) if failure.class == FailureClass::Unhealthy => {
             return Some(Watched::Ended(Health::Fails(failure.message.clone())));
         }
         _ => return None,
@@ -122,7 +127,7 @@ async fn go_back(
     }
     quarantine(change, &why, host, journal, result);
     if change.undo.is_empty() {
-        let nowhere = format!("{why}; there is no earlier release to go back to");
+        let nowhere = format!("{why}; there is nothing to go back to, so it is in use still");
         result.end = End::Failed(failure(nowhere));
         return;
     }
@@ -146,7 +151,7 @@ async fn go_back(
     };
     result.end = match again {
         Health::Holds => {
-            let to = change.before.as_ref().map_or("the earlier release", |b| b.version.as_str());
+            let to = change.before.as_ref().map_or("what was there before", |b| b.version.as_str());
             End::RolledBack(failure(format!("{why}; {to} is in use again")))
         }
         Health::Fails(still) => {

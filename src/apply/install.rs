@@ -51,6 +51,11 @@ pub fn install(host: &Host, wish: &InPlace<'_>) -> Result<(), SwitchError> {
     Ok(host.rename_over(wish.beside, wish.file)?)
 }
 
+/// Puts back what was there before us.
+pub fn restore(host: &Host, file: &Utf8Path, from: &Utf8Path) -> Result<(), SwitchError> {
+    Ok(host.rename_over(from, file)?)
+}
+
 fn program_for(host: &Host, release: &Utf8Path, file: &Utf8Path) -> Result<String, SwitchError> {
     let manifest = manifest_of(host, release)?;
     let program = choose(&manifest.binaries, file).map(|program| program.path.clone());

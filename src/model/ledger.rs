@@ -92,6 +92,9 @@ impl Trust {
         let known = |q: &Quarantined| {
             (&q.resource, &q.tag, &q.digest) == (&release.resource, &release.tag, &release.digest)
         };
+        // Its bytes bind nobody: the publisher may mend them under the same tag.
+        let locked = Self::lock_key(&release.resource, &release.tag, "");
+        self.locks.retain(|key, _| !key.starts_with(&locked));
         if !self.quarantined.iter().any(known) {
             self.quarantined.push(release);
         }
@@ -127,6 +130,12 @@ pub struct Owned {
     /// The file that is replaced in place, for apps that are one file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<Utf8PathBuf>,
+    /// Where a program was put, links followed: nothing else is removed or taken for a changed program of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed: Option<Utf8PathBuf>,
+    /// The program of somebody else that was there before, as it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub displaced: Option<Backup>,
     /// Files that were replaced in place and kept, so that no backup of somebody else is taken for one of ours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backups: Vec<Backup>,

@@ -139,6 +139,15 @@ pub enum Step {
         /// Where what is there is kept; nowhere when there is nothing, or when the step undoes another.
         backup: Option<KeptAs>,
     },
+    /// Put the program of somebody else, which an `install` kept, back in its place.
+    Restore {
+        /// The file.
+        #[schemars(with = "String")]
+        file: Utf8PathBuf,
+        /// Where it is kept.
+        #[schemars(with = "String")]
+        from: Utf8PathBuf,
+    },
     /// Make links lead to images, each by one rename. The commit point of an image's *use*.
     Point {
         /// The release that is in use from then on.
@@ -255,6 +264,7 @@ impl Step {
             Self::Exchange { .. } => "exchange",
             Self::Switch { .. } => "switch",
             Self::Install { .. } => "install",
+            Self::Restore { .. } => "restore",
             Self::Point { .. } => "point",
             Self::Merged { .. } => "merge",
             Self::Refresh { .. } => "refresh",

@@ -51,6 +51,7 @@ mod assets;
 mod schema;
 mod unpack_interop;
 mod health;
+mod mishaps;
 mod import;
 mod openpgp;
 mod openpgp_interop;

@@ -101,6 +101,10 @@ fn target(
         let is_it = |slot: &&&str| {
             Found::tag_of(slot) == to || version(slot).is_some_and(|v| v.as_str() == to)
         };
+        let in_use = found.current().filter(|slot| is_it(&slot));
+        if in_use.is_some() {
+            return Err(refuse(format!("{to} of {id} is in use already; other releases: {names}")));
+        }
         return others.iter().find(is_it).map(|slot| (*slot).to_owned()).ok_or_else(|| {
             refuse(format!("{to} of {id} is not installed; to go back to there is: {names}"))
         });
@@ -114,7 +118,9 @@ fn target(
     let known = activated.unwrap_or_default().iter().rev();
     let before = known.filter(|slot| others.contains(&slot.as_str())).find(earlier);
     before.cloned().ok_or_else(|| {
-        refuse(format!("no earlier release of {id} is known; to go back to there is: {names}"))
+        refuse(format!(
+            "no release of {id} was in use before this one; name one with --to, of what is installed besides: {names}"
+        ))
     })
 }
 

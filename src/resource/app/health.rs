@@ -59,10 +59,28 @@ impl Situation<'_> {
 
     /// The way back: the links as they were, and every effect once more.
     pub(super) fn undo(&self, confirm: &Confirm, effects: &[Effect]) -> Vec<Step> {
-        let back_to = confirm.back_to.as_ref().filter(|_| confirm.check.rolls_back);
-        let Some((slot, links)) = back_to else { return Vec::new() };
-        let layout = self.layout();
-        let version = self.observed.version_of(slot, &self.spec.version.tag);
+        if !confirm.check.rolls_back {
+            return Vec::new();
+        }
+        let slot = confirm.back_to.as_ref().map(|(slot, _)| slot);
+        let switch = match (&confirm.back_to, &self.observed.file) {
+            (Some((slot, _)), Some(file)) => {
+                self.place(file, slot, self.program(slot), (Expected::Anything, None))
+            }
+            (Some((slot, links)), None) => Step::Switch {
+                bin: self.layout().bin(),
+                beside: self.layout().staged_bin(),
+                release: self.layout().slot(slot),
+                links: Some(links.clone()),
+                expects: None,
+            },
+            (None, file) => {
+                let kept = file.as_ref().and_then(|file| Some((file, self.displaced(file)?)));
+                let Some((file, from)) = kept else { return Vec::new() };
+                Step::Restore { file: file.path.clone(), from }
+            }
+        };
+        let version = slot.and_then(|s| self.observed.version_of(s, &self.spec.version.tag));
         let again = effects.iter().map(|effect| match effect {
             Effect::Run { resource, argv, .. } => Effect::Run {
                 resource: resource.clone(),
@@ -73,16 +91,6 @@ impl Situation<'_> {
         });
         let again: Vec<Effect> = again.collect();
         let owe = again.iter().map(|effect| Step::Owe { effect: effect.clone() });
-        let switch = match &self.observed.file {
-            Some(file) => self.place(file, slot, self.program(slot), (Expected::Anything, None)),
-            None => Step::Switch {
-                bin: layout.bin(),
-                beside: layout.staged_bin(),
-                release: layout.slot(slot),
-                links: Some(links.clone()),
-                expects: None,
-            },
-        };
         let settle = again.iter().map(|effect| Step::Settle { effect: effect.clone() });
         owe.chain([switch]).chain(settle).collect()
     }
