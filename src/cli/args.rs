@@ -145,6 +145,9 @@ pub struct RunArgs {
     /// Whether an edit of the desired state starts a pass.
     #[arg(long, value_name = "BOOL")]
     pub watch: Option<bool>,
+    /// Show status, metrics and a page at this loopback address too, such as `127.0.0.1:9797`.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<std::net::SocketAddr>,
 }
 
 /// How to print the result.

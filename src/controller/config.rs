@@ -25,6 +25,7 @@ use crate::controller::machine::Policy;
 use crate::controller::schedule::Schedule;
 use crate::controller::window::{Rule, Window, Windows};
 use crate::host::Look;
+use crate::monitor::notify::Notify;
 
 /// Where it is, below the root.
 pub const PLACE: &str = "/etc/reconcile/agent.yaml";
@@ -60,6 +61,8 @@ pub struct AgentConfig {
     /// When what is in use may be replaced, by name. Fetching ahead, first installs and repairs wait for no
     /// window. Without any, always.
     pub windows: BTreeMap<String, WindowConfig>,
+    /// Who is told what changes. Nobody who cannot be told keeps anything from being done.
+    pub notify: Notify,
 }
 
 /// How often the host is looked at: 1 s to 1 day.

@@ -13,6 +13,9 @@ use crate::model::{Blocked, Plan, ResourceId};
 /// Far above what 10,000 resources need.
 const LAST_PASS_BYTES_MAX: u64 = 16 << 20;
 
+/// The message of a change that was not begun or not finished because the pass was asked to stop.
+pub const INTERRUPTED: &str = "interrupted";
+
 const NAME: &str = "last-pass.json";
 
 /// What the last pass came to.
@@ -46,7 +49,7 @@ pub fn save(
             let message = match (&result.end, result.end.failure()) {
                 (End::Done, _) => return None,
                 (_, Some(failure)) => failure.message.clone(),
-                (_, None) => "interrupted".to_owned(),
+                (_, None) => INTERRUPTED.to_owned(),
             };
             Some((result.resource.clone(), message))
         })

@@ -16,7 +16,7 @@ use crate::model::outcome::{HistoryEntry, counted};
 use crate::model::revision::{Revision, TroubleKind};
 use crate::model::{Attribution, Digest, Drift, HostFacts, Level, ResourceId, Version};
 use crate::observe::Observed;
-use crate::record::last_pass::LastPass;
+use crate::record::last_pass::{INTERRUPTED, LastPass};
 use crate::resource::{self, Context, Found, Spec};
 
 /// Names shown in the summary of a host.
@@ -391,6 +391,10 @@ fn ready(
         let stuck = status.last_change.as_ref().is_some_and(|c| c.result == "rollback-failed");
         if stuck {
             return not(State::Inconsistent, "RollbackFailed", message.clone());
+        }
+        // A pass that was asked to stop failed at nothing.
+        if message == INTERRUPTED {
+            return not(State::InProgress, "Interrupted", "the next pass goes on".to_owned());
         }
         return not(State::Failed, "ApplyFailed", message.clone());
     }

@@ -40,7 +40,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
         ],
     ),
     ("monitor", &["model", "host", "fetch", "resource", "desired", "observe", "record", "status"]),
-    ("controller", &["model", "host", "plan", "apply"]),
+    ("controller", &["model", "host", "plan", "apply", "monitor"]),
     (
         "cli",
         &[

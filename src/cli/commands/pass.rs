@@ -4,7 +4,7 @@ use camino::Utf8Path;
 
 use crate::apply::{Stop, StopReason};
 use crate::cli::args::{Format, PassArgs};
-use crate::cli::commands::metrics;
+use crate::cli::commands::shown::Ended;
 use crate::cli::exit::{self, Exit};
 use crate::cli::output::json::{About, plan_document};
 use crate::cli::output::progress::Bars;
@@ -195,7 +195,17 @@ pub(super) async fn carry_out(
     };
     progress.finish();
     let outcome = outcome.map_err(|e| CliError::io(&e))?;
-    metrics::tell(session, request, host, preview, &outcome);
+    let ended = Ended {
+        session,
+        desired: request.desired,
+        preview,
+        outcome: &outcome,
+        trigger: "command",
+        began: session.began,
+    };
+    if let Ok(agent) = session.agent() {
+        ended.tell(host, &agent.notify).await;
+    }
     Ok(outcome)
 }
 

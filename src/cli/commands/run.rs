@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use crate::apply::Stop;
 use crate::cli::args::{Format, PassArgs, RunArgs, WindowsArg};
 use crate::cli::commands::pass;
+use crate::cli::commands::shown::{Ended, Shown};
 use crate::cli::exit::{self, Exit};
 use crate::cli::output::{report, text};
 use crate::cli::session::{Session, locked};
@@ -66,8 +67,10 @@ pub(super) async fn run(
             tracing::warn!(%error, "cannot watch the desired state; it is read on schedule");
         }
     }
+    let shown = Shown::start(session, &config, args, &runtime).await?;
     let keeper = Keeper {
         session,
+        shown: &shown,
         args,
         pass,
         config: RefCell::new(config),
@@ -87,7 +90,7 @@ pub(super) async fn run(
         &keeper,
         controller,
         ears,
-        vec![Box::new(Systemd), Box::new(Told::new(&runtime, clock::now))],
+        vec![Box::new(Systemd), Box::new(Told::new(&runtime, clock::now)), Box::new(&shown)],
     )
     .run()
     .await;
@@ -145,6 +148,7 @@ pub(super) async fn request(session: &Session, wait: bool) -> Result<Exit, CliEr
 /// What makes the passes of the loop.
 struct Keeper<'a> {
     session: &'a Session,
+    shown: &'a Shown,
     args: &'a RunArgs,
     pass: &'a PassArgs,
     config: RefCell<AgentConfig>,
@@ -229,6 +233,7 @@ impl Keeper<'_> {
         texts: Option<&[SourceText]>,
         (order, holds, stop): (&Order, &Holds, &Stop),
     ) -> Result<(Plan, Outcome), CliError> {
+        let began = Instant::now();
         let mut session = self.session.clone();
         session.now = clock::now();
         let client = session.client(desired)?;
@@ -261,6 +266,17 @@ impl Keeper<'_> {
         let hands = PassHands { client: &client, progress: &NoProgress, stop };
         let outcome = reconcile::perform(&request, &mut preview, &host, hands).await;
         let outcome = outcome.map_err(|e| CliError::io(&e))?;
+        self.shown.ended(
+            &host,
+            &Ended {
+                session: &session,
+                desired,
+                preview: &preview,
+                outcome: &outcome,
+                trigger: order.triggers.first().map_or("schedule", |trigger| trigger.name()),
+                began,
+            },
+        );
         if !preview.plan.is_empty() {
             say(&report::outcome(&preview.plan, &outcome));
         }

@@ -4,6 +4,7 @@
 //! on `$NOTIFY_SOCKET` when it is ready and when it waits for the next pass.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -345,5 +346,52 @@ fn outside_its_window_a_release_is_fetched_and_inside_it_comes_into_use() {
     running.settles();
     assert_eq!(in_use(&world).as_deref(), Some("2.0"));
     assert!(!server.paths().contains(&archive), "{:?}", server.paths());
+    running.stop();
+}
+
+/// What the API says, by its socket.
+fn ask(world: &World, path: &str) -> String {
+    let socket = world.host("run/reconcile/api.sock");
+    let mut stream = std::os::unix::net::UnixStream::connect(socket).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+    body.to_owned()
+}
+
+#[test]
+fn what_passes_come_to_is_shown_and_told() {
+    let world = world();
+    let events = world.path("events.jsonl");
+    let config = format!("notify: {{ file: {} }}\n", events.display());
+    fs::create_dir_all(world.host("etc/reconcile")).unwrap();
+    fs::write(world.host("etc/reconcile/agent.yaml"), config).unwrap();
+    let mut running = Loop::start(&world, &IDLE);
+    let version = || {
+        let status: serde_json::Value = serde_json::from_str(&ask(&world, "/status")).unwrap();
+        assert_eq!(status["state"], "Current", "{status}");
+        status["resources"][0]["version"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(version(), "1.0");
+    world.wish("2.0", 3);
+    running.settles();
+    assert_eq!(version(), "2.0");
+    let metrics = ask(&world, "/metrics");
+    for series in [
+        "reconcile_next_run_timestamp_seconds ",
+        "reconcile_runs_total{trigger=\"start\",result=\"changed\"} 1",
+        "reconcile_runs_total{trigger=\"desired\",result=\"changed\"} 1",
+    ] {
+        assert!(metrics.contains(series), "{series} in {metrics}");
+    }
+    assert_eq!(ask(&world, "/healthz"), "ok\n");
+    assert!(ask(&world, "/").contains("1.0 →</span> 2.0"));
+    until("telling", || {
+        let told = fs::read_to_string(&events).unwrap_or_default();
+        told.matches("\"reason\":\"ChangeApplied\"").count() == 2
+    });
     running.stop();
 }

@@ -1,0 +1,125 @@
+//! Showing and telling what passes come to.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+
+use crate::cli::CliError;
+use crate::cli::args::RunArgs;
+use crate::cli::commands::pass::about;
+use crate::cli::exit::Exit;
+use crate::cli::output::json::plan_document;
+use crate::cli::session::Session;
+use crate::controller::config::AgentConfig;
+use crate::controller::drive::{News, Observer};
+use crate::desired::DesiredState;
+use crate::host::Change as Host;
+use crate::host::runtime::Runtime;
+use crate::model::outcome::{Outcome, chain};
+use crate::monitor::notify::{Notifier, Notify, deliver};
+use crate::monitor::serve::{ServeError, serve_tcp, serve_unix, tcp, unix};
+use crate::monitor::{Event, Pass, Reporter};
+use crate::reconcile::Preview;
+
+/// The API's socket in the runtime directory.
+const SOCKET: &str = "api.sock";
+
+/// How long a single pass may be kept from its end by those who are told of it.
+const TELLING_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// What is shown and told of the loop.
+#[derive(Debug)]
+pub(super) struct Shown {
+    reporter: Reporter,
+    notifier: Option<Notifier>,
+}
+
+impl Shown {
+    /// Begins to listen, with nothing to show yet.
+    pub(super) async fn start(
+        session: &Session,
+        config: &AgentConfig,
+        args: &RunArgs,
+        runtime: &Runtime,
+    ) -> Result<Self, CliError> {
+        let failed = |error: ServeError| CliError::new(Exit::Config, chain(&error));
+        let reporter = Reporter::new(session.common.metrics_file.clone());
+        let socket = unix(&runtime.path(SOCKET)).map_err(failed)?;
+        tokio::spawn(serve_unix(socket, reporter.feed()));
+        if let Some(address) = args.listen {
+            tokio::spawn(serve_tcp(tcp(address).await.map_err(failed)?, reporter.feed()));
+        }
+        let notifier = (config.notify != Notify::default())
+            .then(|| Notifier::start(config.notify.clone(), session.host.hooks()));
+        Ok(Self { reporter, notifier })
+    }
+
+    /// Takes note of a pass that ended.
+    pub(super) fn ended(&self, host: &Host, pass: &Ended<'_>) {
+        let events = pass.report(host, &self.reporter);
+        if let Some(notifier) = &self.notifier {
+            notifier.tell(events);
+        }
+    }
+}
+
+impl Observer for &Shown {
+    fn told(&mut self, news: &News<'_>) {
+        if let News::Waiting { until, .. } = news {
+            self.reporter.waits(*until);
+        }
+    }
+}
+
+/// A pass that ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended<'a> {
+    /// What it was made with.
+    pub(super) session: &'a Session,
+    /// The wish.
+    pub(super) desired: &'a DesiredState,
+    /// What was to be done.
+    pub(super) preview: &'a Preview,
+    /// What became of it.
+    pub(super) outcome: &'a Outcome,
+    /// Why it was made.
+    pub(super) trigger: &'a str,
+    /// When it began.
+    pub(super) began: Instant,
+}
+
+impl Ended<'_> {
+    fn report(&self, host: &Host, reporter: &Reporter) -> Vec<Event> {
+        let Self { session, desired, preview, outcome, trigger, began } = *self;
+        let about = about(session, desired, &preview.observed);
+        let pass = Pass {
+            desired,
+            plan: &plan_document(preview.plan.clone(), about),
+            outcome,
+            observed: &preview.observed,
+            ledger: &preview.ledger,
+            requests: preview.requests,
+            trigger,
+            took: began.elapsed(),
+            now: session.now,
+        };
+        reporter.ended(host, &pass)
+    }
+
+    /// Shows and tells what a single pass came to, where anybody wants to know.
+    pub(super) async fn tell(&self, host: &Host, notify: &Notify) {
+        let file = self.session.common.metrics_file.clone();
+        if file.is_none() && *notify == Notify::default() {
+            return;
+        }
+        let events = self.report(host, &Reporter::new(file));
+        let telling = async {
+            for event in &events {
+                deliver(notify, host.hooks(), event).await;
+            }
+        };
+        if timeout(TELLING_TIME_MAX, telling).await.is_err() {
+            tracing::warn!("not everybody could be told what changed in time");
+        }
+    }
+}
