@@ -6,7 +6,7 @@ use camino::Utf8Path;
 
 use crate::apply::switch::SwitchError;
 use crate::host::Change as Host;
-use crate::model::step::ExchangeBy;
+use crate::model::step::{ExchangeBy, Expected};
 
 /// The trees to exchange.
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +17,8 @@ pub struct Trees<'a> {
     pub path: &'a Utf8Path,
     /// Where the tree that was in use goes.
     pub old: Option<&'a Utf8Path>,
-    /// Inode of what is in use now.
-    pub expects: Option<u64>,
+    /// What is in use now.
+    pub expects: Expected,
     /// Patterns of paths that are carried along.
     pub preserve: &'a [String],
 }
@@ -38,7 +38,8 @@ pub fn exchange(
 
 fn directories(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, SwitchError> {
     let found = host.inode_of_dir(trees.path)?;
-    if found != trees.expects {
+    let now = found.map_or(Expected::Nothing, |inode| Expected::Directory { inode });
+    if trees.expects != Expected::Anything && now != trees.expects {
         let what = "it is another directory now".to_owned();
         return Err(SwitchError::Stale { path: trees.path.to_owned(), what });
     }

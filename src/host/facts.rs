@@ -1,5 +1,7 @@
 //! Facts about the host that decisions may depend on.
 
+use camino::{Utf8Path, Utf8PathBuf};
+
 use crate::host::Look;
 use crate::model::HostFacts;
 use crate::model::facts::{Arch, Libc};
@@ -41,8 +43,16 @@ pub fn observe(host: &Look) -> HostFacts {
         libc: if musl_only { Libc::Musl } else { Libc::Gnu },
         glibc: None,
         loaders,
+        agent: None,
         live: host.is_live(),
     }
+}
+
+/// The file that this program runs from, as the host names it; `None` when it is outside of the root.
+pub fn executable(host: &Look) -> Option<Utf8PathBuf> {
+    let real = Utf8PathBuf::from_path_buf(std::env::current_exe().ok()?).ok()?;
+    let inside = real.strip_prefix(host.root()).ok()?;
+    Some(Utf8Path::new("/").join(inside))
 }
 
 fn hostname(host: &Look) -> String {

@@ -87,8 +87,8 @@ pub enum Step {
         /// Where the tree that was in use goes.
         #[schemars(with = "Option<String>")]
         old: Option<Utf8PathBuf>,
-        /// Inode of what is in use now; the step refuses to run when the host has moved on since.
-        expects: Option<u64>,
+        /// What is in use now; the step refuses to run when the host has moved on since.
+        expects: Expected,
         /// Glob patterns of paths that are carried along.
         preserve: Vec<String>,
         /// Whether directories are exchanged or a link is.
@@ -136,6 +136,20 @@ pub enum Step {
         wished: Utf8PathBuf,
         /// What is there now; the step refuses to run when somebody has been faster.
         expects: Expected,
+        /// Where what is there now is kept as a release, when it was there before us.
+        keeps: Option<Box<Kept>>,
+    },
+    /// Run the program of a release before it takes the place of the running agent: it must end well with each list
+    /// of arguments.
+    Try {
+        /// The release directory, in its place or still staged.
+        #[schemars(with = "String")]
+        release: Utf8PathBuf,
+        /// The file that the wish names.
+        #[schemars(with = "String")]
+        wished: Utf8PathBuf,
+        /// Lists of arguments.
+        trials: Vec<Vec<String>>,
     },
     /// Make links lead to images, each by one rename. The commit point of an image's *use*.
     Point {
@@ -189,7 +203,21 @@ pub enum Step {
     },
 }
 
-/// What a step expects where it puts a file.
+/// Where a program is kept that was there before us, so that there is something to go back to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Kept {
+    /// Where the release is made.
+    #[schemars(with = "String")]
+    pub staged: Utf8PathBuf,
+    /// Its place.
+    #[schemars(with = "String")]
+    pub release: Utf8PathBuf,
+    /// What its manifest says.
+    pub head: ReleaseHead,
+}
+
+/// What a step expects where it puts something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Expected {
@@ -204,6 +232,11 @@ pub enum Expected {
         /// Seconds since 1970.
         mtime: i64,
     },
+    /// This directory.
+    Directory {
+        /// Its inode.
+        inode: u64,
+    },
 }
 
 impl Step {
@@ -211,7 +244,11 @@ impl Step {
     pub fn is_staging(&self) -> bool {
         matches!(
             self,
-            Self::Fetch { .. } | Self::Unpack { .. } | Self::Place { .. } | Self::Assemble { .. }
+            Self::Fetch { .. }
+                | Self::Unpack { .. }
+                | Self::Place { .. }
+                | Self::Assemble { .. }
+                | Self::Try { .. }
         )
     }
 
@@ -227,6 +264,7 @@ impl Step {
             Self::Exchange { .. } => "exchange",
             Self::Switch { .. } => "switch",
             Self::Install { .. } => "install",
+            Self::Try { .. } => "try",
             Self::Point { .. } => "point",
             Self::Merged { .. } => "merge",
             Self::Settle { .. } => "settle",

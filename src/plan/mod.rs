@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::desired::DesiredState;
 use crate::model::ledger::{Debt, Ledger};
-use crate::model::{Blocked, BlockedReason, Change, Plan, ResourceId};
+use crate::model::{Blocked, BlockedReason, Change, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::plan::guard::Removals;
 use crate::resource::{self, Context, Resolved};
@@ -64,6 +64,13 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     if inputs.only.is_none() {
         remove(inputs, &mut plan);
     }
+    // Whoever replaces the program that makes the pass does so last.
+    let replaces_us = |change: &Change| {
+        let agent = inputs.observed.facts.agent.as_ref();
+        let ours = |step: &Step| matches!(step, Step::Install { file, .. } if agent.is_some_and(|a| a.file == *file));
+        change.steps.iter().any(ours)
+    };
+    plan.changes.sort_by_key(replaces_us);
     plan.notes.extend(inputs.desired.notes.iter().cloned());
     plan.notes.extend(moved(inputs));
     plan.notes.extend(forgotten(inputs));

@@ -157,6 +157,7 @@ fn spec(follow: &Follow, id: &ResourceId, set: Vec<(&Transfer, Wish)>) -> Spec {
             keyring: None,
         },
         activate: follow.activate,
+        health: None,
         restart: Vec::new(),
         run: Vec::new(),
         download_bytes_max: IMAGE_BYTES_MAX,

@@ -8,12 +8,14 @@ use jiff::Timestamp;
 
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
-use crate::model::ledger::{Inventory, LEDGER_FORMAT, Ledger, Owned, Trust};
+use crate::model::ledger::{Inventory, LEDGER_FORMAT, Ledger, Owned, Recognised, Trust};
 use crate::model::outcome::{ChangeResult, End, FailureClass, HistoryEntry, Outcome};
+use crate::model::plan::Unchanged;
 use crate::model::{Action, Change, Level, Plan, ResourceId};
 use crate::observe::Observed;
 use crate::record::ledger::Saved;
 use crate::record::{history, ledger as files};
+use crate::resource::Found;
 use crate::resource::app::layout::slot_name;
 
 /// Everything recording depends on.
@@ -71,6 +73,7 @@ pub fn conclude(
     }
     for unchanged in &pass.plan.unchanged {
         raise(&mut trust, pass, &unchanged.resource, &unchanged.in_use.version);
+        recognise(&mut inventory, pass, unchanged);
     }
     // Before the ledger, whose sync makes it durable too.
     let appended = history::append(host, &entries);
@@ -94,7 +97,8 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let adopted = found.map(|found| found.adopted(known.as_ref(), &declared.spec));
     let adopted = adopted.unwrap_or_default();
     let activated = known.map(|known| known.activated).unwrap_or_default();
-    let owned = Owned { declared_in, home, file, adopted, activated };
+    let recognised = None;
+    let owned = Owned { declared_in, home, file, recognised, adopted, activated };
     inventory.resources.insert(id.clone(), owned);
 }
 
@@ -114,6 +118,16 @@ fn note_unrecorded(inventory: &mut Inventory, id: &ResourceId, slot: Option<&str
     if known.is_some_and(|(owned, slot)| !owned.activated.iter().any(|s| s == slot)) {
         activate(inventory, id, slot);
     }
+}
+
+/// Notes which release a program of somebody else is.
+fn recognise(inventory: &mut Inventory, pass: &Pass<'_>, unchanged: &Unchanged) {
+    let id = &unchanged.resource;
+    let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
+    let sha256 = found.filter(|found| found.current().is_none()).and_then(Found::program);
+    let Some((owned, sha256)) = inventory.resources.get_mut(id).zip(sha256) else { return };
+    let version = unchanged.in_use.version.clone();
+    owned.recognised = Some(Recognised { sha256: sha256.to_owned(), version });
 }
 
 fn current<'a>(pass: &Pass<'a>, id: &ResourceId) -> Option<&'a str> {

@@ -31,7 +31,7 @@ struct Case<'a> {
 /// Kills a command before each of its calls in turn; `check` says what is wrong with the host then. Left to
 /// itself it must end with `code`.
 #[track_caller]
-fn kill_at_every_call(
+pub fn kill_at_every_call(
     world: &mut World,
     (name, command, code): (&str, &[&str], i32),
     check: impl Fn(&World) -> Vec<String>,

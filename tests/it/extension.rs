@@ -27,6 +27,7 @@
 //! | X19 | one keyring for everything | `signature_is_demanded_where_a_keyring_is_named` |
 
 mod definitions;
+mod health;
 #[cfg(feature = "interop")]
 mod interop;
 

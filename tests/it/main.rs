@@ -39,12 +39,16 @@ mod unpack;
 mod support;
 
 mod fetch;
+mod self_update;
 mod sources;
 mod assets;
 mod schema;
 mod unpack_interop;
 mod health;
+mod health_kinds;
 mod import;
+mod import_any;
+mod in_place;
 mod openpgp;
 mod openpgp_interop;
 

@@ -57,7 +57,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Resume { resource }) => overrides::resume(session, resource).await,
         Some(Command::Validate { paths }) => validate::validate(session, paths),
         Some(Command::Schema { kind }) => Ok(generate::schema(*kind)),
-        Some(Command::Import { kind, paths }) => import::import(session, *kind, paths),
+        Some(Command::Import { what, target }) => import::import(session, what, target.as_deref()),
         Some(Command::Gc { all: true }) => maintain::gc(session, Gc::All).await,
         Some(Command::Gc { all: false }) => maintain::gc(session, Gc::Unused).await,
         Some(Command::Features { command }) => {

@@ -168,12 +168,20 @@ pub(super) async fn perform(
     progress.finish();
     let outcome = outcome.map_err(|e| CliError::io(&e))?;
     let applied = exit::of_pass(&preview.plan, &outcome);
+    if outcome.replaced_self {
+        crate::cli::mention(
+            "reconcile itself was replaced; the next run is that of the new program",
+        );
+    }
     if session.common.output == Format::Json {
         let about = about(session, desired, &preview.observed);
         let document = plan_document(preview.plan.clone(), about);
         say(&json::render(&report::document(&document, &outcome)));
     } else if !preview.plan.is_empty() {
-        say(&report::outcome(&preview.plan, &outcome));
+        say(&match session.common.output {
+            Format::Markdown => markdown::outcome(&preview.plan, &outcome),
+            Format::Text | Format::Json => report::outcome(&preview.plan, &outcome),
+        });
     }
     Ok(applied)
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use serde::Serialize;
+
 use crate::cli::args::Format;
 use crate::cli::exit::Exit;
 use crate::cli::output::json;
@@ -18,7 +20,7 @@ use crate::status::{HostStatus, Known, ResourceStatus, status as judge};
 
 fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliError> {
     let io = |e: std::io::Error| CliError::io(&e);
-    let ledger = ledger::load(&session.host).map_err(io)?;
+    let ledger = ledger::look(&session.host).map_err(io)?;
     let observed = observe(desired, &ledger, &session.host, session.depth());
     let last = last_pass::load(&session.host).map_err(io)?;
     let history = history::load(&session.host).map_err(io)?;
@@ -114,13 +116,34 @@ pub(super) fn diff(session: &Session, resources: &[ResourceId]) -> Result<Exit, 
     Ok(Exit::Ok)
 }
 
+/// What `explain` says, for programs.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Explained<'a> {
+    resource: Option<&'a ResourceStatus>,
+    declared_at: String,
+    choice: Vec<String>,
+}
+
 /// Everything known about one resource and how its version is chosen.
 pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
     let desired = session.desired()?;
     known(&desired, id)?;
     let status = judged(session, &desired)?;
+    let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
+    let reader = reader(session, &desired)?;
+    let facts = crate::host::facts::observe(&session.host);
+    let found = found(session, &desired, id)?;
+    let wish = (&declared.spec, &found);
+    let choice = explain_choice(id, wish, &facts, &reader, session.now).await;
+    let resource = status.resources.iter().find(|r| &r.id == id);
+    if session.common.output == Format::Json {
+        let declared_at = declared.declared_at.to_string();
+        say(&json::render(&Explained { resource, declared_at, choice }));
+        return Ok(Exit::Ok);
+    }
     let mut text = String::new();
-    if let Some(resource) = status.resources.iter().find(|r| &r.id == id) {
+    if let Some(resource) = resource {
         line(&mut text, resource);
         if !resource.kept.is_empty() {
             let _ = writeln!(text, "  kept to go back to: {}", resource.kept.join(", "));
@@ -135,14 +158,8 @@ pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, 
             );
         }
     }
-    let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
     let _ = writeln!(text, "  declared at {}", declared.declared_at);
-    let reader = reader(session, &desired)?;
-    let facts = crate::host::facts::observe(&session.host);
-    let found = found(session, &desired, id)?;
-    let wish = (&declared.spec, &found);
-    let lines = explain_choice(id, wish, &facts, &reader, session.now).await;
-    for line in lines {
+    for line in choice {
         let _ = writeln!(text, "  {line}");
     }
     say(&text);
@@ -151,7 +168,7 @@ pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, 
 
 /// What the host has of one resource.
 fn found(session: &Session, desired: &DesiredState, id: &ResourceId) -> Result<Found, CliError> {
-    let ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
+    let ledger = ledger::look(&session.host).map_err(|e| CliError::io(&e))?;
     let mut observed = observe(desired, &ledger, &session.host, session.depth());
     match observed.resources.remove(id) {
         Some(Ok(found)) => Ok(found),

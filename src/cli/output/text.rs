@@ -206,7 +206,11 @@ pub fn diff(change: &Change) -> Vec<String> {
                     lines.push(format!("+ {bin}/* -> ../releases/{slot}/* (its programs)"));
                 }
             }
-            Step::Install { file, release, expects, .. } => {
+            Step::Install { file, release, expects, keeps, .. } => {
+                let kept = keeps.iter().map(|kept| &kept.release);
+                lines.extend(
+                    kept.map(|kept| format!("+ {kept}/ (what is there now, to go back to)")),
+                );
                 let slot = release.file_name().unwrap_or_default();
                 let there = *expects != Expected::Nothing;
                 let kept = if there {
@@ -216,6 +220,13 @@ pub fn diff(change: &Change) -> Vec<String> {
                 };
                 let sign = if there { '~' } else { '+' };
                 lines.push(format!("{sign} {file} (the program of {slot}{kept})"));
+            }
+            Step::Try { trials, .. } => {
+                let trials: Vec<String> = trials.iter().map(|t| t.join(" ")).collect();
+                let trials = trials.join("`, `");
+                lines.push(format!(
+                    "? it is this program: the new one must end well with `{trials}`"
+                ));
             }
             Step::Exchange { tree, path, .. } => lines.push(format!("~ {path}/ from {tree}")),
             Step::OweIfChanged { paths, effect } => {

@@ -3,7 +3,9 @@
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 
-use crate::desired::document::{Argv, SizeText, SuspendDocument, VerifyDocument, VersionText};
+use crate::desired::document::{
+    Argv, HealthDocument, SizeText, SuspendDocument, VerifyDocument, VersionText,
+};
 use crate::desired::field::{Field, Short, Shorthand};
 
 /// One directory kept equal to a casync store.
@@ -43,6 +45,8 @@ pub struct TreeDocument {
     pub seeds: Field<Vec<Field<String>>>,
     /// Programs run when certain paths changed.
     pub triggers: Field<Vec<Field<TriggerDocument>>>,
+    /// What the tree must show after an update, else the generation before is used again. Nothing by default.
+    pub health: Field<HealthDocument>,
     /// Programs run once after each start of the host.
     #[schemars(with = "Vec<Argv>")]
     pub on_start: Field<Vec<Field<Short<Argv>>>>,

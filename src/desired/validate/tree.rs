@@ -103,6 +103,7 @@ impl Checker<'_> {
                 .items(&tree.triggers, "`triggers`")
                 .map(|trigger| self.trigger(trigger))
                 .collect(),
+            health: tree.health.good().map(|health| self.health(health)),
             on_start: argv(&tree.on_start, "`on_start`"),
             restart: self
                 .items(&tree.restart, "`restart`")

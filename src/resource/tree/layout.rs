@@ -16,9 +16,6 @@ pub const HEAD: &str = "head.json";
 /// File of a generation: the list of its nodes.
 pub const NODES: &str = "nodes";
 
-/// The generation that a tree becomes that was there before us.
-pub const ADOPTED: &str = "adopted";
-
 /// Digits of the index's digest that name a generation.
 const NAME_DIGITS: usize = 12;
 

@@ -12,6 +12,7 @@ pub mod spec;
 pub mod wanted;
 mod drift;
 mod explain;
+mod health;
 mod retain;
 
 pub use observe::TreeObserved;

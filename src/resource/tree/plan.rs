@@ -1,10 +1,11 @@
 //! What to do about one tree; pure.
 
 use crate::model::plan::InUse;
-use crate::model::step::{AssembleRules, Existing, ReleaseHead, Seed};
+use crate::model::step::{AssembleRules, Existing, Expected, ReleaseHead, Seed};
 use crate::model::{BlockedReason, Change, Digest, Drift, Effect, Step, Version};
-use crate::resource::decision::{self, Decision, Leftovers, Problem};
-use crate::resource::tree::layout::{ADOPTED, Layout, slot_name};
+use crate::resource::confirm::Confirm;
+use crate::resource::decision::{self, ADOPTED, Decision, Leftovers, Problem};
+use crate::resource::tree::layout::{Layout, slot_name};
 use crate::resource::tree::observe::Live;
 use crate::resource::tree::remove::{before, exchange_by};
 use crate::resource::tree::retain::surplus;
@@ -30,13 +31,13 @@ pub fn plan(situation: &Situation<'_>) -> Decision {
 
 /// What must be done to be on a generation, before it becomes a change.
 #[derive(Debug, Default)]
-struct Work {
+pub(super) struct Work {
     wanted: Option<Wanted>,
     /// The generation in use afterwards.
-    slot: Option<String>,
+    pub(super) slot: Option<String>,
     /// A new generation is made.
     staged: bool,
-    steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
     drift: Vec<Drift>,
     /// Why the generation is made anew, in words.
     why: Option<String>,
@@ -50,7 +51,7 @@ enum Replaced {
 }
 
 impl Situation<'_> {
-    fn layout(&self) -> Layout {
+    pub(super) fn layout(&self) -> Layout {
         Layout::new(&self.spec.path)
     }
 
@@ -99,7 +100,7 @@ impl Situation<'_> {
         }
     }
 
-    fn through_link(&self) -> bool {
+    pub(super) fn through_link(&self) -> bool {
         matches!(self.observed.live, Live::Link { .. })
     }
 
@@ -202,7 +203,10 @@ impl Situation<'_> {
             tree: layout.tree(slot),
             path: layout.path.clone(),
             old,
-            expects: self.observed.live_inode(),
+            expects: self
+                .observed
+                .live_inode()
+                .map_or(Expected::Nothing, |inode| Expected::Directory { inode }),
             preserve: self.spec.preserve.clone(),
             by,
         }
@@ -234,21 +238,21 @@ impl Situation<'_> {
 
     /// Puts effects, retention and leftovers around the work; `None` when nothing is to be done.
     fn change(&self, work: Work) -> Option<Change> {
+        let working = !work.steps.is_empty();
+        let confirm = self.confirm(&work);
+        let owed = self.owes(&work);
+        let undo = confirm.as_ref().map(|confirm| self.undo(confirm, &work)).unwrap_or_default();
         let mut steps = work.steps;
-        let working = !steps.is_empty();
         let effects = if working { self.effects(work.wanted.as_ref()) } else { Vec::new() };
         let commit = steps.iter().position(|s| matches!(s, Step::Exchange { .. }));
         let commit = commit.unwrap_or(steps.len());
-        let owes = effects.iter().map(|due| match &due.paths {
-            Some(paths) if work.staged => {
-                Step::OweIfChanged { paths: paths.clone(), effect: due.effect.clone() }
-            }
-            _ => Step::Owe { effect: due.effect.clone() },
-        });
-        steps.splice(commit..commit, owes.collect::<Vec<_>>());
+        let confirmed = confirm.iter().filter(|_| working).map(|confirm| confirm.effect.clone());
+        let confirmed = confirmed.map(|effect| Step::Owe { effect });
+        steps.splice(commit..commit, owed.into_iter().filter(|_| working).chain(confirmed));
         let effects: Vec<Effect> = effects.into_iter().map(|due| due.effect).collect();
         steps.extend(effects.iter().map(|effect| Step::Settle { effect: effect.clone() }));
-        steps.extend(self.old_debts(&effects));
+        steps.extend(self.old_debts(&effects, confirm.as_ref()));
+        steps.extend(confirm.zip(self.check()).map(|(confirm, check)| confirm.step(check)));
         let keep = work.slot.as_deref().or(self.observed.current.as_deref());
         let (mut swept, removed) = self.clear(&steps, keep);
         if let Some(step) = self.misplaced() {
@@ -284,7 +288,7 @@ impl Situation<'_> {
             reused_bytes: ways.map_or(0, |ways| ways.reused_bytes),
             observed: Digest::of_json(self.observed),
             steps,
-            undo: Vec::new(),
+            undo,
         })
     }
 
@@ -378,12 +382,26 @@ impl Situation<'_> {
         restarts.chain(triggers).chain(runs).collect()
     }
 
+    /// The steps that journal what an exchange makes due. Which paths changed is known only where a generation
+    /// is made.
+    pub(super) fn owes(&self, work: &Work) -> Vec<Step> {
+        let owes = self.effects(work.wanted.as_ref()).into_iter().map(|due| match due.paths {
+            Some(paths) if work.staged => Step::OweIfChanged { paths, effect: due.effect },
+            _ => Step::Owe { effect: due.effect },
+        });
+        owes.collect()
+    }
+
     /// Effects owed from earlier passes: paid when still wished, struck out when not. On another root
     /// than the running system's they stay owed.
-    fn old_debts(&self, now_owed: &[Effect]) -> Vec<Step> {
+    fn old_debts(&self, now_owed: &[Effect], confirm: Option<&Confirm>) -> Vec<Step> {
         let mut steps = Vec::new();
         for debt in self.debts.iter().filter(|d| !now_owed.contains(&d.effect)) {
-            let wished = self.spec.wishes(&debt.effect);
+            if confirm.is_some_and(|confirm| confirm.effect == debt.effect) {
+                continue;
+            }
+            let superseded = matches!(debt.effect, Effect::Confirm { .. }) && self.facts.live;
+            let wished = self.spec.wishes(&debt.effect) && !superseded;
             if wished && !self.facts.live {
                 continue;
             }
