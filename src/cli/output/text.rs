@@ -206,28 +206,7 @@ pub fn diff(change: &Change) -> Vec<String> {
                     lines.push(format!("+ {bin}/* -> ../releases/{slot}/* (its programs)"));
                 }
             }
-            Step::Install { file, release, expects, keeps, .. } => {
-                let kept = keeps.iter().map(|kept| &kept.release);
-                lines.extend(
-                    kept.map(|kept| format!("+ {kept}/ (what is there now, to go back to)")),
-                );
-                let slot = release.file_name().unwrap_or_default();
-                let there = *expects != Expected::Nothing;
-                let kept = if there {
-                    format!("; the one before becomes {file}.backup")
-                } else {
-                    String::new()
-                };
-                let sign = if there { '~' } else { '+' };
-                lines.push(format!("{sign} {file} (the program of {slot}{kept})"));
-            }
-            Step::Try { trials, .. } => {
-                let trials: Vec<String> = trials.iter().map(|t| t.join(" ")).collect();
-                let trials = trials.join("`, `");
-                lines.push(format!(
-                    "? it is this program: the new one must end well with `{trials}`"
-                ));
-            }
+            Step::Install { .. } | Step::Try { .. } => lines.extend(in_place(step)),
             Step::Exchange { tree, path, .. } => lines.push(format!("~ {path}/ from {tree}")),
             Step::OweIfChanged { paths, effect } => {
                 let paths = paths.join(", ");
@@ -255,6 +234,30 @@ pub fn diff(change: &Change) -> Vec<String> {
         }
     }
     lines
+}
+
+/// A program that is replaced where it is.
+fn in_place(step: &Step) -> Vec<String> {
+    match step {
+        Step::Install { file, release, expects, keeps, .. } => {
+            let kept = keeps.iter().map(|kept| &kept.release);
+            let kept = kept.map(|kept| format!("+ {kept}/ (what is there now, to go back to)"));
+            let slot = release.file_name().unwrap_or_default();
+            let install = if *expects == Expected::Nothing {
+                format!("+ {file} (the program of {slot})")
+            } else {
+                let before = format!("the one before becomes {file}.backup");
+                format!("~ {file} (the program of {slot}; {before})")
+            };
+            kept.chain([install]).collect()
+        }
+        Step::Try { trials, .. } => {
+            let trials: Vec<String> = trials.iter().map(|t| t.join(" ")).collect();
+            let trials = trials.join("`, `");
+            vec![format!("? it is this program: the new one must end well with `{trials}`")]
+        }
+        _ => Vec::new(),
+    }
 }
 
 fn is_image(change: &Change, from: &Utf8Path) -> bool {
