@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --bench tree [-- --quick] [-- --pairs N] [-- --http] [-- --desync PROGRAM]`. The trees are made
 //! from a seed in `/dev/shm`, published by casync itself. `--http` adds a server that takes 20 ms for every
-//! request. Bars are those of the goal table: P16, P22, P23, P24, P26, P34.
+//! request. Bars are those of the goal table: P16, P22, P23, P24, P25, P26, P34.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -25,6 +25,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use measure::{BETWEEN, Pairs, Sample, absolute, between, run, skipped};
@@ -34,6 +35,9 @@ const RECONCILE: &str = env!("CARGO_BIN_EXE_reconcile");
 
 /// What a request takes with `--http`.
 const LATENCY: Duration = Duration::from_millis(20);
+
+/// Requests that servers answered.
+static REQUESTS: AtomicU64 = AtomicU64::new(0);
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
@@ -223,6 +227,35 @@ impl Lab {
                 Pairs::of(3, fresh, peer).report(&line, "desync", 0.25);
             }
         }
+        self.packs();
+    }
+
+    /// Published by us with packs: how many requests, and how long against one file with the same bytes.
+    fn packs(&self) {
+        self.sh(&format!(
+            "{RECONCILE} publish tree v1 --index packed.caidx --store packed.castr --packs > /dev/null\n\
+             cat packed.castr/packs/*.capack > one.bin"
+        ));
+        let server = serve(&self.dir, LATENCY);
+        let (index, store) = (format!("{server}/packed.caidx"), format!("{server}/packed.castr"));
+        self.wish(&format!("{{ index: \"{index}\", store: \"{store}\" }}"));
+        let line = format!("{} packs {} ms", self.name, LATENCY.as_millis());
+        let (one, out) = (format!("{server}/one.bin"), self.text("one.out"));
+        let fresh = || {
+            self.host(First::Nothing);
+            self.pass()
+        };
+        let curl = || self.other(&["curl", "-s", "-o", &out, &one]);
+        Pairs::of(3, fresh, curl).report(&line, "one file by curl", 4.0);
+        self.host(First::Nothing);
+        let before = REQUESTS.load(Ordering::Relaxed);
+        self.pass();
+        let requests = REQUESTS.load(Ordering::Relaxed) - before;
+        let chunks = fs::metadata(self.dir.join("packed.caidx")).unwrap().len() / 40;
+        #[expect(clippy::cast_precision_loss, reason = "there are some thousand")]
+        let share = requests as f64 / chunks as f64;
+        let bar = measure::Bar { value: share, at_most: 0.02, text: "2 % of the chunks" };
+        absolute(&format!("{line} requests"), &format!("{requests} for {chunks} chunks"), bar);
     }
 }
 
@@ -291,16 +324,28 @@ fn converse(mut stream: &TcpStream, root: &Path, latency: Duration) -> Option<()
         let mut line = String::new();
         reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
         let path = line.split(' ').nth(1)?.trim_start_matches('/').to_owned();
+        let mut range = None;
         while line != "\r\n" {
             line.clear();
             reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
+            if let Some(asked) = line.to_ascii_lowercase().strip_prefix("range: bytes=") {
+                range = asked.trim().split_once('-').map(|(from, last)| {
+                    (from.parse::<usize>().unwrap(), last.parse::<usize>().unwrap())
+                });
+            }
         }
+        REQUESTS.fetch_add(1, Ordering::Relaxed);
         std::thread::sleep(latency);
-        let (status, body) = match fs::read(root.join(path)) {
-            Ok(body) => ("200 OK", body),
-            Err(_) => ("404 Not Found", Vec::new()),
+        let (status, more, body) = match (fs::read(root.join(path)), range) {
+            (Ok(body), Some((from, last))) => {
+                let range = format!("Content-Range: bytes {from}-{last}/{}\r\n", body.len());
+                ("206 Partial Content", range, body[from..=last].to_vec())
+            }
+            (Ok(body), None) => ("200 OK", String::new(), body),
+            (Err(_), _) => ("404 Not Found", String::new(), Vec::new()),
         };
-        let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
+        let length = body.len();
+        let head = format!("HTTP/1.1 {status}\r\n{more}Content-Length: {length}\r\n\r\n");
         let mut answer = head.into_bytes();
         answer.extend(body);
         stream.write_all(&answer).ok()?;

@@ -18,5 +18,7 @@ pub mod publish;
 pub mod record;
 pub mod apply;
 pub mod status;
+pub mod units;
 pub mod reconcile;
+pub mod monitor;
 pub mod cli;

@@ -85,7 +85,10 @@ pub fn look(request: &Request<'_>, host: &Look, ledger: &Ledger) -> Observed {
     observed.facts.agent = agent(request.desired, host);
     match request.effects {
         Effects::Auto => {}
-        Effects::Run => observed.facts.live = true,
+        Effects::Run => {
+            observed.facts.live = true;
+            observed.facts.started = facts::start_of_host();
+        }
         Effects::Skip => observed.facts.live = false,
     }
     observed

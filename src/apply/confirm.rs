@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::fetch::probe::status as status_of;
-use crate::host::runner::{output, run};
+use crate::host::runner::{Hooks, hook, output};
 use crate::model::outcome::chain;
 use crate::model::{Check, Probe};
 
@@ -23,10 +23,10 @@ pub enum Health {
 }
 
 /// Looks once.
-pub async fn sample(check: &Check) -> Result<Vec<String>, String> {
+pub async fn sample(check: &Check, hooks: Hooks) -> Result<Vec<String>, String> {
     let mut states = Vec::with_capacity(check.probes.len());
     for probe in &check.probes {
-        let state = timeout(ANSWER_WITHIN, look(probe)).await.unwrap_or_else(|_| {
+        let state = timeout(ANSWER_WITHIN, look(probe, hooks)).await.unwrap_or_else(|_| {
             Err(format!("there was no answer within {} s", ANSWER_WITHIN.as_secs()))
         });
         states.push(state.map_err(|why| match probe {
@@ -39,13 +39,13 @@ pub async fn sample(check: &Check) -> Result<Vec<String>, String> {
 }
 
 /// Looks until every probe has held for long enough, or for too long.
-pub async fn watch(check: &Check) -> Health {
+pub async fn watch(check: &Check, hooks: Hooks) -> Health {
     let begun = Instant::now();
     let deadline = begun + Duration::from_millis(check.deadline_ms);
     let stable = Duration::from_millis(check.stable_ms);
     let mut holds_since: Option<(Instant, Vec<String>)> = None;
     loop {
-        let why = match sample(check).await {
+        let why = match sample(check, hooks).await {
             Ok(states) => {
                 let since = match &holds_since {
                     // A unit that was restarted meanwhile is active and does not work.
@@ -72,10 +72,13 @@ pub async fn watch(check: &Check) -> Health {
 }
 
 /// What a probe sees: equal texts mean that nothing moved.
-async fn look(probe: &Probe) -> Result<String, String> {
+async fn look(probe: &Probe, hooks: Hooks) -> Result<String, String> {
     match probe {
         Probe::Unit(unit) => unit_state(unit).await,
-        Probe::Exec(argv) => run(argv, &[]).await.map(|()| String::new()).map_err(|e| chain(&e)),
+        Probe::Exec(argv) => {
+            let ran = hook(hooks, argv, &[]).await;
+            ran.map(|()| String::new()).map_err(|e| chain(&e))
+        }
         Probe::Tcp(address) => {
             let connected = TcpStream::connect(address.as_str()).await;
             connected.map(|_| String::new()).map_err(|e| e.to_string())

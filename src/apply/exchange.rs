@@ -5,8 +5,13 @@ use std::io;
 use camino::Utf8Path;
 
 use crate::apply::switch::SwitchError;
+use crate::assemble::{HEAD, NODES};
 use crate::host::Change as Host;
+use crate::model::snapshot::{Nodes, SnapshotHead};
 use crate::model::step::{ExchangeBy, Expected};
+
+/// A list of nodes is ours; this bounds a mistake.
+const GENERATION_BYTES_MAX: u64 = 1 << 30;
 
 /// The trees to exchange.
 #[derive(Clone, Copy, Debug)]
@@ -15,12 +20,20 @@ pub struct Trees<'a> {
     pub tree: &'a Utf8Path,
     /// The path in use.
     pub path: &'a Utf8Path,
-    /// Where the tree that was in use goes.
+    /// Where the tree that was in use goes; in place, the generation in use.
     pub old: Option<&'a Utf8Path>,
     /// What is in use now.
     pub expects: Expected,
     /// Patterns of paths that are carried along.
     pub preserve: &'a [String],
+}
+
+impl Trees<'_> {
+    /// Whether what is at the path is what was planned for.
+    fn fit(&self, found: Option<u64>) -> bool {
+        let now = found.map_or(Expected::Nothing, |inode| Expected::Directory { inode });
+        self.expects == Expected::Anything || self.expects == now
+    }
 }
 
 /// Brings a tree into use. The inner result is about what is done once that has happened: the tree that was in
@@ -33,13 +46,13 @@ pub fn exchange(
     match by {
         ExchangeBy::Directory => directories(host, trees),
         ExchangeBy::Link => link(host, trees).map(Ok),
+        ExchangeBy::InPlace => in_place(host, trees),
     }
 }
 
 fn directories(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, SwitchError> {
     let found = host.inode_of_dir(trees.path)?;
-    let now = found.map_or(Expected::Nothing, |inode| Expected::Directory { inode });
-    if trees.expects != Expected::Anything && now != trees.expects {
+    if !trees.fit(found) {
         let what = "it is another directory now".to_owned();
         return Err(SwitchError::Stale { path: trees.path.to_owned(), what });
     }
@@ -47,6 +60,9 @@ fn directories(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>
         host.make_dirs(trees.path.parent().unwrap_or(trees.path))?;
         host.rename_new(trees.tree, trees.path)?;
         return Ok(Ok(()));
+    }
+    if let Some(mount) = host.mounts_within(trees.path)?.into_iter().next() {
+        return Err(SwitchError::Foreign { path: mount, kind: "mount point" });
     }
     if !trees.preserve.is_empty() {
         host.carry(trees.path, trees.tree, trees.preserve)?;
@@ -58,6 +74,47 @@ fn directories(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>
         _ => SwitchError::Io(error),
     })?;
     Ok(put_away(host, trees))
+}
+
+/// Not atomic: the files of the new tree are moved one by one. The head of its generation says last that it is the
+/// one in use; until then a pass finds the old one changed, and goes on with what is left of the new one.
+fn in_place(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, SwitchError> {
+    let found = host.inode_of_dir(trees.path)?;
+    let (Some(inode), true) = (found, trees.fit(found)) else {
+        return directories(host, trees);
+    };
+    let generation = trees.tree.parent().unwrap_or(trees.tree);
+    let read = |path: &Utf8Path| host.read(path, GENERATION_BYTES_MAX);
+    let nodes = read(&generation.join(NODES))?.and_then(|bytes| Nodes::decode(&bytes).ok());
+    let head_of = |generation: &Utf8Path| -> io::Result<Option<SnapshotHead>> {
+        let bytes = read(&generation.join(HEAD))?;
+        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    };
+    if let Some(old) = trees.old
+        && let Some(head) = head_of(old)?
+        && head.inode != inode
+    {
+        // It was told by its content, which is about to change.
+        write_head(host, old, &SnapshotHead { inode, ..head })?;
+    }
+    let head = head_of(generation)?;
+    let (Some(nodes), Some(head)) = (nodes, head) else {
+        let what = "the generation to merge cannot be read".to_owned();
+        return Err(SwitchError::Stale { path: generation.to_owned(), what });
+    };
+    let Some(merged) = host.merge(trees.tree, trees.path, &nodes, trees.preserve)? else {
+        host.remove(generation)?;
+        let what = "somebody changed files while it was updated".to_owned();
+        return Err(SwitchError::Stale { path: trees.path.to_owned(), what });
+    };
+    host.sync_file_system(trees.path)?;
+    host.write(generation.join(NODES), &merged.encode())?;
+    write_head(host, generation, &SnapshotHead { inode, ..head })?;
+    Ok(host.remove(trees.tree).map_err(SwitchError::from))
+}
+
+fn write_head(host: &Host, generation: &Utf8Path, head: &SnapshotHead) -> io::Result<()> {
+    host.write(generation.join(HEAD), &serde_json::to_vec(head)?)
 }
 
 fn put_away(host: &Host, trees: &Trees<'_>) -> Result<(), SwitchError> {

@@ -24,14 +24,14 @@ fn due(change: &Change) -> Option<(&Check, &Effect)> {
 
 /// Samples every check once before the switch, where something is in use whose health can be told and that
 /// is not itself what is to be confirmed.
-pub(super) async fn baselines(work: &[Work<'_>]) -> Baselines {
+pub(super) async fn baselines(work: &[Work<'_>], host: &Host) -> Baselines {
     let switched = |change: &Change| change.steps.iter().any(|s| matches!(s, Step::Owe { .. }));
     let touched = work
         .iter()
         .filter(|work| work.goes_on() && work.change.before.is_some() && switched(work.change));
     let sampled = touched.filter_map(|Work { change, .. }| {
         let (check, _) = due(change)?;
-        Some(async move { (change.resource.clone(), sample(check).await) })
+        Some(async move { (change.resource.clone(), sample(check, host.hooks()).await) })
     });
     let sampled = join_all(sampled).await;
     sampled.into_iter().filter_map(|(id, sample)| Some((id, sample.err()?))).collect()
@@ -46,7 +46,7 @@ pub(super) async fn confirm(
     journal: &mut Journal,
     stop: &Stop,
 ) {
-    let watched = join_all(work.iter().map(|work| watched(work, stop))).await;
+    let watched = join_all(work.iter().map(|work| watched(work, host, stop))).await;
     for (work, health) in work.iter_mut().zip(watched) {
         let (Some(health), Some((_, effect))) = (health, due(work.change)) else { continue };
         let why = match health {
@@ -82,7 +82,7 @@ enum Watched {
 }
 
 /// `None` when there is nothing to watch.
-async fn watched(work: &Work<'_>, stop: &Stop) -> Option<Watched> {
+async fn watched(work: &Work<'_>, host: &Host, stop: &Stop) -> Option<Watched> {
     let (check, _) = due(work.change)?;
     match &work.result.end {
         End::Done => {}
@@ -95,7 +95,7 @@ async fn watched(work: &Work<'_>, stop: &Stop) -> Option<Watched> {
     tokio::select! {
         biased;
         () = stop.wait() => Some(Watched::Stopped),
-        health = watch(check) => Some(Watched::Ended(health)),
+        health = watch(check, host.hooks()) => Some(Watched::Ended(health)),
     }
 }
 
@@ -125,7 +125,7 @@ async fn go_back(why: String, work: &mut Work<'_>, host: &Host, journal: &mut Jo
         End::Failed(settled) => Some(settled.message.clone()),
         // Where nothing was in use before, there is nothing to look at.
         _ if change.before.is_none() => None,
-        _ => match watch(check).await {
+        _ => match watch(check, host.hooks()).await {
             Health::Holds => None,
             Health::Fails(still) => Some(still),
         },

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::apply::merge::refresh;
 use crate::host::Change as Host;
-use crate::host::runner::{RunError, run};
+use crate::host::runner::{RunError, hook, run};
 use crate::model::ledger::{Debt, Ledger, Quarantined, Trust};
 use crate::model::{Effect, ResourceId};
 use crate::record::ledger::{save_debts, save_trust};
@@ -84,7 +84,7 @@ impl Journal {
                 if let Some(version) = version {
                     environment.push(("RECONCILE_NEW_VERSION", version.to_string()));
                 }
-                run(argv, &environment).await
+                hook(host.hooks(), argv, &environment).await
             }
         };
         performed.map_err(|source| JournalError::Effect { effect: effect.describe(), source })?;

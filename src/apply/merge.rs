@@ -7,7 +7,7 @@
 use crate::apply::journal::Journal;
 use crate::apply::{Work, commit, health};
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
-use crate::host::runner::{RunError, run};
+use crate::host::runner::{RunError, hook, run};
 use crate::host::{Change as Host, facts};
 use crate::model::outcome::{End, Failure, FailureClass, chain};
 use crate::model::{Change, Effect, ExtensionClass, Step};
@@ -169,7 +169,8 @@ pub(super) async fn refresh(host: &Host, class: ExtensionClass) -> Result<(), Ru
         argv.push(format!("--root={}", host.root()));
     }
     argv.push("refresh".to_owned());
-    run(&argv, &[]).await?;
+    // What is mounted inside a sandbox is not merged on the host.
+    hook(host.hooks(), &argv, &[]).await?;
     if facts::systemd(host).is_some_and(|version| version < RELOADS_SINCE) && asks_for_reload(host)
     {
         let argv = ["systemctl", "--no-ask-password", "daemon-reload"];

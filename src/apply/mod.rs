@@ -73,7 +73,7 @@ pub async fn apply(
             work.result.note_staged(staged);
         }
     }
-    let baselines = health::baselines(&work).await;
+    let baselines = health::baselines(&work, host).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {
         if stop.requested() {
             work.result.end = End::Interrupted;
@@ -87,6 +87,7 @@ pub async fn apply(
     }
     health::confirm(&mut work, &baselines, host, journal, stop).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {
+        stager.refresh(work.change, &mut work.result).await;
         remove(work.change, host, &mut work.result);
     }
     let tried = |step: &Step| matches!(step, Step::Try { .. });
@@ -209,6 +210,7 @@ fn commit_step(
         | Step::Try { .. }
         | Step::Assemble { .. }
         | Step::Merged { .. }
+        | Step::Refresh { .. }
         | Step::Settle { .. }
         | Step::Forgive { .. }
         | Step::Confirm { .. }

@@ -1,20 +1,24 @@
 //! Staging a generation of a tree.
 
 use std::collections::HashSet;
+use std::time::SystemTime;
 
 use camino::Utf8Path;
 use jiff::Timestamp;
+use sha2::{Digest as _, Sha256};
 
+use crate::apply::stage::Stager;
 use crate::assemble::{
-    Accounts, AssembleError, Assembled, HEAD, InUse, Job, Me, NODES, Owner, Powers, SeedPlace,
-    Stores, Trust, assemble,
+    Accounts, AssembleError, Assembled, Behind, HEAD, InUse, Job, Me, NODES, Owner, Powers,
+    SeedPlace, Stores, Trust, assemble, is_store, refresh,
 };
-use crate::fetch::Client;
+use crate::fetch::{Client, piece};
+use crate::format::casync::packs::PackList;
 use crate::host::Change as Host;
-use crate::model::outcome::{Failure, FailureClass, chain};
+use crate::model::outcome::{ChangeResult, Failure, FailureClass, chain};
 use crate::model::snapshot::{Nodes, SNAPSHOT_FORMAT, SnapshotHead};
-use crate::model::step::{AssembleRules, Ownership, ReleaseHead, Seed};
-use crate::model::{Algorithm, Blob, Evidence};
+use crate::model::step::{AssembleRules, Ownership, PackSource, ReleaseHead, Seed};
+use crate::model::{Algorithm, Blob, Change, Digest, Evidence, Step};
 use crate::trust::Verified;
 
 /// Directory of the cache with chunks that were fetched.
@@ -22,6 +26,9 @@ pub(super) const CHUNKS: &str = "chunks";
 
 /// A list of nodes is ours; this bounds a mistake.
 const NODES_BYTES_MAX: u64 = 1 << 30;
+
+/// Longest list of packs read, in bytes: one of 380,000 chunks.
+const PACK_LIST_BYTES_MAX: u64 = 16 << 20;
 
 /// `/etc/passwd` of a large host.
 const ACCOUNTS_BYTES_MAX: u64 = 16 << 20;
@@ -52,10 +59,13 @@ pub(super) async fn stage(
     let powers = powers(host, rules).map_err(|e| fail(e.class(), chain(&e)))?;
     let seeds: Vec<SeedPlace> = rules.seeds.iter().map(|seed| place(host, seed)).collect();
     let in_use = rules.seeds.first().is_some_and(|seed| seed.in_use);
+    let dirs = rules.seed_dirs.iter().map(|dir| dir.as_std_path().to_owned());
+    let (dirs, foreign): (Vec<_>, Vec<_>) = dirs.partition(|dir| is_store(dir));
     let job = Job {
         index: wish.index.get().path.clone(),
         into: host.real(into).into_std_path_buf(),
         seeds,
+        foreign,
         live: host.real(&rules.path).into_std_path_buf(),
         in_use: if in_use { InUse::First } else { InUse::None },
         powers,
@@ -65,8 +75,11 @@ pub(super) async fn stage(
         limits: rules.limits,
     };
     let cache = host.cache_dir().join(CHUNKS).into_std_path_buf();
-    let dirs: Vec<_> = rules.seed_dirs.iter().map(|dir| dir.as_std_path().to_owned()).collect();
-    let stores = Stores::new(client, cache, &dirs, &rules.stores);
+    let packs = match &rules.packs {
+        Some(source) => packs(client, source).await,
+        None => None,
+    };
+    let stores = Stores::new(client, cache, &dirs, &rules.stores).with_packs(packs);
     let made = assemble(job, stores).await.map_err(|e| fail(e.class(), chain(&e)))?;
     let index = wish.index.get().digests.iter().find(|d| d.algorithm() == Algorithm::Sha256);
     let head = SnapshotHead {
@@ -88,13 +101,45 @@ pub(super) async fn stage(
     Ok(made)
 }
 
+impl Stager<'_> {
+    /// Brings offline copies up to what is in use now, which has shown that it works.
+    pub(super) async fn refresh(&self, change: &Change, result: &mut ChangeResult) {
+        for step in &change.steps {
+            let Step::Refresh { generation, tree, copy, stores, published } = step else {
+                continue;
+            };
+            let from = SeedPlace {
+                generation: self.host.real(generation).into_std_path_buf(),
+                tree: self.host.real(tree).into_std_path_buf(),
+                touched: HashSet::new(),
+                trust: Trust::Nothing,
+            };
+            let cache = self.host.cache_dir().join(CHUNKS).into_std_path_buf();
+            let stores = Stores::new(self.client, cache, &[], stores);
+            let (index, store) = (copy.index.clone().into(), copy.store.clone().into());
+            let published = published.map(SystemTime::from);
+            if let Err(error) = refresh(&Behind { from, index, store, published }, stores).await {
+                result.fail(step, error.class(), chain(&error));
+            }
+        }
+    }
+}
+
+/// The list of packs that was planned with. Packs only save requests: without it chunks come one by one.
+async fn packs(client: &Client, source: &PackSource) -> Option<PackList> {
+    let bytes = piece(client, &source.list, PACK_LIST_BYTES_MAX).await.ok()?;
+    let hash: [u8; 32] = Sha256::digest(&bytes).into();
+    let same = Digest::new(Algorithm::Sha256, &hash).as_ref() == Some(&source.digest);
+    PackList::read(bytes.as_slice()).ok().filter(|_| same)
+}
+
 /// A generation and which of its paths somebody touched. What cannot be looked at is no seed.
 fn place(host: &Host, seed: &Seed) -> SeedPlace {
     let touched = || {
         let bytes = host.read(seed.generation.join(NODES), NODES_BYTES_MAX).ok()??;
         let nodes = Nodes::decode(&bytes).ok()?;
-        let found = host.compare(&seed.tree, &nodes).ok()?;
-        Some(found.into_iter().map(|difference| difference.path).collect())
+        let found = host.compare(&seed.tree, &nodes, &|_| true).ok()?;
+        Some(found.differences.into_iter().map(|difference| difference.path).collect())
     };
     let touched: Option<HashSet<Vec<u8>>> = if seed.in_use { touched() } else { None };
     SeedPlace {

@@ -147,16 +147,13 @@ impl Powers {
             default & !0o222
         } else {
             // casync-updater's archives say nothing about modes: those on the host stay.
-            old.map_or(default, |old| old.mode)
+            old.map_or(default, |old| old.mode & 0o777)
         };
         if mode & 0o6000 != 0 && !directory && full && !self.allow.contains(&Special::Setid) {
             mode &= !0o6000;
             degraded.note(
                 "set-user-id and set-group-id bits were left out: `allow: [setid]` brings them",
             );
-        }
-        if directory && mode & 0o7000 != 0 && !full {
-            mode &= 0o777;
         }
         let owner = self.owner(flags, metadata, old, degraded);
         Wanted { mode, owner, attributes: fingerprint(metadata) }

@@ -167,7 +167,7 @@ impl<'a> Changes<'a> {
     pub(super) fn finish(mut self, most: DeleteMax) -> Result<Changed, AssembleError> {
         // What somebody else put into the tree goes with it.
         let extras = self.touched.iter().filter(|path| {
-            self.old.is_some_and(|nodes| find(nodes, path).is_none())
+            self.old.is_some_and(|nodes| nodes.find(path).is_none())
                 && !any_covers(self.preserve, path)
         });
         self.found.paths.extend(extras.cloned());
@@ -258,11 +258,8 @@ fn same_about(old: &NodeStat, new: &NodeStat) -> bool {
     mode && owner && old.attributes == new.attributes
 }
 
-fn find(nodes: &Nodes, path: &[u8]) -> Option<usize> {
-    path.split(|&byte| byte == b'/').try_fold(0, |directory, name| nodes.child(directory, name))
-}
-
-fn kind_of(content: &Content) -> NodeKind {
+/// The type that a node of the archive has on disk.
+pub(super) fn kind_of(content: &Content) -> NodeKind {
     match content {
         Content::File { .. } => NodeKind::File,
         Content::Directory => NodeKind::Directory,

@@ -14,8 +14,11 @@ use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
 use crate::assemble::error::{AssembleError, Refused};
+use crate::assemble::foreign::Foreign;
+use crate::assemble::packed::{BATCHES_MAX, Stored};
 use crate::fetch::{Client, FetchError, piece};
 use crate::format::casync::chunk::{self, ChunkId, Form, Wanted};
+use crate::format::casync::packs::{Batch, PackList, batches};
 
 /// Chunks asked for at once on the web: with 20 ms to a server, 3,200 in a second.
 const IN_FLIGHT_MAX: usize = 64;
@@ -32,18 +35,22 @@ const OVERHEAD_BYTES_MAX: u64 = 64 << 10;
 /// All places of chunks.
 #[derive(Debug)]
 pub struct Stores {
-    client: Client,
+    pub(super) client: Client,
     cache: PathBuf,
-    places: Vec<Place>,
-    fetched: AtomicU64,
+    pub(super) places: Vec<Place>,
+    packs: Option<PackList>,
+    foreign: Foreign,
+    pub(super) fetched: AtomicU64,
 }
 
 #[derive(Debug)]
-struct Place {
-    url: String,
-    local: Option<PathBuf>,
+pub(super) struct Place {
+    pub(super) url: String,
+    pub(super) local: Option<PathBuf>,
     /// It could not be reached: it is not asked again while others can be.
-    dead: AtomicBool,
+    pub(super) dead: AtomicBool,
+    /// It did not give a part of a pack: it is not asked for another.
+    pub(super) packless: AtomicBool,
 }
 
 impl Stores {
@@ -56,7 +63,26 @@ impl Stores {
             Place::new(url, parsed.and_then(|url| url.to_file_path().ok()))
         });
         let places = seeds.chain(stores).collect();
-        Self { client: client.clone(), cache, places, fetched: AtomicU64::new(0) }
+        Self {
+            client: client.clone(),
+            cache,
+            places,
+            packs: None,
+            foreign: Foreign::default(),
+            fetched: AtomicU64::new(0),
+        }
+    }
+
+    /// The same stores, of which those on the web may have their chunks in packs, too.
+    #[must_use]
+    pub fn with_packs(self, packs: Option<PackList>) -> Self {
+        Self { packs, ..self }
+    }
+
+    /// The same stores, asked only for what was not found elsewhere on this machine.
+    #[must_use]
+    pub(super) fn with_foreign(self, foreign: Foreign) -> Self {
+        Self { foreign, ..self }
     }
 
     /// Bytes that came over the network or from another place than the cache, as they are stored.
@@ -72,6 +98,13 @@ impl Stores {
     /// One chunk, verified, from the first place that has it.
     pub async fn get(self: &Arc<Self>, wanted: Wanted) -> Result<Vec<u8>, AssembleError> {
         let mut tried = Vec::new();
+        if self.foreign.has(&wanted.id) {
+            let stores = Arc::clone(self);
+            let found = tokio::task::spawn_blocking(move || stores.foreign.get(&wanted)).await;
+            if let Ok(Some(bytes)) = found {
+                return Ok(bytes);
+            }
+        }
         if self.on_the_web() {
             match read_local(self.cache.clone(), wanted).await {
                 Ok((bytes, _)) => return Ok(bytes),
@@ -113,13 +146,46 @@ impl Stores {
         self.fetched.fetch_add(stored.len() as u64, Ordering::Relaxed);
         let (url, cache) = (place.url.clone(), self.cache.clone());
         let opened = tokio::task::spawn_blocking(move || {
-            let bytes = chunk::open(&wanted, &stored, form)
-                .map_err(|source| Refused::Wrong { place: url, source })?;
-            // The cache only saves transfers: failing to keep something is no failure.
-            let _ = keep(&cache, &wanted.id.path(form), &stored);
-            Ok(bytes)
+            let opened = open_and_keep(&cache, wanted, &stored, form);
+            opened.map_err(|source| Refused::Wrong { place: url, source })
         });
         opened.await.unwrap_or_else(|_| Err(missing()))
+    }
+
+    /// One chunk that was read from a pack, if it was; whatever is wrong with it, it is asked for by its name then.
+    async fn get_read(
+        self: &Arc<Self>,
+        wanted: Wanted,
+        stored: Option<Stored>,
+    ) -> Result<Vec<u8>, AssembleError> {
+        if let Some(stored) = stored {
+            let cache = self.cache.clone();
+            let opened = tokio::task::spawn_blocking(move || {
+                open_and_keep(&cache, wanted, stored.bytes(), Form::Compressed).ok()
+            });
+            if let Ok(Some(bytes)) = opened.await {
+                return Ok(bytes);
+            }
+        }
+        self.get(wanted).await
+    }
+
+    /// The chunks in the order in which they are wanted, grouped by the requests that bring them.
+    async fn batches(self: &Arc<Self>, missing: Vec<Wanted>) -> Vec<Batch> {
+        let stores = Arc::clone(self);
+        let grouped = tokio::task::spawn_blocking(move || {
+            let packs = stores.packs.clone().unwrap_or_default();
+            batches(&packs, &missing, |wanted| stores.is_here(wanted))
+        });
+        grouped.await.unwrap_or_default()
+    }
+
+    /// Whether a chunk is on this machine, in a place that is asked before any on the web.
+    fn is_here(&self, wanted: &Wanted) -> bool {
+        let name = wanted.id.path(Form::Compressed);
+        let seeds = self.places.iter().map_while(|place| place.local.as_ref());
+        self.foreign.has(&wanted.id)
+            || seeds.chain([&self.cache]).any(|store| store.join(&name).exists())
     }
 
     async fn fetch(&self, place: &Place, wanted: Wanted, form: Form) -> Result<Vec<u8>, Refused> {
@@ -151,9 +217,14 @@ impl Stores {
         let fitting = usize::try_from(WINDOW_BYTES / (2 * longest)).unwrap_or(1).max(1);
         let most = if self.on_the_web() { IN_FLIGHT_MAX } else { LOCAL_MAX };
         let (stores, stopped) = (&self, &Cell::new(false));
-        let mut got = futures_util::stream::iter(missing)
+        let batches = self.batches(missing).await;
+        let mut got = futures_util::stream::iter(batches)
             .take_while(|_| std::future::ready(!stopped.get()))
-            .map(|wanted| async move { (wanted.id, stores.get(wanted).await) })
+            .map(|batch| stores.read(batch))
+            .buffered(BATCHES_MAX)
+            .flat_map(futures_util::stream::iter)
+            .take_while(|_| std::future::ready(!stopped.get()))
+            .map(|(wanted, read)| async move { (wanted.id, stores.get_read(wanted, read).await) })
             .buffered(most.min(fitting));
         let mut outcome = Ok(());
         while let Some((id, bytes)) = got.next().await {
@@ -174,7 +245,7 @@ impl Stores {
 impl Place {
     fn new(url: &str, local: Option<PathBuf>) -> Self {
         let url = url.trim_end_matches('/').to_owned();
-        Self { url, local, dead: AtomicBool::new(false) }
+        Self { url, local, dead: AtomicBool::new(false), packless: AtomicBool::new(false) }
     }
 }
 
@@ -221,6 +292,19 @@ fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let room = usize::try_from(metadata.len()).unwrap_or_default();
     let mut bytes = Vec::with_capacity(room + 1);
     file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Verifies a chunk that came from elsewhere and keeps it as it came.
+fn open_and_keep(
+    cache: &Path,
+    wanted: Wanted,
+    stored: &[u8],
+    form: Form,
+) -> Result<Vec<u8>, chunk::ChunkError> {
+    let bytes = chunk::open(&wanted, stored, form)?;
+    // The cache only saves transfers: failing to keep something is no failure.
+    let _ = keep(cache, &wanted.id.path(form), stored);
     Ok(bytes)
 }
 

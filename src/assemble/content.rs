@@ -1,9 +1,9 @@
 //! Files with their content: taken whole from a generation, or put together piece by piece.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -20,6 +20,17 @@ use crate::model::step::Reuse;
 
 /// Bytes of a file copied at once where the kernel does not do it by itself.
 const COPY_BYTES: usize = 128 << 10;
+
+/// Zeros of at least this many bytes become a hole: a block of common file systems.
+const BLOCK_BYTES: usize = 4 << 10;
+
+/// What the end of a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tail {
+    Written,
+    /// Zeros that were not written: the length must be set.
+    Hole,
+}
 
 /// A file to make.
 pub(super) struct FileWish<'a> {
@@ -53,17 +64,21 @@ impl Writer<'_> {
             rustix::fs::openat(parent, wish.name, flags, Mode::RUSR | Mode::WUSR)
         })?;
         let mut file = File::from(file);
-        let bytes = match whole {
+        let (bytes, tail) = match whole {
             Some((old, node)) => {
                 let from = decoder.source().olds.get_mut(old).and_then(|old| old.file(node));
                 let from =
                     from.ok_or_else(|| AssembleError::Died("a seed went away".to_owned()))?;
-                self.copy_whole(from, &file, wish.size)
+                let tail = self
+                    .copy_whole(from, &file, wish.size)
                     .map_err(|e| self.failed_io("write", wish.name, e))?;
-                placed
+                (placed, tail)
             }
             None => self.fill(wish, decoder, &mut file)?,
         };
+        if tail == Tail::Hole {
+            file.set_len(wish.size).map_err(|e| self.failed_io("write", wish.name, e))?;
+        }
         let times = attributes::times(flags, wish.metadata);
         let done = attributes::apply(
             file.as_fd(),
@@ -113,10 +128,10 @@ impl Writer<'_> {
     }
 
     /// Copies a whole file: shared blocks where the file system can.
-    fn copy_whole(&mut self, from: &File, to: &File, size: u64) -> io::Result<()> {
+    fn copy_whole(&mut self, from: &File, to: &File, size: u64) -> io::Result<Tail> {
         if self.clones == Clones::Maybe {
             match rustix::fs::ioctl_ficlone(to, from) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(Tail::Written),
                 Err(_) => self.clones = Clones::Never,
             }
         }
@@ -129,12 +144,12 @@ impl Writer<'_> {
         wish: &FileWish<'_>,
         decoder: &mut Decoder<Stream>,
         file: &mut File,
-    ) -> Result<Bytes, AssembleError> {
+    ) -> Result<(Bytes, Tail), AssembleError> {
         let same_place = self
             .changes
             .old_node()
             .filter(|_| self.changes.old_stat().is_some_and(|old| old.size == wish.size));
-        let (mut at, mut changed) = (0, same_place.is_none());
+        let (mut at, mut changed, mut tail) = (0, same_place.is_none(), Tail::Written);
         while at < wish.size {
             let stream = decoder.source();
             let piece = stream.piece(wish.size - at)?;
@@ -145,7 +160,7 @@ impl Writer<'_> {
                     let source =
                         source.ok_or_else(|| AssembleError::Died("a seed went away".to_owned()))?;
                     let copied = copy_range(source, from, file, length, &mut self.buffer);
-                    copied.map_err(|e| self.failed_io("write", wish.name, e))?;
+                    tail = copied.map_err(|e| self.failed_io("write", wish.name, e))?;
                     length
                 }
                 Piece::Loaded(range) => {
@@ -153,7 +168,8 @@ impl Writer<'_> {
                         changed = !is_same(stream, node, at, range.clone(), &mut self.buffer);
                     }
                     let bytes = stream.loaded(range);
-                    file.write_all(bytes).map_err(|e| self.failed_io("write", wish.name, e))?;
+                    let written = write_sparse(file, bytes);
+                    tail = written.map_err(|e| self.failed_io("write", wish.name, e))?;
                     bytes.len() as u64
                 }
             };
@@ -164,7 +180,7 @@ impl Writer<'_> {
             decoder.pass_payload(length);
             at += length;
         }
-        Ok(if changed { Bytes::Other } else { Bytes::Same })
+        Ok((if changed { Bytes::Other } else { Bytes::Same }, tail))
     }
 }
 
@@ -182,14 +198,40 @@ fn is_same(
     read && buffer.as_slice() == stream.loaded(range)
 }
 
-/// Copies a part of a file to the end of another, inside the kernel where it can.
+/// Writes bytes at the end of a file, but for blocks of zeros, which are left out.
+fn write_sparse(mut to: &File, bytes: &[u8]) -> io::Result<Tail> {
+    let is_zero = |block: &[u8]| block.len() == BLOCK_BYTES && block.iter().all(|&byte| byte == 0);
+    let mut tail = Tail::Written;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let zeros = rest.chunks(BLOCK_BYTES).take_while(|block| is_zero(block)).count();
+        let (hole, after) = rest.split_at(zeros * BLOCK_BYTES);
+        let data = after.chunks(BLOCK_BYTES).take_while(|block| !is_zero(block)).map(<[u8]>::len);
+        let (data, after) = after.split_at(data.sum());
+        if !hole.is_empty() {
+            to.seek(SeekFrom::Current(i64::try_from(hole.len()).unwrap_or(i64::MAX)))?;
+            tail = Tail::Hole;
+        }
+        if !data.is_empty() {
+            to.write_all(data)?;
+            tail = Tail::Written;
+        }
+        rest = after;
+    }
+    Ok(tail)
+}
+
+/// Copies a part of a file to the end of another, inside the kernel where it can. Holes stay holes.
 fn copy_range(
     from: &File,
     at: u64,
     mut to: &File,
     length: u64,
     buffer: &mut Vec<u8>,
-) -> io::Result<()> {
+) -> io::Result<Tail> {
+    if length >= BLOCK_BYTES as u64 && has_holes(from)? {
+        return copy_sparse(from, at, to, length, buffer);
+    }
     let (mut at, mut left) = (at, length);
     // Setting up a copy inside the kernel takes longer than two calls for a few pages.
     while left > 0 && length > COPY_BYTES as u64 {
@@ -212,5 +254,30 @@ fn copy_range(
         at += count as u64;
         left -= count as u64;
     }
-    Ok(())
+    Ok(Tail::Written)
+}
+
+/// Whether fewer blocks are taken than the bytes of a file need.
+fn has_holes(file: &File) -> io::Result<bool> {
+    let metadata = file.metadata()?;
+    Ok(metadata.blocks().saturating_mul(512) < metadata.len())
+}
+
+fn copy_sparse(
+    from: &File,
+    mut at: u64,
+    to: &File,
+    length: u64,
+    buffer: &mut Vec<u8>,
+) -> io::Result<Tail> {
+    let (mut left, mut tail) = (length, Tail::Written);
+    while left > 0 {
+        let count = usize::try_from(left).unwrap_or(COPY_BYTES).min(COPY_BYTES);
+        buffer.resize(count, 0);
+        from.read_exact_at(buffer, at)?;
+        tail = write_sparse(to, buffer)?;
+        at += count as u64;
+        left -= count as u64;
+    }
+    Ok(tail)
 }

@@ -76,6 +76,25 @@ pub enum AssembleError {
         /// The bound.
         limit: u64,
     },
+    /// An update of which nobody can say what it would remove.
+    #[error(
+        "refused the update: what is in use cannot be told, because {} cannot be read; to replace the tree \
+         all the same, write `max_delete: unlimited`", .path.display()
+    )]
+    Unlisted {
+        /// The list of nodes.
+        path: PathBuf,
+    },
+    /// A path that the system would not take.
+    #[error(
+        "refused the archive: {path}… is longer than the {limit} bytes of any path; ask its publisher"
+    )]
+    LongPath {
+        /// How it begins.
+        path: String,
+        /// The bound.
+        limit: usize,
+    },
     /// The owner that is wished does not exist here.
     #[error(
         "cannot give files to {what} `{name}`: there is none on this host; make it, or write its number"
@@ -133,7 +152,9 @@ impl AssembleError {
     /// What sort of failure this is.
     pub fn class(&self) -> FailureClass {
         match self {
-            Self::Index(_) | Self::Archive(_) | Self::NotADirectory => FailureClass::Verification,
+            Self::Index(_) | Self::Archive(_) | Self::NotADirectory | Self::LongPath { .. } => {
+                FailureClass::Verification
+            }
             Self::Chunk { tried, .. } => {
                 let wrong = tried.iter().all(|refused| matches!(refused, Refused::Wrong { .. }));
                 if wrong && !tried.is_empty() {
@@ -145,6 +166,7 @@ impl AssembleError {
             Self::Write { .. } | Self::Generation { .. } => FailureClass::Transient,
             Self::TooMuch { .. }
             | Self::Removes { .. }
+            | Self::Unlisted { .. }
             | Self::NoAccount { .. }
             | Self::Died(_) => FailureClass::Permanent,
         }

@@ -13,10 +13,14 @@ mod check;
 mod chunks;
 mod content;
 mod error;
+mod foreign;
 mod old;
+mod packed;
+mod refresh;
 mod stream;
 mod write;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -32,13 +36,16 @@ pub use changes::Changed;
 pub use check::damaged;
 pub use chunks::Stores;
 pub use error::AssembleError;
+pub use foreign::is_store;
 pub use old::{SeedPlace, Trust};
+pub use refresh::{Behind, Refreshed, refresh};
 
 use crate::format::casync::catar::{Decoder, Event};
 use crate::format::casync::index::Index;
-use crate::model::snapshot::Unsaid;
+use crate::model::snapshot::{Nodes, Unsaid};
 use crate::model::step::{AssembleLimits, DeleteMax, Reuse};
 use changes::Changes;
+use foreign::Foreign;
 use old::Old;
 use stream::{Needs, Stream, Supply};
 use write::{Bounds, Writer};
@@ -70,6 +77,8 @@ pub struct Job {
     pub into: PathBuf,
     /// Generations to take bytes from; the first is the one in use.
     pub seeds: Vec<SeedPlace>,
+    /// Directories of somebody else whose files may have chunks.
+    pub foreign: Vec<PathBuf>,
     /// The path in use, a directory if there is anything.
     pub live: PathBuf,
     /// The first of the generations is in use, so that changes are told against it.
@@ -116,9 +125,10 @@ pub struct Assembled {
 
 /// Makes a generation. Nothing is synced: the caller does that once.
 pub async fn assemble(job: Job, stores: Stores) -> Result<Assembled, AssembleError> {
-    let stores = Arc::new(stores);
     let died = |error: tokio::task::JoinError| AssembleError::Died(error.to_string());
     let prepared = tokio::task::spawn_blocking(move || prepare(job)).await.map_err(died)??;
+    let (prepared, foreign) = prepared;
+    let stores = Arc::new(stores.with_foreign(foreign));
     let (to, feed) = mpsc::channel(WAITING_MAX);
     let missing = prepared.needs.missing.clone();
     let supply = Supply::new(Arc::clone(&stores), Handle::current(), feed, &prepared.needs);
@@ -138,33 +148,59 @@ struct Prepared {
     index: Arc<Index>,
     olds: Vec<Old>,
     needs: Needs,
+    comparing: Comparing,
 }
 
-fn prepare(mut job: Job) -> Result<Prepared, AssembleError> {
+/// What a new generation is compared with.
+enum Comparing {
+    /// The list of the one in use, and the paths that somebody touched.
+    With(Arc<Nodes>, HashSet<Vec<u8>>),
+    /// There is none.
+    Nothing,
+}
+
+fn prepare(mut job: Job) -> Result<(Prepared, Foreign), AssembleError> {
     let opened = File::open(&job.index).map_err(|e| generation("read", &job.index, e))?;
     let index = Index::read(opened).map_err(AssembleError::Index)?;
     let limit = job.limits.bytes;
     if index.length() > limit {
         return Err(AssembleError::TooMuch { what: "bytes", limit, setting: "unpacked" });
     }
-    let mut olds = Vec::new();
-    for (number, seed) in std::mem::take(&mut job.seeds).into_iter().enumerate() {
-        match Old::open(seed) {
-            Some(old) => olds.push(old),
-            None if number == 0 => job.in_use = InUse::None,
-            None => {}
-        }
+    let seeds = std::mem::take(&mut job.seeds);
+    let mut olds: Vec<Old> = seeds.iter().cloned().filter_map(Old::open).collect();
+    let in_use = seeds.first().filter(|_| job.in_use == InUse::First);
+    let first = olds.first().filter(|old| in_use.is_some_and(|s| s.generation == old.place));
+    let comparing = match (in_use, first) {
+        (None, _) => Comparing::Nothing,
+        (Some(_), Some(old)) => Comparing::With(Arc::clone(&old.nodes), old.touched.clone()),
+        (Some(seed), None) => compared_with(seed, job.delete_max)?,
+    };
+    if first.is_none() && matches!(comparing, Comparing::With(..)) {
+        // Whoever compares takes the first for the one in use.
+        olds.clear();
     }
     let needs = Needs::of(&index, &olds);
-    Ok(Prepared { job, index: Arc::new(index), olds, needs })
+    let foreign = Foreign::find(&job.foreign, &index.header, &needs.missing);
+    Ok((Prepared { job, index: Arc::new(index), olds, needs, comparing }, foreign))
+}
+
+/// The list of the generation in use. Without it nobody can say how much an update would remove.
+fn compared_with(seed: &SeedPlace, most: DeleteMax) -> Result<Comparing, AssembleError> {
+    let place = seed.generation.join(NODES);
+    let listed = std::fs::read(&place).ok().and_then(|bytes| Nodes::decode(&bytes).ok());
+    match listed {
+        Some(nodes) => Ok(Comparing::With(Arc::new(nodes), seed.touched.clone())),
+        None if most == DeleteMax::Unlimited => Ok(Comparing::Nothing),
+        None => Err(AssembleError::Unlisted { path: place }),
+    }
 }
 
 fn make(prepared: Prepared, supply: Supply) -> Result<Assembled, AssembleError> {
-    let Prepared { job, index, olds, needs } = prepared;
-    let in_use = if job.in_use == InUse::First { olds.first() } else { None };
-    let known = in_use.map(|old| (Arc::clone(&old.nodes), old.touched.clone()));
-    let (nodes, touched) = known.unzip();
-    let touched = touched.unwrap_or_default();
+    let Prepared { job, index, olds, needs, comparing } = prepared;
+    let (nodes, touched) = match comparing {
+        Comparing::With(nodes, touched) => (Some(nodes), touched),
+        Comparing::Nothing => (None, HashSet::new()),
+    };
     let comparing = Changes::new(nodes.as_deref(), &touched, &job.preserve);
     let (powers, flags) = (&job.powers, index.header.flags);
     let unsaid = powers.unsaid(flags);

@@ -48,6 +48,8 @@ pub enum Trust {
 /// One generation.
 #[derive(Debug)]
 pub(super) struct Old {
+    /// The directory with its list of nodes.
+    pub(super) place: PathBuf,
     pub(super) nodes: Arc<Nodes>,
     pub(super) touched: HashSet<Vec<u8>>,
     trust: Trust,
@@ -117,7 +119,19 @@ impl Old {
         let numbers = (0_u32..).zip(&index.chunks);
         let by_id = numbers.map(|(number, chunk)| (chunk.id, number)).collect();
         let (touched, trust) = (place.touched, place.trust);
-        Some(Self { nodes, touched, trust, index, by_id, skeleton, files, root, opened: None })
+        let place = place.generation;
+        Some(Self {
+            place,
+            nodes,
+            touched,
+            trust,
+            index,
+            by_id,
+            skeleton,
+            files,
+            root,
+            opened: None,
+        })
     }
 
     /// The number of a chunk; that right after `previous` where there are several.

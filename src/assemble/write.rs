@@ -11,18 +11,24 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::assemble::attributes::{self, About, Degraded, Powers, Wanted};
-use crate::assemble::changes::{Bytes, Changes};
+use crate::assemble::changes::{Bytes, Changes, kind_of};
 use crate::assemble::content::FileWish;
 use crate::assemble::error::AssembleError;
 use crate::assemble::stream::Stream;
 use crate::format::casync::catar::{Content, Decoder, Metadata, Node};
 use crate::format::casync::flags::Flags;
 use crate::host::nodes::node_stat;
-use crate::model::snapshot::{NODES_MAX, NodeKind, NodeStat, Nodes, NodesBuilder};
+use crate::model::snapshot::{NODES_MAX, NodeStat, Nodes, NodesBuilder};
 use crate::model::step::{Reuse, Special};
 
 /// Mode while a tree is made: nobody else sees an unfinished one.
 const PRIVATE: Mode = Mode::RWXU;
+
+/// Bytes of a path below the root of a tree, above which Linux takes none (`PATH_MAX`, `limits.h`).
+const PATH_BYTES_MAX: usize = 4096;
+
+/// How much of a path that is too long is shown, in bytes.
+const SHOWN_BYTES: usize = 80;
 
 /// The tree while it is made.
 pub(super) struct Writer<'a> {
@@ -124,6 +130,7 @@ impl<'a> Writer<'a> {
             return Err(AssembleError::TooMuch { what, limit, setting: "entries" });
         }
         let old = self.changes.enter(&node.name, &node.content);
+        self.check_length(&node)?;
         let old = self.live_stat(&node).or(old);
         let Node { name, metadata, content, .. } = node;
         let wanted = self.powers.wanted(
@@ -203,7 +210,22 @@ impl<'a> Writer<'a> {
         let path = if path.is_empty() { b".".to_vec() } else { path };
         let stat = rustix::fs::statat(live, path.as_slice(), AtFlags::SYMLINK_NOFOLLOW).ok()?;
         let stat = node_stat(&stat);
-        (directory == (stat.kind == NodeKind::Directory)).then_some(stat)
+        // Permissions of a link are those of everybody and say nothing about a file.
+        (stat.kind == kind_of(&node.content)).then_some(stat)
+    }
+
+    /// Refuses what nobody could open, look at or remove by its path.
+    fn check_length(&self, node: &Node) -> Result<(), AssembleError> {
+        let path = match node.content {
+            Content::Directory => self.changes.path_of_directory(),
+            _ => self.changes.path_of(&node.name),
+        };
+        if path.len() < PATH_BYTES_MAX {
+            return Ok(());
+        }
+        let begin = path.get(..SHOWN_BYTES).unwrap_or_default();
+        let path = begin.escape_ascii().to_string();
+        Err(AssembleError::LongPath { path, limit: PATH_BYTES_MAX })
     }
 
     fn open_level(

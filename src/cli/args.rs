@@ -1,6 +1,7 @@
 //! The command line as typed.
 
 mod publish_tree;
+mod units;
 
 use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -9,6 +10,7 @@ use jiff::Timestamp;
 use crate::model::{ResourceId, Version};
 
 pub use publish_tree::{DigestArg, ProfileArg, StoreGcArgs, TreeArgs};
+pub use units::{ModeArg, UnitsArgs};
 
 /// Keeps the software a Linux host runs outside its package manager equal to a desired state.
 ///
@@ -49,6 +51,9 @@ pub struct CommonArgs {
     /// Compare content as well, not only type, mode, size and time.
     #[arg(long, global = true)]
     pub deep: bool,
+    /// Write what the pass came to into this file, for `node_exporter`'s textfile collector.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub metrics_file: Option<Utf8PathBuf>,
     /// Say more on standard error; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
@@ -72,6 +77,9 @@ pub struct PassArgs {
     /// Remove as many resources as the desired state leaves out, even all of them.
     #[arg(long, global = true)]
     pub confirm_removals: bool,
+    /// Run hooks, checks and merges as children of this process, or as transient units outside its sandbox.
+    #[arg(long, global = true, value_enum, default_value_t = HooksArg::Child)]
+    pub hooks: HooksArg,
     /// Whether restarts and hooks run; `auto` runs them unless --root is given.
     #[arg(long, global = true, value_enum, default_value_t = EffectsArg::Auto)]
     pub effects: EffectsArg,
@@ -82,6 +90,8 @@ pub struct PassArgs {
 pub enum Format {
     /// For people.
     Text,
+    /// One line, of `status`; text for people elsewhere.
+    Oneline,
     /// One document, stable, for programs.
     Json,
     /// For a comment on a pull request.
@@ -99,6 +109,15 @@ pub enum EffectsArg {
     Skip,
 }
 
+/// How the programs of operators are run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum HooksArg {
+    /// As children.
+    Child,
+    /// By `systemd-run`.
+    Transient,
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -113,7 +132,8 @@ pub enum Command {
         /// A plan saved with `plan --out`; refused when the host has moved on since.
         file: Option<Utf8PathBuf>,
     },
-    /// Show how the host differs from what was installed, file by file.
+    /// Show how the host differs from what was installed, file by file; for trees that are named also what
+    /// the next update makes of each path.
     Diff {
         /// Only these resources.
         resources: Vec<ResourceId>,
@@ -209,6 +229,8 @@ pub enum Command {
         #[command(subcommand)]
         kind: PublishKind,
     },
+    /// Print or install the systemd units that keep reconcile running.
+    Units(UnitsArgs),
     /// Look for what keeps reconcile from working well here.
     Doctor,
     /// Print a completion script.
@@ -235,6 +257,10 @@ pub enum SchemaKind {
     Status,
     /// One line of history.
     History,
+    /// What is told when something changes.
+    Event,
+    /// The HTTP API, as an OpenAPI document.
+    Api,
 }
 
 /// Updaters whose configuration can be imported.

@@ -2,16 +2,18 @@
 
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
+use std::time::Instant;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::CliError;
-use crate::cli::args::{Cli, CommonArgs, EffectsArg, PassArgs};
+use crate::cli::args::{Cli, CommonArgs, EffectsArg, HooksArg, PassArgs};
 use crate::cli::exit::Exit;
 use crate::desired::{CredentialRef, DesiredState, Diagnostic, Paint, render};
 use crate::fetch::client::{Client, Credentials, Roots, Settings};
+use crate::host::runner::Hooks;
 use crate::host::{Look, Places, clock};
 use crate::model::ResourceId;
 use crate::plan::guard::Removals;
@@ -20,7 +22,7 @@ use crate::reconcile::{Effects, Request};
 use crate::resource::app::observe::Depth;
 
 /// Where the desired state is when nothing is said, below the root.
-const DESIRED: &str = "/etc/reconcile/desired-state";
+pub(crate) const DESIRED: &str = "/etc/reconcile/desired-state";
 
 /// The public GitHub API, for which a token is taken from the usual places.
 const GITHUB: &str = "api.github.com";
@@ -41,6 +43,8 @@ pub struct Session {
     pub paint: Paint,
     /// Whether to draw progress.
     pub interactive: bool,
+    /// When it began.
+    pub began: Instant,
     only: BTreeSet<ResourceId>,
     environment: Environment,
 }
@@ -82,10 +86,14 @@ impl Session {
         }
         Ok(Self {
             only: common.only.iter().cloned().collect(),
-            host: Look::new(root, places),
+            host: Look::new(root, places).with_hooks(match cli.pass.hooks {
+                HooksArg::Child => Hooks::Child,
+                HooksArg::Transient => Hooks::Transient,
+            }),
             now,
             paint: if colour { Paint::Coloured } else { Paint::Plain },
             interactive,
+            began: Instant::now(),
             environment: Environment {
                 github_token: variable("GITHUB_TOKEN"),
                 credentials_directory: directory("CREDENTIALS_DIRECTORY"),

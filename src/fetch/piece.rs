@@ -1,6 +1,8 @@
 //! Small things that are named by their content: fetched whole into memory, verified by whoever asked.
 
-use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use std::ops::Range;
+
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use reqwest::{StatusCode, Url};
 
 use crate::fetch::Client;
@@ -28,6 +30,45 @@ pub async fn piece(client: &Client, url: &str, limit: u64) -> Result<Vec<u8>, Fe
             }
             _ => Ok(bytes),
         }
+    })
+    .await
+}
+
+/// Some bytes of the file at a URL; tried again while that can help. A server that does not know ranges is told by
+/// its status 200, unless the whole file was asked for.
+pub async fn piece_of(
+    client: &Client,
+    url: &str,
+    bytes: Range<u64>,
+) -> Result<Vec<u8>, FetchError> {
+    let parsed = Url::parse(url).map_err(|_| FetchError::BadUrl { url: url.to_owned() })?;
+    let length = bytes.end.saturating_sub(bytes.start);
+    let range = format!("bytes={}-{}", bytes.start, bytes.end.saturating_sub(1));
+    let range = HeaderValue::try_from(range);
+    let range = range.map_err(|_| FetchError::BadUrl { url: url.to_owned() })?;
+    retrying(client.backoff(), || async {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(RANGE, range.clone());
+        let response = client.get(&parsed, headers).await?;
+        let stated = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let begins = format!("bytes {}-", bytes.start);
+        let answers = match response.status() {
+            StatusCode::PARTIAL_CONTENT => stated.is_some_and(|stated| stated.starts_with(&begins)),
+            StatusCode::OK => bytes.start == 0 && response.content_length() == Some(length),
+            _ => false,
+        };
+        if !answers {
+            let (url, status) = (shown(&parsed), response.status().as_u16());
+            return Err(FetchError::Status { url, status, retry_after: None });
+        }
+        let body = read_bounded(&parsed, response, length).await?;
+        let received = body.len() as u64;
+        if received != length {
+            let url = shown(&parsed);
+            return Err(FetchError::Truncated { url, expected: length, received });
+        }
+        Ok(body)
     })
     .await
 }

@@ -1,100 +1,102 @@
 //! Carrying what belongs to the host alone from one tree into the next.
 
-use std::ffi::OsStr;
-use std::fs;
+use std::ffi::{CStr, CString};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use camino::Utf8Path;
+use rustix::fs::{AtFlags, CWD, FileType, Mode};
+use rustix::io::Errno;
 
-use crate::host::{Change, about};
+use crate::host::{Change, about, beneath};
 use crate::model::glob::any_covers;
 
 impl Change {
     /// Gives everything in `from` that matches a pattern a second name at the same path in `to`, where it takes
     /// the place of whatever is there. Files stay the same files, so whoever has one open goes on with it.
+    /// Nothing outside both trees is looked at or touched, whatever links they hold.
     pub fn carry(&self, from: &Utf8Path, to: &Utf8Path, patterns: &[String]) -> io::Result<()> {
         let (from, to) = (self.real(from), self.real(to));
-        let trees = Trees { from: from.as_std_path(), to: to.as_std_path(), patterns };
-        trees.directory(&[]).map_err(|e| about(&from, &e))
+        let open = |path: &Utf8Path| {
+            rustix::fs::openat(CWD, path.as_std_path(), beneath::DIRECTORY, Mode::empty())
+                .map_err(|e| about(path, &e.into()))
+        };
+        let mut carrier = Carrier { to: open(&to)?, patterns, above: Vec::new() };
+        carrier.directory(&open(&from)?, &[]).map_err(|e| about(&from, &e))
     }
 }
 
-struct Trees<'a> {
-    from: &'a Path,
-    to: &'a Path,
+struct Carrier<'a> {
+    /// The root of the new tree.
+    to: OwnedFd,
     patterns: &'a [String],
+    /// The directories from the root of the old tree to the one that is looked at.
+    above: Vec<(CString, OwnedFd)>,
 }
 
-impl Trees<'_> {
-    fn directory(&self, path: &[u8]) -> io::Result<()> {
-        for entry in fs::read_dir(below(self.from, path))? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let inner = if path.is_empty() {
-                name.as_bytes().to_vec()
-            } else {
-                [path, name.as_bytes()].join(&b'/')
+impl Carrier<'_> {
+    fn directory(&mut self, from: &OwnedFd, path: &[u8]) -> io::Result<()> {
+        let mut to = None;
+        for (name, kind) in beneath::entries(from)? {
+            let inner = match path {
+                [] => name.to_bytes().to_vec(),
+                _ => [path, name.to_bytes()].join(&b'/'),
             };
             if any_covers(self.patterns, &inner) {
-                self.make_parents(path)?;
-                bring(&entry.path(), &below(self.to, &inner))?;
-            } else if entry.file_type()?.is_dir() {
-                self.directory(&inner)?;
+                let to = match &to {
+                    Some(to) => to,
+                    None => to.insert(self.counterpart()?),
+                };
+                bring(from.as_fd(), &name, to.as_fd())?;
+            } else if kind == FileType::Directory {
+                let below = open(from, &name)?;
+                self.above.push((name.clone(), below.try_clone()?));
+                self.directory(&below, &inner)?;
+                self.above.pop();
             }
         }
         Ok(())
     }
 
-    /// Directories above what is carried that the new tree does not have.
-    fn make_parents(&self, path: &[u8]) -> io::Result<()> {
-        let place = below(self.to, path);
-        let found = place.symlink_metadata();
-        if path.is_empty() || found.as_ref().is_ok_and(fs::Metadata::is_dir) {
-            return Ok(());
+    /// The directory of the new tree at the path of the one that is looked at, made where it is missing.
+    fn counterpart(&self) -> io::Result<OwnedFd> {
+        let mut to = self.to.try_clone()?;
+        for (name, from) in &self.above {
+            to = match beneath::open(&to, name) {
+                Ok(next) => next,
+                // Nothing, or something of the archive that is no directory and gives way.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {
+                    beneath::remove(to.as_fd(), name)?;
+                    beneath::make_like(from, &to, name)?
+                }
+                Err(errno) => return Err(errno.into()),
+            };
         }
-        let parent = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-        self.make_parents(path.get(..parent).unwrap_or_default())?;
-        clear(&place)?;
-        make_like(&below(self.from, path), &place)
+        Ok(to)
     }
 }
 
-fn below(directory: &Path, path: &[u8]) -> std::path::PathBuf {
-    if path.is_empty() { directory.to_owned() } else { directory.join(OsStr::from_bytes(path)) }
+fn open(parent: &OwnedFd, name: &CStr) -> io::Result<OwnedFd> {
+    beneath::open(parent, name).map_err(|errno| match errno {
+        Errno::XDEV => beneath::mounted(name),
+        errno => errno.into(),
+    })
 }
 
-fn bring(from: &Path, to: &Path) -> io::Result<()> {
-    clear(to)?;
-    let metadata = from.symlink_metadata()?;
-    if metadata.is_dir() {
-        make_like(from, to)?;
-        for entry in fs::read_dir(from)? {
-            let entry = entry?;
-            bring(&entry.path(), &to.join(entry.file_name()))?;
+fn bring(from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>) -> io::Result<()> {
+    beneath::remove(to, name)?;
+    if beneath::kind_of(from, name)? == Some(FileType::Directory) {
+        let from = beneath::open(from, name)?;
+        let to = beneath::make_like(&from, to, name)?;
+        for (inner, _) in beneath::entries(&from)? {
+            bring(from.as_fd(), &inner, to.as_fd())?;
         }
         return Ok(());
     }
     // Links, pipes and sockets have second names like files.
-    fs::hard_link(from, to)
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is the door")]
-fn clear(path: &Path) -> io::Result<()> {
-    match path.symlink_metadata() {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+    match rustix::fs::linkat(from, name, to, name, AtFlags::empty()) {
+        // Gone meanwhile.
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(errno.into()),
     }
-}
-
-fn make_like(from: &Path, to: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, chown};
-    let metadata = from.symlink_metadata()?;
-    fs::create_dir(to)?;
-    // Only root may give a directory away; for anybody else it is theirs already.
-    let _ = chown(to, Some(metadata.uid()), Some(metadata.gid()));
-    fs::set_permissions(to, metadata.permissions())
 }

@@ -1,21 +1,27 @@
 //! Write access to one host: each method is one durable change.
 
+use std::ffi::CString;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::ops::Deref;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::fs::{CWD, RenameFlags};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
 
-use crate::host::{Look, about};
+use crate::host::{Look, about, beneath};
 
 /// How often a held lock is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
 /// End of the names of files that are written beside their place before they are renamed to it.
 const BESIDE: &str = ".new";
+
+/// How the directory is opened in which something is removed.
+const PARENT: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// Write access: exists only while the host's lock is held.
 #[derive(Debug)]
@@ -218,19 +224,19 @@ impl Change {
         sync_dir(&self.real(path))
     }
 
-    /// Removes a file, link or whole directory; nothing there is fine.
-    #[expect(clippy::disallowed_methods, reason = "this is the door")]
+    /// Removes a file, link or whole directory; nothing there is fine. What is mounted there or inside stays,
+    /// and is an error.
     pub fn remove(&self, path: impl AsRef<Utf8Path>) -> io::Result<()> {
         let real = self.real(path);
-        let removed = match real.symlink_metadata() {
-            Ok(metadata) if metadata.is_dir() => std::fs::remove_dir_all(&real),
-            Ok(_) => std::fs::remove_file(&real),
-            Err(error) => Err(error),
+        let attempt = || {
+            let name = CString::new(real.file_name().unwrap_or_default())?;
+            match rustix::fs::openat(CWD, parent(&real).as_std_path(), PARENT, Mode::empty()) {
+                Ok(parent) => beneath::remove(parent.as_fd(), &name),
+                Err(Errno::NOENT | Errno::NOTDIR) => Ok(()),
+                Err(errno) => Err(errno.into()),
+            }
         };
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(about(&real, &error)),
-            _ => Ok(()),
-        }
+        attempt().map_err(|e: io::Error| about(&real, &e))
     }
 
     /// Removes a directory that has nothing in it; anything in it is left alone.

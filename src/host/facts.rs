@@ -26,6 +26,9 @@ const GLIBC: [&str; 6] = [
     "/usr/lib/libc.so.6",
 ];
 
+/// Bytes of a start's name: a UUID.
+const START_BYTES_MAX: usize = 64;
+
 /// GNU libc is about 2 MiB; a debug build stays below this.
 const GLIBC_BYTES_MAX: u64 = 64 << 20;
 
@@ -44,6 +47,7 @@ pub fn observe(host: &Look) -> HostFacts {
         glibc: None,
         loaders,
         agent: None,
+        started: if host.is_live() { start_of_host() } else { None },
         live: host.is_live(),
     }
 }
@@ -53,6 +57,13 @@ pub fn executable(host: &Look) -> Option<Utf8PathBuf> {
     let real = Utf8PathBuf::from_path_buf(std::env::current_exe().ok()?).ok()?;
     let inside = real.strip_prefix(host.root()).ok()?;
     Some(Utf8Path::new("/").join(inside))
+}
+
+/// A name of the running system's start that no other start has.
+pub fn start_of_host() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let name = text.trim();
+    (!name.is_empty() && name.len() <= START_BYTES_MAX).then(|| name.to_owned())
 }
 
 fn hostname(host: &Look) -> String {

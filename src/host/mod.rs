@@ -5,10 +5,13 @@
 //!
 //! Paths are host paths (`/opt/ripgrep`), relocated below the root. The root itself is trusted.
 
+mod beneath;
 mod carry;
+mod merge;
 pub mod change;
 pub mod clock;
 pub mod facts;
+mod mounts;
 mod replace;
 pub mod nodes;
 pub mod runner;
@@ -27,6 +30,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
+use crate::host::runner::Hooks;
 use crate::model::{Algorithm, Digest};
 
 pub use change::{Change, LockError};
@@ -45,6 +49,7 @@ const READ_SLACK: usize = 64;
 pub struct Look {
     root: Utf8PathBuf,
     places: Places,
+    hooks: Hooks,
     base: Option<Arc<Base>>,
 }
 
@@ -125,12 +130,45 @@ pub struct Stat {
     pub size: u64,
     /// Modification time in seconds since 1970.
     pub mtime: i64,
+    /// Nanoseconds to add to that.
+    pub mtime_ns: u64,
+    /// Names it has. A directory has two and one for each directory in it, where the file system counts them.
+    pub links: u64,
+}
+
+impl Stat {
+    fn of(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            kind: ItemKind::of(FileType::from_raw_mode(stat.st_mode)),
+            mode: stat.st_mode & 0o7777,
+            size: stat.st_size.cast_unsigned(),
+            mtime: stat.st_mtime,
+            mtime_ns: stat.st_mtime_nsec,
+            links: stat.st_nlink,
+        }
+    }
+
+    /// Whether it was changed after `other` was.
+    pub fn is_newer_than(&self, other: &Self) -> bool {
+        (self.mtime, self.mtime_ns) > (other.mtime, other.mtime_ns)
+    }
 }
 
 impl Look {
     /// The host below `root`, which must be absolute.
     pub fn new(root: Utf8PathBuf, places: Places) -> Self {
-        Self { root, places, base: None }
+        Self { root, places, hooks: Hooks::Child, base: None }
+    }
+
+    /// The same host, where the programs of operators are run in another way.
+    #[must_use]
+    pub fn with_hooks(self, hooks: Hooks) -> Self {
+        Self { hooks, ..self }
+    }
+
+    /// How the programs of operators are run.
+    pub fn hooks(&self) -> Hooks {
+        self.hooks
     }
 
     /// The root.
@@ -216,28 +254,41 @@ impl Look {
 
     /// The content of a file of at most `limit` bytes; `None` when there is none.
     pub fn read(&self, path: impl AsRef<Utf8Path>, limit: u64) -> io::Result<Option<Vec<u8>>> {
-        let path = path.as_ref();
+        Ok(self.read_stated(path.as_ref(), limit)?.map(|(bytes, _)| bytes))
+    }
+
+    /// The same, with what `fstat` says of the file that was read.
+    pub fn read_stated(&self, path: &Utf8Path, limit: u64) -> io::Result<Option<(Vec<u8>, Stat)>> {
         let failed = |e: io::Error| about(&self.real(path), &e);
         let (at, place) = self.place(path);
         // A pipe in the place of a file must not make a pass wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let opened = rustix::fs::openat(at, &*place, flags, Mode::empty());
         let Some(file) = present(opened.map(File::from)).map_err(failed)? else { return Ok(None) };
-        // With room for the whole file and a little more, reading takes two calls however large it is.
-        let metadata = file.metadata().map_err(failed)?;
-        if !metadata.is_file() {
+        // With room for the whole file and a little more, one call reads it and has not filled the room.
+        let stat = Stat::of(&rustix::fs::fstat(&file).map_err(|e| failed(e.into()))?);
+        if stat.kind != ItemKind::File {
             let why = format!("{} is not a regular file", self.real(path));
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
-        let expected = metadata.len().min(limit);
-        let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0) + READ_SLACK);
-        file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+        let expected = stat.size.min(limit);
+        let room = usize::try_from(expected).unwrap_or(0) + READ_SLACK;
+        let mut bytes = Vec::with_capacity(room);
+        rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))
+            .map_err(|e| failed(e.into()))?;
+        if bytes.len() as u64 != stat.size {
+            // It is read as it is found to grow or shrink.
+            (&file)
+                .take((limit + 1).saturating_sub(bytes.len() as u64))
+                .read_to_end(&mut bytes)
+                .map_err(failed)?;
+        }
         if bytes.len() as u64 > limit {
             let real = self.real(path);
             let why = format!("{real} is larger than the {limit} bytes that are read of it");
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
         }
-        Ok(Some(bytes))
+        Ok(Some((bytes, stat)))
     }
 
     /// What `lstat` says; `None` when there is nothing.
@@ -246,12 +297,7 @@ impl Look {
         let (at, place) = self.place(path);
         let found = present(rustix::fs::statat(at, &*place, AtFlags::SYMLINK_NOFOLLOW));
         let found = found.map_err(|e| about(&self.real(path), &e))?;
-        Ok(found.map(|stat| Stat {
-            kind: ItemKind::of(FileType::from_raw_mode(stat.st_mode)),
-            mode: stat.st_mode & 0o7777,
-            size: stat.st_size.cast_unsigned(),
-            mtime: stat.st_mtime,
-        }))
+        Ok(found.as_ref().map(Stat::of))
     }
 
     /// The device number of the file system that a path is on.

@@ -7,10 +7,10 @@ use std::panic::resume_unwind;
 use std::thread;
 
 use camino::Utf8Path;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, RawDir};
 use rustix::io::Errno;
 
-use crate::host::{Look, about};
+use crate::host::{Look, about, beneath};
 use crate::model::difference::{Difference, differs};
 use crate::model::glob::any_covers;
 use crate::model::snapshot::{NodeKind, NodeStat, Nodes};
@@ -67,14 +67,18 @@ impl Look {
         any
     }
 
-    /// Where a tree differs from its list, sorted by path, at most [`DIFFERENCES_MAX`]. Entries of a directory
-    /// are listed only when its modification time says that some may have come.
-    pub fn compare(&self, tree: &Utf8Path, nodes: &Nodes) -> io::Result<Vec<Difference>> {
+    /// Where a tree differs from its list, sorted by path. Entries of a directory are listed only when its times
+    /// say that some may have come. Differences that `counts` does not want are passed over.
+    pub fn compare(
+        &self,
+        tree: &Utf8Path,
+        nodes: &Nodes,
+        counts: &(dyn Fn(&Difference) -> bool + Sync),
+    ) -> io::Result<Compared> {
         let real = self.real(tree);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let root = rustix::fs::open(real.as_std_path(), flags, Mode::empty())
+        let root = rustix::fs::openat(CWD, real.as_std_path(), beneath::DIRECTORY, Mode::empty())
             .map_err(|e| about(&real, &e.into()))?;
-        let walk = Walk { root: &root, nodes };
+        let walk = Walk { root: &root, nodes, counts };
         let directories: Vec<usize> = (0..nodes.count())
             .filter(|&n| nodes.stat(n).is_some_and(|s| s.kind == NodeKind::Directory))
             .collect();
@@ -91,13 +95,39 @@ impl Look {
                     .collect();
                 let done =
                     threads.into_iter().map(|t| t.join().unwrap_or_else(|e| resume_unwind(e)));
-                done.collect::<io::Result<Vec<_>>>().map(|all| all.into_iter().flatten().collect())
+                done.collect::<io::Result<Vec<_>>>().map(Compared::together)
             })
         };
-        let mut differences = compared.map_err(|e| about(&real, &e))?;
-        differences.sort_by(|a, b| a.path.cmp(&b.path));
-        differences.truncate(DIFFERENCES_MAX);
-        Ok(differences)
+        let mut compared = compared.map_err(|e| about(&real, &e))?;
+        compared.differences.sort_by(|a, b| a.path.cmp(&b.path));
+        compared.differences.truncate(DIFFERENCES_MAX);
+        Ok(compared)
+    }
+}
+
+/// What comparing a tree with its list came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Compared {
+    /// The differences, at most [`DIFFERENCES_MAX`].
+    pub differences: Vec<Difference>,
+    /// How many paths are there that are not listed, however many differences there are. A directory counts
+    /// once, with all it holds.
+    pub extras: u64,
+}
+
+impl Compared {
+    fn together(parts: Vec<Self>) -> Self {
+        let extras = parts.iter().map(|part| part.extras).sum();
+        Self { extras, differences: parts.into_iter().flat_map(|part| part.differences).collect() }
+    }
+
+    fn add(&mut self, difference: Difference) {
+        if difference.listed.is_none() {
+            self.extras += 1;
+        }
+        if self.differences.len() < DIFFERENCES_MAX {
+            self.differences.push(difference);
+        }
     }
 }
 
@@ -125,51 +155,64 @@ fn shares<'d>(directories: &'d [usize], nodes: &Nodes, workers: usize) -> Vec<&'
 struct Walk<'a> {
     root: &'a OwnedFd,
     nodes: &'a Nodes,
+    counts: &'a (dyn Fn(&Difference) -> bool + Sync),
 }
 
 impl Walk<'_> {
-    fn directories(self, numbers: &[usize]) -> io::Result<Vec<Difference>> {
-        let mut differences = Vec::new();
+    fn directories(self, numbers: &[usize]) -> io::Result<Compared> {
+        let mut compared = Compared::default();
         for &number in numbers {
-            self.directory(number, &mut differences)?;
-            if differences.len() >= DIFFERENCES_MAX {
-                break;
-            }
+            self.directory(number, &mut compared)?;
         }
-        Ok(differences)
+        Ok(compared)
     }
 
-    fn directory(self, number: usize, differences: &mut Vec<Difference>) -> io::Result<()> {
+    fn note(self, difference: Difference, compared: &mut Compared) {
+        if (self.counts)(&difference) {
+            compared.add(difference);
+        }
+    }
+
+    fn directory(self, number: usize, compared: &mut Compared) -> io::Result<()> {
         let path = self.nodes.path(number);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let name = if path.is_empty() { b".".as_slice() } else { &path };
-        let directory = match rustix::fs::openat(self.root, name, flags, Mode::empty()) {
-            Ok(directory) => directory,
-            // That it is gone or something else is told with its own directory.
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(directory) = self.open(&path)? else { return Ok(()) };
         let found = node_stat(&rustix::fs::fstat(&directory)?);
         let listed = self.nodes.stat(number).copied();
         if number == 0
             && let Some(listed) = listed
             && differs(&listed, &found)
         {
-            let found = Some(found);
-            differences.push(Difference {
-                path: path.clone(),
-                listed: Some(listed),
-                found,
-                target: None,
-            });
+            let (path, found) = (path.clone(), Some(found));
+            self.note(Difference { path, listed: Some(listed), found, target: None }, compared);
         }
         for child in self.nodes.children(number) {
-            differences.extend(self.entry(&directory, child)?);
+            if let Some(difference) = self.entry(&directory, child)? {
+                self.note(difference, compared);
+            }
         }
-        if listed.is_none_or(|listed| listed.mtime != found.mtime) {
-            self.extras(&directory, number, &path, differences)?;
+        // A modification time can be put back, the time of the last change cannot. The root's own moves with
+        // every exchange.
+        let quiet = |listed: NodeStat| (listed.mtime, listed.ctime) == (found.mtime, found.ctime);
+        if !listed.is_some_and(quiet) {
+            self.extras(&directory, number, &path, compared)?;
         }
         Ok(())
+    }
+
+    /// A listed directory. `None` when it is gone or something else, which is told with its own directory, and
+    /// when something is mounted over it.
+    fn open(self, path: &[u8]) -> io::Result<Option<OwnedFd>> {
+        let name = if path.is_empty() { b".".as_slice() } else { path };
+        let (flags, confined) = (beneath::DIRECTORY, beneath::CONFINED);
+        let opened = match rustix::fs::openat2(self.root, name, flags, Mode::empty(), confined) {
+            Err(Errno::NOSYS) => rustix::fs::openat(self.root, name, flags, Mode::empty()),
+            opened => opened,
+        };
+        match opened {
+            Ok(directory) => Ok(Some(directory)),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn entry(self, directory: &OwnedFd, number: usize) -> io::Result<Option<Difference>> {
@@ -200,7 +243,7 @@ impl Walk<'_> {
         directory: &OwnedFd,
         number: usize,
         path: &[u8],
-        differences: &mut Vec<Difference>,
+        compared: &mut Compared,
     ) -> io::Result<()> {
         let mut buffer = [const { MaybeUninit::uninit() }; DIRECTORY_BUFFER_BYTES];
         let mut entries = RawDir::new(directory, &mut buffer);
@@ -217,15 +260,8 @@ impl Walk<'_> {
             };
             let below = [path, name].join(&b'/');
             let path = if path.is_empty() { name.to_vec() } else { below };
-            differences.push(Difference {
-                path,
-                listed: None,
-                found: Some(node_stat(&stat)),
-                target: None,
-            });
-            if differences.len() >= DIFFERENCES_MAX {
-                break;
-            }
+            let found = Some(node_stat(&stat));
+            self.note(Difference { path, listed: None, found, target: None }, compared);
         }
         Ok(())
     }

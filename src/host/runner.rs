@@ -48,6 +48,45 @@ pub enum RunError {
     },
 }
 
+/// How the programs of operators are run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hooks {
+    /// As children of this process: in its sandbox, if it has one.
+    #[default]
+    Child,
+    /// Each as a transient unit of systemd: outside of this process's sandbox, so that what they mount or
+    /// change is the host's.
+    Transient,
+}
+
+/// Runs a program of an operator, without a shell, and waits for it.
+pub async fn hook(
+    hooks: Hooks,
+    argv: &[String],
+    environment: &[(&str, String)],
+) -> Result<(), RunError> {
+    if hooks == Hooks::Child {
+        return run(argv, environment).await;
+    }
+    let mut unit: Vec<String> = ["systemd-run", "--wait", "--collect", "--pipe", "--quiet"]
+        .into_iter()
+        .chain(["--no-ask-password", "--service-type=exec"])
+        .map(str::to_owned)
+        .collect();
+    // A unit lives on when `systemd-run` is killed.
+    unit.push(format!("--property=RuntimeMaxSec={}", RUN_TIME_MAX.as_secs()));
+    unit.push(format!("--description=reconcile: {}", argv.join(" ")));
+    unit.extend(environment.iter().map(|(key, value)| format!("--setenv={key}={value}")));
+    unit.push("--".to_owned());
+    unit.extend_from_slice(argv);
+    run(&unit, &[]).await.map_err(|error| match error {
+        RunError::Failed { status, output, .. } => {
+            RunError::Failed { command: argv.join(" "), status, output }
+        }
+        other => other,
+    })
+}
+
 /// Runs `argv` without a shell and waits for it. `environment` is added to our own.
 pub async fn run(argv: &[String], environment: &[(&str, String)]) -> Result<(), RunError> {
     start(argv, environment, Stdio::null()).await.map(|_| ())

@@ -63,6 +63,9 @@ pub struct HostFacts {
     /// This program itself, where it is a file of this host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<Agent>,
+    /// Which start of the host this is; known where `live` is true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
     /// False when a `--root` other than `/` is managed: restarts and hooks are then not run.
     pub live: bool,
 }

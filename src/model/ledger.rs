@@ -141,6 +141,9 @@ pub struct Owned {
     /// Release directory names in the order in which they were activated, newest last.
     #[serde(default)]
     pub activated: Vec<String>,
+    /// The start of the host after which everything ran that runs once after each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
 }
 
 /// A program of somebody else that is a release all the same.

@@ -1,8 +1,12 @@
 //! What one installed release consists of: written into the release directory when it is made.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::{Digest, Evidence, Version};
 
@@ -54,13 +58,39 @@ pub struct Binary {
 }
 
 /// One file, directory or link of a release.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Entry {
-    /// Path relative to the release directory.
+    /// Path relative to the release directory; the first key.
     pub path: String,
     /// Type and content.
     #[serde(flatten)]
     pub kind: EntryKind,
+}
+
+/// Read by hand because `flatten` copies every key and value first: manifests are most of what a pass with
+/// nothing to do reads.
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(EntryVisitor)
+    }
+}
+
+struct EntryVisitor;
+
+impl<'de> Visitor<'de> for EntryVisitor {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map of `path` and a type")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entry, A::Error> {
+        let Some(("path", path)) = map.next_entry::<&str, String>()? else {
+            return Err(de::Error::custom("`path` is the first key of an entry"));
+        };
+        let kind = EntryKind::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Entry { path, kind })
+    }
 }
 
 /// Type and content of an entry.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Action, Attribution, ResourceId, Version};
+use crate::model::{Action, Attribution, Drift, ResourceId, Version};
 
 /// What became of each change, in the order of the plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -153,4 +153,10 @@ pub struct HistoryEntry {
     /// The failure's message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What somebody else had changed: the first [`DRIFT_KEPT`] paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<Drift>,
 }
+
+/// Drifted paths kept of one change.
+pub const DRIFT_KEPT: usize = 20;

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::contents::Contents;
 use crate::model::{Digest, Evidence, ResourceId, Step, Version};
 
 /// The document format of saved and printed plans.
@@ -51,6 +52,9 @@ pub struct Change {
     pub reused_bytes: u64,
     /// Fingerprint of the observation this was planned from; a saved plan is stale when it differs.
     pub observed: Digest,
+    /// What becomes of each path inside a tree, where that is known beforehand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<Contents>,
     /// The acts.
     pub steps: Vec<Step>,
     /// What is done instead of going on when the release does not show that it works.
@@ -135,6 +139,10 @@ pub enum Attribution {
     Interrupted,
     /// More old releases than `retain` allows.
     Retention,
+    /// The host was started, after which something runs.
+    HostStarted,
+    /// A copy of the source has less than what is installed.
+    CopyBehind,
 }
 
 impl Attribution {
@@ -149,6 +157,8 @@ impl Attribution {
             Self::RolledBack => "rolled-back",
             Self::Interrupted => "interrupted",
             Self::Retention => "retention",
+            Self::HostStarted => "host-started",
+            Self::CopyBehind => "copy-behind",
         }
     }
 }

@@ -318,6 +318,14 @@ impl Nodes {
         index(range.start)..index(range.end)
     }
 
+    /// The node at a path below the root; the root for an empty one.
+    pub fn find(&self, path: &[u8]) -> Option<usize> {
+        if path.is_empty() {
+            return Some(0);
+        }
+        path.split(|&byte| byte == b'/').try_fold(0, |directory, name| self.child(directory, name))
+    }
+
     /// The entry of a directory with this name.
     pub fn child(&self, directory: usize, name: &[u8]) -> Option<usize> {
         let mut range = self.children(directory);

@@ -84,7 +84,7 @@ pub enum Step {
         /// The path in use.
         #[schemars(with = "String")]
         path: Utf8PathBuf,
-        /// Where the tree that was in use goes.
+        /// Where the tree that was in use goes; where files are replaced in place, the generation in use.
         #[schemars(with = "Option<String>")]
         old: Option<Utf8PathBuf>,
         /// What is in use now; the step refuses to run when the host has moved on since.
@@ -186,6 +186,21 @@ pub enum Step {
         /// The journaled effect that this confirmation strikes out.
         effect: Effect,
     },
+    /// Bring another copy of the source up to the generation in use: verified chunks first, the index last.
+    Refresh {
+        /// The generation in use.
+        #[schemars(with = "String")]
+        generation: Utf8PathBuf,
+        /// Its tree.
+        #[schemars(with = "String")]
+        tree: Utf8PathBuf,
+        /// The copy, on this machine and not below `--root`.
+        copy: OfflineCopy,
+        /// Stores for chunks that the tree does not have any more.
+        stores: Vec<String>,
+        /// When the index was published, as far as its source says.
+        published: Option<Timestamp>,
+    },
     /// Remove something of ours: renamed away first, so that it is there whole or not at all.
     Remove {
         /// What.
@@ -267,6 +282,7 @@ impl Step {
             Self::Try { .. } => "try",
             Self::Point { .. } => "point",
             Self::Merged { .. } => "merge",
+            Self::Refresh { .. } => "refresh",
             Self::Settle { .. } => "settle",
             Self::Forgive { .. } => "forgive",
             Self::Confirm { .. } => "confirm",
@@ -353,12 +369,15 @@ impl Default for UnpackLimits {
 pub struct AssembleRules {
     /// Stores with the chunks, `https:`, `http:` or `file:` URLs, asked in this order for each chunk.
     pub stores: Vec<String>,
+    /// Packs that stores on the web have: many chunks come by one request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packs: Option<PackSource>,
     /// Generations whose bytes are used first; the first is the one in use.
     pub seeds: Vec<Seed>,
     /// The path in use: modes and owners that an archive says nothing about stay as they are there.
     #[schemars(with = "String")]
     pub path: Utf8PathBuf,
-    /// Directories on this machine with bytes that may be of use.
+    /// Stores and other directories on this machine with bytes that may be of use.
     #[schemars(with = "Vec<String>")]
     pub seed_dirs: Vec<Utf8PathBuf>,
     /// Whose the files are.
@@ -375,6 +394,28 @@ pub struct AssembleRules {
     pub limits: AssembleLimits,
     /// When the index was published, as far as its source says.
     pub published: Option<Timestamp>,
+}
+
+/// A list of packs as it was when the plan was made. When it is another by then, chunks come one by one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PackSource {
+    /// URL of the list.
+    pub list: String,
+    /// SHA-256 of its bytes.
+    pub digest: Digest,
+}
+
+/// An index and a store on this machine that are kept up to what is installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OfflineCopy {
+    /// The index.
+    #[schemars(with = "String")]
+    pub index: Utf8PathBuf,
+    /// The store.
+    #[schemars(with = "String")]
+    pub store: Utf8PathBuf,
 }
 
 /// An installed generation as a place to take bytes from.
@@ -465,6 +506,9 @@ pub enum ExchangeBy {
     Directory,
     /// A symbolic link is replaced.
     Link,
+    /// Files are replaced one by one: the tree is a mixture meanwhile.
+    #[serde(rename = "in-place")]
+    InPlace,
 }
 
 /// Bounds on what an archive may hold. All inclusive.

@@ -109,6 +109,7 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
             std::iter::once(path.as_path()).chain(aside.as_deref()).collect()
         }
         Step::RemoveEmpty { path } => vec![path],
+        Step::Refresh { copy, .. } => vec![&copy.index, &copy.store],
         Step::Fetch { delta, .. } => delta.iter().map(|delta| delta.base.as_path()).collect(),
         Step::Owe { .. }
         | Step::OweIfChanged { .. }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
 use crate::model::ledger::{Inventory, LEDGER_FORMAT, Ledger, Owned, Recognised, Trust};
-use crate::model::outcome::{ChangeResult, End, FailureClass, HistoryEntry, Outcome};
+use crate::model::outcome::{ChangeResult, DRIFT_KEPT, End, FailureClass, HistoryEntry, Outcome};
 use crate::model::plan::Unchanged;
 use crate::model::{Action, Change, Level, Plan, ResourceId};
 use crate::observe::Observed;
@@ -68,6 +68,9 @@ pub fn conclude(
             inventory.resources.remove(&change.resource);
             trust.floors.remove(&change.resource);
         }
+        if result.end == End::Done {
+            start(&mut inventory, pass, &change.resource);
+        }
         learn(&mut trust, pass, (change, result), in_use);
         entries.push(history_entry(&plan, pass.now, change, result));
     }
@@ -96,10 +99,19 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let adopted = found.map(|found| found.adopted(known.as_ref(), &declared.spec));
     let adopted = adopted.unwrap_or_default();
-    let activated = known.map(|known| known.activated).unwrap_or_default();
+    let (activated, started) = known.map(|k| (k.activated, k.started)).unwrap_or_default();
     let recognised = None;
-    let owned = Owned { declared_in, home, file, recognised, adopted, activated };
+    let owned = Owned { declared_in, home, file, recognised, adopted, activated, started };
     inventory.resources.insert(id.clone(), owned);
+}
+
+/// Notes that what runs once after each start of the host was a part of this pass, if anything does.
+fn start(inventory: &mut Inventory, pass: &Pass<'_>, id: &ResourceId) {
+    let facts = &pass.observed.facts;
+    let runs = pass.desired.resources.get(id).is_some_and(|declared| declared.spec.runs_on_start());
+    if let Some(owned) = inventory.resources.get_mut(id).filter(|_| runs && facts.live) {
+        owned.started.clone_from(&facts.started);
+    }
 }
 
 /// The same directory under the name it had before: what is in it stays ours.
@@ -203,5 +215,6 @@ fn history_entry(
         to: change.after.as_ref().map(|a| a.version.clone()),
         result: result.end.name().to_owned(),
         error,
+        drift: change.drift.iter().take(DRIFT_KEPT).cloned().collect(),
     }
 }

@@ -1,18 +1,22 @@
 //! The index a tree is to be made from.
 
-use std::collections::HashSet;
+mod contents;
+mod ways;
+
 use std::fs;
 
 use jiff::{SignedDuration, Timestamp};
+use sha2::{Digest as _, Sha256};
 
 use crate::fetch::Reader;
-use crate::format::casync::chunk::{ChunkId, Form};
+use crate::fetch::record::DOCUMENT_BYTES_MAX;
 use crate::format::casync::index::Index;
 use crate::model::ledger::Owned;
 use crate::model::outcome::chain;
+use crate::model::step::OfflineCopy;
 use crate::model::{
-    Artifact, BlockedReason, Constraint, Digest, Evidence, Level, Prereleases, ResourceId, Subject,
-    Version,
+    Algorithm, Artifact, BlockedReason, Constraint, Digest, Evidence, Level, Prereleases,
+    ResourceId, Subject, Version,
 };
 use crate::resolve::{Question, policy, problem_of, quarantined, rolled_back, suspended};
 use crate::resource::app::spec::{Downgrade, Order, TagPattern, VersionWish};
@@ -20,8 +24,8 @@ use crate::resource::decision::{Problem, Resolution};
 use crate::resource::tree::spec::{CasyncSource, Place, TreeVersion, file_url};
 use crate::resource::tree::wanted::{Offer, State, Wanted, Ways, slot_of, state};
 use crate::resource::tree::{TreeObserved, TreeSpec};
-use crate::source::SourceError;
 use crate::source::casync::{IndexFile, has_versions, read, releases};
+use crate::source::{SourceError, read_local};
 
 /// File of a generation: the index it was made from.
 const INDEX: &str = "index.caidx";
@@ -63,11 +67,16 @@ impl<'a> Tree<'a> {
             return resolution;
         }
         if let TreeVersion::Index(digest) = &self.spec.version
-            && let Some(wanted) = self.installed(digest)
+            && let Some(mut wanted) = self.installed(digest)
         {
+            wanted.refresh = self.refresh(&wanted);
             return self.settle(wanted, Vec::new());
         }
-        match self.find(&self.spec.source, From::Network).await.and_then(|found| self.take(found)) {
+        let taken = match self.find(&self.spec.source, From::Network).await {
+            Ok(found) => self.take(found).await,
+            Err(problem) => Err(problem),
+        };
+        match taken {
             Ok(wanted) => self.settle(wanted, Vec::new()),
             Err(problem) => self.offline(problem).await,
         }
@@ -87,7 +96,7 @@ impl<'a> Tree<'a> {
         let Some(offline) = &self.spec.offline else { return self.stay(problem) };
         let found = self.find(offline, From::Offline).await;
         match found.and_then(|found| self.goes_back(&found).map_or(Ok(found), Err)) {
-            Ok(found) => match self.take(found) {
+            Ok(found) => match self.take(found).await {
                 Ok(wanted) => {
                     let note = format!("the offline copy is used: {}", problem.message);
                     self.settle(wanted, vec![note])
@@ -131,7 +140,7 @@ impl<'a> Tree<'a> {
     }
 
     /// What an index that was found comes to.
-    fn take(&self, found: Found<'_>) -> Result<Wanted, Problem> {
+    async fn take(&self, found: Found<'_>) -> Result<Wanted, Problem> {
         let evidence = self.evidence(&found)?;
         if !found.offline
             && let Some(problem) = self.below_floor(&found.version)
@@ -144,24 +153,38 @@ impl<'a> Tree<'a> {
             slot: slot_of(self.spec, self.observed, &index),
             index,
             offer: None,
+            contents: None,
+            refresh: None,
             rolled_back: None,
         };
-        if matches!(state(self.spec, self.observed, &wanted), State::InUse | State::Kept(_)) {
-            return Ok(wanted);
+        if !found.offline {
+            wanted.refresh = self.refresh(&wanted);
         }
-        let ways = self.ways(&found.file).map_err(|why| Problem {
+        match state(self.spec, self.observed, &wanted) {
+            State::InUse => return Ok(wanted),
+            State::Kept(slot) => {
+                wanted.contents = self.contents_of_kept(&slot).map(Box::new);
+                return Ok(wanted);
+            }
+            State::Damaged | State::Outdated(_) | State::Missing => {}
+        }
+        let index = Index::read(found.file.bytes.as_slice()).map_err(|error| Problem {
             reason: BlockedReason::SourceUnavailable,
-            message: format!("cannot use {}: {why}", found.file.artifact.name),
+            message: format!("cannot use {}: {}", found.file.artifact.name, chain(&error)),
             until: None,
         })?;
-        wanted.offer = Some(Offer {
+        let stores = self.stores(found.source);
+        let ways::Found { ways, packs } = self.ways(&found.file, &index, &stores).await;
+        wanted.contents = self.contents(&found.file, index.header.flags).await.map(Box::new);
+        wanted.offer = Some(Box::new(Offer {
             artifact: found.file.artifact,
             evidence,
-            stores: self.stores(found.source),
+            stores,
+            packs,
             published: found.file.published,
             ways,
             offline: found.offline,
-        });
+        }));
         Ok(wanted)
     }
 
@@ -230,11 +253,14 @@ impl<'a> Tree<'a> {
             index: head.index.clone(),
             slot: Some(slot.to_owned()),
             offer: None,
+            contents: None,
+            refresh: None,
             rolled_back,
         };
         match state(self.spec, self.observed, &wanted) {
-            State::InUse | State::Kept(_) => {}
-            State::Damaged => wanted.offer = Some(self.own_copy(slot)?),
+            State::InUse => {}
+            State::Kept(slot) => wanted.contents = self.contents_of_kept(&slot).map(Box::new),
+            State::Damaged => wanted.offer = Some(Box::new(self.own_copy(slot)?)),
             State::Outdated(_) | State::Missing => return None,
         }
         Some(wanted)
@@ -255,10 +281,25 @@ impl<'a> Tree<'a> {
             },
             evidence: Evidence { digests: vec![head.index.clone()], ..head.evidence.clone() },
             stores: self.stores(&self.spec.source),
+            packs: None,
             published: head.published,
             ways: Ways { bytes: head.bytes, reused_bytes: head.bytes, ..Ways::default() },
             offline: false,
         })
+    }
+
+    /// The offline copy, if it is there and has another index.
+    fn refresh(&self, wanted: &Wanted) -> Option<OfflineCopy> {
+        let mut copy = self.spec.refreshed.clone()?;
+        let name = copy.index.file_name()?.replacen("@v", wanted.version.as_str(), 1);
+        copy.index.set_file_name(name);
+        if !copy.index.parent()?.is_dir() {
+            return None;
+        }
+        let there = read_local(copy.index.clone().into(), DOCUMENT_BYTES_MAX).ok();
+        let hash = there.map(|bytes| <[u8; 32]>::from(Sha256::digest(bytes)));
+        let digest = hash.and_then(|hash| Digest::new(Algorithm::Sha256, &hash));
+        (digest.as_ref() != Some(&wanted.index)).then_some(copy)
     }
 
     fn owned(&self) -> Option<&Owned> {
@@ -333,35 +374,6 @@ impl<'a> Tree<'a> {
             ),
             until: None,
         })
-    }
-
-    /// Where the bytes of an index will come from.
-    fn ways(&self, file: &IndexFile) -> Result<Ways, String> {
-        let index = Index::read(file.bytes.as_slice()).map_err(|error| chain(&error))?;
-        let installed = self.observed.current.as_ref().and_then(|slot| {
-            let path = self.observed.generations.get(slot)?.real.join(INDEX);
-            Index::read(fs::File::open(path).ok()?).ok()
-        });
-        let known: HashSet<ChunkId> =
-            installed.iter().flat_map(|i| &i.chunks).map(|c| c.id).collect();
-        let cache = self.question.cache.join(CHUNKS);
-        let mut ways = Ways { bytes: index.length(), ..Ways::default() };
-        let (mut seen, mut start) = (HashSet::new(), 0);
-        for chunk in &index.chunks {
-            let length = chunk.end - start;
-            start = chunk.end;
-            if known.contains(&chunk.id) {
-                ways.reused_bytes += length;
-            } else if !seen.insert(chunk.id) {
-                // Once is enough.
-            } else if cache.join(chunk.id.path(Form::Compressed)).exists() {
-                ways.cached_chunks += 1;
-            } else {
-                ways.fetched_chunks += 1;
-                ways.fetched_bytes += length;
-            }
-        }
-        Ok(ways)
     }
 }
 

@@ -12,7 +12,8 @@ use crate::model::{
 };
 use crate::resource::Context;
 
-/// The slot that holds what was in use before us.
+/// The slot that holds what was in use before us; of trees, also one of ours that was repaired and has files that
+/// are not ours.
 pub const ADOPTED: &str = "adopted";
 
 /// What resolving came to; `W` is the kind's own description of the release to be on.
@@ -249,6 +250,7 @@ pub(super) fn removal(
         fetch_bytes: Some(0),
         reused_bytes: 0,
         observed,
+        contents: None,
         steps,
         undo: Vec::new(),
     }

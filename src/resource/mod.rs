@@ -124,9 +124,17 @@ impl Spec {
             }
             Self::Extension(spec) => spec.activate == extension::spec::Activate::Now,
             Self::Tree(spec) => {
-                let runs = spec.run.len() + spec.triggers.len();
+                let runs = spec.run.len() + spec.triggers.len() + spec.on_start.len();
                 !spec.restart.is_empty() || runs > 0 || spec.health.is_some()
             }
+        }
+    }
+
+    /// Whether anything runs once after each start of the host.
+    pub fn runs_on_start(&self) -> bool {
+        match self {
+            Self::App(_) | Self::Extension(_) => false,
+            Self::Tree(spec) => !spec.on_start.is_empty(),
         }
     }
 
@@ -149,7 +157,7 @@ impl Spec {
         match self {
             Self::App(spec) => path.starts_with(&spec.home),
             Self::Extension(spec) => spec.owns(path),
-            Self::Tree(spec) => tree::layout::Layout::new(&spec.path).covers(path),
+            Self::Tree(spec) => spec.owns(path),
         }
     }
 

@@ -1,5 +1,7 @@
 //! What is, in conditions that programs can rely on; pure over what was observed and remembered.
 
+pub mod carry;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -8,11 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::{Declared, DesiredState};
 use crate::model::ledger::Ledger;
-use crate::model::outcome::HistoryEntry;
+use crate::model::outcome::{HistoryEntry, counted};
 use crate::model::{Attribution, Digest, Drift, HostFacts, Level, ResourceId, Version};
 use crate::observe::Observed;
 use crate::record::last_pass::LastPass;
 use crate::resource::{self, Context, Found, Spec};
+
+/// Names shown in the summary of a host.
+const IDS_SHOWN: usize = 5;
 
 /// Everything status depends on.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +52,10 @@ pub struct HostStatus {
     pub last_pass_at: Option<Timestamp>,
     /// When everything wished was there for the last time.
     pub last_converged_at: Option<Timestamp>,
+    /// SHA-256 over the texts of the desired state.
+    pub desired: Digest,
+    /// Conditions of the host.
+    pub conditions: Vec<Condition>,
     /// What was found wrong with the agent's memory.
     pub losses: Vec<String>,
     /// Every wished resource and every other one of ours.
@@ -64,9 +73,50 @@ pub enum State {
     Suspended,
     /// Something will be done by the next pass, or is waited for.
     InProgress,
-    /// Somebody must look at it.
+    /// Nothing will be done until somebody changes something.
+    Stalled,
+    /// The last pass failed at it.
     Failed,
+    /// A release did not work and going back failed: what is in use is not whole.
+    Inconsistent,
 }
+
+impl State {
+    /// All of them, best first.
+    pub const ALL: [Self; 6] = [
+        Self::Current,
+        Self::Suspended,
+        Self::InProgress,
+        Self::Stalled,
+        Self::Failed,
+        Self::Inconsistent,
+    ];
+
+    /// The name in every output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Current => "Current",
+            Self::Suspended => "Suspended",
+            Self::InProgress => "InProgress",
+            Self::Stalled => "Stalled",
+            Self::Failed => "Failed",
+            Self::Inconsistent => "Inconsistent",
+        }
+    }
+}
+
+/// Every type of condition that a resource can have.
+pub const CONDITIONS: [&str; 9] = [
+    "Ready",
+    "Drifted",
+    "Suspended",
+    "RolledBack",
+    "Quarantined",
+    "Blocked",
+    "Insecure",
+    "Pending",
+    "ActionPending",
+];
 
 /// The state of one resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -114,8 +164,7 @@ pub struct LastChange {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
-    /// `Ready`, `Drifted`, `Suspended`, `RolledBack`, `Quarantined`, `Blocked`, `Insecure`,
-    /// `Pending`, `ActionPending`.
+    /// One of [`CONDITIONS`].
     #[serde(rename = "type")]
     pub kind: String,
     /// `True` or `False`.
@@ -124,6 +173,9 @@ pub struct Condition {
     pub reason: String,
     /// Why, in words.
     pub message: String,
+    /// Since when the status has been this one, as far as a watched pass has noted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_transition_time: Option<Timestamp>,
 }
 
 /// Judges a host.
@@ -137,16 +189,39 @@ pub fn status(known: &Known<'_>) -> HostStatus {
     }
     let resources: Vec<ResourceStatus> = resources.into_values().collect();
     let HostFacts { hostname, .. } = known.observed.facts.clone();
+    let state = resources.iter().map(|r| r.state).max().unwrap_or(State::Current);
     HostStatus {
         api_version: "reconcile/v1".to_owned(),
         kind: "HostStatus".to_owned(),
         hostname,
-        state: resources.iter().map(|r| r.state).max().unwrap_or(State::Current),
+        state,
         last_pass_at: known.last.map(|last| last.at),
         last_converged_at: known.last.and_then(|last| last.converged_at),
+        desired: known.desired.digest.clone(),
+        conditions: of_host(known, &resources, state),
         losses: known.ledger.losses.clone(),
         resources,
     }
+}
+
+/// The summary over all resources, and what is lost.
+fn of_host(known: &Known<'_>, resources: &[ResourceStatus], state: State) -> Vec<Condition> {
+    let ready = if state == State::Current {
+        let resources = counted(resources.len(), "resource");
+        holds("Ready", "Converged", format!("{resources} as desired"))
+    } else {
+        let worst = resources.iter().filter(|resource| resource.state == state);
+        let ids: Vec<String> = worst.map(|resource| resource.id.to_string()).collect();
+        let shown = ids.get(..IDS_SHOWN).unwrap_or(&ids).join(", ");
+        let more = ids.len().saturating_sub(IDS_SHOWN);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let status = if state == State::Suspended { "True" } else { "False" };
+        let message = format!("{shown}{more}");
+        Condition { status: status.to_owned(), ..holds("Ready", state.name(), message) }
+    };
+    let lost = (!known.ledger.losses.is_empty())
+        .then(|| holds("TrustStateLost", "Unreadable", known.ledger.losses.join("; ")));
+    [ready].into_iter().chain(lost).collect()
 }
 
 fn judge(known: &Known<'_>, id: &ResourceId, declared: Option<&Declared>) -> ResourceStatus {
@@ -216,6 +291,7 @@ fn holds(kind: &str, reason: &str, message: String) -> Condition {
         status: "True".to_owned(),
         reason: reason.to_owned(),
         message,
+        last_transition_time: None,
     }
 }
 
@@ -282,6 +358,10 @@ fn ready(
         return not(State::Failed, "Unobservable", message.clone());
     }
     if let Some(message) = known.last.and_then(|last| last.failed.get(id)) {
+        let stuck = status.last_change.as_ref().is_some_and(|c| c.result == "rollback-failed");
+        if stuck {
+            return not(State::Inconsistent, "RollbackFailed", message.clone());
+        }
         return not(State::Failed, "ApplyFailed", message.clone());
     }
     if let Some(condition) = is("Suspended") {
@@ -305,7 +385,10 @@ fn ready(
     let blocked =
         is("Blocked").filter(|b| !matches!(b.reason.as_str(), "SourceUnavailable" | "RateLimited"));
     if let Some(condition) = blocked {
-        return not(State::InProgress, &condition.reason.clone(), condition.message.clone());
+        // Time alone changes these; the others need somebody.
+        let passes = matches!(condition.reason.as_str(), "Waiting" | "TooYoung");
+        let state = if passes { State::InProgress } else { State::Stalled };
+        return not(state, &condition.reason.clone(), condition.message.clone());
     }
     let version = status.version.as_ref().map(ToString::to_string).unwrap_or_default();
     (State::Current, holds("Ready", "Converged", format!("{version} is in use")))

@@ -61,10 +61,17 @@ mod quiet;
 mod interrupt;
 mod scenarios;
 mod tree;
+mod tree_attacks;
 mod tree_interop;
+mod tree_local;
+#[cfg(target_arch = "x86_64")]
+mod tree_power;
+mod tree_web;
 #[cfg(target_arch = "x86_64")]
 mod tree_crash;
 mod cli;
 mod converge;
 mod counts;
 mod strangers;
+mod units;
+mod watch;

@@ -109,6 +109,7 @@ fn host() -> HostFacts {
         glibc: None,
         loaders: Vec::new(),
         agent: None,
+        started: None,
         live: false,
     }
 }

@@ -12,7 +12,7 @@ use crate::support::tree::{self, render, snapshot};
 use crate::support::world::{Ran, World};
 
 /// A world with a publisher whose tree has several files, directories and a link.
-fn site() -> (World, Publisher) {
+pub(crate) fn site() -> (World, Publisher) {
     let mut world = World::new();
     let publisher = Publisher::new(&world.temp().join("publisher"));
     tree::make(
@@ -28,20 +28,20 @@ fn site() -> (World, Publisher) {
     (world, publisher)
 }
 
-fn pass(world: &mut World) -> Ran {
+pub(crate) fn pass(world: &mut World) -> Ran {
     world.tick();
     world.run(&[]).exits(0)
 }
 
 #[track_caller]
-fn is_published(world: &World, publisher: &Publisher) {
+pub(crate) fn is_published(world: &World, publisher: &Publisher) {
     let (here, there) = (snapshot(&world.path("/srv/site")), snapshot(&publisher.source));
     assert_eq!(render(&here), render(&there));
     assert_eq!(here, there, "times");
 }
 
 #[track_caller]
-fn nothing_to_do(world: &mut World) {
+pub(crate) fn nothing_to_do(world: &mut World) {
     let ran = pass(world);
     assert!(ran.stdout.contains("No changes"), "{ran:#?}");
 }

@@ -24,6 +24,10 @@ struct Site {
 impl Site {
     /// A host with nothing on it, or with the tree before the newest.
     fn new(installed: Installed) -> Self {
+        Self::laid_out(installed, "exchange")
+    }
+
+    fn laid_out(installed: Installed, layout: &str) -> Self {
         let temp = scratch();
         let publisher = Publisher::new(&temp.path().join("publisher"));
         tree::make(
@@ -35,7 +39,7 @@ impl Site {
         publisher.publish();
         let log = temp.path().join("log");
         let wish = publisher.wish(&format!(
-            "    retain: 2\n    preserve: [\"*.log\"]\n    triggers:\n      - {{ paths: [conf.d], run: [[sh, -c, \"cat \
+            "    retain: 2\n    layout: {layout}\n    preserve: [\"*.log\"]\n    triggers:\n      - {{ paths: [conf.d], run: [[sh, -c, \"cat \
              $SITE/conf.d/main >> {}\"]] }}\n",
             log.display()
         ));
@@ -145,6 +149,16 @@ fn copy(from: &Path, to: &Path) {
 
 #[track_caller]
 fn everywhere(name: &str, site: &Site, act: impl Fn(usize) -> Act) {
+    cut_off(name, site, act, Site::check_between);
+}
+
+#[track_caller]
+fn cut_off(
+    name: &str,
+    site: &Site,
+    act: impl Fn(usize) -> Act,
+    check: impl Fn(&Site) -> Option<String>,
+) {
     site.reset();
     let points = site.run(Act::Watch).calls.len();
     let mut failures = Vec::new();
@@ -153,7 +167,7 @@ fn everywhere(name: &str, site: &Site, act: impl Fn(usize) -> Act) {
         let ended = site.run(act(point));
         // Threads take turns differently from run to run, so the last points may not be reached.
         let Some(call) = ended.calls.get(point - 1) else { continue };
-        let mut bad: Vec<String> = site.check_between().into_iter().collect();
+        let mut bad: Vec<String> = check(site).into_iter().collect();
         bad.extend(site.check_converges());
         failures.extend(
             bad.into_iter().map(|what| {
@@ -183,4 +197,17 @@ fn full_disk_leaves_the_old_or_the_new_tree() {
 #[test]
 fn failing_disk_leaves_the_old_or_the_new_tree() {
     everywhere("failing disk", &Site::new(Installed::Yes), |point| Act::Fail(point, Errno::EIO));
+}
+
+#[test]
+fn killed_update_in_place_is_finished_by_the_next_pass() {
+    let site = Site::laid_out(Installed::Yes, "in-place");
+    // A mixture, but every file is the old or the new one, whole.
+    let check = |site: &Site| {
+        let found = fs::read_to_string(site.path("root/srv/site/conf.d/main")).unwrap();
+        let own = fs::read_to_string(site.path("root/srv/site/own.log")).unwrap();
+        let whole = ["one\n", "two\n"].contains(&found.as_str()) && own == "mine";
+        (!whole).then(|| format!("{found:?} {own:?}"))
+    };
+    cut_off("update in place", &site, Act::KillBefore, check);
 }

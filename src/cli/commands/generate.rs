@@ -10,6 +10,7 @@ use crate::cli::output::json;
 use crate::cli::{CliError, say};
 use crate::model::outcome::HistoryEntry;
 use crate::model::plan::PlanDocument;
+use crate::monitor::Event;
 use crate::status::HostStatus;
 
 /// Prints a JSON Schema.
@@ -19,6 +20,8 @@ pub(super) fn schema(kind: SchemaKind) -> Exit {
         SchemaKind::Plan => schema_for!(PlanDocument).to_value(),
         SchemaKind::Status => schema_for!(HostStatus).to_value(),
         SchemaKind::History => schema_for!(HistoryEntry).to_value(),
+        SchemaKind::Event => schema_for!(Event).to_value(),
+        SchemaKind::Api => crate::monitor::openapi::document(),
     }));
     Exit::Ok
 }

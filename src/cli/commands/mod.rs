@@ -5,12 +5,14 @@ mod generate;
 mod history;
 mod import;
 mod maintain;
+mod metrics;
 mod overrides;
 mod pass;
 mod publish_tree;
 mod publish;
 mod show;
 mod sysupdate;
+mod units;
 mod validate;
 
 use crate::cli::CliError;
@@ -39,7 +41,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Apply { file: Some(file) }) => {
             pass::apply_saved(session, &cli.pass, file).await
         }
-        Some(Command::Diff { resources }) => show::diff(session, resources),
+        Some(Command::Diff { resources }) => show::diff(session, &cli.pass, resources).await,
         Some(Command::Status) => show::status(session),
         Some(Command::Explain { resource }) => show::explain(session, resource).await,
         Some(Command::List { resource }) => show::list(session, resource).await,
@@ -75,6 +77,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             publish::extension(args).await
         }
         Some(Command::Publish { kind: PublishKind::Program(kind) }) => publish::publish(kind).await,
+        Some(Command::Units(args)) => units::units(session, args).await,
         Some(Command::Doctor) => Ok(maintain::doctor(session)),
         Some(Command::Completions { shell }) => Ok(generate::completions(*shell)),
         Some(Command::Man { directory }) => generate::man(directory),

@@ -4,6 +4,7 @@ use camino::Utf8Path;
 
 use crate::apply::Stop;
 use crate::cli::args::{Format, PassArgs};
+use crate::cli::commands::metrics;
 use crate::cli::exit::{self, Exit};
 use crate::cli::output::json::{About, plan_document};
 use crate::cli::output::progress::Bars;
@@ -167,6 +168,7 @@ pub(super) async fn perform(
     };
     progress.finish();
     let outcome = outcome.map_err(|e| CliError::io(&e))?;
+    metrics::tell(session, request, host, preview, &outcome);
     let applied = exit::of_pass(&preview.plan, &outcome);
     if outcome.replaced_self {
         crate::cli::mention(
@@ -230,7 +232,7 @@ pub(super) fn about(session: &Session, desired: &DesiredState, observed: &Observ
 /// Prints a plan as it was asked for.
 pub(super) fn print(session: &Session, plan: &Plan, about: About) {
     say(&match session.common.output {
-        Format::Text => text::plan(plan, &about),
+        Format::Text | Format::Oneline => text::plan(plan, &about),
         Format::Json => json::render(&plan_document(plan.clone(), about)),
         Format::Markdown => markdown::plan(&plan_document(plan.clone(), about)),
     });

@@ -23,7 +23,7 @@ pub(super) fn tree(session: &Session, args: &TreeArgs) -> Result<Exit, CliError>
         let published = publish(&wish, session.now).map_err(|error| failed(&error))?;
         match session.common.output {
             Format::Json => say_json(&published),
-            Format::Text | Format::Markdown => say(&line(&wish, &published)),
+            Format::Text | Format::Oneline | Format::Markdown => say(&line(&wish, &published)),
         }
     }
     Ok(Exit::Ok)

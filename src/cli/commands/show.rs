@@ -1,22 +1,29 @@
 //! Questions about this host: status, diff, explain, list.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::cli::args::Format;
+use crate::cli::args::{Format, PassArgs};
 use crate::cli::exit::Exit;
-use crate::cli::output::json;
+use crate::cli::output::text::headline;
+use crate::cli::output::{contents, json};
 use crate::cli::session::{Session, known};
 use crate::cli::{CliError, say};
 use crate::desired::DesiredState;
 use crate::fetch::memory::Reader;
-use crate::model::ResourceId;
+use crate::model::contents::PATHS_MAX;
+use crate::model::outcome::counted;
+use crate::model::{Kind, ResourceId};
+use crate::monitor::memory;
 use crate::observe::observe;
+use crate::reconcile::{Request, preview};
 use crate::record::{history, last_pass, ledger};
 use crate::resolve::explain::{Listed, explain as explain_choice, versions};
 use crate::resource::Found;
-use crate::status::{HostStatus, Known, ResourceStatus, status as judge};
+use crate::status::carry::carry;
+use crate::status::{HostStatus, Known, ResourceStatus, State, status as judge};
 
 fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliError> {
     let io = |e: std::io::Error| CliError::io(&e);
@@ -24,14 +31,31 @@ fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliEr
     let observed = observe(desired, &ledger, &session.host, session.depth());
     let last = last_pass::load(&session.host).map_err(io)?;
     let history = history::load(&session.host).map_err(io)?;
-    Ok(judge(&Known {
+    let mut status = judge(&Known {
         desired,
         observed: &observed,
         ledger: &ledger,
         last: last.as_ref(),
         history: &history,
         now: session.now,
-    }))
+    });
+    carry(memory::load(&session.host).status.as_ref(), &mut status, None);
+    Ok(status)
+}
+
+/// For prompts and for a loop over hosts.
+fn oneline(status: &HostStatus) -> String {
+    let all = status.resources.len();
+    let current = status.resources.iter().filter(|r| r.state == State::Current).count();
+    let ready = status.conditions.iter().find(|c| c.kind == "Ready" && c.reason != "Converged");
+    let which = ready.map_or(String::new(), |ready| format!(" ({})", ready.message));
+    let last = status.last_pass_at.map_or(String::new(), |at| format!("; last pass {at}"));
+    format!(
+        "{} {}: {current} of {} as desired{which}{last}\n",
+        status.hostname,
+        status.state.name(),
+        counted(all, "resource")
+    )
 }
 
 /// What is installed and in which condition.
@@ -40,6 +64,10 @@ pub(super) fn status(session: &Session) -> Result<Exit, CliError> {
     let status = judged(session, &desired)?;
     if session.common.output == Format::Json {
         say(&json::render(&status));
+        return Ok(Exit::Ok);
+    }
+    if session.common.output == Format::Oneline {
+        say(&oneline(&status));
         return Ok(Exit::Ok);
     }
     let mut text = format!("{}: {:?}", status.hostname, status.state);
@@ -83,8 +111,12 @@ fn line(text: &mut String, resource: &ResourceStatus) {
     }
 }
 
-/// How the host differs from what was installed.
-pub(super) fn diff(session: &Session, resources: &[ResourceId]) -> Result<Exit, CliError> {
+/// How the host differs from what was installed, and what the next pass makes of the trees that are named.
+pub(super) async fn diff(
+    session: &Session,
+    pass: &PassArgs,
+    resources: &[ResourceId],
+) -> Result<Exit, CliError> {
     let desired = session.desired()?;
     for id in resources {
         known(&desired, id)?;
@@ -109,7 +141,8 @@ pub(super) fn diff(session: &Session, resources: &[ResourceId]) -> Result<Exit, 
             let _ = writeln!(text, "    + {}", drift.found);
         }
     }
-    if drifted.is_empty() {
+    coming(session, pass, &desired, resources, &mut text).await?;
+    if text.is_empty() {
         text.push_str("No differences.\n");
     }
     say(&text);
@@ -123,6 +156,36 @@ struct Explained<'a> {
     resource: Option<&'a ResourceStatus>,
     declared_at: String,
     choice: Vec<String>,
+}
+
+/// What the sources have that the trees among `resources` have not.
+async fn coming(
+    session: &Session,
+    pass: &PassArgs,
+    desired: &DesiredState,
+    resources: &[ResourceId],
+    text: &mut String,
+) -> Result<(), CliError> {
+    let trees = resources.iter().filter(|id| id.kind == Kind::Tree);
+    let trees: BTreeSet<ResourceId> = trees.cloned().collect();
+    if trees.is_empty() {
+        return Ok(());
+    }
+    let request = Request { only: Some(&trees), ..session.request(desired, pass) };
+    let client = session.client(desired)?;
+    let preview = preview(&request, &session.host, &client).await.map_err(|e| CliError::io(&e))?;
+    for change in preview.plan.changes.iter().filter(|change| trees.contains(&change.resource)) {
+        let _ = writeln!(text, "{} {}", change.resource, headline(change));
+        let _ = writeln!(text, "  {}", change.reason);
+        let contents = change.contents.iter();
+        for line in contents.flat_map(|contents| contents::lines(contents, PATHS_MAX)) {
+            let _ = writeln!(text, "  {line}");
+        }
+    }
+    for blocked in preview.plan.blocked.iter().filter(|blocked| trees.contains(&blocked.resource)) {
+        let _ = writeln!(text, "{} blocked: {}", blocked.resource, blocked.message);
+    }
+    Ok(())
 }
 
 /// Everything known about one resource and how its version is chosen.

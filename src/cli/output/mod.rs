@@ -1,5 +1,6 @@
 //! Values as text, JSON and Markdown.
 
+pub mod contents;
 pub mod json;
 pub mod markdown;
 pub mod progress;

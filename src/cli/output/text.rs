@@ -2,14 +2,16 @@
 
 use std::fmt::Write;
 
+use crate::cli::output::contents;
 use crate::cli::output::json::About;
 use crate::cli::output::units::bytes;
 use camino::Utf8Path;
 
 use crate::model::extension::LinkTo;
+use crate::model::manifest::Binary;
 use crate::model::outcome::counted;
 use crate::model::plan::{Blocked, Change, InUse, PlanSummary};
-use crate::model::step::Expected;
+use crate::model::step::{ExchangeBy, Expected};
 use crate::model::{Action, Artifact, Delta, Drift, Fallback, Level, Plan, Step};
 
 /// Renders a plan. The same value gives the same text.
@@ -67,6 +69,9 @@ pub fn summary(status: &PlanSummary) -> String {
     }
     text
 }
+
+/// More paths of a tree than this are counted, not listed.
+const PATHS_SHOWN: usize = 20;
 
 /// More differences than this are counted, not listed.
 const DRIFT_SHOWN: usize = 20;
@@ -191,28 +196,22 @@ pub fn diff(change: &Change) -> Vec<String> {
             }
             Step::Remove { path, .. } if is_manifest(path) => {}
             Step::Switch { bin, release, links, expects, .. } => {
-                let slot = release.file_name().unwrap_or_default();
-                let new: Vec<(String, String)> = links
-                    .iter()
-                    .flatten()
-                    .map(|b| (b.name.clone(), format!("../releases/{slot}/{}", b.path)))
-                    .collect();
                 let expects = expects.as_deref().unwrap_or_default();
-                let gone = expects.iter().filter(|link| !new.contains(link));
-                lines.extend(gone.map(|(name, text)| format!("- {bin}/{name} -> {text}")));
-                let come = new.iter().filter(|link| !expects.contains(link));
-                lines.extend(come.map(|(name, text)| format!("+ {bin}/{name} -> {text}")));
-                if links.is_none() {
-                    lines.push(format!("+ {bin}/* -> ../releases/{slot}/* (its programs)"));
-                }
+                lines.extend(switched(bin, release, links.as_deref(), expects));
             }
             Step::Install { .. } | Step::Try { .. } => lines.extend(in_place(step)),
-            Step::Exchange { tree, path, .. } => lines.push(format!("~ {path}/ from {tree}")),
+            Step::Exchange { tree, path, by, .. } => {
+                let how = if *by == ExchangeBy::InPlace { ", file by file" } else { "" };
+                lines.push(format!("~ {path}/ from {tree}{how}"));
+            }
             Step::OweIfChanged { paths, effect } => {
                 let paths = paths.join(", ");
                 lines.push(format!("* if {paths} changed: {}", effect.describe()));
             }
             Step::Remove { path, .. } => lines.push(format!("- {path}")),
+            Step::Refresh { copy, .. } => {
+                lines.push(format!("~ {} (the offline copy, by verified chunks)", copy.index));
+            }
             Step::Settle { effect } => lines.push(format!("* {}", effect.describe())),
             Step::Forgive { effect, why } => {
                 lines.push(format!("* not any more: {} ({why})", effect.describe()));
@@ -232,6 +231,9 @@ pub fn diff(change: &Change) -> Vec<String> {
             | Step::Owe { .. }
             | Step::RemoveEmpty { .. } => {}
         }
+    }
+    if let Some(contents) = &change.contents {
+        lines.extend(contents::lines(contents, PATHS_SHOWN));
     }
     lines
 }
@@ -258,6 +260,24 @@ fn in_place(step: &Step) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+/// The links that a switch removes and makes.
+fn switched(
+    bin: &Utf8Path,
+    release: &Utf8Path,
+    links: Option<&[Binary]>,
+    expects: &[(String, String)],
+) -> Vec<String> {
+    let slot = release.file_name().unwrap_or_default();
+    let text = |b: &Binary| (b.name.clone(), format!("../releases/{slot}/{}", b.path));
+    let new: Vec<(String, String)> = links.unwrap_or_default().iter().map(text).collect();
+    let gone = expects.iter().filter(|link| !new.contains(link));
+    let gone = gone.map(|(name, text)| format!("- {bin}/{name} -> {text}"));
+    let come = new.iter().filter(|link| !expects.contains(link));
+    let come = come.map(|(name, text)| format!("+ {bin}/{name} -> {text}"));
+    let all = links.is_none().then(|| format!("+ {bin}/* -> ../releases/{slot}/* (its programs)"));
+    gone.chain(come).chain(all).collect()
 }
 
 fn is_image(change: &Change, from: &Utf8Path) -> bool {

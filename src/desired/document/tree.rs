@@ -41,13 +41,15 @@ pub struct TreeDocument {
     /// system can and copies them elsewhere; `hardlink` gives them a second name, for trees that nobody
     /// writes to.
     pub reuse: Field<ReuseDocument>,
-    /// Stores on this machine whose chunks need not be fetched. None by default.
+    /// Stores on this machine whose chunks need not be fetched, and directories whose large files may have content
+    /// of the tree. Everything taken from them is verified. None by default.
     pub seeds: Field<Vec<Field<String>>>,
     /// Programs run when certain paths changed.
     pub triggers: Field<Vec<Field<TriggerDocument>>>,
     /// What the tree must show after an update, else the generation before is used again. Nothing by default.
     pub health: Field<HealthDocument>,
-    /// Programs run once after each start of the host.
+    /// Programs run by the first pass after each start of the host and by the one that installs the tree, after what
+    /// triggers run; what a trigger runs in the same pass is not run again.
     #[schemars(with = "Vec<Argv>")]
     pub on_start: Field<Vec<Field<Short<Argv>>>>,
     /// Units that systemd restarts after every update. None by default.
@@ -60,7 +62,9 @@ pub struct TreeDocument {
     #[schemars(range(min = 1, max = 1000))]
     pub retain: Field<u32>,
     /// How the tree in use is replaced. `exchange` (the default): the path is a directory and is exchanged
-    /// with the new one in one act. `link`: the path is a symbolic link to the generation in use.
+    /// with the new one in one act. `link`: the path is a symbolic link to the generation in use. `in-place`: the
+    /// files of the directory are replaced one by one, for programs that keep it open; readers see a mixture meanwhile, an interrupted update is finished by the next pass, and no generation
+    /// is kept to go back to.
     pub layout: Field<TreeLayoutDocument>,
     /// Bounds on what an archive may hold.
     pub limits: Field<TreeLimitsDocument>,
@@ -88,6 +92,9 @@ pub struct CasyncDocument {
     /// The chunk store, or several that are asked in this order for each chunk. Default: `default.castr` beside
     /// the index.
     pub store: Field<Short<StoreList>>,
+    /// Only below `offline`, where index and store are on this machine: after each update the copy is brought up to
+    /// what is installed, while it is there. Default `false`.
+    pub refresh: Field<bool>,
 }
 
 impl Shorthand for CasyncDocument {
@@ -162,6 +169,8 @@ pub enum TreeLayoutDocument {
     Exchange,
     /// A symbolic link is replaced.
     Link,
+    /// Files are replaced one by one.
+    InPlace,
 }
 
 /// Programs to run when something changed.

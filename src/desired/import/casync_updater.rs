@@ -106,8 +106,15 @@ impl Import {
             self.note(NoteKind::Todo, &name, Some(file), why.to_owned());
         }
         let source = |tree: &mut String, key: &str, index: &str, store: &str| {
+            // casync-updater keeps its backup up to date.
+            let kept =
+                key == "offline" && ![index, store].iter().any(|place| place.contains("://"));
+            let more = if kept { ", refresh: true" } else { "" };
             let (index, store) = (quoted(index), quoted(store));
-            let _ = writeln!(tree, "    {key}: {{ casync: {{ index: {index}, store: {store} }} }}");
+            let _ = writeln!(
+                tree,
+                "    {key}: {{ casync: {{ index: {index}, store: {store}{more} }} }}"
+            );
         };
         source(&mut tree, "source", index, store);
         match (text("backupIndex"), text("backupStore")) {
@@ -241,6 +248,7 @@ mod tests {
         for part in [
             "run: [[\"systemctl\", \"reload\", \"web\"], [\"/bin/bash\", \"-c\", \"echo a > /tmp/b\"]]",
             "paths: [\"conf.d\", \".\"]",
+            "store: \"/media/usb/s.castr\", refresh: true } }",
             "on_start: [[\"systemctl\", \"start\", \"web\"]]",
         ] {
             assert!(imported.document.contains(part), "{}", imported.document);

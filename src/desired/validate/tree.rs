@@ -7,12 +7,14 @@ use crate::desired::document::tree::{
     CasyncDocument, ExistingDocument, OwnerDocument, ReuseDocument, SpecialDocument, StoreList,
     TreeDocument, TreeLayoutDocument, TreeLimitsDocument, TreeSourceDocument, TriggerDocument,
 };
-use crate::desired::document::{DesiredDocument, VersionText};
+use crate::desired::document::{DesiredDocument, HealthDocument, VersionText};
 use crate::desired::field::{Field, Short, Spanned};
 use crate::desired::parse::Problems;
 use crate::desired::validate::{Checker, Validated, ValidatedResource, values};
-use crate::model::step::{AssembleLimits, DeleteMax, Existing, Ownership, Reuse, Special};
-use crate::model::{Constraint, Digest, Kind, Name, ResourceId};
+use crate::model::step::{
+    AssembleLimits, DeleteMax, Existing, OfflineCopy, Ownership, Reuse, Special,
+};
+use crate::model::{Check, Constraint, Digest, Kind, Name, ResourceId};
 use crate::resource::Spec;
 use crate::resource::tree::TreeSpec;
 use crate::resource::tree::spec::{CasyncSource, Place, TreeLayout, TreeVersion, Trigger};
@@ -63,6 +65,7 @@ impl Checker<'_> {
         let source = self.required(&tree.source, "`source`", key);
         let source = source.and_then(|source| self.casync(source, &verify, &version));
         let offline = tree.offline.good().and_then(|source| self.casync(source, &verify, &version));
+        let refreshed = self.refreshed(tree, offline.as_ref());
         let path = self.required(&tree.path, "`path`", key);
         let path = path.and_then(|path| self.check(path, "`path`", values::absolute_path));
         if let (TreeVersion::Constraint(want), Some(source)) = (&version, &source)
@@ -82,6 +85,7 @@ impl Checker<'_> {
             version,
             source: source.unwrap_or_else(stand_in),
             offline,
+            refreshed,
             verify,
             owner: tree.owner.good().map_or(Ownership::Archive, |owner| self.owner(owner)),
             allow: self
@@ -103,7 +107,7 @@ impl Checker<'_> {
                 .items(&tree.triggers, "`triggers`")
                 .map(|trigger| self.trigger(trigger))
                 .collect(),
-            health: tree.health.good().map(|health| self.health(health)),
+            health: tree.health.good().map(|health| self.tree_health(tree, health)),
             on_start: argv(&tree.on_start, "`on_start`"),
             restart: self
                 .items(&tree.restart, "`restart`")
@@ -117,11 +121,23 @@ impl Checker<'_> {
             },
             layout: match tree.layout.value() {
                 Some(TreeLayoutDocument::Link) => TreeLayout::Link,
+                Some(TreeLayoutDocument::InPlace) => TreeLayout::InPlace,
                 Some(TreeLayoutDocument::Exchange) | None => TreeLayout::Exchange,
             },
             limits: tree.limits.value().map(|l| self.tree_limits(l)).unwrap_or_default(),
             suspend: tree.suspend.good().and_then(|suspend| self.suspend(suspend)),
         }
+    }
+
+    /// What is updated in place leaves nothing to go back to.
+    fn tree_health(&self, tree: &TreeDocument, health: &Spanned<HealthDocument>) -> Check {
+        let check = self.health(health);
+        let in_place = matches!(tree.layout.value(), Some(TreeLayoutDocument::InPlace));
+        if in_place && check.rolls_back {
+            let why = "an update in place leaves nothing to go back to: write `on_failure: report`";
+            self.refuse(health.span, "`health`", why);
+        }
+        check
     }
 
     fn tree_version(&self, field: &Field<VersionText>) -> TreeVersion {
@@ -172,6 +188,32 @@ impl Checker<'_> {
             }
         };
         Some(CasyncSource { index, stores })
+    }
+
+    /// The copy to keep up to what is installed, if that is wished.
+    fn refreshed(
+        &self,
+        tree: &TreeDocument,
+        offline: Option<&CasyncSource>,
+    ) -> Option<OfflineCopy> {
+        if let Some(span) = refresh_of(&tree.source) {
+            self.refuse(
+                span,
+                "`source`",
+                "only an offline copy is refreshed: move `refresh` there",
+            );
+        }
+        let span = refresh_of(&tree.offline)?;
+        let offline = offline?;
+        if let (Place::Local(index), Some(Place::Local(store))) =
+            (&offline.index, offline.stores.first())
+        {
+            return Some(OfflineCopy { index: index.clone(), store: store.clone() });
+        }
+        let why =
+            "only a copy on this machine can be refreshed: name paths, or leave out `refresh`";
+        self.refuse(span, "`offline`", why);
+        None
     }
 
     /// The place of an index, which its source vouches for.
@@ -271,6 +313,13 @@ impl Checker<'_> {
             bytes: self.size(&limits.unpacked, "`limits.unpacked`").unwrap_or(default.bytes),
         }
     }
+}
+
+/// Where a source says that it is to be refreshed.
+fn refresh_of(document: &Field<TreeSourceDocument>) -> Option<Span> {
+    let TreeSourceDocument::Casync(field) = &document.good()?.value;
+    let Short::Full(casync) = &field.good()?.value else { return None };
+    casync.refresh.good().filter(|refresh| refresh.value).map(|refresh| refresh.span)
 }
 
 fn is_url(text: &str) -> bool {

@@ -26,6 +26,10 @@ use sha2::{Digest as _, Sha256};
 use super::chunk::{CHUNK_BYTES_MAX, ChunkId};
 use super::index::CHUNKS_MAX;
 
+mod reads;
+
+pub use reads::{BATCH_BYTES, Batch, PackRead, Spot, batches};
+
 /// Ending that is added to the name of an index for its list of packs.
 pub const LIST_SUFFIX: &str = ".packs";
 

@@ -20,6 +20,9 @@ const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 /// Differences listed per release; more than this is "everything".
 const DRIFT_MAX: usize = 1_000;
 
+/// Links of a directory that holds no directory, where the file system counts them; others say 1.
+const CHILDLESS_LINKS: u64 = 2;
+
 /// The type of an entry of `bin` whose name or text could not be kept as it is.
 const NOT_UTF8: &str = "entry that is not UTF-8";
 
@@ -144,10 +147,18 @@ fn observe_home(host: &Look, layout: &Layout, depth: Depth) -> io::Result<AppObs
         };
         observed.slots.insert(item.name, slot);
     }
-    let staging = host.list(layout.staging())?.unwrap_or_default();
-    observed.leftovers =
-        staging.into_iter().map(|i| i.name).filter(|n| n.starts_with(STAGING_PREFIX)).collect();
+    observed.leftovers = leftovers(host, &layout.staging())?;
     Ok(observed)
+}
+
+/// Names of ours in `staging`. All of them are directories, so that a directory without any need not be read.
+fn leftovers(host: &Look, staging: &Utf8Path) -> io::Result<Vec<String>> {
+    let childless = |stat: &Stat| stat.kind == ItemKind::Dir && stat.links == CHILDLESS_LINKS;
+    if host.stat(staging)?.as_ref().is_none_or(childless) {
+        return Ok(Vec::new());
+    }
+    let names = host.list(staging)?.unwrap_or_default().into_iter().map(|item| item.name);
+    Ok(names.filter(|name| name.starts_with(STAGING_PREFIX)).collect())
 }
 
 fn observe_bin(host: &Look, layout: &Layout) -> io::Result<Option<BinDir>> {
@@ -173,77 +184,97 @@ fn observe_bin(host: &Look, layout: &Layout) -> io::Result<Option<BinDir>> {
 }
 
 fn observe_slot(host: &Look, directory: &Utf8Path, depth: Depth) -> io::Result<Slot> {
-    let manifest = read_manifest(host, directory)?;
-    let (drift, executables) = match &manifest {
-        Some(manifest) => (compare_with_manifest(host, directory, manifest, depth)?, Vec::new()),
-        None => (Vec::new(), executables(host, directory)?),
+    let Some((manifest, written)) = read_manifest(host, directory)? else {
+        let executables = executables(host, directory)?;
+        return Ok(Slot { manifest: None, drift: Vec::new(), executables });
     };
-    Ok(Slot { manifest, drift, executables })
+    let mut drift = compare_with_manifest(host, directory, &manifest, (depth, written))?;
+    drift.sort_by(|a, b| a.path.cmp(&b.path));
+    drift.truncate(DRIFT_MAX);
+    Ok(Slot { manifest: Some(manifest), drift, executables: Vec::new() })
 }
 
-/// The manifest of a release directory. One that cannot be read counts as missing: the directory is then
-/// not known to be whole, and not known to be ours.
-fn read_manifest(host: &Look, directory: &Utf8Path) -> io::Result<Option<Box<Manifest>>> {
-    let bytes = match host.read(directory.join(MANIFEST_NAME), MANIFEST_BYTES_MAX) {
+/// The manifest of a release directory, and the file it was read from. One that cannot be read counts as
+/// missing: the directory is then not known to be whole, and not known to be ours.
+fn read_manifest(host: &Look, directory: &Utf8Path) -> io::Result<Option<(Box<Manifest>, Stat)>> {
+    let found = match host.read_stated(&directory.join(MANIFEST_NAME), MANIFEST_BYTES_MAX) {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => None,
         read => read?,
     };
-    Ok(bytes
-        .and_then(|bytes| serde_json::from_slice::<Box<Manifest>>(&bytes).ok())
-        .filter(|manifest| manifest.format == MANIFEST_FORMAT))
+    let parsed = found.and_then(|(bytes, stat)| {
+        Some((serde_json::from_slice::<Box<Manifest>>(&bytes).ok()?, stat))
+    });
+    Ok(parsed.filter(|(manifest, _)| manifest.format == MANIFEST_FORMAT))
 }
 
+/// The manifest is the last thing written into a release, so a directory that is not newer holds what it held
+/// then, and need not be read to know that nothing was added.
 fn compare_with_manifest(
     host: &Look,
     directory: &Utf8Path,
     manifest: &Manifest,
-    depth: Depth,
+    (depth, written): (Depth, Stat),
 ) -> io::Result<Vec<Drift>> {
     let mut drift = Vec::new();
-    let mut expected: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::from([("", BTreeSet::new())]);
+    let mut suspects = Vec::new();
+    let mut look = |path: &str, stat: Option<Stat>| {
+        if depth == Depth::Deep || stat.is_none_or(|stat| stat.is_newer_than(&written)) {
+            suspects.push(path.to_owned());
+        }
+    };
+    look("", host.stat(directory)?);
     for entry in &manifest.entries {
-        let (parent, name) = entry.path.rsplit_once('/').unwrap_or(("", &entry.path));
-        expected.entry(parent).or_default().insert(name);
+        let stat = host.stat(directory.join(&entry.path))?;
         if matches!(entry.kind, EntryKind::Dir { .. }) {
-            expected.entry(&entry.path).or_default();
+            look(&entry.path, stat);
         }
-        drift.extend(compare_entry(host, directory, entry, depth)?);
+        drift.extend(compare_entry(host, directory, entry, (depth, stat))?);
     }
-    for (parent, names) in &expected {
-        let path = directory.join(parent);
-        let found = match host.list(&path) {
-            // That something else is there is told of the directory itself.
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => None,
-            found => found?,
-        };
-        for item in found.unwrap_or_default() {
-            let own = parent.is_empty() && item.name == MANIFEST_NAME;
-            if !own && !names.contains(item.name.as_str()) {
-                drift.push(Drift {
-                    path: path.join(&item.name).to_string(),
-                    kind: DriftKind::Extra,
-                    expected: "nothing".to_owned(),
-                    found: item.kind.name().to_owned(),
-                });
-            }
+    if !suspects.is_empty() {
+        let known: BTreeSet<&str> = manifest.entries.iter().map(|e| e.path.as_str()).collect();
+        for suspect in &suspects {
+            drift.extend(extras(host, directory, suspect, &known)?);
         }
     }
-    drift.sort_by(|a, b| a.path.cmp(&b.path));
-    drift.truncate(DRIFT_MAX);
     Ok(drift)
+}
+
+/// What `parent`, a directory of a release, holds besides what is `known`.
+fn extras(
+    host: &Look,
+    directory: &Utf8Path,
+    parent: &str,
+    known: &BTreeSet<&str>,
+) -> io::Result<Vec<Drift>> {
+    let found = match host.list(directory.join(parent)) {
+        // That something else is there is told of the directory itself.
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => None,
+        found => found?,
+    };
+    let extra = found.unwrap_or_default().into_iter().filter_map(|item| {
+        let path = if parent.is_empty() { item.name } else { format!("{parent}/{}", item.name) };
+        let ours = path == MANIFEST_NAME || known.contains(path.as_str());
+        (!ours).then(|| Drift {
+            path: directory.join(path).to_string(),
+            kind: DriftKind::Extra,
+            expected: "nothing".to_owned(),
+            found: item.kind.name().to_owned(),
+        })
+    });
+    Ok(extra.collect())
 }
 
 fn compare_entry(
     host: &Look,
     directory: &Utf8Path,
     entry: &Entry,
-    depth: Depth,
+    (depth, found): (Depth, Option<Stat>),
 ) -> io::Result<Option<Drift>> {
     let path = directory.join(&entry.path);
     let differs = |kind, expected: String, found: String| {
         Ok(Some(Drift { path: path.to_string(), kind, expected, found }))
     };
-    let Some(stat) = host.stat(&path)? else {
+    let Some(stat) = found else {
         return differs(
             DriftKind::Missing,
             type_name(&entry.kind).to_owned(),

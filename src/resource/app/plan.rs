@@ -294,6 +294,7 @@ impl Situation<'_> {
             fetch_bytes,
             reused_bytes,
             observed: Digest::of_json(self.observed),
+            contents: None,
             steps,
             undo,
         })

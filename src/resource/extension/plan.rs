@@ -296,6 +296,7 @@ impl Situation<'_> {
             fetch_bytes: to_fetch().try_fold(0, |sum, o| Some(sum + o.artifact.size?)),
             reused_bytes: offers().filter(|o| o.cached).filter_map(|o| o.artifact.size).sum(),
             observed: Digest::of_json(self.observed),
+            contents: None,
             steps,
             undo: undo.unwrap_or_default(),
         })

@@ -3,17 +3,15 @@
 use camino::Utf8Path;
 
 use crate::model::difference::Difference;
-use crate::model::glob::any_covers;
 use crate::model::snapshot::{NodeKind, NodeStat};
 use crate::model::{Drift, DriftKind};
 
 /// Differences listed per tree; more than this is "everything".
 const DRIFT_MAX: usize = 1_000;
 
-/// What somebody else changed, but for what is nobody's business.
-pub(super) fn told(tree: &Utf8Path, found: &[Difference], preserve: &[String]) -> Vec<Drift> {
-    let ours = found.iter().filter(|d| !any_covers(preserve, &d.path));
-    ours.take(DRIFT_MAX).map(|difference| tell(tree, difference)).collect()
+/// What somebody else changed.
+pub(super) fn told(tree: &Utf8Path, found: &[Difference]) -> Vec<Drift> {
+    found.iter().take(DRIFT_MAX).map(|difference| tell(tree, difference)).collect()
 }
 
 fn tell(tree: &Utf8Path, difference: &Difference) -> Drift {

@@ -21,6 +21,12 @@ impl Situation<'_> {
         why: Option<&str>,
     ) -> (Action, Attribution, String) {
         let (action, attribution, mut reason) = self.cause(wanted, drift, why);
+        let extras = self.observed.extras.filter(|extras| *extras > 0);
+        if let Some(extras) = extras.filter(|_| attribution == Attribution::DriftCorrected) {
+            let paths = counted(usize::try_from(extras).unwrap_or(usize::MAX), "path");
+            let of = format!("; the tree with {paths} of somebody else is kept beside it");
+            reason.push_str(&of);
+        }
         if let Some(offer) = &wanted.offer {
             reason.push_str("; ");
             reason.push_str(&ways(offer));
@@ -74,8 +80,11 @@ impl Situation<'_> {
 
 /// Which way the bytes come.
 fn ways(offer: &Offer) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "for people, to a tenth of a mebibyte")]
-    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / MIB);
+    #[expect(clippy::cast_precision_loss, reason = "for people, to a tenth")]
+    let mib = |bytes: u64| match bytes as f64 / MIB {
+        few if few < 0.1 => format!("{:.1} KiB", few * 1024.0),
+        many => format!("{many:.1} MiB"),
+    };
     let ways = &offer.ways;
     let mut parts = vec![format!("of {}", mib(ways.bytes))];
     if ways.reused_bytes > 0 {
@@ -90,6 +99,11 @@ fn ways(offer: &Offer) -> String {
         counted_chunks(ways.fetched_chunks),
         mib(ways.fetched_bytes)
     ));
+    if ways.packed_chunks > 0 {
+        let requests = usize::try_from(ways.pack_requests).unwrap_or(usize::MAX);
+        let packed = counted_chunks(ways.packed_chunks);
+        parts.push(format!("{packed} of them in packs by {}", counted(requests, "request")));
+    }
     parts.join(", ")
 }
 

@@ -22,6 +22,8 @@ impl Situation<'_> {
             return self.confirm_owed(slot);
         }
         let kept = work.steps.iter().find_map(|step| match step {
+            // Nothing of it stays.
+            Step::Exchange { by: ExchangeBy::InPlace, .. } => None,
             Step::Exchange { old: Some(old), .. } => old.parent().and_then(Utf8Path::file_name),
             // Through a link every generation stays where it is.
             Step::Exchange { .. } if self.through_link() => self.observed.current.as_deref(),
@@ -45,6 +47,7 @@ impl Situation<'_> {
             preserve: self.spec.preserve.clone(),
             by,
         };
-        way_back(self.owes(work), switch, self.observed.version_of(slot).as_ref())
+        let owes = self.effects(work.wanted.as_ref()).iter().map(|due| due.owe(work)).collect();
+        way_back(owes, switch, self.observed.version_of(slot).as_ref())
     }
 }

@@ -3,6 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::model::Step;
+use crate::resource::decision::ADOPTED;
 
 /// Everything of ours in `staging/` starts with this; nothing else there is ever touched.
 pub const STAGING_PREFIX: &str = "reconcile-";
@@ -83,10 +84,20 @@ impl Layout {
         Step::Remove { path: self.staging().join(name), aside: None }
     }
 
+    /// The step that removes what a merge that was cut off left of a tree.
+    pub fn sweep_tree(&self, slot: &str) -> Step {
+        Step::Remove { path: self.tree(slot), aside: None }
+    }
+
     /// Whether a path is the tree, in it, or in what belongs to it.
     pub fn covers(&self, path: &Utf8Path) -> bool {
         path.starts_with(&self.path) || path.starts_with(self.beside())
     }
+}
+
+/// Whether a generation has files that are not ours.
+pub fn is_adopted(slot: &str) -> bool {
+    slot.strip_prefix(ADOPTED).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// A name for the generation of an index that no other has, `taken` or left over: a tree that is made anew

@@ -4,6 +4,7 @@
 //! rename. Which generation is in use is told by the inode of the directory at the path, so no record can
 //! disagree with the host.
 
+pub mod contents;
 pub mod layout;
 pub mod observe;
 pub mod plan;
@@ -11,6 +12,7 @@ pub mod remove;
 pub mod spec;
 pub mod wanted;
 mod drift;
+mod effects;
 mod explain;
 mod health;
 mod retain;

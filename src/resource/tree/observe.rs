@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use crate::assemble::damaged;
 use crate::host::{ItemKind, Look};
+use crate::model::difference::Difference;
+use crate::model::glob::any_covers;
 use crate::model::snapshot::{NodeKind, Nodes, SNAPSHOT_FORMAT, SnapshotHead, Unsaid};
 use crate::model::{Drift, DriftKind, Version};
 use crate::resource::app::observe::Depth;
@@ -31,6 +33,12 @@ pub struct TreeObserved {
     pub current: Option<String>,
     /// Where the tree in use differs from it.
     pub drift: Vec<Drift>,
+    /// How many paths of somebody else are in the tree in use; `None` when that cannot be known.
+    pub extras: Option<u64>,
+    /// The same of a tree that was in use, when a pass was cut off before it was moved to its place.
+    pub misplaced_extras: Option<u64>,
+    /// Places in the tree in use where something is mounted.
+    pub mounts: Vec<Utf8PathBuf>,
     /// Names of ours in `staging/`: what an earlier pass left.
     pub leftovers: Vec<String>,
     /// Content differs where `stat` does not.
@@ -96,6 +104,16 @@ impl TreeObserved {
         self.head(self.current.as_deref()?)
     }
 
+    /// The generation whose tree stands where that of the one in use was made: a pass was cut off right after
+    /// both were exchanged.
+    pub fn misplaced(&self) -> Option<&str> {
+        let inode = self.generations.get(self.current.as_deref()?)?.tree?;
+        let mut owners = self.generations.iter().filter(|(_, generation)| {
+            generation.tree.is_none() && generation.head.as_ref().is_some_and(|h| h.inode == inode)
+        });
+        owners.next().map(|(slot, _)| slot.as_str())
+    }
+
     /// The inode of what is at the path, for steps that must not be performed on anything else.
     pub fn live_inode(&self) -> Option<u64> {
         match self.live {
@@ -143,7 +161,9 @@ pub fn observe(
             _ => path.to_owned(),
         };
         let unsaid = observed.head(slot).map(|head| head.unsaid).unwrap_or_default();
-        observed.drift = compare(host, &layout.generation(slot), &tree, (preserve, unsaid))?;
+        (observed.drift, observed.extras) =
+            compare(host, &layout.generation(slot), &tree, (preserve, unsaid))?;
+        observed.misplaced_extras = misplaced(host, &layout, &observed, preserve)?;
         if depth == Depth::Deep {
             let told = observed.drift.len();
             let known = std::mem::take(&mut observed.drift);
@@ -152,8 +172,27 @@ pub fn observe(
         }
     } else {
         observed.current = restored(host, &layout, &observed, preserve)?;
+        observed.extras = observed.current.as_ref().map(|_| 0);
+    }
+    if observed.live_inode().is_some() {
+        observed.mounts = host.mounts_within(path)?;
     }
     Ok(observed)
+}
+
+/// How many paths of somebody else are in a tree that a pass left where the one in use had been made.
+fn misplaced(
+    host: &Look,
+    layout: &Layout,
+    observed: &TreeObserved,
+    preserve: &[String],
+) -> io::Result<Option<u64>> {
+    let Some(slot) = observed.misplaced() else { return Ok(None) };
+    let Some(current) = &observed.current else { return Ok(None) };
+    let unsaid = observed.head(slot).map(|head| head.unsaid).unwrap_or_default();
+    let generation = layout.generation(slot);
+    let (_, extras) = compare(host, &generation, &layout.tree(current), (preserve, unsaid))?;
+    Ok(extras)
 }
 
 /// The generation in use where no inode tells: the tree was copied back from somewhere. Only one that is whole
@@ -171,7 +210,7 @@ fn restored(
         return Ok(None);
     };
     let unsaid = generation.head.as_ref().map(|head| head.unsaid).unwrap_or_default();
-    let drift = compare(host, &layout.generation(slot), &layout.path, (preserve, unsaid))?;
+    let (drift, _) = compare(host, &layout.generation(slot), &layout.path, (preserve, unsaid))?;
     Ok(drift.is_empty().then(|| slot.clone()))
 }
 
@@ -221,7 +260,10 @@ fn current(layout: &Layout, observed: &TreeObserved) -> Option<String> {
     let inode = observed.live_inode()?;
     let is_live =
         |generation: &Generation| generation.head.as_ref().is_some_and(|head| head.inode == inode);
-    observed.generations.iter().find(|(_, generation)| is_live(generation)).map(|(s, _)| s.clone())
+    // A tree that is changed in place has the inode of the generation before, too.
+    let live = observed.generations.iter().filter(|(_, generation)| is_live(generation));
+    let newest = live.max_by_key(|(_, generation)| generation.head.as_ref().map(|h| h.staged_at));
+    newest.map(|(slot, _)| slot.clone())
 }
 
 fn read_head(host: &Look, place: &Utf8Path) -> io::Result<Option<Box<SnapshotHead>>> {
@@ -230,32 +272,35 @@ fn read_head(host: &Look, place: &Utf8Path) -> io::Result<Option<Box<SnapshotHea
     Ok(head.filter(|head| head.format == SNAPSHOT_FORMAT))
 }
 
+/// Where a tree is not as it was made, and how many paths of somebody else are in it.
 fn compare(
     host: &Look,
     generation: &Utf8Path,
     tree: &Utf8Path,
     (preserve, unsaid): (&[String], Unsaid),
-) -> io::Result<Vec<Drift>> {
+) -> io::Result<(Vec<Drift>, Option<u64>)> {
     let place = generation.join(NODES);
     let bytes = host.read(&place, NODES_BYTES_MAX)?;
     let nodes = bytes.map(|bytes| Nodes::decode(&bytes));
     let Some(Ok(nodes)) = nodes else {
-        return Ok(vec![Drift {
+        let drift = Drift {
             path: place.to_string(),
             kind: DriftKind::Missing,
             expected: "the list of nodes".to_owned(),
             found: "none that can be read".to_owned(),
-        }]);
+        };
+        return Ok((vec![drift], None));
     };
-    let mut differences = host.compare(tree, &nodes)?;
-    differences.retain(|difference| !difference.is_unsaid(unsaid));
-    if !preserve.is_empty() {
+    let counts = |difference: &Difference| {
         // Directories that are there for what is preserved in them.
-        differences.retain(|difference| {
-            let extra = difference.listed.is_none()
-                && difference.found.is_some_and(|found| found.kind == NodeKind::Directory);
-            !(extra && host.holds_only(tree, &difference.path, preserve))
-        });
-    }
-    Ok(drift::told(tree, &differences, preserve))
+        let for_others = || {
+            difference.listed.is_none()
+                && difference.found.is_some_and(|found| found.kind == NodeKind::Directory)
+                && host.holds_only(tree, &difference.path, preserve)
+        };
+        let kept = any_covers(preserve, &difference.path);
+        !kept && !difference.is_unsaid(unsaid) && (preserve.is_empty() || !for_others())
+    };
+    let compared = host.compare(tree, &nodes, &counts)?;
+    Ok((drift::told(tree, &compared.differences), Some(compared.extras)))
 }

@@ -1,11 +1,14 @@
 //! What to do about one tree; pure.
 
 use crate::model::plan::InUse;
-use crate::model::step::{AssembleRules, Existing, Expected, ReleaseHead, Seed};
-use crate::model::{BlockedReason, Change, Digest, Drift, Effect, Step, Version};
-use crate::resource::confirm::Confirm;
+use crate::model::step::{
+    AssembleRules, DeleteMax, ExchangeBy, Existing, Expected, ReleaseHead, Reuse, Seed,
+};
+use crate::model::{
+    Action, Attribution, BlockedReason, Change, Digest, Drift, Effect, Step, Version,
+};
 use crate::resource::decision::{self, ADOPTED, Decision, Leftovers, Problem};
-use crate::resource::tree::layout::{Layout, slot_name};
+use crate::resource::tree::layout::{Layout, is_adopted, slot_name};
 use crate::resource::tree::observe::Live;
 use crate::resource::tree::remove::{before, exchange_by};
 use crate::resource::tree::retain::surplus;
@@ -15,6 +18,9 @@ use crate::resource::tree::{TreeObserved, TreeSpec};
 
 /// Largest index accepted: as large as any document that is remembered.
 const INDEX_BYTES_MAX: u64 = 16 << 20;
+
+/// Trees with files of somebody else that are kept before a repair is refused: each costs the space of all of it.
+const SET_ASIDE_MAX: usize = 3;
 
 /// Everything that decides what happens to one tree.
 pub type Situation<'a> = decision::Situation<'a, TreeSpec, TreeObserved, Wanted>;
@@ -32,11 +38,11 @@ pub fn plan(situation: &Situation<'_>) -> Decision {
 /// What must be done to be on a generation, before it becomes a change.
 #[derive(Debug, Default)]
 pub(super) struct Work {
-    wanted: Option<Wanted>,
+    pub(super) wanted: Option<Wanted>,
     /// The generation in use afterwards.
     pub(super) slot: Option<String>,
     /// A new generation is made.
-    staged: bool,
+    pub(super) staged: bool,
     pub(super) steps: Vec<Step>,
     drift: Vec<Drift>,
     /// Why the generation is made anew, in words.
@@ -48,6 +54,8 @@ pub(super) struct Work {
 enum Replaced {
     Kept,
     Dropped,
+    /// It has files that are not ours.
+    SetAside,
 }
 
 impl Situation<'_> {
@@ -84,7 +92,11 @@ impl Situation<'_> {
         let taken = self.observed.generations.keys().map(String::as_str);
         let slot = slot_name(&wanted.index, taken);
         let same = self.observed.current_head().is_some_and(|head| head.index == wanted.index);
-        let replaced = if same { Replaced::Dropped } else { Replaced::Kept };
+        let replaced = match self.observed.extras {
+            _ if !same => Replaced::Kept,
+            Some(0) => Replaced::Dropped,
+            _ => self.set_aside()?,
+        };
         work.steps.extend(self.stage(wanted, offer, &slot));
         work.steps.push(self.exchange(&slot, replaced));
         work.staged = true;
@@ -95,7 +107,9 @@ impl Situation<'_> {
     /// Whether the tree in use is used as it is wished to be: through a link or not.
     fn is_laid_out(&self) -> bool {
         match self.spec.layout {
-            TreeLayout::Exchange => !matches!(self.observed.live, Live::Link { .. }),
+            TreeLayout::Exchange | TreeLayout::InPlace => {
+                !matches!(self.observed.live, Live::Link { .. })
+            }
             TreeLayout::Link => matches!(self.observed.live, Live::Link { .. }),
         }
     }
@@ -107,6 +121,11 @@ impl Situation<'_> {
     /// Refuses to replace what is not ours.
     fn check_path(&self) -> Result<(), Problem> {
         let path = &self.spec.path;
+        if let Some(mount) = self.observed.mounts.first() {
+            return Err(Problem::foreign(format!(
+                "something is mounted at {mount}, and replacing {path} would take that along; unmount it"
+            )));
+        }
         let in_the_way = |kind: &str| {
             Problem::foreign(format!(
                 "{path} is a {kind} that reconcile did not put there; move it away"
@@ -115,29 +134,51 @@ impl Situation<'_> {
         let ours = self.observed.current.is_some();
         match (&self.observed.live, self.spec.layout) {
             (Live::Nothing | Live::Empty { .. }, _) => Ok(()),
-            (Live::Directory { .. }, TreeLayout::Exchange)
+            (Live::Directory { .. }, TreeLayout::Exchange | TreeLayout::InPlace)
             | (Live::Link { .. }, TreeLayout::Link)
                 if ours =>
             {
                 Ok(())
             }
-            (Live::Directory { .. }, TreeLayout::Exchange) => match self.spec.existing {
-                Existing::Adopted => Ok(()),
-                Existing::Refused => Err(Problem::foreign(format!(
-                    "{path} exists and reconcile did not make it; move it away, or write `existing: \
+            (Live::Directory { .. }, TreeLayout::Exchange | TreeLayout::InPlace) => {
+                match self.spec.existing {
+                    Existing::Adopted => Ok(()),
+                    Existing::Refused => Err(Problem::foreign(format!(
+                        "{path} exists and reconcile did not make it; move it away, or write `existing: \
                      adopted` to replace it (it is kept as the previous generation)"
-                ))),
-            },
+                    ))),
+                }
+            }
             (Live::Directory { .. }, TreeLayout::Link) => Err(in_the_way("directory")),
             (Live::Link { .. }, _) => Err(in_the_way("symbolic link")),
             (Live::Other(kind), _) => Err(in_the_way(kind)),
         }
     }
 
+    /// A tree that is repaired is kept when somebody else has files in it, but not time and again.
+    fn set_aside(&self) -> Result<Replaced, Problem> {
+        let layout = self.layout();
+        let kept = self.observed.generations.keys().filter(|slot| is_adopted(slot)).count();
+        if kept < SET_ASIDE_MAX || self.through_link() {
+            return Ok(Replaced::SetAside);
+        }
+        Err(Problem::foreign(format!(
+            "{} has files of somebody else, and {kept} trees with such files are in {} already; name what \
+             is to stay in `preserve`, and remove those that nobody needs",
+            self.spec.path,
+            layout.generations()
+        )))
+    }
+
     fn stage(&self, wanted: &Wanted, offer: &Offer, slot: &str) -> [Step; 3] {
         let layout = self.layout();
         let staged = layout.staged(slot);
         let spec = self.spec;
+        // Without its list nobody can say what would go; a repair keeps the tree that it replaces.
+        let same = self.observed.current_head().is_some_and(|head| head.index == wanted.index);
+        let repair = same && self.observed.extras.is_none();
+        let delete_max = if repair { DeleteMax::Unlimited } else { spec.delete_max };
+        let in_place = spec.layout == TreeLayout::InPlace;
         [
             Step::Fetch {
                 artifact: offer.artifact.clone(),
@@ -149,13 +190,15 @@ impl Situation<'_> {
                 into: staged.clone(),
                 rules: Box::new(AssembleRules {
                     stores: offer.stores.clone(),
+                    packs: offer.packs.clone(),
                     seeds: self.seeds(),
                     path: spec.path.clone(),
                     seed_dirs: spec.seeds.clone(),
                     owner: spec.owner.clone(),
                     allow: spec.allow.clone(),
-                    reuse: spec.reuse,
-                    delete_max: spec.delete_max,
+                    // What stays the same file need not be moved to its place.
+                    reuse: if in_place { Reuse::Hardlink } else { spec.reuse },
+                    delete_max,
                     preserve: spec.preserve.clone(),
                     limits: spec.limits,
                     published: offer.published,
@@ -193,8 +236,15 @@ impl Situation<'_> {
         let layout = self.layout();
         let by = exchange_by(self.spec.layout);
         let old = match &self.observed.live {
+            _ if by == ExchangeBy::InPlace => {
+                self.observed.current.as_ref().map(|current| layout.generation(current))
+            }
             Live::Directory { .. } => match &self.observed.current {
-                Some(current) => (replaced == Replaced::Kept).then(|| layout.tree(current)),
+                Some(current) => match replaced {
+                    Replaced::Kept => Some(layout.tree(current)),
+                    Replaced::SetAside => Some(layout.tree(&self.adopted_name())),
+                    Replaced::Dropped => None,
+                },
                 None => Some(layout.tree(&self.adopted_name())),
             },
             Live::Nothing | Live::Empty { .. } | Live::Link { .. } | Live::Other(_) => None,
@@ -237,22 +287,28 @@ impl Situation<'_> {
     }
 
     /// Puts effects, retention and leftovers around the work; `None` when nothing is to be done.
-    fn change(&self, work: Work) -> Option<Change> {
-        let working = !work.steps.is_empty();
+    fn change(&self, mut work: Work) -> Option<Change> {
         let confirm = self.confirm(&work);
-        let owed = self.owes(&work);
         let undo = confirm.as_ref().map(|confirm| self.undo(confirm, &work)).unwrap_or_default();
-        let mut steps = work.steps;
-        let effects = if working { self.effects(work.wanted.as_ref()) } else { Vec::new() };
+        let mut steps = std::mem::take(&mut work.steps);
+        let working = !steps.is_empty();
+        let mut effects = if working { self.effects(work.wanted.as_ref()) } else { Vec::new() };
+        let starting = self.starts(&work, &effects);
+        let starts = !starting.is_empty();
+        effects.extend(starting);
         let commit = steps.iter().position(|s| matches!(s, Step::Exchange { .. }));
         let commit = commit.unwrap_or(steps.len());
         let confirmed = confirm.iter().filter(|_| working).map(|confirm| confirm.effect.clone());
         let confirmed = confirmed.map(|effect| Step::Owe { effect });
-        steps.splice(commit..commit, owed.into_iter().filter(|_| working).chain(confirmed));
+        let owed: Vec<Step> = effects.iter().map(|due| due.owe(&work)).chain(confirmed).collect();
+        steps.splice(commit..commit, owed);
         let effects: Vec<Effect> = effects.into_iter().map(|due| due.effect).collect();
         steps.extend(effects.iter().map(|effect| Step::Settle { effect: effect.clone() }));
         steps.extend(self.old_debts(&effects, confirm.as_ref()));
         steps.extend(confirm.zip(self.check()).map(|(confirm, check)| confirm.step(check)));
+        let refresh = self.refresh(&work);
+        let refreshes = refresh.is_some();
+        steps.extend(refresh);
         let keep = work.slot.as_deref().or(self.observed.current.as_deref());
         let (mut swept, removed) = self.clear(&steps, keep);
         if let Some(step) = self.misplaced() {
@@ -270,6 +326,11 @@ impl Situation<'_> {
         let ways = ways.filter(|_| work.staged);
         let (action, attribution, reason) = if working {
             self.explain(work.wanted.as_ref()?, &work.drift, work.why.as_deref())
+        } else if starts {
+            (Action::Tidy, Attribution::HostStarted, "the host was started".to_owned())
+        } else if refreshes {
+            let why = "the offline copy has not what is installed".to_owned();
+            (Action::Tidy, Attribution::CopyBehind, why)
         } else {
             let kept = format!("more than {} generations are kept", self.spec.retain);
             self.explain_tidy(Leftovers::of(&swept), kept)
@@ -287,6 +348,11 @@ impl Situation<'_> {
             fetch_bytes: Some(ways.map_or(0, |ways| ways.fetched_bytes)),
             reused_bytes: ways.map_or(0, |ways| ways.reused_bytes),
             observed: Digest::of_json(self.observed),
+            contents: work
+                .wanted
+                .and_then(|wanted| wanted.contents)
+                .map(|contents| *contents)
+                .filter(|_| working),
             steps,
             undo,
         })
@@ -328,15 +394,18 @@ impl Situation<'_> {
         if self.through_link() {
             return None;
         }
-        let inode = self.observed.generations.get(current)?.tree?;
+        self.observed.generations.get(current)?.tree?;
         let from = layout.tree(current);
-        let mut owners = self.observed.generations.iter().filter(|(_, generation)| {
-            generation.tree.is_none() && generation.head.as_ref().is_some_and(|h| h.inode == inode)
-        });
-        if let Some((slot, _)) = owners.next() {
-            return Some(Step::Promote { from, to: layout.tree(slot), replaces: false });
+        if self.spec.layout == TreeLayout::InPlace {
+            // What is left there has its second name in the tree in use.
+            return Some(layout.sweep_tree(current));
         }
-        let to = layout.tree(&self.adopted_name());
+        let index = |slot: &str| self.observed.head(slot).map(|head| &head.index);
+        // A repaired tree with files of somebody else goes where those are kept.
+        let owner = self.observed.misplaced().filter(|owner| {
+            index(owner) != index(current) || self.observed.misplaced_extras == Some(0)
+        });
+        let to = layout.tree(&owner.map_or_else(|| self.adopted_name(), str::to_owned));
         Some(Step::Promote { from, to, replaces: false })
     }
 
@@ -346,73 +415,5 @@ impl Situation<'_> {
         let numbered = (2..).map(|number: u32| format!("{ADOPTED}.{number}"));
         let mut names = std::iter::once(ADOPTED.to_owned()).chain(numbered);
         names.find(|name| !taken(name)).unwrap_or_else(|| ADOPTED.to_owned())
-    }
-}
-
-/// An effect that an exchange makes due, for some paths or for all.
-struct Due {
-    effect: Effect,
-    paths: Option<Vec<String>>,
-}
-
-impl Situation<'_> {
-    /// What an exchange makes due, in order.
-    fn effects(&self, wanted: Option<&Wanted>) -> Vec<Due> {
-        if !self.facts.live {
-            return Vec::new();
-        }
-        let version = wanted.map(|w| w.version.clone());
-        let run = |argv: &Vec<String>| Effect::Run {
-            resource: self.id.clone(),
-            argv: argv.clone(),
-            version: version.clone(),
-        };
-        let restarts = self
-            .spec
-            .restart
-            .iter()
-            .map(|unit| Due { effect: Effect::Restart { unit: unit.clone() }, paths: None });
-        let triggers = self.spec.triggers.iter().flat_map(|trigger| {
-            let paths = &trigger.paths;
-            trigger.run.iter().map(move |argv| (argv, paths))
-        });
-        let triggers =
-            triggers.map(|(argv, paths)| Due { effect: run(argv), paths: Some(paths.clone()) });
-        let runs = self.spec.run.iter().map(|argv| Due { effect: run(argv), paths: None });
-        restarts.chain(triggers).chain(runs).collect()
-    }
-
-    /// The steps that journal what an exchange makes due. Which paths changed is known only where a generation
-    /// is made.
-    pub(super) fn owes(&self, work: &Work) -> Vec<Step> {
-        let owes = self.effects(work.wanted.as_ref()).into_iter().map(|due| match due.paths {
-            Some(paths) if work.staged => Step::OweIfChanged { paths, effect: due.effect },
-            _ => Step::Owe { effect: due.effect },
-        });
-        owes.collect()
-    }
-
-    /// Effects owed from earlier passes: paid when still wished, struck out when not. On another root
-    /// than the running system's they stay owed.
-    fn old_debts(&self, now_owed: &[Effect], confirm: Option<&Confirm>) -> Vec<Step> {
-        let mut steps = Vec::new();
-        for debt in self.debts.iter().filter(|d| !now_owed.contains(&d.effect)) {
-            if confirm.is_some_and(|confirm| confirm.effect == debt.effect) {
-                continue;
-            }
-            let superseded = matches!(debt.effect, Effect::Confirm { .. }) && self.facts.live;
-            let wished = self.spec.wishes(&debt.effect) && !superseded;
-            if wished && !self.facts.live {
-                continue;
-            }
-            let effect = debt.effect.clone();
-            steps.push(if wished {
-                Step::Settle { effect }
-            } else {
-                let why = "the desired state does not ask for it any more".to_owned();
-                Step::Forgive { effect, why }
-            });
-        }
-        steps
     }
 }

@@ -3,22 +3,25 @@
 use crate::model::ledger::{Debt, Owned};
 use crate::model::plan::InUse;
 use crate::model::step::ExchangeBy;
-use crate::model::{Change, Digest, DriftKind, ResourceId, Step};
+use crate::model::{Change, Digest, ResourceId, Step};
 use crate::resource::decision::{forgive, removal};
 use crate::resource::tree::TreeObserved;
-use crate::resource::tree::layout::Layout;
+use crate::resource::tree::layout::{Layout, is_adopted};
 use crate::resource::tree::observe::Live;
 use crate::resource::tree::spec::TreeLayout;
 
 /// Removes what is ours and leaves everything else: a tree in which somebody keeps files of their own stays.
 pub fn remove(id: &ResourceId, owned: &Owned, observed: &TreeObserved, debts: &[Debt]) -> Change {
     let layout = Layout::new(&owned.home);
-    let foreign = observed.drift.iter().any(|drift| drift.kind == DriftKind::Extra);
+    let foreign = observed.current.is_some() && staying(observed).is_some();
     let mut steps: Vec<Step> = Vec::new();
     if observed.current.is_some() && !foreign {
         steps.push(layout.remove(layout.path.clone()));
     }
-    for slot in observed.generations.keys() {
+    // What was there before us is not ours to remove.
+    let (others, ours): (Vec<_>, Vec<_>) =
+        observed.generations.keys().partition(|slot| is_adopted(slot));
+    for slot in ours {
         let through_link = matches!(observed.live, Live::Link { .. });
         if !(foreign && through_link && observed.current.as_ref() == Some(slot)) {
             steps.push(layout.remove(layout.generation(slot)));
@@ -30,10 +33,25 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &TreeObserved, debts: &[
     }
     steps.extend(forgive(id, debts));
     let mut change = removal(id, owned, before(observed), Digest::of_json(observed), steps);
-    if foreign {
-        change.reason.push_str("; the tree stays: there are files of somebody else in it");
+    if let Some(why) = staying(observed).filter(|_| foreign) {
+        change.reason.push_str("; the tree stays: ");
+        change.reason.push_str(why);
+    }
+    for slot in others {
+        let place = layout.tree(slot);
+        change.reason.push_str(&format!("; {place} stays, which somebody else made"));
     }
     change
+}
+
+/// Why a tree is left where it is.
+fn staying(observed: &TreeObserved) -> Option<&'static str> {
+    match observed.extras {
+        _ if !observed.mounts.is_empty() => Some("something is mounted in it"),
+        Some(0) => None,
+        Some(_) => Some("there are files of somebody else in it"),
+        None => Some("what is ours in it cannot be told without the list of its nodes"),
+    }
 }
 
 /// What is in use.
@@ -55,5 +73,6 @@ pub(super) fn exchange_by(layout: TreeLayout) -> ExchangeBy {
     match layout {
         TreeLayout::Exchange => ExchangeBy::Directory,
         TreeLayout::Link => ExchangeBy::Link,
+        TreeLayout::InPlace => ExchangeBy::InPlace,
     }
 }

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::model::ledger::Owned;
+use crate::resource::tree::layout::is_adopted;
 use crate::resource::tree::{TreeObserved, TreeSpec};
 
 /// Names of generations to remove once `in_use` is the one in use: older than the `retain` most recently
@@ -23,6 +24,7 @@ pub(super) fn surplus(
         .filter(|slot| {
             let left_now = observed.current.as_ref() == Some(*slot);
             let counts = slot.as_str() != in_use && Some(slot.as_str()) != dropped;
+            let counts = counts && !is_adopted(slot);
             counts
                 && (left_now || observed.generations.get(*slot).is_some_and(|g| g.tree.is_some()))
         })

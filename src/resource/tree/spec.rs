@@ -3,9 +3,12 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Serialize;
 
-use crate::model::step::{AssembleLimits, DeleteMax, Existing, Ownership, Reuse, Special};
+use crate::model::step::{
+    AssembleLimits, DeleteMax, Existing, OfflineCopy, Ownership, Reuse, Special,
+};
 use crate::model::{Check, Constraint, Digest, Effect};
 use crate::resource::SuspendWish;
+use crate::resource::tree::layout::Layout;
 use crate::trust::policy::Policy;
 
 /// The wish for one tree: nothing in it can be invalid.
@@ -19,6 +22,8 @@ pub struct TreeSpec {
     pub source: CasyncSource,
     /// Removable media or another copy, used while the source cannot be reached.
     pub offline: Option<CasyncSource>,
+    /// The offline copy, where it is kept up to what is installed. The index may hold `@v`.
+    pub refreshed: Option<OfflineCopy>,
     /// What evidence is demanded of the index.
     pub verify: Policy,
     /// Whose the files are.
@@ -33,13 +38,13 @@ pub struct TreeSpec {
     pub delete_max: DeleteMax,
     /// How unchanged files come into a new generation.
     pub reuse: Reuse,
-    /// Stores on this machine whose chunks need not be fetched.
+    /// Stores and other directories on this machine whose chunks need not be fetched.
     pub seeds: Vec<Utf8PathBuf>,
     /// Programs run when certain paths changed.
     pub triggers: Vec<Trigger>,
     /// What a generation must show after an update.
     pub health: Option<Check>,
-    /// Programs run once after each start of the host, by the controller.
+    /// Programs run by the first pass after each start of the host.
     pub on_start: Vec<Vec<String>>,
     /// Units restarted after every update.
     pub restart: Vec<String>,
@@ -61,6 +66,15 @@ impl TreeSpec {
         Digest::of_json(&(&self.owner, &self.allow))
     }
 
+    /// Whether a step may touch a path.
+    pub fn owns(&self, path: &Utf8Path) -> bool {
+        let copy = self.refreshed.as_ref();
+        Layout::new(&self.path).covers(path)
+            || copy.is_some_and(|copy| {
+                path == copy.store || path.parent() == copy.index.parent() && path != self.path
+            })
+    }
+
     /// Whether the version can move without an edit.
     pub fn is_floating(&self) -> bool {
         match &self.version {
@@ -77,7 +91,9 @@ impl TreeSpec {
             Effect::Refresh { .. } => false,
             Effect::Run { argv, .. } => {
                 let mut triggers = self.triggers.iter();
-                self.run.contains(argv) || triggers.any(|trigger| trigger.run.contains(argv))
+                self.run.contains(argv)
+                    || self.on_start.contains(argv)
+                    || triggers.any(|trigger| trigger.run.contains(argv))
             }
         }
     }
@@ -189,4 +205,6 @@ pub enum TreeLayout {
     Exchange,
     /// The path is a symbolic link to the generation.
     Link,
+    /// The path is a directory whose files are replaced one by one.
+    InPlace,
 }

@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use crate::model::contents::Contents;
+use crate::model::step::{OfflineCopy, PackSource};
 use crate::model::{Artifact, Digest, Evidence, Version};
 use crate::resource::tree::{TreeObserved, TreeSpec};
 
@@ -15,7 +17,11 @@ pub struct Wanted {
     /// The generation with it that is there, whole or not.
     pub slot: Option<String>,
     /// How to make it; `None` when it is there already, or cannot be had.
-    pub offer: Option<Offer>,
+    pub offer: Option<Box<Offer>>,
+    /// What it makes of each path in use, where that is known.
+    pub contents: Option<Box<Contents>>,
+    /// The offline copy, where it has another index and is to have this one.
+    pub refresh: Option<OfflineCopy>,
     /// An operator went back to it.
     pub rolled_back: Option<String>,
 }
@@ -29,6 +35,8 @@ pub struct Offer {
     pub evidence: Evidence,
     /// Stores with its chunks, in the order in which they are asked.
     pub stores: Vec<String>,
+    /// Packs that the stores on the web have.
+    pub packs: Option<PackSource>,
     /// When it was published, as far as its source says.
     pub published: Option<Timestamp>,
     /// Where its bytes come from, as far as is known before anything is fetched.
@@ -48,8 +56,12 @@ pub struct Ways {
     pub cached_chunks: u64,
     /// Different chunks that must be fetched.
     pub fetched_chunks: u64,
-    /// Their bytes before compression.
+    /// Their bytes: as they lie in packs, else before compression.
     pub fetched_bytes: u64,
+    /// How many of them are read from packs.
+    pub packed_chunks: u64,
+    /// In how many requests.
+    pub pack_requests: u64,
 }
 
 /// How a tree stands to the wish.

@@ -360,13 +360,14 @@ fn judge(request: &Request, reply: &Reply) -> (u16, (usize, usize)) {
     let current = request.header("if-range").is_none_or(|asked| {
         etag.is_some_and(|e| e == asked) || modified.is_some_and(|m| m == asked)
     });
-    let start = request
-        .header("range")
-        .filter(|_| reply.ranges && current)
-        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
-    match start {
-        Some(start) if start >= all.1 => (416, (0, 0)),
-        Some(start) => (206, (start, all.1)),
+    let range = request.header("range").filter(|_| reply.ranges && current).and_then(|range| {
+        let (start, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+        let end = if last.is_empty() { all.1 } else { last.parse::<usize>().ok()? + 1 };
+        Some((start.parse::<usize>().ok()?, end.min(all.1)))
+    });
+    match range {
+        Some((start, _)) if start >= all.1 => (416, (0, 0)),
+        Some(range) => (206, range),
         None => (200, all),
     }
 }

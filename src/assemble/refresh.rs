@@ -1,0 +1,104 @@
+//! Another copy of a source, such as removable media, brought up to what is installed.
+//!
+//! Every chunk is verified before it is written, wherever it comes from: the installed generation, else the stores.
+//! So whatever happened to the tree in use, the copy has what its publisher published. Chunks come first and are
+//! synced, the index replaces the one before by a rename: a copy that is pulled out is as it was.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::assemble::chunks::Stores;
+use crate::assemble::error::AssembleError;
+use crate::assemble::old::Old;
+use crate::assemble::{INDEX, SeedPlace};
+use crate::format::casync::chunk::{self, Form, Wanted, verify};
+use crate::format::casync::index::Index;
+
+/// A copy that is behind, and what it is brought up to.
+#[derive(Debug)]
+pub struct Behind {
+    /// The installed generation.
+    pub from: SeedPlace,
+    /// The index of the copy.
+    pub index: PathBuf,
+    /// The store of the copy.
+    pub store: PathBuf,
+    /// When the index was published, which the copy's file then says.
+    pub published: Option<SystemTime>,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refreshed {
+    /// Chunks that the copy did not have.
+    pub chunks: u64,
+}
+
+/// Brings a copy up to an installed generation.
+pub async fn refresh(copy: &Behind, stores: Stores) -> Result<Refreshed, AssembleError> {
+    let stores = Arc::new(stores);
+    let bytes = fs::read(copy.from.generation.join(INDEX))
+        .map_err(|e| failed("read", &copy.from.generation.join(INDEX), e))?;
+    let index = Index::read(bytes.as_slice()).map_err(AssembleError::Index)?;
+    let old = Old::open(copy.from.clone()).map(Arc::new);
+    let mut refreshed = Refreshed::default();
+    for number in 0..index.chunks.len() {
+        let Some(wanted) = index.wanted(number) else { continue };
+        let path = copy.store.join(wanted.id.path(Form::Compressed));
+        // Empty files are what a loss of power leaves.
+        if fs::metadata(&path).is_ok_and(|metadata| metadata.len() > 0) {
+            continue;
+        }
+        let here = old.clone();
+        let here = tokio::task::spawn_blocking(move || installed(here.as_deref()?, wanted)).await;
+        let bytes = match here {
+            Ok(Some(bytes)) => bytes,
+            _ => stores.get(wanted).await?,
+        };
+        add(&path, &bytes).map_err(|e| failed("write", &path, e))?;
+        refreshed.chunks += 1;
+    }
+    let placed = place(copy, &bytes);
+    placed.map_err(|e| failed("write", &copy.index, e))?;
+    Ok(refreshed)
+}
+
+/// A chunk put together from the installed files, if it is what it should be.
+fn installed(old: &Old, wanted: Wanted) -> Option<Vec<u8>> {
+    let bytes = old.chunk(old.find(&wanted.id, None)?, wanted.length)?;
+    verify(&wanted, &bytes).is_ok().then_some(bytes)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the copy is not below the managed root")]
+fn add(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let staged = path.with_extension("new");
+    let mut file = File::options().create(true).truncate(true).write(true).open(&staged)?;
+    file.write_all(&chunk::compress(bytes)?)?;
+    rustix::fs::rename(&staged, path)?;
+    Ok(())
+}
+
+#[expect(clippy::disallowed_methods, reason = "the copy is not below the managed root")]
+fn place(copy: &Behind, index: &[u8]) -> io::Result<()> {
+    fs::create_dir_all(&copy.store)?;
+    rustix::fs::syncfs(File::open(&copy.store)?)?;
+    let staged = copy.index.with_extension("new");
+    let mut file = File::options().create(true).truncate(true).write(true).open(&staged)?;
+    file.write_all(index)?;
+    if let Some(published) = copy.published {
+        file.set_modified(published)?;
+    }
+    file.sync_all()?;
+    rustix::fs::rename(&staged, &copy.index)?;
+    File::open(copy.index.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+fn failed(action: &'static str, path: &Path, source: io::Error) -> AssembleError {
+    AssembleError::Generation { action, path: path.to_owned(), source }
+}

@@ -1,0 +1,73 @@
+//! What is mounted at and below a path.
+
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::host::Look;
+
+/// The kernel's table of mounts as this process sees them; see `proc_pid_mountinfo(5)`.
+const MOUNTS: &str = "/proc/self/mountinfo";
+
+impl Look {
+    /// Places at and below a path where something is mounted, as host paths. Nothing where the system does not
+    /// tell its mounts.
+    pub fn mounts_within(&self, path: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
+        let real = self.real(path);
+        let parent = real.parent().and_then(|parent| parent.canonicalize_utf8().ok());
+        let Some(place) = parent.zip(real.file_name()).map(|(parent, name)| parent.join(name))
+        else {
+            return Ok(Vec::new());
+        };
+        match std::fs::read(MOUNTS) {
+            Ok(table) => {
+                let found = mount_points(&table).into_iter();
+                let below = found.filter_map(|point| {
+                    let rest = point.strip_prefix(place.as_str())?;
+                    let inside = rest.is_empty() || rest.starts_with('/');
+                    inside.then(|| Utf8PathBuf::from(format!("{path}{rest}")))
+                });
+                Ok(below.collect())
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The fifth field of each line, in which blanks and backslashes are written as three octal digits.
+fn mount_points(table: &[u8]) -> Vec<String> {
+    let lines = table.split(|&byte| byte == b'\n');
+    let fields = lines.filter_map(|line| line.split(|&byte| byte == b' ').nth(4));
+    let texts = fields.map(|field| String::from_utf8_lossy(&unescape(field)).into_owned());
+    let mut points: Vec<String> = texts.collect();
+    points.sort();
+    points.dedup();
+    points
+}
+
+fn unescape(mut field: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(field.len());
+    while let Some((&first, rest)) = field.split_first() {
+        let octal = rest.get(..3).filter(|_| first == b'\\');
+        let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        text.push(byte.unwrap_or(first));
+        field = rest.get(if byte.is_some() { 3 } else { 0 }..).unwrap_or_default();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_with_blanks_are_read() {
+        let table = b"22 1 8:1 / / rw - ext4 /dev/sda rw\n\
+            30 22 8:1 /a /srv/two\\040words\\134x rw master:1 - ext4 /dev/sda rw\n\
+            31 22 8:1 /b /srv/two\\040words\\134x rw - ext4 /dev/sda rw\n\ngarbage";
+        assert_eq!(mount_points(table), ["/", "/srv/two words\\x"]);
+        assert_eq!(unescape(b"a\\04"), b"a\\04");
+    }
+}

@@ -1,0 +1,131 @@
+//! The read-only HTTP API: what is answered to whom.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, get};
+use serde::Serialize;
+
+use crate::host::clock;
+use crate::monitor::serve::Feed;
+use crate::monitor::{Snapshot, openapi, page};
+
+/// How long after the time at which a pass is due the loop counts as hanging.
+const LATE: jiff::SignedDuration = jiff::SignedDuration::from_mins(30);
+
+/// Whose name a request may carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    /// Any: nobody but local users with the right to the socket can ask.
+    Any,
+    /// `localhost` and loopback addresses.
+    Loopback,
+}
+
+/// All routes.
+pub fn router(feed: Feed, hosts: Hosts) -> Router {
+    Router::new()
+        .route("/", with(page))
+        .route("/status", with(|feed| answer(feed, |s| json(&s.status))))
+        .route("/plan", with(|feed| answer(feed, |s| json(&s.plan))))
+        .route("/history", with(|feed| answer(feed, |s| json(&s.history))))
+        .route("/metrics", with(metrics))
+        .route("/healthz", with(healthz))
+        .route("/openapi.json", with(|_| json(&openapi::document())))
+        .with_state(feed)
+        .layer(from_fn(move |request, next| guard(hosts, request, next)))
+}
+
+/// An answer is made from what is known already, so nothing is waited for.
+fn with(answer: fn(&Feed) -> Response) -> MethodRouter<Feed> {
+    get(move |State(feed): State<Feed>| async move { answer(&feed) })
+}
+
+/// What holds for every answer.
+async fn guard(hosts: Hosts, request: Request, next: Next) -> Response {
+    let mut response = if hosts == Hosts::Loopback && !is_loopback(request.uri(), request.headers())
+    {
+        let why = "this is only for names and addresses of this host itself\n";
+        (StatusCode::MISDIRECTED_REQUEST, why).into_response()
+    } else if request.method() != Method::GET && request.method() != Method::HEAD {
+        let why = "nothing can be changed here\n";
+        (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET, HEAD")], why).into_response()
+    } else {
+        next.run(request).await
+    };
+    let same_origin = HeaderName::from_static("cross-origin-resource-policy");
+    let fixed = [
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+        (same_origin, "same-origin"),
+    ];
+    for (name, value) in fixed {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Whether a request names this host. Without a name nobody was deceived by one.
+fn is_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
+    let named = headers.get(HOST).map(|host| host.to_str().unwrap_or("?").to_owned());
+    let named = named.or_else(|| uri.authority().map(ToString::to_string));
+    let Some(named) = named else { return true };
+    let name = match named.rsplit_once(':') {
+        Some((name, port)) if port.chars().all(|c| c.is_ascii_digit()) => name,
+        _ => named.as_str(),
+    };
+    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+}
+
+/// What is said of the newest snapshot.
+fn answer(feed: &Feed, say: fn(&Snapshot) -> Response) -> Response {
+    match feed.borrow().clone() {
+        Some(snapshot) => say(&snapshot),
+        None => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the first pass is not over yet\n").into_response()
+        }
+    }
+}
+
+fn json(value: &impl Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(bytes) => ([(CONTENT_TYPE, "application/json")], bytes).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+fn metrics(feed: &Feed) -> Response {
+    answer(feed, |snapshot| {
+        let kind = "text/plain; version=0.0.4; charset=utf-8";
+        ([(CONTENT_TYPE, kind)], snapshot.metrics()).into_response()
+    })
+}
+
+/// Whether the loop goes on; not whether the host is as desired.
+fn healthz(feed: &Feed) -> Response {
+    let due = feed.borrow().as_ref().and_then(|snapshot| snapshot.next);
+    match due.filter(|due| clock::now().duration_since(*due) > LATE) {
+        None => (StatusCode::OK, "ok\n").into_response(),
+        Some(due) => {
+            let why = format!("the pass that was due at {due} has not ended\n");
+            (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
+        }
+    }
+}
+
+fn page(feed: &Feed) -> Response {
+    let html = page::render(feed.borrow().as_deref(), clock::now());
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
+        (CONTENT_SECURITY_POLICY, page::content_security_policy()),
+    ];
+    (headers, html).into_response()
+}

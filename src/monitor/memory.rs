@@ -1,0 +1,38 @@
+//! What was told last, so that nothing is told twice: rebuilt by every pass that is watched.
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::{Change as Host, Look};
+use crate::monitor::tally::Tally;
+use crate::status::HostStatus;
+
+/// Far above what 10,000 resources need, in bytes.
+const MEMORY_BYTES_MAX: u64 = 64 << 20;
+
+const NAME: &str = "reported.json";
+
+/// What was told last.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Memory {
+    /// The state of the host.
+    pub status: Option<HostStatus>,
+    /// What was counted.
+    pub tally: Tally,
+}
+
+/// What was told last; nothing when it cannot be read. Losing it costs counters and a repeated notification.
+pub fn load(host: &Look) -> Memory {
+    let bytes = host.read(host.places().state.join(NAME), MEMORY_BYTES_MAX).ok().flatten();
+    let memory = bytes.and_then(|bytes| serde_json::from_slice::<Memory>(&bytes).ok());
+    let memory = memory.unwrap_or_default();
+    Memory { status: memory.status, tally: memory.tally.checked() }
+}
+
+/// Remembers what was told.
+pub fn save(host: &Host, memory: &Memory) -> io::Result<()> {
+    let bytes = serde_json::to_vec(memory).map_err(io::Error::other)?;
+    host.write_without_sync(host.places().state.join(NAME), &bytes)
+}

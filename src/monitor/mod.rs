@@ -1,0 +1,56 @@
+//! Being watched: what a pass came to, for people, scrapers and other programs.
+//!
+//! [`report`](report::report) turns a finished pass into a [`Snapshot`] and the [`Event`]s of what changed; both are
+//! plain data. Everything else here only hands them on ([`reporter`]): [`metrics`] as text for Prometheus, [`api`] over HTTP, [`page`]
+//! as a page for people, [`notify`] to webhooks, programs, a file and the journal. Nothing here decides anything about
+//! a pass, and nothing that fails here can fail or delay one.
+
+pub mod api;
+pub mod event;
+pub mod memory;
+pub mod metrics;
+pub mod notify;
+pub mod openapi;
+pub mod page;
+pub mod report;
+pub mod reporter;
+pub mod serve;
+pub mod tally;
+
+use jiff::Timestamp;
+
+use crate::model::outcome::HistoryEntry;
+use crate::model::plan::PlanDocument;
+use crate::status::HostStatus;
+
+pub use event::Event;
+pub use report::{Pass, report};
+pub use reporter::Reporter;
+
+/// How many entries of the history are shown.
+pub const HISTORY_SHOWN: usize = 200;
+
+/// What is known after a pass.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When it was made.
+    pub at: Timestamp,
+    /// The state of the host after the pass.
+    pub status: HostStatus,
+    /// What the pass did, or could not do.
+    pub plan: PlanDocument,
+    /// The newest entries of the history, oldest first.
+    pub history: Vec<HistoryEntry>,
+    /// The same in numbers, as text for Prometheus.
+    pub numbers: String,
+    /// When the next pass is due, as far as somebody waits for it here.
+    pub next: Option<Timestamp>,
+}
+
+impl Snapshot {
+    /// All numbers, as text for Prometheus.
+    pub fn metrics(&self) -> String {
+        let next = self.next.map(metrics::next_run).unwrap_or_default();
+        format!("{}{next}", self.numbers)
+    }
+}

@@ -1,0 +1,107 @@
+//! A finished pass as plain data: a snapshot and what changed since the one before.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::desired::DesiredState;
+use crate::host::Look;
+use crate::model::ledger::Ledger;
+use crate::model::outcome::{End, Outcome};
+use crate::model::plan::PlanDocument;
+use crate::monitor::event::{self, Event};
+use crate::monitor::memory::Memory;
+use crate::monitor::{HISTORY_SHOWN, Snapshot, metrics, tally};
+use crate::observe::{Observed, observe};
+use crate::record::{history, last_pass};
+use crate::resource::app::observe::Depth;
+use crate::status::{self, Known, carry::carry};
+
+/// A pass that is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass<'a> {
+    /// The wish.
+    pub desired: &'a DesiredState,
+    /// What was to be done.
+    pub plan: &'a PlanDocument,
+    /// What became of it.
+    pub outcome: &'a Outcome,
+    /// The host before.
+    pub observed: &'a Observed,
+    /// What is remembered after.
+    pub ledger: &'a Ledger,
+    /// Requests made to sources.
+    pub requests: u64,
+    /// Why it was made: one of few words, for it becomes a label.
+    pub trigger: &'a str,
+    /// How long it took.
+    pub took: Duration,
+    /// The time of the pass.
+    pub now: Timestamp,
+}
+
+/// What there is to tell.
+#[derive(Debug)]
+pub struct Report {
+    /// For those who ask.
+    pub snapshot: Snapshot,
+    /// For those who are told.
+    pub events: Vec<Event>,
+    /// For the next report.
+    pub memory: Memory,
+}
+
+/// Looks at the host once more where something was done, and says what is and what changed.
+pub fn report(host: &Look, pass: &Pass<'_>, before: &Memory) -> Report {
+    let again = (!pass.outcome.results.is_empty())
+        .then(|| observe(pass.desired, pass.ledger, host, Depth::Quick));
+    let history = history::load(host).unwrap_or_default();
+    let last = last_pass::load(host).ok().flatten();
+    let mut status = status::status(&Known {
+        desired: pass.desired,
+        observed: again.as_ref().unwrap_or(pass.observed),
+        ledger: pass.ledger,
+        last: last.as_ref(),
+        history: &history,
+        now: pass.now,
+    });
+    carry(before.status.as_ref(), &mut status, Some(pass.now));
+    let name = pass.plan.metadata.name.to_string();
+    let about = event::About { at: pass.now, hostname: &status.hostname, plan: &name };
+    let changes = pass.plan.spec.changes.iter().zip(&pass.outcome.results);
+    let mut events = event::of_changes(about, changes.clone(), before.status.as_ref());
+    events.extend(event::of_conditions(about, before.status.as_ref(), &status));
+    let mut tally = before.tally.clone();
+    tally.run(pass.trigger, result(pass.outcome), pass.took.as_secs_f64());
+    tally.add(tally::REQUESTS, &[], pass.requests);
+    for (change, result) in changes {
+        tally.change(change, result);
+    }
+    let numbers = metrics::render(&metrics::Facts {
+        status: &status,
+        plan: &pass.plan.spec,
+        tally: &tally,
+        quarantined: &pass.ledger.trust.quarantined,
+    });
+    let history = history.into_iter().rev().take(HISTORY_SHOWN).rev().collect();
+    let memory = Memory { status: Some(status.clone()), tally };
+    let plan = pass.plan.clone();
+    let snapshot = Snapshot { at: pass.now, status, plan, history, numbers, next: None };
+    Report { snapshot, events, memory }
+}
+
+/// What a pass came to, in one word.
+fn result(outcome: &Outcome) -> &'static str {
+    let any = |of: fn(&End) -> bool| outcome.results.iter().any(|result| of(&result.end));
+    if any(|end| matches!(end, End::RolledBack(_) | End::RollbackFailed(_))) {
+        "rolled_back"
+    } else if any(|end| matches!(end, End::Failed(_))) {
+        "failed"
+    } else if any(|end| matches!(end, End::Interrupted)) {
+        "deferred"
+    } else if outcome.results.is_empty() {
+        "unchanged"
+    } else {
+        "changed"
+    }
+}

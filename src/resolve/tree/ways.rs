@@ -1,0 +1,113 @@
+//! Where the bytes of a generation will come from, told before any of them is fetched.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::BufReader;
+
+use reqwest::Url;
+use sha2::{Digest as _, Sha256};
+
+use super::{CHUNKS, INDEX, Tree};
+use crate::format::casync::chunk::{ChunkId, Form, Wanted};
+use crate::format::casync::index::Index;
+use crate::format::casync::packs::{LIST_SUFFIX, PackList, batches};
+use crate::model::step::PackSource;
+use crate::model::{Algorithm, Digest};
+use crate::resource::tree::wanted::Ways;
+use crate::source::casync::IndexFile;
+
+/// Missing chunks from which on it is worth a request to ask for a list of packs.
+const PACKS_WORTH: usize = 16;
+
+/// Longest list of packs read, in bytes: one of 380,000 chunks.
+pub(super) const LIST_BYTES_MAX: u64 = 16 << 20;
+
+/// The ways, and the packs that are a part of them.
+pub(super) struct Found {
+    pub(super) ways: Ways,
+    pub(super) packs: Option<PackSource>,
+}
+
+impl Tree<'_> {
+    /// Where the bytes of an index will come from, when they are taken from `stores`.
+    pub(super) async fn ways(&self, file: &IndexFile, index: &Index, stores: &[String]) -> Found {
+        let (mut ways, missing) = self.missing(index);
+        let mut found = Found { ways, packs: None };
+        let on_the_web = stores.iter().any(|store| !store.starts_with("file:"));
+        if !on_the_web || missing.len() < PACKS_WORTH {
+            return found;
+        }
+        let Some((source, list)) = self.packs(file).await else { return found };
+        let batches = batches(&list, &missing, |_| false);
+        let packed = batches.iter().flat_map(|batch| &batch.chunks);
+        let packed = packed.filter(|(_, spot)| spot.is_some()).count() as u64;
+        if packed == 0 {
+            return found;
+        }
+        let reads = || batches.iter().flat_map(|batch| &batch.reads);
+        let unpacked: u64 = batches
+            .iter()
+            .flat_map(|batch| &batch.chunks)
+            .filter(|(_, spot)| spot.is_none())
+            .map(|(wanted, _)| wanted.length)
+            .sum();
+        let read: u64 = reads().map(|read| read.bytes.end - read.bytes.start).sum();
+        ways.packed_chunks = packed;
+        ways.pack_requests = reads().count() as u64;
+        ways.fetched_bytes = read + unpacked;
+        found.ways = ways;
+        found.packs = Some(source);
+        found
+    }
+
+    /// What must be fetched, in the order of the stream.
+    fn missing(&self, index: &Index) -> (Ways, Vec<Wanted>) {
+        let known = self.installed_chunks();
+        let cache = self.question.cache.join(CHUNKS);
+        let mut ways = Ways { bytes: index.length(), ..Ways::default() };
+        let (mut seen, mut start, mut missing) = (HashSet::new(), 0, Vec::new());
+        for (number, chunk) in index.chunks.iter().enumerate() {
+            let length = chunk.end - start;
+            start = chunk.end;
+            if known.contains(&chunk.id) {
+                ways.reused_bytes += length;
+            } else if !seen.insert(chunk.id) {
+                // Once is enough.
+            } else if cache.join(chunk.id.path(Form::Compressed)).exists() {
+                ways.cached_chunks += 1;
+            } else {
+                ways.fetched_chunks += 1;
+                ways.fetched_bytes += length;
+                missing.extend(index.wanted(number));
+            }
+        }
+        (ways, missing)
+    }
+
+    /// Chunks of the tree in use.
+    fn installed_chunks(&self) -> HashSet<ChunkId> {
+        let installed = self.observed.current.as_ref().and_then(|slot| {
+            let path = self.observed.generations.get(slot)?.real.join(INDEX);
+            Index::read(BufReader::new(File::open(path).ok()?)).ok()
+        });
+        installed.iter().flat_map(|index| &index.chunks).map(|chunk| chunk.id).collect()
+    }
+
+    /// The list of packs that lies beside an index on the web; none is as good as no answer.
+    async fn packs(&self, file: &IndexFile) -> Option<(PackSource, PackList)> {
+        let url = beside(file, LIST_SUFFIX).filter(|url| url.scheme() != "file")?;
+        let list = self.reader.document(url.as_str(), "*/*", LIST_BYTES_MAX).await.ok()?;
+        let hash: [u8; 32] = Sha256::digest(list.body.as_slice()).into();
+        let digest = Digest::new(Algorithm::Sha256, &hash)?;
+        let read = PackList::read(list.body.as_slice()).ok()?;
+        Some((PackSource { list: url.into(), digest }, read))
+    }
+}
+
+/// The URL of what an index has beside it.
+pub(super) fn beside(file: &IndexFile, suffix: &str) -> Option<Url> {
+    let mut url = Url::parse(file.artifact.urls.last()?).ok()?;
+    let path = format!("{}{suffix}", url.path());
+    url.set_path(&path);
+    Some(url)
+}

@@ -1,0 +1,107 @@
+//! Where the service must be able to read and write, by the desired state.
+
+use std::collections::BTreeSet;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::desired::{CredentialRef, DesiredState};
+use crate::resource::Spec;
+
+/// Where things go when the desired state says nothing: so that one more app needs no new unit.
+const USUAL: [&str; 4] = ["/opt", "/etc/extensions", "/var/lib/extensions.d", "/var/lib/confexts"];
+
+/// What `ProtectHome=` hides.
+const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
+
+/// What `PrivateTmp=` replaces.
+const TMP: [&str; 2] = ["/tmp", "/var/tmp"];
+
+/// What the sandbox must leave open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Directories in which things are staged and switched; none is below another.
+    pub writable: Vec<Utf8PathBuf>,
+    /// How much of people's homes is seen.
+    pub home: Home,
+    /// Whether anything is in a directory for temporary files.
+    pub in_tmp: bool,
+}
+
+/// How much of people's homes is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// Nothing.
+    Hidden,
+    /// The desired state or a token is there.
+    ReadOnly,
+    /// Something is put there.
+    Open,
+}
+
+impl Home {
+    /// The value of `ProtectHome=`.
+    pub(super) fn value(self) -> &'static str {
+        match self {
+            Self::Hidden => "yes",
+            Self::ReadOnly => "read-only",
+            Self::Open => "no",
+        }
+    }
+}
+
+/// What a service for this wish reads and writes besides the agent's own directories. `inputs` are the paths
+/// of the desired state.
+pub fn places(desired: Option<&DesiredState>, inputs: &[Utf8PathBuf]) -> Places {
+    let mut writable: BTreeSet<Utf8PathBuf> = USUAL.into_iter().map(Utf8PathBuf::from).collect();
+    let mut read: Vec<&Utf8Path> = inputs.iter().map(Utf8PathBuf::as_path).collect();
+    if let Some(desired) = desired {
+        for declared in desired.resources.values() {
+            writable.extend(written(&declared.spec));
+        }
+        read.extend(desired.auth.values().filter_map(|reference| match reference {
+            CredentialRef::File(path) => Some(path.as_path()),
+            CredentialRef::Credential(_) | CredentialRef::Env(_) => None,
+        }));
+    }
+    // Sorted, a directory comes before what is below it.
+    let mut outermost: Vec<Utf8PathBuf> = Vec::new();
+    for place in writable {
+        if !outermost.iter().any(|outer| place.starts_with(outer)) {
+            outermost.push(place);
+        }
+    }
+    let below = |path: &Utf8Path, roots: &[&str]| roots.iter().any(|root| path.starts_with(root));
+    let home = if outermost.iter().any(|place| below(place, &HOMES)) {
+        Home::Open
+    } else if read.iter().any(|path| below(path, &HOMES)) {
+        Home::ReadOnly
+    } else {
+        Home::Hidden
+    };
+    let written = outermost.iter().map(Utf8PathBuf::as_path);
+    let in_tmp = written.chain(read.iter().copied()).any(|path| below(path, &TMP));
+    Places { writable: outermost, home, in_tmp }
+}
+
+/// The directories in which the steps of one resource write.
+fn written(spec: &Spec) -> Vec<Utf8PathBuf> {
+    let around = |path: &Utf8Path| path.parent().unwrap_or(path).to_owned();
+    match spec {
+        Spec::App(app) => {
+            // Everything of an app is below its home, which must exist to be mounted.
+            let home = if around(&app.home) == "/" { app.home.clone() } else { around(&app.home) };
+            app.file.as_deref().map(around).into_iter().chain([home]).collect()
+        }
+        Spec::Extension(extension) => {
+            let transfers = extension.transfers.iter();
+            transfers
+                .flat_map(|transfer| {
+                    let link = transfer.link.as_deref().map(around);
+                    link.into_iter().chain([transfer.directory.clone()])
+                })
+                .collect()
+        }
+        // The generations are beside the tree.
+        Spec::Tree(tree) => vec![around(&tree.path)],
+    }
+}

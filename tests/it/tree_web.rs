@@ -1,0 +1,270 @@
+//! Trees from our own publisher on the web: packs, and what a plan tells before it fetches.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use camino::Utf8Path;
+use jiff::Timestamp;
+use reconcile::publish::tree::{Packing, Profile, Publication, Published, publish};
+
+use crate::support::server::{Reply, Request, Server};
+use crate::support::tree::{self, render, snapshot};
+use crate::support::world::{Ran, World};
+
+/// A publisher on a web server, and a host that wants its tree.
+struct Web {
+    world: World,
+    server: Server,
+    site: PathBuf,
+    packing: Packing,
+    profile: Profile,
+}
+
+/// Bytes that no chunk repeats, from a seed.
+fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+impl Web {
+    fn new(packing: Packing) -> Self {
+        let world = World::new();
+        let site = world.temp().join("published");
+        let server = Server::start();
+        let root = site.clone();
+        server.handle(move |request| {
+            let path = root.join(request.bare_path().trim_start_matches('/'));
+            fs::read(path).ok().map(Reply::file)
+        });
+        let mut web = Self { world, server, site, packing, profile: Profile::Reproducible };
+        for (seed, name) in (1..).zip(["a", "b", "c"]) {
+            web.write(&format!("data/{name}"), &noise(seed, 3_000_000));
+        }
+        web.write("conf.d/main", b"one\n");
+        web.publish();
+        let wish = web.wish("");
+        web.world.wish("desired", &wish);
+        web
+    }
+
+    fn source(&self) -> PathBuf {
+        self.site.join("source")
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        tree::write(&self.source().join(name), bytes);
+    }
+
+    fn publish(&self) -> Published {
+        let path = |name: &str| Utf8Path::from_path(&self.site).unwrap().join(name);
+        let (packing, profile) = (self.packing, self.profile);
+        let wish = Publication::new(&path("source"), &path("site.caidx"), &path("site.castr"));
+        publish(&Publication { packing, profile, ..wish }, Timestamp::now()).unwrap()
+    }
+
+    fn wish(&self, more: &str) -> String {
+        format!(
+            "trees:\n  site:\n    path: /srv/site\n    verify: {{ min: none }}\n    source: {{ casync: {{ index: \
+             \"{}\", store: [\"{}\"] }} }}\n{more}",
+            self.server.url("/site.caidx"),
+            self.server.url("/site.castr")
+        )
+    }
+
+    fn pass(&mut self) -> Ran {
+        self.world.tick();
+        self.world.run(&[]).exits(0)
+    }
+
+    #[track_caller]
+    fn is_published(&self) {
+        let here = snapshot(&self.world.path("/srv/site"));
+        assert_eq!(render(&here), render(&snapshot(&self.source())));
+    }
+
+    /// Requests since the last look, by what they were for.
+    fn asked(&self) -> Asked {
+        let requests = self.server.take_requests();
+        let of = |part: &str| requests.iter().filter(|r| r.path.contains(part)).count();
+        let (packs, chunks) = (of("/packs/"), of(".cacnk"));
+        Asked { packs, chunks, requests }
+    }
+}
+
+struct Asked {
+    packs: usize,
+    chunks: usize,
+    requests: Vec<Request>,
+}
+
+#[test]
+fn packs_bring_a_tree_in_a_hundredth_of_the_requests_and_the_plan_says_so() {
+    let mut web = Web::new(Packing::ChunksAndPacks);
+    let chunks = usize::try_from(web.publish().chunks).unwrap();
+    web.world.tick();
+    let plan = web.world.run(&["--dry-run"]).exits(0);
+    let asked = web.asked();
+    assert_eq!((asked.packs, asked.chunks), (0, 0), "a plan fetches no content");
+    assert!(plan.stdout.contains("in packs by"), "{}", plan.stdout);
+    web.pass();
+    web.is_published();
+    let asked = web.asked();
+    assert!(asked.chunks == 0 && asked.packs * 20 < chunks, "{} {chunks}", asked.packs);
+    let planned = format!("in packs by {} request", asked.packs);
+    assert!(plan.stdout.contains(&planned), "{planned}: {}", plan.stdout);
+    let parts = asked.requests.iter().filter(|r| r.path.contains("/packs/"));
+    assert!(parts.clone().all(|request| request.status == 206));
+    // An update reads only what changed, and a small one asks for no list.
+    let mut changed = noise(2, 3_000_000);
+    changed[1_500_000..1_500_100].fill(7);
+    web.write("data/b", &changed);
+    web.publish();
+    web.pass();
+    web.is_published();
+    let asked = web.asked();
+    let sent: u64 = asked.requests.iter().map(|request| request.sent).sum();
+    assert!(asked.packs + asked.chunks <= 8 && sent < 1_000_000, "{sent}");
+}
+
+#[test]
+fn packs_that_are_missing_torn_or_wrong_cost_only_requests() {
+    let spoilt: [(&str, fn(&[u8]) -> Reply); 4] = [
+        ("missing", |_| Reply::status(404)),
+        ("without ranges", |bytes| Reply::file(bytes).without_ranges()),
+        ("torn", |bytes| Reply::file(bytes).truncated_after(1000)),
+        ("wrong", |bytes| Reply::file(bytes.iter().map(|byte| byte ^ 1).collect::<Vec<_>>())),
+    ];
+    for (how, reply) in spoilt {
+        let mut web = Web::new(Packing::ChunksAndPacks);
+        for pack in fs::read_dir(web.site.join("site.castr/packs")).unwrap() {
+            let pack = pack.unwrap().path();
+            let name = pack.file_name().unwrap().to_str().unwrap().to_owned();
+            let bytes = fs::read(&pack).unwrap();
+            web.server.serve(&format!("/site.castr/packs/{name}"), reply(&bytes));
+        }
+        web.pass();
+        web.is_published();
+        // Packs that are read whole need no ranges.
+        assert_eq!(web.asked().chunks > 50, how != "without ranges", "{how}");
+    }
+}
+
+#[test]
+fn list_of_packs_that_is_broken_or_changes_after_the_plan_is_done_without() {
+    let mut web = Web::new(Packing::ChunksAndPacks);
+    let list = fs::read(web.site.join("site.caidx.packs")).unwrap();
+    web.server.serve("/site.caidx.packs", Reply::file(&list[..list.len() - 1]));
+    let plan = web.world.run(&["--dry-run"]).exits(0);
+    assert!(!plan.stdout.contains("packs"), "{}", plan.stdout);
+    let other = Reply::file(list.iter().rev().copied().collect::<Vec<_>>());
+    web.server.serve_in_turn("/site.caidx.packs", [Reply::file(list), other]);
+    web.pass();
+    web.is_published();
+    let asked = web.asked();
+    assert!(asked.packs == 0 && asked.chunks > 50);
+}
+
+#[test]
+fn interrupted_reading_of_packs_goes_on_where_it_stopped() {
+    let mut web = Web::new(Packing::ChunksAndPacks);
+    let packs: Vec<PathBuf> = fs::read_dir(web.site.join("site.castr/packs"))
+        .unwrap()
+        .map(|pack| pack.unwrap().path())
+        .collect();
+    // One pack is gone, and so are its chunks one by one.
+    let hidden = web.world.temp().join("hidden");
+    let chunks = web.site.join("site.castr");
+    fs::rename(&packs[0], &hidden).unwrap();
+    let aside = web.world.temp().join("aside");
+    let chunk_dirs = || fs::read_dir(&chunks).unwrap().map(|entry| entry.unwrap().path());
+    for directory in chunk_dirs().filter(|path| !path.ends_with("packs") && path.is_dir()) {
+        let to: &Path = &aside.join(directory.file_name().unwrap());
+        fs::create_dir_all(&aside).unwrap();
+        fs::rename(&directory, to).unwrap();
+    }
+    web.world.tick();
+    web.world.run(&[]).exits(1);
+    web.asked();
+    fs::rename(&hidden, &packs[0]).unwrap();
+    for directory in fs::read_dir(&aside).unwrap() {
+        let directory = directory.unwrap();
+        fs::rename(directory.path(), chunks.join(directory.file_name())).unwrap();
+    }
+    web.pass();
+    web.is_published();
+    let sent: u64 = web.asked().requests.iter().map(|request| request.sent).sum();
+    assert!(sent < 8_500_000, "{sent} of 9,000,000: what was there already was not read again");
+}
+
+#[test]
+fn plan_and_diff_tell_each_path_before_anything_but_the_listing_is_fetched() {
+    let mut web = Web::new(Packing::Chunks);
+    web.profile = Profile::Full;
+    web.write("conf.d/touched", b"as it was\n");
+    web.write("conf.d/mode", b"x");
+    web.publish();
+    web.pass();
+    web.write("conf.d/main", b"two\n");
+    web.write("conf.d/new", b"new\n");
+    tree::remove(&web.source().join("data/c"));
+    let open = |name: &str| fs::File::options().append(true).open(web.source().join(name)).unwrap();
+    open("conf.d/touched").set_modified(std::time::UNIX_EPOCH).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(web.source().join("conf.d/mode"), mode).unwrap();
+    web.publish();
+    web.asked();
+    web.world.tick();
+    let lines = [
+        "paths: 1 added (4 B), 2 changed (5 B), 1 removed (2.8 MiB)",
+        "~ conf.d/main (4 B)",
+        "~ conf.d/mode (1 B)",
+        "+ conf.d/new (4 B)",
+        "- data/c (2.8 MiB)",
+    ];
+    let plan = web.world.run(&["--dry-run"]).exits(0);
+    let diff = web.world.run(&["diff", "tree/site"]).exits(0);
+    for told in [&plan, &diff] {
+        let told: Vec<&str> = told.stdout.lines().map(str::trim).collect();
+        let from = told.iter().position(|line| *line == lines[0]);
+        let from = from.unwrap_or_else(|| panic!("{told:#?}"));
+        assert_eq!(told[from..from + lines.len()], lines);
+    }
+    let asked = web.asked();
+    assert_eq!((asked.packs, asked.chunks), (0, 0));
+    let json = web.world.run(&["--dry-run", "-o", "json"]).exits(0).json();
+    let contents = &json["spec"]["changes"][0]["contents"];
+    assert_eq!(contents["paths"].as_array().unwrap().len(), 4);
+    assert_eq!(contents["removed"]["bytes"], 3_000_000);
+    // Going back is told from what is there, and what is done is what was told.
+    let ran = web.pass();
+    assert!(ran.stdout.contains(lines[0]), "{}", ran.stdout);
+    web.is_published();
+    web.world.tick();
+    let back = web.world.run(&["rollback", "tree/site", "--reason", "test", "--dry-run"]).exits(0);
+    assert!(back.stdout.contains("+ data/c (2.8 MiB)"), "{}", back.stdout);
+    let same = web.world.run(&["diff", "tree/site"]).exits(0);
+    assert!(same.stdout.contains("No differences"), "{}", same.stdout);
+}
+
+#[test]
+fn listing_that_is_missing_or_broken_leaves_the_plan_with_counts() {
+    let mut web = Web::new(Packing::Chunks);
+    web.pass();
+    web.write("conf.d/main", b"two\n");
+    web.publish();
+    for listing in [Reply::status(404), Reply::file(&b"conf.d/main type=file size=x\n"[..])] {
+        web.server.serve("/site.caidx.mtree", listing);
+        web.world.tick();
+        let plan = web.world.run(&["--dry-run"]).exits(0);
+        assert!(!plan.stdout.contains("paths:"), "{}", plan.stdout);
+        assert!(plan.stdout.contains("from the tree in use"), "{}", plan.stdout);
+    }
+}

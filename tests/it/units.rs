@@ -1,0 +1,145 @@
+//! The systemd units: what they say, what systemd says of them, where they are put.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::world::{Ran, World};
+
+/// One resource of each kind, in usual and in unusual places.
+const WISH: &str = "apps:
+  usual: { source: { github: a/b } }
+  in-place:
+    source: { github: a/c }
+    layout: { file: /usr/local/bin/agent }
+trees:
+  site:
+    version: latest
+    path: '/srv/my sites/50%'
+    source: { casync: { index: https://cdn.example/site.caidx, store: https://cdn.example/s.castr } }
+auth:
+  forge.example: { credential: forge }
+";
+
+fn world() -> World {
+    let mut world = World::new();
+    world.wish("desired", WISH);
+    world
+}
+
+/// What is printed, with the paths of this test replaced.
+fn printed(world: &World, arguments: &[&str]) -> String {
+    let program = ["units", "--program", "/usr/bin/reconcile"];
+    let ran: Ran = world.run(&[&program[..], arguments].concat()).exits(0);
+    let desired = std::fs::canonicalize(&world.desired).unwrap_or(world.desired.clone());
+    ran.stdout.replace(desired.to_str().unwrap(), "/etc/reconcile/here")
+}
+
+#[track_caller]
+fn assert_golden(name: &str, text: String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/units").join(name);
+    snapbox::Assert::new()
+        .action_env("SNAPSHOTS")
+        .eq(text, snapbox::Data::read_from(&path, Some(snapbox::data::DataFormat::Text)).raw());
+}
+
+#[test]
+fn service_leaves_open_only_where_the_wish_puts_things() {
+    assert_golden("service.txt", printed(&world(), &[]));
+}
+
+#[test]
+fn timer_and_path_start_a_pass_each() {
+    assert_golden("timer.txt", printed(&world(), &["--mode", "timer"]));
+}
+
+#[test]
+fn checkout_is_watched_by_its_log() {
+    let world = world();
+    let log = world.desired.join(".git/logs/HEAD");
+    std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+    std::fs::write(&log, "").unwrap();
+    let units = printed(&world, &["--mode", "timer"]);
+    assert!(units.contains("PathChanged=/etc/reconcile/here/.git/logs/HEAD\n"), "{units}");
+    assert!(units.contains("PathChanged=/etc/reconcile/here\n"), "{units}");
+}
+
+#[test]
+fn units_can_be_had_before_there_is_a_wish() {
+    let world = World::new();
+    let units = printed(&world, &[]);
+    assert!(units.contains("\nReadWritePaths=-/etc/extensions -/opt "), "{units}");
+    assert!(!units.contains("LoadCredential="), "{units}");
+}
+
+#[test]
+fn invalid_wish_makes_no_units() {
+    let mut world = world();
+    world.wish("desired", "apps: { a: {} }\n");
+    let ran = world.run(&["units"]).exits(65);
+    assert_eq!(ran.stdout, "");
+}
+
+/// A `systemctl` that notes what it is asked.
+fn with_systemctl(world: &mut World) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt;
+    let bin = world.temp().join("bin");
+    let log = world.temp().join("systemctl.log");
+    std::fs::create_dir_all(&bin).unwrap();
+    let script = format!("#!/bin/sh\necho \"$@\" >> {}\n", log.display());
+    std::fs::write(bin.join("systemctl"), script).unwrap();
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(bin.join("systemctl"), mode).unwrap();
+    let path = format!("{}:/usr/bin:/bin", bin.display());
+    world.environment.push(("PATH".to_owned(), path));
+    log
+}
+
+#[test]
+fn installing_the_other_mode_takes_the_first_away() {
+    let mut world = world();
+    let log = with_systemctl(&mut world);
+    let unit = |world: &World, name: &str| world.path(&format!("/etc/systemd/system/{name}"));
+    world.run(&["units", "--install", "--mode", "timer"]).exits(0);
+    assert!(unit(&world, "reconcile.timer").exists() && unit(&world, "reconcile.path").exists());
+    world.run(&["units", "--install"]).exits(0);
+    assert!(unit(&world, "reconcile.service").exists());
+    assert!(!unit(&world, "reconcile.timer").exists() && !unit(&world, "reconcile.path").exists());
+    let asked = std::fs::read_to_string(log).unwrap();
+    let root = format!("--no-ask-password --root={} ", world.root().display());
+    let asked: Vec<&str> = asked.lines().map(|l| l.strip_prefix(&root).unwrap()).collect();
+    let expected = [
+        "enable reconcile.timer reconcile.path",
+        "disable reconcile.timer reconcile.path",
+        "enable reconcile.service",
+    ];
+    assert_eq!(asked, expected);
+}
+
+/// systemd's own opinion; `--features interop` makes its absence a failure.
+#[test]
+#[cfg_attr(not(feature = "interop"), ignore = "needs systemd-analyze")]
+fn systemd_has_nothing_to_say_against_the_units() {
+    let world = world();
+    let directory = world.temp().join("units");
+    std::fs::create_dir_all(&directory).unwrap();
+    for mode in ["service", "timer"] {
+        let ran = world.run(&["units", "--mode", mode]).exits(0);
+        let mut files = Vec::new();
+        for unit in ran.stdout.split("# /etc/systemd/system/").skip(1) {
+            let (name, text) = unit.split_once('\n').unwrap();
+            std::fs::write(directory.join(name), text).unwrap();
+            files.push(directory.join(name));
+        }
+        let analyze = |arguments: &[&str], files: &[std::path::PathBuf]| {
+            let command = Command::new("systemd-analyze").args(arguments).args(files).output();
+            let command = command.unwrap();
+            let said = [command.stdout.clone(), command.stderr.clone()].concat();
+            (command, String::from_utf8_lossy(&said).into_owned())
+        };
+        let (verified, said) = analyze(&["verify", "--man=no"], &files);
+        assert!(verified.status.success() && verified.stderr.is_empty(), "{mode}: {said}");
+        let gate = ["security", "--offline=true", "--threshold=25"];
+        let (secure, said) = analyze(&gate, &files[..1]);
+        assert!(secure.status.success(), "{mode}: {said}");
+    }
+}

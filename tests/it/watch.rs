@@ -1,0 +1,530 @@
+//! Being watched: metrics, the HTTP API, the page, notifications.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use camino::Utf8PathBuf;
+use reconcile::host::runner::Hooks;
+use reconcile::monitor::event::Severity;
+use reconcile::monitor::notify::{Notifier, Notify, Webhook, deliver};
+use reconcile::monitor::{Event, Snapshot, page, serve};
+use serde_json::Value;
+use tokio::sync::watch;
+
+use crate::support::offer::Offer;
+use crate::support::world::World;
+
+const RELEASES: &str = "kind local
+release 1.0.0
+  tool-linux-x86_64.tar.gz: tar tool
+  SHA256SUMS: sums
+release 1.1.0 later
+  tool-linux-x86_64.tar.gz: tar tool
+  SHA256SUMS: sums
+";
+
+/// A host with one app that is installed, one that cannot be, and the metrics of the pass.
+fn world() -> (World, Offer) {
+    let mut world = World::new();
+    let offer = Offer::start(RELEASES, world.temp());
+    let wish = format!(
+        "apps:\n  tool:\n    source: {{ file: {} }}\n  lost:\n    source: {{ file: /nowhere }}\n",
+        offer.address()
+    );
+    world.wish("desired", &wish);
+    let metrics = world.temp().join("reconcile.prom").display().to_string();
+    world.options.extend(["--metrics-file".to_owned(), metrics]);
+    (world, offer)
+}
+
+fn metrics(world: &World) -> String {
+    std::fs::read_to_string(world.temp().join("reconcile.prom")).unwrap()
+}
+
+fn value(metrics: &str, series: &str) -> f64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {series} in\n{metrics}")).parse().unwrap()
+}
+
+/// The rules of `promtool check metrics` that apply to us, and the grammar of the format.
+#[track_caller]
+fn lint(text: &str) {
+    let mut kinds: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut helped = BTreeSet::new();
+    let mut seen = BTreeSet::new();
+    let mut ended = BTreeSet::new();
+    let mut family = "";
+    for line in text.lines() {
+        if let Some(help) = line.strip_prefix("# HELP ") {
+            let (name, help) = help.split_once(' ').unwrap();
+            assert!(helped.insert(name) && !help.is_empty(), "{line}");
+            continue;
+        }
+        if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            assert!(helped.contains(name) && kinds.insert(name, kind).is_none(), "{line}");
+            assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
+            assert!(name.starts_with("reconcile_"), "{line}");
+            let word = |c: char| c.is_ascii_lowercase() || c == '_';
+            assert!(name.chars().all(word), "{line}");
+            for unit in ["_ms", "_minutes", "_kilobytes", "_percent"] {
+                assert!(!name.contains(unit), "{line}");
+            }
+            continue;
+        }
+        let (series, number) = line.rsplit_once(' ').unwrap();
+        assert!(number.parse::<f64>().is_ok(), "{line}");
+        assert!(seen.insert(series), "twice: {line}");
+        let name = series.split('{').next().unwrap();
+        let parts = ["_bucket", "_sum", "_count"];
+        let base = parts.iter().find_map(|part| name.strip_suffix(part));
+        let base = base.filter(|base| kinds.get(base) == Some(&"histogram")).unwrap_or(name);
+        assert!(kinds.contains_key(base), "without a type: {line}");
+        if base != family {
+            assert!(ended.insert(family), "not together: {line}");
+            family = base;
+        }
+        if let Some((_, labels)) = series.split_once('{') {
+            assert!(labels.ends_with("\"}"), "{line}");
+        }
+    }
+    assert!(seen.contains("reconcile_run_duration_seconds_bucket{le=\"+Inf\"}"), "{text}");
+}
+
+#[test]
+fn metrics_of_a_pass_are_clean_and_true() {
+    let (mut world, mut offer) = world();
+    world.run(&[]).exits(69);
+    let first = metrics(&world);
+    lint(&first);
+    assert!(
+        (value(&first, "reconcile_resources{kind=\"app\",state=\"Current\"}") - 1.0).abs() < 0.1
+    );
+    let info =
+        "reconcile_resource_info{kind=\"app\",name=\"tool\",version=\"1.0.0\",floating=\"true\"}";
+    assert!((value(&first, info) - 1.0).abs() < 0.1);
+    let blocked = "reconcile_resource_condition{kind=\"app\",name=\"lost\",type=\"Blocked\"}";
+    assert!((value(&first, blocked) - 1.0).abs() < 0.1);
+    offer.publish("1.1.0");
+    world.tick();
+    world.run(&[]).exits(69);
+    let second = metrics(&world);
+    lint(&second);
+    let changes =
+        "reconcile_changes_total{kind=\"app\",action=\"upgrade\",attribution=\"upstream-moved\"}";
+    assert!((value(&second, changes) - 1.0).abs() < 0.1);
+    assert!((value(&second, "reconcile_run_duration_seconds_count") - 2.0).abs() < 0.1);
+    assert!(!world.temp().join(".reconcile.prom.reconcile").exists());
+}
+
+#[test]
+fn metrics_that_cannot_be_written_fail_no_pass() {
+    let (mut world, _offer) = world();
+    world.options.pop();
+    world.options.push("/nowhere/at/all.prom".to_owned());
+    let ran = world.run(&["--only", "app/tool"]).exits(0);
+    assert!(ran.stderr.contains("cannot write the metrics"), "{}", ran.stderr);
+    assert!(world.path("/opt/tool/bin/tool").exists());
+}
+
+#[test]
+fn conditions_keep_their_time_while_nothing_changes() {
+    let (mut world, _offer) = world();
+    let began = world.now;
+    world.run(&[]).exits(69);
+    world.tick();
+    world.run(&[]).exits(69);
+    let status = world.run(&["status", "-o", "json"]).exits(0).json();
+    for resource in status["resources"].as_array().unwrap() {
+        for condition in resource["conditions"].as_array().unwrap() {
+            assert_eq!(condition["lastTransitionTime"], began.to_string(), "{condition}");
+        }
+    }
+}
+
+#[test]
+fn one_line_says_how_a_host_is() {
+    let (world, _offer) = world();
+    world.run(&["--only", "app/tool"]).exits(0);
+    let ran = world.run(&["status", "-o", "oneline"]).exits(0);
+    assert_eq!(ran.stdout.lines().count(), 1, "{}", ran.stdout);
+    assert!(ran.stdout.contains("InProgress: 1 of 2 resources as desired"), "{}", ran.stdout);
+}
+
+/// A snapshot as the program's own documents give it, after a pass that leaves something to say.
+fn snapshot(world: &World) -> Snapshot {
+    let json = |arguments: &[&str]| world.run(arguments).json();
+    let plan = json(&["--dry-run", "-o", "json"]);
+    Snapshot {
+        at: world.now,
+        status: serde_json::from_value(json(&["status", "-o", "json"])).unwrap(),
+        plan: serde_json::from_value(plan).unwrap(),
+        history: serde_json::from_value(json(&["history", "-o", "json"])).unwrap(),
+        numbers: metrics(world),
+        next: Some(world.now),
+    }
+}
+
+/// A server on a loopback address and its snapshot.
+struct Served {
+    address: SocketAddr,
+    socket: Utf8PathBuf,
+    feed: watch::Sender<Option<Arc<Snapshot>>>,
+    stop: Arc<tokio::sync::Notify>,
+    _temp: tempfile::TempDir,
+}
+
+impl Served {
+    fn new(snapshot: Option<Snapshot>) -> Self {
+        let (feed, received) = watch::channel(snapshot.map(Arc::new));
+        let temp = tempfile::tempdir().unwrap();
+        let socket = utf8(&temp.path().join("run/api.sock"));
+        let stop = Arc::new(tokio::sync::Notify::new());
+        let (listening, listens) = std::sync::mpsc::channel();
+        let (path, stopped) = (socket.clone(), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = serve::tcp("127.0.0.1:0".parse().unwrap()).await.unwrap();
+                let address = listener.local_addr().unwrap();
+                tokio::spawn(serve::serve_tcp(listener, received.clone()));
+                tokio::spawn(serve::serve_unix(serve::unix(&path).unwrap(), received));
+                listening.send(address).unwrap();
+                stopped.notified().await;
+            });
+        });
+        Self { address: listens.recv().unwrap(), socket, feed, stop, _temp: temp }
+    }
+
+    /// The whole answer to what is sent.
+    fn ask(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    fn get(&self, path: &str) -> (u16, String, String) {
+        split(
+            &self.ask(&format!(
+                "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            )),
+        )
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop.notify_one();
+    }
+}
+
+/// Status, head in lower case, body.
+fn split(answer: &str) -> (u16, String, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, head.to_lowercase(), body.to_owned())
+}
+
+#[test]
+fn api_answers_with_the_documents_of_the_command_line() {
+    let (world, _offer) = world();
+    world.run(&[]).exits(69);
+    let snapshot = snapshot(&world);
+    let served = Served::new(Some(snapshot.clone()));
+    let schemas = [("/status", "status"), ("/plan", "plan")];
+    for (path, kind) in schemas {
+        let (status, head, body) = served.get(path);
+        assert_eq!(status, 200, "{path}");
+        assert!(head.contains("content-type: application/json"), "{head}");
+        assert!(head.contains("cache-control: no-store") && head.contains("nosniff"), "{head}");
+        let document: Value = serde_json::from_str(&body).unwrap();
+        let schema = world.run(&["schema", kind]).exits(0).json();
+        assert!(jsonschema::validator_for(&schema).unwrap().is_valid(&document), "{path}: {body}");
+    }
+    let (_, _, history) = served.get("/history");
+    assert_eq!(serde_json::from_str::<Vec<Value>>(&history).unwrap().len(), 1);
+    assert_eq!(served.get("/metrics").2, snapshot.metrics());
+    assert_eq!(served.get("/healthz").0, 503, "the next pass is long due");
+    lint(&snapshot.metrics());
+    assert_eq!(served.get("/nothing").0, 404);
+}
+
+#[test]
+fn api_describes_itself() {
+    let served = Served::new(None);
+    let document: Value = serde_json::from_str(&served.get("/openapi.json").2).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    for path in document["paths"].as_object().unwrap().keys() {
+        assert_ne!(served.get(path).0, 404, "{path}");
+    }
+    let text = document.to_string();
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    for reference in text.split("\"$ref\":\"").skip(1) {
+        let reference = reference.split('"').next().unwrap();
+        let name = reference.strip_prefix("#/components/schemas/").unwrap();
+        assert!(schemas.contains_key(name), "{reference} leads nowhere");
+    }
+    assert_eq!(served.get("/status").0, 503, "before the first pass there is nothing to say");
+    assert_eq!(served.get("/").0, 200);
+}
+
+#[test]
+fn socket_answers_as_the_address_does() {
+    let served = Served::new(None);
+    let mut stream = std::os::unix::net::UnixStream::connect(&served.socket).unwrap();
+    let request = "GET /healthz HTTP/1.1\r\nHost: reconcile\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert_eq!(split(&answer).0, 200, "{answer}");
+    let mode = std::fs::metadata(&served.socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+}
+
+#[test]
+fn name_that_was_made_to_resolve_here_is_refused() {
+    let served = Served::new(None);
+    let status = |host: &str| {
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        split(&served.ask(&request)).0
+    };
+    let port = served.address.port();
+    for host in
+        ["localhost", &format!("127.0.0.1:{port}"), "[::1]:9797", &format!("localhost:{port}")]
+    {
+        assert_eq!(status(host), 200, "{host}");
+    }
+    for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "", "[::2]"]
+    {
+        assert_eq!(status(host), 421, "{host}");
+    }
+}
+
+#[test]
+fn nothing_can_be_changed_over_http() {
+    let served = Served::new(None);
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        let request = format!(
+            "{method} /status HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        assert_eq!(split(&served.ask(&request)).0, 405, "{method}");
+    }
+}
+
+#[test]
+fn large_heads_are_refused_and_slow_clients_keep_nobody_out() {
+    let served = Served::new(None);
+    let long = "x".repeat(64 << 10);
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: {long}\r\n\r\n");
+    let mut stream = TcpStream::connect(served.address).unwrap();
+    // The server may close before everything was sent.
+    let _ = stream.write_all(request.as_bytes());
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let mut slow: Vec<TcpStream> =
+        (0..20).map(|_| TcpStream::connect(served.address).unwrap()).collect();
+    for stream in &mut slow {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: loc").unwrap();
+    }
+    assert_eq!(served.get("/healthz").0, 200);
+    let mut rest = String::new();
+    slow[0].read_to_string(&mut rest).unwrap();
+    assert!(rest.is_empty() || rest.starts_with("HTTP/1.1 408"), "{rest}");
+}
+
+#[test]
+fn page_shows_text_as_text() {
+    let (world, _offer) = world();
+    world.run(&[]).exits(69);
+    let mut snapshot = snapshot(&world);
+    let attack = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u{202e}";
+    snapshot.status.hostname = attack.to_owned();
+    for resource in &mut snapshot.status.resources {
+        resource.version = Some("1.0<script>alert(3)</script>".parse().unwrap());
+        resource.requested = Some(attack.to_owned());
+        resource.kept = vec![attack.to_owned()];
+        for condition in &mut resource.conditions {
+            condition.message = attack.to_owned();
+            condition.reason = attack.to_owned();
+        }
+    }
+    for entry in &mut snapshot.history {
+        entry.reason = attack.to_owned();
+        entry.error = Some(attack.to_owned());
+        entry.result = attack.to_owned();
+        entry.plan = attack.to_owned();
+    }
+    snapshot.status.losses.push(attack.to_owned());
+    let html = page::render(Some(&snapshot), world.now);
+    assert!(html.contains("&lt;script&gt;alert(3)"), "{html}");
+    for markup in ["<script", "<img", "\u{202e}"] {
+        assert!(!html.contains(markup), "{markup} in {html}");
+    }
+    let served = Served::new(Some(snapshot));
+    let (_, head, _) = served.get("/");
+    assert!(head.contains("default-src 'none'; style-src 'sha256-"), "{head}");
+}
+
+#[test]
+fn page_brings_everything_it_needs() {
+    let (world, _offer) = world();
+    world.run(&[]).exits(69);
+    let html = page::render(Some(&snapshot(&world)), world.now);
+    for outside in ["http://", "https://", "//cdn", "@import", "url(", "src=", " style=", " on"] {
+        let found = html.match_indices(outside).find(|(at, _)| {
+            // Words of a sentence are not attributes.
+            outside != " on" || html[*at..].chars().take(20).any(|c| c == '=')
+        });
+        assert!(found.is_none(), "{outside}: {:?}", found.map(|(at, _)| &html[at..at + 40]));
+    }
+    assert!(html.contains("1.0.0") && html.contains("/nowhere"), "{html}");
+}
+
+#[test]
+fn newer_snapshot_is_served_at_once() {
+    let (world, _offer) = world();
+    world.run(&[]).exits(69);
+    let served = Served::new(None);
+    served.feed.send_replace(Some(Arc::new(snapshot(&world))));
+    assert_eq!(served.get("/status").0, 200);
+}
+
+#[test]
+fn other_addresses_than_loopback_are_refused() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let refused = runtime.block_on(serve::tcp("0.0.0.0:0".parse().unwrap())).unwrap_err();
+    assert!(refused.to_string().contains("use 127.0.0.1"), "{refused}");
+}
+
+fn event() -> Event {
+    Event {
+        at: "2026-06-01T00:00:00Z".parse().unwrap(),
+        severity: Severity::Warning,
+        reason: "ChangeFailed".to_owned(),
+        resource: Some("app/tool".parse().unwrap()),
+        message: "upgrade 1.0 -> 1.1: it went wrong".to_owned(),
+        hostname: "web-03".to_owned(),
+        plan: "sha256:00".to_owned(),
+    }
+}
+
+fn tell(notify: &Notify) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(deliver(notify, Hooks::Child, &event()));
+}
+
+fn utf8(path: &Path) -> Utf8PathBuf {
+    Utf8PathBuf::from_path_buf(path.to_owned()).unwrap()
+}
+
+/// An address that takes one request, answers it, and gives back what it was sent.
+fn receiver() -> (String, std::thread::JoinHandle<String>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let received = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut text, mut piece) = (String::new(), [0; 4096]);
+        loop {
+            let count = stream.read(&mut piece).unwrap();
+            text.push_str(std::str::from_utf8(&piece[..count]).unwrap());
+            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+            let length = head.to_lowercase();
+            let length = length.split("content-length: ").nth(1).unwrap();
+            if body.len() >= length.lines().next().unwrap().parse().unwrap() {
+                break;
+            }
+        }
+        stream.write_all(b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n").unwrap();
+        text
+    });
+    (url, received)
+}
+
+#[test]
+fn webhook_is_signed_over_the_bytes_that_are_sent() {
+    let temp = tempfile::tempdir().unwrap();
+    let secret = temp.path().join("secret");
+    std::fs::write(&secret, "It's a Secret to Everybody\n").unwrap();
+    let (url, received) = receiver();
+    let webhook = Webhook { url, secret_file: Some(utf8(&secret)), warnings_only: true };
+    tell(&Notify { webhooks: vec![webhook], ..Notify::default() });
+    let text = received.join().unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap();
+    let event: Value = serde_json::from_str(body).unwrap();
+    assert_eq!(event["type"], "Warning");
+    assert_eq!(event["resource"], "app/tool");
+    let key =
+        aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, b"It's a Secret to Everybody");
+    let signature = head.lines().find_map(|l| l.strip_prefix("x-signature: sha256=")).unwrap();
+    let signature = data_encoding::HEXLOWER.decode(signature.as_bytes()).unwrap();
+    aws_lc_rs::hmac::verify(&key, body.as_bytes(), &signature).unwrap();
+}
+
+#[test]
+fn nobody_who_cannot_be_told_keeps_others_from_being_told() {
+    let temp = tempfile::tempdir().unwrap();
+    let file = temp.path().join("events.jsonl");
+    let ran = temp.path().join("ran");
+    // Nobody listens on a port that was just given back.
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let script = format!("printf %s \"$RECONCILE_EVENT\" > {}", ran.display());
+    let hook = |script: &str| vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()];
+    let webhook =
+        |secret_file| Webhook { url: format!("http://{dead}/"), secret_file, warnings_only: false };
+    tell(&Notify {
+        webhooks: vec![webhook(None), webhook(Some("/nowhere/secret".into()))],
+        run: vec![hook("exit 1"), vec!["/nowhere/program".to_owned()], hook(&script)],
+        file: Some(utf8(&file)),
+        journal: true,
+    });
+    for path in [&file, &ran] {
+        let told: Event = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(told, event());
+    }
+}
+
+#[test]
+fn webhook_that_never_answers_delays_nothing() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let webhook = Webhook { url, secret_file: None, warnings_only: false };
+    let notify = Notify { webhooks: vec![webhook], ..Notify::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let notifier = Notifier::start(notify, Hooks::Child);
+        // More than are kept, while the first one is never answered.
+        for _ in 0..3 {
+            notifier.tell(vec![event(); 1000]);
+            tokio::task::yield_now().await;
+        }
+    });
+    runtime.shutdown_background();
+}
+
+#[test]
+fn alerts_are_about_metrics_that_exist() {
+    let (world, _offer) = world();
+    world.run(&[]).exits(69);
+    let exported = metrics(&world);
+    let alerts = include_str!("../../packaging/prometheus-alerts.yaml");
+    let rules = alerts.lines().filter_map(|line| line.trim().strip_prefix("expr: "));
+    let mut named = 0;
+    for rule in rules {
+        let name = &rule[rule.find("reconcile_").unwrap()..];
+        let end = name.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap();
+        let family = format!("# TYPE {} ", &name[..end]);
+        let always = !name.starts_with("reconcile_last_success");
+        assert!(exported.contains(&family) || !always, "{family}");
+        named += 1;
+    }
+    assert_eq!(named, 5);
+}
