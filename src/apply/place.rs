@@ -1,20 +1,24 @@
 //! Images are made beside their place and looked into before systemd can see them.
 
-use std::fs::File;
+use std::fs::{File, FileType};
+use std::io::{self, Read};
 
 use camino::Utf8Path;
 
 use crate::apply::stage::{Bench, Stager};
 use crate::format::extension_release::{Class, Form, Host, Image, Scope, Verdict, judge};
-use crate::format::image::{self, contents};
+use crate::format::image::{self, ImageError, ImageFiles, contents};
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
 use crate::host::{Look, facts};
-use crate::model::ExtensionClass;
-use crate::model::extension::{IMAGE_MANIFEST_FORMAT, ImageHead, ImageManifest, PlaceRules};
+use crate::model::extension::{IMAGE_MANIFEST_FORMAT, ImageHead, ImageManifest, PlaceRules, Shape};
 use crate::model::facts::Arch;
 use crate::model::ledger::Trust;
+use crate::model::manifest::{Entry, EntryKind};
 use crate::model::outcome::{Failure, FailureClass, chain};
-use crate::unpack::{self, UnpackError};
+use crate::model::step::{Binaries, Strip, UnpackLimits, UnpackRules};
+use crate::model::{Blob, Digest, ExtensionClass};
+use crate::trust::Verified;
+use crate::unpack::{self, Placed, UnpackError};
 
 /// The oldest systemd whose rules are known: what is refused for all of them is refused where its version
 /// cannot be told.
@@ -41,18 +45,19 @@ impl Stager<'_> {
         let permit = self.unpacking.acquire().await;
         let (real, owned_rules) = (self.host.real(into), rules.clone());
         let target = real.clone();
+        let named = artifact.name.clone();
         let worked = tokio::task::spawn_blocking(move || {
-            let placed = unpack::place(&blob, target.as_std_path(), &owned_rules);
-            (placed, blob.get().size)
+            (make(&blob, &named, &target, &owned_rules), blob.get().size)
         })
         .await;
         drop(permit);
         let (placed, artifact_size) =
             worked.map_err(|e| fail(FailureClass::Permanent, format!("placing died: {e}")))?;
-        let placed = placed.map_err(|e| match &e {
+        let Made { placed, entries, notes } = placed.map_err(|e| match &e {
             UnpackError::Stage { .. } => fail(FailureClass::Transient, chain(&e)),
             _ => fail(FailureClass::Permanent, chain(&e)),
         })?;
+        bench.staged.notes.extend(notes);
         let fetched = bench.staged.fetched.as_mut();
         let host = HostAsItIs::look(self.host, self.facts.arch);
         if let Err(why) = host.would_merge(real.as_path(), placed.size, rules) {
@@ -75,6 +80,7 @@ impl Stager<'_> {
             artifact_size,
             evidence,
             image: placed.sha256,
+            entries,
             size: placed.size,
             mode: rules.mode,
             mtime: placed.mtime,
@@ -82,6 +88,100 @@ impl Stager<'_> {
         };
         let json = serde_json::to_vec(&manifest).map_err(|e| io(e.into()))?;
         self.host.write_unsynced(Utf8Path::new(&staged_manifest), &json).map_err(io)
+    }
+}
+
+/// What was made in a staging place.
+struct Made {
+    placed: Placed,
+    /// Everything in a directory.
+    entries: Vec<Entry>,
+    notes: Vec<String>,
+}
+
+fn make(
+    blob: &Verified<Blob>,
+    name: &str,
+    into: &Utf8Path,
+    rules: &PlaceRules,
+) -> Result<Made, UnpackError> {
+    if rules.shape == Shape::Image {
+        let placed = unpack::place(blob, into.as_std_path(), rules)?;
+        return Ok(Made { placed, entries: Vec::new(), notes: Vec::new() });
+    }
+    let rules = UnpackRules {
+        strip: Strip::None,
+        binaries: Binaries::Listed(Vec::new()),
+        bare_name: rules.name.clone(),
+        limits: UnpackLimits { bytes: rules.bytes_max, ..UnpackLimits::default() },
+    };
+    let unpacked = unpack::unpack(blob, name, into.as_std_path(), &rules)?;
+    if let [only] = unpacked.entries.as_slice()
+        && only.path == rules.bare_name
+    {
+        let found = "bytes that are no tar archive".to_owned();
+        return Err(UnpackError::Unknown { name: name.to_owned(), found });
+    }
+    let sizes = unpacked.entries.iter().map(|entry| match entry.kind {
+        EntryKind::File { size, .. } => size,
+        EntryKind::Dir { .. } | EntryKind::Link { .. } => 0,
+    });
+    let (sha256, size) = (Digest::of_json(&unpacked.entries), sizes.sum());
+    let placed = Placed { sha256, size, mtime: 0 };
+    Ok(Made { placed, entries: unpacked.entries, notes: unpacked.notes })
+}
+
+/// A directory that an archive was unpacked into; no link in it leads out.
+struct Unpacked<'a>(&'a Utf8Path);
+
+impl ImageFiles for Unpacked<'_> {
+    fn list(&self, directory: &str) -> Result<Vec<image::Entry>, ImageError> {
+        let entries = match self.0.join(directory).read_dir_utf8() {
+            Err(e) if is_nothing(&e) => return Ok(Vec::new()),
+            entries => entries.map_err(ImageError::Read)?,
+        };
+        let mut listed = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(ImageError::Read)?;
+            let kind = kind_of(entry.file_type().map_err(ImageError::Read)?);
+            listed.push(image::Entry { name: entry.file_name().to_owned(), kind });
+        }
+        Ok(listed)
+    }
+
+    fn kind(&self, path: &str) -> Result<Option<image::Kind>, ImageError> {
+        match self.0.join(path).metadata() {
+            Err(error) if is_nothing(&error) => Ok(None),
+            found => Ok(Some(kind_of(found.map_err(ImageError::Read)?.file_type()))),
+        }
+    }
+
+    fn read(&self, path: &str, max: usize) -> Result<Option<Vec<u8>>, ImageError> {
+        if self.kind(path)? != Some(image::Kind::File) {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        let file = File::open(self.0.join(path)).map_err(ImageError::Read)?;
+        file.take(max as u64).read_to_end(&mut bytes).map_err(ImageError::Read)?;
+        Ok(Some(bytes))
+    }
+
+    /// Unpacking leaves attributes out.
+    fn attribute(&self, _path: &str, _name: &str) -> Result<Option<Vec<u8>>, ImageError> {
+        Ok(None)
+    }
+}
+
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+fn kind_of(kind: FileType) -> image::Kind {
+    match kind {
+        kind if kind.is_dir() => image::Kind::Directory,
+        kind if kind.is_file() => image::Kind::File,
+        kind if kind.is_symlink() => image::Kind::Link,
+        _ => image::Kind::Other,
     }
 }
 
@@ -118,9 +218,15 @@ impl HostAsItIs {
         if !rules.judged {
             return Ok(());
         }
-        let file = File::open(at).map_err(|e| e.to_string())?;
-        let opened = image::open(&file, size).map_err(|e| chain(&e))?;
-        let contents = contents(&*opened.files).map_err(|e| chain(&e))?;
+        let (contents, form) = match rules.shape {
+            Shape::Directory => (contents(&Unpacked(at)), Form::Directory),
+            Shape::Image => {
+                let file = File::open(at).map_err(|e| e.to_string())?;
+                let opened = image::open(&file, size).map_err(|e| chain(&e))?;
+                (contents(&*opened.files), Form::Raw)
+            }
+        };
+        let contents = contents.map_err(|e| chain(&e))?;
         let Some(release) = &self.release else { return Ok(()) };
         let class = match rules.class {
             ExtensionClass::Sysext => Class::Sysext,
@@ -132,7 +238,7 @@ impl HostAsItIs {
             architecture: self.architecture,
             scope: Scope::System,
         };
-        match judge(Image { class, name: &rules.name, form: Form::Raw }, host, &contents) {
+        match judge(Image { class, name: &rules.name, form }, host, &contents) {
             Verdict::Compatible(_) => Ok(()),
             Verdict::Ignored(reason) => Err(reason.to_string()),
             Verdict::Breaks(reason) => {

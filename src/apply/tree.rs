@@ -13,6 +13,7 @@ use crate::assemble::{
     SeedPlace, Stores, Trust, assemble, is_store, refresh,
 };
 use crate::fetch::{Client, piece};
+use crate::format::casync::deltas::DELTA_BYTES_MAX;
 use crate::format::casync::packs::PackList;
 use crate::host::Change as Host;
 use crate::model::outcome::{ChangeResult, Failure, FailureClass, chain};
@@ -61,7 +62,13 @@ pub(super) async fn stage(
     let in_use = rules.seeds.first().is_some_and(|seed| seed.in_use);
     let dirs = rules.seed_dirs.iter().map(|dir| dir.as_std_path().to_owned());
     let (dirs, foreign): (Vec<_>, Vec<_>) = dirs.partition(|dir| is_store(dir));
+    let delta = match &rules.delta {
+        Some(url) => piece(client, url, DELTA_BYTES_MAX).await.ok(),
+        None => None,
+    };
+    let delta_bytes = delta.as_ref().map_or(0, |delta| delta.len() as u64);
     let job = Job {
+        delta,
         index: wish.index.get().path.clone(),
         into: host.real(into).into_std_path_buf(),
         seeds,
@@ -80,6 +87,7 @@ pub(super) async fn stage(
         None => None,
     };
     let stores = Stores::new(client, cache, &dirs, &rules.stores).with_packs(packs);
+    stores.count(delta_bytes);
     let made = assemble(job, stores).await.map_err(|e| fail(e.class(), chain(&e)))?;
     let index = wish.index.get().digests.iter().find(|d| d.algorithm() == Algorithm::Sha256);
     let head = SnapshotHead {

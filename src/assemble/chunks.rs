@@ -85,6 +85,15 @@ impl Stores {
         Self { foreign, ..self }
     }
 
+    /// Counts bytes that came another way.
+    pub fn count(&self, bytes: u64) {
+        self.fetched.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn cache(&self) -> &Path {
+        &self.cache
+    }
+
     /// Bytes that came over the network or from another place than the cache, as they are stored.
     pub fn fetched_bytes(&self) -> u64 {
         self.fetched.load(Ordering::Relaxed)
@@ -182,10 +191,12 @@ impl Stores {
 
     /// Whether a chunk is on this machine, in a place that is asked before any on the web.
     fn is_here(&self, wanted: &Wanted) -> bool {
-        let name = wanted.id.path(Form::Compressed);
+        let names = [Form::Compressed, Form::Plain].map(|form| wanted.id.path(form));
         let seeds = self.places.iter().map_while(|place| place.local.as_ref());
         self.foreign.has(&wanted.id)
-            || seeds.chain([&self.cache]).any(|store| store.join(&name).exists())
+            || seeds
+                .chain([&self.cache])
+                .any(|store| names.iter().any(|name| store.join(name).exists()))
     }
 
     async fn fetch(&self, place: &Place, wanted: Wanted, form: Form) -> Result<Vec<u8>, Refused> {
@@ -310,7 +321,7 @@ fn open_and_keep(
 
 /// Keeps a chunk in the cache. Not synced: one torn by a power failure fails its digest.
 #[expect(clippy::disallowed_methods, reason = "the cache can be wiped")]
-fn keep(cache: &Path, name: &str, stored: &[u8]) -> io::Result<()> {
+pub(super) fn keep(cache: &Path, name: &str, stored: &[u8]) -> io::Result<()> {
     let path = cache.join(name);
     let staged = path.with_extension("new");
     if let Err(error) = fs::write(&staged, stored) {

@@ -12,6 +12,7 @@ mod changes;
 mod check;
 mod chunks;
 mod content;
+mod delta;
 mod error;
 mod foreign;
 mod old;
@@ -71,6 +72,8 @@ const WAITING_MAX: usize = 1;
 /// Everything that decides what is made.
 #[derive(Debug)]
 pub struct Job {
+    /// A delta from the generation in use.
+    pub delta: Option<Vec<u8>>,
     /// The index file, verified.
     pub index: PathBuf,
     /// The directory of the generation, which must be there and empty.
@@ -126,7 +129,9 @@ pub struct Assembled {
 /// Makes a generation. Nothing is synced: the caller does that once.
 pub async fn assemble(job: Job, stores: Stores) -> Result<Assembled, AssembleError> {
     let died = |error: tokio::task::JoinError| AssembleError::Died(error.to_string());
-    let prepared = tokio::task::spawn_blocking(move || prepare(job)).await.map_err(died)??;
+    let cache = stores.cache().to_owned();
+    let prepared =
+        tokio::task::spawn_blocking(move || prepare(job, &cache)).await.map_err(died)??;
     let (prepared, foreign) = prepared;
     let stores = Arc::new(stores.with_foreign(foreign));
     let (to, feed) = mpsc::channel(WAITING_MAX);
@@ -159,7 +164,7 @@ enum Comparing {
     Nothing,
 }
 
-fn prepare(mut job: Job) -> Result<(Prepared, Foreign), AssembleError> {
+fn prepare(mut job: Job, cache: &Path) -> Result<(Prepared, Foreign), AssembleError> {
     let opened = File::open(&job.index).map_err(|e| generation("read", &job.index, e))?;
     let index = Index::read(opened).map_err(AssembleError::Index)?;
     let limit = job.limits.bytes;
@@ -178,6 +183,9 @@ fn prepare(mut job: Job) -> Result<(Prepared, Foreign), AssembleError> {
     if first.is_none() && matches!(comparing, Comparing::With(..)) {
         // Whoever compares takes the first for the one in use.
         olds.clear();
+    }
+    if let (Some(delta), Some(old), InUse::First) = (job.delta.take(), olds.first(), job.in_use) {
+        delta::unpack(&delta, old, &index, cache);
     }
     let needs = Needs::of(&index, &olds);
     let foreign = Foreign::find(&job.foreign, &index.header, &needs.missing);

@@ -195,8 +195,16 @@ impl Old {
 
     /// A whole chunk as the files are now, whoever touched them: it must be verified.
     pub(super) fn chunk(&self, number: u32, length: u64) -> Option<Vec<u8>> {
+        self.bytes(self.start(number), length)
+    }
+
+    /// A part of the archive as the files are now: what is made of it must be verified.
+    pub(super) fn bytes(&self, start: u64, length: u64) -> Option<Vec<u8>> {
+        if start.checked_add(length)? > self.index.length() {
+            return None;
+        }
         let mut bytes = vec![0; usize::try_from(length).ok()?];
-        let (start, mut at) = (self.start(number), 0);
+        let mut at = 0;
         while let Some(room) = bytes.get_mut(at..).filter(|room| !room.is_empty()) {
             let (spot, most) = (self.spot(start + at as u64), room.len());
             at += match spot {

@@ -1,6 +1,7 @@
 //! The command line as typed.
 
 mod publish_tree;
+mod sysupdate;
 mod units;
 
 use camino::Utf8PathBuf;
@@ -10,6 +11,7 @@ use jiff::Timestamp;
 use crate::model::{ResourceId, Version};
 
 pub use publish_tree::{DigestArg, ProfileArg, StoreGcArgs, TreeArgs};
+pub use sysupdate::{ExitCodes, SysupdateArgs, SysupdateCommand};
 pub use units::{ModeArg, UnitsArgs};
 
 /// Keeps the software a Linux host runs outside its package manager equal to a desired state.
@@ -215,13 +217,19 @@ pub enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// List the extensions that a repository has, with their versions.
+    Discover {
+        /// The repository, as `publish extension` and updex make them: a web address, or a directory; what this
+        /// host's own catalogs list when absent.
+        url: Option<String>,
+    },
     /// List the features of this host's own sysupdate.d, or switch them on and off.
     Features {
         /// What to do.
         #[command(subcommand)]
         command: FeatureCommand,
     },
-    /// Answer as systemd-sysupdate does about this host's own sysupdate.d.
+    /// Do and answer as systemd-sysupdate does about this host's own sysupdate.d.
     Sysupdate(SysupdateArgs),
     /// Write what sources read: images, casync stores, repositories of go-updater and go-selfupdate, or our own.
     Publish {
@@ -291,53 +299,6 @@ pub enum FeatureCommand {
         /// Its name.
         feature: String,
     },
-}
-
-/// A question for systemd-sysupdate.
-#[derive(Debug, Args)]
-pub struct SysupdateArgs {
-    /// What to answer.
-    #[command(subcommand)]
-    pub command: SysupdateCommand,
-    /// About this component; about the host's own definitions when absent.
-    #[arg(short = 'C', long, global = true)]
-    pub component: Option<String>,
-    /// Answer with its JSON.
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// Whose exit codes say that nothing is new or pending.
-    #[arg(long, global = true, value_enum, default_value_t = ExitCodes::Sysupdate)]
-    pub exit_codes: ExitCodes,
-}
-
-/// What to answer.
-#[derive(Debug, Subcommand)]
-pub enum SysupdateCommand {
-    /// The versions that are installed and available.
-    List {
-        /// Only this one, in detail.
-        version: Option<String>,
-    },
-    /// The version that an update would install.
-    CheckNew,
-    /// Whether something is in place and not in effect.
-    Pending,
-    /// The features, or one of them in detail.
-    Features {
-        /// Its name.
-        feature: Option<String>,
-    },
-    /// The components.
-    Components,
-}
-
-/// Whose exit codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ExitCodes {
-    /// 1 when nothing is new, and for errors.
-    Sysupdate,
-    /// 2 when nothing is new, 1 for errors.
-    Updex,
 }
 
 /// What can be published.

@@ -129,7 +129,7 @@ pub fn of_pass(plan: &Plan, outcome: &Outcome) -> Exit {
 }
 
 /// What the results of a pass mean for the exit code.
-fn of_outcome(outcome: &Outcome) -> Exit {
+pub fn of_outcome(outcome: &Outcome) -> Exit {
     outcome.results.iter().fold(Exit::Ok, |exit, result| {
         exit.or(match &result.end {
             End::Done => Exit::Ok,

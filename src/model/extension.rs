@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::manifest::Entry;
 use crate::model::{Digest, Evidence, ResourceId, Version};
 
 /// Version of the format of an image's manifest.
@@ -49,6 +50,17 @@ impl ExtensionClass {
     }
 }
 
+/// What stands at the place of an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// A file.
+    #[default]
+    Image,
+    /// A directory with what an archive holds.
+    Directory,
+}
+
 /// How an artifact becomes an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -57,6 +69,9 @@ pub struct PlaceRules {
     pub class: ExtensionClass,
     /// The name by which systemd will find it: that of the link or file, without `.raw`.
     pub name: String,
+    /// Whether it is written as a file or unpacked.
+    #[serde(default)]
+    pub shape: Shape,
     /// Permission bits.
     pub mode: u32,
     /// Modification time in microseconds since 1970, where the source states one.
@@ -104,9 +119,12 @@ pub struct ImageManifest {
     pub artifact_size: u64,
     /// Why it was accepted.
     pub evidence: Evidence,
-    /// SHA-256 of the image.
+    /// SHA-256 of the image; of a directory that of its entries.
     pub image: Digest,
-    /// Bytes of the image.
+    /// Everything in a directory; empty for an image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub entries: Vec<Entry>,
+    /// Bytes of the image, of all files of a directory.
     pub size: u64,
     /// Permission bits of the image.
     pub mode: u32,

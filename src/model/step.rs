@@ -372,6 +372,9 @@ pub struct AssembleRules {
     /// Packs that stores on the web have: many chunks come by one request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packs: Option<PackSource>,
+    /// URL of a delta from the generation in use: what it makes need not be fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delta: Option<String>,
     /// Generations whose bytes are used first; the first is the one in use.
     pub seeds: Vec<Seed>,
     /// The path in use: modes and owners that an archive says nothing about stay as they are there.

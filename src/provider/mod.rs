@@ -3,21 +3,26 @@
 //! It changes with the operating system, so a copy would go stale. Asked for by the section `sysupdate` of the desired state. What cannot be carried out here (partitions,
 //! boot entries) is a note with its reason, never an error.
 
+mod catalogs;
 mod definitions;
 mod specifiers;
+mod written;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::desired::{Declared, DesiredState, Follow, FollowAs};
 use crate::format::sysupdate::definition::{SourceKind, Standing, TargetKind, Transfer};
-use crate::format::sysupdate::pattern::Pattern;
 use crate::host::Look;
+use crate::model::extension::Shape;
 use crate::model::{Constraint, Digest, ExtensionClass, Level, Name, Prereleases, ResourceId};
+pub use crate::provider::catalogs::{Catalog, catalogs};
 pub use crate::provider::definitions::{Component, components};
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
 use crate::resource::extension::order::OrderWish;
-use crate::resource::extension::spec::{Activate, ImagePolicy, Transfer as Wish};
+use crate::resource::extension::spec::{
+    Activate, FeatureWish, ImagePolicy, Transfer as Wish, Upkeep,
+};
 use crate::source::spec::DirectoryUrl;
 
 /// Images kept where `InstancesMax=` sets no limit.
@@ -42,8 +47,10 @@ const SEARCHED: [(&str, ExtensionClass); 6] = [
     ("/usr/local/lib/confexts", ExtensionClass::Confext),
 ];
 
-/// Adds what the host's definitions wish, when the desired state asks to follow them.
+/// Puts facts of the host into the wish, and adds what the host's definitions wish, when the desired state asks to
+/// follow them.
 pub fn provide(host: &Look, desired: &mut DesiredState) {
+    written::complete(host, desired);
     let Some(follow) = desired.follow.clone() else { return };
     let mut notes = Vec::new();
     let components = components(host, &mut notes);
@@ -52,49 +59,69 @@ pub fn provide(host: &Look, desired: &mut DesiredState) {
         let name = component.name.clone();
         let features = &component.features;
         let mut ours: Vec<(&Transfer, Wish)> = Vec::new();
+        let mut retired: Vec<Wish> = Vec::new();
         for transfer in &component.transfers {
             match wish(host, transfer, follow.as_what) {
                 Err(why) => notes.push(format!("{} is left alone: {why}", transfer.file)),
-                Ok(_) if !transfer.is_enabled(features) => {
+                Ok(wish) if !transfer.is_enabled(features) => {
                     notes.push(format!("{} is off: its features are not enabled", transfer.file));
+                    retired.push(wish);
                 }
                 Ok(wish) => ours.push((transfer, wish)),
             }
         }
-        let sets: Vec<(String, Vec<(&Transfer, Wish)>)> = match follow.as_what {
+        match follow.as_what {
             FollowAs::Updex => {
-                ours.into_iter().map(|(t, wish)| (wish.name.clone(), vec![(t, wish)])).collect()
+                for (transfer, wish) in ours {
+                    let name = wish.name.clone();
+                    let set = Set { ours: vec![(transfer, wish)], retired: Vec::new() };
+                    add(&follow, (&name, set), desired, &mut notes);
+                }
             }
-            FollowAs::Sysupdate if ours.is_empty() => Vec::new(),
             FollowAs::Sysupdate => {
-                vec![(name.unwrap_or_else(|| HOST_SET.to_owned()), ours)]
+                let name = name.as_deref().unwrap_or(HOST_SET);
+                add(&follow, (name, Set { ours, retired }), desired, &mut notes);
             }
-        };
-        for (name, set) in sets {
-            add(&follow, (&name, set), desired, &mut notes);
         }
     }
     desired.notes.extend(notes);
 }
 
+/// Transfers that are updated in lock-step.
+struct Set<'a> {
+    ours: Vec<(&'a Transfer, Wish)>,
+    /// Those that are switched off.
+    retired: Vec<Wish>,
+}
+
 /// What one component wishes, as systemd-sysupdate would carry it out; `None` when nothing of it is ours.
 pub fn set_of(host: &Look, component: &Component) -> Option<(ResourceId, ExtensionSpec)> {
-    let ours = component.transfers.iter().filter_map(|transfer| {
-        let wish = wish(host, transfer, FollowAs::Sysupdate).ok()?;
-        transfer.is_enabled(&component.features).then_some((transfer, wish))
-    });
-    let set: Vec<(&Transfer, Wish)> = ours.collect();
-    if set.is_empty() {
+    let mut set = Set { ours: Vec::new(), retired: Vec::new() };
+    for transfer in &component.transfers {
+        let Ok(wish) = wish(host, transfer, FollowAs::Sysupdate) else { continue };
+        if transfer.is_enabled(&component.features) {
+            set.ours.push((transfer, wish));
+        } else {
+            set.retired.push(wish);
+        }
+    }
+    if set.ours.is_empty() {
         return None;
     }
     let name = component.name.as_deref().unwrap_or(HOST_SET).parse().ok()?;
     let id = ResourceId::extension(name);
     let follow =
         Follow { as_what: FollowAs::Sysupdate, activate: Activate::Boot, root: String::new() };
-    match spec(&follow, &id, set) {
-        Spec::Extension(spec) => Some((id, *spec)),
-        Spec::App(_) | Spec::Tree(_) => None,
-    }
+    let spec = spec(&follow, &id, set);
+    Some((id, spec))
+}
+
+/// The resources of a wish that carry out the definitions of a component.
+pub fn resources_of(component: &Component, desired: &DesiredState) -> Vec<ResourceId> {
+    let is_its = |file: &str| component.transfers.iter().any(|transfer| transfer.file == file);
+    let resources = desired.resources.iter();
+    let its = resources.filter(|(_, declared)| is_its(&declared.declared_at.file));
+    its.map(|(id, _)| id.clone()).collect()
 }
 
 fn components_text(components: &[Component]) -> Vec<String> {
@@ -103,11 +130,11 @@ fn components_text(components: &[Component]) -> Vec<String> {
 
 fn add(
     follow: &Follow,
-    (name, set): (&str, Vec<(&Transfer, Wish)>),
+    (name, set): (&str, Set<'_>),
     desired: &mut DesiredState,
     notes: &mut Vec<String>,
 ) {
-    let Some((first, _)) = set.first() else { return };
+    let Some((first, _)) = set.ours.first() else { return };
     let file = first.file.clone();
     let name: Name = match name.parse() {
         Ok(name) => name,
@@ -118,13 +145,14 @@ fn add(
         let at = &other.declared_at;
         return notes.push(format!("{file} is left alone: {id} is declared at {at}"));
     }
-    let spec = spec(follow, &id, set);
+    let spec = Spec::Extension(Box::new(spec(follow, &id, set)));
     let declared_at = crate::desired::Place { file, line: 1 };
     let declared = Declared { spec, declared_at, root: follow.root.clone() };
     desired.resources.insert(id, declared);
 }
 
-fn spec(follow: &Follow, id: &ResourceId, set: Vec<(&Transfer, Wish)>) -> Spec {
+fn spec(follow: &Follow, id: &ResourceId, set: Set<'_>) -> ExtensionSpec {
+    let Set { ours: set, retired } = set;
     let verify = set.iter().any(|(transfer, _)| transfer.verify);
     let web = set.iter().any(|(_, wish)| matches!(wish.from, DirectoryUrl::Web(_)));
     let most = |transfer: &Transfer| {
@@ -139,7 +167,7 @@ fn spec(follow: &Follow, id: &ResourceId, set: Vec<(&Transfer, Wish)>) -> Spec {
         set.iter().flat_map(|(transfer, _)| transfer.protected_versions.clone()).collect();
     protect.sort();
     protect.dedup();
-    Spec::Extension(Box::new(ExtensionSpec {
+    ExtensionSpec {
         class,
         version: Constraint::Latest,
         prereleases: Prereleases::Wanted,
@@ -164,7 +192,10 @@ fn spec(follow: &Follow, id: &ResourceId, set: Vec<(&Transfer, Wish)>) -> Spec {
         image_bytes_max: IMAGE_BYTES_MAX,
         suspend: None,
         transfers: set.into_iter().map(|(_, wish)| wish).collect(),
-    }))
+        retired,
+        features: FeatureWish::default(),
+        upkeep: Upkeep::Full,
+    }
 }
 
 /// What systemd takes the images of a transfer for, if it looks at them at all.
@@ -182,25 +213,39 @@ fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, Stri
     if let Standing::NotOurs { why } = &transfer.standing {
         return Err(why.join("; "));
     }
-    if transfer.target.kind != TargetKind::RegularFile {
-        return Err("its target is no file".to_owned());
-    }
-    if transfer.target.patterns.iter().any(Pattern::has_directories) {
-        return Err("its images are in directories of their own".to_owned());
-    }
+    let shape = match transfer.target.kind {
+        TargetKind::RegularFile => Shape::Image,
+        TargetKind::Directory => Shape::Directory,
+        TargetKind::Partition | TargetKind::Subvolume => {
+            return Err("its target is no file and no directory".to_owned());
+        }
+    };
     let path = transfer.source.path.as_str();
     let from = match (transfer.source.kind, path.strip_prefix("file://")) {
-        (SourceKind::UrlFile, Some(local)) => DirectoryUrl::Local(local.into()),
-        (SourceKind::UrlFile, None) => DirectoryUrl::Web(path.trim_end_matches('/').to_owned()),
-        (SourceKind::RegularFile, _) => DirectoryUrl::Local(host.real(path)),
-        _ => return Err("its source is no file".to_owned()),
+        (SourceKind::UrlFile | SourceKind::UrlTar, Some(local)) => {
+            DirectoryUrl::Local(local.into())
+        }
+        (SourceKind::UrlFile | SourceKind::UrlTar, None) => {
+            DirectoryUrl::Web(path.trim_end_matches('/').to_owned())
+        }
+        (SourceKind::RegularFile | SourceKind::Tar, _) => DirectoryUrl::Local(host.real(path)),
+        (SourceKind::Directory | SourceKind::Subvolume, _) => {
+            return Err("its source is a directory, and nobody states a digest of it".to_owned());
+        }
     };
     let directory = Utf8PathBuf::from(&transfer.target.path);
     let link = match follow {
         FollowAs::Sysupdate => transfer.target.current_symlink.as_ref().map(|l| directory.join(l)),
+        FollowAs::Updex if shape == Shape::Directory => {
+            return Err("its target is a directory, which updex passes over".to_owned());
+        }
         FollowAs::Updex => Some(format!("/var/lib/extensions/{}.raw", transfer.id).into()),
     };
-    let named = link.as_ref().and_then(|link| link.file_stem()).unwrap_or(&transfer.id);
+    let named = link.as_ref().and_then(|link| match shape {
+        Shape::Image => link.file_stem(),
+        Shape::Directory => link.file_name(),
+    });
+    let named = named.unwrap_or(&transfer.id);
     let name = named.to_owned();
     let mut wish = Wish {
         from,
@@ -210,6 +255,7 @@ fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, Stri
         target: transfer.target.patterns.clone(),
         link,
         name,
+        shape,
         mode: transfer.target.mode.unwrap_or(MODE),
         searched: false,
     };

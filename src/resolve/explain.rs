@@ -1,11 +1,13 @@
 //! How a version and a file are chosen, for a person who asks.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use crate::fetch::Reader;
 use crate::model::facts::Arch;
 use crate::model::outcome::chain;
-use crate::model::{Constraint, HostFacts, Prereleases, Release, ResourceId, Version};
+use crate::model::{Artifact, Constraint, HostFacts, Prereleases, Release, ResourceId, Version};
 use crate::resolve::asset::{Listing, Target, Verdict, select};
 use crate::resolve::listing::{Candidate, ListedFile, candidates, offered};
 use crate::resolve::offer::names;
@@ -90,15 +92,18 @@ fn listed(spec: &ExtensionSpec, candidates: Vec<Candidate>) -> Vec<Listed> {
     listed
 }
 
-/// The versions that each transfer's source of an extension has, in lock-step or not.
-pub async fn offered_versions(
+/// The files that each transfer's source of an extension has, by version, in lock-step or not.
+pub async fn offered_files(
     spec: &ExtensionSpec,
     found: &ExtensionObserved,
     reader: &Reader,
     now: Timestamp,
-) -> Result<Vec<Vec<String>>, String> {
+) -> Result<Vec<Vec<(String, Artifact)>>, String> {
     let (lists, _) = offered(spec, found, reader, now).await.map_err(|problem| problem.message)?;
-    Ok(lists.into_iter().map(|list| list.into_keys().collect()).collect())
+    let files = |list: BTreeMap<String, ListedFile>| {
+        list.into_iter().map(|(version, file)| (version, file.into_artifact())).collect()
+    };
+    Ok(lists.into_iter().map(files).collect())
 }
 
 /// One release that a source offers.

@@ -13,6 +13,7 @@ use crate::resolve::{Question, gone_or_damaged, quarantined, rolled_back, suspen
 use crate::resource::decision::{Problem, Resolution, SlotState};
 use crate::resource::extension::observe::ImageSeen;
 use crate::resource::extension::order::Order;
+use crate::resource::extension::spec::Upkeep;
 use crate::resource::extension::wanted::{FileOffer, WantedSet, image_state, is_whole};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 
@@ -30,6 +31,9 @@ impl Extension<'_> {
     pub(super) async fn resolve(&self) -> Resolution<WantedSet> {
         if let Some(problem) = suspended(self.question, self.id, self.spec.suspend.as_ref()) {
             return Resolution { problem: Some(problem), ..Resolution::default() };
+        }
+        if self.spec.upkeep == Upkeep::Tidy {
+            return Resolution::default();
         }
         if let Some(resolution) = self.rolled_back() {
             return resolution;

@@ -174,13 +174,14 @@ impl<'a> Tree<'a> {
             until: None,
         })?;
         let stores = self.stores(found.source);
-        let ways::Found { ways, packs } = self.ways(&found.file, &index, &stores).await;
+        let ways::Found { ways, packs, delta } = self.ways(&found.file, &index, &stores).await;
         wanted.contents = self.contents(&found.file, index.header.flags).await.map(Box::new);
         wanted.offer = Some(Box::new(Offer {
             artifact: found.file.artifact,
             evidence,
             stores,
             packs,
+            delta,
             published: found.file.published,
             ways,
             offline: found.offline,
@@ -282,6 +283,7 @@ impl<'a> Tree<'a> {
             evidence: Evidence { digests: vec![head.index.clone()], ..head.evidence.clone() },
             stores: self.stores(&self.spec.source),
             packs: None,
+            delta: None,
             published: head.published,
             ways: Ways { bytes: head.bytes, reused_bytes: head.bytes, ..Ways::default() },
             offline: false,

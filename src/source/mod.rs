@@ -9,6 +9,7 @@ pub mod casync;
 mod choria;
 mod github;
 mod directory;
+pub mod discover;
 mod layout;
 mod listing;
 mod patches;

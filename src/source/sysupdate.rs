@@ -49,6 +49,14 @@ pub async fn signature(
     Err(SourceError::NotFound { what: format!("a signature of {name} (`{name}.gpg`)") })
 }
 
+/// A small document, of at most `limit` bytes.
+pub async fn document(url: &str, reader: &Reader, limit: u64) -> Result<Vec<u8>, SourceError> {
+    let name = url.rsplit('/').next().unwrap_or(url).to_owned();
+    let urls = vec![url.to_owned()];
+    let artifact = Artifact { name, urls, size: None, digest: None, content: None };
+    read_small(&artifact, reader, limit).await
+}
+
 async fn read(
     from: &DirectoryUrl,
     name: &str,

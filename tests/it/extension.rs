@@ -26,8 +26,14 @@
 //! | X18 | an image is linked that does not fit | `image_that_is_none_is_never_linked`, `image_for_another_system_…` |
 //! | X19 | one keyring for everything | `signature_is_demanded_where_a_keyring_is_named` |
 
+mod corpus;
+mod crash;
 mod definitions;
+mod differential;
+mod directory;
+mod groups;
 mod health;
+mod signed;
 #[cfg(feature = "interop")]
 mod interop;
 
@@ -45,10 +51,10 @@ const SYSEXT: &str = r#"#!/bin/sh
 for a; do case $a in --root=*) R=${a#--root=};; esac; done
 echo "$@" >> "$R/../refreshes"
 new=
-for f in "$R"/etc/extensions/*.raw "$R"/var/lib/extensions/*.raw; do
+for f in "$R"/etc/extensions/* "$R"/var/lib/extensions/*.raw "$R"/var/lib/extensions/*.raw.v; do
     [ -e "$f" ] || continue
     if grep -qa BREAKS "$f"; then echo "Failed to read metadata for image $f" >&2; exit 1; fi
-    grep -qa IGNORED "$f" || new="$new$(basename "$f" .raw)
+    grep -qa IGNORED "$f" || new="$new$(basename "${f%.v}" .raw)
 "
 done
 mkdir -p "$R/usr/.systemd-sysext"
@@ -444,4 +450,16 @@ fn image_for_another_system_is_left_out_until_the_system_changes() {
     fs::write(host.world.path("etc/os-release"), "ID=other\nVERSION_ID=2\n").unwrap();
     let plan = host.world.run(&["--dry-run", "-o", "json"]).json();
     assert_eq!(plan["spec"]["changes"][0]["action"], "install", "{plan:#}");
+}
+
+#[test]
+fn demo_installs_an_extension_without_network_and_without_root() {
+    let mut host = Host::new();
+    host.world.desired = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/desired-state"));
+    host.world.options.extend(["--only", "extension/greeting"].map(str::to_owned));
+    let plan = host.world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(plan.contains("extension/greeting"), "{plan}");
+    host.converges();
+    assert_eq!(host.version("greeting").as_deref(), Some("1.0.0"));
+    assert_eq!(host.merged(), "greeting\n");
 }

@@ -136,7 +136,9 @@ fn planning_is_pure() {
         let pure = path.starts_with("src/plan/")
             || path.starts_with("src/model/")
             || path.starts_with("src/format/")
-            || (path.starts_with("src/resource/") && !path.ends_with("observe.rs"));
+            || (path.starts_with("src/resource/")
+                && !path.ends_with("observe.rs")
+                && !path.contains("/observe/"));
         if !pure {
             continue;
         }

@@ -64,10 +64,16 @@ impl Web {
     }
 
     fn publish(&self) -> Published {
+        self.publish_with(&[])
+    }
+
+    fn publish_with(&self, deltas_from: &[&str]) -> Published {
         let path = |name: &str| Utf8Path::from_path(&self.site).unwrap().join(name);
         let (packing, profile) = (self.packing, self.profile);
         let wish = Publication::new(&path("source"), &path("site.caidx"), &path("site.castr"));
-        publish(&Publication { packing, profile, ..wish }, Timestamp::now()).unwrap()
+        let deltas_from = deltas_from.iter().map(|name| path(name)).collect();
+        let wish = Publication { packing, profile, deltas_from, ..wish };
+        publish(&wish, Timestamp::now()).unwrap()
     }
 
     fn wish(&self, more: &str) -> String {
@@ -266,5 +272,75 @@ fn listing_that_is_missing_or_broken_leaves_the_plan_with_counts() {
         let plan = web.world.run(&["--dry-run"]).exits(0);
         assert!(!plan.stdout.contains("paths:"), "{}", plan.stdout);
         assert!(plan.stdout.contains("from the tree in use"), "{}", plan.stdout);
+    }
+}
+
+/// A tree in which one byte of each chunk changes with the version, as in a rebuilt program.
+fn rebuilt(web: &Web, version: u8) {
+    for (seed, name) in (1..).zip(["a", "b", "c"]) {
+        let mut bytes = noise(seed, 3_000_000);
+        for at in (0..bytes.len()).step_by(10_000) {
+            bytes[at] = version;
+        }
+        web.write(&format!("data/{name}"), &bytes);
+    }
+}
+
+#[test]
+fn delta_makes_a_rebuilt_tree_of_the_one_in_use() {
+    let mut web = Web::new(Packing::Chunks);
+    rebuilt(&web, 1);
+    web.publish();
+    web.pass();
+    rebuilt(&web, 2);
+    assert_eq!(web.publish_with(&["site.caidx"]).deltas, 1);
+    web.asked();
+    web.world.tick();
+    let plan = web.world.run(&["--dry-run"]).exits(0);
+    assert!(plan.stdout.contains("made of that by a delta of"), "{}", plan.stdout);
+    web.asked();
+    web.pass();
+    web.is_published();
+    let asked = web.asked();
+    let sent: u64 = asked.requests.iter().map(|request| request.sent).sum();
+    assert!(asked.chunks == 0 && sent < 200_000, "{} {sent}", asked.chunks);
+    // The next version has a delta of its own, and that of before is gone.
+    rebuilt(&web, 3);
+    web.publish_with(&["site.caidx"]);
+    let deltas = fs::read_dir(&web.site).unwrap();
+    let deltas =
+        deltas.filter(|e| e.as_ref().unwrap().path().extension().is_some_and(|e| e == "cadelta"));
+    assert_eq!(deltas.count(), 1);
+}
+
+#[test]
+fn delta_that_is_damaged_or_for_files_somebody_changed_costs_only_requests() {
+    for (how, drift) in [("damaged", false), ("drift", true)] {
+        let mut web = Web::new(Packing::Chunks);
+        rebuilt(&web, 1);
+        web.publish();
+        web.pass();
+        rebuilt(&web, 2);
+        web.publish_with(&["site.caidx"]);
+        if drift {
+            tree::write(&web.world.path("/srv/site/data/b"), &noise(9, 3_000_000));
+        } else {
+            for entry in fs::read_dir(&web.site).unwrap() {
+                let path = entry.unwrap().path();
+                if path.extension().is_some_and(|e| e == "cadelta") {
+                    let mut bytes = fs::read(&path).unwrap();
+                    let middle = bytes.len() / 2;
+                    bytes[middle] ^= 1;
+                    let name = path.file_name().unwrap().to_str().unwrap();
+                    web.server.serve(&format!("/{name}"), Reply::file(bytes));
+                }
+            }
+        }
+        web.asked();
+        web.pass();
+        web.is_published();
+        let chunks = web.asked().chunks;
+        // In so small a tree every patch refers to some of the file that was changed.
+        assert!(chunks > 0 && (drift || chunks < 120), "{how}: {chunks}");
     }
 }

@@ -37,6 +37,9 @@ pub struct TreeArgs {
     /// Publish chunks in packs as well, which clients can fetch with few requests.
     #[arg(long)]
     pub packs: bool,
+    /// Make a delta from an older version, by its index; `--index` itself may be named again. May be repeated.
+    #[arg(long, value_name = "INDEX", conflicts_with = "config")]
+    pub delta_from: Vec<Utf8PathBuf>,
     /// Where to remember what the tree looked like [default: the index's name with .cache].
     #[arg(long, value_name = "FILE")]
     pub seed_cache: Option<Utf8PathBuf>,

@@ -1,5 +1,6 @@
 //! One file for each group of commands.
 
+mod discover;
 mod features;
 mod generate;
 mod history;
@@ -62,10 +63,14 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Import { what, target }) => import::import(session, what, target.as_deref()),
         Some(Command::Gc { all: true }) => maintain::gc(session, Gc::All).await,
         Some(Command::Gc { all: false }) => maintain::gc(session, Gc::Unused).await,
+        Some(Command::Discover { url }) => discover::discover(session, url.as_deref()).await,
         Some(Command::Features { command }) => {
             features::features(session, command, &cli.pass).await
         }
-        Some(Command::Sysupdate(args)) => sysupdate::sysupdate(session, args).await,
+        Some(Command::Sysupdate(args)) => {
+            let preview = if cli.dry_run { Preview::Only } else { Preview::AndApply };
+            sysupdate::sysupdate(session, args, (&cli.pass, preview)).await
+        }
         Some(Command::Publish { kind: PublishKind::Tree(args) }) => {
             publish_tree::tree(session, args)
         }

@@ -14,6 +14,7 @@ use crate::cli::{CliError, say};
 use crate::desired::DesiredState;
 use crate::fetch::Client;
 use crate::host::{Change as Host, LockError, Look};
+use crate::model::outcome::Outcome;
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
 use crate::model::{Digest, Plan};
 use crate::observe::Observed;
@@ -156,7 +157,28 @@ pub(super) async fn perform(
     client: &Client,
     preview: &mut Preview,
 ) -> Result<Exit, CliError> {
-    let desired = request.desired;
+    let outcome = carry_out(session, request, (host, client), preview).await?;
+    let applied = exit::of_pass(&preview.plan, &outcome);
+    if session.common.output == Format::Json {
+        let about = about(session, request.desired, &preview.observed);
+        let document = plan_document(preview.plan.clone(), about);
+        say(&json::render(&report::document(&document, &outcome)));
+    } else if !preview.plan.is_empty() {
+        say(&match session.common.output {
+            Format::Markdown => markdown::outcome(&preview.plan, &outcome),
+            _ => report::outcome(&preview.plan, &outcome),
+        });
+    }
+    Ok(applied)
+}
+
+/// Applies the plan of a preview; only progress is shown.
+pub(super) async fn carry_out(
+    session: &Session,
+    request: &Request<'_>,
+    (host, client): (&Host, &Client),
+    preview: &mut Preview,
+) -> Result<Outcome, CliError> {
     let progress = if session.interactive { Bars::shown() } else { Bars::hidden() };
     let stop = Stop::default();
     let hands = Hands { client, progress: &progress, stop: &stop };
@@ -169,23 +191,10 @@ pub(super) async fn perform(
     progress.finish();
     let outcome = outcome.map_err(|e| CliError::io(&e))?;
     metrics::tell(session, request, host, preview, &outcome);
-    let applied = exit::of_pass(&preview.plan, &outcome);
     if outcome.replaced_self {
-        crate::cli::mention(
-            "reconcile itself was replaced; the next run is that of the new program",
-        );
+        crate::cli::mention("reconcile itself was replaced; the next run is of the new program");
     }
-    if session.common.output == Format::Json {
-        let about = about(session, desired, &preview.observed);
-        let document = plan_document(preview.plan.clone(), about);
-        say(&json::render(&report::document(&document, &outcome)));
-    } else if !preview.plan.is_empty() {
-        say(&match session.common.output {
-            Format::Markdown => markdown::outcome(&preview.plan, &outcome),
-            Format::Text | Format::Json => report::outcome(&preview.plan, &outcome),
-        });
-    }
-    Ok(applied)
+    Ok(outcome)
 }
 
 /// Asks the pass to stop when this process is told to; never returns.

@@ -71,6 +71,7 @@ fn wishes(args: &TreeArgs) -> Result<Vec<Publication>, CliError> {
                     DigestArg::Sha256 => DigestKind::Sha256,
                     DigestArg::Sha512_256 => DigestKind::Sha512_256,
                 }),
+                deltas_from: args.delta_from.clone(),
                 cache: args.seed_cache.clone(),
                 ..Publication::new(directory, index, store)
             }]

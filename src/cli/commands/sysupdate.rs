@@ -1,27 +1,34 @@
 //! Answers as systemd-sysupdate gives them, for scripts: text or its JSON, and its exit codes.
 
+mod carry_out;
+mod contents;
+
 use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::cli::args::{ExitCodes, SysupdateArgs, SysupdateCommand};
+use crate::cli::args::{ExitCodes, PassArgs, SysupdateArgs, SysupdateCommand};
+use crate::cli::commands::overrides::Preview;
+use crate::cli::commands::sysupdate::carry_out::Carrying;
+use crate::cli::commands::sysupdate::contents::sets;
 use crate::cli::exit::Exit;
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
-use crate::desired::DesiredState;
-use crate::fetch::Reader;
 use crate::format::sysupdate::document::{
     CheckNew, ComponentNames, FeatureDetail, Features, List, VersionDetail,
 };
-use crate::format::sysupdate::sets::{Installed, State, UpdateSets, Versions, update_sets};
+use crate::format::sysupdate::sets::UpdateSets;
 use crate::provider::{Component, components, set_of};
-use crate::resolve::explain::offered_versions;
 use crate::resource::app::observe::Depth;
 use crate::resource::extension::observe::observe;
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 
 /// Does what is asked for.
-pub(super) async fn sysupdate(session: &Session, args: &SysupdateArgs) -> Result<Exit, CliError> {
+pub(super) async fn sysupdate(
+    session: &Session,
+    args: &SysupdateArgs,
+    (pass, preview): (&PassArgs, Preview),
+) -> Result<Exit, CliError> {
     let all = components(&session.host, &mut Vec::new());
     if matches!(args.command, SysupdateCommand::Components) {
         return Ok(list_components(&all, args));
@@ -38,22 +45,24 @@ pub(super) async fn sysupdate(session: &Session, args: &SysupdateArgs) -> Result
     if let SysupdateCommand::Features { feature } = &args.command {
         return features(component, feature.as_deref(), args);
     }
-    let nothing =
-        || CliError::new(Exit::Failed, "No transfer definitions found that are carried out here.");
-    let (id, spec) = set_of(&session.host, component).ok_or_else(nothing)?;
-    let place = (&session.host, &id, spec.home.as_path());
-    let observed = observe(place, Some(&spec), Depth::Quick).map_err(|e| CliError::io(&e))?;
+    let carrying = Carrying { session, args, pass, preview, component };
+    match &args.command {
+        SysupdateCommand::Update { version } => return carrying.update(version.as_deref()).await,
+        SysupdateCommand::Vacuum => return carrying.vacuum().await,
+        _ => {}
+    }
+    let (spec, observed) = look(session, component)?;
     if matches!(args.command, SysupdateCommand::Pending) {
         return Ok(if observed.pending { Exit::Ok } else { none(args) });
     }
-    let sets = sets(session, &spec, &observed).await?;
+    let found = sets(session, &spec, &observed).await?;
+    let sets = &found.sets;
     match &args.command {
         SysupdateCommand::List { version: Some(version) } => {
-            let unknown = || CliError::new(Exit::Failed, format!("Update '{version}' not found."));
-            let set = sets.find(version).ok_or_else(unknown)?;
+            let set = sets.find(version).ok_or_else(|| not_found(version))?;
             let change_logs: Vec<String> =
                 component.transfers.iter().flat_map(|t| t.change_log.clone()).collect();
-            let detail = VersionDetail::of(set, &change_logs, Vec::new());
+            let detail = VersionDetail::of(set, &change_logs, found.contents(session, set));
             print(args, &detail, || format!("{} {}\n", set.version, set.flags.assessment()));
             Ok(Exit::Ok)
         }
@@ -67,11 +76,28 @@ pub(super) async fn sysupdate(session: &Session, args: &SysupdateArgs) -> Result
         }
         _ => {
             let app_streams = component.transfers.iter().flat_map(|t| t.app_stream.clone());
-            let list = List::of(&sets, app_streams.collect());
-            print(args, &list, || table(&sets));
+            let list = List::of(sets, app_streams.collect());
+            print(args, &list, || table(sets));
             Ok(Exit::Ok)
         }
     }
+}
+
+/// What is wished and there of a component.
+fn look(
+    session: &Session,
+    component: &Component,
+) -> Result<(ExtensionSpec, ExtensionObserved), CliError> {
+    let nothing =
+        || CliError::new(Exit::Failed, "No transfer definitions found that are carried out here.");
+    let (id, spec) = set_of(&session.host, component).ok_or_else(nothing)?;
+    let place = (&session.host, &id, spec.home.as_path());
+    let observed = observe(place, Some(&spec), Depth::Quick).map_err(|e| CliError::io(&e))?;
+    Ok((spec, observed))
+}
+
+fn not_found(version: &str) -> CliError {
+    CliError::new(Exit::Failed, format!("Update '{version}' not found."))
 }
 
 /// Nothing new: 1 for systemd-sysupdate, 2 for updex, where 1 is an error.
@@ -141,38 +167,4 @@ fn features(
     let state = if feature.enabled { "enabled" } else { "disabled" };
     print(args, &detail, || format!("{wanted} {state}\n"));
     Ok(Exit::Ok)
-}
-
-async fn sets(
-    session: &Session,
-    spec: &ExtensionSpec,
-    observed: &ExtensionObserved,
-) -> Result<UpdateSets, CliError> {
-    let installed: Vec<Vec<Installed>> = observed
-        .transfers
-        .iter()
-        .map(|seen| {
-            let versions = seen.images.keys().cloned();
-            versions.map(|version| Installed { version, state: State::Complete }).collect()
-        })
-        .collect();
-    let desired = DesiredState::from_texts(Vec::new()).map_err(|e| session.invalid(&e))?;
-    let cache = session.host.cache_dir();
-    let client = session.client(&desired)?;
-    let no_age = jiff::SignedDuration::ZERO;
-    let reader = Reader::new(client, Some(cache.as_std_path()), session.now, no_age);
-    let offered = offered_versions(spec, observed, &reader, session.now)
-        .await
-        .map_err(|message| CliError::new(Exit::Failed, message))?;
-    let transfers: Vec<Versions<'_>> = offered
-        .iter()
-        .zip(&installed)
-        .map(|(available, installed)| Versions {
-            min_version: spec.min_version.as_deref(),
-            protected_versions: &spec.protect,
-            available,
-            installed,
-        })
-        .collect();
-    Ok(update_sets(&transfers))
 }

@@ -31,11 +31,16 @@ pub struct ExtensionDocument {
     pub protect: Field<Vec<Field<VersionText>>>,
     /// Older versions are never chosen. Default: no demand.
     pub min_version: Field<VersionText>,
+    /// Features of the host's own sysupdate.d that the extension is there for: one of them must be on, else the
+    /// extension is not wished. Default: no demand.
+    pub features: Field<Vec<Field<String>>>,
+    /// The same, all of which must be on. Default: no demand.
+    pub requisite_features: Field<Vec<Field<String>>>,
     /// When a new image is merged: `now` (the default) by the pass that links it, `boot` by the next boot.
     pub activate: Field<ActivateDocument>,
     /// How systemd finds the image. `link` (the default) keeps images outside of its directories and puts one
     /// link there; `versioned` keeps them in a directory `NAME.raw.v` that systemd 256 and later picks the
-    /// newest image from, and cannot stay on an older one.
+    /// newest image from, and cannot stay on an older one; `directory` unpacks archives and links the directory.
     pub layout: Field<ImageLayoutDocument>,
     /// The directory of the images, an absolute path. Default: `/var/lib/extensions.d/` and the name; for
     /// `versioned` `/var/lib/extensions/NAME.raw.v`.
@@ -88,7 +93,9 @@ pub struct SysupdateDocument {
     /// Path of the directory on this machine; a relative one starts where this file is.
     pub path: Field<String>,
     /// What names of images look like, as in `MatchPattern=` of sysupdate.d(5): `docker_@v.raw.xz`. `@v` is the
-    /// version, `%a` this architecture in systemd's words. Of several patterns the first that matches counts.
+    /// version. Specifiers stand for facts of the host, as in systemd: `%a` is its architecture, `%w` the
+    /// `VERSION_ID` of os-release, `%A` `%B` `%M` `%o` `%W` more of it, `%m` `%b` `%v` `%H` `%l` `%q` the machine.
+    /// Of several patterns the first that matches counts.
     #[serde(rename = "match")]
     pub pattern: Field<Short<MatchList>>,
     /// Name of the list of files. Default `SHA256SUMS`.
@@ -168,6 +175,8 @@ pub enum ImageLayoutDocument {
     Link,
     /// In a directory that it picks the newest image from.
     Versioned,
+    /// By one link to a directory that an archive was unpacked into.
+    Directory,
 }
 
 /// Bounds on downloads and images. Sizes are bytes, or numbers with a unit such as `4GiB`.

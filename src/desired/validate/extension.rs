@@ -16,11 +16,13 @@ use crate::desired::validate::{
 };
 use crate::format::sysupdate::order::is_version;
 use crate::format::sysupdate::pattern::Pattern;
+use crate::format::sysupdate::specifier::Specifiers;
+use crate::model::extension::Shape;
 use crate::model::{Check, Constraint, ExtensionClass, Level, Name, Prereleases, ResourceId};
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
 use crate::resource::extension::order::OrderWish;
-use crate::resource::extension::spec::{Activate, ImagePolicy, Transfer};
+use crate::resource::extension::spec::{Activate, FeatureWish, ImagePolicy, Transfer, Upkeep};
 use crate::source::spec::DirectoryUrl;
 
 /// Where images are unless `home` says otherwise.
@@ -37,9 +39,6 @@ const MODE: u32 = 0o644;
 
 /// Most patterns of one source: each compression that a publisher has had.
 const PATTERNS_MAX: usize = 32;
-
-/// This architecture in systemd's words, for `%a`.
-const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86-64" };
 
 /// Checks the section.
 pub(super) fn extensions(
@@ -135,6 +134,12 @@ impl Checker<'_> {
                 .unwrap_or(IMAGE_BYTES_DEFAULT),
             suspend: extension.suspend.good().and_then(|suspend| self.suspend(suspend)),
             transfers: vec![transfer?],
+            retired: Vec::new(),
+            features: FeatureWish {
+                any: self.features(&extension.features, "`features`"),
+                all: self.features(&extension.requisite_features, "`requisite_features`"),
+            },
+            upkeep: Upkeep::Full,
             home: home?,
         })
     }
@@ -163,6 +168,11 @@ impl Checker<'_> {
             self.refuse(health.span, "`health`", why);
         }
         Some(self.health(health))
+    }
+
+    fn features(&self, field: &Field<Vec<Field<String>>>, what: &str) -> Vec<String> {
+        let names = self.items(field, what);
+        names.filter_map(|name| self.check(name, what, values::file_name)).collect()
     }
 
     fn kept(&self, field: &Field<u32>) -> u32 {
@@ -198,7 +208,14 @@ impl Checker<'_> {
     ) -> Option<Transfer> {
         let source = self.required(&extension.source, "`source`", key);
         let home = self.optional(&extension.home, "`home`", values::absolute_path);
-        let versioned = matches!(extension.layout.value(), Some(ImageLayoutDocument::Versioned));
+        let layout = extension.layout.value();
+        let versioned = matches!(layout, Some(ImageLayoutDocument::Versioned));
+        let (shape, ending) = match layout {
+            Some(ImageLayoutDocument::Directory) => (Shape::Directory, ""),
+            Some(ImageLayoutDocument::Link | ImageLayoutDocument::Versioned) | None => {
+                (Shape::Image, ".raw")
+            }
+        };
         let source = source?;
         let ExtensionSourceDocument::Sysupdate(sysupdate) = &source.value;
         let sysupdate = sysupdate.good()?;
@@ -212,15 +229,16 @@ impl Checker<'_> {
         };
         let default =
             if versioned { format!("{directory}/{name}.raw.v") } else { format!("{HOMES}/{name}") };
-        let link = Utf8PathBuf::from(format!("{}/{name}.raw", class.search_directory()));
+        let link = Utf8PathBuf::from(format!("{}/{name}{ending}", class.search_directory()));
         Some(Transfer {
             from: from?,
             manifest: manifest.unwrap_or_else(|| "SHA256SUMS".to_owned()),
             source: patterns?,
             directory: home.unwrap_or_else(|| Utf8PathBuf::from(default)),
-            target: Pattern::parse(&format!("{name}_@v.raw")).into_iter().collect(),
+            target: Pattern::parse(&format!("{name}_@v{ending}")).into_iter().collect(),
             link: (!versioned).then_some(link),
             name: name.to_string(),
+            shape,
             mode: MODE,
             searched: true,
         })
@@ -260,21 +278,10 @@ impl Checker<'_> {
     }
 }
 
-/// A pattern of sysupdate.d(5); of its specifiers only those that need no host.
+/// A pattern of sysupdate.d(5). Its specifiers are facts of the host, which are put in once there is one.
 fn pattern(text: &str) -> Result<Pattern, String> {
-    let mut expanded = String::new();
-    let mut characters = text.chars();
-    while let Some(c) = characters.next() {
-        match c {
-            '%' => match characters.next() {
-                Some('a') => expanded.push_str(ARCHITECTURE),
-                Some('%') => expanded.push('%'),
-                _ => return Err("of systemd's specifiers only `%a` and `%%` are known here".into()),
-            },
-            c => expanded.push(c),
-        }
-    }
-    Pattern::parse(&expanded).map_err(|error| error.to_string())
+    Specifiers::default().expand(text).map_err(|error| error.to_string())?;
+    Pattern::parse(text).map_err(|error| error.to_string())
 }
 
 fn version_text(text: &str) -> Result<String, String> {

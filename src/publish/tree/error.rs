@@ -11,6 +11,22 @@ use crate::format::casync::packs::PackListError;
 /// Why a tree could not be published, or a store not cleaned.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
+    /// A patch could not be made.
+    #[error("cannot make a delta; publish without `--delta-from`")]
+    Delta {
+        /// Why.
+        #[source]
+        source: Box<crate::format::zstd_delta::ZstdDeltaError>,
+    },
+    /// A chunk of the store is not what its name says.
+    #[error(
+        "cannot make a delta: the store is damaged; repair it, or publish without `--delta-from`"
+    )]
+    Chunk {
+        /// Why.
+        #[source]
+        source: crate::format::casync::chunk::ChunkError,
+    },
     /// Something of the tree cannot be read.
     #[error("cannot read {path}")]
     Read {

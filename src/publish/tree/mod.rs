@@ -9,6 +9,7 @@
 mod about;
 mod cache;
 pub mod config;
+mod deltas;
 mod error;
 mod exclude;
 mod files;
@@ -63,6 +64,9 @@ pub struct Publication {
     pub level: i32,
     /// Whether packs are made, too.
     pub packing: Packing,
+    /// Indexes of older versions that deltas are made from. The index itself may be among them: it is read before it is
+    /// replaced.
+    pub deltas_from: Vec<Utf8PathBuf>,
     /// Where it is remembered what the tree looked like; beside the index when not said.
     pub cache: Option<Utf8PathBuf>,
 }
@@ -87,6 +91,7 @@ impl Publication {
             digest: None,
             level: LEVEL_DEFAULT,
             packing: Packing::Chunks,
+            deltas_from: Vec::new(),
             cache: None,
         }
     }
@@ -109,6 +114,8 @@ pub struct Published {
     pub stored_bytes: u64,
     /// Packs that were not in the store.
     pub new_packs: u64,
+    /// Deltas that were made.
+    pub deltas: u64,
 }
 
 /// Publishes a tree. `now` tells which files changed so lately that they may change again unnoticed.
@@ -125,6 +132,11 @@ pub fn publish(wish: &Publication, now: Timestamp) -> Result<Published, PublishE
     if let Some(published) = cache.published(&seen, &store) {
         return Ok(published);
     }
+    let older: Vec<deltas::From> = wish
+        .deltas_from
+        .iter()
+        .filter_map(|path| deltas::From::read(path).transpose())
+        .collect::<Result<_, _>>()?;
     let listing = Replacement::new(&beside(&wish.index, ".mtree"))?;
     let sizes = ChunkSizes::default();
     let pipeline = pipeline::Settings { store: &store, flags, sizes, level: wish.level };
@@ -149,6 +161,8 @@ pub fn publish(wish: &Publication, now: Timestamp) -> Result<Published, PublishE
     listing.place()?;
     replace(&wish.index, |file: &mut File| index.write(file).map_err(PublishError::Index))?;
     write_digest(wish, &digest)?;
+    // Only a hint: whoever comes before they are there fetches chunks.
+    published.deltas = deltas::publish(&store, &wish.index, &older)?;
     cache.remember(&seen, &published, now)?;
     Ok(published)
 }

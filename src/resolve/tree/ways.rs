@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{CHUNKS, INDEX, Tree};
 use crate::format::casync::chunk::{ChunkId, Form, Wanted};
+use crate::format::casync::deltas::{self, DELTA_BYTES_MAX};
 use crate::format::casync::index::Index;
 use crate::format::casync::packs::{LIST_SUFFIX, PackList, batches};
 use crate::model::step::PackSource;
@@ -19,6 +20,9 @@ use crate::source::casync::IndexFile;
 /// Missing chunks from which on it is worth a request to ask for a list of packs.
 const PACKS_WORTH: usize = 16;
 
+/// How a chunk may lie in the cache.
+const FORMS: [Form; 2] = [Form::Compressed, Form::Plain];
+
 /// Longest list of packs read, in bytes: one of 380,000 chunks.
 pub(super) const LIST_BYTES_MAX: u64 = 16 << 20;
 
@@ -26,15 +30,22 @@ pub(super) const LIST_BYTES_MAX: u64 = 16 << 20;
 pub(super) struct Found {
     pub(super) ways: Ways,
     pub(super) packs: Option<PackSource>,
+    pub(super) delta: Option<String>,
 }
 
 impl Tree<'_> {
     /// Where the bytes of an index will come from, when they are taken from `stores`.
     pub(super) async fn ways(&self, file: &IndexFile, index: &Index, stores: &[String]) -> Found {
         let (mut ways, missing) = self.missing(index);
-        let mut found = Found { ways, packs: None };
+        let mut found = Found { ways, packs: None, delta: None };
         let on_the_web = stores.iter().any(|store| !store.starts_with("file:"));
         if !on_the_web || missing.len() < PACKS_WORTH {
+            return found;
+        }
+        if let Some((url, bytes)) = self.delta(file, ways.fetched_bytes).await {
+            found.delta = Some(url);
+            found.ways.delta_bytes = Some(bytes);
+            found.ways.fetched_bytes = bytes;
             return found;
         }
         let Some((source, list)) = self.packs(file).await else { return found };
@@ -73,7 +84,7 @@ impl Tree<'_> {
                 ways.reused_bytes += length;
             } else if !seen.insert(chunk.id) {
                 // Once is enough.
-            } else if cache.join(chunk.id.path(Form::Compressed)).exists() {
+            } else if FORMS.iter().any(|form| cache.join(chunk.id.path(*form)).exists()) {
                 ways.cached_chunks += 1;
             } else {
                 ways.fetched_chunks += 1;
@@ -91,6 +102,17 @@ impl Tree<'_> {
             Index::read(BufReader::new(File::open(path).ok()?)).ok()
         });
         installed.iter().flat_map(|index| &index.chunks).map(|chunk| chunk.id).collect()
+    }
+
+    /// The delta from the tree in use that lies beside an index on the web, where it saves half or more.
+    async fn delta(&self, file: &IndexFile, otherwise: u64) -> Option<(String, u64)> {
+        let old = self.observed.current_head()?.index.hex();
+        let url = beside(file, &deltas::suffix(&old, &file.sha256.hex()))?;
+        if url.scheme() == "file" {
+            return None;
+        }
+        let bytes = self.reader.size(url.as_str()).await.ok()??;
+        (bytes <= DELTA_BYTES_MAX && bytes <= otherwise / 2).then(|| (url.into(), bytes))
     }
 
     /// The list of packs that lies beside an index on the web; none is as good as no answer.

@@ -188,7 +188,7 @@ fn observe_slot(host: &Look, directory: &Utf8Path, depth: Depth) -> io::Result<S
         let executables = executables(host, directory)?;
         return Ok(Slot { manifest: None, drift: Vec::new(), executables });
     };
-    let mut drift = compare_with_manifest(host, directory, &manifest, (depth, written))?;
+    let mut drift = compare_entries(host, directory, &manifest.entries, (depth, Some(written)))?;
     drift.sort_by(|a, b| a.path.cmp(&b.path));
     drift.truncate(DRIFT_MAX);
     Ok(Slot { manifest: Some(manifest), drift, executables: Vec::new() })
@@ -207,23 +207,24 @@ fn read_manifest(host: &Look, directory: &Utf8Path) -> io::Result<Option<(Box<Ma
     Ok(parsed.filter(|(manifest, _)| manifest.format == MANIFEST_FORMAT))
 }
 
-/// The manifest is the last thing written into a release, so a directory that is not newer holds what it held
-/// then, and need not be read to know that nothing was added.
-fn compare_with_manifest(
+/// Compares a directory with what was put into it. Where the manifest was the last thing `written` into it, a
+/// directory that is not newer holds what it held then, and need not be read to know that nothing was added.
+pub fn compare_entries(
     host: &Look,
     directory: &Utf8Path,
-    manifest: &Manifest,
-    (depth, written): (Depth, Stat),
+    entries: &[Entry],
+    (depth, written): (Depth, Option<Stat>),
 ) -> io::Result<Vec<Drift>> {
     let mut drift = Vec::new();
     let mut suspects = Vec::new();
     let mut look = |path: &str, stat: Option<Stat>| {
-        if depth == Depth::Deep || stat.is_none_or(|stat| stat.is_newer_than(&written)) {
+        let is_newer = |written| stat.is_none_or(|stat| stat.is_newer_than(&written));
+        if depth == Depth::Deep || written.is_none_or(is_newer) {
             suspects.push(path.to_owned());
         }
     };
     look("", host.stat(directory)?);
-    for entry in &manifest.entries {
+    for entry in entries {
         let stat = host.stat(directory.join(&entry.path))?;
         if matches!(entry.kind, EntryKind::Dir { .. }) {
             look(&entry.path, stat);
@@ -231,7 +232,7 @@ fn compare_with_manifest(
         drift.extend(compare_entry(host, directory, entry, (depth, stat))?);
     }
     if !suspects.is_empty() {
-        let known: BTreeSet<&str> = manifest.entries.iter().map(|e| e.path.as_str()).collect();
+        let known: BTreeSet<&str> = entries.iter().map(|e| e.path.as_str()).collect();
         for suspect in &suspects {
             drift.extend(extras(host, directory, suspect, &known)?);
         }

@@ -14,7 +14,8 @@ impl Situation<'_> {
         if !self.facts.live || self.spec.activate == Activate::Boot {
             return Vec::new();
         }
-        let merged = self.spec.transfers.iter().any(|transfer| transfer.searched);
+        let mut all = self.spec.transfers.iter().chain(&self.spec.retired);
+        let merged = all.any(|transfer| transfer.searched);
         let refresh = merged.then_some(Effect::Refresh { class: self.spec.class });
         let restarts = self.spec.restart.iter().map(|unit| Effect::Restart { unit: unit.clone() });
         let runs = self.spec.run.iter().map(|argv| Effect::Run {

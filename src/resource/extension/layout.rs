@@ -8,9 +8,10 @@ pub const STAGING_PREFIX: &str = ".#reconcile.";
 /// End of the names of manifests.
 const MANIFEST_END: &str = ".reconcile.json";
 
-/// The manifest of an image.
+/// The manifest of an image; `file` may be below directories of its own.
 pub fn manifest(directory: &Utf8Path, file: &str) -> Utf8PathBuf {
-    directory.join(format!(".{file}{MANIFEST_END}"))
+    let image = directory.join(file);
+    image.with_file_name(format!(".{}{MANIFEST_END}", image.file_name().unwrap_or_default()))
 }
 
 /// The image that a manifest is about, by the manifest's name.
@@ -21,12 +22,18 @@ pub fn image_of(name: &str) -> Option<&str> {
 
 /// Where an image is made before it is moved to its place.
 pub fn staged(directory: &Utf8Path, file: &str) -> Utf8PathBuf {
-    directory.join(format!("{STAGING_PREFIX}{file}"))
+    beside(&directory.join(file))
 }
 
 /// Where the manifest of a staged image is made.
 pub fn staged_manifest(staged: &Utf8Path) -> Utf8PathBuf {
     Utf8PathBuf::from(format!("{staged}{MANIFEST_END}"))
+}
+
+/// Directories of an image's own below `directory`, the innermost first.
+pub fn own_directories(directory: &Utf8Path, file: &str) -> Vec<Utf8PathBuf> {
+    let above = Utf8Path::new(file).ancestors().skip(1).filter(|above| !above.as_str().is_empty());
+    above.map(|above| directory.join(above)).collect()
 }
 
 /// Where a link is made before it is renamed to its place.

@@ -17,6 +17,7 @@ pub mod order;
 pub mod plan;
 pub mod remove;
 pub mod retain;
+mod retire;
 pub mod spec;
 pub mod wanted;
 

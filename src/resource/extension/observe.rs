@@ -1,5 +1,7 @@
 //! What the host has of an extension.
 
+mod ours;
+
 use std::collections::BTreeMap;
 use std::io;
 
@@ -9,26 +11,36 @@ use serde::Serialize;
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
 use crate::format::sysupdate::pattern::compare_all;
 use crate::host::{Item, ItemKind, Look};
-use crate::model::extension::{IMAGE_MANIFEST_FORMAT, ImageManifest};
+use crate::model::extension::{IMAGE_MANIFEST_FORMAT, ImageManifest, Shape};
 use crate::model::ledger::Owned;
 use crate::model::{Drift, DriftKind, ExtensionClass, ResourceId, Version};
-use crate::resource::app::observe::Depth;
+use crate::resource::app::observe::{Depth, compare_entries};
 use crate::resource::extension::layout::{STAGING_PREFIX, beside, image_of, manifest};
 use crate::resource::extension::order::Order;
-use crate::resource::extension::spec::{ExtensionSpec, Transfer};
+use crate::resource::extension::spec::{ExtensionSpec, Transfer, Upkeep};
 use crate::trust::openpgp::{KEYRING_BYTES_MAX, systemd_keyring_paths};
+use ours::ours;
 
-/// A manifest has a few hundred bytes; URLs are not in it.
-const MANIFEST_BYTES_MAX: u64 = 64 << 10;
+/// The manifest of an image has a few hundred bytes, that of a directory of 200,000 entries 40 MiB.
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
 /// systemd's list of merged names: a thousand names take less.
 const MARKER_BYTES_MAX: u64 = 1 << 20;
+
+/// Most directories that are looked into for images of one transfer: one for each version, and some more.
+const DIRECTORIES_MAX: usize = 4096;
+
+/// What systemd-sysupdate 262 puts before the names of what is not whole, and of what is not in use yet.
+const SYSUPDATE_PREFIXES: [&str; 2] = [".sysupdate.partial.", ".sysupdate.pending."];
 
 /// What the host has of an extension.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ExtensionObserved {
     /// For each transfer of the wish, in its order.
     pub transfers: Vec<TransferObserved>,
+    /// The same for each transfer that is switched off.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<TransferObserved>,
     /// Names of everything that systemd has merged.
     pub merged: Vec<String>,
     /// What an earlier pass left.
@@ -101,6 +113,18 @@ fn manifest_digest<S: serde::Serializer>(
     manifest.as_ref().map(|m| &m.image).serialize(serializer)
 }
 
+impl ImageSeen {
+    /// The last part of its name.
+    pub fn base(&self) -> &str {
+        self.file.rsplit('/').next().unwrap_or(&self.file)
+    }
+
+    /// Whether a link with this text may lead to it.
+    pub fn is_named_by(&self, text: &str) -> bool {
+        Utf8Path::new(text).ends_with(&self.file)
+    }
+}
+
 impl ExtensionObserved {
     /// The images of a version, one for each transfer.
     pub fn images<'a>(&'a self, version: &str) -> impl Iterator<Item = Option<&'a ImageSeen>> {
@@ -132,7 +156,10 @@ impl ExtensionObserved {
         if let Some(owned) = owned {
             return owned.adopted.clone();
         }
-        let versions = self.versions();
+        let mut versions = self.versions();
+        versions.extend(self.retired.iter().flat_map(|t| t.images.keys().map(String::as_str)));
+        versions.sort_unstable();
+        versions.dedup();
         let made_by_us = versions.iter().any(|version| self.manifest(version).is_some());
         let in_use = self.current.as_deref().is_some_and(|current| versions.contains(&current));
         if made_by_us || !in_use {
@@ -158,16 +185,19 @@ pub fn observe(
         observed.transfers = ours(host, id, home, depth)?;
         let linked = observed.transfers.iter().find_map(|t| {
             let text = t.there.text()?;
-            let leads = |image: &&ImageSeen| text.rsplit('/').next() == Some(image.file.as_str());
-            let version = t.images.iter().find(|(_, image)| leads(image)).map(|(v, _)| v);
+            let version = t.images.iter().find(|(_, i)| i.is_named_by(text)).map(|(v, _)| v);
             version.cloned()
         });
         observed.current = linked;
         return Ok(observed);
     };
     for transfer in &spec.transfers {
-        let seen = look(host, transfer, depth, &mut observed.leftovers)?;
+        let seen = look(host, transfer, (depth, spec.upkeep), &mut observed.leftovers)?;
         observed.transfers.push(seen);
+    }
+    for transfer in &spec.retired {
+        let seen = look(host, transfer, (depth, spec.upkeep), &mut observed.leftovers)?;
+        observed.retired.push(seen);
     }
     observed.leftovers.sort();
     observed.leftovers.dedup();
@@ -186,7 +216,7 @@ fn current(spec: &ExtensionSpec, transfers: &[TransferObserved]) -> Option<Strin
     let mut linked = spec.transfers.iter().zip(transfers).filter(|(t, _)| t.link.is_some());
     let version = |(transfer, seen): (&Transfer, &TransferObserved)| {
         let file = transfer.linked_file(seen.there.text()?)?;
-        compare_all(&transfer.target, file).fields.map(|fields| fields.version)
+        compare_all(&transfer.target, &file).fields.map(|fields| fields.version)
     };
     if let Some(first) = linked.next() {
         let first = version(first)?;
@@ -200,7 +230,7 @@ fn current(spec: &ExtensionSpec, transfers: &[TransferObserved]) -> Option<Strin
 fn look(
     host: &Look,
     transfer: &Transfer,
-    depth: Depth,
+    (depth, upkeep): (Depth, Upkeep),
     leftovers: &mut Vec<Utf8PathBuf>,
 ) -> io::Result<TransferObserved> {
     let directory = &transfer.directory;
@@ -209,15 +239,27 @@ fn look(
         link: transfer.link.clone(),
         ..TransferObserved::default()
     };
-    let items = host.list(directory)?.unwrap_or_default();
-    for item in &items {
-        let fields = compare_all(&transfer.target, &item.name).fields;
-        if let Some(fields) = fields.filter(|_| item.kind == ItemKind::File) {
-            let image = image(host, directory, &item.name, depth)?;
-            // Two files of one version differ in counters only; the first by name is it.
-            seen.images.entry(fields.version).or_insert(image);
+    let mut pending = vec![String::new()];
+    let mut looked_at = 0;
+    while let Some(place) = pending.pop().filter(|_| looked_at < DIRECTORIES_MAX) {
+        looked_at += 1;
+        let items = host.list(directory.join(&place))?.unwrap_or_default();
+        for item in &items {
+            let file = below(&place, &item.name);
+            let found = compare_all(&transfer.target, &file);
+            let kind = match transfer.shape {
+                Shape::Image => ItemKind::File,
+                Shape::Directory => ItemKind::Dir,
+            };
+            if let Some(fields) = found.fields.filter(|_| item.kind == kind) {
+                let image = image(host, directory, &file, depth)?;
+                // Two files of one version differ in counters only; the first by name is it.
+                seen.images.entry(fields.version).or_insert(image);
+            } else if found.descend && item.kind == ItemKind::Dir {
+                pending.push(file);
+            }
+            leftovers.extend(leftover(transfer, (&place, item), (&items, upkeep)));
         }
-        leftovers.extend(leftover(transfer, item, &items));
     }
     if let Some(link) = &transfer.link {
         seen.there = link_at(host, link)?;
@@ -229,14 +271,26 @@ fn look(
     Ok(seen)
 }
 
-/// What a pass that was cut off left: staged files of this transfer, and manifests without an image.
-fn leftover(transfer: &Transfer, item: &Item, all: &[Item]) -> Option<Utf8PathBuf> {
-    let ours = |file: &str| compare_all(&transfer.target, file).fields.is_some();
+/// What a pass that was cut off left: staged files of this transfer, and manifests without an image. Tidying takes
+/// what systemd-sysupdate left half-done as well.
+fn leftover(
+    transfer: &Transfer,
+    (place, item): (&str, &Item),
+    (all, upkeep): (&[Item], Upkeep),
+) -> Option<Utf8PathBuf> {
+    let ours = |file: &str| compare_all(&transfer.target, &below(place, file)).fields.is_some();
     let staged = item.name.strip_prefix(STAGING_PREFIX);
     let staged = staged.map(|name| name.strip_suffix(".reconcile.json").unwrap_or(name));
     let orphan = image_of(&item.name).filter(|file| !all.iter().any(|other| other.name == *file));
-    let left = staged.or(orphan).is_some_and(ours);
-    left.then(|| transfer.directory.join(&item.name))
+    let mut foreign = SYSUPDATE_PREFIXES.iter().filter(|_| upkeep == Upkeep::Tidy);
+    let foreign = foreign.find_map(|prefix| item.name.strip_prefix(prefix));
+    let left = staged.or(orphan).or(foreign).is_some_and(ours);
+    left.then(|| transfer.directory.join(below(place, &item.name)))
+}
+
+/// A path below a directory; `place` is empty at the top.
+fn below(place: &str, name: &str) -> String {
+    if place.is_empty() { name.to_owned() } else { format!("{place}/{name}") }
 }
 
 fn image(host: &Look, directory: &Utf8Path, file: &str, depth: Depth) -> io::Result<ImageSeen> {
@@ -244,9 +298,9 @@ fn image(host: &Look, directory: &Utf8Path, file: &str, depth: Depth) -> io::Res
     let path = directory.join(file);
     let drift = match &manifest {
         Some(manifest) => differs(host, &path, manifest, depth)?,
-        None => None,
+        None => Vec::new(),
     };
-    Ok(ImageSeen { file: file.to_owned(), manifest, drift: drift.into_iter().collect() })
+    Ok(ImageSeen { file: file.to_owned(), manifest, drift })
 }
 
 fn read_manifest(
@@ -270,7 +324,20 @@ fn read_manifest(
         .filter(|manifest| manifest.format == IMAGE_MANIFEST_FORMAT))
 }
 
+/// Where an image or a directory differs from its manifest.
 fn differs(
+    host: &Look,
+    path: &Utf8Path,
+    manifest: &ImageManifest,
+    depth: Depth,
+) -> io::Result<Vec<Drift>> {
+    if manifest.entries.is_empty() {
+        return Ok(image_differs(host, path, manifest, depth)?.into_iter().collect());
+    }
+    compare_entries(host, path, &manifest.entries, (depth, None))
+}
+
+fn image_differs(
     host: &Look,
     path: &Utf8Path,
     manifest: &ImageManifest,
@@ -333,8 +400,8 @@ fn is_pending(host: &Look, spec: &ExtensionSpec, observed: &ExtensionObserved) -
     for (transfer, seen) in spec.transfers.iter().zip(&observed.transfers) {
         let image = observed.current.as_ref().and_then(|version| seen.images.get(version));
         let Some(image) = image.filter(|_| transfer.searched) else { continue };
-        let stem = image.file.strip_suffix(".raw").unwrap_or(&image.file);
-        let names = [transfer.name.clone(), image.file.clone(), stem.to_owned()];
+        let stem = image.base().strip_suffix(".raw").unwrap_or(image.base());
+        let names = [transfer.name.clone(), image.base().to_owned(), stem.to_owned()];
         let at = transfer.link.clone().unwrap_or_else(|| seen.directory.join(&image.file));
         let linked_at = host.stat(at)?.map(|stat| stat.mtime);
         if !observed.is_merged(&names) || linked_at > merged_at {
@@ -369,40 +436,4 @@ fn keyrings(host: &Look) -> io::Result<Vec<Vec<u8>>> {
         }
     }
     Ok(found)
-}
-
-/// Images below `home` whose manifest names this resource, by the link that leads to them.
-fn ours(
-    host: &Look,
-    id: &ResourceId,
-    home: &Utf8Path,
-    depth: Depth,
-) -> io::Result<Vec<TransferObserved>> {
-    let mut by_link: BTreeMap<Option<Utf8PathBuf>, TransferObserved> = BTreeMap::new();
-    // The home of what the host's own definitions wish is no directory: its images are beside it.
-    let home = match home.parent() {
-        Some(parent) if host.stat(home)?.is_none() => parent,
-        _ => home,
-    };
-    for item in host.list(home)?.unwrap_or_default() {
-        let Some(file) = image_of(&item.name) else { continue };
-        let Some(manifest) = read_manifest(host, home, file)?.filter(|m| &m.head.resource == id)
-        else {
-            continue;
-        };
-        let drift = differs(host, &home.join(file), &manifest, depth)?.into_iter().collect();
-        let link = manifest.head.link.clone();
-        let version = manifest.head.version.to_string();
-        let transfer = by_link.entry(link.clone()).or_default();
-        transfer.directory = home.to_owned();
-        transfer.link = link;
-        let image = ImageSeen { file: file.to_owned(), manifest: Some(manifest), drift };
-        transfer.images.insert(version, image);
-    }
-    for transfer in by_link.values_mut() {
-        if let Some(link) = &transfer.link {
-            transfer.there = link_at(host, link)?;
-        }
-    }
-    Ok(by_link.into_values().collect())
 }

@@ -5,8 +5,8 @@ use crate::model::extension::{ImageHead, LinkTo, PlaceRules};
 use crate::model::plan::InUse;
 use crate::model::{BlockedReason, Change, Digest, Drift, DriftKind, Effect, Step};
 use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState};
-use crate::resource::extension::layout::{manifest, staged, staged_manifest};
-use crate::resource::extension::observe::{LinkSeen, TransferObserved};
+use crate::resource::extension::layout::{manifest, own_directories, staged, staged_manifest};
+use crate::resource::extension::observe::{ImageSeen, LinkSeen, TransferObserved};
 use crate::resource::extension::remove::before;
 use crate::resource::extension::spec::Transfer;
 use crate::resource::extension::wanted::{FileOffer, WantedSet, image_state};
@@ -99,6 +99,7 @@ impl Situation<'_> {
                 rules: PlaceRules {
                     class: self.spec.class,
                     name: transfer.name.clone(),
+                    shape: transfer.shape,
                     mode,
                     modified_us: offer.fields.modified_us,
                     bytes_max: self.spec.image_bytes_max,
@@ -131,7 +132,9 @@ impl Situation<'_> {
                     "{link} is a {kind} that reconcile did not put there; move it away"
                 )));
             }
-            LinkSeen::Text(now) if transfer.linked_file(now) == Some(file) => return Ok(()),
+            LinkSeen::Text(now) if transfer.linked_file(now).as_deref() == Some(file) => {
+                return Ok(());
+            }
             LinkSeen::Text(now) if transfer.linked_file(now).is_none() && self.owned.is_none() => {
                 return Err(Problem::foreign(format!(
                     "{link} leads to {now}, which reconcile did not put there; move it away"
@@ -174,7 +177,7 @@ impl Situation<'_> {
             let expected_text = format!("-> {expected}");
             match &seen.there {
                 LinkSeen::Text(now)
-                    if transfer.linked_file(now) == image.map(|image| image.file.as_str()) => {}
+                    if transfer.linked_file(now) == image.map(|image| image.file.clone()) => {}
                 LinkSeen::Text(now) => drift.push(Drift {
                     path: link.to_string(),
                     kind: DriftKind::Retargeted,
@@ -240,7 +243,13 @@ impl Situation<'_> {
     }
 
     /// Puts effects, the way back, retention and leftovers around the work; `None` when nothing is to be done.
-    fn change(&self, wanted: Option<&WantedSet>, work: Work) -> Option<Change> {
+    fn change(&self, wanted: Option<&WantedSet>, mut work: Work) -> Option<Change> {
+        let retired = self.retired();
+        work.disrupts |= !retired.links.is_empty();
+        if !retired.links.is_empty() && work.drift.is_empty() {
+            work.why.get_or_insert("a transfer is switched off".to_owned());
+        }
+        work.links.extend(retired.links);
         let mut steps = work.steps;
         let effects = if work.disrupts { self.effects(wanted) } else { Vec::new() };
         let looks = self.is_looked_at() || self.check().is_some();
@@ -254,8 +263,9 @@ impl Situation<'_> {
         let commit = steps.iter().position(|s| !s.is_staging()).unwrap_or(steps.len());
         steps.splice(commit..commit, owed.iter().map(|e| Step::Owe { effect: e.clone() }));
         let undo = confirm.as_ref().map(|confirm| self.undo(confirm, &work.links));
-        if let Some(wanted) = wanted.filter(|_| !work.links.is_empty()) {
-            steps.push(Step::Point { slot: wanted.slot.clone(), links: work.links });
+        if !work.links.is_empty() {
+            let slot = wanted.map(|w| w.slot.clone()).or_else(|| self.observed.current.clone());
+            steps.push(Step::Point { slot: slot.unwrap_or_default(), links: work.links });
         }
         let working = !steps.is_empty();
         if let Some(wanted) = wanted.filter(|_| confirm.is_some() && !working) {
@@ -272,14 +282,18 @@ impl Situation<'_> {
         }));
         steps.extend(confirm.zip(self.check()).map(|(confirm, check)| confirm.step(check)));
         let keep = wanted.map(|w| w.slot.as_str()).or(self.observed.current.as_deref());
-        steps.extend(self.removals(keep, &steps));
+        let surplus = retired.removals.into_iter().chain(self.removals(keep, &steps));
+        steps.extend(surplus.collect::<Vec<_>>());
         if steps.is_empty() {
             return None;
         }
         let (action, attribution, reason) = if let Some(wanted) = wanted.filter(|_| working) {
             self.explain(wanted, &work.drift, work.why.as_deref())
         } else {
-            let kept = format!("more than {} releases are kept", self.spec.retain);
+            let kept = match self.spec.retired.as_slice() {
+                [] => format!("more than {} releases are kept", self.spec.retain),
+                _ => "a transfer is switched off, or more releases are kept than wished".to_owned(),
+            };
             self.explain_tidy(Leftovers::of(&self.observed.leftovers), kept)
         };
         let offers = || wanted.iter().flat_map(|w| w.offers.iter().flatten());
@@ -308,9 +322,7 @@ impl Situation<'_> {
         for version in self.surplus(keep) {
             for seen in &self.observed.transfers {
                 let Some(image) = seen.images.get(&version) else { continue };
-                let paths =
-                    [seen.directory.join(&image.file), manifest(&seen.directory, &image.file)];
-                removals.extend(paths.map(|path| Step::Remove { path, aside: None }));
+                removals.extend(take_away(seen, image));
             }
         }
         let made_now = |path: &&camino::Utf8PathBuf| {
@@ -340,6 +352,21 @@ fn promote(seen: &TransferObserved, file: &str, there: Option<&str>) -> [Step; 2
     ]
 }
 
+/// First the image, then the manifest, then directories that were made for it. An image that is a directory is
+/// renamed away first, so that it is there whole or not at all.
+pub(super) fn take_away(seen: &TransferObserved, image: &ImageSeen) -> Vec<Step> {
+    let is_directory = image.manifest.as_ref().is_some_and(|m| !m.entries.is_empty());
+    let aside = is_directory.then(|| staged(&seen.directory, &image.file));
+    let manifest = manifest(&seen.directory, &image.file);
+    let mut steps = vec![
+        Step::Remove { path: seen.directory.join(&image.file), aside },
+        Step::Remove { path: manifest, aside: None },
+    ];
+    let own = own_directories(&seen.directory, &image.file).into_iter();
+    steps.extend(own.map(|path| Step::RemoveEmpty { path }));
+    steps
+}
+
 fn file_name(transfer: &Transfer, offer: &FileOffer) -> Result<String, Problem> {
     let pattern = transfer.target.first();
     let name = pattern.map(|pattern| pattern.name(&offer.fields).map_err(|e| e.to_string()));
@@ -356,6 +383,7 @@ fn file_name(transfer: &Transfer, offer: &FileOffer) -> Result<String, Problem> 
 
 /// How systemd may write the name: some versions print that of the file a link leads to.
 fn names(transfer: &Transfer, file: &str) -> Vec<String> {
+    let file = file.rsplit('/').next().unwrap_or(file);
     let stem = file.strip_suffix(".raw").unwrap_or(file);
     let mut names = vec![transfer.name.clone(), file.to_owned(), stem.to_owned()];
     names.dedup();

@@ -6,7 +6,7 @@ use crate::model::plan::InUse;
 use crate::model::{Change, Digest, Effect, ResourceId, Step};
 use crate::resource::decision::{forgive, removal};
 use crate::resource::extension::ExtensionObserved;
-use crate::resource::extension::layout::manifest;
+use crate::resource::extension::plan::take_away;
 
 /// Takes away links that lead to images of ours, merges what is left, and removes the images. Everything else
 /// stays. Effects are only run on the running system.
@@ -19,24 +19,26 @@ pub fn remove(
     let mut links = Vec::new();
     let mut removals = Vec::new();
     for transfer in &observed.transfers {
-        let file = transfer.there.text().and_then(|text| text.rsplit('/').next());
-        let ours = transfer.images.values().any(|image| Some(image.file.as_str()) == file);
+        let text = transfer.there.text();
+        let ours = text.is_some_and(|text| transfer.images.values().any(|i| i.is_named_by(text)));
         if let Some(link) = transfer.link.as_ref().filter(|_| ours) {
             let now = transfer.there.text().map(str::to_owned);
             links.push(LinkTo { link: link.clone(), text: None, expects: Some(now) });
         }
         for image in transfer.images.values().filter(|image| image.manifest.is_some()) {
-            let path = transfer.directory.join(&image.file);
-            removals.push(Step::Remove { path, aside: None });
-            let path = manifest(&transfer.directory, &image.file);
-            removals.push(Step::Remove { path, aside: None });
+            removals.extend(take_away(transfer, image));
         }
     }
     let class = observed.transfers.iter().find_map(|transfer| {
         transfer.images.values().find_map(|image| image.manifest.as_ref().map(|m| m.class))
     });
-    let refresh =
-        class.filter(|_| live && !links.is_empty()).map(|class| Effect::Refresh { class });
+    // A pass that was cut off after the links were gone owes the refresh still.
+    let is_refresh = |debt: &&Debt| matches!(debt.effect, Effect::Refresh { .. });
+    let refresh = match debts.iter().find(is_refresh) {
+        Some(debt) => Some(debt.effect.clone()),
+        None => class.filter(|_| !links.is_empty()).map(|class| Effect::Refresh { class }),
+    };
+    let refresh = refresh.filter(|_| live);
     let mut steps = Vec::new();
     steps.extend(refresh.iter().map(|effect| Step::Owe { effect: effect.clone() }));
     if !links.is_empty() {

@@ -16,7 +16,7 @@ impl Situation<'_> {
             let slots = self.owned.map_or(&[][..], |owned| &owned.activated);
             slots.iter().rposition(|slot| slot == version)
         };
-        let adopted = self.owned.map_or(&[][..], |owned| &owned.adopted);
+        let adopted = observed.adopted(self.owned);
         let is_ours = |version: &str| {
             observed.manifest(version).is_some() || adopted.iter().any(|slot| slot == version)
         };
@@ -36,8 +36,8 @@ impl Situation<'_> {
         let merged = |version: &&str| {
             let mut files = observed.images(version).flatten();
             files.any(|image| {
-                let stem = image.file.strip_suffix(".raw").unwrap_or(&image.file);
-                observed.merged.iter().any(|name| *name == image.file || name == stem)
+                let stem = image.base().strip_suffix(".raw").unwrap_or(image.base());
+                observed.merged.iter().any(|name| name == image.base() || name == stem)
             })
         };
         let surplus = ours.into_iter().skip(others_kept);

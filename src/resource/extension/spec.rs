@@ -4,6 +4,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Serialize, Serializer};
 
 use crate::format::sysupdate::pattern::Pattern;
+use crate::model::extension::Shape;
 use crate::model::{Check, Constraint, Digest, ExtensionClass, Level, Prereleases};
 use crate::resource::SuspendWish;
 use crate::resource::extension::layout::beside;
@@ -23,6 +24,12 @@ pub struct ExtensionSpec {
     pub order: OrderWish,
     /// What is transferred, in order; every release has all of them.
     pub transfers: Vec<Transfer>,
+    /// Transfers that are switched off: what they brought goes.
+    pub retired: Vec<Transfer>,
+    /// Features of the host that must be on; `provider` drops the wish where they are not.
+    pub features: FeatureWish,
+    /// What a pass does.
+    pub upkeep: Upkeep,
     /// The extension's own directory, absolute.
     pub home: Utf8PathBuf,
     /// Releases kept in all, the one in use included; at least 1.
@@ -68,6 +75,8 @@ pub struct Transfer {
     pub link: Option<Utf8PathBuf>,
     /// The name by which systemd finds it.
     pub name: String,
+    /// Whether images are files, or directories that archives are unpacked into.
+    pub shape: Shape,
     /// Permission bits of images, where the source states none.
     pub mode: u32,
     /// Whether systemd looks for extensions where its link or its images are.
@@ -86,11 +95,11 @@ impl Transfer {
     }
 
     /// The file that a link's text leads to, when it is one of the directory.
-    pub fn linked_file<'t>(&self, text: &'t str) -> Option<&'t str> {
-        let link = self.link.as_ref()?;
-        let (place, file) = text.rsplit_once('/').unwrap_or((".", text));
-        let leads = join(link.parent()?, place);
-        (leads == self.directory && !file.is_empty()).then_some(file)
+    pub fn linked_file(&self, text: &str) -> Option<String> {
+        let leads = join(self.link.as_ref()?.parent()?, text);
+        let file = leads.strip_prefix(&self.directory).ok()?.as_str();
+        let below = self.target.iter().any(Pattern::has_directories);
+        (!file.is_empty() && (below || !file.contains('/'))).then(|| file.to_owned())
     }
 }
 
@@ -125,10 +134,38 @@ impl ExtensionSpec {
     /// Whether a path is one of this extension's own.
     pub fn owns(&self, path: &Utf8Path) -> bool {
         let is = |link: &Utf8PathBuf| path == link || path == beside(link);
-        self.transfers.iter().any(|transfer| {
+        self.transfers.iter().chain(&self.retired).any(|transfer| {
             path.starts_with(&transfer.directory) || transfer.link.as_ref().is_some_and(is)
         })
     }
+}
+
+/// Features of the host's own definitions that an extension is there for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FeatureWish {
+    /// One of them must be on, if there are any.
+    pub any: Vec<String>,
+    /// All of them must be on.
+    pub all: Vec<String>,
+}
+
+impl FeatureWish {
+    /// Whether the extension is wished where these features are on.
+    pub fn holds(&self, is_on: impl Fn(&str) -> bool) -> bool {
+        let on = |name: &String| is_on(name);
+        self.all.iter().all(on) && (self.any.is_empty() || self.any.iter().any(on))
+    }
+}
+
+/// What a pass does about an extension.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Upkeep {
+    /// Everything.
+    #[default]
+    Full,
+    /// Only takes away what is not kept; no source is asked.
+    Tidy,
 }
 
 /// When a new image is merged.

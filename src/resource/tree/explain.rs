@@ -93,6 +93,11 @@ fn ways(offer: &Offer) -> String {
     if ways.cached_chunks > 0 {
         parts.push(format!("{} from the cache", counted_chunks(ways.cached_chunks)));
     }
+    if let Some(bytes) = ways.delta_bytes {
+        let made = counted_chunks(ways.fetched_chunks);
+        parts.push(format!("{made} made of that by a delta of {}", mib(bytes)));
+        return parts.join(", ");
+    }
     let from = if offer.offline { "the offline store" } else { "the store" };
     parts.push(format!(
         "{} with {} from {from}",

@@ -191,6 +191,7 @@ impl Situation<'_> {
                 rules: Box::new(AssembleRules {
                     stores: offer.stores.clone(),
                     packs: offer.packs.clone(),
+                    delta: offer.delta.clone(),
                     seeds: self.seeds(),
                     path: spec.path.clone(),
                     seed_dirs: spec.seeds.clone(),

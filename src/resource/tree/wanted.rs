@@ -37,6 +37,8 @@ pub struct Offer {
     pub stores: Vec<String>,
     /// Packs that the stores on the web have.
     pub packs: Option<PackSource>,
+    /// URL of a delta from the generation in use.
+    pub delta: Option<String>,
     /// When it was published, as far as its source says.
     pub published: Option<Timestamp>,
     /// Where its bytes come from, as far as is known before anything is fetched.
@@ -62,6 +64,8 @@ pub struct Ways {
     pub packed_chunks: u64,
     /// In how many requests.
     pub pack_requests: u64,
+    /// Bytes of a delta that makes them of the tree in use, which is then what is fetched.
+    pub delta_bytes: Option<u64>,
 }
 
 /// How a tree stands to the wish.

@@ -186,3 +186,102 @@ fn image_linked_for_the_next_boot_is_pending() {
     let status = host.world.run(&["status", "-o", "json"]).json();
     assert!(status["resources"][0]["conditions"].to_string().contains("Pending"), "{status:#}");
 }
+
+#[test]
+fn update_and_vacuum_are_passes_over_what_is_followed() {
+    let mut host = Host::new();
+    ship(&host, "");
+    host.publish("demo_1.0.raw", "one");
+    host.publish("demo_1.1.raw", "two");
+    host.world.options = vec!["--effects".to_owned(), "skip".to_owned()];
+    host.world.wish("desired", "apps: {}\n");
+    let refused = host.world.run(&["sysupdate", "update"]).exits(1);
+    assert!(refused.stderr.contains("does not follow"), "{refused:#?}");
+    follow(&mut host, "sysupdate");
+    host.world.run(&["sysupdate", "update", "9"]).exits(1);
+    host.world.run(&["sysupdate", "--dry-run", "update"]).exits(0);
+    assert!(!host.world.path("var/lib/extensions.d/demo_1.1.raw").exists());
+    host.world.run(&["sysupdate", "update", "1.0"]).exits(0);
+    let link = host.world.path("var/lib/extensions.d/demo.raw");
+    assert!(fs::read_link(&link).unwrap().ends_with("demo_1.0.raw"));
+    host.world.tick();
+    host.world.run(&["sysupdate", "update"]).exits(0);
+    assert!(fs::read_link(&link).unwrap().ends_with("demo_1.1.raw"));
+    let again = host.world.run(&["sysupdate", "update"]).exits(0);
+    assert!(again.stderr.contains("No update needed."), "{again:#?}");
+    let partial = host.world.path("var/lib/extensions.d/.sysupdate.partial.demo_1.2.raw");
+    fs::write(&partial, "half").unwrap();
+    let vacuumed = host.world.run(&["sysupdate", "--json", "-m", "1", "vacuum"]).exits(0);
+    assert_eq!(vacuumed.stdout, "{\"removed\":1,\"disabledTransfers\":0}\n");
+    assert!(!partial.exists(), "what systemd-sysupdate left half-done goes, too");
+    assert!(!host.world.path("var/lib/extensions.d/demo_1.0.raw").exists());
+    host.is_settled();
+}
+
+#[test]
+fn extension_is_there_while_features_of_the_host_are_on() {
+    let mut host = Host::new();
+    let directory = host.world.path("usr/lib/sysupdate.d");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("devel.feature"), "[Feature]\nEnabled=false\n").unwrap();
+    host.publish("demo_1.0.0.raw", "one");
+    host.wish(&[("demo", "    features: [devel, other]\n")]);
+    host.is_settled();
+    let plan = host.world.run(&["--dry-run"]).stdout;
+    assert!(plan.contains("extension/demo is off"), "{plan}");
+    host.world.run(&["features", "enable", "devel"]).exits(0);
+    host.converges();
+    assert_eq!(host.version("demo").as_deref(), Some("1.0.0"));
+    host.wish(&[("demo", "    requisite_features: [devel, other]\n")]);
+    host.converges();
+    assert_eq!(host.link("demo"), None);
+}
+
+#[test]
+fn patterns_may_have_every_specifier_of_systemd() {
+    let mut host = Host::new();
+    fs::create_dir_all(host.world.path("etc")).unwrap();
+    fs::write(host.world.path("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
+    host.publish("demo_1.0.0_debian12.raw", "one");
+    let source = host.source().display().to_string();
+    let wish = format!(
+        "extensions:\n  demo: {{ source: {{ sysupdate: {{ path: {source}, match: demo_@v_%o%w.raw }} }} }}\n"
+    );
+    host.world.wish("desired", &wish);
+    host.converges();
+    assert_eq!(host.version("demo").as_deref(), Some("1.0.0"));
+    host.world.wish("desired", &wish.replace("%o", "%z"));
+    host.world.run(&["--dry-run"]).exits(65);
+}
+
+#[test]
+fn repositories_and_catalogs_are_listed() {
+    let host = Host::new();
+    let made = host.world.temp().join("made.raw");
+    fs::write(&made, image("one")).unwrap();
+    let repository = host.world.temp().join("repository");
+    let (to, image) = (repository.to_str().unwrap(), made.to_str().unwrap());
+    let run = |arguments: &[&str]| host.world.run(arguments);
+    for (name, version) in [("demo", "1.9"), ("demo", "1.10"), ("other", "2")] {
+        run(&["publish", "extension", to, image, "--name", name, "--version", version]).exits(0);
+    }
+    fs::write(repository.join("ext/index"), "demo # the best\n\nother\nlost\n../demo\n").unwrap();
+    let found = run(&["discover", to, "-o", "json"]).exits(0).json();
+    assert_eq!(found["extensions"][0], json!({ "name": "demo", "versions": ["1.10", "1.9"] }));
+    assert_eq!(found["extensions"][1]["versions"], json!(["2"]));
+    assert!(found["extensions"][2]["error"].as_str().unwrap().contains("SHA256SUMS"), "{found:#}");
+    assert_eq!(found["extensions"].as_array().unwrap().len(), 3);
+    let text = run(&["discover", to]).exits(0).stdout;
+    assert!(text.contains("1.10, 1.9"), "{text}");
+    run(&["discover", host.source().to_str().unwrap()]).exits(69);
+    let list = host.world.temp().join("list.json");
+    fs::write(&list, r#"[{"name":"demo","type":"dir"},{"name":"README.md","type":"file"}]"#)
+        .unwrap();
+    let catalogs = host.world.path("usr/lib/updex/catalogs.d");
+    fs::create_dir_all(&catalogs).unwrap();
+    let catalog =
+        format!("[Catalog]\nSiteURL=file://{to}/ext\nListURL=file://{}\n", list.display());
+    fs::write(catalogs.join("site.catalog"), catalog).unwrap();
+    let found = run(&["discover", "-o", "json"]).exits(0).json();
+    assert_eq!(found[0]["extensions"][0]["versions"], json!(["1.10", "1.9"]), "{found:#}");
+}

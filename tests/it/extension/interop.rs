@@ -129,3 +129,79 @@ systemd-sysext unmerge
     let output = isolated(dir.path(), script);
     assert!(output.status.success(), "{output:#?}");
 }
+
+/// An image published with a key of gpg and installed by its public part alone.
+#[test]
+fn image_published_with_a_key_of_gpg_is_installed_by_its_keyring() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("source")).unwrap();
+    fs::create_dir_all(dir.path().join("desired")).unwrap();
+    let path = dir.path().display();
+    let text = format!(
+        "extensions:\n  alpha:\n    verify: {{ gpg: {{ keyring: {path}/keyring.pgp }} }}\n    source: {{ sysupdate: \
+         {{ path: {path}/repository/ext/alpha, match: \"alpha_@v.raw\" }} }}\n"
+    );
+    fs::write(dir.path().join("desired/wish.yaml"), text).unwrap();
+    build(dir.path(), ("alpha", "alpha", "1.0.0"), "mksquashfs");
+    build(dir.path(), ("alpha", "alpha", "1.1.0"), "mksquashfs");
+    let script = r#"
+export GNUPGHOME="$DIR/gnupg"
+mkdir -m 700 "$GNUPGHOME"
+for name in images other; do
+    gpg --quiet --batch --pinentry-mode loopback --passphrase '' --quick-generate-key "$name@example.net" ed25519 sign never
+done
+gpg --quiet --batch --output "$DIR/keyring.pgp" --export images@example.net
+publish() {
+    "$RECONCILE" publish extension "$DIR/repository" "$DIR/source/alpha_$1.raw" --name alpha --version "$1" --key "$2"
+}
+publish 1.0.0 images@example.net
+$R
+test "$(cat /usr/share/reconcile-test/alpha)" = 1.0.0
+publish 1.1.0 other@example.net
+! $R
+test "$(cat /usr/share/reconcile-test/alpha)" = 1.0.0
+systemd-sysext unmerge
+gpgconf --kill gpg-agent
+"#;
+    let output = isolated(dir.path(), script);
+    assert!(output.status.success(), "{output:#?}");
+}
+
+#[test]
+fn extension_of_the_demo_is_merged() {
+    let dir = tempfile::tempdir().unwrap();
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("desired-state");
+    std::os::unix::fs::symlink(demo, dir.path().join("desired")).unwrap();
+    let script = r#"
+$R --only extension/greeting
+test "$(cat /usr/share/greeting/text)" = "hello from an extension"
+systemd-sysext unmerge
+"#;
+    let output = isolated(dir.path(), script);
+    assert!(output.status.success(), "{output:#?}");
+}
+
+/// Takes a minute and a half.
+#[test]
+fn recorded_answers_are_those_of_the_system_at_hand() {
+    let Some(system) = std::env::var_os("RECONCILE_SYSTEM_ROOT") else {
+        println!(
+            "skipped: RECONCILE_SYSTEM_ROOT names no system; see tests/golden/sysupdate/README.md"
+        );
+        return;
+    };
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/sysupdate");
+    let recorded = fs::read_to_string(golden.join("cases.jsonl")).unwrap();
+    let count = recorded.lines().count().to_string();
+    let mut record = Command::new("python3");
+    record.arg(golden.join("record.py")).arg(system).arg(count);
+    let output = record.output().unwrap();
+    assert!(output.status.success(), "{output:#?}");
+    let answers = String::from_utf8(output.stdout).unwrap();
+    let both = recorded.lines().zip(answers.lines());
+    let differ: Vec<_> = both.filter(|(recorded, now)| recorded != now).collect();
+    assert!(
+        differ.is_empty() && answers.lines().count() == recorded.lines().count(),
+        "{differ:#?}"
+    );
+}

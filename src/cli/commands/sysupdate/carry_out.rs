@@ -1,0 +1,212 @@
+//! Updates and vacuums for scripts that know systemd-sysupdate: passes over what is followed.
+
+use std::collections::BTreeSet;
+
+use camino::Utf8Path;
+
+use crate::cli::args::{PassArgs, SysupdateArgs};
+use crate::cli::commands::overrides::Preview;
+use crate::cli::commands::pass;
+use crate::cli::commands::sysupdate::contents::sets;
+use crate::cli::commands::sysupdate::{look, not_found, print};
+use crate::cli::exit::{self, Exit};
+use crate::cli::output::{report, text};
+use crate::cli::session::Session;
+use crate::cli::{CliError, mention, say};
+use crate::desired::DesiredState;
+use crate::format::sysupdate::document::Vacuum;
+use crate::format::sysupdate::pattern::compare_all;
+use crate::format::sysupdate::sets::Flag;
+use crate::model::outcome::{End, Outcome};
+use crate::model::{Action, BlockedReason, Constraint, Plan, ResourceId, Step};
+use crate::provider::{Component, resources_of};
+use crate::reconcile::{self, Request};
+use crate::resource::Spec;
+use crate::resource::extension::ExtensionSpec;
+use crate::resource::extension::spec::{Transfer, Upkeep};
+
+/// The least that an update keeps: one in use, one to come.
+const KEPT_BY_UPDATE_MIN: u32 = 2;
+
+/// A command that changes the host.
+#[derive(Clone, Copy)]
+pub(super) struct Carrying<'a> {
+    pub(super) session: &'a Session,
+    pub(super) args: &'a SysupdateArgs,
+    pub(super) pass: &'a PassArgs,
+    pub(super) preview: Preview,
+    pub(super) component: &'a Component,
+}
+
+/// What a pass was to do and what became of it.
+struct Passed {
+    plan: Plan,
+    /// The wishes that it was about.
+    specs: Vec<(ResourceId, ExtensionSpec)>,
+    /// Nothing when it was only looked at.
+    outcome: Option<Outcome>,
+}
+
+impl Passed {
+    /// Whether everything that was to be done is done, or nothing was to be done yet.
+    fn is_good(&self) -> bool {
+        self.outcome.as_ref().is_none_or(|outcome| exit::of_outcome(outcome) == Exit::Ok)
+    }
+
+    /// Files and directories that were taken away, or would be.
+    fn removed(&self, id: &ResourceId) -> Vec<&Utf8Path> {
+        let results = self.outcome.iter().flat_map(|outcome| &outcome.results);
+        let mut undone = results.filter(|result| result.end != End::Done);
+        if undone.any(|result| result.resource == *id) {
+            return Vec::new();
+        }
+        let changes = self.plan.changes.iter().filter(|change| change.resource == *id);
+        let steps = changes.flat_map(|change| &change.steps);
+        let removed = steps.filter_map(|step| match step {
+            Step::Remove { path, .. } => Some(path.as_path()),
+            _ => None,
+        });
+        removed.collect()
+    }
+}
+
+impl Carrying<'_> {
+    /// Installs the newest version, or the one that is named.
+    pub(super) async fn update(&self, version: Option<&str>) -> Result<Exit, CliError> {
+        if self.args.instances_max.is_some_and(|n| n < KEPT_BY_UPDATE_MIN) {
+            let why = "Cannot delete all old versions: an update needs room for 2 instances.";
+            return Err(CliError::new(Exit::Failed, why));
+        }
+        let exact = match version {
+            Some(version) => Some(self.exact(version).await?),
+            None => None,
+        };
+        let passed = self
+            .carry_out(|spec| {
+                if let Some(exact) = &exact {
+                    spec.version = exact.clone();
+                }
+            })
+            .await?;
+        let news = || passed.plan.blocked.iter().filter(|blocked| is_news(blocked.reason));
+        news().for_each(|blocked| mention(&blocked.message));
+        let has_news = news().next().is_some();
+        if passed.plan.changes.is_empty() && !has_news {
+            mention("No update needed.");
+        }
+        self.tell(&passed);
+        if self.args.json && passed.plan.changes.iter().any(|c| c.action != Action::Tidy) {
+            print(self.args, &counts(&passed), String::new);
+        }
+        Ok(if !has_news && passed.is_good() { Exit::Ok } else { Exit::Failed })
+    }
+
+    /// Removes what is not kept.
+    pub(super) async fn vacuum(&self) -> Result<Exit, CliError> {
+        let passed = self.carry_out(|spec| spec.upkeep = Upkeep::Tidy).await?;
+        self.tell(&passed);
+        if self.args.json {
+            print(self.args, &counts(&passed), String::new);
+        }
+        Ok(if passed.is_good() { Exit::Ok } else { Exit::Failed })
+    }
+
+    /// A version that is on offer or here already, as a wish.
+    async fn exact(&self, version: &str) -> Result<Constraint, CliError> {
+        let (spec, observed) = look(self.session, self.component)?;
+        let found = sets(self.session, &spec, &observed).await?;
+        let set = found.sets.find(version).ok_or_else(|| not_found(version))?;
+        if set.flags.has(Flag::Obsolete) {
+            let why = format!("Selected update '{}' is obsolete, refusing.", set.version);
+            return Err(CliError::new(Exit::Failed, why));
+        }
+        let exact = set.version.parse().map(Constraint::Exact);
+        exact.map_err(|_| not_found(version))
+    }
+
+    /// A pass over the resources that carry out the component, with a wish that differs for this pass only.
+    async fn carry_out(&self, edit: impl Fn(&mut ExtensionSpec)) -> Result<Passed, CliError> {
+        let session = self.session;
+        let mut desired = session.desired()?;
+        let only = self.resources(&desired)?;
+        let mut specs = Vec::new();
+        for id in &only {
+            if let Some(declared) = desired.resources.get_mut(id)
+                && let Spec::Extension(spec) = &mut declared.spec
+            {
+                edit(spec);
+                spec.retain = self.args.instances_max.unwrap_or(spec.retain);
+                specs.push((id.clone(), spec.as_ref().clone()));
+            }
+        }
+        let client = session.client(&desired)?;
+        let request = Request { only: Some(&only), ..session.request(&desired, self.pass) };
+        let failed = |e: std::io::Error| CliError::io(&e);
+        if self.preview == Preview::Only {
+            let preview = reconcile::preview(&request, &session.host, &client).await;
+            let plan = preview.map_err(failed)?.plan;
+            return Ok(Passed { plan, specs, outcome: None });
+        }
+        let host = pass::lock(session, self.pass).await?;
+        let mut preview =
+            reconcile::preview(&request, host.look(), &client).await.map_err(failed)?;
+        let outcome = pass::carry_out(session, &request, (&host, &client), &mut preview).await?;
+        Ok(Passed { plan: preview.plan, specs, outcome: Some(outcome) })
+    }
+
+    /// What the wish follows of the component.
+    fn resources(&self, desired: &DesiredState) -> Result<BTreeSet<ResourceId>, CliError> {
+        if desired.follow.is_none() {
+            let why = "the desired state does not follow this host's definitions, so that the next pass would \
+                       take away what is installed now; `reconcile import sysupdate` prints what to write into it";
+            return Err(CliError::new(Exit::Failed, why));
+        }
+        let its: BTreeSet<ResourceId> = resources_of(self.component, desired).into_iter().collect();
+        if its.is_empty() {
+            let why = "No transfer definitions found that are carried out here.";
+            return Err(CliError::new(Exit::Failed, why));
+        }
+        Ok(its)
+    }
+
+    fn tell(&self, passed: &Passed) {
+        if self.args.json || passed.plan.changes.is_empty() {
+            return;
+        }
+        match &passed.outcome {
+            Some(outcome) => say(&report::outcome(&passed.plan, outcome)),
+            None => {
+                let lines = passed.plan.changes.iter().map(|c| text::headline(c) + "\n");
+                say(&lines.collect::<String>());
+            }
+        }
+    }
+}
+
+/// Blocked wishes that an update of systemd-sysupdate would not fail for: there is just nothing newer.
+fn is_news(reason: BlockedReason) -> bool {
+    !matches!(reason, BlockedReason::NoVersion | BlockedReason::Downgrade)
+}
+
+/// As systemd-sysupdate counts: instances that the transfer which lost most has lost, and transfers that were
+/// emptied because they are off.
+fn counts(passed: &Passed) -> Vacuum {
+    let mut counted = Vacuum::default();
+    for (id, spec) in &passed.specs {
+        let removed = passed.removed(id);
+        let lost = |transfer: &Transfer| {
+            let lost = removed.iter().filter(|path| is_instance(transfer, path));
+            u64::try_from(lost.count()).unwrap_or(u64::MAX)
+        };
+        counted.removed = spec.transfers.iter().map(lost).fold(counted.removed, u64::max);
+        for transfer in &spec.retired {
+            counted.disabled_transfers += u64::from(lost(transfer) > 0);
+        }
+    }
+    counted
+}
+
+fn is_instance(transfer: &Transfer, path: &Utf8Path) -> bool {
+    let name = path.strip_prefix(&transfer.directory).ok();
+    name.is_some_and(|name| compare_all(&transfer.target, name.as_str()).fields.is_some())
+}

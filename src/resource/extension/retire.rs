@@ -1,0 +1,58 @@
+//! What to take away of transfers that are switched off; pure.
+
+use crate::model::Step;
+use crate::model::extension::LinkTo;
+use crate::resource::extension::observe::{ImageSeen, TransferObserved};
+use crate::resource::extension::plan::{Situation, take_away};
+
+/// Links and images of transfers that are switched off.
+#[derive(Debug, Default)]
+pub(super) struct Retired {
+    /// Links that go.
+    pub(super) links: Vec<LinkTo>,
+    /// Images that go with their manifests.
+    pub(super) removals: Vec<Step>,
+}
+
+impl Situation<'_> {
+    /// Only what is ours goes, and nothing that is protected.
+    pub(super) fn retired(&self) -> Retired {
+        let mut retired = Retired::default();
+        for seen in &self.observed.retired {
+            let goes: Vec<&ImageSeen> = seen
+                .images
+                .iter()
+                .filter(|(version, image)| self.is_retired(seen, version, image))
+                .map(|(_, image)| image)
+                .collect();
+            retired.links.extend(link_of(seen, &goes));
+            for image in goes {
+                retired.removals.extend(take_away(seen, image));
+            }
+        }
+        retired
+    }
+
+    fn is_retired(&self, seen: &TransferObserved, version: &str, image: &ImageSeen) -> bool {
+        let named = |versions: &[String]| versions.iter().any(|v| v == version);
+        let ours = match &image.manifest {
+            Some(manifest) => manifest.head.resource == *self.id,
+            None => named(&self.observed.adopted(self.owned)),
+        };
+        ours && !named(&self.spec.protect) && !self.is_of_another(seen, &image.file)
+    }
+
+    /// Patterns of several transfers may fit one file.
+    fn is_of_another(&self, seen: &TransferObserved, file: &str) -> bool {
+        let mut beside = self.observed.transfers.iter().filter(|t| t.directory == seen.directory);
+        beside.any(|transfer| transfer.images.values().any(|image| image.file == file))
+    }
+}
+
+/// The link of a transfer, when it leads to one of these images.
+fn link_of(seen: &TransferObserved, images: &[&ImageSeen]) -> Option<LinkTo> {
+    let text = seen.there.text()?;
+    let leads = images.iter().any(|image| image.is_named_by(text));
+    let link = seen.link.clone().filter(|_| leads)?;
+    Some(LinkTo { link, text: None, expects: Some(Some(text.to_owned())) })
+}

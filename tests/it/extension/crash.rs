@@ -1,0 +1,118 @@
+//! Kills at every disk-changing system call while images change.
+//!
+//! The link leads to a whole image or there is none, always, and the next pass converges and merges.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::{SYSEXT, image};
+use crate::crash::kill_at_every_call;
+use crate::support::duo::{DRY, PASS, World, checksum_line, said};
+
+const LINK: &str = "etc/extensions/demo.raw";
+const HOME: &str = "var/lib/extensions.d/demo";
+
+/// A source with these versions, and a systemd that takes notes of refreshes.
+fn offer(versions: &[&str]) -> World {
+    let world = World::new();
+    let stub = world.path("stub/systemd-sysext");
+    let noting = SYSEXT.replace("\"$R/../refreshes\"", "\"$LOG\"");
+    fs::write(&stub, noting).unwrap();
+    fs::set_permissions(&stub, PermissionsExt::from_mode(0o755)).unwrap();
+    publish(&world, versions);
+    wish(&world, "latest");
+    world
+}
+
+fn publish(world: &World, versions: &[&str]) {
+    let mut sums = String::new();
+    for version in versions {
+        let (name, bytes) = (format!("demo_{version}.raw"), image(version));
+        sums.push_str(&checksum_line(&name, &bytes));
+        fs::write(world.path("source").join(name), bytes).unwrap();
+    }
+    fs::write(world.path("source/SHA256SUMS"), sums).unwrap();
+}
+
+fn wish(world: &World, version: &str) {
+    let text = format!(
+        "extensions:\n  demo:\n    version: {version}\n    retain: 1\n    source: {{ sysupdate: {{ path: {}, match: \
+         demo_@v.raw }} }}\n",
+        world.path("source").display()
+    );
+    fs::write(world.path("desired/apps.yaml"), text).unwrap();
+}
+
+/// The version whose whole image the link leads to.
+fn in_use(world: &World) -> Result<Option<String>, String> {
+    let link = world.host(LINK);
+    let Ok(text) = fs::read_link(&link) else { return Ok(None) };
+    let name = text.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let version = name.strip_prefix("demo_").and_then(|n| n.strip_suffix(".raw"));
+    let version = version.ok_or_else(|| format!("the link leads to {}", text.display()))?;
+    let bytes = fs::read(&link).map_err(|e| format!("{}: {e}", text.display()))?;
+    if bytes != image(version) {
+        return Err(format!("{name} is not whole"));
+    }
+    Ok(Some(version.to_owned()))
+}
+
+/// What is wrong with the host after a kill and after the pass that follows.
+fn check(world: &World, between: &[Option<&str>], end: Option<&str>) -> Vec<String> {
+    let mut bad = Vec::new();
+    match in_use(world) {
+        Ok(version) if between.contains(&version.as_deref()) => {}
+        found => bad.push(format!("in use is {found:?}")),
+    }
+    let again = world.agent(&PASS);
+    if !again.status.success() {
+        bad.push(format!("the next pass failed: {}", said(&again)));
+    }
+    if in_use(world) != Ok(end.map(str::to_owned)) {
+        bad.push(format!("the next pass led to {:?}", in_use(world)));
+    }
+    let merged = fs::read_to_string(world.host("usr/.systemd-sysext/extensions"));
+    if merged.unwrap_or_default() != end.map_or("", |_| "demo\n") || world.noted().is_empty() {
+        bad.push("what is linked was not merged".to_owned());
+    }
+    let manifest = |version: &str| format!(".demo_{version}.raw.reconcile.json");
+    let names = world.names(HOME);
+    let expected = end.map(|v| [manifest(v), format!("demo_{v}.raw")].into()).unwrap_or_default();
+    if names != expected {
+        bad.push(format!("in the home are {names:?}"));
+    }
+    let dry = world.agent(&DRY);
+    if !said(&dry).lines().any(|line| line.starts_with("No changes")) {
+        bad.push(format!("a further pass would do something: {}", said(&dry)));
+    }
+    bad.extend(world.leftovers());
+    bad
+}
+
+#[test]
+fn killed_first_image_ends_merged() {
+    let mut world = offer(&["1.0.0"]);
+    kill_at_every_call(&mut world, ("first image", &PASS, 0), |world| {
+        check(world, &[None, Some("1.0.0")], Some("1.0.0"))
+    });
+}
+
+#[test]
+fn killed_upgrade_leaves_the_old_or_the_new_image_linked() {
+    let mut world = offer(&["1.0.0"]);
+    world.pass();
+    publish(&world, &["1.0.0", "2.0.0"]);
+    kill_at_every_call(&mut world, ("newer image", &PASS, 0), |world| {
+        check(world, &[Some("1.0.0"), Some("2.0.0")], Some("2.0.0"))
+    });
+}
+
+#[test]
+fn killed_removal_ends_removed_and_unmerged() {
+    let mut world = offer(&["1.0.0"]);
+    world.pass();
+    world.wish_nothing();
+    kill_at_every_call(&mut world, ("image removed", &PASS, 0), |world| {
+        check(world, &[None, Some("1.0.0")], None)
+    });
+}

@@ -1,0 +1,149 @@
+//! Extensions that are directories: archives unpacked, and images that systemd picks by itself.
+
+use std::fs;
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::{Host, image};
+
+/// An archive of an extension with some files.
+fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    for (path, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_mtime(1_700_000_000);
+        header.set_size(text.len() as u64);
+        tar.append_data(&mut header, path, text.as_bytes()).unwrap();
+    }
+    tar.into_inner().unwrap().finish().unwrap()
+}
+
+fn publish(host: &Host, name: &str, text: &str) {
+    let release = "usr/lib/extension-release.d/extension-release.demo";
+    let bytes = archive(&[(release, "ID=_any\n"), ("usr/share/demo/text", text)]);
+    fs::write(host.source().join(name), bytes).unwrap();
+    host.list();
+}
+
+fn define(host: &Host, more: &str) {
+    let directory = host.world.path("usr/lib/sysupdate.d");
+    fs::create_dir_all(&directory).unwrap();
+    let source = host.source().display().to_string();
+    let transfer = format!(
+        "[Transfer]\nVerify=no\n[Source]\nType=url-tar\nPath=file://{source}\nMatchPattern=demo_@v.tar.gz\n\
+         [Target]\nPath=/var/lib/extensions.d\nMatchPattern=demo_@v\nInstancesMax=2\n{more}"
+    );
+    fs::write(directory.join("demo.transfer"), transfer).unwrap();
+}
+
+#[test]
+fn archive_of_a_definition_becomes_a_directory_that_is_linked_and_kept() {
+    let mut host = Host::new();
+    fs::create_dir_all(host.world.path("etc")).unwrap();
+    fs::write(host.world.path("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
+    define(&host, "CurrentSymlink=/etc/extensions/demo\n");
+    host.world.wish("desired", "sysupdate: { as: sysupdate }\n");
+    publish(&host, "demo_1.tar.gz", "one");
+    host.converges();
+    let text = host.world.path("etc/extensions/demo/usr/share/demo/text");
+    assert_eq!(fs::read_to_string(&text).unwrap(), "one");
+    assert_eq!(host.merged(), "demo\n");
+    fs::write(&text, "changed").unwrap();
+    fs::write(text.with_file_name("more"), "added").unwrap();
+    host.converges();
+    assert_eq!(fs::read_to_string(&text).unwrap(), "one");
+    assert!(!text.with_file_name("more").exists());
+    publish(&host, "demo_2.tar.gz", "two");
+    host.converges();
+    publish(&host, "demo_3.tar.gz", "three");
+    host.converges();
+    assert_eq!(fs::read_to_string(&text).unwrap(), "three");
+    let mut kept: Vec<_> = fs::read_dir(host.world.path("var/lib/extensions.d"))
+        .unwrap()
+        .flatten()
+        .map(|e| e.file_name().into_string().unwrap())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    kept.sort();
+    assert_eq!(kept, ["demo_2", "demo_3"]);
+    fs::write(host.source().join("demo_4.tar.gz"), b"no archive at all").unwrap();
+    host.list();
+    assert_ne!(host.pass().code, 0);
+    assert_eq!(fs::read_to_string(&text).unwrap(), "three");
+}
+
+#[test]
+fn archive_that_does_not_fit_the_host_is_not_linked() {
+    let mut host = Host::new();
+    fs::create_dir_all(host.world.path("etc")).unwrap();
+    fs::write(host.world.path("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
+    let source = host.source().display().to_string();
+    let wish = format!(
+        "extensions:\n  demo:\n    layout: directory\n    source: {{ sysupdate: {{ path: {source}, match: \
+         demo_@v.tar.gz }} }}\n"
+    );
+    host.world.wish("desired", &wish);
+    let forbidden = archive(&[
+        ("usr/lib/extension-release.d/extension-release.demo", "ID=_any\n"),
+        ("usr/lib/os-release", "ID=other\n"),
+    ]);
+    fs::write(host.source().join("demo_1.0.0.tar.gz"), forbidden).unwrap();
+    host.list();
+    let ran = host.pass();
+    assert_ne!(ran.code, 0, "{ran:#?}");
+    assert!(!host.world.path("etc/extensions/demo").is_symlink());
+    assert!(!host.world.path("var/lib/extensions.d/demo/demo_1.0.0").exists());
+    publish(&host, "demo_1.0.1.tar.gz", "good");
+    host.converges();
+    let text = host.world.path("etc/extensions/demo/usr/share/demo/text");
+    assert_eq!(fs::read_to_string(text).unwrap(), "good");
+    host.world.wish("desired", "extensions: {}\n");
+    host.converges();
+    assert!(!host.world.path("var/lib/extensions.d/demo").exists());
+}
+
+#[test]
+fn definition_of_a_compressed_image_writes_it_decompressed_by_its_first_bytes() {
+    let mut host = Host::new();
+    let directory = host.world.path("usr/lib/sysupdate.d");
+    fs::create_dir_all(&directory).unwrap();
+    let source = host.source().display().to_string();
+    let transfer = format!(
+        "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=file://{source}\nMatchPattern=tiny_@v.bin\n\
+         [Target]\nType=regular-file\nPath=/var/lib/tiny\nMatchPattern=tiny_@v\nMode=0600\nCurrentSymlink=tiny\n"
+    );
+    fs::write(directory.join("tiny.transfer"), transfer).unwrap();
+    host.world.wish("desired", "sysupdate: { as: sysupdate }\n");
+    // Two bytes are fewer than any magic number has.
+    fs::write(host.source().join("tiny_1.bin"), b"ab").unwrap();
+    host.list();
+    host.converges();
+    assert_eq!(fs::read(host.world.path("var/lib/tiny/tiny")).unwrap(), b"ab");
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(b"unpacked").unwrap();
+    fs::write(host.source().join("tiny_2.bin"), packed.finish().unwrap()).unwrap();
+    host.list();
+    host.converges();
+    assert_eq!(fs::read(host.world.path("var/lib/tiny/tiny")).unwrap(), b"unpacked");
+    let link = fs::read_link(host.world.path("var/lib/tiny/tiny")).unwrap();
+    assert_eq!(link.to_str(), Some("tiny_2"), "links are relative, as systemd writes them");
+}
+
+#[test]
+fn versioned_layout_needs_no_link_and_keeps_what_systemd_picks() {
+    let mut host = Host::new();
+    host.publish("demo_1.0.0.raw", "one");
+    host.wish(&[("demo", "    layout: versioned\n")]);
+    host.converges();
+    host.publish("demo_1.1.0.raw", "two");
+    host.converges();
+    host.publish("demo_1.2.0.raw", "three");
+    host.converges();
+    let place = host.world.path("var/lib/extensions/demo.raw.v");
+    assert_eq!(fs::read(place.join("demo_1.2.0.raw")).unwrap(), image("three"));
+    assert!(place.join("demo_1.1.0.raw").exists() && !place.join("demo_1.0.0.raw").exists());
+    assert_eq!((host.link("demo"), host.merged().as_str()), (None, "demo\n"));
+}

@@ -1,0 +1,86 @@
+//! Signed lists end to end, by data that gpg made: `tests/golden/sysupdate/signed`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Host;
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+/// A source with the signed list, its signature under one of its names, and the image that is listed.
+fn offer(host: &Host, signature: &str) {
+    for (from, to) in [
+        ("images/squashfs-plain.raw.zst", "demo_1.0.0.raw.zst"),
+        ("sysupdate/signed/SHA256SUMS", "SHA256SUMS"),
+        (&format!("sysupdate/signed/{signature}"), signature),
+    ] {
+        fs::copy(golden(from), host.source().join(to)).unwrap();
+    }
+}
+
+fn wish(host: &mut Host, verify: &str) {
+    let source = host.source().display().to_string();
+    let text = format!(
+        "extensions:\n  demo:\n    verify: {verify}\n    source: {{ sysupdate: {{ path: {source}, match: demo_@v.raw.zst }} }}\n"
+    );
+    host.world.wish("desired", &text);
+}
+
+/// systemd's own keyring, below the root.
+fn trust(host: &Host, keyring: &str) {
+    fs::create_dir_all(host.world.path("etc/systemd")).unwrap();
+    fs::copy(golden(keyring), host.world.path("etc/systemd/import-pubring.pgp")).unwrap();
+}
+
+#[test]
+fn signed_image_is_installed_by_the_keyring_of_the_wish() {
+    for signature in ["SHA256SUMS.gpg", "SHA256SUMS.asc"] {
+        let mut host = Host::new();
+        offer(&host, signature);
+        let keyring = golden("sysupdate/signed/import-pubring.pgp");
+        wish(&mut host, &format!("{{ gpg: {{ keyring: {} }} }}", keyring.display()));
+        let plan = host.world.run(&["--dry-run"]).exits(0).stdout;
+        assert!(plan.contains("signed by"), "{plan}");
+        host.converges();
+        assert_eq!(host.version("demo").as_deref(), Some("1.0.0"), "{signature}");
+    }
+}
+
+#[test]
+fn signed_image_is_installed_by_the_keyring_of_systemd() {
+    let mut host = Host::new();
+    offer(&host, "SHA256SUMS.gpg");
+    wish(&mut host, "{ min: signature }");
+    host.world.run(&["--dry-run"]).exits(77);
+    trust(&host, "openpgp/good.pgp");
+    host.world.run(&["--dry-run"]).exits(77);
+    trust(&host, "sysupdate/signed/import-pubring.pgp");
+    host.converges();
+    assert_eq!(host.version("demo").as_deref(), Some("1.0.0"));
+}
+
+#[test]
+fn changed_list_and_changed_image_are_refused_whatever_was_trusted_before() {
+    let mut host = Host::new();
+    offer(&host, "SHA256SUMS.gpg");
+    wish(&mut host, "{ min: signature }");
+    trust(&host, "sysupdate/signed/import-pubring.pgp");
+    let list = host.source().join("SHA256SUMS");
+    let signed = fs::read(&list).unwrap();
+    let changed = String::from_utf8(signed.clone()).unwrap().replace("1.0.0", "1.0.1");
+    fs::write(&list, changed).unwrap();
+    host.world.run(&["--dry-run"]).exits(77);
+    fs::write(&list, &signed).unwrap();
+    fs::write(host.source().join("demo_1.0.0.raw.zst"), super::image("another")).unwrap();
+    let ran = host.pass();
+    assert_eq!(ran.code, 77, "{ran:#?}");
+    assert_eq!(host.link("demo"), None);
+    offer(&host, "SHA256SUMS.gpg");
+    host.converges();
+    // The key is not trusted any more: what is remembered of the source is no evidence.
+    trust(&host, "openpgp/good.pgp");
+    host.world.run(&["--dry-run"]).exits(77);
+    assert_eq!(host.version("demo").as_deref(), Some("1.0.0"), "what is installed stays");
+}
