@@ -9,6 +9,7 @@ pub mod unpack;
 pub mod assemble;
 pub mod source;
 pub mod resource;
+pub mod repository;
 pub mod desired;
 pub mod observe;
 pub mod resolve;

@@ -118,6 +118,16 @@ pub async fn preview_with(
     ledger: Ledger,
 ) -> io::Result<Preview> {
     let observed = look(request, host, &ledger);
+    Ok(preview_of(request, host, client, (observed, ledger)).await)
+}
+
+/// The same for a host that was looked at elsewhere.
+pub async fn preview_of(
+    request: &Request<'_>,
+    host: &Look,
+    client: &Client,
+    (observed, ledger): (Observed, Ledger),
+) -> Preview {
     let cache = host.cache_dir();
     let reader =
         Reader::new(client.clone(), Some(cache.as_std_path()), request.now, request.max_age);
@@ -139,7 +149,7 @@ pub async fn preview_with(
         only: request.only,
     });
     let requests = reader.requests();
-    Ok(Preview { plan, observed, ledger, answers: reader.into_noted(), requests })
+    Preview { plan, observed, ledger, answers: reader.into_noted(), requests }
 }
 
 /// What performing needs besides the host.

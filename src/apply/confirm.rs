@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::fetch::probe::status as status_of;
 use crate::host::runner::{Hooks, hook, output};
@@ -44,8 +44,13 @@ pub async fn watch(check: &Check, hooks: Hooks) -> Health {
     let deadline = begun + Duration::from_millis(check.deadline_ms);
     let stable = Duration::from_millis(check.stable_ms);
     let mut holds_since: Option<(Instant, Vec<String>)> = None;
+    let mut last = None;
     loop {
-        let why = match sample(check, hooks).await {
+        let Ok(sampled) = timeout_at(deadline, sample(check, hooks)).await else {
+            let unanswered = || "there was no answer before the deadline".to_owned();
+            return Health::Fails(last.unwrap_or_else(unanswered));
+        };
+        let why = match sampled {
             Ok(states) => {
                 let since = match &holds_since {
                     // A unit that was restarted meanwhile is active and does not work.
@@ -67,6 +72,7 @@ pub async fn watch(check: &Check, hooks: Hooks) -> Health {
         if next > deadline {
             return Health::Fails(why);
         }
+        last = Some(why);
         sleep(next - Instant::now()).await;
     }
 }

@@ -8,9 +8,9 @@ use jiff::Timestamp;
 use crate::apply::switch::{SwitchError, manifest_of, promote};
 use crate::host::{Change as Host, ItemKind};
 use crate::model::manifest::{Binary, MANIFEST_FORMAT, MANIFEST_NAME};
-use crate::model::step::{Expected, Kept};
+use crate::model::step::{Expected, Kept, KeptAs};
 use crate::model::{Entry, EntryKind, Evidence, Level, Manifest, Subject};
-use crate::resource::app::in_place::{backup, choose};
+use crate::resource::app::in_place::choose;
 use crate::resource::decision::ADOPTED;
 
 /// The file to replace.
@@ -30,12 +30,14 @@ pub struct InPlace<'a> {
     pub expects: Expected,
     /// Where that is kept as a release.
     pub keeps: Option<&'a Kept>,
+    /// Where that is kept as a file.
+    pub backup: Option<&'a KeptAs>,
     /// The time of the pass.
     pub now: Timestamp,
 }
 
-/// Writes the program beside the file, with the file's owner, mode and attributes, keeps the file as
-/// `FILE.backup`, and renames the program over it.
+/// Writes the program beside the file, with the file's owner, mode and attributes, keeps the file as the wish
+/// says, and renames the program over it.
 pub fn install(host: &Host, wish: &InPlace<'_>) -> Result<(), SwitchError> {
     let program = match wish.program {
         Some(program) => program.to_owned(),
@@ -48,12 +50,16 @@ pub fn install(host: &Host, wish: &InPlace<'_>) -> Result<(), SwitchError> {
     host.make_dirs(wish.file.parent().unwrap_or(wish.file))?;
     if let Err(error) = host.copy_beside(&wish.release.join(program), wish.beside, wish.file) {
         // Nothing half-done is left behind; what cannot be removed is swept later.
-        let _ = host.remove(wish.beside);
+        let _ = host.remove_file(wish.beside);
         return Err(error.into());
     }
     check(host, wish)?;
-    if host.stat(wish.file)?.is_some() {
-        host.keep_as(wish.file, &backup(wish.file))?;
+    if let Some(KeptAs { path, replaces }) = wish.backup {
+        if *replaces {
+            host.keep_over(wish.file, path)?;
+        } else {
+            host.keep_as(wish.file, path)?;
+        }
     }
     Ok(host.rename_over(wish.beside, wish.file)?)
 }

@@ -181,13 +181,19 @@ fn commit_step(
             result.switched_to = release.file_name().map(str::to_owned);
             cleared
         }
-        Step::Install { file, beside, release, program, wished, expects, keeps } => {
-            let (program, expects, keeps) = (program.as_deref(), *expects, keeps.as_deref());
-            let now = journal.now();
-            install::install(
-                host,
-                &install::InPlace { file, beside, release, program, wished, expects, keeps, now },
-            )?;
+        Step::Install { file, beside, release, program, wished, expects, keeps, backup } => {
+            let wish = install::InPlace {
+                file,
+                beside,
+                release,
+                program: program.as_deref(),
+                wished,
+                expects: *expects,
+                keeps: keeps.as_deref(),
+                backup: backup.as_ref(),
+                now: journal.now(),
+            };
+            install::install(host, &wish)?;
             result.switched_to = release.file_name().map(str::to_owned);
             Ok(())
         }

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::StreamExt;
@@ -30,6 +31,20 @@ const STAGED_AT_ONCE: usize = 4;
 
 /// Archives unpacked at once: each uses two cores.
 const UNPACKED_AT_ONCE: usize = 1;
+
+/// How long staging may take beside what its bytes need.
+const STAGED_WITHIN: Duration = Duration::from_mins(10);
+
+/// Slowest line on which a change is waited for, in bytes a second.
+const RATE_MIN: u64 = 64 << 10;
+
+/// Bytes for which there is time when nobody says how many there are.
+const UNSTATED_BYTES: u64 = 256 << 20;
+
+/// How long a change of so many bytes may take.
+fn patience(fetch_bytes: Option<u64>) -> Duration {
+    STAGED_WITHIN + Duration::from_secs(fetch_bytes.unwrap_or(UNSTATED_BYTES) / RATE_MIN)
+}
 
 /// What staging one change came to, also when it failed.
 #[derive(Debug)]
@@ -117,7 +132,7 @@ impl<'a> Stager<'a> {
                 let staged = tokio::select! {
                     biased;
                     () = stop.wait() => Staged::ended(End::Interrupted),
-                    staged = self.stage(change) => staged,
+                    staged = self.stage_in_time(change) => staged,
                 };
                 (change.resource.clone(), staged)
             })
@@ -134,6 +149,20 @@ impl<'a> Stager<'a> {
             }
         }
         results
+    }
+
+    /// Stages a change, but not for ever: what takes longer is left to the next pass, which goes on where this
+    /// one stopped, so that one slow source never holds up what others have brought.
+    async fn stage_in_time(&self, change: &Change) -> Staged {
+        let patience = patience(change.fetch_bytes);
+        tokio::time::timeout(patience, self.stage(change)).await.unwrap_or_else(|_| {
+            let message = format!(
+                "it was not complete after {} s; the next pass goes on from there",
+                patience.as_secs()
+            );
+            let class = FailureClass::Transient;
+            Staged::ended(End::Failed(Failure { step: "fetch", class, message }))
+        })
     }
 
     async fn stage(&self, change: &Change) -> Staged {
@@ -233,11 +262,9 @@ impl<'a> Stager<'a> {
                 message: chain(&e),
             })?;
         }
-        let permit = self.unpacking.acquire().await;
+        // Mostly waits for the network, which must not keep others from unpacking.
         let wish = tree::Wish { into, rules, release, index, evidence, now: self.now };
-        let made = tree::stage(self.host, self.client, wish).await;
-        drop(permit);
-        let made = made?;
+        let made = tree::stage(self.host, self.client, wish).await?;
         bench.staged.fetched_bytes += made.fetched_bytes;
         bench.staged.notes.extend(made.notes);
         bench.staged.changed = Some(made.changed);

@@ -8,10 +8,10 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::assemble::error::{AssembleError, Refused};
 use crate::assemble::foreign::Foreign;
@@ -32,6 +32,12 @@ const WINDOW_BYTES: u64 = 48 << 20;
 /// What a chunk may have beyond its length in a store: compression that did not help.
 const OVERHEAD_BYTES_MAX: u64 = 64 << 10;
 
+/// Chunks that a place may fail to give before others are asked first.
+const FAILURES_MAX: u32 = 3;
+
+/// A chunk that is asked for, and where it goes.
+pub(super) type Ask = (Wanted, oneshot::Sender<Result<Vec<u8>, AssembleError>>);
+
 /// All places of chunks.
 #[derive(Debug)]
 pub struct Stores {
@@ -47,8 +53,10 @@ pub struct Stores {
 pub(super) struct Place {
     pub(super) url: String,
     pub(super) local: Option<PathBuf>,
-    /// It could not be reached: it is not asked again while others can be.
+    /// It could not be reached, or failed time and again: it is not asked again while others can be.
     pub(super) dead: AtomicBool,
+    /// Chunks that it did not give although it seems to have them.
+    failures: AtomicU32,
     /// It did not give a part of a pack: it is not asked for another.
     pub(super) packless: AtomicBool,
 }
@@ -158,7 +166,8 @@ impl Stores {
             let opened = open_and_keep(&cache, wanted, &stored, form);
             opened.map_err(|source| Refused::Wrong { place: url, source })
         });
-        opened.await.unwrap_or_else(|_| Err(missing()))
+        let opened = opened.await.unwrap_or_else(|_| Err(missing()));
+        opened.inspect_err(|_| place.failed())
     }
 
     /// One chunk that was read from a pack, if it was; whatever is wrong with it, it is asked for by its name then.
@@ -208,11 +217,22 @@ impl Stores {
                 Err(Refused::Missing { place: place.url.clone() })
             }
             Err(error) => {
-                if matches!(error, FetchError::Unreachable { .. } | FetchError::Tls { .. }) {
-                    place.dead.store(true, Ordering::Relaxed);
+                match error {
+                    FetchError::Unreachable { .. }
+                    | FetchError::Tls { .. }
+                    | FetchError::TooSlow { .. } => place.dead.store(true, Ordering::Relaxed),
+                    _ => place.failed(),
                 }
                 Err(error.into())
             }
+        }
+    }
+
+    /// Gets chunks for whoever asks, one after the other, until nobody can ask any more.
+    pub(super) async fn answer(self: Arc<Self>, mut asked: mpsc::Receiver<Ask>) {
+        while let Some((wanted, answer)) = asked.recv().await {
+            // Whoever asked may have given up.
+            let _ = answer.send(self.get(wanted).await);
         }
     }
 
@@ -254,9 +274,17 @@ impl Stores {
 }
 
 impl Place {
+    /// Notes that it did not give a chunk.
+    fn failed(&self) {
+        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
+            self.dead.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn new(url: &str, local: Option<PathBuf>) -> Self {
         let url = url.trim_end_matches('/').to_owned();
-        Self { url, local, dead: AtomicBool::new(false), packless: AtomicBool::new(false) }
+        let (dead, packless) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { url, local, dead, failures: AtomicU32::new(0), packless }
     }
 }
 

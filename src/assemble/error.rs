@@ -105,6 +105,9 @@ pub enum AssembleError {
         /// Its name.
         name: String,
     },
+    /// The pass was asked to stop.
+    #[error("assembling the tree was interrupted")]
+    Interrupted,
     /// A thread of ours ended before its time.
     #[error(
         "assembling the tree ended unexpectedly: {0}; this is a defect of this program, so report it"
@@ -163,7 +166,9 @@ impl AssembleError {
                     FailureClass::Transient
                 }
             }
-            Self::Write { .. } | Self::Generation { .. } => FailureClass::Transient,
+            Self::Write { .. } | Self::Generation { .. } | Self::Interrupted => {
+                FailureClass::Transient
+            }
             Self::TooMuch { .. }
             | Self::Removes { .. }
             | Self::Unlisted { .. }

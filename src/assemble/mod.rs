@@ -29,7 +29,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
-use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 pub use attributes::{Accounts, Me, Owner, Powers};
@@ -136,10 +135,12 @@ pub async fn assemble(job: Job, stores: Stores) -> Result<Assembled, AssembleErr
     let stores = Arc::new(stores.with_foreign(foreign));
     let (to, feed) = mpsc::channel(WAITING_MAX);
     let missing = prepared.needs.missing.clone();
-    let supply = Supply::new(Arc::clone(&stores), Handle::current(), feed, &prepared.needs);
+    let (ask, asked) = mpsc::channel(WAITING_MAX);
+    let supply = Supply::new(ask, feed, &prepared.needs);
     let writing = tokio::task::spawn_blocking(move || make(prepared, supply));
     let supplying = Arc::clone(&stores).feed(missing, to);
-    let (supplied, made) = tokio::join!(supplying, writing);
+    let answering = Arc::clone(&stores).answer(asked);
+    let (supplied, (), made) = tokio::join!(supplying, answering, writing);
     let made = made.map_err(died)?;
     // The writer asks again for what was not fed, so that its error says more.
     if made.is_ok() {

@@ -7,10 +7,9 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, BufWriter, Read, Write};
 use std::sync::Arc;
 
-use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::assemble::chunks::Stores;
+use crate::assemble::chunks::Ask;
 use crate::assemble::error::AssembleError;
 use crate::assemble::old::{Old, Spot};
 use crate::format::casync::chunk::{ChunkId, Wanted, verify};
@@ -65,8 +64,8 @@ pub(super) struct Stream {
 
 /// Chunks from stores, in the order in which they are first needed.
 pub(super) struct Supply {
-    stores: Arc<Stores>,
-    runtime: Handle,
+    /// Whoever fetches chunks out of order. Gone when the pass was asked to stop.
+    ask: mpsc::Sender<Ask>,
     feed: mpsc::Receiver<(ChunkId, Vec<u8>)>,
     /// Those that are still to come.
     coming: HashSet<ChunkId>,
@@ -115,14 +114,13 @@ impl Needs {
 
 impl Supply {
     pub(super) fn new(
-        stores: Arc<Stores>,
-        runtime: Handle,
+        ask: mpsc::Sender<Ask>,
         feed: mpsc::Receiver<(ChunkId, Vec<u8>)>,
         needs: &Needs,
     ) -> Self {
         let coming = needs.missing.iter().map(|wanted| wanted.id).collect();
         let (again, spare) = (needs.again.clone(), HashMap::new());
-        Self { stores, runtime, feed, coming, again, spare, spare_bytes: 0 }
+        Self { ask, feed, coming, again, spare, spare_bytes: 0 }
     }
 
     fn get(&mut self, wanted: Wanted) -> Result<Arc<Vec<u8>>, AssembleError> {
@@ -139,7 +137,10 @@ impl Supply {
         if let Some(bytes) = self.spare.get(&id) {
             return Ok(Arc::clone(bytes));
         }
-        self.runtime.block_on(self.stores.get(wanted)).map(Arc::new)
+        let (answer, got) = oneshot::channel();
+        let asked = self.ask.blocking_send((wanted, answer));
+        let got = asked.ok().and_then(|()| got.blocking_recv().ok());
+        got.unwrap_or(Err(AssembleError::Interrupted)).map(Arc::new)
     }
 
     fn keep(&mut self, id: ChunkId, bytes: Arc<Vec<u8>>) -> Arc<Vec<u8>> {

@@ -41,6 +41,9 @@ pub struct CommonArgs {
     /// File or directory with the desired state; may be repeated [default: /etc/reconcile/desired-state].
     #[arg(long, global = true, value_name = "PATH")]
     pub desired: Vec<Utf8PathBuf>,
+    /// A Git repository with the desired state.
+    #[command(flatten)]
+    pub git: GitArgs,
     /// Manage the host below this directory instead of `/`; restarts and hooks are then not run.
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub root: Utf8PathBuf,
@@ -64,6 +67,26 @@ pub struct CommonArgs {
     pub now: Option<Timestamp>,
 }
 
+/// A Git repository with the desired state.
+#[derive(Clone, Debug, Default, Args)]
+pub struct GitArgs {
+    /// Read the desired state from this Git repository: https, ssh, or a path on this host.
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "desired")]
+    pub git: Option<String>,
+    /// The branch or tag to follow.
+    #[arg(long = "ref", global = true, value_name = "BRANCH|TAG", default_value = "HEAD")]
+    pub reference: String,
+    /// The directory of the repository with the desired state [default: its top].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub git_path: Option<Utf8PathBuf>,
+    /// Accept only what an SSH key of this `allowed_signers` file has signed.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub git_allowed_signers: Option<Utf8PathBuf>,
+    /// Accept only what a key of this OpenPGP keyring has signed.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub git_keyring: Option<Utf8PathBuf>,
+}
+
 /// Options of a pass.
 #[derive(Clone, Debug, Args)]
 pub struct PassArgs {
@@ -85,6 +108,12 @@ pub struct PassArgs {
     /// Whether restarts and hooks run; `auto` runs them unless --root is given.
     #[arg(long, global = true, value_enum, default_value_t = EffectsArg::Auto)]
     pub effects: EffectsArg,
+    /// Plan for the host of this name instead of this one; with --dry-run or `plan`.
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "root")]
+    pub host: Option<String>,
+    /// What that host has, as `reconcile status --export` printed it there [default: nothing].
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "root")]
+    pub facts: Option<Utf8PathBuf>,
 }
 
 /// How to print the result.
@@ -141,7 +170,11 @@ pub enum Command {
         resources: Vec<ResourceId>,
     },
     /// Show what is installed and in which condition, without asking any source.
-    Status,
+    Status {
+        /// Print instead what this host has, as JSON for `--facts` elsewhere.
+        #[arg(long)]
+        export: bool,
+    },
     /// Show what was changed, when and why.
     History {
         /// Only this resource.
@@ -184,6 +217,14 @@ pub enum Command {
     Resume {
         /// The resource.
         resource: ResourceId,
+    },
+    /// Accept a commit of --git that does not descend from the one accepted before.
+    AcceptHistory {
+        /// The commit that was refused, all 40 digits.
+        commit: String,
+        /// Why; kept and shown.
+        #[arg(long)]
+        reason: String,
     },
     /// List the versions that the source of a resource offers.
     List {

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use crate::desired::{DesiredState, Selection};
 use crate::model::outcome::{End, FailureClass, Outcome};
+use crate::model::revision::TroubleKind;
 use crate::model::{BlockedReason, Plan};
 
 /// How the program ended, in one number that scripts may rely on.
@@ -118,6 +120,20 @@ pub fn of_plan(plan: &Plan) -> Exit {
     match of_blocked(plan) {
         Exit::Deferred => Exit::Ok,
         exit => exit,
+    }
+}
+
+/// What the wish itself means: a repository whose present state is refused, a host for which there is nothing.
+pub fn of_wish(desired: &DesiredState) -> Exit {
+    let trouble = desired.revision.as_ref().and_then(|revision| revision.trouble.as_ref());
+    let trouble = match trouble.map(|trouble| trouble.kind) {
+        None | Some(TroubleKind::Unreachable) => Exit::Ok,
+        Some(TroubleKind::Refused) => Exit::Refused,
+        Some(TroubleKind::Unusable) => Exit::Invalid,
+    };
+    match desired.selection {
+        Selection::Nothing => trouble.or(Exit::Deferred),
+        Selection::Whole | Selection::Part => trouble,
     }
 }
 

@@ -3,6 +3,8 @@
 pub mod args;
 mod commands;
 pub mod exit;
+pub mod imagined;
+pub mod origin;
 pub mod output;
 pub mod session;
 

@@ -1,8 +1,10 @@
 //! What every command works with: arguments and environment, read once.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
-use std::time::Instant;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
@@ -11,14 +13,19 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::cli::CliError;
 use crate::cli::args::{Cli, CommonArgs, EffectsArg, HooksArg, PassArgs};
 use crate::cli::exit::Exit;
-use crate::desired::{CredentialRef, DesiredState, Diagnostic, Paint, render};
+use crate::cli::imagined::Imagined;
+use crate::cli::origin::{self, Reading};
+use crate::desired::{CredentialRef, DesiredState, Diagnostic, Paint, Selection, render};
 use crate::fetch::client::{Client, Credentials, Roots, Settings};
 use crate::host::runner::Hooks;
-use crate::host::{Look, Places, clock};
+use crate::host::{Change, LockError, Look, Places, clock, facts};
 use crate::model::ResourceId;
+use crate::model::selection::Identity;
 use crate::plan::guard::Removals;
 use crate::provider::provide;
 use crate::reconcile::{Effects, Request};
+use crate::record::ledger;
+use crate::repository::{self, Checkout, Source};
 use crate::resource::app::observe::Depth;
 
 /// Where the desired state is when nothing is said, below the root.
@@ -47,12 +54,20 @@ pub struct Session {
     pub began: Instant,
     only: BTreeSet<ResourceId>,
     environment: Environment,
+    reading: Reading,
+    lock_timeout: Duration,
+    /// The other host that is planned for.
+    imagined: Option<Rc<Imagined>>,
+    /// What a preview fetched is there as long as the session.
+    held: RefCell<Option<Rc<Checkout>>>,
 }
 
 /// The variables that are looked at.
 #[derive(Debug, Default)]
 struct Environment {
     github_token: Option<String>,
+    git_token: Option<String>,
+    git_ssh_command: Option<String>,
     credentials_directory: Option<Utf8PathBuf>,
     roots: Roots,
 }
@@ -84,18 +99,26 @@ impl Session {
         if let Some(cache) = directory("CACHE_DIRECTORY") {
             places.cache = cache;
         }
+        let imagined = Imagined::of(cli)?;
+        let host = match &imagined {
+            Some(imagined) => imagined.look()?,
+            None => Look::new(root, places),
+        };
         Ok(Self {
             only: common.only.iter().cloned().collect(),
-            host: Look::new(root, places).with_hooks(match cli.pass.hooks {
+            host: host.with_hooks(match cli.pass.hooks {
                 HooksArg::Child => Hooks::Child,
                 HooksArg::Transient => Hooks::Transient,
             }),
+            imagined: imagined.map(Rc::new),
             now,
             paint: if colour { Paint::Coloured } else { Paint::Plain },
             interactive,
             began: Instant::now(),
             environment: Environment {
                 github_token: variable("GITHUB_TOKEN"),
+                git_token: variable("RECONCILE_GIT_TOKEN"),
+                git_ssh_command: variable("GIT_SSH_COMMAND"),
                 credentials_directory: directory("CREDENTIALS_DIRECTORY"),
                 roots: match variable("SSL_CERT_FILE").or_else(|| variable("SSL_CERT_DIR")) {
                     Some(_) => Roots::All,
@@ -103,6 +126,9 @@ impl Session {
                 },
             },
             common,
+            reading: Reading::of(cli),
+            lock_timeout: cli.pass.lock_timeout.unsigned_abs(),
+            held: RefCell::new(None),
         })
     }
 
@@ -115,12 +141,104 @@ impl Session {
         }
     }
 
-    /// Reads the desired state.
-    pub fn desired(&self) -> Result<DesiredState, CliError> {
-        let paths: Vec<_> = self.desired_paths().into_iter().map(Into::into).collect();
-        let loaded = DesiredState::load(&paths);
-        let mut desired = loaded.map_err(|diagnostics| self.invalid(&diagnostics))?;
+    /// Reads the desired state: the part of it that is for this host. From a repository it is fetched first, if the
+    /// command is one that does so.
+    pub async fn desired(&self) -> Result<DesiredState, CliError> {
+        let identity = self.identity()?;
+        let mut desired = match self.repository()? {
+            Some(source) => {
+                let checkout = self.checkout(&source).await?;
+                let desired = self.read_checkout(&source, &checkout, &identity)?;
+                *self.held.borrow_mut() = Some(Rc::new(checkout));
+                desired
+            }
+            None => {
+                let paths: Vec<_> = self.desired_paths().into_iter().map(Into::into).collect();
+                let loaded = DesiredState::load_for(&paths, &identity);
+                loaded.map_err(|diagnostics| self.invalid(&diagnostics))?
+            }
+        };
+        if desired.selection == Selection::Nothing {
+            desired.notes.push(format!(
+                "nothing in the desired state is for {}: nothing is changed and nothing removed",
+                identity.hostname
+            ));
+        }
         provide(&self.host, &mut desired);
+        Ok(desired)
+    }
+
+    /// What this host is chosen by.
+    pub fn identity(&self) -> Result<Identity, CliError> {
+        if let Some(imagined) = &self.imagined {
+            return Ok(imagined.identity().clone());
+        }
+        facts::identity(&self.host).map_err(|why| CliError::new(Exit::Config, why))
+    }
+
+    /// The other host that is planned for.
+    pub fn imagined(&self) -> Option<&Imagined> {
+        self.imagined.as_deref()
+    }
+
+    /// The repository that is followed, if one is.
+    pub fn repository(&self) -> Result<Option<Source>, CliError> {
+        if self.common.git.git.is_none() {
+            return Ok(None);
+        }
+        let directory = self.environment.credentials_directory.as_ref();
+        let file = directory.map(|d| d.join("git-token")).filter(|f| f.exists());
+        let token = match file {
+            Some(file) => Some(read_token(&file)?),
+            None => self.environment.git_token.clone(),
+        };
+        let token = token.filter(|token| !token.trim().is_empty());
+        origin::source(&self.common.git, token, self.environment.git_ssh_command.clone())
+    }
+
+    async fn checkout(&self, source: &Source) -> Result<Checkout, CliError> {
+        let checkout = match self.reading {
+            Reading::Follow => {
+                let host = Change::lock(self.host.clone(), self.lock_timeout).await;
+                let host = host.map_err(|error| locked(&error))?;
+                repository::follow(source, &host, self.now).await
+            }
+            Reading::Peek => repository::peek(source, &self.host, self.now).await,
+            Reading::Recall => repository::recall(source, &self.host),
+        };
+        checkout.map_err(|error| origin::refused(&error))
+    }
+
+    fn read_checkout(
+        &self,
+        source: &Source,
+        checkout: &Checkout,
+        identity: &Identity,
+    ) -> Result<DesiredState, CliError> {
+        let loaded = DesiredState::load_from(&origin::origin(source, checkout), identity);
+        let mut desired = loaded.map_err(|diagnostics| self.invalid(&diagnostics))?;
+        let notes = checkout.notes.iter().cloned();
+        desired.notes.extend(notes.map(|note| format!("desired state: {note}")));
+        if !source.keys.demand() {
+            desired.notes.push(format!(
+                "desired state: whoever can write to {} decides what runs here; give --git-allowed-signers                  or --git-keyring to demand signatures",
+                source.address.url()
+            ));
+        }
+        if let Some(trouble) = &checkout.revision.trouble {
+            desired.notes.push(format!("desired state: {}", trouble.message));
+        }
+        let label = source.address.label();
+        let ledger = ledger::load(&self.host).map_err(|e| CliError::io(&e))?;
+        if checkout.first
+            && ledger.inventory.resources.values().any(|owned| owned.declared_in == label)
+        {
+            desired.notes.push(format!(
+                "desired state: which commit of {label} was accepted before is lost, so rewritten history \
+                 could not be noticed this time"
+            ));
+        }
+        desired.revision = Some(checkout.revision.clone());
         Ok(desired)
     }
 
@@ -216,6 +334,15 @@ pub fn known(desired: &DesiredState, id: &ResourceId) -> Result<(), CliError> {
     let names: Vec<String> = desired.resources.keys().map(ToString::to_string).collect();
     let message = format!("{id} is not in the desired state, which has: {}", names.join(", "));
     Err(CliError::new(Exit::Usage, message))
+}
+
+/// The error for a lock that was not had.
+pub fn locked(error: &LockError) -> CliError {
+    let exit = match error {
+        LockError::Held { .. } => Exit::Locked,
+        LockError::Unwritable { .. } => Exit::CannotWrite,
+    };
+    CliError::new(exit, crate::model::outcome::chain(error))
 }
 
 fn read_token(path: &Utf8Path) -> Result<String, CliError> {

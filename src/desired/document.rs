@@ -6,6 +6,7 @@
 
 mod deliver;
 mod health;
+mod selection;
 pub mod tree;
 
 use schemars::{JsonSchema, Schema, json_schema};
@@ -23,11 +24,15 @@ pub use extension::{
 
 pub use deliver::{ChoriaDocument, DeltaDocument, SelfupdateDocument};
 pub use health::{HealthDocument, HttpProbeDocument, OnFailureDocument};
+pub use selection::{ArchDocument, MatchDocument, TextList};
 
 /// What a host should run. Several files merge into one wish; the same app twice is an error.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DesiredDocument {
+    /// Which hosts the whole document is for. Default: all.
+    #[serde(rename = "match")]
+    pub hosts: Field<MatchDocument>,
     /// Released programs, by name. A name starts with a letter or digit and holds letters, digits and
     /// `. _ - +`.
     pub apps: Field<Table<AppDocument>>,
@@ -48,6 +53,9 @@ pub struct DesiredDocument {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["source"]))]
 pub struct AppDocument {
+    /// Which hosts it is for. Default: all. A host that is not meant any more removes it.
+    #[serde(rename = "match")]
+    pub hosts: Field<MatchDocument>,
     /// Which version. `latest` (the default), an exact version such as `14.1.1`, or a constraint such as
     /// `>=14, <15`, `^1.2`, `~1.4` or `1.x`; or a map with more wishes.
     pub version: Field<Short<VersionDocument>>,

@@ -1,5 +1,6 @@
 //! The files of the desired state: the only part of reading it that touches the disk.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -8,9 +9,9 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use rustix::fs::OFlags;
 
-use crate::desired::SourceText;
 use crate::desired::diagnostic::Diagnostic;
 use crate::desired::parse::DOCUMENT_BYTES_MAX;
+use crate::desired::{Origin, SourceText};
 
 /// Most documents of one directory.
 const FILES_MAX: usize = 10_000;
@@ -18,8 +19,88 @@ const FILES_MAX: usize = 10_000;
 /// Most bytes of all documents together: memory stays bounded whatever a repository holds.
 const ALL_BYTES_MAX: usize = 64 << 20;
 
+/// Documents for every host, beside those of each.
+const COMMON: &str = "common";
+
+/// A directory for each host.
+const HOSTS: &str = "hosts";
+
 /// The texts below `paths`, or everything that cannot be read.
 pub(super) fn texts(paths: &[PathBuf]) -> Result<Vec<SourceText>, Vec<Diagnostic>> {
+    read_all(paths, &read_root)
+}
+
+/// The same, of directories that have a place for each host only what is for all and for this one.
+pub(super) fn texts_for(paths: &[PathBuf], host: &str) -> Result<Vec<SourceText>, Vec<Diagnostic>> {
+    read_all(paths, &|path, texts, errors| match layout(path, host) {
+        None => read_root(path, texts, errors),
+        Some(parts) => {
+            let root = fs::canonicalize(path)?.to_string_lossy().into_owned();
+            for part in parts {
+                let directory = fs::canonicalize(&part)?.to_string_lossy().into_owned();
+                read_documents(documents(&part)?, errors, |file, text| {
+                    let (root, directory) = (root.clone(), directory.clone());
+                    texts.push(SourceText { root, directory, file, text });
+                });
+            }
+            Ok(())
+        }
+    })
+}
+
+/// The same of one directory that goes by another name.
+pub(super) fn texts_from(origin: &Origin, host: &str) -> Result<Vec<SourceText>, Vec<Diagnostic>> {
+    let home = origin.directory.as_std_path();
+    read_all(&[home.to_owned()], &|path, texts, errors| {
+        let parts = layout(path, host);
+        let whole = parts.is_none();
+        for part in parts.unwrap_or_else(|| vec![path.to_owned()]) {
+            let found = documents(&part)?;
+            if found.is_empty() && whole {
+                errors.push(empty(&origin.label));
+            }
+            read_documents(found, errors, |file, text| {
+                let inside = Path::new(&file).strip_prefix(home).unwrap_or(Path::new(&file));
+                let shown = origin.shown.as_std_path().join(inside);
+                let own = inside.parent().unwrap_or(Path::new(""));
+                let directory = origin.base.as_std_path().join(own);
+                texts.push(SourceText {
+                    root: origin.label.clone(),
+                    directory: directory.to_string_lossy().trim_end_matches('/').to_owned(),
+                    file: shown.to_string_lossy().into_owned(),
+                    text,
+                });
+            });
+        }
+        Ok(())
+    })
+}
+
+/// The directories for this host in a directory that has one for all and one for each; `None` for any other.
+fn layout(path: &Path, host: &str) -> Option<Vec<PathBuf>> {
+    let (common, hosts) = (path.join(COMMON), path.join(HOSTS));
+    if !common.is_dir() || !hosts.is_dir() {
+        return None;
+    }
+    let plain = !host.is_empty() && !host.starts_with('.') && !host.contains('/');
+    let own = Some(hosts.join(host)).filter(|own| plain && own.is_dir());
+    Some([Some(common), own].into_iter().flatten().collect())
+}
+
+/// The hosts that have a directory of their own.
+pub(super) fn hosts_below(paths: &[PathBuf]) -> Vec<String> {
+    let homes = paths.iter().filter(|path| layout(path, "").is_some());
+    let entries = homes.filter_map(|path| fs::read_dir(path.join(HOSTS)).ok());
+    let entries = entries.flat_map(|entries| entries.flatten().take(FILES_MAX));
+    let directories = entries.filter(|entry| entry.path().is_dir());
+    let names = directories.filter_map(|entry| entry.file_name().into_string().ok());
+    let names: BTreeSet<String> = names.filter(|name| !name.starts_with('.')).collect();
+    names.into_iter().collect()
+}
+
+type ReadOne<'a> = &'a dyn Fn(&Path, &mut Vec<SourceText>, &mut Vec<Diagnostic>) -> io::Result<()>;
+
+fn read_all(paths: &[PathBuf], read_one: ReadOne<'_>) -> Result<Vec<SourceText>, Vec<Diagnostic>> {
     let mut texts = Vec::new();
     let mut errors = Vec::new();
     if paths.is_empty() {
@@ -30,7 +111,7 @@ pub(super) fn texts(paths: &[PathBuf]) -> Result<Vec<SourceText>, Vec<Diagnostic
         ));
     }
     for path in paths {
-        if let Err(error) = read_root(path, &mut texts, &mut errors) {
+        if let Err(error) = read_one(path, &mut texts, &mut errors) {
             errors.push(unreadable(path, &error));
         }
         let bytes: usize = texts.iter().map(|t| t.text.len()).sum();
@@ -76,23 +157,34 @@ fn read_root(
     }
     let documents = documents(path)?;
     if documents.is_empty() {
-        errors.push(Diagnostic::about_file(
-            &path.to_string_lossy(),
-            "the directory holds no document",
-            Some("put a file whose name ends in `.yaml` directly into it; subdirectories are not read"),
-        ));
+        errors.push(empty(&path.to_string_lossy()));
     }
+    read_documents(documents, errors, |file, text| {
+        let (root, directory) = (root.clone(), root.clone());
+        texts.push(SourceText { root, file, directory, text });
+    });
+    Ok(())
+}
+
+fn empty(path: &str) -> Diagnostic {
+    Diagnostic::about_file(
+        path,
+        "the directory holds no document",
+        Some("put a file whose name ends in `.yaml` directly into it; subdirectories are not read"),
+    )
+}
+
+fn read_documents(
+    documents: Vec<PathBuf>,
+    errors: &mut Vec<Diagnostic>,
+    mut take: impl FnMut(String, String),
+) {
     for document in documents {
         match read(&document) {
-            Ok(text) => {
-                let file = document.to_string_lossy().into_owned();
-                let (root, directory) = (root.clone(), root.clone());
-                texts.push(SourceText { root, file, directory, text });
-            }
+            Ok(text) => take(document.to_string_lossy().into_owned(), text),
             Err(error) => errors.push(unreadable(&document, &error)),
         }
     }
-    Ok(())
 }
 
 /// The documents of a directory by name. A symbolic link counts when it leads to a file.

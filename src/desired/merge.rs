@@ -7,14 +7,18 @@ use sha2::{Digest as _, Sha256};
 use crate::desired::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Problem, Span, blot, place};
 use crate::desired::parse::{Problems, parse};
 use crate::desired::validate::{Validated, ValidatedResource, validate};
-use crate::desired::{CredentialRef, Declared, DesiredState, Follow, Place, SourceText};
+use crate::desired::{CredentialRef, Declared, DesiredState, Follow, Place, Selection, SourceText};
+use crate::model::selection::{Identity, Match};
 use crate::model::{Algorithm, Digest, ResourceId};
 
 /// Where a resource or a host was declared first: which text, and where in it.
 type Declaration = (usize, Span);
 
-/// One wish out of `texts`, in their order.
-pub(super) fn merge(mut texts: Vec<SourceText>) -> Result<DesiredState, Vec<Diagnostic>> {
+/// One wish out of `texts`, in their order: what is for `host`, or all of it.
+pub(super) fn merge(
+    mut texts: Vec<SourceText>,
+    host: Option<&Identity>,
+) -> Result<DesiredState, Vec<Diagnostic>> {
     let digest = digest(&texts);
     for source in &mut texts {
         if let Some(rest) = source.text.strip_prefix('\u{feff}') {
@@ -33,17 +37,21 @@ pub(super) fn merge(mut texts: Vec<SourceText>) -> Result<DesiredState, Vec<Diag
         }
         read.push((validated, problems));
     }
-    let mut merged = Merged::new(&texts);
+    let mut merged = Merged::new(&texts, host);
     for (index, (validated, problems)) in read.into_iter().enumerate() {
         merged.report(index, problems);
         merged.take(index, validated);
     }
     merged.refuse_shared_homes();
+    let selection = merged.selection();
     let mut diagnostics = merged.diagnostics;
     if diagnostics.is_empty() {
         let roots: BTreeSet<String> = texts.iter().map(|source| source.root.clone()).collect();
-        let roots = roots.into_iter().collect();
+        // A host for which there is nothing knows nothing of what is wished elsewhere, so it removes nothing.
+        let roots = roots.into_iter().filter(|_| selection != Selection::Nothing).collect();
         return Ok(DesiredState {
+            selection,
+            revision: None,
             resources: merged.resources,
             auth: merged.auth,
             follow: merged.follow,
@@ -76,6 +84,9 @@ fn digest(texts: &[SourceText]) -> Digest {
 
 struct Merged<'a> {
     texts: &'a [SourceText],
+    host: Option<&'a Identity>,
+    /// How many resources are for other hosts.
+    left_out: usize,
     resources: BTreeMap<ResourceId, Declared>,
     auth: BTreeMap<String, CredentialRef>,
     follow: Option<Follow>,
@@ -85,9 +96,11 @@ struct Merged<'a> {
 }
 
 impl<'a> Merged<'a> {
-    fn new(texts: &'a [SourceText]) -> Self {
+    fn new(texts: &'a [SourceText], host: Option<&'a Identity>) -> Self {
         Self {
             texts,
+            host,
+            left_out: 0,
             resources: BTreeMap::new(),
             auth: BTreeMap::new(),
             follow: None,
@@ -103,17 +116,49 @@ impl<'a> Merged<'a> {
         self.diagnostics.extend(problems.into_iter().map(|p| Diagnostic::locate(p, source)));
     }
 
+    /// How much of what was read is for the host.
+    fn selection(&self) -> Selection {
+        let elsewhere = self.left_out > 0 || self.texts.is_empty();
+        match (self.host.is_some() && elsewhere, self.resources.is_empty()) {
+            (false, _) => Selection::Whole,
+            (true, false) => Selection::Part,
+            (true, true) => Selection::Nothing,
+        }
+    }
+
+    /// Whether something is for the host.
+    fn is_meant(&self, hosts: Option<&Match>) -> bool {
+        hosts.is_none_or(|hosts| self.host.is_none_or(|host| hosts.covers(host)))
+    }
+
     fn take(&mut self, index: usize, validated: Validated) {
         let Some(source) = self.texts.get(index) else { return };
+        if !self.is_meant(validated.hosts.as_ref()) {
+            self.left_out += validated.resources.len();
+            return;
+        }
         let mut lines = Lines { text: &source.text, at: 0, line: 1 };
         for resource in validated.resources {
-            let ValidatedResource { id, key, home, spec } = resource;
+            let ValidatedResource { id, key, home, spec, hosts } = resource;
+            if !self.is_meant(hosts.as_ref()) {
+                self.left_out += 1;
+                continue;
+            }
+            // While it is not known for which host this is, two wishes may be for two of them.
+            let apart = hosts.is_some() || validated.hosts.is_some();
+            if self.host.is_none() && apart {
+                let declared_at = Place { file: source.file.clone(), line: lines.of(key.start) };
+                let root = source.root.clone();
+                self.resources.entry(id).or_insert(Declared { spec, declared_at, root });
+                continue;
+            }
             if !self.claim(format!("{} `{}`", id.kind, id.name), (index, key)) {
                 continue;
             }
             let line = lines.of(key.start);
-            let places = [Some(spec.home()), spec.file()].into_iter().flatten();
-            let places = places.map(|path| (path.to_owned(), id.clone(), (index, home)));
+            let places = [Some(spec.home().to_owned()), spec.file().map(ToOwned::to_owned)];
+            let places = places.into_iter().chain([spec.beside()]).flatten();
+            let places = places.map(|path| (path, id.clone(), (index, home)));
             self.homes.extend(places);
             let declared_at = Place { file: source.file.clone(), line };
             let root = source.root.clone();

@@ -24,6 +24,8 @@ use serde::Serialize;
 pub use diagnostic::{Diagnostic, Paint, render};
 
 use crate::model::outcome::counted;
+use crate::model::revision::Revision;
+use crate::model::selection::Identity;
 use crate::model::{Digest, Kind, ResourceId};
 use crate::resource::Spec;
 use crate::resource::extension::spec::Activate;
@@ -43,6 +45,35 @@ pub struct DesiredState {
     pub roots: Vec<String>,
     /// SHA-256 over the names and texts of all files, sorted: names the wish in plans and history.
     pub digest: Digest,
+    /// How much of what was read is for this host.
+    pub selection: Selection,
+    /// Which commit it was read from, when it came from a repository.
+    pub revision: Option<Revision>,
+}
+
+/// How much of what was read is for this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Selection {
+    /// All of it.
+    Whole,
+    /// Some of it; the rest is for other hosts.
+    Part,
+    /// None of it: nothing is changed and nothing removed.
+    Nothing,
+}
+
+/// A directory of documents that goes by another name than its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Where the documents are.
+    pub directory: Utf8PathBuf,
+    /// What names them from one state to the next.
+    pub label: String,
+    /// What stands before their names in messages.
+    pub shown: Utf8PathBuf,
+    /// What relative paths in them are relative to.
+    pub base: Utf8PathBuf,
 }
 
 /// A spec and where it was declared.
@@ -139,11 +170,33 @@ impl DesiredState {
         Self::from_texts(load::texts(paths)?)
     }
 
+    /// The same for one host: what is for others is read and left out. A directory that has the directories `common`
+    /// and `hosts` is read as `common` and `hosts/<name>`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them, also with what is for other hosts.
+    pub fn load_for(paths: &[PathBuf], host: &Identity) -> Result<Self, Vec<Diagnostic>> {
+        merge::merge(load::texts_for(paths, &host.hostname)?, Some(host))
+    }
+
+    /// The same for a directory that goes by another name.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any document.
+    pub fn load_from(origin: &Origin, host: &Identity) -> Result<Self, Vec<Diagnostic>> {
+        merge::merge(load::texts_from(origin, &host.hostname)?, Some(host))
+    }
+
+    /// The hosts that have a directory of their own below any of `paths`, sorted.
+    pub fn hosts_below(paths: &[PathBuf]) -> Vec<String> {
+        load::hosts_below(paths)
+    }
+
     /// The same without touching files.
     ///
     /// # Errors
     /// Everything that is wrong with any of the texts.
     pub fn from_texts(texts: Vec<SourceText>) -> Result<Self, Vec<Diagnostic>> {
-        merge::merge(texts)
+        merge::merge(texts, None)
     }
 }

@@ -15,3 +15,4 @@ pub mod extension_release;
 pub mod image;
 pub mod os_release;
 pub mod sysext;
+pub mod sshsig;

@@ -1,10 +1,13 @@
 //! Facts about the host that decisions may depend on.
 
+use std::collections::BTreeMap;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::host::Look;
 use crate::model::HostFacts;
 use crate::model::facts::{Arch, Libc};
+use crate::model::selection::Identity;
 
 /// Program interpreters looked for: GNU libc and musl, on the architectures we know.
 const LOADERS: [&str; 6] = [
@@ -42,7 +45,7 @@ pub fn observe(host: &Look) -> HostFacts {
     let musl_only = !loaders.is_empty() && loaders.iter().all(|l| l.contains("musl"));
     HostFacts {
         hostname: hostname(host),
-        arch: if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 },
+        arch: arch(),
         libc: if musl_only { Libc::Musl } else { Libc::Gnu },
         glibc: None,
         loaders,
@@ -57,6 +60,41 @@ pub fn executable(host: &Look) -> Option<Utf8PathBuf> {
     let real = Utf8PathBuf::from_path_buf(std::env::current_exe().ok()?).ok()?;
     let inside = real.strip_prefix(host.root()).ok()?;
     Some(Utf8Path::new("/").join(inside))
+}
+
+/// Where an operator says what a host is: lines `name=value`.
+pub const LABELS: &str = "/etc/reconcile/labels";
+
+/// Labels of a host are a handful of lines.
+const LABELS_BYTES_MAX: u64 = 64 << 10;
+
+/// What a host is chosen by. The error says what is wrong with its labels.
+pub fn identity(host: &Look) -> Result<Identity, String> {
+    let text = |path: &str| {
+        let bytes = host.read(path, LABELS_BYTES_MAX).map_err(|error| error.to_string())?;
+        Ok::<_, String>(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    };
+    let mut labels = BTreeMap::new();
+    for (index, line) in text(LABELS)?.unwrap_or_default().lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, value) = line
+            .split_once('=')
+            .filter(|(name, _)| !name.trim().is_empty())
+            .ok_or_else(|| format!("{LABELS}:{}: not `name=value`", index + 1))?;
+        labels.insert(name.trim().to_owned(), value.trim().to_owned());
+    }
+    // Anybody may be without one: an image that has not booted, a directory.
+    let machine_id = text("/etc/machine-id").ok().flatten();
+    let machine_id = machine_id.map(|id| id.trim().to_owned()).filter(|id| id.len() == 32);
+    Ok(Identity { hostname: hostname(host), machine_id, labels, arch: arch() })
+}
+
+/// The architecture that this program was built for.
+pub fn arch() -> Arch {
+    if cfg!(target_arch = "aarch64") { Arch::Aarch64 } else { Arch::X86_64 }
 }
 
 /// A name of the running system's start that no other start has.

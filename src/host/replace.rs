@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 
 use camino::Utf8Path;
-use rustix::fs::{CWD, RenameFlags, XattrFlags, fsetxattr, lgetxattr, llistxattr};
+use rustix::fs::{XattrFlags, fsetxattr, lgetxattr, llistxattr};
 
 use crate::host::{Change, about};
 
@@ -48,22 +48,45 @@ impl Change {
         attempt().map_err(|e| about(&beside, &e))
     }
 
-    /// Gives a file a second name in place of whatever non-directory has it, durably enough for a copy that
-    /// only people need.
+    /// Gives a file a second name where nothing is, durably enough for a copy that only people need.
     pub fn keep_as(&self, file: &Utf8Path, name: &Utf8Path) -> io::Result<()> {
         let (file, name) = (self.real(file), self.real(name));
-        let new = camino::Utf8PathBuf::from(format!("{name}.reconcile-new"));
-        remove_real(&new)?;
-        if std::fs::hard_link(&file, &new).is_err() {
-            // Some systems forbid second names of files of others.
-            std::fs::copy(&file, &new).map_err(|e| about(&new, &e))?;
+        match std::fs::hard_link(&file, &name) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                // Some systems forbid second names of files of others.
+                copy(&file, &name).map_err(|e| about(&name, &e))
+            }
+            linked => linked.map_err(|e| about(&name, &e)),
         }
-        let (from, to) = (new.as_std_path(), name.as_std_path());
-        rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::empty())
-            .map_err(|e| about(&name, &e.into()))?;
-        // Renaming one name of a file to another name of the same file does nothing at all.
-        remove_real(&new)
     }
+
+    /// The same in place of an earlier copy.
+    pub fn keep_over(&self, file: &Utf8Path, name: &Utf8Path) -> io::Result<()> {
+        let new =
+            name.with_file_name(format!(".{}.reconcile-new", name.file_name().unwrap_or_default()));
+        self.remove_file(&new)?;
+        self.keep_as(file, &new)?;
+        let (from, to) = (self.real(&new), self.real(name));
+        rustix::fs::rename(from.as_std_path(), to.as_std_path())
+            .map_err(|e| about(&to, &e.into()))?;
+        // Renaming one name of a file to another name of the same file does nothing at all.
+        self.remove_file(&new)
+    }
+
+    /// Removes a file or link; nothing there is fine, a directory is an error.
+    pub fn remove_file(&self, path: &Utf8Path) -> io::Result<()> {
+        remove_real(&self.real(path))
+    }
+}
+
+/// A copy with the same mode and time.
+fn copy(from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
+    let mut source = File::open(from)?;
+    let metadata = source.metadata()?;
+    let mut copy = OpenOptions::new().create_new(true).write(true).mode(0o600).open(to)?;
+    io::copy(&mut source, &mut copy)?;
+    copy.set_permissions(metadata.permissions())?;
+    copy.set_modified(metadata.modified()?)
 }
 
 fn remove_real(real: &Utf8Path) -> io::Result<()> {

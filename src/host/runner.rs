@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
@@ -87,6 +88,30 @@ pub async fn hook(
     })
 }
 
+/// The program and everything it started, killed together unless the program [ended](Group::ended) by itself.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &tokio::process::Child) -> Self {
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        Self(id.and_then(Pid::from_raw))
+    }
+
+    /// What it left running on purpose goes on.
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // Nobody is left when it is gone already.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
 /// Runs `argv` without a shell and waits for it. `environment` is added to our own.
 pub async fn run(argv: &[String], environment: &[(&str, String)]) -> Result<(), RunError> {
     start(argv, environment, Stdio::null()).await.map(|_| ())
@@ -112,8 +137,10 @@ async fn start(
         .stdout(stdout)
         .stderr(Stdio::piped())
         .kill_on_drop(true)
+        .process_group(0)
         .spawn()
         .map_err(|source| RunError::Start { program: program.clone(), source })?;
+    let group = Group::of(&child);
     let (mut said, mut printed) = (Vec::new(), Vec::new());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let waited = tokio::time::timeout(RUN_TIME_MAX, async {
@@ -134,6 +161,9 @@ async fn start(
         }
     })
     .await;
+    if waited.is_ok() {
+        group.ended();
+    }
     match waited {
         Err(_) => Err(RunError::TimedOut { command: command_line }),
         Ok(Err(source)) => Err(RunError::Start { program: program.clone(), source }),

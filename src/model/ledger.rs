@@ -135,6 +135,9 @@ pub struct Owned {
     /// What the file was recognised as, where it was the wished program before we replaced any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recognised: Option<Recognised>,
+    /// Files that were replaced in place and kept, so that no backup of somebody else is taken for one of ours.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backups: Vec<Backup>,
     /// Release directories that were there before us and were adopted.
     #[serde(default)]
     pub adopted: Vec<String>,
@@ -153,6 +156,18 @@ pub struct Recognised {
     pub sha256: String,
     /// The version it is of.
     pub version: Version,
+}
+
+/// A file that was kept when another took its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backup {
+    /// Where it is kept.
+    pub path: Utf8PathBuf,
+    /// Bytes.
+    pub size: u64,
+    /// Modification time in seconds since 1970.
+    pub mtime: i64,
 }
 
 /// What an operator decided on this host; the loop respects it until it is cleared or expires.

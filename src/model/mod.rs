@@ -14,6 +14,8 @@ pub mod manifest;
 pub mod outcome;
 pub mod plan;
 pub mod release;
+pub mod revision;
+pub mod selection;
 pub mod snapshot;
 pub mod step;
 pub mod version;

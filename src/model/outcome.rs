@@ -153,6 +153,9 @@ pub struct HistoryEntry {
     /// The failure's message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The commit of the desired state, `main@sha1:…`, when it came from a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// What somebody else had changed: the first [`DRIFT_KEPT`] paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<Drift>,

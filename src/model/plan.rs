@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::contents::Contents;
+use crate::model::revision::Revision;
 use crate::model::{Digest, Evidence, ResourceId, Step, Version};
 
 /// The document format of saved and printed plans.
@@ -299,6 +300,9 @@ pub struct PlanMetadata {
     pub generator: String,
     /// Where the desired state was read from.
     pub desired: Vec<String>,
+    /// From which commit, when it came from a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
 }
 
 /// Counts over a plan.

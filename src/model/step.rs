@@ -138,6 +138,8 @@ pub enum Step {
         expects: Expected,
         /// Where what is there now is kept as a release, when it was there before us.
         keeps: Option<Box<Kept>>,
+        /// Where what is there is kept; nowhere when there is nothing, or when the step undoes another.
+        backup: Option<KeptAs>,
     },
     /// Run the program of a release before it takes the place of the running agent: it must end well with each list
     /// of arguments.
@@ -230,6 +232,17 @@ pub struct Kept {
     pub release: Utf8PathBuf,
     /// What its manifest says.
     pub head: ReleaseHead,
+}
+
+/// Where a file is kept that another takes the place of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptAs {
+    /// Where.
+    #[schemars(with = "String")]
+    pub path: Utf8PathBuf,
+    /// An earlier backup of ours is there and gives way.
+    pub replaces: bool,
 }
 
 /// What a step expects where it puts something.

@@ -117,7 +117,8 @@ fn times(snapshot: &Snapshot, now: Timestamp) -> String {
         parts.push(format!("as desired {}", moment(at, now)));
     }
     if let Some(at) = snapshot.next {
-        parts.push(format!("looks again {}", moment(at, now)));
+        let what = if at < now { "was due" } else { "looks again" };
+        parts.push(format!("{what} {}", moment(at, now)));
     }
     parts.join(" · ")
 }

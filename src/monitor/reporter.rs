@@ -1,4 +1,4 @@
-//! Handing reports on: to those who ask, to those who are told, and to a file.
+//! Handing reports on: to those who ask, and to a file.
 
 use std::io;
 use std::sync::Arc;
@@ -8,24 +8,22 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::host::Change as Host;
-use crate::monitor::Snapshot;
 use crate::monitor::memory;
-use crate::monitor::notify::Notifier;
 use crate::monitor::report::{Pass, report};
 use crate::monitor::serve::Feed;
+use crate::monitor::{Event, Snapshot};
 
-/// Who is shown and told what passes come to.
+/// Where what passes come to is shown.
 #[derive(Debug)]
 pub struct Reporter {
     feed: watch::Sender<Option<Arc<Snapshot>>>,
-    notifier: Option<Notifier>,
     textfile: Option<Utf8PathBuf>,
 }
 
 impl Reporter {
     /// A reporter that has nothing to show yet.
-    pub fn new(notifier: Option<Notifier>, textfile: Option<Utf8PathBuf>) -> Self {
-        Self { feed: watch::Sender::new(None), notifier, textfile }
+    pub fn new(textfile: Option<Utf8PathBuf>) -> Self {
+        Self { feed: watch::Sender::new(None), textfile }
     }
 
     /// The newest snapshot and those that follow.
@@ -33,8 +31,9 @@ impl Reporter {
         self.feed.subscribe()
     }
 
-    /// Takes note of a pass that ended. What fails here is logged: no pass is undone because nobody can be told.
-    pub fn ended(&self, host: &Host, pass: &Pass<'_>) {
+    /// Takes note of a pass that ended; what changed is left to be told. What fails here is logged: no pass is
+    /// undone because nobody can see it.
+    pub fn ended(&self, host: &Host, pass: &Pass<'_>) -> Vec<Event> {
         let report = report(host, pass, &memory::load(host));
         if let Err(error) = memory::save(host, &report.memory) {
             tracing::warn!(%error, "cannot remember what was told");
@@ -44,10 +43,8 @@ impl Reporter {
         {
             tracing::warn!(%error, "cannot write the metrics to {file}");
         }
-        if let Some(notifier) = &self.notifier {
-            notifier.tell(report.events);
-        }
         self.feed.send_replace(Some(Arc::new(report.snapshot)));
+        report.events
     }
 
     /// Takes note of when the next pass is due.

@@ -5,6 +5,7 @@
 )]
 
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -49,6 +50,28 @@ pub(super) fn names(directory: &Path) -> Result<Vec<String>, PublishError> {
     Ok(names)
 }
 
+/// A directory that nobody else publishes in at the same time.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough while a program that another thread is just starting still has the file.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Waits until nobody else publishes in a directory, which is made when it is missing.
+pub(super) fn lock(directory: &Path) -> Result<Lock, PublishError> {
+    let attempt = || {
+        fs::create_dir_all(directory)?;
+        let opened = File::open(directory)?;
+        opened.lock()?;
+        Ok(Lock(opened))
+    };
+    attempt().map_err(|source| PublishError::Write { path: directory.to_owned(), source })
+}
+
 /// Writes a file as a whole and durably, with its directories; says its path again.
 pub(super) fn write(
     path: PathBuf,
@@ -58,9 +81,9 @@ pub(super) fn write(
     let failed = |source| PublishError::Write { path: path.clone(), source };
     let directory = path.parent().unwrap_or(&path);
     fs::create_dir_all(directory).map_err(failed)?;
-    let beside = beside(&path);
+    let beside = unique(&beside(&path));
     let written = (|| {
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(&beside)?;
+        let mut file = OpenOptions::new().create_new(true).write(true).open(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         rename(&beside, &path, existing)?;
@@ -79,12 +102,13 @@ pub(super) fn write(
     }
 }
 
-/// A new, empty directory beside `place`, in which it is made.
+/// A new, empty directory beside `place`, in which it is made. Whoever makes one holds the lock of the directory
+/// that it is in.
 pub(super) fn stage(place: &Path) -> Result<PathBuf, PublishError> {
     let staged = beside(place);
     remove(&staged)?;
     let failed = |source| PublishError::Write { path: staged.clone(), source };
-    fs::create_dir_all(&staged).map_err(failed)?;
+    fs::create_dir(&staged).map_err(failed)?;
     Ok(staged)
 }
 
@@ -129,6 +153,14 @@ fn rename(from: &Path, to: &Path, existing: Existing) -> io::Result<()> {
         Existing::Replaced => RenameFlags::empty(),
     };
     Ok(rustix::fs::renameat_with(CWD, from, CWD, to, flags)?)
+}
+
+/// A name that nobody else uses: neither another process, nor one of the same number in another container.
+fn unique(path: &Path) -> PathBuf {
+    let number = RandomState::new().build_hasher().finish();
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number:016x}"));
+    PathBuf::from(name)
 }
 
 fn beside(path: &Path) -> PathBuf {

@@ -54,6 +54,7 @@ pub struct Release<'a> {
 /// Makes the directory of a version complete before it appears, then lists it.
 pub async fn release(wish: &Release<'_>) -> Result<Published, PublishError> {
     let home = wish.root.join(part(wish.version)?);
+    let _alone = place::lock(wish.root)?;
     if wish.existing == Existing::Kept && home.exists() {
         return Err(PublishError::Exists { path: home });
     }

@@ -8,15 +8,20 @@ use jiff::Timestamp;
 
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
-use crate::model::ledger::{Inventory, LEDGER_FORMAT, Ledger, Owned, Recognised, Trust};
+use crate::model::ledger::{Backup, Inventory, LEDGER_FORMAT, Ledger, Owned, Recognised, Trust};
 use crate::model::outcome::{ChangeResult, DRIFT_KEPT, End, FailureClass, HistoryEntry, Outcome};
 use crate::model::plan::Unchanged;
-use crate::model::{Action, Change, Level, Plan, ResourceId};
+use crate::model::revision::Revision;
+use crate::model::step::Expected;
+use crate::model::{Action, Change, Level, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::record::ledger::Saved;
 use crate::record::{history, ledger as files};
 use crate::resource::Found;
 use crate::resource::app::layout::slot_name;
+
+/// Kept files that are remembered of one resource: there is one, and one more after a pass that was cut off.
+const BACKUPS_KNOWN_MAX: usize = 4;
 
 /// Everything recording depends on.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +46,7 @@ pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<(
     }
     for change in &pass.plan.changes {
         note_unrecorded(&mut inventory, &change.resource, current(pass, &change.resource));
+        note_backup(&mut inventory, change);
     }
     for unchanged in &pass.plan.unchanged {
         activate(&mut inventory, &unchanged.resource, current(pass, &unchanged.resource));
@@ -72,7 +78,7 @@ pub fn conclude(
             start(&mut inventory, pass, &change.resource);
         }
         learn(&mut trust, pass, (change, result), in_use);
-        entries.push(history_entry(&plan, pass.now, change, result));
+        entries.push(history_entry(&plan, pass, change, result));
     }
     for unchanged in &pass.plan.unchanged {
         raise(&mut trust, pass, &unchanged.resource, &unchanged.in_use.version);
@@ -87,6 +93,23 @@ pub fn conclude(
     appended
 }
 
+/// A file that will be kept is known before it is, so that it is never taken for somebody else's.
+fn note_backup(inventory: &mut Inventory, change: &Change) {
+    let Some(owned) = inventory.resources.get_mut(&change.resource) else { return };
+    for step in &change.steps {
+        let Step::Install { expects: Expected::File { size, mtime }, backup: Some(kept), .. } =
+            step
+        else {
+            continue;
+        };
+        let backup = Backup { path: kept.path.clone(), size: *size, mtime: *mtime };
+        owned.backups.retain(|known| *known != backup);
+        owned.backups.push(backup);
+        let surplus = owned.backups.len().saturating_sub(BACKUPS_KNOWN_MAX);
+        owned.backups.drain(..surplus);
+    }
+}
+
 fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let Some(declared) = pass.desired.resources.get(id) else { return };
     let file = declared.spec.file().map(ToOwned::to_owned);
@@ -99,9 +122,10 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let adopted = found.map(|found| found.adopted(known.as_ref(), &declared.spec));
     let adopted = adopted.unwrap_or_default();
-    let (activated, started) = known.map(|k| (k.activated, k.started)).unwrap_or_default();
+    let kept = known.map(|k| (k.backups, k.activated, k.started));
+    let (backups, activated, started) = kept.unwrap_or_default();
     let recognised = None;
-    let owned = Owned { declared_in, home, file, recognised, adopted, activated, started };
+    let owned = Owned { declared_in, home, file, recognised, backups, adopted, activated, started };
     inventory.resources.insert(id.clone(), owned);
 }
 
@@ -199,13 +223,13 @@ fn raise(trust: &mut Trust, pass: &Pass<'_>, id: &ResourceId, version: &crate::m
 
 fn history_entry(
     plan: &str,
-    now: Timestamp,
+    pass: &Pass<'_>,
     change: &Change,
     result: &ChangeResult,
 ) -> HistoryEntry {
     let error = result.end.failure().map(|f| format!("{}: {}", f.step, f.message));
     HistoryEntry {
-        at: now,
+        at: pass.now,
         plan: plan.to_owned(),
         resource: change.resource.clone(),
         action: change.action,
@@ -215,6 +239,7 @@ fn history_entry(
         to: change.after.as_ref().map(|a| a.version.clone()),
         result: result.end.name().to_owned(),
         error,
+        revision: pass.desired.revision.as_ref().map(Revision::name),
         drift: change.drift.iter().take(DRIFT_KEPT).cloned().collect(),
     }
 }

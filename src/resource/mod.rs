@@ -11,7 +11,7 @@ pub mod extension;
 pub mod observe;
 pub mod tree;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -59,6 +59,15 @@ impl Spec {
         match self {
             Self::App(spec) => spec.file.as_deref(),
             Self::Extension(_) | Self::Tree(_) => None,
+        }
+    }
+
+    /// What belongs to it beside its home and its file: where else nobody may put anything.
+    pub fn beside(&self) -> Option<Utf8PathBuf> {
+        match self {
+            Self::App(spec) => spec.file.as_deref().map(app::in_place::backup),
+            Self::Tree(spec) => Some(tree::layout::Layout::new(&spec.path).beside()),
+            Self::Extension(_) => None,
         }
     }
 

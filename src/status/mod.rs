@@ -1,6 +1,7 @@
 //! What is, in conditions that programs can rely on; pure over what was observed and remembered.
 
 pub mod carry;
+pub mod export;
 
 use std::collections::BTreeMap;
 
@@ -8,9 +9,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Declared, DesiredState};
+use crate::desired::{Declared, DesiredState, Selection};
 use crate::model::ledger::Ledger;
 use crate::model::outcome::{HistoryEntry, counted};
+use crate::model::revision::{Revision, TroubleKind};
 use crate::model::{Attribution, Digest, Drift, HostFacts, Level, ResourceId, Version};
 use crate::observe::Observed;
 use crate::record::last_pass::LastPass;
@@ -52,6 +54,9 @@ pub struct HostStatus {
     pub last_pass_at: Option<Timestamp>,
     /// When everything wished was there for the last time.
     pub last_converged_at: Option<Timestamp>,
+    /// From which commit the desired state was read, when it came from a repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<Revision>,
     /// SHA-256 over the texts of the desired state.
     pub desired: Digest,
     /// Conditions of the host.
@@ -178,6 +183,25 @@ pub struct Condition {
     pub last_transition_time: Option<Timestamp>,
 }
 
+/// What the wish says about the host as a whole.
+fn of_wish(desired: &DesiredState) -> Vec<Condition> {
+    let nothing = (desired.selection == Selection::Nothing).then(|| {
+        let message =
+            "nothing in the desired state is for this host; nothing is changed or removed";
+        holds("NoMatch", "NothingSelected", message.to_owned())
+    });
+    let trouble = desired.revision.as_ref().and_then(|revision| revision.trouble.as_ref());
+    let trouble = trouble.map(|trouble| {
+        let (kind, reason) = match trouble.kind {
+            TroubleKind::Unreachable => ("DesiredStale", "RepositoryUnreachable"),
+            TroubleKind::Refused => ("DesiredRefused", "RevisionRefused"),
+            TroubleKind::Unusable => ("DesiredRefused", "RevisionUnusable"),
+        };
+        holds(kind, reason, trouble.message.clone())
+    });
+    nothing.into_iter().chain(trouble).collect()
+}
+
 /// Judges a host.
 pub fn status(known: &Known<'_>) -> HostStatus {
     let mut resources: BTreeMap<ResourceId, ResourceStatus> = BTreeMap::new();
@@ -197,6 +221,7 @@ pub fn status(known: &Known<'_>) -> HostStatus {
         state,
         last_pass_at: known.last.map(|last| last.at),
         last_converged_at: known.last.and_then(|last| last.converged_at),
+        revision: known.desired.revision.clone(),
         desired: known.desired.digest.clone(),
         conditions: of_host(known, &resources, state),
         losses: known.ledger.losses.clone(),
@@ -221,7 +246,7 @@ fn of_host(known: &Known<'_>, resources: &[ResourceStatus], state: State) -> Vec
     };
     let lost = (!known.ledger.losses.is_empty())
         .then(|| holds("TrustStateLost", "Unreadable", known.ledger.losses.join("; ")));
-    [ready].into_iter().chain(lost).collect()
+    [ready].into_iter().chain(lost).chain(of_wish(known.desired)).collect()
 }
 
 fn judge(known: &Known<'_>, id: &ResourceId, declared: Option<&Declared>) -> ResourceStatus {

@@ -6,6 +6,7 @@
 pub mod evidence;
 pub mod openpgp;
 pub mod policy;
+pub mod ssh;
 
 use crate::model::{Algorithm, Blob, Digest, Evidence, Level, Subject};
 

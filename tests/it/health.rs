@@ -76,3 +76,22 @@ fn unit_that_is_restarted_again_and_again_does_not_work() {
     assert_eq!(output.status.code(), Some(6), "{}", said(&output));
     assert_eq!(world.in_use(), Ok(Some("1.0".to_owned())));
 }
+
+#[test]
+fn probe_that_hangs_is_killed_with_all_it_started_and_in_time() {
+    let world = World::new();
+    world.wish("1.0", 3);
+    let pid = world.path("pid");
+    let script = format!("sleep 600 & echo $! > {}; wait", pid.display());
+    world.wish_also(&format!(
+        "    health:\n      exec: [sh, -c, \"{script}\"]\n      interval: 100ms\n      stable: 100ms\n      \
+         deadline: 500ms\n"
+    ));
+    let output = world.agent(&PASS);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("before the deadline"), "{}", said(&output));
+    let pid = fs::read_to_string(pid).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    // Gone, or dead and not yet waited for by whoever inherited it.
+    assert!(stat.is_empty() || stat.contains(") Z") || stat.contains(") X"), "{stat}");
+}

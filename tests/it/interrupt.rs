@@ -1,13 +1,16 @@
 //! Passes that are asked to stop, that meet each other, or whose process dies.
 
+use std::fs;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::support::casync::Publisher;
 use crate::support::duo::{PASS, World, archive, archive_name, said, web};
 use crate::support::server::{Reply, Server};
+use crate::support::tree;
 
 /// How long a pass may take to end after it was asked to.
 const STOP_TIME_MAX: Duration = Duration::from_secs(5);
@@ -101,4 +104,45 @@ fn killed_holder_leaves_no_lock_behind() {
     world.pass();
     assert_eq!(world.in_use(), Ok(Some("2.0".to_owned())));
     assert_eq!(world.leftovers(), [""; 0]);
+}
+
+#[test]
+fn pass_asked_to_stop_while_it_assembles_a_tree_says_so() {
+    let mut world = crate::support::world::World::new();
+    let publisher = Publisher::new(&world.temp().join("publisher"));
+    tree::write(&publisher.source.join("file"), &[7; 100_000]);
+    publisher.publish();
+    let server = Server::start();
+    let root = publisher.index.parent().unwrap().to_owned();
+    server.handle(move |request| {
+        let path = root.join(request.bare_path().trim_start_matches('/'));
+        let reply = Reply::file(fs::read(path).ok()?);
+        let chunk = request.bare_path().contains(".castr/");
+        Some(if chunk { reply.stalling_after(10) } else { reply })
+    });
+    world.wish(
+        "desired",
+        &format!(
+            "trees:\n  site:\n    path: /srv/site\n    verify: {{ min: none }}\n    source: {{ casync: {{ \
+             index: \"{}\", store: [\"{}\"] }} }}\n",
+            server.url("/site.caidx"),
+            server.url("/site.castr")
+        ),
+    );
+    world.tick();
+    let mut agent = world.start(&[]);
+    let began = Instant::now();
+    while !server.requests().iter().any(|r| r.path.contains(".castr/") && r.sent == 10) {
+        assert!(began.elapsed() < PATIENCE, "no chunk was asked for");
+        std::thread::sleep(POLL);
+    }
+    signal(&agent, Signal::SIGTERM);
+    let began = Instant::now();
+    while agent.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < STOP_TIME_MAX, "SIGTERM was not heard in {STOP_TIME_MAX:?}");
+        std::thread::sleep(POLL);
+    }
+    let output = agent.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(!said(&output).contains("panicked"), "{}", said(&output));
 }

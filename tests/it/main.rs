@@ -22,6 +22,7 @@ mod archive_lies;
 mod casync;
 mod casync_interop;
 mod casync_tree;
+mod publish_attacks;
 mod publish_tree;
 mod publish_tree_interop;
 mod elf;
@@ -40,6 +41,12 @@ mod support;
 
 mod fetch;
 mod self_update;
+#[cfg(feature = "git")]
+mod git;
+#[cfg(feature = "git")]
+mod git_interop;
+mod elsewhere;
+mod selection;
 mod sources;
 mod assets;
 mod schema;

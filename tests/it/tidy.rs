@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FILE_LINES_MAX: usize = 400;
 
 /// Each module and the modules it may use; `ARCHITECTURE.md` explains the rows.
-const MAY_USE: [(&str, &[&str]); 23] = [
+const MAY_USE: [(&str, &[&str]); 24] = [
     ("model", &[]),
     ("host", &["model"]),
     ("format", &["model"]),
@@ -18,6 +18,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
     ("source", &["model", "fetch", "format", "resource"]),
     ("resource", &["model", "host", "assemble", "format", "source", "trust"]),
     ("desired", &["model", "format", "source", "trust", "resource", "resolve"]),
+    ("repository", &["model", "host", "format", "trust"]),
     ("provider", &["model", "host", "format", "resource", "desired", "source"]),
     ("publish", &["model", "host", "format"]),
     ("observe", &["model", "host", "resource", "desired"]),
@@ -49,6 +50,7 @@ const MAY_USE: [(&str, &[&str]); 23] = [
             "source",
             "resource",
             "desired",
+            "repository",
             "provider",
             "publish",
             "observe",

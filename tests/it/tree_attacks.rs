@@ -8,6 +8,7 @@ use reconcile::format::casync::catar::{Content, Encoder, Metadata};
 use reconcile::format::casync::flags::Flags;
 
 use crate::support::casync::Publisher;
+use crate::support::server::{Reply, Server};
 use crate::support::tree;
 use crate::support::world::{Ran, World};
 
@@ -233,6 +234,75 @@ fn permissions_of_a_link_never_become_those_of_a_file() {
     publisher.publish();
     pass(&mut world);
     assert_eq!(site.join("real").metadata().unwrap().mode() & 0o7777, 0o755);
+}
+
+#[test]
+fn directory_of_ours_that_is_a_link_is_refused() {
+    let (mut world, publisher) = installed("a \"a\"\n", "");
+    let (beside, moved) = (world.path("/srv/.site.reconcile"), world.temp().join("moved"));
+    fs::rename(&beside, &moved).unwrap();
+    symlink(&moved, &beside).unwrap();
+    tree::write(&publisher.source.join("a"), b"other");
+    publisher.publish();
+    world.tick();
+    let refused = world.run(&[]).exits(1);
+    assert!(refused.stdout.contains("is a symbolic link"), "{refused:#?}");
+    assert_eq!(fs::read_dir(moved.join("generations")).unwrap().count(), 1);
+}
+
+#[test]
+fn tree_never_swallows_the_files_of_this_program_or_of_another_tree() {
+    let (mut world, publisher) = installed("a \"a\"\n", "");
+    for path in ["/var/lib", "/var/lib/reconcile/x", "/var/cache/reconcile"] {
+        let wish = publisher.wish("    existing: adopted\n").replace("/srv/site", path);
+        world.wish("desired", &wish.replace("site:", "other:"));
+        world.tick();
+        let refused = world.run(&["--only", "tree/other"]).exits(1);
+        assert!(refused.stdout.contains("keeps its own files"), "{refused:#?}");
+    }
+    let inside = publisher.wish("    existing: adopted\n");
+    let inside = inside.replace("trees:\n", "").replace("/srv/site", "/srv/.site.reconcile");
+    let both = publisher.wish("") + &inside.replace("  site:", "  other:");
+    world.wish("desired", &both);
+    world.run(&["--dry-run"]).exits(65);
+}
+
+#[test]
+fn store_that_fails_time_and_again_is_asked_last() {
+    let mut world = World::new();
+    let publisher = Publisher::new(&world.temp().join("publisher"));
+    for number in 0..60_u32 {
+        let bytes: Vec<u8> = (0..2000_u32).flat_map(|n| (n * number).to_le_bytes()).collect();
+        tree::write(&publisher.source.join(format!("{number}")), &bytes);
+    }
+    publisher.publish();
+    let chunks = publisher.chunks().len();
+    assert!(chunks > 200, "{chunks}");
+    let server = Server::start();
+    let root = publisher.index.parent().unwrap().to_owned();
+    server.handle(move |request| {
+        let path = root.join(request.bare_path().trim_start_matches('/'));
+        let bad = request.bare_path().starts_with("/bad.castr");
+        if bad {
+            Some(Reply::file(b"garbage".to_vec()))
+        } else {
+            fs::read(path).ok().map(Reply::file)
+        }
+    });
+    world.wish(
+        "desired",
+        &format!(
+            "trees:\n  site:\n    path: /srv/site\n    verify: {{ min: none }}\n    source: {{ casync: {{ \
+             index: \"{}\", store: [\"{}\", \"{}\"] }} }}\n",
+            server.url("/site.caidx"),
+            server.url("/bad.castr"),
+            server.url("/site.castr")
+        ),
+    );
+    pass(&mut world);
+    let bad = server.paths().iter().filter(|path| path.starts_with("/bad.castr")).count();
+    assert!(bad < chunks, "{bad} of {chunks}");
+    assert!(bad <= 70, "only what was under way already: {bad}");
 }
 
 /// Needs root; runs with `--features interop`.

@@ -5,11 +5,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cli::args::Format;
-use crate::cli::commands::pass;
 use crate::cli::exit::Exit;
 use crate::cli::output::json;
 use crate::cli::output::units::bytes;
-use crate::cli::session::Session;
+use crate::cli::session::{Session, locked};
 use crate::cli::{CliError, say};
 use crate::host::{Change as Host, ItemKind, Look};
 use crate::model::outcome::{Outcome, counted};
@@ -30,12 +29,13 @@ pub(super) async fn gc(session: &Session, which: Gc) -> Result<Exit, CliError> {
     let io = |e: std::io::Error| CliError::io(&e);
     let host = Host::lock(session.host.clone(), Duration::from_secs(10))
         .await
-        .map_err(|error| pass::locked(&error))?;
+        .map_err(|error| locked(&error))?;
     let mut doomed = Vec::new();
     if which == Gc::All {
-        doomed.extend(["blobs", "partial", "http"].map(|name| host.places().cache.join(name)));
+        doomed
+            .extend(["blobs", "partial", "http", "git"].map(|name| host.places().cache.join(name)));
     } else {
-        let desired = session.desired()?;
+        let desired = session.desired().await?;
         let ledger = ledger::look(&host).map_err(io)?;
         let observed = observe(&desired, &ledger, &host, session.depth());
         doomed.extend(cache::unused(&host, &observed, &Outcome::default()).map_err(io)?);
@@ -79,8 +79,8 @@ struct Finding {
 }
 
 /// Looks for what keeps reconcile from working well here.
-pub(super) fn doctor(session: &Session) -> Exit {
-    let findings = examine(session);
+pub(super) async fn doctor(session: &Session) -> Exit {
+    let findings = examine(session).await;
     let text = if session.common.output == Format::Json {
         json::render(&findings)
     } else {
@@ -94,14 +94,14 @@ pub(super) fn doctor(session: &Session) -> Exit {
     if findings.iter().all(|found| found.ok) { Exit::Ok } else { Exit::Failed }
 }
 
-fn examine(session: &Session) -> Vec<Finding> {
+async fn examine(session: &Session) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut check = |what: &str, result: Result<String, String>| {
         let ok = result.is_ok();
         let (Ok(says) | Err(says)) = result;
         findings.push(Finding { what: what.to_owned(), ok, says });
     };
-    let desired = session.desired();
+    let desired = session.desired().await;
     check(
         "desired state",
         match &desired {

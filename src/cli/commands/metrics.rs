@@ -18,7 +18,7 @@ pub(super) fn tell(
 ) {
     let Some(file) = session.common.metrics_file.clone() else { return };
     let about = about(session, request.desired, &preview.observed);
-    Reporter::new(None, Some(file)).ended(
+    Reporter::new(Some(file)).ended(
         host,
         &Pass {
             desired: request.desired,

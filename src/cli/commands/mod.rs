@@ -37,13 +37,14 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Plan { out }) => pass::plan(session, &cli.pass, out.as_deref()).await,
         None | Some(Command::Apply { file: None }) => pass::plan(session, &cli.pass, None).await,
         Some(Command::Apply { file: Some(file) }) if cli.dry_run => {
-            pass::show_saved(session, &cli.pass, file)
+            pass::show_saved(session, &cli.pass, file).await
         }
         Some(Command::Apply { file: Some(file) }) => {
             pass::apply_saved(session, &cli.pass, file).await
         }
         Some(Command::Diff { resources }) => show::diff(session, &cli.pass, resources).await,
-        Some(Command::Status) => show::status(session),
+        Some(Command::Status { export: true }) => show::export(session).await,
+        Some(Command::Status { export: false }) => show::status(session).await,
         Some(Command::Explain { resource }) => show::explain(session, resource).await,
         Some(Command::List { resource }) => show::list(session, resource).await,
         Some(Command::History { resource, limit }) => {
@@ -58,7 +59,10 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             overrides::suspend(session, resource, reason, *until).await
         }
         Some(Command::Resume { resource }) => overrides::resume(session, resource).await,
-        Some(Command::Validate { paths }) => validate::validate(session, paths),
+        Some(Command::AcceptHistory { commit, reason }) => {
+            overrides::accept_history(session, commit, reason).await
+        }
+        Some(Command::Validate { paths }) => validate::validate(session, paths).await,
         Some(Command::Schema { kind }) => Ok(generate::schema(*kind)),
         Some(Command::Import { what, target }) => import::import(session, what, target.as_deref()),
         Some(Command::Gc { all: true }) => maintain::gc(session, Gc::All).await,
@@ -83,7 +87,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         }
         Some(Command::Publish { kind: PublishKind::Program(kind) }) => publish::publish(kind).await,
         Some(Command::Units(args)) => units::units(session, args).await,
-        Some(Command::Doctor) => Ok(maintain::doctor(session)),
+        Some(Command::Doctor) => Ok(maintain::doctor(session).await),
         Some(Command::Completions { shell }) => Ok(generate::completions(*shell)),
         Some(Command::Man { directory }) => generate::man(directory),
     }
@@ -99,6 +103,7 @@ fn changes_without_plan(command: &Command) -> bool {
         command,
         Command::Suspend { .. }
             | Command::Resume { .. }
+            | Command::AcceptHistory { .. }
             | Command::Gc { .. }
             | Command::Features { .. }
             | Command::Publish { .. }

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use crate::cli::args::PassArgs;
 use crate::cli::commands::pass;
 use crate::cli::exit::{self, Exit};
-use crate::cli::session::{Session, known};
+use crate::cli::origin;
+use crate::cli::session::{Session, known, locked as locked_out};
 use crate::cli::{CliError, say};
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
@@ -15,6 +16,7 @@ use crate::model::ledger::{Ledger, Overrides, Pinned, Suspension};
 use crate::model::{BlockedReason, Kind, ResourceId};
 use crate::observe::observe;
 use crate::record::ledger;
+use crate::repository;
 use crate::resource::Found;
 use crate::resource::decision::ADOPTED;
 
@@ -37,7 +39,7 @@ pub(super) async fn rollback(
     args: &PassArgs,
     preview: Preview,
 ) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     known(&desired, id)?;
     // The lock comes before anything is looked at, but looking alone takes none.
     let host = match preview {
@@ -136,7 +138,7 @@ pub(super) async fn suspend(
     reason: &str,
     until: Option<Timestamp>,
 ) -> Result<Exit, CliError> {
-    known(&session.desired()?, id)?;
+    known(&session.desired().await?, id)?;
     let suspension = Suspension { reason: reason.to_owned(), until };
     edit(session, |overrides| {
         overrides.suspended.insert(id.clone(), suspension);
@@ -145,6 +147,25 @@ pub(super) async fn suspend(
     let until =
         until.map_or("until `reconcile resume`".to_owned(), |until| format!("until {until}"));
     say(&format!("{id} is left alone {until}: {reason}\n"));
+    Ok(Exit::Ok)
+}
+
+/// Accepts a commit of the repository that does not descend from the one accepted before.
+pub(super) async fn accept_history(
+    session: &Session,
+    commit: &str,
+    reason: &str,
+) -> Result<Exit, CliError> {
+    let Some(source) = session.repository()? else {
+        return Err(CliError::new(Exit::Usage, "say which repository with --git and --ref"));
+    };
+    let host = locked(session).await?;
+    repository::accept(&source, &host, commit, (reason, session.now))
+        .map_err(|error| origin::refused(&error))?;
+    say(&format!(
+        "{commit} is accepted when it is what `{}` points to\n",
+        source.address.reference()
+    ));
     Ok(Exit::Ok)
 }
 
@@ -177,7 +198,7 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
 
 async fn locked(session: &Session) -> Result<Host, CliError> {
     let patience = std::time::Duration::from_secs(10);
-    Host::lock(session.host.clone(), patience).await.map_err(|error| pass::locked(&error))
+    Host::lock(session.host.clone(), patience).await.map_err(|error| locked_out(&error))
 }
 
 async fn edit(session: &Session, change: impl FnOnce(&mut Overrides)) -> Result<(), CliError> {

@@ -9,11 +9,11 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::output::json::{About, plan_document};
 use crate::cli::output::progress::Bars;
 use crate::cli::output::{json, markdown, report, text};
-use crate::cli::session::Session;
+use crate::cli::session::{Session, locked};
 use crate::cli::{CliError, say};
 use crate::desired::DesiredState;
 use crate::fetch::Client;
-use crate::host::{Change as Host, LockError, Look};
+use crate::host::{Change as Host, Look};
 use crate::model::outcome::Outcome;
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
 use crate::model::{Digest, Plan};
@@ -31,19 +31,27 @@ pub(super) async fn plan(
     args: &PassArgs,
     out: Option<&Utf8Path>,
 ) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     session.check_only(&desired)?;
     let client = session.client(&desired)?;
     let request = session.request(&desired, args);
-    let preview =
-        reconcile::preview(&request, &session.host, &client).await.map_err(|e| CliError::io(&e))?;
+    let preview = match session.imagined() {
+        Some(imagined) => {
+            let (observed, ledger) = imagined.observed(&desired)?;
+            reconcile::preview_of(&request, &session.host, &client, (observed, ledger)).await
+        }
+        None => {
+            let preview = reconcile::preview(&request, &session.host, &client).await;
+            preview.map_err(|e| CliError::io(&e))?
+        }
+    };
     tracing::info!(requests = preview.requests, "planned");
     let about = about(session, &desired, &preview.observed);
     if let Some(out) = out {
         save(out, &json::render(&plan_document(preview.plan.clone(), about.clone())))?;
     }
     print(session, &preview.plan, about);
-    Ok(exit_of_plan(&preview.plan, args))
+    Ok(exit_of_plan(&preview.plan, args).or(exit::of_wish(&desired)))
 }
 
 fn exit_of_plan(plan: &Plan, args: &PassArgs) -> Exit {
@@ -54,7 +62,7 @@ fn exit_of_plan(plan: &Plan, args: &PassArgs) -> Exit {
 
 /// Plans and applies.
 pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     session.check_only(&desired)?;
     let client = session.client(&desired)?;
     let host = lock(session, args).await?;
@@ -73,7 +81,7 @@ pub(super) async fn apply_saved(
     args: &PassArgs,
     file: &Utf8Path,
 ) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     let saved = read_plan(file)?;
     let host = lock(session, args).await?;
     let request = session.request(&desired, args);
@@ -86,17 +94,17 @@ pub(super) async fn apply_saved(
 }
 
 /// Prints a saved plan if it could still be applied.
-pub(super) fn show_saved(
+pub(super) async fn show_saved(
     session: &Session,
     args: &PassArgs,
     file: &Utf8Path,
 ) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     let saved = read_plan(file)?;
     let request = session.request(&desired, args);
     let preview = still_fits(session, &request, &session.host, file, saved)?;
     print(session, &preview.plan, about(session, &desired, &preview.observed));
-    Ok(exit_of_plan(&preview.plan, args))
+    Ok(exit_of_plan(&preview.plan, args).or(exit::of_wish(&desired)))
 }
 
 /// The saved plan as a preview; stale when the host, the wish or an operator's decision moved on.
@@ -158,7 +166,7 @@ pub(super) async fn perform(
     preview: &mut Preview,
 ) -> Result<Exit, CliError> {
     let outcome = carry_out(session, request, (host, client), preview).await?;
-    let applied = exit::of_pass(&preview.plan, &outcome);
+    let applied = exit::of_pass(&preview.plan, &outcome).or(exit::of_wish(request.desired));
     if session.common.output == Format::Json {
         let about = about(session, request.desired, &preview.observed);
         let document = plan_document(preview.plan.clone(), about);
@@ -219,22 +227,14 @@ pub(super) async fn lock(session: &Session, args: &PassArgs) -> Result<Host, Cli
     Host::lock(session.host.clone(), patience).await.map_err(|error| locked(&error))
 }
 
-/// The error for a lock that was not had.
-pub(super) fn locked(error: &LockError) -> CliError {
-    let exit = match error {
-        LockError::Held { .. } => Exit::Locked,
-        LockError::Unwritable { .. } => Exit::CannotWrite,
-    };
-    CliError::new(exit, crate::model::outcome::chain(error))
-}
-
 /// What a plan's document says besides the plan.
 pub(super) fn about(session: &Session, desired: &DesiredState, observed: &Observed) -> About {
     About {
         now: session.now,
         hostname: observed.facts.hostname.clone(),
-        root: session.host.root().to_string(),
+        root: session.imagined().map_or(session.host.root().as_str(), |_| "/").to_owned(),
         desired: desired.roots.clone(),
+        revision: desired.revision.clone(),
     }
 }
 

@@ -23,7 +23,8 @@ use crate::record::{history, last_pass, ledger};
 use crate::resolve::explain::{Listed, explain as explain_choice, versions};
 use crate::resource::Found;
 use crate::status::carry::carry;
-use crate::status::{HostStatus, Known, ResourceStatus, State, status as judge};
+use crate::status::export::HostExport;
+use crate::status::{Condition, HostStatus, Known, ResourceStatus, State, status as judge};
 
 fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliError> {
     let io = |e: std::io::Error| CliError::io(&e);
@@ -59,8 +60,8 @@ fn oneline(status: &HostStatus) -> String {
 }
 
 /// What is installed and in which condition.
-pub(super) fn status(session: &Session) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+pub(super) async fn status(session: &Session) -> Result<Exit, CliError> {
+    let desired = session.desired().await?;
     let status = judged(session, &desired)?;
     if session.common.output == Format::Json {
         say(&json::render(&status));
@@ -75,6 +76,18 @@ pub(super) fn status(session: &Session) -> Result<Exit, CliError> {
         let _ = write!(text, "; last pass {at}");
     }
     text.push('\n');
+    if let Some(revision) = &status.revision {
+        let _ = writeln!(
+            text,
+            "  desired state: {revision} of {}, accepted {}",
+            revision.url, revision.accepted_at
+        );
+    }
+    let told = |c: &&Condition| !matches!(c.kind.as_str(), "Ready" | "TrustStateLost");
+    for condition in status.conditions.iter().filter(told) {
+        let _ =
+            writeln!(text, "  ! {} ({}): {}", condition.kind, condition.reason, condition.message);
+    }
     for loss in &status.losses {
         let _ = writeln!(text, "  ! {loss}");
     }
@@ -82,6 +95,17 @@ pub(super) fn status(session: &Session) -> Result<Exit, CliError> {
         line(&mut text, resource);
     }
     say(&text);
+    Ok(Exit::Ok)
+}
+
+/// What this host has, for planning elsewhere.
+pub(super) async fn export(session: &Session) -> Result<Exit, CliError> {
+    let desired = session.desired().await?;
+    let ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
+    let observed = observe(&desired, &ledger, &session.host, session.depth());
+    let export = HostExport::of(session.identity()?, &observed, &ledger, session.now);
+    let export = export.map_err(|error| CliError::new(Exit::Failed, error.to_string()))?;
+    say(&json::render(&export));
     Ok(Exit::Ok)
 }
 
@@ -117,7 +141,7 @@ pub(super) async fn diff(
     pass: &PassArgs,
     resources: &[ResourceId],
 ) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     for id in resources {
         known(&desired, id)?;
     }
@@ -190,7 +214,7 @@ async fn coming(
 
 /// Everything known about one resource and how its version is chosen.
 pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     known(&desired, id)?;
     let status = judged(session, &desired)?;
     let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
@@ -248,7 +272,7 @@ fn reader(session: &Session, desired: &DesiredState) -> Result<Reader, CliError>
 
 /// The versions that a source offers.
 pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
-    let desired = session.desired()?;
+    let desired = session.desired().await?;
     known(&desired, id)?;
     let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
     let reader = reader(session, &desired)?;

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::cli::args::{ModeArg, UnitsArgs};
-use crate::cli::commands::pass;
+use crate::cli::args::{GitArgs, ModeArg, UnitsArgs};
 use crate::cli::exit::Exit;
-use crate::cli::session::{DESIRED, Session};
+use crate::cli::session::{DESIRED, Session, locked};
 use crate::cli::{CliError, mention, say};
 use crate::desired::{CredentialRef, DesiredState};
 use crate::host::runner::run;
@@ -24,12 +23,15 @@ const CREDENTIALS: &str = "/etc/reconcile/credentials";
 /// The credential that is used without being named.
 const GITHUB_TOKEN: &str = "github-token";
 
+/// The same for the repository with the desired state.
+const GIT_TOKEN: &str = "git-token";
+
 /// How long a pass that is going on is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Prints the units or installs them.
 pub(super) async fn units(session: &Session, args: &UnitsArgs) -> Result<Exit, CliError> {
-    let settings = settings(session, args)?;
+    let settings = settings(session, args).await?;
     let files = units::render(&settings);
     if args.install {
         return install(session, settings.mode, &files).await;
@@ -40,9 +42,11 @@ pub(super) async fn units(session: &Session, args: &UnitsArgs) -> Result<Exit, C
     Ok(Exit::Ok)
 }
 
-fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliError> {
-    let desired = if session.desired_paths().iter().any(|path| path.exists()) {
-        Some(session.desired()?)
+async fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliError> {
+    let desired = if session.common.git.git.is_some()
+        || session.desired_paths().iter().any(|path| path.exists())
+    {
+        Some(session.desired().await?)
     } else {
         mention("there is no desired state yet: the units allow for what is usual");
         None
@@ -58,10 +62,16 @@ fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliError> {
         path.canonicalize_utf8().or_else(|_| camino::absolute_utf8(path)).unwrap_or(path.clone())
     };
     let named: Vec<Utf8PathBuf> = session.common.desired.iter().map(absolute).collect();
-    let options: Vec<String> =
+    let mut options: Vec<String> =
         named.iter().flat_map(|path| ["--desired".to_owned(), path.to_string()]).collect();
-    // The usual place is on the host, wherever that is below here.
-    let inputs = if named.is_empty() { vec![Utf8PathBuf::from(DESIRED)] } else { named };
+    let git = &session.common.git;
+    options.extend(git_options(git, absolute));
+    let inputs = match (named.is_empty(), &git.git) {
+        (false, _) => named,
+        (true, Some(_)) => Vec::new(),
+        // The usual place is on the host, wherever that is below here.
+        (true, None) => vec![Utf8PathBuf::from(DESIRED)],
+    };
     Ok(Settings {
         mode: match args.mode {
             ModeArg::Service => Mode::Service,
@@ -73,6 +83,21 @@ fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliError> {
         watched: inputs.iter().flat_map(|path| watched(path)).collect(),
         credentials: credentials(&session.host, desired.as_ref()),
     })
+}
+
+/// The options that name a repository, with paths that hold anywhere.
+fn git_options(git: &GitArgs, absolute: impl Fn(&Utf8PathBuf) -> Utf8PathBuf) -> Vec<String> {
+    let Some(url) = &git.git else { return Vec::new() };
+    let files = [
+        ("--git-allowed-signers", git.git_allowed_signers.as_ref()),
+        ("--git-keyring", git.git_keyring.as_ref()),
+    ];
+    let files =
+        files.into_iter().filter_map(|(name, file)| Some((name, absolute(file?).to_string())));
+    let path = git.git_path.iter().map(|path| ("--git-path", path.to_string()));
+    let all = [("--git", url.clone()), ("--ref", git.reference.clone())];
+    let all = all.into_iter().chain(path).chain(files);
+    all.flat_map(|(name, value)| [name.to_owned(), value]).collect()
 }
 
 /// What changes when the desired state does. In a checkout `git pull` touches nothing of the directory itself
@@ -90,15 +115,15 @@ fn credentials(host: &Look, desired: Option<&DesiredState>) -> Vec<(String, Utf8
         CredentialRef::Credential(name) => Some(name.clone()),
         CredentialRef::File(_) | CredentialRef::Env(_) => None,
     });
-    let usual = Some(GITHUB_TOKEN.to_owned());
+    let usual = [GITHUB_TOKEN, GIT_TOKEN].map(ToOwned::to_owned).into_iter();
     let usual = usual.filter(|name| host.real(directory.join(name)).exists());
     let all: std::collections::BTreeSet<String> = named.chain(usual).collect();
     all.into_iter().map(|name| (name.clone(), directory.join(name))).collect()
 }
 
 async fn install(session: &Session, mode: Mode, files: &[UnitFile]) -> Result<Exit, CliError> {
-    let locked = Host::lock(session.host.clone(), PATIENCE).await;
-    let host = locked.map_err(|error| pass::locked(&error))?;
+    let lock = Host::lock(session.host.clone(), PATIENCE).await;
+    let host = lock.map_err(|error| locked(&error))?;
     let directory = Utf8Path::new(DIRECTORY);
     let stale: Vec<&str> =
         units::ALL.into_iter().filter(|name| !mode.enabled().contains(name)).collect();

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::model::Plan;
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument, PlanMetadata};
+use crate::model::revision::Revision;
 
 /// About a plan that is going to be printed or saved.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct About {
     pub root: String,
     /// From which paths the wish came.
     pub desired: Vec<String>,
+    /// From which commit.
+    pub revision: Option<Revision>,
 }
 
 /// A plan as a document.
@@ -30,6 +33,7 @@ pub fn plan_document(plan: Plan, about: About) -> PlanDocument {
             root: about.root,
             generator: concat!("reconcile ", env!("CARGO_PKG_VERSION")).to_owned(),
             desired: about.desired,
+            revision: about.revision,
         },
         status: plan.summary(),
         spec: plan,

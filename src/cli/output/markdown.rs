@@ -11,6 +11,9 @@ use crate::model::plan::PlanDocument;
 pub fn plan(document: &PlanDocument) -> String {
     let plan = &document.spec;
     let mut out = format!("### reconcile plan for `{}`\n\n", code(&document.metadata.hostname));
+    if let Some(revision) = &document.metadata.revision {
+        let _ = writeln!(out, "Desired state: `{}`\n", code(&revision.to_string()));
+    }
     if plan.changes.is_empty() && plan.blocked.is_empty() {
         out.push_str("No changes.\n");
     } else {

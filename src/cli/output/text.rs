@@ -21,12 +21,13 @@ pub fn plan(plan: &Plan, about: &About) -> String {
     if plan.changes.is_empty() && plan.blocked.is_empty() {
         notes(&mut text, &plan.notes);
         let checked = counted(managed, "resource");
-        let _ = writeln!(
-            text,
-            "No changes. The host is as {} says ({checked}).",
-            about.desired.join(", ")
-        );
+        let wish = about.revision.as_ref().map(ToString::to_string);
+        let wish = wish.unwrap_or_else(|| about.desired.join(", "));
+        let _ = writeln!(text, "No changes. The host is as {wish} says ({checked}).");
         return text;
+    }
+    if let Some(revision) = &about.revision {
+        let _ = writeln!(text, "Desired state: {revision}.\n");
     }
     drift(&mut text, &plan.changes);
     let (changes, blocked) = (&plan.changes, &plan.blocked);
@@ -241,17 +242,15 @@ pub fn diff(change: &Change) -> Vec<String> {
 /// A program that is replaced where it is.
 fn in_place(step: &Step) -> Vec<String> {
     match step {
-        Step::Install { file, release, expects, keeps, .. } => {
+        Step::Install { file, release, expects, keeps, backup, .. } => {
             let kept = keeps.iter().map(|kept| &kept.release);
             let kept = kept.map(|kept| format!("+ {kept}/ (what is there now, to go back to)"));
             let slot = release.file_name().unwrap_or_default();
-            let install = if *expects == Expected::Nothing {
-                format!("+ {file} (the program of {slot})")
-            } else {
-                let before = format!("the one before becomes {file}.backup");
-                format!("~ {file} (the program of {slot}; {before})")
-            };
-            kept.chain([install]).collect()
+            let before =
+                backup.iter().map(|kept| format!("; the one before becomes {}", kept.path));
+            let before: String = before.collect();
+            let sign = if *expects == Expected::Nothing { '+' } else { '~' };
+            kept.chain([format!("{sign} {file} (the program of {slot}{before})")]).collect()
         }
         Step::Try { trials, .. } => {
             let trials: Vec<String> = trials.iter().map(|t| t.join(" ")).collect();

@@ -3,7 +3,9 @@
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 
-use crate::desired::document::{Argv, HealthDocument, SizeText, SuspendDocument, VersionText};
+use crate::desired::document::{
+    Argv, HealthDocument, MatchDocument, SizeText, SuspendDocument, VersionText,
+};
 use crate::desired::field::{Field, Short, Shorthand};
 
 /// One image that systemd merges.
@@ -11,6 +13,9 @@ use crate::desired::field::{Field, Short, Shorthand};
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["source"]))]
 pub struct ExtensionDocument {
+    /// Which hosts it is for. Default: all. A host that is not meant any more removes it.
+    #[serde(rename = "match")]
+    pub hosts: Field<MatchDocument>,
     /// Which version. `latest` (the default), an exact version, or a constraint such as `>=29, <30`. Versions
     /// that say of themselves that they are prereleases are passed over unless named.
     pub version: Field<VersionText>,

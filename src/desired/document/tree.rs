@@ -4,7 +4,7 @@ use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 
 use crate::desired::document::{
-    Argv, HealthDocument, SizeText, SuspendDocument, VerifyDocument, VersionText,
+    Argv, HealthDocument, MatchDocument, SizeText, SuspendDocument, VerifyDocument, VersionText,
 };
 use crate::desired::field::{Field, Short, Shorthand};
 
@@ -13,6 +13,9 @@ use crate::desired::field::{Field, Short, Shorthand};
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["path", "source"]))]
 pub struct TreeDocument {
+    /// Which hosts it is for. Default: all. A host that is not meant any more removes it.
+    #[serde(rename = "match")]
+    pub hosts: Field<MatchDocument>,
     /// The directory, an absolute path. It is replaced as a whole; what else is needed stands beside it, in
     /// `.NAME.reconcile`.
     pub path: Field<String>,

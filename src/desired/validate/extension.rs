@@ -56,8 +56,8 @@ pub(super) fn extensions(
         let home = extension.home.good().map_or(key.span, |home| home.span);
         let Some(spec) = checker.extension(&name, key.span, extension) else { continue };
         let spec = Spec::Extension(Box::new(spec));
-        let id = ResourceId::extension(name);
-        validated.resources.push(ValidatedResource { id, key: key.span, home, spec });
+        let (id, hosts) = (ResourceId::extension(name), checker.selection(&extension.hosts));
+        validated.resources.push(ValidatedResource { id, key: key.span, home, spec, hosts });
     }
 }
 

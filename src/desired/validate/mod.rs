@@ -3,6 +3,7 @@
 mod deliver;
 mod health;
 mod extension;
+mod selection;
 mod source;
 mod tree;
 mod values;
@@ -21,6 +22,7 @@ use crate::desired::parse::Problems;
 use crate::desired::{CredentialRef, FollowAs};
 use crate::model::facts::Libc;
 use crate::model::manifest::Binary;
+use crate::model::selection::Match;
 use crate::model::step::{Binaries, Strip, UnpackLimits};
 use crate::model::{Constraint, Name, Prereleases, ResourceId};
 use crate::resource::app::spec::{
@@ -59,6 +61,8 @@ pub(super) struct Validated {
     pub(super) auth: Vec<(String, Span, CredentialRef)>,
     /// How the host's own definitions are followed, and where that is said.
     pub(super) follow: Option<(FollowAs, Activate, Span)>,
+    /// Which hosts all of it is for; `None` for all.
+    pub(super) hosts: Option<Match>,
 }
 
 /// One resource of a document.
@@ -70,6 +74,8 @@ pub(super) struct ValidatedResource {
     /// The place that decides its home.
     pub(super) home: Span,
     pub(super) spec: Spec,
+    /// Which hosts it is for; `None` for all that the document is for.
+    pub(super) hosts: Option<Match>,
 }
 
 /// Checks a whole document.
@@ -78,7 +84,8 @@ pub(super) fn validate(
     directory: &str,
     problems: &Problems,
 ) -> Validated {
-    let mut validated = Validated::default();
+    let hosts = selection::of_document(&document.hosts, problems);
+    let mut validated = Validated { hosts, ..Validated::default() };
     for (key, app) in document.apps.value().map(|t| t.0.as_slice()).unwrap_or_default() {
         let subject = format!("app `{}`", key.value.escape_debug());
         let checker = Checker { subject, directory, problems };
@@ -88,8 +95,8 @@ pub(super) fn validate(
         let Some(app) = app.value() else { continue };
         let home = app.home.good().map_or(key.span, |home| home.span);
         let spec = Spec::App(Box::new(checker.app(&name, key.span, app)));
-        let id = ResourceId::app(name);
-        validated.resources.push(ValidatedResource { id, key: key.span, home, spec });
+        let (id, hosts) = (ResourceId::app(name), checker.selection(&app.hosts));
+        validated.resources.push(ValidatedResource { id, key: key.span, home, spec, hosts });
     }
     extension::extensions(document, directory, problems, &mut validated);
     validated.follow = extension::follow(document, problems);

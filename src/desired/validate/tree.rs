@@ -52,8 +52,8 @@ pub(super) fn trees(
         let Some(tree) = tree.value() else { continue };
         let home = tree.path.good().map_or(key.span, |path| path.span);
         let spec = Spec::Tree(Box::new(checker.tree(key.span, tree)));
-        let id = ResourceId { kind: Kind::Tree, name };
-        validated.resources.push(ValidatedResource { id, key: key.span, home, spec });
+        let (id, hosts) = (ResourceId { kind: Kind::Tree, name }, checker.selection(&tree.hosts));
+        validated.resources.push(ValidatedResource { id, key: key.span, home, spec, hosts });
     }
 }
 

@@ -24,6 +24,10 @@ const PAGES: usize = 256;
 /// end.
 const IDLE_TRIPLES_MAX: u32 = 64;
 
+/// Bytes of the new file and of the patch for which there may be one triple: bsdiff ends a match only where it
+/// found one that is more than 8 bytes better.
+const BYTES_PER_TRIPLE: u64 = 8;
+
 /// Farthest place in the old file, in bytes from its start and before it: twice as far still fits the number.
 const PLACE_MAX: u64 = 1 << 62;
 
@@ -157,8 +161,15 @@ pub fn apply(
             written: 0,
             into,
         };
-        patching.run(MultiBzDecoder::new(control), size)
+        let triples_max = triples_max(size, patch.len());
+        patching.run(MultiBzDecoder::new(control), size, triples_max)
     })
+}
+
+/// Most triples of a patch: what they cost is in proportion to what they make and to the patch itself.
+fn triples_max(size: u64, patch_bytes: usize) -> u64 {
+    let bytes = size.saturating_add(patch_bytes as u64);
+    u64::from(IDLE_TRIPLES_MAX) + bytes / BYTES_PER_TRIPLE
 }
 
 /// Unpacks up to `size` bytes and sends them in pieces, until nobody wants more.
@@ -219,9 +230,9 @@ impl<R: ReadAt + ?Sized, W: Write + ?Sized> Patching<'_, R, W> {
         self.written + self.piece.len() as u64
     }
 
-    fn run(&mut self, control: impl Read, size: u64) -> Result<u64, ApplyError> {
+    fn run(&mut self, control: impl Read, size: u64, triples_max: u64) -> Result<u64, ApplyError> {
         let mut control = io::BufReader::with_capacity(PIECE_BYTES, control);
-        let mut idle = 0;
+        let (mut idle, mut triples) = (0, 0);
         while self.made() < size {
             let at = self.made();
             let wrong = |what| ApplyError::Control { at, what };
@@ -235,6 +246,10 @@ impl<R: ReadAt + ?Sized, W: Write + ?Sized> Patching<'_, R, W> {
             idle = if add + copy == 0 { idle + 1 } else { 0 };
             if idle > IDLE_TRIPLES_MAX {
                 return Err(wrong("it goes on without making a byte"));
+            }
+            triples += 1;
+            if triples > triples_max {
+                return Err(wrong("it has more steps than any patch of its size"));
             }
             self.add(add)?;
             self.copy(copy)?;

@@ -123,6 +123,18 @@ fn controls_that_lie_are_refused_with_their_place() {
 }
 
 #[test]
+fn triples_that_hardly_make_anything_end_in_proportion_to_what_they_make() {
+    let mut triples = Vec::new();
+    for _ in 0..1000 {
+        triples.extend([(0, 0, 0); 60]);
+        triples.push((0, 1, 0));
+    }
+    let patch = patch_of(&triples, b"", &[b'x'; 1000], 1000);
+    let error = applied(b"", &patch, 1000).unwrap_err();
+    assert!(error.to_string().contains("more steps"), "{error}");
+}
+
+#[test]
 fn streams_that_end_early_are_damaged() {
     for (triples, stream) in [
         (vec![(4, 4, 0), (8, 0, 0)], "difference"),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::model::{Digest, Drift, ResourceId};
 use crate::monitor::Snapshot;
 use crate::monitor::page::{Text, moment, pill};
-use crate::status::{HostStatus, ResourceStatus, State};
+use crate::status::{Condition, HostStatus, ResourceStatus, State};
 
 /// Drifted paths shown of one resource.
 const PATHS_SHOWN: usize = 20;
@@ -19,8 +19,9 @@ const DIGITS_SHOWN: usize = 12;
 pub(super) fn waiting(html: &mut String, snapshot: &Snapshot, now: Timestamp) {
     let blocked = &snapshot.plan.spec.blocked;
     let waiting = snapshot.status.resources.iter().filter(|resource| {
+        // What is suspended says so where it stands; a source that is down takes nothing from what is installed.
         let left_out = blocked.iter().any(|blocked| blocked.resource == resource.id);
-        left_out || !matches!(resource.state, State::Current | State::Suspended)
+        resource.state > State::Suspended || (left_out && resource.state == State::Current)
     });
     let mut waiting = waiting.peekable();
     if waiting.peek().is_none() {
@@ -54,7 +55,7 @@ pub(super) fn waiting(html: &mut String, snapshot: &Snapshot, now: Timestamp) {
 
 /// Every resource.
 pub(super) fn installed(html: &mut String, status: &HostStatus, now: Timestamp) {
-    html.push_str("<h2>Installed</h2><div class=\"card\">");
+    html.push_str("<h2>Resources</h2><div class=\"card\">");
     if status.resources.is_empty() {
         html.push_str("<div class=\"empty\">Nothing is wished.</div>");
     }
@@ -81,7 +82,10 @@ fn row(html: &mut String, resource: &ResourceStatus, now: Timestamp) {
         pill(resource.state)
     );
     for condition in &resource.conditions {
-        if condition.kind == "Ready" && condition.status == "True" {
+        let said_by_another =
+            |other: &Condition| other.kind != "Ready" && other.message == condition.message;
+        let repeats = condition.kind == "Ready" && resource.conditions.iter().any(said_by_another);
+        if repeats || (condition.kind == "Ready" && condition.status == "True") {
             continue;
         }
         let _ = write!(

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 
 use super::PublishError;
@@ -83,9 +83,15 @@ impl Store {
         u64::try_from(stat.st_size).ok().filter(|&size| size > 0)
     }
 
-    /// Whether a chunk is there.
+    /// Whether a chunk is there. It is as young as a new one from then on: a collection may have condemned it and
+    /// gives it its full time of grace again. What cannot be made young counts as missing and is written anew.
     pub(super) fn has(&self, id: &ChunkId) -> bool {
-        self.size(&id.path(Form::Compressed)).is_some()
+        let name = id.path(Form::Compressed);
+        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+        let times = Timestamps { last_access: now, last_modification: now };
+        self.size(&name).is_some()
+            && rustix::fs::utimensat(&self.directory, &name, &times, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok()
     }
 
     /// The stored form of a chunk.

@@ -35,7 +35,10 @@ impl Situation<'_> {
         };
         let layout = self.layout();
         let switch = match &self.observed.file {
-            Some(file) => Some(self.place(file, slot, self.program(slot), Expected::Anything)),
+            Some(file) => {
+                let undoes = (Expected::Anything, None);
+                Some(self.place(file, slot, self.program(slot), undoes))
+            }
             None => self.links_of(slot).map(|links| Step::Switch {
                 bin: layout.bin(),
                 beside: layout.staged_bin(),

@@ -1,10 +1,11 @@
 //! What the host has of an app.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use camino::Utf8Path;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::host::{ItemKind, Look, Stat};
 use crate::model::ledger::Owned;
@@ -36,7 +37,7 @@ pub enum Depth {
 }
 
 /// What the host has of an app.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppObserved {
     /// The directory of links; `None` when there is none.
     pub bin: Option<BinDir>,
@@ -45,24 +46,24 @@ pub struct AppObserved {
     /// Names of ours in `staging/`: what an earlier pass left.
     pub leftovers: Vec<String>,
     /// The file that is replaced in place, where an app is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileFound>,
 }
 
 /// The directory of links.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BinDir {
     /// Link texts by name.
     pub links: BTreeMap<String, String>,
     /// Entries that are not links, by name.
-    pub others: BTreeMap<String, &'static str>,
+    pub others: BTreeMap<String, Cow<'static, str>>,
 }
 
 /// One release directory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
     /// Its manifest; `None` for a directory that we did not make.
-    #[serde(serialize_with = "manifest_digest")]
+    #[serde(serialize_with = "manifest_digest", skip_deserializing)]
     pub manifest: Option<Box<Manifest>>,
     /// Where it differs from its manifest.
     pub drift: Vec<Drift>,
@@ -168,16 +169,16 @@ fn observe_bin(host: &Look, layout: &Layout) -> io::Result<Option<BinDir>> {
         let path = layout.bin().join(&item.name);
         let lossy = |text: &str| text.contains(char::REPLACEMENT_CHARACTER);
         if lossy(&item.name) {
-            bin.others.insert(item.name, NOT_UTF8);
+            bin.others.insert(item.name, NOT_UTF8.into());
         } else if item.kind == ItemKind::Link {
             let target = host.read_link(path)?.unwrap_or_default();
             if lossy(&target) {
-                bin.others.insert(item.name, NOT_UTF8);
+                bin.others.insert(item.name, NOT_UTF8.into());
             } else {
                 bin.links.insert(item.name, target);
             }
         } else {
-            bin.others.insert(item.name, item.kind.name());
+            bin.others.insert(item.name, item.kind.name().into());
         }
     }
     Ok(Some(bin))

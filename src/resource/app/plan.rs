@@ -167,7 +167,7 @@ impl Situation<'_> {
         if let Some(bin) = &self.observed.bin {
             let foreign = bin.links.keys().filter(|name| !ours.contains_key(*name));
             let foreign = foreign.map(|name| (name, "symbolic link"));
-            let mut others = bin.others.iter().map(|(name, kind)| (name, *kind));
+            let mut others = bin.others.iter().map(|(name, kind)| (name, &**kind));
             if let Some((name, kind)) = others.clone().chain(foreign).find(|(name, _)| named(name))
             {
                 return Err(Problem::foreign(format!(

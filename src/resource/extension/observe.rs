@@ -2,11 +2,12 @@
 
 mod ours;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
 use crate::format::sysupdate::pattern::compare_all;
@@ -17,7 +18,7 @@ use crate::model::{Drift, DriftKind, ExtensionClass, ResourceId, Version};
 use crate::resource::app::observe::{Depth, compare_entries};
 use crate::resource::extension::layout::{STAGING_PREFIX, beside, image_of, manifest};
 use crate::resource::extension::order::Order;
-use crate::resource::extension::spec::{ExtensionSpec, Transfer, Upkeep};
+use crate::resource::extension::spec::{ExtensionSpec, Transfer, Upkeep, join};
 use crate::trust::openpgp::{KEYRING_BYTES_MAX, systemd_keyring_paths};
 use ours::ours;
 
@@ -34,7 +35,7 @@ const DIRECTORIES_MAX: usize = 4096;
 const SYSUPDATE_PREFIXES: [&str; 2] = [".sysupdate.partial.", ".sysupdate.pending."];
 
 /// What the host has of an extension.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtensionObserved {
     /// For each transfer of the wish, in its order.
     pub transfers: Vec<TransferObserved>,
@@ -58,7 +59,7 @@ pub struct ExtensionObserved {
 }
 
 /// What the host has of one transfer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TransferObserved {
     /// Where its images are.
     pub directory: Utf8PathBuf,
@@ -71,7 +72,7 @@ pub struct TransferObserved {
 }
 
 /// What is at the place of a link.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LinkSeen {
     /// Nothing.
     #[default]
@@ -79,7 +80,7 @@ pub enum LinkSeen {
     /// A link with this text.
     Text(String),
     /// Something else.
-    Other(&'static str),
+    Other(Cow<'static, str>),
 }
 
 impl LinkSeen {
@@ -93,12 +94,12 @@ impl LinkSeen {
 }
 
 /// One image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageSeen {
     /// Its file's name.
     pub file: String,
     /// Its manifest; `None` for an image that we did not make.
-    #[serde(serialize_with = "manifest_digest")]
+    #[serde(serialize_with = "manifest_digest", skip_deserializing)]
     pub manifest: Option<Box<ImageManifest>>,
     /// Where it differs from its manifest.
     pub drift: Vec<Drift>,
@@ -122,6 +123,16 @@ impl ImageSeen {
     /// Whether a link with this text may lead to it.
     pub fn is_named_by(&self, text: &str) -> bool {
         Utf8Path::new(text).ends_with(&self.file)
+    }
+}
+
+impl TransferObserved {
+    /// The image that the link leads to, and its version. One of the same name elsewhere is somebody else's.
+    pub fn linked_image(&self) -> Option<(&str, &ImageSeen)> {
+        let leads_to = join(self.link.as_ref()?.parent()?, self.there.text()?);
+        let mut images = self.images.iter();
+        let linked = images.find(|(_, image)| self.directory.join(&image.file) == leads_to);
+        linked.map(|(version, image)| (version.as_str(), image))
     }
 }
 
@@ -183,11 +194,10 @@ pub fn observe(
     let mut observed = ExtensionObserved::default();
     let Some(spec) = spec else {
         observed.transfers = ours(host, id, home, depth)?;
-        let linked = observed.transfers.iter().find_map(|t| {
-            let text = t.there.text()?;
-            let version = t.images.iter().find(|(_, i)| i.is_named_by(text)).map(|(v, _)| v);
-            version.cloned()
-        });
+        let linked = observed
+            .transfers
+            .iter()
+            .find_map(|t| t.linked_image().map(|(version, _)| version.to_owned()));
         observed.current = linked;
         return Ok(observed);
     };
@@ -374,7 +384,7 @@ fn link_at(host: &Look, link: &Utf8Path) -> io::Result<LinkSeen> {
         Some(stat) if stat.kind == ItemKind::Link => {
             host.read_link(link)?.map_or(LinkSeen::Nothing, LinkSeen::Text)
         }
-        Some(stat) => LinkSeen::Other(stat.kind.name()),
+        Some(stat) => LinkSeen::Other(stat.kind.name().into()),
     })
 }
 

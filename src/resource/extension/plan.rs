@@ -189,7 +189,7 @@ impl Situation<'_> {
                     path: link.to_string(),
                     kind: DriftKind::TypeChanged,
                     expected: expected_text,
-                    found: (*kind).to_owned(),
+                    found: kind.to_string(),
                 }),
             }
         }

@@ -19,8 +19,7 @@ pub fn remove(
     let mut links = Vec::new();
     let mut removals = Vec::new();
     for transfer in &observed.transfers {
-        let text = transfer.there.text();
-        let ours = text.is_some_and(|text| transfer.images.values().any(|i| i.is_named_by(text)));
+        let ours = transfer.linked_image().is_some();
         if let Some(link) = transfer.link.as_ref().filter(|_| ours) {
             let now = transfer.there.text().map(str::to_owned);
             links.push(LinkTo { link: link.clone(), text: None, expects: Some(now) });

@@ -1,13 +1,14 @@
 //! What the host has of a tree.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::assemble::damaged;
-use crate::host::{ItemKind, Look};
+use crate::host::{ItemKind, Look, Places};
 use crate::model::difference::Difference;
 use crate::model::glob::any_covers;
 use crate::model::snapshot::{NodeKind, Nodes, SNAPSHOT_FORMAT, SnapshotHead, Unsaid};
@@ -23,7 +24,7 @@ const HEAD_BYTES_MAX: u64 = 64 << 10;
 const NODES_BYTES_MAX: u64 = 1 << 30;
 
 /// What the host has of a tree.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TreeObserved {
     /// What is at the path.
     pub live: Live,
@@ -46,7 +47,7 @@ pub struct TreeObserved {
 }
 
 /// What is at the path of a tree.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Live {
     /// Nothing.
@@ -68,11 +69,11 @@ pub enum Live {
         target: String,
     },
     /// Something else, of this type.
-    Other(&'static str),
+    Other(Cow<'static, str>),
 }
 
 /// One generation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
     /// What is known about it; `None` for what we did not make.
     pub head: Option<Box<SnapshotHead>>,
@@ -138,6 +139,8 @@ pub fn observe(
     depth: Depth,
 ) -> io::Result<TreeObserved> {
     let layout = Layout::new(path);
+    check_beside(host, &layout.beside())?;
+    check_own_places(host, &layout)?;
     let mut observed = TreeObserved { live: observe_live(host, path)?, ..Default::default() };
     for item in host.list(layout.generations())?.unwrap_or_default() {
         if item.kind != ItemKind::Dir {
@@ -178,6 +181,37 @@ pub fn observe(
         observed.mounts = host.mounts_within(path)?;
     }
     Ok(observed)
+}
+
+/// Refuses a link where our directory should be: what is made and removed through it would be elsewhere.
+fn check_beside(host: &Look, beside: &Utf8Path) -> io::Result<()> {
+    match host.stat(beside)? {
+        Some(stat) if stat.kind != ItemKind::Dir => {
+            let why = format!(
+                "{beside} is a {} where a directory should be; move it away",
+                stat.kind.name()
+            );
+            Err(io::Error::new(io::ErrorKind::NotADirectory, why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a tree that would swallow what this program needs, or be a part of it.
+fn check_own_places(host: &Look, layout: &Layout) -> io::Result<()> {
+    let Places { state, cache } = host.places();
+    let ours = [state, cache].into_iter();
+    let mut shared = ours.filter(|own| layout.covers(own) || layout.path.starts_with(own));
+    match shared.next() {
+        Some(own) => {
+            let why = format!(
+                "{} cannot be a tree: reconcile keeps its own files in {own}; choose another path",
+                layout.path
+            );
+            Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+        }
+        None => Ok(()),
+    }
 }
 
 /// How many paths of somebody else are in a tree that a pass left where the one in use had been made.
@@ -247,7 +281,7 @@ fn observe_live(host: &Look, path: &Utf8Path) -> io::Result<Live> {
             if host.is_empty_dir(path)? { Live::Empty { inode } } else { Live::Directory { inode } }
         }
         ItemKind::Link => Live::Link { target: host.read_link(path)?.unwrap_or_default() },
-        other => Live::Other(other.name()),
+        other => Live::Other(other.name().into()),
     })
 }
 

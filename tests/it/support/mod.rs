@@ -4,6 +4,8 @@ pub mod casync;
 pub mod duo;
 pub mod github;
 pub mod offer;
+#[cfg(feature = "git")]
+pub mod repository;
 pub mod server;
 #[cfg(target_arch = "x86_64")]
 pub mod trace;

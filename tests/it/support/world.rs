@@ -1,7 +1,7 @@
 //! A host below a temporary directory, its desired state, and the program that keeps it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
@@ -95,7 +95,23 @@ impl World {
 
     /// Runs the program.
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        let output = Command::new(env!("CARGO_BIN_EXE_reconcile"))
+        let output = self.command(arguments).output().unwrap();
+        Ran {
+            code: output.status.code().unwrap(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Starts the program.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
+        command
             .env_clear()
             .env("PATH", "/usr/bin:/bin")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -106,13 +122,7 @@ impl World {
             .args(["--now", &self.now.to_string()])
             .args(arguments)
             .args(&self.options)
-            .current_dir(self.temp.path())
-            .output()
-            .unwrap();
-        Ran {
-            code: output.status.code().unwrap(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+            .current_dir(self.temp.path());
+        command
     }
 }

@@ -127,7 +127,7 @@ impl Carrying<'_> {
     /// A pass over the resources that carry out the component, with a wish that differs for this pass only.
     async fn carry_out(&self, edit: impl Fn(&mut ExtensionSpec)) -> Result<Passed, CliError> {
         let session = self.session;
-        let mut desired = session.desired()?;
+        let mut desired = session.desired().await?;
         let only = self.resources(&desired)?;
         let mut specs = Vec::new();
         for id in &only {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! /usr/local/bin/tool                       the file in use, a copy of the program of one release
-//! /usr/local/bin/tool.backup                the one before
+//! /usr/local/bin/tool.backup                the one before; tool.backup.1 and so on where that is somebody's
 //! /usr/local/bin/.tool.reconcile-new        half-done work
 //! <home>/releases/<slot>/…                  installed releases, as for every app
 //! ```
@@ -15,6 +15,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::model::manifest::Binary;
 use crate::model::{Entry, EntryKind, Manifest};
 
+/// Names of backups that are tried: there are as many files of somebody else at most.
+const BACKUPS_MAX: u32 = 10;
+
 /// Where the new file is written before it is renamed.
 pub fn beside(file: &Utf8Path) -> Utf8PathBuf {
     file.with_file_name(format!(".{}.reconcile-new", file.file_name().unwrap_or_default()))
@@ -23,6 +26,13 @@ pub fn beside(file: &Utf8Path) -> Utf8PathBuf {
 /// Where the file that was in use before is kept.
 pub fn backup(file: &Utf8Path) -> Utf8PathBuf {
     Utf8PathBuf::from(format!("{file}.backup"))
+}
+
+/// Names for the file that was in use before, in the order in which they are tried.
+pub fn backup_names(file: &Utf8Path) -> impl Iterator<Item = Utf8PathBuf> {
+    let first = backup(file);
+    let numbered = (1..BACKUPS_MAX).map(move |number| format!("{file}.backup.{number}").into());
+    std::iter::once(first).chain(numbered)
 }
 
 /// The program of a release that belongs in the place of `file`: its only one, or the one of that name.

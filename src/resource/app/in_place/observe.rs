@@ -1,32 +1,35 @@
 //! What is where an app's one file should be.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::host::{ItemKind, Look};
 use crate::model::EntryKind;
-use crate::resource::app::in_place::{beside, program};
+use crate::resource::app::in_place::{backup_names, beside, program};
 use crate::resource::app::observe::Slot;
 
 /// Links followed from one path to a file: more than any sane installation has.
 const LINKS_MAX: usize = 8;
 
 /// What is where the file should be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFound {
     /// The path that the wish leads to, links followed.
     pub path: Utf8PathBuf,
     /// Size and modification time, when there is a regular file.
     pub stat: Option<(u64, i64)>,
     /// What is in the way, when it is something else.
-    pub other: Option<&'static str>,
+    pub other: Option<Cow<'static, str>>,
     /// The release whose program it is.
     pub slot: Option<String>,
     /// SHA-256, hexadecimal, when it had to be read to tell.
     pub sha256: Option<String>,
+    /// What has the names that backups get, up to the first free one: size and modification time of files.
+    pub backups: Vec<(Utf8PathBuf, Option<(u64, i64)>)>,
     /// What a pass that was cut off left beside it.
     pub leftover: Option<Utf8PathBuf>,
 }
@@ -39,11 +42,13 @@ pub fn observe(
 ) -> io::Result<FileFound> {
     let path = follow(host, file)?;
     let left = beside(&path);
-    let leftover = host.stat(&left)?.map(|_| left);
-    let mut found = FileFound { path, leftover, ..FileFound::default() };
+    // A directory is nobody's half-written program.
+    let leftover = host.stat(&left)?.filter(|stat| stat.kind == ItemKind::File).map(|_| left);
+    let backups = backups(host, &path)?;
+    let mut found = FileFound { path, backups, leftover, ..FileFound::default() };
     let Some(stat) = host.stat(&found.path)? else { return Ok(found) };
     if stat.kind != ItemKind::File {
-        found.other = Some(stat.kind.name());
+        found.other = Some(stat.kind.name().into());
         return Ok(found);
     }
     found.stat = Some((stat.size, stat.mtime));
@@ -63,6 +68,16 @@ pub fn observe(
     found.slot = same.map(|(slot, ..)| (*slot).clone());
     found.sha256 = Some(sha256);
     Ok(found)
+}
+
+fn backups(host: &Look, file: &Utf8Path) -> io::Result<Vec<(Utf8PathBuf, Option<(u64, i64)>)>> {
+    let mut taken = Vec::new();
+    for name in backup_names(file) {
+        let Some(stat) = host.stat(&name)? else { break };
+        let regular = stat.kind == ItemKind::File;
+        taken.push((name, regular.then_some((stat.size, stat.mtime))));
+    }
+    Ok(taken)
 }
 
 /// The path that links lead to; it need not exist.

@@ -1,9 +1,11 @@
 //! What to do about the one file of an app; pure.
 
-use crate::model::step::{Expected, Kept, ReleaseHead};
+use camino::Utf8Path;
+
+use crate::model::step::{Expected, Kept, KeptAs, ReleaseHead};
 use crate::model::{Algorithm, Drift, DriftKind, Step};
 use crate::resource::app::in_place::observe::FileFound;
-use crate::resource::app::in_place::{beside, program};
+use crate::resource::app::in_place::{backup_names, beside, program};
 use crate::resource::app::plan::Situation;
 use crate::resource::app::wanted::Wanted;
 use crate::resource::decision::{ADOPTED, Problem, SlotState};
@@ -16,7 +18,7 @@ impl Situation<'_> {
         wanted: &Wanted,
         state: &SlotState,
     ) -> Result<Option<Step>, Problem> {
-        if let Some(kind) = file.other {
+        if let Some(kind) = file.other.as_deref() {
             return Err(Problem::foreign(format!(
                 "{} is a {kind} where a program should be; move it away",
                 file.path
@@ -38,7 +40,8 @@ impl Situation<'_> {
             Some((size, mtime)) => Expected::File { size, mtime },
             None => Expected::Nothing,
         };
-        let mut step = self.place(file, &wanted.slot, program, expects);
+        let backup = if expects == Expected::Nothing { None } else { Some(self.backup(file)?) };
+        let mut step = self.place(file, &wanted.slot, program, (expects, backup));
         if let Step::Install { keeps, .. } = &mut step {
             *keeps = self.keeps(file).map(Box::new);
         }
@@ -94,13 +97,33 @@ impl Situation<'_> {
         !self.was_active() && sha256.any(|digest| Some(digest.hex().as_str()) == found)
     }
 
+    /// Where the file that is there is kept: in place of what we kept there before, else where nothing is.
+    fn backup(&self, file: &FileFound) -> Result<KeptAs, Problem> {
+        let known = |path: &Utf8Path, stat: &Option<(u64, i64)>| {
+            let backups = self.owned.iter().flat_map(|owned| &owned.backups);
+            backups.into_iter().any(|b| b.path == path && Some((b.size, b.mtime)) == *stat)
+        };
+        let ours = file.backups.iter().find(|(path, stat)| known(path, stat));
+        if let Some((path, _)) = ours {
+            return Ok(KeptAs { path: path.clone(), replaces: true });
+        }
+        let mut free = backup_names(&file.path).skip(file.backups.len());
+        let path = free.next().ok_or_else(|| {
+            Problem::foreign(format!(
+                "{0} cannot be kept: every name from {0}.backup on is taken; move some away",
+                file.path
+            ))
+        })?;
+        Ok(KeptAs { path, replaces: false })
+    }
+
     /// The step that puts the program of a release in place.
     pub(in crate::resource::app) fn place(
         &self,
         file: &FileFound,
         slot: &str,
         program: Option<String>,
-        expects: Expected,
+        (expects, backup): (Expected, Option<KeptAs>),
     ) -> Step {
         Step::Install {
             file: file.path.clone(),
@@ -110,6 +133,7 @@ impl Situation<'_> {
             wished: self.spec.file.clone().unwrap_or_else(|| file.path.clone()),
             expects,
             keeps: None,
+            backup,
         }
     }
 
@@ -129,7 +153,7 @@ impl Situation<'_> {
         if last != Some(&wanted.slot) || file.slot.as_ref() == Some(&wanted.slot) {
             return None;
         }
-        let (kind, found) = match (file.stat, file.other) {
+        let (kind, found) = match (file.stat, file.other.as_deref()) {
             (Some(_), _) => {
                 let known = file.slot.as_ref().map(|slot| format!("the program of {slot}"));
                 (DriftKind::Modified, known.unwrap_or_else(|| "another file".to_owned()))

@@ -1,0 +1,105 @@
+//! Where the desired state comes from: paths on this host, or a repository.
+
+use std::io::Read;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::cli::CliError;
+use crate::cli::args::{Cli, Command, GitArgs};
+use crate::cli::exit::Exit;
+use crate::desired::Origin;
+use crate::model::outcome::chain;
+use crate::model::revision::TroubleKind;
+use crate::repository::{
+    Account, Address, Checkout, KEYRING_BYTES_MAX, Keys, RepositoryError, SIGNERS_BYTES_MAX, Source,
+};
+
+/// The name sent with a token where none is given: forges look at the token alone.
+const ACCOUNT: &str = "git";
+
+/// How a command reads a desired state that is in a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Asks the repository and moves this host on.
+    Follow,
+    /// Asks the repository and writes nothing.
+    Peek,
+    /// Takes what was accepted last.
+    Recall,
+}
+
+impl Reading {
+    /// As the command line needs it: who changes the host follows, who plans looks, all others recall.
+    pub fn of(cli: &Cli) -> Self {
+        match &cli.command {
+            None | Some(Command::Apply { .. } | Command::Rollback { .. }) if cli.dry_run => {
+                Self::Peek
+            }
+            None | Some(Command::Apply { .. } | Command::Rollback { .. }) => Self::Follow,
+            Some(Command::Plan { .. } | Command::Validate { .. } | Command::Units(_)) => Self::Peek,
+            Some(_) => Self::Recall,
+        }
+    }
+}
+
+/// The repository that the command line names, with the keys and the token that go with it.
+pub fn source(
+    args: &GitArgs,
+    token: Option<String>,
+    ssh_command: Option<String>,
+) -> Result<Option<Source>, CliError> {
+    let Some(url) = &args.git else { return Ok(None) };
+    let usage = |message: String| CliError::new(Exit::Usage, message);
+    let path = args.git_path.as_deref().unwrap_or(Utf8Path::new(""));
+    let address =
+        Address::new(url, &args.reference, path.as_str()).map_err(|e| usage(e.to_string()))?;
+    let signers = args.git_allowed_signers.as_deref();
+    let signers = signers.map(|file| read(file, SIGNERS_BYTES_MAX)).transpose()?;
+    let signers = signers.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let keyring = args.git_keyring.as_deref();
+    let keyring = keyring.map(|file| read(file, KEYRING_BYTES_MAX)).transpose()?;
+    let keys = Keys::read(signers.as_deref(), keyring.as_deref());
+    let keys = keys.map_err(|error| CliError::new(Exit::Config, chain(&error)))?;
+    let account = token.map(|token| match token.split_once(':') {
+        Some((name, secret)) => Account { name: name.to_owned(), secret: secret.trim().to_owned() },
+        None => Account { name: ACCOUNT.to_owned(), secret: token.trim().to_owned() },
+    });
+    Ok(Some(Source { address, keys, account, ssh_command }))
+}
+
+fn read(file: &Utf8Path, limit: u64) -> Result<Vec<u8>, CliError> {
+    let mut bytes = Vec::new();
+    let read =
+        std::fs::File::open(file).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) if bytes.len() as u64 > limit => {
+            Err(CliError::new(Exit::Config, format!("cannot use {file}: more than {limit} bytes")))
+        }
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(CliError::new(Exit::Config, format!("cannot read {file}: {error}"))),
+    }
+}
+
+/// What is read of a checkout, and by which names.
+pub fn origin(source: &Source, checkout: &Checkout) -> Origin {
+    Origin {
+        directory: checkout.directory.clone(),
+        label: source.address.label(),
+        shown: Utf8PathBuf::from(source.address.path()),
+        base: checkout.base.clone(),
+    }
+}
+
+/// The error for a repository of which nothing can be used.
+pub fn refused(error: &RepositoryError) -> CliError {
+    let exit = match (error, error.kind()) {
+        (RepositoryError::Host(_), _) => Exit::CannotWrite,
+        (RepositoryError::NotACommit { .. } | RepositoryError::WithoutGit, _) => Exit::Usage,
+        (RepositoryError::NothingYet { .. }, _) | (_, TroubleKind::Unreachable) => {
+            Exit::Unavailable
+        }
+        (_, TroubleKind::Refused) => Exit::Refused,
+        (_, TroubleKind::Unusable) => Exit::Invalid,
+    };
+    CliError::new(exit, chain(error))
+}

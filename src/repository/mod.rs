@@ -1,0 +1,305 @@
+//! The desired state in a Git repository: fetched, verified, and only then switched to.
+//!
+//! Three ways to it: [`follow`] asks the repository and moves this host on, [`peek`] asks and writes nothing on the
+//! host, [`recall`] is content with what was accepted last. What is accepted:
+//!
+//! - The commit, or the annotated tag that leads to it, is signed by an allowed key, where keys are given. Its
+//!   ancestors need not be: only its tree is used, and the signature covers that.
+//! - It descends from the commit accepted before, which is remembered in the state directory. Rewritten history is
+//!   refused until an operator accepts that very commit.
+//! - Every object from the commit down to each file is digested again on the way out of the object store.
+//!
+//! A repository that does not answer, or has something unacceptable, leaves the last accepted state enforced.
+
+mod address;
+mod checkout;
+mod error;
+mod memory;
+mod signed;
+#[cfg(feature = "git")]
+mod store;
+#[cfg(feature = "git")]
+mod work;
+
+#[cfg(not(feature = "git"))]
+#[path = "without_git.rs"]
+mod work;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::host::{Change, Look};
+use crate::model::outcome::chain;
+use crate::model::revision::{Revision, Trouble};
+use crate::trust::openpgp::{Keyring, KeyringError};
+use crate::trust::ssh::{AllowedSigners, AllowedSignersError};
+
+pub use address::{Address, AddressError};
+pub use error::RepositoryError;
+
+use checkout::Checkouts;
+use memory::{Accepting, Known, Memory};
+use work::{Answer, Job};
+
+/// What is followed, and what is demanded of it.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Where it is.
+    pub address: Address,
+    /// Whose signatures count.
+    pub keys: Keys,
+    /// How to identify to it over HTTPS.
+    pub account: Option<Account>,
+    /// The command used as `ssh`, as in `GIT_SSH_COMMAND`.
+    pub ssh_command: Option<String>,
+}
+
+/// Whose signatures count. With neither, no signature is demanded.
+#[derive(Clone, Debug, Default)]
+pub struct Keys {
+    /// SSH keys.
+    pub ssh: Option<AllowedSigners>,
+    /// OpenPGP certificates.
+    pub openpgp: Option<Keyring>,
+}
+
+/// Why keys cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The allowed signers.
+    #[error(transparent)]
+    Ssh(#[from] AllowedSignersError),
+    /// The keyring.
+    #[error(transparent)]
+    OpenPgp(#[from] KeyringError),
+}
+
+/// The longest file of allowed signers that is read.
+pub const SIGNERS_BYTES_MAX: u64 = crate::trust::ssh::SIGNERS_BYTES_MAX;
+
+/// The longest keyring that is read.
+pub const KEYRING_BYTES_MAX: u64 = crate::trust::openpgp::KEYRING_BYTES_MAX as u64;
+
+impl Keys {
+    /// Keys from the text of an `allowed_signers` file and the bytes of an OpenPGP keyring.
+    pub fn read(ssh: Option<&str>, openpgp: Option<&[u8]>) -> Result<Self, KeysError> {
+        let ssh = ssh.map(AllowedSigners::parse).transpose()?;
+        Ok(Self { ssh, openpgp: openpgp.map(Keyring::read).transpose()? })
+    }
+
+    /// Whether a signature is demanded.
+    pub fn demand(&self) -> bool {
+        self.ssh.is_some() || self.openpgp.is_some()
+    }
+}
+
+/// A name and a password or token.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The name; most forges take any with a token.
+    pub name: String,
+    /// The password or token.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// An accepted state that can be read.
+#[derive(Debug)]
+pub struct Checkout {
+    /// Where its files are, really.
+    pub directory: Utf8PathBuf,
+    /// Where they will be found from one commit to the next: what relative paths in documents are relative to.
+    pub base: Utf8PathBuf,
+    /// Which commit it is.
+    pub revision: Revision,
+    /// What an operator should know.
+    pub notes: Vec<String>,
+    /// True when this host knew of no commit before.
+    pub first: bool,
+    /// Removed with this value.
+    _temporary: Option<tempfile::TempDir>,
+}
+
+/// Asks the repository, and moves this host on to what it has.
+pub async fn follow(
+    source: &Source,
+    host: &Change,
+    now: Timestamp,
+) -> Result<Checkout, RepositoryError> {
+    let checkouts = Checkouts::of(host);
+    let known = memory::load(host, &checkouts, source)?;
+    let have = known.memory.as_ref().is_some_and(|m| checkouts.has(&m.place()));
+    let cache = host.cache_dir().join("git").join(source.address.slug());
+    let cache_home = host.places().cache.join("git").join(source.address.slug());
+    host.make_dirs_unsynced(host.places().cache.join("git")).map_err(RepositoryError::Host)?;
+    let job = Job { source, known: &known, store: &cache, borrow: None, have, now };
+    let mut answer = work::ask(&job).await;
+    if matches!(answer, Err(RepositoryError::Damaged { .. })) && !source.address.is_local() {
+        // What is cached can be fetched again.
+        host.remove(&cache_home).map_err(RepositoryError::Host)?;
+        answer = work::ask(&job).await;
+    }
+    let mut notes = known.losses.clone();
+    let (memory, trouble) = match answer {
+        Ok(Answer::Same) => {
+            tidy(host, &cache_home).map_err(RepositoryError::Host)?;
+            (known.accepted(source)?.clone(), None)
+        }
+        Ok(Answer::News(news)) => {
+            let (memory, note) = news.memory(&known, source, now);
+            checkouts.write(host, &memory.place(), &news.files)?;
+            memory::save(host, &memory)?;
+            notes.extend(note);
+            (memory, None)
+        }
+        Err(error) => match known.accepted(source) {
+            Ok(memory) if checkouts.has(&memory.place()) => (memory.clone(), Some(error)),
+            _ => return Err(error),
+        },
+    };
+    checkouts.switch(host, &memory.place())?;
+    Ok(Checkout {
+        directory: checkouts.real(&memory.place()),
+        base: checkouts.base(),
+        revision: revision(source, &memory, trouble.map(|error| enforced(&memory, &error, now))),
+        first: known.commit.is_none(),
+        notes,
+        _temporary: None,
+    })
+}
+
+/// Most packs that are kept: each change of the desired state brings one.
+const PACKS_MAX: usize = 64;
+
+/// Starts the cache anew when it has grown. Now is the time: what the repository has is in use, so that one commit is
+/// all that has to be fetched again.
+fn tidy(host: &Change, cache: &Utf8Path) -> std::io::Result<()> {
+    let packs = host.list(cache.join("objects/pack"))?.unwrap_or_default();
+    let packs = packs.iter().filter(|item| item.name.ends_with(".pack")).count();
+    if packs > PACKS_MAX { host.remove(cache) } else { Ok(()) }
+}
+
+/// Asks the repository, and writes nothing on the host: what is new is put into a temporary directory.
+pub async fn peek(
+    source: &Source,
+    host: &Look,
+    now: Timestamp,
+) -> Result<Checkout, RepositoryError> {
+    let checkouts = Checkouts::of(host);
+    let known = memory::load(host, &checkouts, source)?;
+    let have = known.memory.as_ref().is_some_and(|m| checkouts.has(&m.place()));
+    let temporary = tempfile::tempdir().map_err(RepositoryError::Host)?;
+    let path = Utf8PathBuf::from_path_buf(temporary.path().to_owned()).map_err(|path| {
+        RepositoryError::Host(std::io::Error::other(format!("{}", path.display())))
+    })?;
+    let cache = host.cache_dir().join("git").join(source.address.slug());
+    let store = path.join("objects.git");
+    let job = Job { source, known: &known, store: &store, borrow: Some(&cache), have, now };
+    let mut notes = known.losses.clone();
+    match work::ask(&job).await {
+        Ok(Answer::News(news)) => {
+            let (memory, note) = news.memory(&known, source, now);
+            let directory = path.join("state");
+            checkout::write_temporary(&directory, &news.files)?;
+            notes.extend(note);
+            Ok(Checkout {
+                base: directory.clone(),
+                directory,
+                revision: revision(source, &memory, None),
+                first: known.commit.is_none(),
+                notes,
+                _temporary: Some(temporary),
+            })
+        }
+        Ok(Answer::Same) => recalled(source, &checkouts, known, |_| None),
+        Err(error) if have && known.accepted(source).is_ok() => {
+            recalled(source, &checkouts, known, |memory| Some(enforced(memory, &error, now)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What was accepted last, without asking anybody. That the keys do not accept it any more is said, and no reason not
+/// to look at it: nothing is done with what is recalled.
+pub fn recall(source: &Source, host: &Look) -> Result<Checkout, RepositoryError> {
+    let checkouts = Checkouts::of(host);
+    let known = memory::load(host, &checkouts, source)?;
+    let refusal = known.accepted(source).err();
+    recalled(source, &checkouts, known, |_| {
+        let error = refusal?;
+        Some(Trouble { kind: error.kind(), message: chain(&error) })
+    })
+}
+
+fn recalled(
+    source: &Source,
+    checkouts: &Checkouts,
+    known: Known,
+    trouble: impl FnOnce(&Memory) -> Option<Trouble>,
+) -> Result<Checkout, RepositoryError> {
+    let memory = known
+        .memory
+        .filter(|memory| memory.path == source.address.path() && checkouts.has(&memory.place()));
+    let Some(memory) = memory else {
+        return Err(RepositoryError::NothingYet { url: source.address.label() });
+    };
+    Ok(Checkout {
+        directory: checkouts.real(&memory.place()),
+        base: checkouts.base(),
+        revision: revision(source, &memory, trouble(&memory)),
+        notes: known.losses,
+        first: false,
+        _temporary: None,
+    })
+}
+
+/// What is said while a repository's present state cannot be used.
+fn enforced(memory: &Memory, error: &RepositoryError, now: Timestamp) -> Trouble {
+    let age = SignedDuration::from_secs(now.duration_since(memory.accepted_at).as_secs());
+    let short = memory.commit.get(..10).unwrap_or_default();
+    let message = format!(
+        "{}; {}@sha1:{short}, accepted {age:#} ago, stays enforced",
+        chain(error),
+        memory.reference
+    );
+    Trouble { kind: error.kind(), message }
+}
+
+fn revision(source: &Source, memory: &Memory, trouble: Option<Trouble>) -> Revision {
+    Revision {
+        url: source.address.url().to_owned(),
+        reference: memory.reference.clone(),
+        commit: memory.commit.clone(),
+        signed_by: memory.signed_by.clone().filter(|_| source.keys.demand()),
+        accepted_at: memory.accepted_at,
+        trouble,
+    }
+}
+
+/// Notes that an operator accepts a commit although it does not descend from the one accepted before.
+pub fn accept(
+    source: &Source,
+    host: &Change,
+    commit: &str,
+    (reason, now): (&str, Timestamp),
+) -> Result<(), RepositoryError> {
+    let plain = commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit());
+    if !plain {
+        return Err(RepositoryError::NotACommit { text: commit.to_owned() });
+    }
+    let known = memory::load(host, &Checkouts::of(host), source)?;
+    let Some(mut memory) = known.memory else {
+        return Err(RepositoryError::NothingYet { url: source.address.label() });
+    };
+    memory.accepting = Some(Accepting {
+        commit: commit.to_ascii_lowercase(),
+        reason: reason.to_owned(),
+        since: now,
+    });
+    memory::save(host, &memory)
+}

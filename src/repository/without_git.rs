@@ -1,0 +1,52 @@
+//! What stands for Git in a program that was built without it.
+
+use camino::Utf8Path;
+use jiff::Timestamp;
+
+use crate::repository::checkout::File;
+use crate::repository::memory::{Known, Memory};
+use crate::repository::{RepositoryError, Source};
+
+/// A question that nobody answers.
+#[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "the fields are those of the question that git answers")]
+pub(super) struct Job<'a> {
+    pub(super) source: &'a Source,
+    pub(super) known: &'a Known,
+    pub(super) store: &'a Utf8Path,
+    pub(super) borrow: Option<&'a Utf8Path>,
+    pub(super) have: bool,
+    pub(super) now: Timestamp,
+}
+
+/// Never made.
+#[derive(Debug)]
+pub(super) enum Answer {
+    #[expect(dead_code, reason = "no repository is asked")]
+    Same,
+    #[expect(dead_code, reason = "no repository is asked")]
+    News(News),
+}
+
+/// Never made.
+#[derive(Debug)]
+pub(super) struct News {
+    pub(super) files: Vec<File>,
+}
+
+impl News {
+    pub(super) fn memory(
+        &self,
+        _: &Known,
+        source: &Source,
+        now: Timestamp,
+    ) -> (Memory, Option<String>) {
+        let nothing = ("", crate::repository::signed::Kind::Commit, "");
+        (Memory::new(source, nothing, &[], None, now), None)
+    }
+}
+
+#[expect(clippy::unused_async, reason = "the counterpart asks a repository")]
+pub(super) async fn ask(_: &Job<'_>) -> Result<Answer, RepositoryError> {
+    Err(RepositoryError::WithoutGit)
+}

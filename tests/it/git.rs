@@ -1,0 +1,394 @@
+//! Desired state in a Git repository: what is accepted, and what stays enforced meanwhile.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use gix::objs::Kind;
+
+use crate::support::repository::{Entry, Key, Origin, raw_entry};
+
+/// A host that follows a repository.
+struct World {
+    origin: Origin,
+    root: tempfile::TempDir,
+    key: Key,
+}
+
+fn wish(version: &str) -> String {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/repository");
+    format!(
+        "apps:\n  weather:\n    version: {version}\n    source: {{ file: {{ path: {}, pattern: \
+         \"weather-{{version}}.gz\" }} }}\n",
+        source.display()
+    )
+}
+
+impl World {
+    /// A repository whose `main` wishes 0.3.0, signed.
+    fn new() -> (Self, String) {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("etc")).unwrap();
+        fs::write(root.path().join("etc/hostname"), "web-03\n").unwrap();
+        let mut world = Self { origin: Origin::new(), root, key: Key::new() };
+        world.allow(&world.key.allowed("ops@example.net", ""));
+        let first = world.push(&wish("0.3.0"), &[]);
+        (world, first)
+    }
+
+    fn allow(&self, text: &str) {
+        fs::write(self.signers(), text).unwrap();
+    }
+
+    fn signers(&self) -> PathBuf {
+        self.origin.beside().join("allowed_signers")
+    }
+
+    /// Commits a document, signed, and moves `main` there.
+    fn push(&mut self, document: &str, parents: &[&str]) -> String {
+        let commit = self.origin.commit(&[("web.yaml", document)], parents, Some(&self.key));
+        self.origin.point("refs/heads/main", &commit);
+        commit
+    }
+
+    fn command(&self, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
+        command.arg("--root").arg(self.root.path()).args(["--git", &self.origin.url()]);
+        command.arg("--git-allowed-signers").arg(self.signers());
+        if !more.contains(&"--ref") {
+            command.args(["--ref", "main"]);
+        }
+        command.args(more);
+        command
+    }
+
+    fn run(&self, more: &[&str]) -> Said {
+        Said(self.command(more).output().unwrap())
+    }
+
+    fn installed(&self) -> Option<String> {
+        let link = fs::read_link(self.root.path().join("opt/weather/bin/weather")).ok()?;
+        let slot = link.components().nth(2)?.as_os_str().to_str()?.to_owned();
+        Some(slot)
+    }
+
+    fn state(&self) -> PathBuf {
+        self.root.path().join("var/lib/reconcile")
+    }
+}
+
+struct Said(Output);
+
+impl Said {
+    fn text(&self) -> String {
+        let Output { stdout, stderr, .. } = &self.0;
+        format!("{}{}", String::from_utf8_lossy(stdout), String::from_utf8_lossy(stderr))
+    }
+
+    #[track_caller]
+    fn exits(self, code: i32) -> String {
+        let text = self.text();
+        assert_eq!(self.0.status.code(), Some(code), "{text}");
+        text
+    }
+}
+
+#[track_caller]
+fn says(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in:\n{text}");
+    }
+}
+
+/// Every path below a directory.
+fn everything(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut pending = vec![directory.to_owned()];
+    while let Some(directory) = pending.pop() {
+        for entry in fs::read_dir(directory).unwrap().flatten() {
+            if entry.file_type().unwrap().is_dir() {
+                pending.push(entry.path());
+            }
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn signed_commit_becomes_the_host() {
+    let (mut world, first) = World::new();
+    let text = world.run(&["--dry-run"]).exits(0);
+    says(&text, &["install 0.3.0", &first[..10], "signed by ops@example.net", "(web.yaml:2)"]);
+    world.run(&[]).exits(0);
+    assert_eq!(world.installed().as_deref(), Some("0.3.0"));
+    let second = world.push(&wish("0.9.2"), &[&first]);
+    says(&world.run(&["--dry-run"]).exits(0), &["upgrade 0.3.0 -> 0.9.2", &second[..10]]);
+    world.run(&[]).exits(0);
+    assert_eq!(world.installed().as_deref(), Some("0.9.2"));
+    says(&world.run(&[]).exits(0), &["No changes", &second[..10]]);
+    let status = world.run(&["status", "-o", "json"]).exits(0);
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["revision"]["commit"], second.as_str());
+    let history = world.run(&["history", "-o", "json"]).exits(0);
+    says(&history, &[&format!("main@sha1:{second}"), &format!("main@sha1:{first}")]);
+}
+
+#[test]
+fn looking_writes_nothing_and_unchanged_repository_neither() {
+    let (mut world, first) = World::new();
+    let before = everything(world.root.path());
+    world.run(&["--dry-run"]).exits(0);
+    assert_eq!(everything(world.root.path()), before);
+    world.run(&[]).exits(0);
+    let memory = world.state().join("repository.json");
+    let modified = || fs::metadata(&memory).unwrap().modified().unwrap();
+    let (before, written) = (everything(&world.state()), modified());
+    world.run(&[]).exits(0);
+    world.push(&wish("0.9.2"), &[&first]);
+    world.run(&["plan"]).exits(0);
+    assert_eq!((everything(&world.state()), modified()), (before, written));
+}
+
+#[test]
+fn commit_without_an_allowed_signature_is_refused_and_the_accepted_one_stays() {
+    let (mut world, first) = World::new();
+    world.run(&[]).exits(0);
+    let stranger = Key::new();
+    for key in [None, Some(&stranger)] {
+        let files = [("web.yaml", &*wish("0.9.2"))];
+        let bad = world.origin.commit(&files, &[&first], key);
+        world.origin.point("refs/heads/main", &bad);
+        fs::remove_file(world.root.path().join("opt/weather/bin/weather")).unwrap();
+        let text = world.run(&[]).exits(77);
+        says(&text, &[&bad, "stays enforced", "drift-corrected"]);
+        assert_eq!(world.installed().as_deref(), Some("0.3.0"));
+    }
+    says(&world.run(&["status"]).exits(0), &[&first[..10]]);
+}
+
+#[test]
+fn commit_altered_after_signing_is_refused() {
+    let (mut world, first) = World::new();
+    world.run(&[]).exits(0);
+    let second = world.push(&wish("0.9.2"), &[&first]);
+    let id = gix::ObjectId::from_hex(second.as_bytes()).unwrap();
+    let repository = gix::open(world.origin.path()).unwrap();
+    let bytes = repository.find_object(id).unwrap().detach().data;
+    let altered = String::from_utf8(bytes).unwrap().replace("A change", "B change");
+    let altered = world.origin.object(Kind::Commit, altered.as_bytes());
+    world.origin.point("refs/heads/main", &altered);
+    says(&world.run(&[]).exits(77), &[&altered, "does not fit what was signed"]);
+}
+
+#[test]
+fn first_commit_without_signature_leaves_the_host_alone() {
+    let (mut world, _) = World::new();
+    let bad = world.origin.commit(&[("web.yaml", &wish("0.9.2"))], &[], None);
+    world.origin.point("refs/heads/main", &bad);
+    says(&world.run(&[]).exits(77), &["is not signed"]);
+    assert_eq!(world.installed(), None);
+}
+
+#[test]
+fn key_that_is_struck_out_takes_what_it_signed_with_it() {
+    let (mut world, first) = World::new();
+    world.run(&[]).exits(0);
+    let other = Key::new();
+    world.allow(&other.allowed("new@example.net", ""));
+    says(&world.run(&[]).exits(77), &["is not in the allowed signers"]);
+    world.key = other;
+    world.push(&wish("0.9.2"), &[&first]);
+    world.run(&[]).exits(0);
+    assert_eq!(world.installed().as_deref(), Some("0.9.2"));
+}
+
+#[test]
+fn key_counts_at_the_time_of_acceptance() {
+    let (mut world, first) = World::new();
+    world.allow(&world.key.allowed("ops@example.net", "valid-before=\"20260101\""));
+    world.run(&["--now", "2025-12-01T00:00:00Z"]).exits(0);
+    // Accepted in time, it stays accepted; what comes later is not.
+    world.run(&["--now", "2026-02-01T00:00:00Z"]).exits(0);
+    world.push(&wish("0.9.2"), &[&first]);
+    says(&world.run(&["--now", "2026-02-01T00:00:00Z"]).exits(77), &["was valid until"]);
+}
+
+#[test]
+fn rewritten_history_is_refused_until_an_operator_accepts_it() {
+    let (mut world, first) = World::new();
+    world.run(&[]).exits(0);
+    let forced = world.push(&wish("0.9.2"), &[]);
+    let text = world.run(&[]).exits(77);
+    says(&text, &[&first, &forced, &format!("reconcile accept-history {forced} --reason")]);
+    assert_eq!(world.installed().as_deref(), Some("0.3.0"));
+    says(&world.run(&["accept-history", &forced[..10], "--reason", "x"]).exits(64), &["40 digits"]);
+    world.run(&["accept-history", &forced, "--reason", "a new beginning"]).exits(0);
+    says(&world.run(&[]).exits(0), &["a new beginning"]);
+    assert_eq!(world.installed().as_deref(), Some("0.9.2"));
+    // The old state is rewritten history now.
+    world.origin.point("refs/heads/main", &first);
+    world.run(&[]).exits(77);
+    assert_eq!(world.installed().as_deref(), Some("0.9.2"));
+}
+
+#[test]
+fn old_signed_commit_is_not_gone_back_to() {
+    let (mut world, first) = World::new();
+    world.push(&wish("0.9.2"), &[&first]);
+    world.run(&[]).exits(0);
+    world.origin.point("refs/heads/main", &first);
+    says(&world.run(&[]).exits(77), &["history of `main` was rewritten"]);
+    // Neither when the memory is lost: the directory in use still says which commit it is.
+    fs::remove_file(world.state().join("repository.json")).unwrap();
+    let text = world.run(&[]).exits(77);
+    says(&text, &["history of `main` was rewritten"]);
+    assert_eq!(world.installed().as_deref(), Some("0.9.2"));
+}
+
+#[test]
+fn loss_of_all_memory_is_reported() {
+    let (world, _) = World::new();
+    world.run(&[]).exits(0);
+    fs::remove_file(world.state().join("repository.json")).unwrap();
+    says(&world.run(&["--dry-run"]).exits(0), &["repository.json is lost"]);
+    fs::remove_dir_all(world.state().join("repository")).unwrap();
+    says(&world.run(&[]).exits(0), &["accepted before is lost"]);
+    assert!(!world.run(&[]).exits(0).contains("lost"));
+}
+
+#[test]
+fn repository_that_is_down_leaves_the_accepted_state_enforced() {
+    let (mut world, first) = World::new();
+    world.origin.hide(true);
+    world.run(&[]).exits(69);
+    world.origin.hide(false);
+    world.run(&["--now", "2026-06-01T00:00:00Z"]).exits(0);
+    world.origin.hide(true);
+    fs::remove_file(world.root.path().join("opt/weather/bin/weather")).unwrap();
+    let text = world.run(&["--now", "2026-06-01T05:00:00Z"]).exits(0);
+    says(&text, &["cannot fetch", "accepted 5h ago", "stays enforced"]);
+    assert_eq!(world.installed().as_deref(), Some("0.3.0"));
+    says(&world.run(&["status"]).exits(0), &[&first[..10]]);
+    world.origin.hide(false);
+    world.push(&wish("0.9.2"), &[&first]);
+    world.run(&[]).exits(0);
+    assert_eq!(world.installed().as_deref(), Some("0.9.2"));
+}
+
+#[test]
+fn tag_is_followed_by_its_own_signature() {
+    let (mut world, first) = World::new();
+    let tag = world.origin.tag("v1", &first, Some(&world.key));
+    world.origin.point("refs/tags/v1", &tag);
+    says(&world.run(&["--ref", "v1"]).exits(0), &["v1@sha1"]);
+    // A signed commit does not vouch for an unsigned tag, nor a tag for another name.
+    let second = world.push(&wish("0.9.2"), &[&first]);
+    world.origin.point("refs/tags/v1", &world.origin.tag("v1", &second, None));
+    says(&world.run(&["--ref", "v1"]).exits(77), &["is not signed"]);
+    world.origin.point("refs/tags/v1", &world.origin.tag("v2", &second, Some(&world.key)));
+    says(&world.run(&["--ref", "v1"]).exits(77), &["another name"]);
+    world.origin.point("refs/tags/v1", &world.origin.tag("v1", &second, Some(&world.key)));
+    world.run(&["--ref", "v1"]).exits(0);
+    assert_eq!(world.installed().as_deref(), Some("0.9.2"));
+    // Moved back, it is a moved tag.
+    world.origin.point("refs/tags/v1", &tag);
+    world.run(&["--ref", "v1"]).exits(77);
+    // A name that is both has to be said in full.
+    world.origin.point("refs/heads/v1", &second);
+    says(&world.run(&["--ref", "v1", "--dry-run"]).exits(65), &["both a branch and a tag"]);
+}
+
+#[test]
+fn tree_that_would_lead_elsewhere_is_refused() {
+    let (mut world, _) = World::new();
+    let document = wish("0.3.0");
+    let blob = world.origin.object(Kind::Blob, document.as_bytes());
+    let inner = world.origin.object(Kind::Tree, &raw_entry("100644", "evil.yaml", &blob));
+    let mut trees = Vec::new();
+    for name in ["..", ".", ".git", ".GIT", "a/b", ""] {
+        let bytes = raw_entry("40000", name, &inner);
+        trees.push((name, world.origin.object(Kind::Tree, &bytes)));
+    }
+    for target in ["../../etc/passwd", "/etc/passwd", "a/../../x", "a/b/c/../../x", ""] {
+        let entries = [("web.yaml", Entry::File(&*document)), ("link", Entry::Link(target))];
+        trees.push((target, world.origin.tree(&entries)));
+    }
+    for (name, tree) in trees {
+        let commit = world.origin.commit_tree(&tree, &[], Some(&world.key));
+        world.origin.point("refs/heads/main", &commit);
+        let code = world.run(&[]).0.status.code();
+        assert!(matches!(code, Some(77 | 69)), "{name:?}: {code:?}");
+        assert_eq!(world.installed(), None, "{name:?}");
+    }
+    assert!(!world.root.path().join("var/lib/reconcile/evil.yaml").exists());
+    let entries = [("web.yaml", Entry::File(&*document)), ("sub/link", Entry::Link("../web.yaml"))];
+    let tree = world.origin.tree(&entries);
+    let commit = world.origin.commit_tree(&tree, &[], Some(&world.key));
+    world.origin.point("refs/heads/main", &commit);
+    world.run(&[]).exits(0);
+}
+
+#[test]
+fn repository_that_is_too_large_or_lacks_the_directory_is_refused() {
+    let (mut world, first) = World::new();
+    let deep = "d/".repeat(40) + "web.yaml";
+    let commit = world.origin.commit(&[(&deep, "apps: {}\n")], &[&first], Some(&world.key));
+    world.origin.point("refs/heads/main", &commit);
+    says(&world.run(&[]).exits(65), &["nested deeper"]);
+    let huge = "#".repeat(65 << 20);
+    let commit = world.origin.commit(&[("web.yaml", &huge)], &[&first], Some(&world.key));
+    world.origin.point("refs/heads/main", &commit);
+    says(&world.run(&[]).exits(65), &["larger than"]);
+    says(&world.run(&["--git-path", "nowhere"]).exits(65), &["no directory `nowhere`"]);
+    says(&world.run(&["--ref", "nowhere"]).exits(65), &["no branch or tag `nowhere`"]);
+}
+
+#[test]
+fn only_the_wanted_directory_is_used_and_relative_paths_in_it_hold() {
+    let (mut world, _) = World::new();
+    let document = "apps:\n  weather:\n    version: 1.0.0\n    source: { file: { path: dl, pattern: \
+                    \"weather-{version}\" } }\n    verify: { min: none }\n";
+    let files = [
+        ("prod/web.yaml", document),
+        ("prod/dl/weather-1.0.0", "#!/bin/sh\necho sunny\n"),
+        ("broken.yaml", "not: [a wish"),
+    ];
+    let commit = world.origin.commit(&files, &[], Some(&world.key));
+    world.origin.point("refs/heads/main", &commit);
+    world.run(&["--git-path", "prod"]).exits(0);
+    assert_eq!(world.installed().as_deref(), Some("1.0.0"));
+    let more = [files[0], files[1], ("prod/more.yaml", "apps: {}\n")];
+    let commit = world.origin.commit(&more, &[&commit], Some(&world.key));
+    world.origin.point("refs/heads/main", &commit);
+    // Another commit is no reason to install the same again.
+    says(&world.run(&["--git-path", "prod"]).exits(0), &["No changes"]);
+}
+
+#[test]
+fn what_leaves_the_repository_leaves_the_host() {
+    let (mut world, first) = World::new();
+    world.run(&[]).exits(0);
+    let second = world.push("apps: {}\n", &[&first]);
+    // The last resource of all is guarded.
+    world.run(&[]).exits(1);
+    world.run(&["--confirm-removals"]).exits(0);
+    assert_eq!(world.installed(), None);
+    says(&world.run(&["status"]).exits(0), &[&second[..10]]);
+}
+
+#[test]
+fn killed_between_memory_and_switch_the_next_pass_repairs_it() {
+    let (mut world, first) = World::new();
+    world.run(&[]).exits(0);
+    let second = world.push(&wish("0.9.2"), &[&first]);
+    world.run(&[]).exits(0);
+    let current = world.state().join("repository/current");
+    fs::remove_file(&current).unwrap();
+    world.run(&[]).exits(0);
+    assert_eq!(fs::read_link(&current).unwrap(), Path::new(&second));
+    fs::remove_dir_all(world.state().join("repository").join(&second)).unwrap();
+    world.run(&[]).exits(0);
+    assert!(world.state().join("repository").join(&second).join("web.yaml").exists());
+}
