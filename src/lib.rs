@@ -22,4 +22,5 @@ pub mod status;
 pub mod units;
 pub mod reconcile;
 pub mod monitor;
+pub mod controller;
 pub mod cli;

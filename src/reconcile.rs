@@ -27,6 +27,7 @@ use crate::model::outcome::Outcome;
 use crate::model::{Plan, ResourceId};
 use crate::observe::{Observed, observe};
 use crate::plan::guard::Removals;
+use crate::plan::hold::Holds;
 use crate::plan::{Inputs, plan};
 use crate::record::commit::{Pass, conclude, intend};
 use crate::record::{cache, last_pass, ledger};
@@ -42,6 +43,8 @@ pub struct Request<'a> {
     pub depth: Depth,
     /// Whether many removals were confirmed.
     pub removals: Removals,
+    /// What is left for later.
+    pub holds: &'a Holds,
     /// Only these resources.
     pub only: Option<&'a BTreeSet<ResourceId>>,
     /// How old a source's answer may be to be used without asking again.
@@ -146,6 +149,7 @@ pub async fn preview_of(
         resolved: &resolved,
         ledger: &ledger,
         removals: request.removals,
+        holds: request.holds,
         only: request.only,
     });
     let requests = reader.requests();
@@ -195,8 +199,13 @@ pub async fn perform(
     {
         tracing::warn!(%error, "cannot remember what this pass came to");
     }
+    let mut blocked = preview.plan.blocked.clone();
+    if request.only.is_some() {
+        // What other resources wait for is not in this plan.
+        blocked.extend(last_pass::load(host)?.into_iter().flat_map(|last| last.blocked));
+    }
     // The cache only saves transfers: failing to keep or to clean it is not a failure of the pass.
-    if let Err(error) = cache::sweep(host, &preview.observed, &outcome) {
+    if let Err(error) = cache::sweep(host, (&preview.observed, &blocked), &outcome) {
         tracing::warn!(%error, "cannot clean the cache");
     }
     if let Err(error) = store(host.cache_dir().as_std_path(), &preview.answers) {

@@ -32,20 +32,48 @@ use crate::model::{Change, Plan, ResourceId, Step};
 /// Set when the pass is asked to stop: honoured between steps.
 #[derive(Debug, Default)]
 pub struct Stop {
-    requested: Cell<bool>,
+    why: Cell<Option<StopReason>>,
     notify: Notify,
+}
+
+/// Why a pass is asked to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// The program is to end.
+    Asked,
+    /// What is staged is not wished any more: a newer desired state takes its place.
+    Superseded,
 }
 
 impl Stop {
     /// Asks the pass to stop at the next safe point.
-    pub fn request(&self) {
-        self.requested.set(true);
+    pub fn request(&self, why: StopReason) {
+        // To end is the stronger wish.
+        if self.why.get() != Some(StopReason::Asked) {
+            self.why.set(Some(why));
+        }
         self.notify.notify_waiters();
+    }
+
+    /// Why that was asked, if it was.
+    pub fn why(&self) -> Option<StopReason> {
+        self.why.get()
     }
 
     /// Whether that was asked.
     pub fn requested(&self) -> bool {
-        self.requested.get()
+        self.why.get().is_some()
+    }
+
+    /// Returns once the program is to end.
+    pub async fn wait_for_end(&self) {
+        loop {
+            let notified = self.notify.notified();
+            if self.why.get() == Some(StopReason::Asked) {
+                return;
+            }
+            notified.await;
+        }
     }
 
     /// Returns once it was asked.

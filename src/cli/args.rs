@@ -8,6 +8,7 @@ use camino::Utf8PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
+use crate::controller::config::{Interval, SourcesAge};
 use crate::model::{ResourceId, Version};
 
 pub use publish_tree::{DigestArg, ProfileArg, StoreGcArgs, TreeArgs};
@@ -41,6 +42,9 @@ pub struct CommonArgs {
     /// File or directory with the desired state; may be repeated [default: /etc/reconcile/desired-state].
     #[arg(long, global = true, value_name = "PATH")]
     pub desired: Vec<Utf8PathBuf>,
+    /// The agent's own configuration [default: /etc/reconcile/agent.yaml, if it is there].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<Utf8PathBuf>,
     /// A Git repository with the desired state.
     #[command(flatten)]
     pub git: GitArgs,
@@ -108,12 +112,38 @@ pub struct PassArgs {
     /// Whether restarts and hooks run; `auto` runs them unless --root is given.
     #[arg(long, global = true, value_enum, default_value_t = EffectsArg::Auto)]
     pub effects: EffectsArg,
+    /// Whether what is in use is replaced only in maintenance windows, where there are any.
+    #[arg(long, global = true, value_enum, default_value_t = WindowsArg::Keep)]
+    pub windows: WindowsArg,
     /// Plan for the host of this name instead of this one; with --dry-run or `plan`.
     #[arg(long, global = true, value_name = "NAME", conflicts_with = "root")]
     pub host: Option<String>,
     /// What that host has, as `reconcile status --export` printed it there [default: nothing].
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "root")]
     pub facts: Option<Utf8PathBuf>,
+}
+
+/// Whether maintenance windows are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WindowsArg {
+    /// What is in use is replaced only while one is open.
+    Keep,
+    /// Everything is done at once.
+    Ignore,
+}
+
+/// Options of the loop; each stands above what the agent's configuration says.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Look at the host this often without any cause.
+    #[arg(long, value_name = "DURATION")]
+    pub interval: Option<Interval>,
+    /// Use a source's answer that is at most this old when it was only time for a pass.
+    #[arg(long, value_name = "DURATION")]
+    pub sources: Option<SourcesAge>,
+    /// Whether an edit of the desired state starts a pass.
+    #[arg(long, value_name = "BOOL")]
+    pub watch: Option<bool>,
 }
 
 /// How to print the result.
@@ -152,6 +182,18 @@ pub enum HooksArg {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Keep the host as desired: passes on schedule, on edits of the desired state and on request.
+    ///
+    /// SIGHUP reads the configuration again and makes a pass, SIGTERM ends at the next safe point.
+    Run(RunArgs),
+    /// Ask the running agent for a pass.
+    ///
+    /// With --only, of these resources alone.
+    Request {
+        /// Wait until the pass was made, and end with its exit code.
+        #[arg(long)]
+        wait: bool,
+    },
     /// Print the plan of a pass, or save it.
     Plan {
         /// Save the plan as JSON, for `apply`.
@@ -310,6 +352,8 @@ pub enum SchemaKind {
     Event,
     /// The HTTP API, as an OpenAPI document.
     Api,
+    /// The agent's own configuration.
+    Agent,
 }
 
 /// Updaters whose configuration can be imported.

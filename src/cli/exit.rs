@@ -61,6 +61,26 @@ impl Exit {
         }
     }
 
+    /// The exit with this number, as another process told it; a failure when it is none of ours.
+    pub fn of_code(code: u8) -> Self {
+        let all = [
+            Self::Ok,
+            Self::Pending,
+            Self::Deferred,
+            Self::Stale,
+            Self::RolledBack,
+            Self::RollbackFailed,
+            Self::Usage,
+            Self::Invalid,
+            Self::Unavailable,
+            Self::CannotWrite,
+            Self::Locked,
+            Self::Refused,
+            Self::Config,
+        ];
+        all.into_iter().find(|exit| exit.code() == code).unwrap_or(Self::Failed)
+    }
+
     /// When several apply, the one that needs an operator most.
     fn rank(self) -> u8 {
         match self {
@@ -100,6 +120,7 @@ fn of_blocked(plan: &Plan) -> Exit {
             BlockedReason::Waiting
             | BlockedReason::TooYoung
             | BlockedReason::Suspended
+            | BlockedReason::Deferred
             | BlockedReason::Quarantined => Exit::Deferred,
             BlockedReason::Unverified | BlockedReason::Tampered => Exit::Refused,
             BlockedReason::NoVersion
@@ -110,6 +131,8 @@ fn of_blocked(plan: &Plan) -> Exit {
             | BlockedReason::RolledBack
             | BlockedReason::MassRemoval
             | BlockedReason::CannotRun
+            | BlockedReason::Stalled
+            | BlockedReason::Fighting
             | BlockedReason::Unobservable => Exit::Failed,
         })
     })

@@ -30,6 +30,11 @@ impl CliError {
         Self { exit, message: message.into() }
     }
 
+    /// The exit code it leads to.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// What went wrong.
     pub(crate) fn message(&self) -> &str {
         &self.message

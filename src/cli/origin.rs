@@ -35,7 +35,9 @@ impl Reading {
             None | Some(Command::Apply { .. } | Command::Rollback { .. }) if cli.dry_run => {
                 Self::Peek
             }
-            None | Some(Command::Apply { .. } | Command::Rollback { .. }) => Self::Follow,
+            None | Some(Command::Apply { .. } | Command::Rollback { .. } | Command::Run(_)) => {
+                Self::Follow
+            }
             Some(Command::Plan { .. } | Command::Validate { .. } | Command::Units(_)) => Self::Peek,
             Some(_) => Self::Recall,
         }

@@ -1,6 +1,6 @@
 //! What every command works with: arguments and environment, read once.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::rc::Rc;
@@ -11,17 +11,20 @@ use jiff::Timestamp;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::CliError;
-use crate::cli::args::{Cli, CommonArgs, EffectsArg, HooksArg, PassArgs};
+use crate::cli::args::{Cli, CommonArgs, EffectsArg, HooksArg, PassArgs, WindowsArg};
 use crate::cli::exit::Exit;
 use crate::cli::imagined::Imagined;
 use crate::cli::origin::{self, Reading};
+use crate::controller::config::AgentConfig;
 use crate::desired::{CredentialRef, DesiredState, Diagnostic, Paint, Selection, render};
 use crate::fetch::client::{Client, Credentials, Roots, Settings};
 use crate::host::runner::Hooks;
 use crate::host::{Change, LockError, Look, Places, clock, facts};
 use crate::model::ResourceId;
+use crate::model::outcome::chain;
 use crate::model::selection::Identity;
 use crate::plan::guard::Removals;
+use crate::plan::hold::Holds;
 use crate::provider::provide;
 use crate::reconcile::{Effects, Request};
 use crate::record::ledger;
@@ -38,7 +41,7 @@ const GITHUB: &str = "api.github.com";
 const TOKEN_FILE_BYTES_MAX: u64 = 8192;
 
 /// Arguments and environment of one run.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Session {
     /// Options of every command.
     pub common: CommonArgs,
@@ -54,6 +57,8 @@ pub struct Session {
     pub began: Instant,
     only: BTreeSet<ResourceId>,
     environment: Environment,
+    agent: OnceCell<AgentConfig>,
+    holds: OnceCell<Holds>,
     reading: Reading,
     lock_timeout: Duration,
     /// The other host that is planned for.
@@ -63,7 +68,7 @@ pub struct Session {
 }
 
 /// The variables that are looked at.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Environment {
     github_token: Option<String>,
     git_token: Option<String>,
@@ -99,6 +104,9 @@ impl Session {
         if let Some(cache) = directory("CACHE_DIRECTORY") {
             places.cache = cache;
         }
+        if let Some(runtime) = directory("RUNTIME_DIRECTORY") {
+            places.runtime = runtime;
+        }
         let imagined = Imagined::of(cli)?;
         let host = match &imagined {
             Some(imagined) => imagined.look()?,
@@ -125,6 +133,8 @@ impl Session {
                     None => Roots::Bundle,
                 },
             },
+            agent: OnceCell::new(),
+            holds: OnceCell::new(),
             common,
             reading: Reading::of(cli),
             lock_timeout: cli.pass.lock_timeout.unsigned_abs(),
@@ -133,12 +143,31 @@ impl Session {
     }
 
     /// The paths of the desired state.
-    pub fn desired_paths(&self) -> Vec<Utf8PathBuf> {
-        if self.common.desired.is_empty() {
-            vec![self.host.real(DESIRED)]
-        } else {
-            self.common.desired.clone()
+    pub fn desired_paths(&self) -> Result<Vec<Utf8PathBuf>, CliError> {
+        if !self.common.desired.is_empty() {
+            return Ok(self.common.desired.clone());
         }
+        let configured = &self.agent()?.desired;
+        Ok(if configured.is_empty() { vec![self.host.real(DESIRED)] } else { configured.clone() })
+    }
+
+    /// The agent's own configuration.
+    pub fn agent(&self) -> Result<&AgentConfig, CliError> {
+        if let Some(agent) = self.agent.get() {
+            return Ok(agent);
+        }
+        let agent = AgentConfig::load(&self.host, self.common.config.as_ref());
+        let agent = agent.map_err(|e| CliError::new(Exit::Config, chain(&e)))?;
+        Ok(self.agent.get_or_init(|| agent))
+    }
+
+    /// What the plan of a pass leaves for later.
+    fn holds(&self, pass: &PassArgs) -> Result<&Holds, CliError> {
+        let closed = match pass.windows {
+            WindowsArg::Keep => self.agent()?.windows().closed(self.now),
+            WindowsArg::Ignore => None,
+        };
+        Ok(self.holds.get_or_init(|| Holds { closed, ..Holds::default() }))
     }
 
     /// Reads the desired state: the part of it that is for this host. From a repository it is fetched first, if the
@@ -153,7 +182,7 @@ impl Session {
                 desired
             }
             None => {
-                let paths: Vec<_> = self.desired_paths().into_iter().map(Into::into).collect();
+                let paths: Vec<_> = self.desired_paths()?.into_iter().map(Into::into).collect();
                 let loaded = DesiredState::load_for(&paths, &identity);
                 loaded.map_err(|diagnostics| self.invalid(&diagnostics))?
             }
@@ -260,9 +289,14 @@ impl Session {
     }
 
     /// The pass that is asked for.
-    pub fn request<'a>(&'a self, desired: &'a DesiredState, pass: &PassArgs) -> Request<'a> {
-        Request {
+    pub fn request<'a>(
+        &'a self,
+        desired: &'a DesiredState,
+        pass: &PassArgs,
+    ) -> Result<Request<'a>, CliError> {
+        Ok(Request {
             desired,
+            holds: self.holds(pass)?,
             depth: self.depth(),
             removals: if pass.confirm_removals { Removals::Confirmed } else { Removals::Guarded },
             only: (!self.only.is_empty()).then_some(&self.only),
@@ -273,7 +307,7 @@ impl Session {
                 EffectsArg::Skip => Effects::Skip,
             },
             now: self.now,
-        }
+        })
     }
 
     /// The names given with --only must be wished.

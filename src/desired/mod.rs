@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use camino::Utf8PathBuf;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use diagnostic::{Diagnostic, Paint, render};
 
@@ -137,7 +137,7 @@ pub enum CredentialRef {
 }
 
 /// One document's text and where it came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceText {
     /// The `--desired` path it belongs to, absolute and without symbolic links.
     pub root: String,
@@ -170,13 +170,35 @@ impl DesiredState {
         Self::from_texts(load::texts(paths)?)
     }
 
+    /// The texts of the documents that are for one host.
+    ///
+    /// # Errors
+    /// Everything that cannot be read.
+    pub fn texts_for(
+        paths: &[PathBuf],
+        host: &Identity,
+    ) -> Result<Vec<SourceText>, Vec<Diagnostic>> {
+        load::texts_for(paths, &host.hostname)
+    }
+
+    /// The wish of such texts.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of the texts.
+    pub fn from_texts_for(
+        texts: Vec<SourceText>,
+        host: &Identity,
+    ) -> Result<Self, Vec<Diagnostic>> {
+        merge::merge(texts, Some(host))
+    }
+
     /// The same for one host: what is for others is read and left out. A directory that has the directories `common`
     /// and `hosts` is read as `common` and `hosts/<name>`.
     ///
     /// # Errors
     /// Everything that is wrong with any of them, also with what is for other hosts.
     pub fn load_for(paths: &[PathBuf], host: &Identity) -> Result<Self, Vec<Diagnostic>> {
-        merge::merge(load::texts_for(paths, &host.hostname)?, Some(host))
+        Self::from_texts_for(Self::texts_for(paths, host)?, host)
     }
 
     /// The same for a directory that goes by another name.

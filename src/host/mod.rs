@@ -15,6 +15,7 @@ mod mounts;
 mod replace;
 pub mod nodes;
 pub mod runner;
+pub mod runtime;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -68,11 +69,17 @@ pub struct Places {
     pub state: Utf8PathBuf,
     /// What can be fetched again.
     pub cache: Utf8PathBuf,
+    /// What lasts as long as the agent runs.
+    pub runtime: Utf8PathBuf,
 }
 
 impl Default for Places {
     fn default() -> Self {
-        Self { state: "/var/lib/reconcile".into(), cache: "/var/cache/reconcile".into() }
+        Self {
+            state: "/var/lib/reconcile".into(),
+            cache: "/var/cache/reconcile".into(),
+            runtime: "/run/reconcile".into(),
+        }
     }
 }
 

@@ -133,6 +133,10 @@ async fn start(
     let mut child = Command::new(program)
         .args(arguments)
         .envs(environment.iter().map(|(key, value)| (*key, value.as_str())))
+        // What systemd says to the agent is not meant for its children.
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_USEC")
+        .env_remove("WATCHDOG_PID")
         .stdin(Stdio::null())
         .stdout(stdout)
         .stderr(Stdio::piped())

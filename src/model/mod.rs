@@ -1,5 +1,6 @@
 //! The nouns of the program: plain data without I/O, shared by every phase of a pass.
 
+pub mod agent;
 pub mod check;
 pub mod contents;
 pub mod delta;

@@ -101,6 +101,8 @@ pub enum Action {
     Remove,
     /// Only effects owed from an earlier pass, leftovers and old releases.
     Tidy,
+    /// Only what a later pass will need.
+    Fetch,
 }
 
 impl Action {
@@ -114,6 +116,7 @@ impl Action {
             Self::Repair => "repair",
             Self::Remove => "remove",
             Self::Tidy => "tidy",
+            Self::Fetch => "fetch",
         }
     }
 }
@@ -224,6 +227,9 @@ pub struct Blocked {
     pub until: Option<Timestamp>,
     /// Where the wish stands.
     pub declared_at: Option<String>,
+    /// SHA-256 of artifacts that are fetched already, or in this pass, for the time when it is carried out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ahead: Vec<Digest>,
 }
 
 /// Why a wish is not carried out.
@@ -266,6 +272,12 @@ pub enum BlockedReason {
     Quarantined,
     /// The host could not be looked at.
     Unobservable,
+    /// No maintenance window is open.
+    Deferred,
+    /// It failed and would fail again.
+    Stalled,
+    /// Somebody else changes it back each time it is corrected.
+    Fighting,
 }
 
 /// A plan as it is printed and saved.

@@ -113,7 +113,7 @@ fn of_change(
     let kind = match &result.end {
         End::Interrupted => return None,
         End::Done => match change.action {
-            Action::Tidy => return None,
+            Action::Tidy | Action::Fetch => return None,
             Action::Remove => (Severity::Normal, "Pruned"),
             Action::Repair => (Severity::Normal, "DriftCorrected"),
             _ => (Severity::Normal, "ChangeApplied"),

@@ -63,6 +63,8 @@ pub fn report(host: &Look, pass: &Pass<'_>, before: &Memory) -> Report {
         ledger: pass.ledger,
         last: last.as_ref(),
         history: &history,
+        // Whoever shows a snapshot knows the loop that made it.
+        agent: None,
         now: pass.now,
     });
     carry(before.status.as_ref(), &mut status, Some(pass.now));

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod guard;
+pub mod hold;
 pub mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use crate::model::ledger::{Debt, Ledger};
 use crate::model::{Blocked, BlockedReason, Change, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::plan::guard::Removals;
+use crate::plan::hold::Holds;
 use crate::resource::{self, Context, Resolved};
 
 /// Everything a plan depends on.
@@ -26,6 +28,8 @@ pub struct Inputs<'a> {
     pub ledger: &'a Ledger,
     /// Whether many removals at once were confirmed.
     pub removals: Removals,
+    /// What is left for later.
+    pub holds: &'a Holds,
     /// Only these resources; everything, removals included, when absent.
     pub only: Option<&'a BTreeSet<ResourceId>>,
 }
@@ -65,12 +69,10 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         remove(inputs, &mut plan);
     }
     // Whoever replaces the program that makes the pass does so last.
-    let replaces_us = |change: &Change| {
-        let agent = inputs.observed.facts.agent.as_ref();
-        let ours = |step: &Step| matches!(step, Step::Install { file, .. } if agent.is_some_and(|a| a.file == *file));
-        change.steps.iter().any(ours)
-    };
-    plan.changes.sort_by_key(replaces_us);
+    let agent = inputs.observed.facts.agent.as_ref().map(|agent| &agent.file);
+    let ours = |step: &Step| matches!(step, Step::Install { file, .. } if agent == Some(file));
+    plan.changes.sort_by_key(|change| change.steps.iter().any(ours));
+    let mut plan = hold::hold(plan, inputs.holds);
     plan.notes.extend(inputs.desired.notes.iter().cloned());
     plan.notes.extend(moved(inputs));
     plan.notes.extend(forgotten(inputs));
@@ -121,6 +123,7 @@ fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
             staying_on: change.before.map(|b| b.version),
             until: None,
             declared_at: None,
+            ahead: Vec::new(),
         })),
     }
 }
@@ -175,5 +178,6 @@ fn unobservable(id: &ResourceId, message: &str, declared_at: Option<String>) -> 
         staying_on: None,
         until: None,
         declared_at,
+        ahead: Vec::new(),
     }
 }

@@ -4,4 +4,5 @@ pub mod cache;
 pub mod commit;
 pub mod history;
 pub mod last_pass;
+pub mod last_wish;
 pub mod ledger;

@@ -157,6 +157,7 @@ impl<S, O, W> Situation<'_, S, O, W> {
             staying_on,
             until: problem.until,
             declared_at: Some(self.declared_at.to_owned()),
+            ahead: Vec::new(),
         }
     }
 

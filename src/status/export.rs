@@ -46,7 +46,7 @@ pub struct HostExport {
 struct Manifests {
     /// Of an app, by release directory.
     releases: BTreeMap<String, Manifest>,
-    /// Of an extension, for each transfer by version.
+    /// Of an extension, for each transfer, those switched off last, by version.
     images: Vec<BTreeMap<String, ImageManifest>>,
 }
 
@@ -144,7 +144,8 @@ impl Manifests {
                 manifests.releases.extend(slots);
             }
             Found::Extension(found) => {
-                manifests.images.extend(found.transfers.iter().map(|transfer| {
+                let all = found.transfers.iter().chain(&found.retired);
+                manifests.images.extend(all.map(|transfer| {
                     let images = transfer.images.iter().filter_map(|(version, image)| {
                         Some((version.clone(), image.manifest.as_deref()?.clone()))
                     });
@@ -164,7 +165,8 @@ impl Manifests {
                 }
             }
             Found::Extension(found) => {
-                for (transfer, manifests) in found.transfers.iter_mut().zip(&self.images) {
+                let all = found.transfers.iter_mut().chain(&mut found.retired);
+                for (transfer, manifests) in all.zip(&self.images) {
                     for (version, image) in &mut transfer.images {
                         image.manifest = manifests.get(version).cloned().map(Box::new);
                     }

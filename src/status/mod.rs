@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::desired::{Declared, DesiredState, Selection};
+use crate::model::agent::AgentStatus;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::{HistoryEntry, counted};
 use crate::model::revision::{Revision, TroubleKind};
@@ -34,6 +35,8 @@ pub struct Known<'a> {
     pub last: Option<&'a LastPass>,
     /// What was changed, oldest first.
     pub history: &'a [HistoryEntry],
+    /// What the loop says about itself.
+    pub agent: Option<&'a AgentStatus>,
     /// The time.
     pub now: Timestamp,
 }
@@ -61,6 +64,9 @@ pub struct HostStatus {
     pub desired: Digest,
     /// Conditions of the host.
     pub conditions: Vec<Condition>,
+    /// The loop that keeps this host, if one runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<AgentStatus>,
     /// What was found wrong with the agent's memory.
     pub losses: Vec<String>,
     /// Every wished resource and every other one of ours.
@@ -224,6 +230,7 @@ pub fn status(known: &Known<'_>) -> HostStatus {
         revision: known.desired.revision.clone(),
         desired: known.desired.digest.clone(),
         conditions: of_host(known, &resources, state),
+        agent: known.agent.cloned(),
         losses: known.ledger.losses.clone(),
         resources,
     }
@@ -411,7 +418,7 @@ fn ready(
         is("Blocked").filter(|b| !matches!(b.reason.as_str(), "SourceUnavailable" | "RateLimited"));
     if let Some(condition) = blocked {
         // Time alone changes these; the others need somebody.
-        let passes = matches!(condition.reason.as_str(), "Waiting" | "TooYoung");
+        let passes = matches!(condition.reason.as_str(), "Waiting" | "TooYoung" | "Deferred");
         let state = if passes { State::InProgress } else { State::Stalled };
         return not(state, &condition.reason.clone(), condition.message.clone());
     }

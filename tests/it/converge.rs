@@ -14,12 +14,15 @@ use reconcile::fetch::{Client, Credentials, NoProgress, Settings};
 use reconcile::host::{Change, Look, Places};
 use reconcile::model::outcome::{End, Outcome};
 use reconcile::plan::guard::Removals;
+use reconcile::plan::hold::Holds;
 use reconcile::reconcile::{Effects, Hands, Preview, Request, perform, preview};
 use reconcile::resource::app::observe::Depth;
 
 use crate::support::offer::Offer;
 use crate::support::tree;
 use crate::support::world::scratch;
+
+static NOTHING_HELD: Holds = Holds::NONE;
 
 const APPS: [&str; 3] = ["a", "b", "c"];
 
@@ -185,6 +188,7 @@ impl Host {
             depth: Depth::Quick,
             removals: Removals::Confirmed,
             only: None,
+            holds: &NOTHING_HELD,
             max_age: SignedDuration::ZERO,
             effects: Effects::Skip,
             now: start + SignedDuration::from_mins(self.passes),

@@ -77,6 +77,7 @@ mod tree_web;
 #[cfg(target_arch = "x86_64")]
 mod tree_crash;
 mod cli;
+mod controller;
 mod converge;
 mod counts;
 mod strangers;

@@ -369,6 +369,7 @@ scenarios! {
     in_place_rolled_back
     in_place_same_bytes_are_there
     in_place_several_programs
+    inside_the_window
     inventory_lost_and_unwished
     json_error_document
     ledger_lost
@@ -395,6 +396,7 @@ scenarios! {
     one_source_down_others_go_on
     order_published
     other_desired_path
+    outside_the_window
     overrides_corrupt
     pinned_below_newest
     pinned_release_without_network
@@ -433,6 +435,7 @@ scenarios! {
     verify_none_over_plain_http
     version_text_keeps_its_digits
     web_directory
+    window_ignored
     wish_empty
     wish_invalid
     wrong_architecture

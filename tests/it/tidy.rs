@@ -40,9 +40,11 @@ const MAY_USE: [(&str, &[&str]); 24] = [
         ],
     ),
     ("monitor", &["model", "host", "fetch", "resource", "desired", "observe", "record", "status"]),
+    ("controller", &["model", "host", "plan", "apply"]),
     (
         "cli",
         &[
+            "controller",
             "model",
             "host",
             "fetch",

@@ -19,6 +19,7 @@ pub(super) fn schema(kind: SchemaKind) -> Exit {
         SchemaKind::DesiredState => crate::desired::schema::schema(),
         SchemaKind::Plan => schema_for!(PlanDocument).to_value(),
         SchemaKind::Status => schema_for!(HostStatus).to_value(),
+        SchemaKind::Agent => crate::controller::config::schema(),
         SchemaKind::History => schema_for!(HistoryEntry).to_value(),
         SchemaKind::Event => schema_for!(Event).to_value(),
         SchemaKind::Api => crate::monitor::openapi::document(),

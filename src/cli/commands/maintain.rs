@@ -13,7 +13,7 @@ use crate::cli::{CliError, say};
 use crate::host::{Change as Host, ItemKind, Look};
 use crate::model::outcome::{Outcome, counted};
 use crate::observe::observe;
-use crate::record::{cache, ledger};
+use crate::record::{cache, last_pass, ledger};
 
 /// Which cached artifacts to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,10 @@ pub(super) async fn gc(session: &Session, which: Gc) -> Result<Exit, CliError> {
         let desired = session.desired().await?;
         let ledger = ledger::look(&host).map_err(io)?;
         let observed = observe(&desired, &ledger, &host, session.depth());
-        doomed.extend(cache::unused(&host, &observed, &Outcome::default()).map_err(io)?);
+        let last = last_pass::load(&host).map_err(io)?;
+        let blocked = last.map(|last| last.blocked).unwrap_or_default();
+        let unused = cache::unused(&host, (&observed, &blocked), &Outcome::default());
+        doomed.extend(unused.map_err(io)?);
     }
     let (mut files, mut freed) = (0, 0);
     for path in doomed {

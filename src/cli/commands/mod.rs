@@ -11,6 +11,7 @@ mod overrides;
 mod pass;
 mod publish_tree;
 mod publish;
+mod run;
 mod show;
 mod sysupdate;
 mod units;
@@ -34,6 +35,8 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             let why = "this command makes no plan that could be shown; leave out --dry-run";
             Err(CliError::new(Exit::Usage, why))
         }
+        Some(Command::Run(args)) => run::run(session, args, &cli.pass).await,
+        Some(Command::Request { wait }) => run::request(session, *wait).await,
         Some(Command::Plan { out }) => pass::plan(session, &cli.pass, out.as_deref()).await,
         None | Some(Command::Apply { file: None }) => pass::plan(session, &cli.pass, None).await,
         Some(Command::Apply { file: Some(file) }) if cli.dry_run => {
@@ -103,6 +106,8 @@ fn changes_without_plan(command: &Command) -> bool {
         command,
         Command::Suspend { .. }
             | Command::Resume { .. }
+            | Command::Run(_)
+            | Command::Request { .. }
             | Command::AcceptHistory { .. }
             | Command::Gc { .. }
             | Command::Features { .. }

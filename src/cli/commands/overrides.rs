@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::cli::args::PassArgs;
+use crate::cli::args::{PassArgs, WindowsArg};
 use crate::cli::commands::pass;
 use crate::cli::exit::{self, Exit};
 use crate::cli::origin;
@@ -56,7 +56,8 @@ pub(super) async fn rollback(
     };
     ledger.overrides.pinned.insert(id.clone(), pinned);
     let only = BTreeSet::from([id.clone()]);
-    let mut request = session.request(&desired, args);
+    let at_once = PassArgs { windows: WindowsArg::Ignore, ..args.clone() };
+    let mut request = session.request(&desired, &at_once)?;
     request.only = Some(&only);
     let client = session.client(&desired)?;
     let planned = crate::reconcile::preview_with(&request, &session.host, &client, ledger)

@@ -2,7 +2,7 @@
 
 use camino::Utf8Path;
 
-use crate::apply::Stop;
+use crate::apply::{Stop, StopReason};
 use crate::cli::args::{Format, PassArgs};
 use crate::cli::commands::metrics;
 use crate::cli::exit::{self, Exit};
@@ -34,7 +34,7 @@ pub(super) async fn plan(
     let desired = session.desired().await?;
     session.check_only(&desired)?;
     let client = session.client(&desired)?;
-    let request = session.request(&desired, args);
+    let request = session.request(&desired, args)?;
     let preview = match session.imagined() {
         Some(imagined) => {
             let (observed, ledger) = imagined.observed(&desired)?;
@@ -66,7 +66,7 @@ pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit
     session.check_only(&desired)?;
     let client = session.client(&desired)?;
     let host = lock(session, args).await?;
-    let request = session.request(&desired, args);
+    let request = session.request(&desired, args)?;
     let mut preview =
         reconcile::preview(&request, host.look(), &client).await.map_err(|e| CliError::io(&e))?;
     if session.common.output != Format::Json {
@@ -84,7 +84,7 @@ pub(super) async fn apply_saved(
     let desired = session.desired().await?;
     let saved = read_plan(file)?;
     let host = lock(session, args).await?;
-    let request = session.request(&desired, args);
+    let request = session.request(&desired, args)?;
     let mut preview = still_fits(session, &request, host.look(), file, saved)?;
     if preview.plan.is_empty() {
         say("Nothing to do: the saved plan has no changes.\n");
@@ -101,7 +101,7 @@ pub(super) async fn show_saved(
 ) -> Result<Exit, CliError> {
     let desired = session.desired().await?;
     let saved = read_plan(file)?;
-    let request = session.request(&desired, args);
+    let request = session.request(&desired, args)?;
     let preview = still_fits(session, &request, &session.host, file, saved)?;
     print(session, &preview.plan, about(session, &desired, &preview.observed));
     Ok(exit_of_plan(&preview.plan, args).or(exit::of_wish(&desired)))
@@ -216,7 +216,7 @@ async fn stop_on_signal(stop: &Stop) -> std::convert::Infallible {
             _ = interrupt.recv() => {}
         }
         crate::cli::mention("stopping at the next safe point");
-        stop.request();
+        stop.request(StopReason::Asked);
     }
     std::future::pending().await
 }

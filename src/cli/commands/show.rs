@@ -10,16 +10,18 @@ use crate::cli::exit::Exit;
 use crate::cli::output::text::headline;
 use crate::cli::output::{contents, json};
 use crate::cli::session::{Session, known};
-use crate::cli::{CliError, say};
+use crate::cli::{CliError, mention, say};
+use crate::controller::told;
 use crate::desired::DesiredState;
 use crate::fetch::memory::Reader;
+use crate::model::agent::AgentStatus;
 use crate::model::contents::PATHS_MAX;
 use crate::model::outcome::counted;
 use crate::model::{Kind, ResourceId};
 use crate::monitor::memory;
 use crate::observe::observe;
 use crate::reconcile::{Request, preview};
-use crate::record::{history, last_pass, ledger};
+use crate::record::{history, last_pass, last_wish, ledger};
 use crate::resolve::explain::{Listed, explain as explain_choice, versions};
 use crate::resource::Found;
 use crate::status::carry::carry;
@@ -32,7 +34,9 @@ fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliEr
     let observed = observe(desired, &ledger, &session.host, session.depth());
     let last = last_pass::load(&session.host).map_err(io)?;
     let history = history::load(&session.host).map_err(io)?;
+    let agent = told::read(&session.host);
     let mut status = judge(&Known {
+        agent: agent.as_ref(),
         desired,
         observed: &observed,
         ledger: &ledger,
@@ -61,7 +65,7 @@ fn oneline(status: &HostStatus) -> String {
 
 /// What is installed and in which condition.
 pub(super) async fn status(session: &Session) -> Result<Exit, CliError> {
-    let desired = session.desired().await?;
+    let desired = enforced(session).await?;
     let status = judged(session, &desired)?;
     if session.common.output == Format::Json {
         say(&json::render(&status));
@@ -76,6 +80,9 @@ pub(super) async fn status(session: &Session) -> Result<Exit, CliError> {
         let _ = write!(text, "; last pass {at}");
     }
     text.push('\n');
+    if let Some(agent) = &status.agent {
+        loop_lines(&mut text, agent);
+    }
     if let Some(revision) = &status.revision {
         let _ = writeln!(
             text,
@@ -96,6 +103,31 @@ pub(super) async fn status(session: &Session) -> Result<Exit, CliError> {
     }
     say(&text);
     Ok(Exit::Ok)
+}
+
+/// The desired state, or the last valid one where the loop enforces that.
+async fn enforced(session: &Session) -> Result<DesiredState, CliError> {
+    match session.desired().await {
+        Err(error) if error.exit() == Exit::Invalid => {
+            let last = last_wish::load(&session.host, &session.identity()?).ok().flatten();
+            let Some(desired) = last else { return Err(error) };
+            mention("the last valid desired state is enforced:");
+            Ok(desired)
+        }
+        read => read,
+    }
+}
+
+fn loop_lines(text: &mut String, agent: &AgentStatus) {
+    let next = agent.next_pass_at.map_or(String::new(), |at| format!(", next pass {at}"));
+    let _ = writeln!(
+        text,
+        "  loop: {}{next}; last ({}): {}",
+        agent.state, agent.triggers, agent.message
+    );
+    if let Some(why) = &agent.misconfigured {
+        let _ = writeln!(text, "  ! the configuration before is kept: {why}");
+    }
 }
 
 /// What this host has, for planning elsewhere.
@@ -195,7 +227,7 @@ async fn coming(
     if trees.is_empty() {
         return Ok(());
     }
-    let request = Request { only: Some(&trees), ..session.request(desired, pass) };
+    let request = Request { only: Some(&trees), ..session.request(desired, pass)? };
     let client = session.client(desired)?;
     let preview = preview(&request, &session.host, &client).await.map_err(|e| CliError::io(&e))?;
     for change in preview.plan.changes.iter().filter(|change| trees.contains(&change.resource)) {

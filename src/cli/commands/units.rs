@@ -44,7 +44,7 @@ pub(super) async fn units(session: &Session, args: &UnitsArgs) -> Result<Exit, C
 
 async fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliError> {
     let desired = if session.common.git.git.is_some()
-        || session.desired_paths().iter().any(|path| path.exists())
+        || session.desired_paths()?.iter().any(|path| path.exists())
     {
         Some(session.desired().await?)
     } else {

@@ -22,7 +22,7 @@ pub(super) async fn validate(session: &Session, paths: &[Utf8PathBuf]) -> Result
         say(&format!("{} is valid: {}.\n", desired.roots.join(", "), desired.counts()));
         return Ok(Exit::Ok);
     }
-    let paths = if paths.is_empty() { session.desired_paths() } else { paths.to_vec() };
+    let paths = if paths.is_empty() { session.desired_paths()? } else { paths.to_vec() };
     let names = paths.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(", ");
     let places: Vec<PathBuf> = paths.iter().map(Into::into).collect();
     let mut hosts: Vec<_> = DesiredState::hosts_below(&places).into_iter().map(Some).collect();

@@ -103,6 +103,7 @@ pub fn sign(action: Action) -> char {
         Action::Replace | Action::Repair => '~',
         Action::Remove => '-',
         Action::Tidy => '.',
+        Action::Fetch => '>',
     }
 }
 

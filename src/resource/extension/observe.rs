@@ -40,7 +40,7 @@ pub struct ExtensionObserved {
     /// For each transfer of the wish, in its order.
     pub transfers: Vec<TransferObserved>,
     /// The same for each transfer that is switched off.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired: Vec<TransferObserved>,
     /// Names of everything that systemd has merged.
     pub merged: Vec<String>,

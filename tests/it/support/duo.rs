@@ -22,8 +22,9 @@ pub const RECONCILE: &str = env!("CARGO_BIN_EXE_reconcile");
 pub const PROGRAMS: [&str; 2] = ["alpha", "beta"];
 
 /// What the state directory may hold between passes.
-const STATE_FILES: [&str; 8] = [
+const STATE_FILES: [&str; 9] = [
     "debts.json",
+    "desired.json",
     "history.jsonl",
     "history.jsonl.1",
     "inventory.json",

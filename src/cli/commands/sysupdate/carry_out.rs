@@ -140,7 +140,7 @@ impl Carrying<'_> {
             }
         }
         let client = session.client(&desired)?;
-        let request = Request { only: Some(&only), ..session.request(&desired, self.pass) };
+        let request = Request { only: Some(&only), ..session.request(&desired, self.pass)? };
         let failed = |e: std::io::Error| CliError::io(&e);
         if self.preview == Preview::Only {
             let preview = reconcile::preview(&request, &session.host, &client).await;

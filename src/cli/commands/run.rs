@@ -1,0 +1,380 @@
+//! The loop as a program: what a pass is, where signals come from, and how one asks for a pass.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
+
+use crate::apply::Stop;
+use crate::cli::args::{Format, PassArgs, RunArgs, WindowsArg};
+use crate::cli::commands::pass;
+use crate::cli::exit::{self, Exit};
+use crate::cli::output::{report, text};
+use crate::cli::session::Session;
+use crate::cli::{CliError, mention, say};
+use crate::controller::backoff::Dice;
+use crate::controller::config::AgentConfig;
+use crate::controller::control::{self, Question, ask};
+use crate::controller::drive::{Done, Drive, HEARD_MAX, Hands, Heard};
+use crate::controller::machine::{Controller, Policy, Wish};
+use crate::controller::notify::Systemd;
+use crate::controller::queue::{Order, Scope};
+use crate::controller::told::Told;
+use crate::controller::watch::watch;
+use crate::controller::window::Windows;
+use crate::desired::{DesiredState, Diagnostic, SourceText, render};
+use crate::fetch::NoProgress;
+use crate::host::runtime::{Runtime, RuntimeError};
+use crate::host::{Change as Host, clock};
+use crate::model::outcome::{Outcome, chain, counted};
+use crate::model::selection::Identity;
+use crate::model::{Plan, ResourceId};
+use crate::plan::hold::Holds;
+use crate::provider::provide;
+use crate::reconcile::{self, Hands as PassHands, Request};
+use crate::record::last_wish;
+
+/// How long a pass of the loop waits for another one, one that an operator makes by hand, to end.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A machine's identity is 33 bytes.
+const IDENTITY_BYTES_MAX: u64 = 4096;
+
+/// Keeps the host as desired until it is told to stop.
+pub(super) async fn run(
+    session: &Session,
+    args: &RunArgs,
+    pass: &PassArgs,
+) -> Result<Exit, CliError> {
+    let config = with_flags(session.agent()?.clone(), args);
+    let runtime = Runtime::claim(&session.host).map_err(|error| {
+        let exit = match error {
+            RuntimeError::Taken { .. } => Exit::Locked,
+            RuntimeError::Unwritable { .. } => Exit::CannotWrite,
+        };
+        CliError::new(exit, chain(&error))
+    })?;
+    let (mouth, ears) = mpsc::channel(HEARD_MAX);
+    listen_for_signals(&mouth)?;
+    control::listen(&runtime, mouth.clone())
+        .map_err(|e| CliError::new(Exit::CannotWrite, chain(&e)))?;
+    if config.watch.0 && session.repository()?.is_none() {
+        let paths = session.desired_paths()?.into_iter().map(Into::into).collect();
+        if let Err(error) = watch(paths, move || mouth.blocking_send(Heard::Touched).is_ok()) {
+            tracing::warn!(%error, "cannot watch the desired state; it is read on schedule");
+        }
+    }
+    let keeper = Keeper {
+        session,
+        args,
+        pass,
+        config: RefCell::new(config),
+        complained: RefCell::new(None),
+        followed: RefCell::new(None),
+    };
+    let now = clock::now();
+    // Hosts that were started together must not roll alike.
+    let seed = now
+        .as_nanosecond()
+        .to_le_bytes()
+        .iter()
+        .chain(&keeper.identity())
+        .fold(0_u64, |seed, byte| seed.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*byte));
+    let controller = Controller::new(keeper.policy(), Dice::new(seed), now);
+    Drive::new(
+        &keeper,
+        controller,
+        ears,
+        vec![Box::new(Systemd), Box::new(Told::new(&runtime, clock::now))],
+    )
+    .run()
+    .await;
+    let _ = runtime.remove(control::SOCKET);
+    Ok(Exit::Ok)
+}
+
+/// What the command line says stands above the configuration.
+fn with_flags(mut config: AgentConfig, args: &RunArgs) -> AgentConfig {
+    if let Some(interval) = args.interval {
+        config.interval = interval;
+    }
+    if let Some(sources) = args.sources {
+        config.sources = sources;
+    }
+    if let Some(watch) = args.watch {
+        config.watch.0 = watch;
+    }
+    config
+}
+
+fn listen_for_signals(mouth: &mpsc::Sender<Heard>) -> Result<(), CliError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).map_err(|e| CliError::io(&e));
+    let mut reload = listen(SignalKind::hangup())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mouth = mouth.clone();
+    tokio::spawn(async move {
+        loop {
+            let heard = tokio::select! {
+                _ = reload.recv() => Heard::Reload,
+                _ = terminate.recv() => Heard::Stop,
+                _ = interrupt.recv() => Heard::Stop,
+            };
+            if mouth.send(heard).await.is_err() {
+                break;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// Asks the running agent for a pass.
+pub(super) async fn request(session: &Session, wait: bool) -> Result<Exit, CliError> {
+    let runtime = session.host.real(&session.host.places().runtime);
+    let question = Question { only: session.common.only.clone(), wait };
+    let answer = ask(&runtime, &question)
+        .await
+        .map_err(|error| CliError::new(Exit::Unavailable, chain(&error)))?;
+    say(&format!("{}\n", answer.message));
+    Ok(Exit::of_code(answer.exit))
+}
+
+/// What makes the passes of the loop.
+struct Keeper<'a> {
+    session: &'a Session,
+    args: &'a RunArgs,
+    pass: &'a PassArgs,
+    config: RefCell<AgentConfig>,
+    /// The mistakes that were told last: each is told once.
+    complained: RefCell<Option<String>>,
+    /// What the repository said last, where one is followed.
+    followed: RefCell<Option<Wish>>,
+}
+
+/// The wish that is to be carried out.
+struct Read {
+    /// What the files say.
+    wish: Wish,
+    /// The wish, from the files or, when they are not valid, from the last time when they were.
+    desired: Option<DesiredState>,
+    /// The texts to keep for such a time.
+    texts: Option<Vec<SourceText>>,
+}
+
+impl Keeper<'_> {
+    /// What makes this host another one than the next: its machine id, or its name where it has none.
+    fn identity(&self) -> Vec<u8> {
+        let id = self.session.host.read("/etc/machine-id", IDENTITY_BYTES_MAX).ok().flatten();
+        let id = id.filter(|id| !id.trim_ascii().is_empty());
+        id.unwrap_or_else(|| crate::host::facts::observe(&self.session.host).hostname.into_bytes())
+    }
+
+    fn policy(&self) -> Policy {
+        let mut policy = self.config.borrow().policy(&self.identity());
+        if self.pass.windows == WindowsArg::Ignore {
+            policy.windows = Windows::default();
+        }
+        policy
+    }
+
+    /// The wish of the files of this host, and their texts.
+    fn files(&self, of: &Identity) -> Result<(DesiredState, Vec<SourceText>), Vec<Diagnostic>> {
+        let paths = self.session.desired_paths().unwrap_or_default();
+        let paths: Vec<_> = paths.into_iter().map(Into::into).collect();
+        let texts = DesiredState::texts_for(&paths, of)?;
+        Ok((DesiredState::from_texts_for(texts.clone(), of)?, texts))
+    }
+
+    /// The wish that is to be carried out; from a repository, what was accepted of it last.
+    async fn read(&self) -> Result<Read, CliError> {
+        let of = self.session.identity()?;
+        if self.session.repository()?.is_some() {
+            let mut session = self.session.clone();
+            session.now = clock::now();
+            let desired = session.desired().await?;
+            let wish = Wish::Valid(desired.digest.clone());
+            self.followed.replace(Some(wish.clone()));
+            return Ok(Read { wish, desired: Some(desired), texts: None });
+        }
+        Ok(match self.files(&of) {
+            Ok((mut desired, texts)) => {
+                self.complained.replace(None);
+                let wish = Wish::Valid(desired.digest.clone());
+                provide(&self.session.host, &mut desired);
+                Read { wish, desired: Some(desired), texts: Some(texts) }
+            }
+            Err(diagnostics) => {
+                let told = render(&diagnostics, self.session.paint);
+                if self.complained.borrow().as_ref() != Some(&told) {
+                    mention(told.trim_end());
+                    self.complained.replace(Some(told));
+                }
+                let mut desired =
+                    last_wish::load(&self.session.host, &of).map_err(|e| CliError::io(&e))?;
+                if let Some(desired) = &mut desired {
+                    provide(&self.session.host, desired);
+                }
+                Read { wish: invalid(&diagnostics), desired, texts: None }
+            }
+        })
+    }
+
+    /// Makes one pass over a wish.
+    async fn make(
+        &self,
+        desired: &DesiredState,
+        texts: Option<&[SourceText]>,
+        (order, holds, stop): (&Order, &Holds, &Stop),
+    ) -> Result<(Plan, Outcome), CliError> {
+        let mut session = self.session.clone();
+        session.now = clock::now();
+        let client = session.client(desired)?;
+        let locked = Host::lock(session.host.clone(), LOCK_PATIENCE).await;
+        let host = locked.map_err(|error| pass::locked(&error))?;
+        if let Some(texts) = texts {
+            last_wish::save(&host, texts).map_err(|e| CliError::io(&e))?;
+        }
+        let only = match &order.scope {
+            Scope::All => None,
+            Scope::Only(ids) => Some(ids),
+        };
+        let fresh =
+            if order.asks_afresh() { SignedDuration::ZERO } else { self.config.borrow().sources.0 };
+        let request =
+            Request { only, holds, max_age: fresh, ..session.request(desired, self.pass)? };
+        let mut preview = tokio::select! {
+            preview = reconcile::preview(&request, host.look(), &client) => {
+                preview.map_err(|e| CliError::io(&e))?
+            }
+            () = stop.wait_for_end() => {
+                return Err(CliError::new(Exit::Deferred, "stopped before anything was done"));
+            }
+        };
+        tracing::info!(why = order.why(), requests = preview.requests, "planned");
+        if !preview.plan.is_empty() && session.common.output != Format::Json {
+            let about = pass::about(&session, desired, &preview.observed);
+            say(&text::plan(&preview.plan, &about));
+        }
+        let hands = PassHands { client: &client, progress: &NoProgress, stop };
+        let outcome = reconcile::perform(&request, &mut preview, &host, hands).await;
+        let outcome = outcome.map_err(|e| CliError::io(&e))?;
+        if !preview.plan.is_empty() {
+            say(&report::outcome(&preview.plan, &outcome));
+        }
+        Ok((preview.plan, outcome))
+    }
+}
+
+impl Hands for Keeper<'_> {
+    async fn pass(&self, order: &Order, holds: &Holds, stop: &Stop) -> Done {
+        let Read { wish, desired, texts } = match self.read().await {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!("{}", error.message());
+                let (wish, message) = (self.wish(), error.message().to_owned());
+                return Done { plan: None, wish, exit: error.exit().code(), message };
+            }
+        };
+        let Some(desired) = desired else {
+            let message = sentence_of(&wish, "there is no valid one from before");
+            return Done { plan: None, wish, exit: Exit::Invalid.code(), message };
+        };
+        let unknown = unknown(&order.scope, &desired);
+        let made = self.make(&desired, texts.as_deref(), (order, holds, stop)).await;
+        let (plan, mut exit, mut message) = match made {
+            Ok((plan, outcome)) => {
+                let (exit, message) = (exit::of_pass(&plan, &outcome), summary(&plan, &outcome));
+                (Some((plan, outcome)), exit, message)
+            }
+            Err(error) => {
+                tracing::error!("{}", error.message());
+                (None, error.exit(), error.message().to_owned())
+            }
+        };
+        if matches!(wish, Wish::Invalid(_)) {
+            exit = exit.or(Exit::Invalid);
+            message =
+                format!("{}; {message}", sentence_of(&wish, "the last valid one is enforced"));
+        }
+        if let Some(id) = unknown {
+            exit = exit.or(Exit::Usage);
+            message = format!("{id} is not in the desired state; {message}");
+        }
+        Done { plan, wish, exit: exit.code(), message }
+    }
+
+    fn wish(&self) -> Wish {
+        // What a repository says is only known when it is asked, which every pass does.
+        if self.session.common.git.git.is_some() {
+            let unread = || Wish::Invalid("the repository was not read yet".to_owned());
+            return self.followed.borrow().clone().unwrap_or_else(unread);
+        }
+        let of = match self.session.identity() {
+            Ok(of) => of,
+            Err(error) => return Wish::Invalid(error.message().to_owned()),
+        };
+        match self.files(&of) {
+            Ok((desired, _)) => Wish::Valid(desired.digest),
+            Err(diagnostics) => invalid(&diagnostics),
+        }
+    }
+
+    fn reload(&self) -> Result<Policy, String> {
+        let config = AgentConfig::load(&self.session.host, self.session.common.config.as_ref());
+        let config = config.map_err(|error| chain(&error))?;
+        self.config.replace(with_flags(config, self.args));
+        Ok(self.policy())
+    }
+
+    fn now(&self) -> Timestamp {
+        clock::now()
+    }
+}
+
+fn invalid(diagnostics: &[Diagnostic]) -> Wish {
+    let first = diagnostics.first().map(|first| {
+        let more = counted(diagnostics.len() - 1, "more mistake");
+        let more = if diagnostics.len() > 1 { format!(", and {more}") } else { String::new() };
+        format!("{}:{}: {}{more}", first.file, first.line, first.title)
+    });
+    Wish::Invalid(first.unwrap_or_default())
+}
+
+fn sentence_of(wish: &Wish, then: &str) -> String {
+    match wish {
+        Wish::Valid(_) => String::new(),
+        Wish::Invalid(why) => format!("the desired state is invalid ({why}); {then}"),
+    }
+}
+
+/// The first resource that was asked for and that nobody knows.
+fn unknown<'o>(scope: &'o Scope, desired: &DesiredState) -> Option<&'o ResourceId> {
+    static NONE: BTreeSet<ResourceId> = BTreeSet::new();
+    let ids = match scope {
+        Scope::All => &NONE,
+        Scope::Only(ids) => ids,
+    };
+    ids.iter().find(|id| !desired.resources.contains_key(id))
+}
+
+/// A pass in one line.
+fn summary(plan: &Plan, outcome: &Outcome) -> String {
+    let status = plan.summary();
+    let failed: Vec<String> = outcome
+        .results
+        .iter()
+        .filter(|result| result.end != crate::model::outcome::End::Done)
+        .map(|result| format!("{} {}", result.resource, result.end.name()))
+        .collect();
+    let mut line = match text::summary(&status) {
+        empty if empty.is_empty() => "nothing to do".to_owned(),
+        done => done,
+    };
+    if !failed.is_empty() {
+        line = format!("{line}; {}", failed.join(", "));
+    }
+    line
+}

@@ -1,0 +1,415 @@
+//! The agent's own configuration: `/etc/reconcile/agent.yaml`.
+//!
+//! Every doc comment of a field is what an operator reads in an editor: it becomes the description in
+//! `schema/agent.v1.json`. Everything has a default, so there need not be a file.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+use camino::Utf8PathBuf;
+use jiff::civil::{Time, Weekday};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, SpanRelativeTo};
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use serde_saphyr::{MessageFormatter, UserMessageFormatter};
+
+use crate::controller::backoff::Backoff;
+use crate::controller::fight::FightRule;
+use crate::controller::machine::Policy;
+use crate::controller::schedule::Schedule;
+use crate::controller::window::{Rule, Window, Windows};
+use crate::host::Look;
+
+/// Where it is, below the root.
+pub const PLACE: &str = "/etc/reconcile/agent.yaml";
+
+/// Its schema's own name. It is an identifier; nothing is fetched from it.
+pub const SCHEMA_ID: &str = "urn:reconcile:agent:v1";
+
+/// Far more than anybody writes into it, in bytes.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// Most windows: each is looked at several times in every pass.
+const WINDOWS_MAX: usize = 100;
+
+/// How the agent runs on this host.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Agent")]
+pub struct AgentConfig {
+    /// Files and directories with the desired state. Default: `/etc/reconcile/desired-state`.
+    #[schemars(with = "Vec<String>")]
+    pub desired: Vec<Utf8PathBuf>,
+    /// How often `reconcile run` looks at the host without any cause, 1 s to 1 day. Default `5m`.
+    pub interval: Interval,
+    /// How old a source's last answer may be when it was only time for a pass, at most 7 days. Default `15m`.
+    /// An edit, a request and another attempt always ask.
+    pub sources: SourcesAge,
+    /// How failures are tried again.
+    pub retry: RetryConfig,
+    /// When corrections count as a fight with somebody else and are given up.
+    pub fight: FightConfig,
+    /// Whether an edit of the desired state starts a pass. Default `true`.
+    pub watch: Watch,
+    /// When what is in use may be replaced, by name. Fetching ahead, first installs and repairs wait for no
+    /// window. Without any, always.
+    pub windows: BTreeMap<String, WindowConfig>,
+}
+
+/// How often the host is looked at: 1 s to 1 day.
+pub type Interval = Span<1, 86_400, 300>;
+
+/// How old an answer of a source may be: at most 7 days.
+pub type SourcesAge = Span<0, 604_800, 900>;
+
+/// How failures are tried again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Retry")]
+pub struct RetryConfig {
+    /// The longest wait after the first failure; it doubles with each. Default `1s`.
+    pub first: Span<1, 3600, 1>,
+    /// The longest wait ever. Default `5m`.
+    pub most: Span<1, 86_400, 300>,
+}
+
+/// When corrections count as a fight.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Fight")]
+pub struct FightConfig {
+    /// So many times the same correction, 2 to 100. Default 5.
+    pub times: Times,
+    /// Within this time, which is also how long it is given up then. Default `1h`.
+    pub within: Span<1, 604_800, 3600>,
+}
+
+/// A window that comes back every week.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Window")]
+pub struct WindowConfig {
+    /// `allow` (the default): what is in use is replaced only while such a window is open. `deny`: not while
+    /// this one is open.
+    #[serde(default)]
+    pub rule: RuleConfig,
+    /// The days on which it begins. Default: every day.
+    #[serde(default)]
+    pub days: Vec<Day>,
+    /// The time of day at which it begins, such as `02:30`.
+    pub start: Clock,
+    /// How long it stays open, at least a minute and at most 7 days, such as `3h`. Set clocks change nothing
+    /// about that.
+    #[serde(rename = "for")]
+    pub open: Span<60, 604_800, 60>,
+    /// The zone of its days and time: a name such as `Europe/Berlin`, or a POSIX rule such as
+    /// `CET-1CEST,M3.5.0,M10.5.0/3`. Default: that of the host.
+    #[serde(default)]
+    pub zone: Zone,
+}
+
+/// What a window does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "Rule")]
+pub enum RuleConfig {
+    /// Replacing is allowed while it is open.
+    #[default]
+    Allow,
+    /// Replacing is not allowed while it is open.
+    Deny,
+}
+
+/// A day of the week.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[expect(missing_docs, reason = "the days of the week")]
+pub enum Day {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
+}
+
+impl From<Day> for Weekday {
+    fn from(day: Day) -> Self {
+        match day {
+            Day::Mon => Self::Monday,
+            Day::Tue => Self::Tuesday,
+            Day::Wed => Self::Wednesday,
+            Day::Thu => Self::Thursday,
+            Day::Fri => Self::Friday,
+            Day::Sat => Self::Saturday,
+            Day::Sun => Self::Sunday,
+        }
+    }
+}
+
+/// Whether an edit starts a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Watch(pub bool);
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self(true)
+    }
+}
+
+/// A time span of at least `MIN` and at most `MAX` seconds, as people write it: `90s`, `5m`, `1h 30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span<const MIN: i64, const MAX: i64, const DEFAULT: i64>(pub SignedDuration);
+
+impl<const MIN: i64, const MAX: i64, const DEFAULT: i64> Default for Span<MIN, MAX, DEFAULT> {
+    fn default() -> Self {
+        Self(SignedDuration::from_secs(DEFAULT))
+    }
+}
+
+impl<'de, const MIN: i64, const MAX: i64, const DEFAULT: i64> Deserialize<'de>
+    for Span<MIN, MAX, DEFAULT>
+{
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl<const MIN: i64, const MAX: i64, const DEFAULT: i64> FromStr for Span<MIN, MAX, DEFAULT> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // A day is 24 hours here: only windows follow the clock on the wall.
+        let parsed = text.parse::<jiff::Span>().ok();
+        let span =
+            parsed.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
+        let span = span.ok_or_else(|| {
+            format!("`{text}` is no time span; write one such as `90s` or `1h 30m`")
+        })?;
+        let (min, max) = (SignedDuration::from_secs(MIN), SignedDuration::from_secs(MAX));
+        if span < min || span > max {
+            return Err(format!("`{text}` is out of bounds: at least {min:#} and at most {max:#}"));
+        }
+        Ok(Self(span))
+    }
+}
+
+impl<const MIN: i64, const MAX: i64, const DEFAULT: i64> JsonSchema for Span<MIN, MAX, DEFAULT> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Span".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "minLength": 2 })
+    }
+}
+
+/// How many times, 2 to 100.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "u32")]
+pub struct Times(pub u32);
+
+impl Default for Times {
+    fn default() -> Self {
+        Self(FightRule::default().times)
+    }
+}
+
+impl TryFrom<u32> for Times {
+    type Error = String;
+
+    fn try_from(times: u32) -> Result<Self, String> {
+        if (2..=100).contains(&times) {
+            Ok(Self(times))
+        } else {
+            Err(format!("{times} is out of bounds: at least 2 and at most 100"))
+        }
+    }
+}
+
+impl JsonSchema for Times {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Times".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 2, "maximum": 100 })
+    }
+}
+
+/// A time of day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock(pub Time);
+
+impl<'de> Deserialize<'de> for Clock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parsed =
+            text.split_once(':').filter(|_| text.len() == 5).and_then(|(hours, minutes)| {
+                Time::new(hours.parse().ok()?, minutes.parse().ok()?, 0, 0).ok()
+            });
+        let wrong = || format!("`{text}` is no time of day; write one such as `02:30`");
+        parsed.map(Self).ok_or_else(|| D::Error::custom(wrong()))
+    }
+}
+
+impl JsonSchema for Clock {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Clock".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[0-2][0-9]:[0-5][0-9]$" })
+    }
+}
+
+/// A time zone; `None` is the host's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Zone(pub Option<TimeZone>);
+
+impl<'de> Deserialize<'de> for Zone {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let zone = TimeZone::get(&text).or_else(|_| TimeZone::posix(&text));
+        zone.map(|zone| Self(Some(zone))).map_err(|_| {
+            D::Error::custom(format!(
+                "`{text}` is no time zone of this host; check the name, or install tzdata"
+            ))
+        })
+    }
+}
+
+impl JsonSchema for Zone {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Zone".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "minLength": 1 })
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It could not be read.
+    #[error(
+        "cannot read the agent's configuration; make it readable, or name another with --config"
+    )]
+    Unreadable(#[source] io::Error),
+    /// It is not what it should be.
+    #[error("{place}: {what}; see `reconcile schema agent`")]
+    Invalid {
+        /// `FILE:LINE:COLUMN`.
+        place: String,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl AgentConfig {
+    /// Reads the configuration of a host; all defaults when there is no file in the usual place.
+    pub fn load(host: &Look, named: Option<&Utf8PathBuf>) -> Result<Self, ConfigError> {
+        let (file, bytes) = match named {
+            Some(file) => (file.clone(), Some(read(file).map_err(ConfigError::Unreadable)?)),
+            None => {
+                let bytes = host.read(PLACE, BYTES_MAX).map_err(ConfigError::Unreadable)?;
+                (host.real(PLACE), bytes)
+            }
+        };
+        let Some(bytes) = bytes else { return Ok(Self::default()) };
+        let invalid = |place: fmt::Arguments<'_>, what: String| ConfigError::Invalid {
+            place: format!("{file}{place}"),
+            what,
+        };
+        let text = std::str::from_utf8(&bytes)
+            .map_err(|_| invalid(format_args!(""), "it is not UTF-8 text".to_owned()))?;
+        Self::from_text(text)
+            .map_err(|(line, column, what)| invalid(format_args!(":{line}:{column}"), what))
+    }
+
+    /// Reads a text; a mistake is told with its line and column, both from 1.
+    pub fn from_text(text: &str) -> Result<Self, (u64, u64, String)> {
+        // A file of comments only says nothing.
+        let said = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+        if !text.lines().any(said) {
+            return Ok(Self::default());
+        }
+        let config: Self = serde_saphyr::from_str(text).map_err(|error| {
+            let error = error.without_snippet();
+            let place = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+            let what = UserMessageFormatter.format_message(error).into_owned();
+            (place.0, place.1, what)
+        })?;
+        if config.windows.len() > WINDOWS_MAX {
+            return Err((1, 1, format!("there are more than {WINDOWS_MAX} windows")));
+        }
+        Ok(config)
+    }
+
+    /// When what is in use may be replaced.
+    pub fn windows(&self) -> Windows {
+        let windows = self.windows.iter().map(|(name, window)| {
+            let rule = match window.rule {
+                RuleConfig::Allow => Rule::Allow,
+                RuleConfig::Deny => Rule::Deny,
+            };
+            let days = window.days.iter().map(|day| Weekday::from(*day)).collect();
+            let zone = window.zone.0.clone().unwrap_or_else(TimeZone::system);
+            (name.clone(), Window { rule, days, start: window.start.0, open: window.open.0, zone })
+        });
+        Windows(windows.collect())
+    }
+
+    /// What the loop goes by, on the host with this identity.
+    pub fn policy(&self, identity: &[u8]) -> Policy {
+        Policy {
+            schedule: Schedule::new(self.interval.0, identity),
+            backoff: Backoff { first: self.retry.first.0, most: self.retry.most.0 },
+            fight: FightRule { times: self.fight.times.0, within: self.fight.within.0 },
+            windows: self.windows(),
+        }
+    }
+}
+
+fn read(file: &Utf8PathBuf) -> io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    let opened = std::fs::File::open(file)
+        .map_err(|error| io::Error::new(error.kind(), format!("{file}: {error}")))?;
+    opened.take(BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// JSON Schema 2020-12 of the configuration. It refuses unknown keys.
+pub fn schema() -> Value {
+    let generator = SchemaSettings::draft2020_12().into_generator();
+    let mut schema = generator.into_root_schema_for::<AgentConfig>();
+    schema.insert("$id".to_owned(), SCHEMA_ID.into());
+    schema.insert("title".to_owned(), "Configuration of the agent on a host, version 1".into());
+    schema.to_value()
+}

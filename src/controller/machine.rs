@@ -1,0 +1,296 @@
+//! The decisions of the loop: what is heard, at what time, becomes passes; pure.
+//!
+//! Whoever drives it tells it what happens ([`Controller::hear`], [`Controller::seen`],
+//! [`Controller::ended`]) and asks what to do ([`Controller::next`]). It has no clock of its own. One pass is
+//! made at a time; whatever comes while it is made becomes exactly one more.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::controller::backoff::{Backoff, Dice};
+use crate::controller::fight::{FightRule, Fights};
+use crate::controller::queue::{Order, Queue, Scope, Ticket, Trigger};
+use crate::controller::schedule::Schedule;
+use crate::controller::verdict::{Verdict, corrections, first_until, judge};
+use crate::controller::window::Windows;
+use crate::model::outcome::Outcome;
+use crate::model::{Digest, Plan, ResourceId};
+use crate::plan::hold::{Holds, Stalled};
+
+/// How long after the first sign of an edit the desired state is looked at: an editor or a checkout writes
+/// several files one after another.
+pub const SETTLE: SignedDuration = SignedDuration::from_millis(100);
+
+/// Passes in a row that may be cut off for a newer wish. The next one is finished: a wish that is edited
+/// all the time must not keep a host from ever getting anything.
+pub const SUPERSEDED_MAX: u32 = 3;
+
+/// What the loop goes by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// When passes are made without any cause.
+    pub schedule: Schedule,
+    /// How failures are tried again.
+    pub backoff: Backoff,
+    /// When corrections count as a fight.
+    pub fight: FightRule,
+    /// When what is in use may be replaced.
+    pub windows: Windows,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Something in the place of the desired state was touched. Only a hint.
+    Touched,
+    /// SIGHUP.
+    Signal,
+    /// An operator wants a pass.
+    Requested(Scope, Ticket),
+    /// The agent is to end.
+    Stop,
+}
+
+/// What the files of the desired state say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// A valid wish of this digest.
+    Valid(Digest),
+    /// Nothing that could be used, and why.
+    Invalid(String),
+}
+
+/// What to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Make this pass.
+    Pass(Order),
+    /// Look at the files of the desired state and tell what they say.
+    Look,
+    /// Nothing until then, or until something is heard.
+    Wait(Timestamp),
+    /// End.
+    Stop,
+}
+
+/// What a pass came to.
+#[derive(Clone, Debug)]
+pub struct Ended<'a> {
+    /// What was to be done; `None` when it did not come to a plan.
+    pub plan: Option<(&'a Plan, &'a Outcome)>,
+    /// What the desired state said when it began.
+    pub wish: Wish,
+}
+
+/// What is wrong with one resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Trouble {
+    failures: u32,
+    retry_at: Timestamp,
+    why: String,
+}
+
+/// The loop's state.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    policy: Policy,
+    dice: Dice,
+    queue: Queue,
+    running: Option<Order>,
+    stopping: bool,
+    tick_at: Timestamp,
+    look_at: Option<Timestamp>,
+    until: Option<Timestamp>,
+    wish: Option<Wish>,
+    superseded: u32,
+    troubles: BTreeMap<ResourceId, Trouble>,
+    stalled: BTreeMap<ResourceId, Stalled>,
+    fights: Fights,
+    /// Failures of whole passes in a row.
+    broken: u32,
+}
+
+impl Controller {
+    /// A loop that begins with a pass.
+    pub fn new(policy: Policy, dice: Dice, now: Timestamp) -> Self {
+        let mut queue = Queue::default();
+        queue.push(now, Trigger::Start, Scope::All, None);
+        Self {
+            tick_at: policy.schedule.next(now),
+            policy,
+            dice,
+            queue,
+            running: None,
+            stopping: false,
+            look_at: None,
+            until: None,
+            wish: None,
+            superseded: 0,
+            troubles: BTreeMap::new(),
+            stalled: BTreeMap::new(),
+            fights: Fights::default(),
+            broken: 0,
+        }
+    }
+
+    /// Goes by another policy from now on.
+    pub fn follow(&mut self, policy: Policy, now: Timestamp) {
+        self.tick_at = policy.schedule.next(now);
+        self.policy = policy;
+    }
+
+    /// Takes note of something that happened.
+    pub fn hear(&mut self, event: Event, now: Timestamp) {
+        match event {
+            Event::Touched => self.look_at = Some(self.look_at.unwrap_or(now + SETTLE)),
+            Event::Signal => self.queue.push(now, Trigger::Signal, Scope::All, None),
+            Event::Requested(scope, ticket) => {
+                self.queue.push(now, Trigger::Request, scope, Some(ticket));
+            }
+            Event::Stop => self.stopping = true,
+        }
+    }
+
+    /// Takes note of what the files of the desired state say. Returns whether the pass that is being made
+    /// is to end before it switches anything more: a newer wish takes its place.
+    pub fn seen(&mut self, wish: &Wish, now: Timestamp) -> bool {
+        self.look_at = None;
+        if self.wish.as_ref() == Some(wish) {
+            return false;
+        }
+        self.wish = Some(wish.clone());
+        // What is wished now may be what the other side wants.
+        self.fights.forget(|_| true);
+        self.queue.push(now, Trigger::Desired, Scope::All, None);
+        let newer = matches!(wish, Wish::Valid(_));
+        newer && self.running.is_some() && self.superseded < SUPERSEDED_MAX
+    }
+
+    /// What to do. A pass that is returned counts as being made until [`Self::ended`]; meanwhile only looks
+    /// are asked for.
+    pub fn next(&mut self, now: Timestamp) -> Next {
+        if self.look_at.is_some_and(|at| at <= now) && !self.stopping {
+            return Next::Look;
+        }
+        if self.running.is_some() {
+            return Next::Wait(self.look_at.unwrap_or(Timestamp::MAX));
+        }
+        if self.stopping {
+            return Next::Stop;
+        }
+        self.collect(now);
+        if let Some(order) = self.queue.take(now) {
+            self.begin(&order, now);
+            return Next::Pass(order);
+        }
+        let retries = self.troubles.values().map(|trouble| trouble.retry_at);
+        let times = [self.queue.due(), self.look_at, self.until, Some(self.tick_at)];
+        Next::Wait(times.into_iter().flatten().chain(retries).min().unwrap_or(self.tick_at))
+    }
+
+    /// Turns what has come due into triggers.
+    fn collect(&mut self, now: Timestamp) {
+        // A clock that was set back must not stretch the interval.
+        if self.tick_at.duration_since(now) > self.policy.schedule.interval() {
+            self.tick_at = self.policy.schedule.next(now);
+        }
+        if self.tick_at <= now {
+            self.queue.push(now, Trigger::Schedule, Scope::All, None);
+        }
+        if self.until.is_some_and(|until| until <= now) {
+            self.queue.push(now, Trigger::Until, Scope::All, None);
+        }
+        let due = self.troubles.iter().filter(|(_, trouble)| trouble.retry_at <= now);
+        let due: BTreeSet<ResourceId> = due.map(|(id, _)| id.clone()).collect();
+        if !due.is_empty() {
+            self.queue.push(now, Trigger::Retry, Scope::Only(due), None);
+        }
+    }
+
+    fn begin(&mut self, order: &Order, now: Timestamp) {
+        if order.scope == Scope::All {
+            self.tick_at = self.policy.schedule.next(now);
+            self.until = None;
+        }
+        if order.is_personal() {
+            self.stalled.retain(|id, _| !order.scope.has(id));
+            self.fights.forget(|id| order.scope.has(id));
+        }
+        self.running = Some(order.clone());
+    }
+
+    /// What the pass that is to be made now leaves for later.
+    pub fn holds(&self, now: Timestamp) -> Holds {
+        Holds {
+            closed: self.policy.windows.closed(now),
+            stalled: self.stalled.clone(),
+            fights: self.fights.going_on(self.policy.fight, now),
+        }
+    }
+
+    /// Takes note of what the pass came to.
+    pub fn ended(&mut self, ended: &Ended<'_>, now: Timestamp) {
+        let Some(order) = self.running.take() else { return };
+        if order.scope == Scope::All {
+            self.wish = Some(ended.wish.clone());
+        }
+        let Some((plan, outcome)) = ended.plan else {
+            self.broken += 1;
+            let wait = self.policy.backoff.wait(self.broken, &mut self.dice);
+            self.queue.push(now + wait, Trigger::Retry, order.scope, None);
+            return;
+        };
+        self.broken = 0;
+        let verdicts = judge(plan, outcome);
+        let cut_off = verdicts.values().any(|verdict| *verdict == Verdict::Untried);
+        self.superseded = if cut_off { self.superseded + 1 } else { 0 };
+        if order.scope == Scope::All {
+            self.troubles.retain(|id, _| verdicts.contains_key(id));
+            self.stalled.retain(|id, _| verdicts.contains_key(id));
+        }
+        if let Some(until) = first_until(plan, now) {
+            self.until = Some(self.until.map_or(until, |known| known.min(until)));
+        }
+        for change in corrections(plan, outcome) {
+            self.fights.corrected(change, now);
+        }
+        for (id, verdict) in verdicts {
+            self.note(id, verdict, now);
+        }
+    }
+
+    fn note(&mut self, id: ResourceId, verdict: Verdict, now: Timestamp) {
+        match verdict {
+            Verdict::Untried => {}
+            Verdict::Well => {
+                self.troubles.remove(&id);
+            }
+            Verdict::Stalled(stalled) => {
+                self.troubles.remove(&id);
+                self.stalled.insert(id, stalled);
+            }
+            Verdict::Again { not_before, why } => {
+                let failures = self.troubles.get(&id).map_or(0, |known| known.failures) + 1;
+                let wait = self.policy.backoff.wait(failures, &mut self.dice);
+                let retry_at = not_before.map_or(now, |time| time.max(now)) + wait;
+                self.troubles.insert(id, Trouble { failures, retry_at, why });
+            }
+        }
+    }
+
+    /// The wish as it was seen last.
+    pub fn wish(&self) -> Option<&Wish> {
+        self.wish.as_ref()
+    }
+
+    /// Whether the files of the desired state are about to be looked at.
+    pub fn is_about_to_look(&self) -> bool {
+        self.look_at.is_some()
+    }
+
+    /// Resources that are tried again, when, and why.
+    pub fn retries(&self) -> impl Iterator<Item = (&ResourceId, Timestamp, &str)> {
+        self.troubles.iter().map(|(id, trouble)| (id, trouble.retry_at, trouble.why.as_str()))
+    }
+}

@@ -1,0 +1,139 @@
+//! What a plan leaves for later or leaves alone, although it could be done.
+//!
+//! Outside a maintenance window nothing in use is replaced, but what will be needed is fetched ahead. A change
+//! that failed for good is not tried again until something about it is another, and what somebody else keeps
+//! changing back is left to them. All of it is told in the plan, so that a preview tells it too.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::model::{
+    Action, Algorithm, Blocked, BlockedReason, Change, Digest, Plan, ResourceId, Step,
+};
+
+/// Why nothing in use may be replaced now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Why.
+    pub why: String,
+    /// When it may, as far as that can be told.
+    pub until: Option<Timestamp>,
+}
+
+/// A change that failed and would fail again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stalled {
+    /// [`fingerprint`] of the change.
+    pub change: Digest,
+    /// Why it failed.
+    pub message: String,
+}
+
+/// Everything that holds changes back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Holds {
+    /// No maintenance window is open.
+    pub closed: Option<Closed>,
+    /// Changes that would fail again.
+    pub stalled: BTreeMap<ResourceId, Stalled>,
+    /// Resources that somebody else keeps changing, and what to say about it.
+    pub fights: BTreeMap<ResourceId, String>,
+}
+
+impl Holds {
+    /// Nothing is held back.
+    pub const NONE: Self = Self { closed: None, stalled: BTreeMap::new(), fights: BTreeMap::new() };
+}
+
+/// What makes a change the same change as in an earlier pass.
+pub fn fingerprint(change: &Change) -> Digest {
+    Digest::of_json(&(&change.action, &change.after, &change.steps))
+}
+
+/// Takes out of a plan what is held back, and says why.
+#[must_use]
+pub fn hold(mut plan: Plan, holds: &Holds) -> Plan {
+    let mut changes = Vec::with_capacity(plan.changes.len());
+    for change in plan.changes {
+        let stalled = holds.stalled.get(&change.resource);
+        if let Some(stalled) = stalled.filter(|stalled| stalled.change == fingerprint(&change)) {
+            let message = format!(
+                "it failed and would fail again: {}; it is tried again when the release, the desired state \
+                 or the host changes, or with `reconcile request`",
+                stalled.message
+            );
+            plan.blocked.push(blocked(&change, BlockedReason::Stalled, message));
+        } else if let Some(fight) = fight_over(&change, holds) {
+            plan.blocked.push(blocked(&change, BlockedReason::Fighting, fight.clone()));
+        } else if let Some(closed) = holds.closed.as_ref().filter(|_| replaces(change.action)) {
+            let (later, ahead) = defer(change, closed);
+            plan.blocked.push(later);
+            changes.extend(ahead);
+        } else {
+            changes.push(change);
+        }
+    }
+    plan.changes = changes;
+    plan
+}
+
+fn fight_over<'h>(change: &Change, holds: &'h Holds) -> Option<&'h String> {
+    holds.fights.get(&change.resource).filter(|_| change.action == Action::Repair)
+}
+
+/// Whether something that is in use gives way to something else. A first install, making whole what is in
+/// use, and paying what is owed wait for nothing.
+fn replaces(action: Action) -> bool {
+    match action {
+        Action::Upgrade | Action::Downgrade | Action::Replace | Action::Remove => true,
+        Action::Install | Action::Repair | Action::Tidy | Action::Fetch => false,
+    }
+}
+
+fn blocked(change: &Change, reason: BlockedReason, message: String) -> Blocked {
+    Blocked {
+        resource: change.resource.clone(),
+        reason,
+        message,
+        staying_on: change.before.as_ref().map(|before| before.version.clone()),
+        until: None,
+        declared_at: change.declared_at.clone(),
+        ahead: Vec::new(),
+    }
+}
+
+/// The change told as deferred, and what is fetched for it now.
+fn defer(change: Change, closed: &Closed) -> (Blocked, Option<Change>) {
+    let until = closed.until.map_or(String::new(), |until| format!(" until {until}"));
+    let to = change.after.as_ref().map_or(String::new(), |after| format!(" to {}", after.version));
+    let action = change.action.name();
+    let message = format!("{action}{to} is deferred{until}: {}", closed.why);
+    let mut later = blocked(&change, BlockedReason::Deferred, message);
+    later.until = closed.until;
+    later.ahead = ahead(&change).unwrap_or_default();
+    let fetch = (change.fetch_bytes != Some(0) && !later.ahead.is_empty()).then(|| Change {
+        action: Action::Fetch,
+        reason: format!("{}; it comes into use later", change.reason),
+        drift: Vec::new(),
+        contents: None,
+        steps: change.steps.into_iter().filter(|s| matches!(s, Step::Fetch { .. })).collect(),
+        undo: Vec::new(),
+        ..change
+    });
+    (later, fetch)
+}
+
+/// SHA-256 digests of what can be fetched now and found again later: whole artifacts whose digest is stated.
+/// `None` when there is anything else.
+fn ahead(change: &Change) -> Option<Vec<Digest>> {
+    let fetches = change.steps.iter().filter_map(|step| match step {
+        Step::Fetch { evidence, delta: None, .. } => Some(evidence),
+        _ => None,
+    });
+    let digests = fetches.map(|evidence| {
+        evidence.digests.iter().find(|d| d.algorithm() == Algorithm::Sha256).cloned()
+    });
+    let assembles = change.steps.iter().any(|step| matches!(step, Step::Assemble { .. }));
+    if assembles { None } else { digests.collect() }
+}

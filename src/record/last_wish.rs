@@ -1,0 +1,36 @@
+//! The last valid desired state: enforced while what stands in its place is not valid.
+
+use std::io;
+
+use camino::Utf8PathBuf;
+
+use crate::desired::{DesiredState, SourceText};
+use crate::host::{Change as Host, Look};
+use crate::model::selection::Identity;
+
+/// All documents of a desired state have at most 64 MiB, which JSON may double.
+const BYTES_MAX: u64 = 160 << 20;
+
+const NAME: &str = "desired.json";
+
+fn place(host: &Look) -> Utf8PathBuf {
+    host.places().state.join(NAME)
+}
+
+/// Keeps the texts of a valid desired state, if they are not those kept already.
+pub fn save(host: &Host, texts: &[SourceText]) -> io::Result<()> {
+    let bytes = serde_json::to_vec(texts).map_err(io::Error::other)?;
+    // A copy that is too large or damaged is another one, too.
+    let kept = host.read(place(host), BYTES_MAX).ok().flatten();
+    if kept.is_some_and(|kept| kept == bytes) {
+        return Ok(());
+    }
+    host.write(place(host), &bytes)
+}
+
+/// The desired state that was kept; `None` when there is none, or none that this version understands.
+pub fn load(host: &Look, of: &Identity) -> io::Result<Option<DesiredState>> {
+    let Some(bytes) = host.read(place(host), BYTES_MAX)? else { return Ok(None) };
+    let texts: Option<Vec<SourceText>> = serde_json::from_slice(&bytes).ok();
+    Ok(texts.and_then(|texts| DesiredState::from_texts_for(texts, of).ok()))
+}

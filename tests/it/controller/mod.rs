@@ -1,0 +1,6 @@
+//! The loop: its decisions with a clock of the tests' own, and the real program.
+
+mod config;
+mod machine;
+mod run;
+mod window;

@@ -1,0 +1,349 @@
+//! The real program as a service: edits, signals, requests, outages, drift, and what systemd is told.
+//!
+//! A test never waits for a time but for what it expects to happen, as long as its patience lasts. The loop says
+//! on `$NOTIFY_SOCKET` when it is ready and when it waits for the next pass.
+
+use std::fs;
+use std::os::unix::net::UnixDatagram;
+use std::process::{Child, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::duo::{World, archive, archive_name, checksum_line, said, web};
+use crate::support::server::Reply;
+
+/// How long something may take that is expected to happen, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(10);
+
+/// A loop that makes no pass without a cause.
+const IDLE: [&str; 3] = ["run", "--interval", "1d"];
+
+/// A running loop and what it says.
+struct Loop<'w> {
+    world: &'w World,
+    agent: Child,
+    notified: UnixDatagram,
+    heard: Vec<String>,
+}
+
+impl<'w> Loop<'w> {
+    /// Starts it and returns once its first pass is over.
+    fn start(world: &'w World, arguments: &[&str]) -> Self {
+        Self::start_with(world, arguments, &[])
+    }
+
+    fn start_with(world: &'w World, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut running = Self::begin(world, arguments, environment);
+        running.hear("READY=1");
+        running.settles();
+        running
+    }
+
+    fn begin(world: &'w World, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let socket = world.path("notify.sock");
+        let _ = fs::remove_file(&socket);
+        let notified = UnixDatagram::bind(&socket).unwrap();
+        notified.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut agent = world.command(&["--effects", "run"]);
+        agent.args(arguments).env("NOTIFY_SOCKET", &socket).envs(environment.iter().copied());
+        agent.stdout(Stdio::null()).stderr(Stdio::null());
+        Self { world, agent: agent.spawn().unwrap(), notified, heard: Vec::new() }
+    }
+
+    /// Waits until something is said that holds a text; returns it.
+    #[track_caller]
+    fn hear(&mut self, text: &str) -> String {
+        let mut buffer = [0; 4096];
+        loop {
+            let Ok(length) = self.notified.recv(&mut buffer) else {
+                panic!("never said {text:?}, but: {:#?}", self.heard);
+            };
+            let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+            self.heard.push(said.clone());
+            if said.contains(text) {
+                return said;
+            }
+        }
+    }
+
+    /// Waits until it waits for its next pass; returns what it says about the last one.
+    #[track_caller]
+    fn settles(&mut self) -> String {
+        self.hear("; next pass ")
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.agent.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// Asks for a pass, waits for it, and returns how that ended.
+    fn request(&self, arguments: &[&str]) -> Output {
+        self.world.agent(&[&["request", "--wait"], arguments].concat())
+    }
+
+    /// Ends it.
+    #[track_caller]
+    fn stop(mut self) {
+        self.signal(Signal::SIGTERM);
+        self.hear("STOPPING=1");
+        let status = self.agent.wait().unwrap();
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Loop<'_> {
+    fn drop(&mut self) {
+        let _ = self.agent.kill();
+        let _ = self.agent.wait();
+    }
+}
+
+#[track_caller]
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "{what} did not happen");
+        std::thread::sleep(POLL);
+    }
+}
+
+/// A host that wishes 1.0.
+fn world() -> World {
+    let world = World::new();
+    world.wish("1.0", 3);
+    world
+}
+
+fn in_use(world: &World) -> Option<String> {
+    world.in_use().ok().flatten()
+}
+
+#[test]
+fn edited_wish_arrives() {
+    let world = world();
+    let mut running = Loop::start(&world, &IDLE);
+    assert_eq!(in_use(&world).as_deref(), Some("1.0"));
+    world.wish("2.0", 3);
+    running.settles();
+    assert_eq!(in_use(&world).as_deref(), Some("2.0"));
+    // As editors do it: a new file takes the place of the old one.
+    let wish = fs::read_to_string(world.path("desired/apps.yaml")).unwrap();
+    fs::write(world.path("desired/.apps.swp"), wish.replace("2.0", "1.0")).unwrap();
+    fs::rename(world.path("desired/.apps.swp"), world.path("desired/apps.yaml")).unwrap();
+    running.settles();
+    assert_eq!(in_use(&world).as_deref(), Some("1.0"));
+    running.stop();
+}
+
+#[test]
+fn wish_behind_a_link_arrives_when_the_link_is_set_anew() {
+    let world = world();
+    fs::rename(world.path("desired"), world.path("checkout-1")).unwrap();
+    std::os::unix::fs::symlink("checkout-1", world.path("desired")).unwrap();
+    let mut running = Loop::start(&world, &IDLE);
+    fs::create_dir(world.path("checkout-2")).unwrap();
+    let wish = fs::read_to_string(world.path("checkout-1/apps.yaml")).unwrap();
+    fs::write(world.path("checkout-2/apps.yaml"), wish.replace("1.0", "2.0")).unwrap();
+    std::os::unix::fs::symlink("checkout-2", world.path("desired.new")).unwrap();
+    fs::rename(world.path("desired.new"), world.path("desired")).unwrap();
+    running.settles();
+    assert_eq!(in_use(&world).as_deref(), Some("2.0"));
+    running.stop();
+}
+
+#[test]
+fn invalid_wish_keeps_the_last_valid_one_enforced_also_over_a_restart() {
+    let world = world();
+    let mut running = Loop::start(&world, &IDLE);
+    fs::write(world.path("desired/apps.yaml"), "apps:\n  duo: { sauce: 1 }\n").unwrap();
+    let said = running.settles();
+    assert!(said.contains("the desired state is invalid"), "{said}");
+    assert!(said.contains("apps.yaml:2") && said.contains("last valid one is enforced"), "{said}");
+    running.stop();
+
+    fs::remove_file(world.host("opt/duo/bin/alpha")).unwrap();
+    let mut running = Loop::start(&world, &IDLE);
+    assert_eq!(in_use(&world).as_deref(), Some("1.0"), "repaired although the wish is not valid");
+    world.wish("2.0", 3);
+    let said = running.settles();
+    assert!(!said.contains("invalid"), "{said}");
+    assert_eq!(in_use(&world).as_deref(), Some("2.0"));
+    running.stop();
+}
+
+#[test]
+fn sighup_reads_the_configuration_again_and_makes_a_pass() {
+    let world = world();
+    let config = world.path("agent.yaml");
+    fs::write(&config, "interval: 1d\n").unwrap();
+    let arguments = ["run", "--config", config.to_str().unwrap()];
+    let mut running = Loop::start(&world, &arguments);
+    fs::remove_file(world.host("opt/duo/bin/alpha")).unwrap();
+    fs::write(&config, "interval: 2h\nintervall: 1\n").unwrap();
+    running.signal(Signal::SIGHUP);
+    let said = running.hear("RELOADING=1");
+    assert!(said.contains("MONOTONIC_USEC="), "{said}");
+    let said = running.hear("READY=1");
+    assert!(said.contains("agent.yaml:2:1") && said.contains("intervall"), "{said}");
+    running.settles();
+    assert_eq!(in_use(&world).as_deref(), Some("1.0"));
+    running.stop();
+}
+
+#[test]
+fn request_is_answered_when_its_pass_was_made_with_its_exit_code() {
+    let world = world();
+    let mut running = Loop::start(&world, &IDLE);
+    fs::remove_file(world.host("opt/duo/bin/alpha")).unwrap();
+    let asked = running.request(&[]);
+    assert_eq!(asked.status.code(), Some(0), "{}", said(&asked));
+    assert_eq!(in_use(&world).as_deref(), Some("1.0"), "repaired by the time of the answer");
+    assert!(said(&asked).contains("1 to repair"), "{}", said(&asked));
+    let asked = running.request(&["--only", "app/nobody"]);
+    assert_eq!(asked.status.code(), Some(64), "{}", said(&asked));
+    world.wish("3.0", 3);
+    let asked = running.request(&["--only", "app/duo"]);
+    assert_eq!(asked.status.code(), Some(1), "there is no 3.0: {}", said(&asked));
+    running.settles();
+    running.stop();
+    let asked = world.agent(&["request", "--wait"]);
+    assert_eq!(asked.status.code(), Some(69), "{}", said(&asked));
+    assert!(said(&asked).contains("is `reconcile run` running"), "{}", said(&asked));
+}
+
+#[test]
+fn second_loop_is_refused_and_passes_by_hand_are_not() {
+    let world = world();
+    let running = Loop::start(&world, &IDLE);
+    let second = world.agent(&IDLE);
+    assert_eq!(second.status.code(), Some(75), "{}", said(&second));
+    world.wish("2.0", 3);
+    until("an edit", || in_use(&world).as_deref() == Some("2.0"));
+    let by_hand = world.agent(&["--effects", "run", "--lock-timeout", "30s"]);
+    assert_eq!(by_hand.status.code(), Some(0), "{}", said(&by_hand));
+    running.stop();
+}
+
+#[test]
+fn told_to_stop_in_the_middle_of_a_pass_it_ends_at_a_safe_point() {
+    let world = world();
+    let (server, source) = web();
+    let (name, bytes) = (archive_name("2.0"), archive("2.0"));
+    let stalls = Reply::file(bytes.clone()).stalling_after(100);
+    server.serve_in_turn(&format!("/dl/{name}"), [stalls, Reply::file(bytes)]);
+    let running = Loop::start(&world, &IDLE);
+    world.wish_from(&source, "2.0", 3);
+    until("a download", || server.requests().iter().any(|request| request.sent == 100));
+    running.stop();
+    assert_eq!(in_use(&world).as_deref(), Some("1.0"));
+    let running = Loop::start(&world, &IDLE);
+    assert_eq!(in_use(&world).as_deref(), Some("2.0"));
+    running.stop();
+    assert_eq!(world.leftovers(), [""; 0]);
+}
+
+#[test]
+fn newer_wish_takes_the_place_of_one_that_is_being_fetched() {
+    let world = world();
+    let (server, source) = web();
+    let (name, bytes) = (archive_name("2.0"), archive("2.0"));
+    server.serve(&format!("/dl/{name}"), Reply::file(bytes).stalling_after(100));
+    let mut running = Loop::start(&world, &IDLE);
+    world.wish_from(&source, "2.0", 3);
+    until("a download", || server.requests().iter().any(|request| request.sent == 100));
+    world.wish("1.0", 2);
+    // The download would hang for much longer than this takes.
+    running.settles();
+    assert_eq!(in_use(&world).as_deref(), Some("1.0"));
+    running.stop();
+}
+
+#[test]
+fn source_that_is_down_is_asked_again_until_it_is_back() {
+    let world = world();
+    let (server, source) = web();
+    server.serve("/dl", Reply::status(500));
+    server.serve("/dl/", Reply::status(500));
+    server.serve("/dl/SHA256SUMS", Reply::status(500));
+    world.wish_from(&source, "1.0", 3);
+    let running = Loop::start(&world, &IDLE);
+    assert_eq!(in_use(&world), None);
+    let sums = checksum_line(&archive_name("1.0"), &archive("1.0"));
+    server.serve("/dl/SHA256SUMS", Reply::file(sums));
+    until("another attempt", || in_use(&world).as_deref() == Some("1.0"));
+    running.stop();
+}
+
+#[test]
+fn drift_is_repaired_when_it_is_time() {
+    let world = world();
+    let mut running = Loop::start(&world, &["run", "--interval", "1s"]);
+    fs::remove_file(world.host("opt/duo/bin/alpha")).unwrap();
+    until("a repair", || in_use(&world).as_deref() == Some("1.0"));
+    running.hear("1 to repair");
+    running.stop();
+}
+
+#[test]
+fn watchdog_is_fed_by_the_waiting_loop() {
+    let world = world();
+    let environment = [("WATCHDOG_USEC", "100000")];
+    let mut running = Loop::start_with(&world, &IDLE, &environment);
+    for _ in 0..3 {
+        running.hear("WATCHDOG=1");
+    }
+    running.stop();
+}
+
+#[test]
+fn hooks_cannot_speak_to_systemd_in_the_name_of_the_agent() {
+    let world = world();
+    let seen = world.path("seen");
+    let hook = format!("#!/bin/sh\nprintenv > {}\n", seen.display());
+    fs::write(world.path("hook"), hook).unwrap();
+    let running = Loop::start(&world, &IDLE);
+    let environment = fs::read_to_string(&seen).unwrap();
+    assert!(environment.contains("RECONCILE_NEW_VERSION"), "{environment}");
+    assert!(!environment.contains("NOTIFY_SOCKET"), "{environment}");
+    running.stop();
+}
+
+#[test]
+fn outside_its_window_a_release_is_fetched_and_inside_it_comes_into_use() {
+    let world = world();
+    let (server, source) = web();
+    let config = world.path("agent.yaml");
+    let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
+    let window = |from: &jiff::Zoned| {
+        let start = from.strftime("%H:%M");
+        format!("windows:\n  w: {{ start: '{start}', for: 1h, zone: 'UTC0' }}\n")
+    };
+    fs::write(&config, window(&(&now + jiff::SignedDuration::from_hours(5)))).unwrap();
+    let arguments = ["run", "--interval", "1d", "--config", config.to_str().unwrap()];
+    let mut running = Loop::start(&world, &arguments);
+    assert_eq!(in_use(&world).as_deref(), Some("1.0"), "a first install waits for no window");
+    world.wish_from(&source, "2.0", 3);
+    let last = running.settles();
+    assert!(last.contains("1 to fetch") && last.contains("1 blocked"), "{last}");
+    assert_eq!(in_use(&world).as_deref(), Some("1.0"));
+    let preview = world.agent(&["--dry-run", "--config", config.to_str().unwrap()]);
+    let text = said(&preview);
+    assert!(text.contains("deferred until") && text.contains("`w`"), "{text}");
+    assert!(!text.contains("fetch 2.0"), "it is here already: {text}");
+
+    let archive = format!("/dl/{}", archive_name("2.0"));
+    server.serve(&archive, Reply::status(500));
+    server.take_requests();
+    fs::write(&config, window(&now)).unwrap();
+    running.signal(Signal::SIGHUP);
+    running.hear("READY=1");
+    running.settles();
+    assert_eq!(in_use(&world).as_deref(), Some("2.0"));
+    assert!(!server.paths().contains(&archive), "{:?}", server.paths());
+    running.stop();
+}
