@@ -139,6 +139,7 @@ pub async fn preview_of(
         observed: &observed,
         ledger: &ledger,
         only: request.only,
+        root: host.root(),
         cache: &cache,
         now: request.now,
     };

@@ -22,6 +22,11 @@ fn due(change: &Change) -> Option<(&Check, &Effect)> {
     })
 }
 
+/// Whether the release of a change must show that it works.
+pub(super) fn is_due(change: &Change) -> bool {
+    due(change).is_some()
+}
+
 /// Samples every check once before the switch, where something is in use whose health can be told and that
 /// is not itself what is to be confirmed.
 pub(super) async fn baselines(work: &[Work<'_>], host: &Host) -> Baselines {
@@ -86,8 +91,8 @@ async fn watched(work: &Work<'_>, host: &Host, stop: &Stop) -> Option<Watched> {
     let (check, _) = due(work.change)?;
     match &work.result.end {
         End::Done => {}
-        // A restart that failed after the switch says enough about the release.
-        End::Failed(failure) if failure.step == "settle" => {
+        // An effect that failed after the switch because of the release says enough about it.
+        End::Failed(failure) if failure.class == FailureClass::Unhealthy => {
             return Some(Watched::Ended(Health::Fails(failure.message.clone())));
         }
         _ => return None,
@@ -110,7 +115,7 @@ async fn go_back(why: String, work: &mut Work<'_>, host: &Host, journal: &mut Jo
     };
     quarantine(&why, work, host, journal);
     if change.undo.is_empty() {
-        let nowhere = format!("{why}; there is no earlier release to go back to");
+        let nowhere = format!("{why}; there is nothing to go back to, so it is in use still");
         work.result.end = End::Failed(failure(nowhere));
         return;
     }

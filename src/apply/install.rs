@@ -64,6 +64,11 @@ pub fn install(host: &Host, wish: &InPlace<'_>) -> Result<(), SwitchError> {
     Ok(host.rename_over(wish.beside, wish.file)?)
 }
 
+/// Puts back what was there before us.
+pub fn restore(host: &Host, file: &Utf8Path, from: &Utf8Path) -> Result<(), SwitchError> {
+    Ok(host.rename_over(from, file)?)
+}
+
 /// Makes a release of what was there before us. A pass that dies right after it finds the file in use to be of that
 /// release.
 fn keep(host: &Host, wish: &InPlace<'_>, kept: &Kept) -> Result<(), SwitchError> {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::apply::merge::refresh;
 use crate::host::Change as Host;
-use crate::host::runner::{RunError, hook, run};
+use crate::host::runner::{RunError, hook, output, run};
 use crate::model::ledger::{Debt, Ledger, Quarantined, Trust};
 use crate::model::{Effect, ResourceId};
 use crate::record::ledger::{save_debts, save_trust};
@@ -25,6 +25,15 @@ pub enum JournalError {
     /// The journal cannot be written.
     #[error("cannot journal owed effects")]
     Write(#[from] io::Error),
+    /// The effect could not be performed, whatever release is in use.
+    #[error("{effect} could not be done here and stays owed: the next pass tries it again")]
+    Impossible {
+        /// In words.
+        effect: String,
+        /// Why.
+        #[source]
+        source: RunError,
+    },
     /// The effect failed.
     #[error("{effect} failed and stays owed: the next pass tries it again")]
     Effect {
@@ -34,6 +43,29 @@ pub enum JournalError {
         #[source]
         source: RunError,
     },
+}
+
+impl JournalError {
+    /// Whether this says something about the release in use.
+    pub fn blames_release(&self) -> bool {
+        matches!(self, Self::Effect { .. })
+    }
+}
+
+/// Restarts a unit. Where that fails and the unit is not failed itself, it is systemd that cannot do it: it does not
+/// run here, or knows no such unit.
+async fn restart(effect: &Effect, unit: &str) -> Result<(), JournalError> {
+    let argv = ["systemctl", "--no-ask-password", "restart", "--", unit];
+    let Err(source) = run(&argv.map(str::to_owned), &[]).await else { return Ok(()) };
+    let argv = ["systemctl", "show", "--property=ActiveState", "--", unit];
+    let state = output(&argv.map(str::to_owned)).await.unwrap_or_default();
+    let tried = ["ActiveState=failed", "ActiveState=activating"];
+    let effect = effect.describe();
+    Err(if tried.iter().any(|tried| state.lines().any(|line| line == *tried)) {
+        JournalError::Effect { effect, source }
+    } else {
+        JournalError::Impossible { effect, source }
+    })
 }
 
 impl Journal {
@@ -73,8 +105,8 @@ impl Journal {
         }
         let performed = match effect {
             Effect::Restart { unit } => {
-                let argv = ["systemctl", "--no-ask-password", "restart", "--", unit];
-                run(&argv.map(str::to_owned), &[]).await
+                restart(effect, unit).await?;
+                Ok(())
             }
             Effect::Refresh { class } => refresh(host, *class).await,
             // What is confirmed is looked at, not performed; see `confirm`.

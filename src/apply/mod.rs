@@ -225,6 +225,11 @@ fn commit_step(
             result.switched_to = release.file_name().map(str::to_owned);
             Ok(())
         }
+        Step::Restore { file, from } => {
+            install::restore(host, file, from)?;
+            result.switched_to = None;
+            Ok(())
+        }
         Step::Point { slot, links } => {
             switch::point(host, links)?;
             result.switched_to = Some(slot.clone()).filter(|slot| !slot.is_empty());
@@ -266,7 +271,9 @@ async fn settle(steps: &[Step], work: &mut Work<'_>, host: &Host, journal: &mut 
         if let Err(error) = settled
             && result.end == End::Done
         {
-            result.fail(step, FailureClass::Transient, chain(&error));
+            let blamed = error.blames_release() && health::is_due(change);
+            let class = if blamed { FailureClass::Unhealthy } else { FailureClass::Transient };
+            result.fail(step, class, chain(&error));
         }
     }
 }

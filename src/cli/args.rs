@@ -2,6 +2,7 @@
 
 mod publish_tree;
 mod sysupdate;
+mod time;
 mod units;
 
 use camino::Utf8PathBuf;
@@ -98,10 +99,10 @@ pub struct PassArgs {
     #[arg(long, global = true)]
     pub detailed_exitcode: bool,
     /// Use a source's answer that is at most this old (`15m`) without asking again.
-    #[arg(long, global = true, value_name = "DURATION", default_value = "0s")]
+    #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = time::length)]
     pub max_age: jiff::SignedDuration,
-    /// Wait this long for another pass to end.
-    #[arg(long, global = true, value_name = "DURATION", default_value = "0s")]
+    /// Wait this long for another pass to end: `5m`, or a number of seconds.
+    #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = time::length)]
     pub lock_timeout: jiff::SignedDuration,
     /// Remove as many resources as the desired state leaves out, even all of them.
     #[arg(long, global = true)]
@@ -240,8 +241,8 @@ pub enum Command {
         /// Why; kept and shown.
         #[arg(long)]
         reason: String,
-        /// Until then (`2026-12-01T00:00:00Z`); until `resume` when absent.
-        #[arg(long)]
+        /// Until then: a date, or a time (`2026-12-01T00:00:00Z`); until `resume` when absent.
+        #[arg(long, value_parser = time::moment)]
         until: Option<Timestamp>,
     },
     /// Leave a resource alone.
@@ -251,8 +252,8 @@ pub enum Command {
         /// Why; kept and shown.
         #[arg(long)]
         reason: String,
-        /// Until then; until `resume` when absent.
-        #[arg(long)]
+        /// Until then: a date (in UTC), or a time; until `resume` when absent.
+        #[arg(long, value_parser = time::moment)]
         until: Option<Timestamp>,
     },
     /// End a suspension or a rollback.

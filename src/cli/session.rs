@@ -142,6 +142,17 @@ impl Session {
         })
     }
 
+    /// Refuses a root that is not there: a wrong name is not an empty host.
+    pub fn check_root(&self) -> Result<(), CliError> {
+        let root = self.host.root();
+        if root.is_dir() {
+            return Ok(());
+        }
+        let why =
+            format!("the root {root} is no directory that exists; make it, or correct --root");
+        Err(CliError::new(Exit::Usage, why))
+    }
+
     /// The paths of the desired state.
     pub fn desired_paths(&self) -> Result<Vec<Utf8PathBuf>, CliError> {
         if !self.common.desired.is_empty() {
@@ -277,10 +288,7 @@ impl Session {
         crate::cli::mention(text.trim_end());
         let errors = diagnostics.len();
         let plural = if errors == 1 { "error" } else { "errors" };
-        CliError::new(
-            Exit::Invalid,
-            format!("the desired state has {errors} {plural}; nothing was done"),
-        )
+        CliError::new(Exit::Invalid, format!("the desired state has {errors} {plural}"))
     }
 
     /// How closely to look.

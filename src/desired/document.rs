@@ -107,12 +107,15 @@ pub struct AppDocument {
 }
 
 /// How an app comes into use.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(rename = "$choice", rename_all = "kebab-case")]
-#[schemars(rename = "LayoutDocument")]
-pub enum LayoutDocument {
-    /// The absolute path of the one file that is replaced in place.
-    File(Field<String>),
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["file"]))]
+pub struct LayoutDocument {
+    /// The absolute path of the one file that is replaced in place. Where a symbolic link is there, the file behind it
+    /// is replaced if it is in the link's own directory.
+    pub file: Field<String>,
+    /// The absolute path of another directory into which a link at `file` may lead. None by default.
+    pub follow: Field<String>,
 }
 
 /// A version as text; unquoted numbers keep their digits.

@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::desired::diagnostic::{DIAGNOSTICS_MAX, Diagnostic, Problem, Span, blot, place};
 use crate::desired::parse::{Problems, parse};
+use crate::desired::validate::tree::NOWHERE;
 use crate::desired::validate::{Validated, ValidatedResource, validate};
 use crate::desired::{CredentialRef, Declared, DesiredState, Follow, Place, Selection, SourceText};
 use crate::model::selection::{Identity, Match};
@@ -82,6 +83,9 @@ fn digest(texts: &[SourceText]) -> Digest {
     Digest::new(Algorithm::Sha256, &bytes).unwrap_or_else(|| unreachable!("SHA-256 has 32 bytes"))
 }
 
+/// A path that belongs to one resource alone, and where that is said.
+type Home = (camino::Utf8PathBuf, ResourceId, Declaration);
+
 struct Merged<'a> {
     texts: &'a [SourceText],
     host: Option<&'a Identity>,
@@ -91,7 +95,7 @@ struct Merged<'a> {
     auth: BTreeMap<String, CredentialRef>,
     follow: Option<Follow>,
     seen: BTreeMap<String, Declaration>,
-    homes: Vec<(camino::Utf8PathBuf, ResourceId, Declaration)>,
+    homes: Vec<Home>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -157,7 +161,8 @@ impl<'a> Merged<'a> {
             }
             let line = lines.of(key.start);
             let places = [Some(spec.home().to_owned()), spec.file().map(ToOwned::to_owned)];
-            let places = places.into_iter().chain([spec.beside()]).flatten();
+            let readable = *spec.home() != NOWHERE;
+            let places = places.into_iter().chain([spec.beside()]).flatten().filter(|_| readable);
             let places = places.map(|path| (path, id.clone(), (index, home)));
             self.homes.extend(places);
             let declared_at = Place { file: source.file.clone(), line };
@@ -215,25 +220,41 @@ impl<'a> Merged<'a> {
         let mut homes = std::mem::take(&mut self.homes);
         // Paths are ordered by their components, so that what is inside of a home comes right after it.
         homes.sort_by(|(a, _, here), (b, _, there)| a.cmp(b).then(here.0.cmp(&there.0)));
-        let mut outer: Option<&(camino::Utf8PathBuf, ResourceId, Declaration)> = None;
+        let mut outer: Option<&Home> = None;
+        let mut last = outer;
         for inner in &homes {
+            let same = last.replace(inner).filter(|last| last.0 == inner.0);
+            // Both are told: where they are inside of a third, and that they are the same.
+            if let Some(same) = same.filter(|same| outer.is_some_and(|outer| outer.0 != same.0)) {
+                self.refuse_same(same, inner);
+            }
             let Some(first) = outer.filter(|outer| inner.0.starts_with(&outer.0)) else {
                 outer = Some(inner);
                 continue;
             };
-            let title = if inner.0 == first.0 {
-                format!("`{}` and `{}` have the same home `{}`", first.1, inner.1, first.0)
+            if inner.0 == first.0 {
+                self.refuse_same(first, inner);
+                continue;
+            }
+            let title = if inner.1 == first.1 {
+                format!("`layout.file` of `{}` is inside of its own home", inner.1)
             } else {
                 format!("the home of `{}` is inside that of `{}`", inner.1, first.1)
             };
-            let theirs = format!("`{}` has `{}`", first.1, first.0);
-            let mine = format!("`{}` has `{}`", inner.1, inner.0);
-            self.conflict(
-                title,
-                [(inner.2, &mine), (first.2, &theirs)],
-                "give each a directory of its own",
-            );
+            self.refuse_places(&title, first, inner);
         }
+    }
+
+    fn refuse_same(&mut self, first: &Home, second: &Home) {
+        let title = format!("`{}` and `{}` have the same home `{}`", first.1, second.1, first.0);
+        self.refuse_places(&title, first, second);
+    }
+
+    fn refuse_places(&mut self, title: &str, first: &Home, second: &Home) {
+        let theirs = format!("`{}` has `{}`", first.1, first.0);
+        let mine = format!("`{}` has `{}`", second.1, second.0);
+        let places = [(second.2, mine.as_str()), (first.2, theirs.as_str())];
+        self.conflict(title.to_owned(), places, "give each a place of its own");
     }
 }
 

@@ -76,7 +76,8 @@ pub async fn download(
         return Ok(blob);
     }
     let mut failures = Vec::new();
-    for url in request.urls {
+    let mut places = request.urls.iter().peekable();
+    while let Some(url) = places.next() {
         let place = Place { client, request, cache_dir, progress };
         match retrying(client.backoff(), || place.fetch(url)).await {
             Ok(blob) => {
@@ -86,7 +87,9 @@ pub async fn download(
             // No other place can help a full disk.
             Err(error @ FetchError::Cache { .. }) => return Err(error),
             Err(error) => {
-                progress.skipped(request.name, &error);
+                if places.peek().is_some() {
+                    progress.skipped(request.name, &error);
+                }
                 failures.push(error);
             }
         }

@@ -173,7 +173,10 @@ async fn start(
         Ok(Err(source)) => Err(RunError::Start { program: program.clone(), source }),
         Ok(Ok(status)) if status.success() => Ok(String::from_utf8_lossy(&printed).into_owned()),
         Ok(Ok(status)) => {
-            let text = String::from_utf8_lossy(&said).trim().to_owned();
+            // One line, wherever it is shown.
+            let text = String::from_utf8_lossy(&said);
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            let text = lines.collect::<Vec<_>>().join("; ");
             let output = if text.is_empty() { text } else { format!(": {text}") };
             Err(RunError::Failed { command: command_line, status: status.to_string(), output })
         }

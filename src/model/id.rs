@@ -117,9 +117,11 @@ impl FromStr for ResourceId {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (kind, name) = text
-            .split_once('/')
-            .ok_or_else(|| format!("`{text}` is not a resource id: write `app/NAME`"))?;
+        let (kind, name) = text.split_once('/').ok_or_else(|| {
+            format!(
+                "`{text}` is not a resource id: write `app/NAME`, `extension/NAME` or `tree/NAME`"
+            )
+        })?;
         let kind = match kind {
             "app" => Kind::App,
             "extension" => Kind::Extension,

@@ -97,6 +97,9 @@ impl Trust {
         let known = |q: &Quarantined| {
             (&q.resource, &q.tag, &q.digests) == (&release.resource, &release.tag, &release.digests)
         };
+        // Its bytes bind nobody: the publisher may mend them under the same tag.
+        let locked = Self::lock_key(&release.resource, &release.tag, "");
+        self.locks.retain(|key, _| !key.starts_with(&locked));
         if !self.quarantined.iter().any(known) {
             self.quarantined.push(release);
         }
@@ -135,6 +138,12 @@ pub struct Owned {
     /// What the file was recognised as, where it was the wished program before we replaced any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recognised: Option<Recognised>,
+    /// Where a program was put, links followed: nothing else is removed or taken for a changed program of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed: Option<Utf8PathBuf>,
+    /// The program of somebody else that was there before, as it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub displaced: Option<Backup>,
     /// Files that were replaced in place and kept, so that no backup of somebody else is taken for one of ours.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backups: Vec<Backup>,

@@ -153,6 +153,15 @@ pub enum Step {
         /// Lists of arguments.
         trials: Vec<Vec<String>>,
     },
+    /// Put the program of somebody else, which an `install` kept, back in its place.
+    Restore {
+        /// The file.
+        #[schemars(with = "String")]
+        file: Utf8PathBuf,
+        /// Where it is kept.
+        #[schemars(with = "String")]
+        from: Utf8PathBuf,
+    },
     /// Make links lead to images, each by one rename. The commit point of an image's *use*.
     Point {
         /// The release that is in use from then on.
@@ -293,6 +302,7 @@ impl Step {
             Self::Switch { .. } => "switch",
             Self::Install { .. } => "install",
             Self::Try { .. } => "try",
+            Self::Restore { .. } => "restore",
             Self::Point { .. } => "point",
             Self::Merged { .. } => "merge",
             Self::Refresh { .. } => "refresh",

@@ -10,7 +10,7 @@ use crate::model::ledger::Ledger;
 use crate::model::{Action, Change, Effect, ExtensionClass, Kind, Step};
 use crate::observe::Observed;
 use crate::resource::Found;
-use crate::resource::app::in_place::beside;
+use crate::resource::app::in_place::{backup_names, beside};
 use crate::resource::tree::layout::Layout;
 use jiff::Timestamp;
 
@@ -46,7 +46,8 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
     for step in change.steps.iter().chain(&change.undo) {
         let in_place = |path: &Utf8Path| {
             let beside = file.map(beside);
-            Some(path) == file || Some(path) == beside.as_deref()
+            let kept = file.is_some_and(|file| backup_names(file).any(|name| name == path));
+            kept || Some(path) == file || Some(path) == beside.as_deref()
         };
         let own = |path: &Utf8Path| match declared {
             _ if in_place(path) => true,
@@ -109,6 +110,7 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
             std::iter::once(path.as_path()).chain(aside.as_deref()).collect()
         }
         Step::RemoveEmpty { path } => vec![path],
+        Step::Restore { file, from } => vec![file, from],
         Step::Refresh { copy, .. } => vec![&copy.index, &copy.store],
         Step::Fetch { delta, .. } => delta.iter().map(|delta| delta.base.as_path()).collect(),
         Step::Owe { .. }

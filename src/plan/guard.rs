@@ -23,11 +23,20 @@ pub fn check(removals: Removals, count: usize, inputs: &Inputs<'_>) -> Result<()
     if count == 0 || removals == Removals::Confirmed {
         return Ok(());
     }
-    let managed = inputs.ledger.inventory.resources.len();
+    let installed = inputs.ledger.inventory.resources.keys().filter(|id| {
+        let found = inputs.observed.resources.get(*id);
+        // What cannot be looked at may be there.
+        found.is_some_and(|found| found.as_ref().map_or(true, |found| !found.slots().is_empty()))
+    });
+    let managed = installed.count();
     if inputs.desired.resources.is_empty() {
         return Err(format!(
-            "the desired state is empty and would remove all {count} managed resources; if that is \
-             meant, repeat with --confirm-removals"
+            "the desired state is empty and would remove {}; if that is meant, repeat with --confirm-removals",
+            if count == 1 {
+                "the one managed resource".to_owned()
+            } else {
+                format!("all {count} managed resources")
+            }
         ));
     }
     if count > REMOVALS_MAX || (count > 1 && count * REMOVALS_ONE_IN > managed) {

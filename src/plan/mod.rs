@@ -84,6 +84,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
 /// was read completely in this pass.
 fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
     let mut removals: Vec<Change> = Vec::new();
+    let mut installed = 0;
     for (id, owned) in &inputs.ledger.inventory.resources {
         if inputs.desired.resources.contains_key(id) {
             continue;
@@ -108,13 +109,14 @@ fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
                 let facts = &inputs.observed.facts;
                 let context =
                     Context { id, declared_at: "", owned: Some(owned), debts: &debts, facts };
+                installed += usize::from(!found.slots().is_empty());
                 removals.push(found.remove(&context, owned));
             }
             Some(Err(message)) => plan.blocked.push(unobservable(id, message, None)),
             None => {}
         }
     }
-    match guard::check(inputs.removals, removals.len(), inputs) {
+    match guard::check(inputs.removals, installed, inputs) {
         Ok(()) => plan.changes.extend(removals),
         Err(message) => plan.blocked.extend(removals.into_iter().map(|change| Blocked {
             resource: change.resource,
@@ -162,7 +164,11 @@ fn effects_left_out(inputs: &Inputs<'_>, plan: &Plan) -> Option<String> {
     });
     let wished: Vec<String> = wished.collect();
     (!inputs.observed.facts.live && !wished.is_empty()).then(|| {
-        format!("restarts and hooks are not run on another root than `/`: {}", wished.join(", "))
+        format!(
+            "restarts, hooks and health checks are not run on another root than `/` unless --effects run says so: \
+             {}",
+            wished.join(", ")
+        )
     })
 }
 

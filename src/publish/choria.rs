@@ -39,8 +39,11 @@ pub fn choria(wish: &Choria<'_>) -> Result<Published, PublishError> {
     let home = wish.repository.join(directory(version, platform)?);
     let name = |packing| published_name(base, version, platform, packing);
     let packed_name = name(Packing::Bzip2)?;
-    if existing == Existing::Kept && home.join(&packed_name).exists() {
-        return Err(PublishError::Exists { path: home.join(&packed_name) });
+    let pointer: PathBuf = wish.repository.join(document_path(version, platform)?);
+    // The document names one program: another one under another name would replace the version as well.
+    let there = [home.join(&packed_name), pointer.clone()].into_iter().find(|path| path.exists());
+    if let Some(path) = there.filter(|_| existing == Existing::Kept) {
+        return Err(PublishError::Exists { path });
     }
     let hash = Digest::new(Algorithm::Sha256, &Sha256::digest(&program));
     let hash = hash.unwrap_or_else(|| unreachable!("SHA-256 has 32 bytes"));
@@ -50,9 +53,7 @@ pub fn choria(wish: &Choria<'_>) -> Result<Published, PublishError> {
     if wish.uncompressed {
         published.push(place::write(home.join(name(Packing::None)?), &program, existing)?);
     }
-    // Another program may have been published for the same version: the last one counts, as in the original.
-    let pointer: PathBuf = wish.repository.join(document_path(version, platform)?);
-    published.push(place::write(pointer, document.as_bytes(), Existing::Replaced)?);
+    published.push(place::write(pointer, document.as_bytes(), existing)?);
     Ok(published)
 }
 

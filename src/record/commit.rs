@@ -18,6 +18,7 @@ use crate::observe::Observed;
 use crate::record::ledger::Saved;
 use crate::record::{history, ledger as files};
 use crate::resource::Found;
+use crate::resource::app::AppObserved;
 use crate::resource::app::layout::slot_name;
 
 /// Kept files that are remembered of one resource: there is one, and one more after a pass that was cut off.
@@ -46,7 +47,7 @@ pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<(
     }
     for change in &pass.plan.changes {
         note_unrecorded(&mut inventory, &change.resource, current(pass, &change.resource));
-        note_backup(&mut inventory, change);
+        note_backup(&mut inventory, change, pass);
     }
     for unchanged in &pass.plan.unchanged {
         activate(&mut inventory, &unchanged.resource, current(pass, &unchanged.resource));
@@ -70,9 +71,19 @@ pub fn conclude(
     for (change, result) in pass.plan.changes.iter().zip(&outcome.results) {
         let in_use = in_use_after(pass, change, result);
         activate(&mut inventory, &change.resource, in_use);
-        if change.action == Action::Remove && result.end == End::Done {
+        if result.switched_to.is_some()
+            && let Some((owned, file)) =
+                inventory.resources.get_mut(&change.resource).zip(installed(change))
+        {
+            owned.placed = Some(file.to_owned());
+        }
+        let never_began = result.end.failure().is_some_and(|failure| failure.step == "fetch");
+        let gone = change.action == Action::Remove && result.end == End::Done;
+        if gone || (never_began && has_nothing(host, &inventory, change)?) {
             inventory.resources.remove(&change.resource);
-            trust.floors.remove(&change.resource);
+            if gone {
+                trust.floors.remove(&change.resource);
+            }
         }
         if result.end == End::Done {
             start(&mut inventory, pass, &change.resource);
@@ -94,8 +105,14 @@ pub fn conclude(
 }
 
 /// A file that will be kept is known before it is, so that it is never taken for somebody else's.
-fn note_backup(inventory: &mut Inventory, change: &Change) {
+fn note_backup(inventory: &mut Inventory, change: &Change, pass: &Pass<'_>) {
     let Some(owned) = inventory.resources.get_mut(&change.resource) else { return };
+    let found = pass.observed.resources.get(&change.resource).and_then(|found| found.as_ref().ok());
+    let Some(Found::App(AppObserved { file: Some(file), .. })) = found else { return };
+    let theirs = file.is_foreign(Some(owned));
+    if let Some(path) = installed(change).filter(|_| !theirs) {
+        owned.placed = Some(path.to_owned());
+    }
     for step in &change.steps {
         let Step::Install { expects: Expected::File { size, mtime }, backup: Some(kept), .. } =
             step
@@ -103,6 +120,10 @@ fn note_backup(inventory: &mut Inventory, change: &Change) {
             continue;
         };
         let backup = Backup { path: kept.path.clone(), size: *size, mtime: *mtime };
+        if theirs {
+            owned.displaced = Some(backup);
+            continue;
+        }
         owned.backups.retain(|known| *known != backup);
         owned.backups.push(backup);
         let surplus = owned.backups.len().saturating_sub(BACKUPS_KNOWN_MAX);
@@ -122,11 +143,43 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let adopted = found.map(|found| found.adopted(known.as_ref(), &declared.spec));
     let adopted = adopted.unwrap_or_default();
+    // What is known of another file says nothing about this one.
+    let same_file = known.as_ref().filter(|known| known.file == file).cloned();
+    let (placed, displaced) = same_file.map(|k| (k.placed, k.displaced)).unwrap_or_default();
     let kept = known.map(|k| (k.backups, k.activated, k.started));
     let (backups, activated, started) = kept.unwrap_or_default();
     let recognised = None;
-    let owned = Owned { declared_in, home, file, recognised, backups, adopted, activated, started };
+    let owned = Owned {
+        declared_in,
+        home,
+        file,
+        recognised,
+        placed,
+        displaced,
+        backups,
+        adopted,
+        activated,
+        started,
+    };
     inventory.resources.insert(id.clone(), owned);
+}
+
+/// Whether nothing of a resource is on the host or ever was: what could not even be fetched is not ours.
+fn has_nothing(host: &Host, inventory: &Inventory, change: &Change) -> io::Result<bool> {
+    let owned = inventory.resources.get(&change.resource);
+    let never = owned.filter(|owned| owned.activated.is_empty() && owned.adopted.is_empty());
+    Ok(match never {
+        Some(owned) => change.before.is_none() && host.stat(&owned.home)?.is_none(),
+        None => false,
+    })
+}
+
+/// The file that a change puts a program to.
+fn installed(change: &Change) -> Option<&Utf8Path> {
+    change.steps.iter().find_map(|step| match step {
+        Step::Install { file, .. } => Some(file.as_path()),
+        _ => None,
+    })
 }
 
 /// Notes that what runs once after each start of the host was a part of this pass, if anything does.
@@ -204,10 +257,11 @@ fn learn(
     let Some(after) = change.after.as_ref().filter(|a| in_use == Some(&slot_name(&a.tag))) else {
         return;
     };
-    // What did not show that it works is no reason to refuse an older release that does.
-    if !matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unhealthy) {
-        raise(trust, pass, &change.resource, &after.version);
+    // What did not show that it works is no reason to refuse an older release that does, or other bytes.
+    if matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unhealthy) {
+        return;
     }
+    raise(trust, pass, &change.resource, &after.version);
     let first_use = after.evidence.as_ref().is_some_and(|e| e.level == Level::Lock);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| first_use) {
         trust.locks.insert(fetched.lock_key.clone(), fetched.digest.clone());

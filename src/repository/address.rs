@@ -103,9 +103,10 @@ fn local(url: &str) -> Result<Option<Utf8PathBuf>, &'static str> {
     if let Some(path) = url.strip_prefix("file://") {
         let path = percent_encoding::percent_decode_str(path).decode_utf8();
         let path = path.map_err(|_| "it is not UTF-8")?;
-        return match path.starts_with('/') {
-            true => Ok(Some(path.into_owned().into())),
-            false => Err("write `file:///` and an absolute path"),
+        return if path.starts_with('/') {
+            Ok(Some(path.into_owned().into()))
+        } else {
+            Err("write `file:///` and an absolute path")
         };
     }
     if url.starts_with('/') {
@@ -176,7 +177,7 @@ mod tests {
             ("/srv/state.git", Some("/srv/state.git")),
         ] {
             let address = Address::new(url, "main", "hosts/./web").unwrap();
-            assert_eq!(address.local().map(|p| p.as_str()), local, "{url}");
+            assert_eq!(address.local().map(camino::Utf8Path::as_str), local, "{url}");
             assert_eq!(address.label(), format!("{url}//hosts/web"));
         }
     }

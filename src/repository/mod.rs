@@ -11,6 +11,11 @@
 //!
 //! A repository that does not answer, or has something unacceptable, leaves the last accepted state enforced.
 
+#![cfg_attr(
+    not(feature = "git"),
+    allow(dead_code, reason = "nothing is asked of a repository then")
+)]
+
 mod address;
 mod checkout;
 mod error;

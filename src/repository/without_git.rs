@@ -9,7 +9,6 @@ use crate::repository::{RepositoryError, Source};
 
 /// A question that nobody answers.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "the fields are those of the question that git answers")]
 pub(super) struct Job<'a> {
     pub(super) source: &'a Source,
     pub(super) known: &'a Known,
@@ -22,9 +21,7 @@ pub(super) struct Job<'a> {
 /// Never made.
 #[derive(Debug)]
 pub(super) enum Answer {
-    #[expect(dead_code, reason = "no repository is asked")]
     Same,
-    #[expect(dead_code, reason = "no repository is asked")]
     News(News),
 }
 

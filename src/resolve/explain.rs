@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::fetch::Reader;
 use crate::model::facts::Arch;
+use crate::model::ledger::Trust;
 use crate::model::outcome::chain;
 use crate::model::{Artifact, Constraint, HostFacts, Prereleases, Release, ResourceId, Version};
 use crate::resolve::asset::{Listing, Target, Verdict, select};
@@ -25,16 +26,28 @@ use crate::source::{self, casync};
 /// Releases and files listed at most.
 const SHOWN_MAX: usize = 8;
 
+/// What is known besides the wish and what the host has of it.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'a> {
+    /// The host.
+    pub facts: &'a HostFacts,
+    /// What did not work here.
+    pub trust: &'a Trust,
+}
+
 /// Asks the source and says, line by line, what is chosen and why the rest is not.
 pub async fn explain(
     id: &ResourceId,
     (spec, found): (&Spec, &Found),
-    facts: &HostFacts,
+    about: About<'_>,
     reader: &Reader,
     now: Timestamp,
 ) -> Vec<String> {
     match (spec, found) {
-        (Spec::App(spec), _) => explain_app(id, spec, facts, reader, now).await,
+        (Spec::App(spec), _) => {
+            let in_use = found.current().map(Found::tag_of);
+            explain_app(id, (spec, in_use.as_deref()), about, reader, now).await
+        }
         (Spec::Tree(spec), _) => explain_tree(spec, reader).await,
         (Spec::Extension(spec), Found::Extension(found)) => {
             explain_extension(spec, found, reader, now).await
@@ -171,8 +184,8 @@ async fn explain_tree(spec: &TreeSpec, reader: &Reader) -> Vec<String> {
 
 async fn explain_app(
     id: &ResourceId,
-    spec: &AppSpec,
-    facts: &HostFacts,
+    (spec, in_use): (&AppSpec, Option<&str>),
+    About { facts, trust }: About<'_>,
     reader: &Reader,
     now: Timestamp,
 ) -> Vec<String> {
@@ -196,10 +209,14 @@ async fn explain_app(
     ));
     for release in releases.iter().take(SHOWN_MAX) {
         let verdict = match policy::objection(release, &spec.version) {
-            None => "acceptable".to_owned(),
+            None => match trust.quarantine_of(id, &release.tag, None) {
+                None => "acceptable".to_owned(),
+                Some(failed) => format!("quarantined: {}", failed.reason),
+            },
             Some(objection) => format!("not acceptable: {}", objection.describe()),
         };
-        lines.push(format!("  {} {verdict}", release.tag));
+        let used = if in_use == Some(&release.tag) { "in use, " } else { "" };
+        lines.push(format!("  {} {used}{verdict}", release.tag));
     }
     let chosen = match policy::choose(&releases, &spec.version, now) {
         Ok(choices) => choices.first().copied(),

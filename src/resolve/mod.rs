@@ -54,6 +54,8 @@ pub struct Question<'a> {
     pub ledger: &'a Ledger,
     /// Only these.
     pub only: Option<&'a BTreeSet<ResourceId>>,
+    /// Where `/` of the host is on this machine.
+    pub root: &'a Utf8Path,
     /// Where artifacts are cached, on this machine.
     pub cache: &'a Utf8Path,
     /// The time of the pass.
@@ -111,27 +113,37 @@ impl App<'_> {
         if let Some(resolution) = self.rolled_back().await {
             return resolution;
         }
+        let mut quarantined = None;
         if let Some(wanted) = self.already_there() {
-            if let Some(problem) = self.quarantined(&wanted) {
-                return self.stay(problem);
+            quarantined = self.quarantined(&wanted);
+            if quarantined.is_none() {
+                return Resolution { wanted: Some(wanted), ..Resolution::default() };
             }
-            return Resolution { wanted: Some(wanted), ..Resolution::default() };
         }
+        // What did not work may have other bytes by now; whatever goes wrong there, it is still what did not work.
+        match self.ask().await {
+            Ok(releases) => self.choose(&releases, quarantined).await,
+            Err(problem) => self.stay(quarantined.unwrap_or(problem)),
+        }
+    }
+
+    /// What the source offers of this product.
+    async fn ask(&self) -> Result<Vec<Release>, Problem> {
         let wish = &self.spec.version;
-        let releases =
-            match source::releases(&self.spec.source, wish, self.facts().arch, self.reader).await {
-                Ok(releases) => releases,
-                Err(error) => return self.stay(problem_of(&error)),
-            };
-        let releases = match self.of_this_product(releases) {
-            Ok(releases) => releases,
-            Err(problem) => return self.stay(problem),
-        };
-        let choices = match policy::choose(&releases, wish, self.now()) {
-            Ok(choices) => choices,
-            Err(no_choice) => return self.stay(no_choice.into()),
-        };
-        self.settle(&choices).await
+        let arch = self.facts().arch;
+        let releases = source::releases(&self.spec.source, wish, arch, self.reader).await;
+        self.of_this_product(releases.map_err(|error| problem_of(&error))?)
+    }
+
+    async fn choose(
+        &self,
+        releases: &[Release],
+        quarantined: Option<Problem>,
+    ) -> Resolution<Wanted> {
+        match policy::choose(releases, &self.spec.version, self.now()) {
+            Ok(choices) => self.settle(&choices, quarantined).await,
+            Err(no_choice) => self.stay(quarantined.unwrap_or_else(|| no_choice.into())),
+        }
     }
 
     fn of_this_product(&self, releases: Vec<Release>) -> Result<Vec<Release>, Problem> {
@@ -144,23 +156,31 @@ impl App<'_> {
     }
 
     /// Takes the best choice that can be had; waits for a better one rather than to go back.
-    async fn settle(&self, choices: &[&Release]) -> Resolution<Wanted> {
+    async fn settle(
+        &self,
+        choices: &[&Release],
+        mut quarantined: Option<Problem>,
+    ) -> Resolution<Wanted> {
         let mut waiting: Option<Problem> = None;
-        let mut quarantined: Option<Problem> = None;
         for release in choices {
             if let Some(problem) = self.goes_back(&release.version) {
                 return self.stay(quarantined.or(waiting).unwrap_or(problem));
             }
-            let installed = self.installed(release);
-            if installed.is_some()
+            let there = self.installed(release);
+            if there.is_some()
                 && let Some(problem) = self.republished(release).await
             {
                 return self.stay(quarantined.unwrap_or(problem));
             }
-            let (wanted, notes) = match installed {
+            let known_bad = there.as_ref().and_then(|wanted| self.quarantined(wanted));
+            let (wanted, notes) = match there.filter(|_| known_bad.is_none()) {
                 Some(wanted) => (wanted, Vec::new()),
                 None => match offer(self, release).await {
                     Offered::Wanted(wanted, notes) => (*wanted, notes),
+                    Offered::Waiting(_) | Offered::Refused(_) if known_bad.is_some() => {
+                        quarantined = quarantined.or(known_bad);
+                        continue;
+                    }
                     Offered::Waiting(problem) => {
                         waiting.get_or_insert(problem);
                         continue;
@@ -191,7 +211,44 @@ impl App<'_> {
             Some(offer) => offer.evidence.digests.clone(),
             None => self.digests_of(&wanted.slot),
         };
-        quarantined(self.question, self.id, &wanted.tag, &digests)
+        let trust = &self.question.ledger.trust;
+        let found = trust.quarantine_of(self.id, &wanted.tag, &digests)?;
+        Some(Problem {
+            reason: BlockedReason::Quarantined,
+            message: format!(
+                "{}: {}. It is not used again until its bytes change; `reconcile resume {}` lifts that",
+                self.what_became_of(wanted, found.since),
+                found.reason,
+                self.id
+            ),
+            until: None,
+        })
+    }
+
+    fn what_became_of(&self, wanted: &Wanted, since: Timestamp) -> String {
+        let (tag, since) = (&wanted.tag, since.round(jiff::Unit::Second).unwrap_or(since));
+        if self.observed.current() == Some(&wanted.slot) {
+            format!("{tag} failed its check at {since} and there was nothing to go back to")
+        } else {
+            format!("{tag} failed its check and was switched back at {since}")
+        }
+    }
+
+    /// Whether a release was in use without turning out not to work: its bytes then never change.
+    pub(super) fn has_worked(&self, slot: &str) -> bool {
+        let manifest = self.observed.slots.get(slot).and_then(|found| found.manifest.as_ref());
+        let trust = &self.question.ledger.trust;
+        let failed = manifest.and_then(|manifest| {
+            trust.quarantine_of(self.id, &manifest.tag, Some(&manifest.digest))
+        });
+        let owned = self.owned();
+        let was_in_use = owned.is_some_and(|owned| owned.activated.iter().any(|s| s == slot));
+        failed.is_none() && (was_in_use || owned.is_none())
+    }
+
+    /// Where a path of the host is on this machine, for people.
+    pub(super) fn on_this_machine(&self, path: &Utf8Path) -> camino::Utf8PathBuf {
+        self.question.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     fn now(&self) -> Timestamp {
@@ -232,7 +289,14 @@ impl App<'_> {
                 SlotState::Damaged => Some(self.cached_copy(&slot)?),
                 _ => return None,
             };
-            Some(Wanted { version: version.clone(), tag, slot, offer, rolled_back: None })
+            Some(Wanted {
+                version: version.clone(),
+                tag,
+                slot,
+                offer,
+                rolled_back: None,
+                anew: None,
+            })
         })
     }
 
@@ -262,6 +326,7 @@ impl App<'_> {
             slot,
             offer: None,
             rolled_back: None,
+            anew: None,
         })
     }
 

@@ -80,13 +80,15 @@ pub async fn offer(app: &App<'_>, release: &Release) -> Offered {
     let sha256 = evidence.digests.iter().find(|d| d.algorithm() == Algorithm::Sha256).cloned();
     let slot = known_build(app, release, sha256.as_ref())
         .unwrap_or_else(|| slot_of(release, sha256.as_ref().or(evidence.digests.first())));
-    if let Some(problem) = changed_under_tag(app, release, &slot, sha256.as_ref()) {
-        return Offered::Refused(problem);
+    let changed = changed_under_tag(app, release, &slot, sha256.as_ref());
+    if let Some(problem) = changed.as_ref().filter(|_| app.has_worked(&slot)) {
+        return Offered::Refused(problem.clone());
     }
+    let anew = changed.map(|_| format!("{} did not work and has other bytes now", release.tag));
     let state = app.state(&slot);
     let whole = evidence.of == Subject::Artifact;
     let cached = whole && sha256.as_ref().is_some_and(|digest| app.is_cached(digest));
-    let there = matches!(state, SlotState::Whole | SlotState::Adopted);
+    let there = matches!(state, SlotState::Whole | SlotState::Adopted) && anew.is_none();
     let delta = if there || cached {
         None
     } else {
@@ -101,6 +103,7 @@ pub async fn offer(app: &App<'_>, release: &Release) -> Offered {
             slot,
             offer,
             rolled_back: None,
+            anew,
         }),
         notes,
     )
@@ -338,7 +341,7 @@ fn changed_under_tag(
              publisher confirms it, remove {} and run again",
             release.tag,
             manifest.digest,
-            app.spec.home.join("releases").join(slot)
+            app.on_this_machine(&app.spec.home.join("releases").join(slot))
         ),
         until: None,
     })

@@ -70,7 +70,7 @@ impl App<'_> {
             Some(manifest) => manifest.version.clone(),
             None => self.spec.version.tag.version(&tag)?,
         };
-        Some(Wanted { version, tag, slot: slot.to_owned(), offer, rolled_back })
+        Some(Wanted { version, tag, slot: slot.to_owned(), offer, rolled_back, anew: None })
     }
 
     /// The version in use, unless it is known not to work here.

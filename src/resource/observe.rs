@@ -7,6 +7,7 @@ use camino::Utf8Path;
 use crate::host::Look;
 use crate::model::ledger::Owned;
 use crate::model::{Kind, ResourceId};
+use crate::resource::app::in_place::observe::Wished;
 use crate::resource::app::observe::Depth;
 use crate::resource::{Found, Spec, app, extension, tree};
 
@@ -38,11 +39,18 @@ pub fn observe(host: &Look, place: &Place<'_>, depth: Depth) -> io::Result<Found
         }
         (Kind::Tree, None) => tree::observe::observe(host, home, &[], depth).map(Found::Tree),
         (_, Some(Spec::App(_)) | None) => {
-            let file = match place.spec {
-                Some(Spec::App(spec)) => spec.file.as_deref(),
-                _ => place.owned.and_then(|owned| owned.file.as_deref()),
+            let (file, follow, owned) = match place.spec {
+                Some(Spec::App(spec)) => {
+                    let file = spec.file.as_deref();
+                    // What is known of another file says nothing about this one.
+                    let owned = place.owned.filter(|owned| owned.file.as_deref() == file);
+                    (file, spec.follow.as_deref(), owned)
+                }
+                // Only what was put there is looked at, to be removed.
+                _ => (place.owned.and_then(|o| o.placed.as_deref()), None, place.owned),
             };
-            app::observe::observe(host, home, file, depth).map(Found::App)
+            let wished = file.map(|file| Wished { file, follow, owned });
+            app::observe::observe(host, home, wished.as_ref(), depth).map(Found::App)
         }
     }
 }

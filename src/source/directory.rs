@@ -25,6 +25,15 @@ const VERSION_DIRECTORIES_MAX: usize = 10;
 /// Files without a version (`SHA256SUMS`) that are told with each release beside them.
 const SHARED_FILES_MAX: usize = 32;
 
+/// Why a pattern finds nothing in what `publish release` writes.
+const VERSIONS_ARE_DIRECTORIES: &str = "its versions are directories, as `publish release` writes them, and `pattern` \
+                                        is for files of one directory; leave `pattern` out and, where several files \
+                                        fit, name one with `asset`";
+
+/// Why a pattern finds nothing.
+const NO_NAME_FITS: &str =
+    "the name of no file there fits `pattern`; compare it with what is there";
+
 /// The place of a source and how it names versions.
 #[derive(Clone, Debug)]
 pub(super) struct Place {
@@ -240,8 +249,10 @@ impl Place {
             });
             found.collect()
         };
+        let local = matches!(home, Directory::Local { .. });
         let useful = |listing: &Listing| {
-            listing.files.keys().any(|name| version_text(pattern, name).is_some())
+            (local && pattern.is_some())
+                || listing.files.keys().any(|name| version_text(pattern, name).is_some())
                 || !directories(listing).is_empty()
         };
         let listing = match (home.list(reader, useful).await, &wish.want) {
@@ -251,6 +262,16 @@ impl Place {
             }
             (outcome, _) => outcome?,
         };
+        if let (Directory::Local { path, .. }, Some(_)) = (home, pattern)
+            && !listing.files.keys().any(|name| version_text(pattern, name).is_some())
+        {
+            let versions = listing
+                .directories
+                .iter()
+                .any(|name| wish.tag.version(name).is_some_and(|v| !v.is_opaque()));
+            let what = if versions { VERSIONS_ARE_DIRECTORIES } else { NO_NAME_FITS };
+            return Err(SourceError::Nothing { path: path.clone(), what });
+        }
         let found = directories(&listing);
         let mut releases = group(listing.files, pattern);
         releases.extend(self.open_directories(home, found, wish, reader).await?);

@@ -11,7 +11,7 @@ use crate::fetch::FetchError;
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// It did not answer, or with a failure of its own.
-    #[error("cannot ask {what}: no usable answer came; what is installed stays in use")]
+    #[error("cannot ask {what}: no usable answer came; check its address and the network")]
     Unreachable {
         /// What was asked.
         what: String,
@@ -38,6 +38,14 @@ pub enum SourceError {
     NotFound {
         /// What was looked for.
         what: String,
+    },
+    /// A directory of this host holds nothing that could be a release.
+    #[error("cannot find releases in {}: {what}", .path.display())]
+    Nothing {
+        /// The directory.
+        path: PathBuf,
+        /// Why nothing there counts, and what to do.
+        what: &'static str,
     },
     /// It does not tell which versions there are.
     #[error(
@@ -106,7 +114,7 @@ impl SourceError {
         match self {
             Self::Unreachable { .. } | Self::Gone { .. } => Class::Unreachable,
             Self::RateLimited { .. } => Class::RateLimited,
-            Self::NotFound { .. } | Self::NoIndex { .. } => Class::NotFound,
+            Self::NotFound { .. } | Self::Nothing { .. } | Self::NoIndex { .. } => Class::NotFound,
             Self::Denied { .. } => Class::Denied,
             Self::Malformed { .. } => Class::Malformed,
             Self::Local { source, .. } => match source.kind() {

@@ -79,7 +79,14 @@ impl Directory {
         useful: impl Fn(&Listing) -> bool,
     ) -> Result<Listing, SourceError> {
         let found = match self {
-            Self::Local { path, root } => Some(read_directory(path, root)?),
+            Self::Local { path, root } => {
+                let listing = read_directory(path, root)?;
+                if !useful(&listing) {
+                    let what = "no file or directory there bears a version; write a `pattern` that says where it is";
+                    return Err(SourceError::Nothing { path: path.clone(), what });
+                }
+                Some(listing)
+            }
             Self::Web(url) => self.read_indexes(url, reader, &useful).await?,
         };
         found

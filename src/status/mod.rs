@@ -374,6 +374,13 @@ fn conditions(
     conditions
 }
 
+/// Why what is not wished is kept all the same.
+fn not_read(known: &Known<'_>, id: &ResourceId) -> Option<String> {
+    let owned = known.ledger.inventory.resources.get(id)?;
+    let read = known.desired.roots.contains(&owned.declared_in);
+    (!read).then(|| format!("it is kept: {} declared it and is not read here", owned.declared_in))
+}
+
 /// The summary.
 fn ready(
     known: &Known<'_>,
@@ -398,6 +405,9 @@ fn ready(
     }
     if let Some(condition) = is("Suspended") {
         return not(State::Suspended, "Suspended", condition.message.clone());
+    }
+    if let Some(kept) = spec.is_none().then(|| not_read(known, id)).flatten() {
+        return not(State::Suspended, "NotRead", kept);
     }
     if spec.is_none() {
         return not(State::InProgress, "NotDesired", "it will be removed".to_owned());

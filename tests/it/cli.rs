@@ -95,7 +95,7 @@ fn three_mistakes_are_shown_at_once() {
     let ran = world.run(&["validate"]).exits(65);
     assert_eq!(ran.stdout, "");
     assert_eq!(ran.stderr.matches("\nerror: ").count(), 3, "{}", ran.stderr);
-    assert!(ran.stderr.contains("has 3 errors; nothing was done"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("has 3 errors"), "{}", ran.stderr);
     assert_eq!(world.run(&[]).exits(65).stdout, "");
 }
 
@@ -263,7 +263,8 @@ fn explain_and_list_say_what_there_is_to_choose_from() {
         assert!(text.contains(part), "{part}: {text}");
     }
     let text = world.run(&["list", "app/tool"]).exits(0).stdout;
-    let versions: Vec<&str> = text.lines().map(|line| line[2..].trim()).collect();
+    let versions: Vec<&str> =
+        text.lines().filter_map(|l| l[2..].split_whitespace().next()).collect();
     assert_eq!(versions, ["1.1.0", "1.0.0"]);
     world.run(&["list", "app/tool", "-o", "json"]).exits(0).json();
 }

@@ -9,6 +9,13 @@ struct World {
     home: tempfile::TempDir,
 }
 
+/// Where a command runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Host,
+    Elsewhere,
+}
+
 impl World {
     fn new() -> Self {
         let world = Self { home: tempfile::tempdir().unwrap() };
@@ -32,9 +39,9 @@ impl World {
     }
 
     #[track_caller]
-    fn run(&self, here: bool, more: &[&str], code: i32) -> String {
+    fn run(&self, place: Place, more: &[&str], code: i32) -> String {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
-        if here {
+        if place == Place::Host {
             command.arg("--root").arg(self.home.path().join("root"));
         }
         command.arg("--desired").arg(self.home.path().join("desired.yaml")).args(more);
@@ -47,7 +54,7 @@ impl World {
 
     fn facts(&self) -> String {
         let file = self.home.path().join("web-03.json");
-        fs::write(&file, self.run(true, &["status", "--export"], 0)).unwrap();
+        fs::write(&file, self.run(Place::Host, &["status", "--export"], 0)).unwrap();
         file.to_str().unwrap().to_owned()
     }
 }
@@ -61,20 +68,21 @@ fn changes(text: &str) -> serde_json::Value {
 #[test]
 fn host_known_by_name_only_is_planned_for_as_an_empty_one() {
     let world = World::new();
-    let text = world.run(false, &["--dry-run", "--host", "web-99"], 0);
+    let text = world.run(Place::Elsewhere, &["--dry-run", "--host", "web-99"], 0);
     assert!(text.contains("install 1.0.0") && !text.contains("weather"), "{text}");
-    let markdown = world.run(false, &["plan", "--host", "web-99", "-o", "markdown"], 0);
+    let markdown = world.run(Place::Elsewhere, &["plan", "--host", "web-99", "-o", "markdown"], 0);
     assert!(markdown.contains("plan for `web-99`") && markdown.contains("app/clock"), "{markdown}");
-    let nothing = world.run(false, &["--dry-run", "--host", "db-01"], 3);
+    let nothing = world.run(Place::Elsewhere, &["--dry-run", "--host", "db-01"], 3);
     assert!(nothing.contains("nothing in the desired state is for db-01"), "{nothing}");
 }
 
 #[test]
 fn exported_host_is_planned_for_as_it_would_plan_itself() {
     let world = World::new();
-    world.run(true, &[], 0);
+    world.run(Place::Host, &[], 0);
     let unchanged = world.facts();
-    let text = world.run(false, &["--dry-run", "--host", "web-03", "--facts", &unchanged], 0);
+    let text =
+        world.run(Place::Elsewhere, &["--dry-run", "--host", "web-03", "--facts", &unchanged], 0);
     assert!(text.contains("No changes"), "{text}");
     // Something was damaged, something is wished anew. What is cached there is not known here.
     fs::remove_dir_all(world.home.path().join("root/var/cache")).unwrap();
@@ -83,28 +91,29 @@ fn exported_host_is_planned_for_as_it_would_plan_itself() {
     let damaged = world.facts();
     let plan = ["plan", "-o", "json"];
     let elsewhere = ["plan", "-o", "json", "--facts", &damaged];
-    let here = changes(&world.run(true, &plan, 0));
-    assert_eq!(changes(&world.run(false, &elsewhere, 0)), here);
+    let here = changes(&world.run(Place::Host, &plan, 0));
+    assert_eq!(changes(&world.run(Place::Elsewhere, &elsewhere, 0)), here);
     assert_eq!(here.as_array().unwrap().len(), 1);
     world.wish("0.9.2");
-    let here = changes(&world.run(true, &plan, 0));
-    assert_eq!(changes(&world.run(false, &elsewhere, 0)), here);
+    let here = changes(&world.run(Place::Host, &plan, 0));
+    assert_eq!(changes(&world.run(Place::Elsewhere, &elsewhere, 0)), here);
     assert_eq!(here[0]["after"]["version"], "0.9.2");
 }
 
 #[test]
 fn exports_that_do_not_fit_are_refused() {
     let world = World::new();
-    world.run(true, &[], 0);
+    world.run(Place::Host, &[], 0);
     let facts = world.facts();
-    let other = world.run(false, &["--dry-run", "--host", "db-01", "--facts", &facts], 64);
+    let other =
+        world.run(Place::Elsewhere, &["--dry-run", "--host", "db-01", "--facts", &facts], 64);
     assert!(other.contains("was exported by web-03"), "{other}");
     fs::write(&facts, "{}").unwrap();
-    world.run(false, &["--dry-run", "--facts", &facts], 64);
+    world.run(Place::Elsewhere, &["--dry-run", "--facts", &facts], 64);
     for command in
         [&["--host", "x"][..], &["status", "--host", "x"], &["plan", "--out", "f", "--host", "x"]]
     {
-        let text = world.run(false, command, 64);
+        let text = world.run(Place::Elsewhere, command, 64);
         assert!(text.contains("preview another host"), "{text}");
     }
 }

@@ -261,17 +261,17 @@ fn loss_of_all_memory_is_reported() {
 #[test]
 fn repository_that_is_down_leaves_the_accepted_state_enforced() {
     let (mut world, first) = World::new();
-    world.origin.hide(true);
+    world.origin.hide();
     world.run(&[]).exits(69);
-    world.origin.hide(false);
+    world.origin.show();
     world.run(&["--now", "2026-06-01T00:00:00Z"]).exits(0);
-    world.origin.hide(true);
+    world.origin.hide();
     fs::remove_file(world.root.path().join("opt/weather/bin/weather")).unwrap();
     let text = world.run(&["--now", "2026-06-01T05:00:00Z"]).exits(0);
     says(&text, &["cannot fetch", "accepted 5h ago", "stays enforced"]);
     assert_eq!(world.installed().as_deref(), Some("0.3.0"));
     says(&world.run(&["status"]).exits(0), &[&first[..10]]);
-    world.origin.hide(false);
+    world.origin.show();
     world.push(&wish("0.9.2"), &[&first]);
     world.run(&[]).exits(0);
     assert_eq!(world.installed().as_deref(), Some("0.9.2"));

@@ -53,6 +53,7 @@ mod schema;
 mod unpack_interop;
 mod health;
 mod health_kinds;
+mod mishaps;
 mod import;
 mod import_any;
 mod in_place;

@@ -345,6 +345,7 @@ scenarios! {
     foreign_release_directory
     health_failed_before_the_switch
     health_fails_and_rolls_back
+    health_first_install_failed_before
     health_first_install_fails
     health_first_install_fails_and_an_older_release_works
     health_holds
@@ -353,22 +354,30 @@ scenarios! {
     health_only_reported
     health_pinned_release_is_quarantined_too
     health_quarantine_lifted_by_resume
+    health_quarantined_release_has_other_bytes
     health_quarantined_release_is_left_alone
     health_rollback_fails
     home_edited
     in_place_directory_in_the_way
+    in_place_displaced_program_is_kept
     in_place_failing_release_goes_back
     in_place_file_edited
     in_place_file_lost
     in_place_file_of_somebody_else
     in_place_first_install
+    in_place_first_install_fails_and_gives_way
     in_place_link_is_followed
+    in_place_link_leads_elsewhere
+    in_place_link_made_after_install
     in_place_mode_is_kept
+    in_place_mode_takes_the_program_away
     in_place_newer_release
     in_place_removed_from_wish
     in_place_rolled_back
     in_place_same_bytes_are_there
+    in_place_same_program_in_two_versions
     in_place_several_programs
+    in_place_tampered_is_no_backup
     inside_the_window
     inventory_lost_and_unwished
     json_error_document
@@ -382,6 +391,7 @@ scenarios! {
     manifest_lost_without_network
     mass_removal
     mass_removal_confirmed
+    mass_removal_counts_what_is_installed
     min_age
     mirror_with_wrong_bytes
     monorepo_tags

@@ -27,6 +27,9 @@ use crate::publish::tree::gc::Deed;
 
 /// Does what the command line asks for.
 pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> {
+    if cli.command.as_ref().is_none_or(looks_at_host) {
+        session.check_root()?;
+    }
     match &cli.command {
         None | Some(Command::Apply { file: None }) if !cli.dry_run => {
             pass::reconcile(session, &cli.pass).await
@@ -94,6 +97,19 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Completions { shell }) => Ok(generate::completions(*shell)),
         Some(Command::Man { directory }) => generate::man(directory),
     }
+}
+
+/// Commands that are about the host below the root.
+fn looks_at_host(command: &Command) -> bool {
+    !matches!(
+        command,
+        Command::Validate { .. }
+            | Command::Schema { .. }
+            | Command::Import { .. }
+            | Command::Publish { .. }
+            | Command::Completions { .. }
+            | Command::Man { .. }
+    )
 }
 
 /// Commands that write and have nothing to show beforehand.

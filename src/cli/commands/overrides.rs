@@ -108,6 +108,10 @@ fn target(
         let is_it = |slot: &&&str| {
             Found::tag_of(slot) == to || version(slot).is_some_and(|v| v.as_str() == to)
         };
+        let in_use = found.current().filter(|slot| is_it(&slot));
+        if in_use.is_some() {
+            return Err(refuse(format!("{to} of {id} is in use already; other releases: {names}")));
+        }
         let there = others.iter().find(is_it).map(|slot| (*slot).to_owned());
         // One that was in use and is gone may still be had.
         let gone = activated.iter().filter(|_| id.kind == Kind::App).find(|slot| {
@@ -128,7 +132,9 @@ fn target(
     // What was there before us is older than anything of ours.
     let adopted = others.iter().find(|slot| **slot == ADOPTED).map(|slot| (*slot).to_owned());
     before.or(adopted).ok_or_else(|| {
-        refuse(format!("no earlier release of {id} is known; to go back to there is: {names}"))
+        refuse(format!(
+            "no release of {id} was in use before this one; name one with --to, of what is installed besides: {names}"
+        ))
     })
 }
 

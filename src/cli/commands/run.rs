@@ -12,7 +12,7 @@ use crate::cli::args::{Format, PassArgs, RunArgs, WindowsArg};
 use crate::cli::commands::pass;
 use crate::cli::exit::{self, Exit};
 use crate::cli::output::{report, text};
-use crate::cli::session::Session;
+use crate::cli::session::{Session, locked};
 use crate::cli::{CliError, mention, say};
 use crate::controller::backoff::Dice;
 use crate::controller::config::AgentConfig;
@@ -232,8 +232,8 @@ impl Keeper<'_> {
         let mut session = self.session.clone();
         session.now = clock::now();
         let client = session.client(desired)?;
-        let locked = Host::lock(session.host.clone(), LOCK_PATIENCE).await;
-        let host = locked.map_err(|error| pass::locked(&error))?;
+        let host = Host::lock(session.host.clone(), LOCK_PATIENCE).await;
+        let host = host.map_err(|error| locked(&error))?;
         if let Some(texts) = texts {
             last_wish::save(&host, texts).map_err(|e| CliError::io(&e))?;
         }
@@ -294,6 +294,10 @@ impl Hands for Keeper<'_> {
                 (None, error.exit(), error.message().to_owned())
             }
         };
+        exit = exit.or(exit::of_wish(&desired));
+        if let Some(trouble) = desired.revision.as_ref().and_then(|r| r.trouble.as_ref()) {
+            message = format!("{}; {message}", trouble.message);
+        }
         if matches!(wish, Wish::Invalid(_)) {
             exit = exit.or(Exit::Invalid);
             message =

@@ -22,7 +22,7 @@ use crate::monitor::memory;
 use crate::observe::observe;
 use crate::reconcile::{Request, preview};
 use crate::record::{history, last_pass, last_wish, ledger};
-use crate::resolve::explain::{Listed, explain as explain_choice, versions};
+use crate::resolve::explain::{About, Listed, explain as explain_choice, versions};
 use crate::resource::Found;
 use crate::status::carry::carry;
 use crate::status::export::HostExport;
@@ -105,6 +105,13 @@ pub(super) async fn status(session: &Session) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
+/// Every condition but `Ready`; a blocked wish that says why a release is quarantined says all of it.
+fn shown(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
+    let again = conditions.iter().any(|c| c.kind == "Blocked" && c.reason == "Quarantined");
+    let passed = move |c: &&Condition| c.kind != "Ready" && !(again && c.kind == "Quarantined");
+    conditions.iter().filter(passed)
+}
+
 /// The desired state, or the last valid one where the loop enforces that.
 async fn enforced(session: &Session) -> Result<DesiredState, CliError> {
     match session.desired().await {
@@ -153,16 +160,18 @@ fn line(text: &mut String, resource: &ResourceStatus) {
         requested,
         format!("{:?}", resource.state),
     );
-    for condition in resource.conditions.iter().filter(|c| c.kind != "Ready") {
+    for condition in shown(&resource.conditions) {
         let _ = writeln!(
             text,
             "      {} ({}): {}",
             condition.kind, condition.reason, condition.message
         );
     }
-    if let Some(ready) =
-        resource.conditions.iter().find(|c| c.kind == "Ready" && c.status == "False")
-    {
+    let told = |message: &str| {
+        resource.conditions.iter().any(|c| c.kind != "Ready" && c.message == message)
+    };
+    let ready = resource.conditions.iter().find(|c| c.kind == "Ready" && c.status == "False");
+    if let Some(ready) = ready.filter(|ready| !told(&ready.message)) {
         let _ = writeln!(text, "      not ready ({}): {}", ready.reason, ready.message);
     }
 }
@@ -254,7 +263,9 @@ pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, 
     let facts = crate::host::facts::observe(&session.host);
     let found = found(session, &desired, id)?;
     let wish = (&declared.spec, &found);
-    let choice = explain_choice(id, wish, &facts, &reader, session.now).await;
+    let ledger = ledger::look(&session.host).map_err(|e| CliError::io(&e))?;
+    let about = About { facts: &facts, trust: &ledger.trust };
+    let choice = explain_choice(id, wish, about, &reader, session.now).await;
     let resource = status.resources.iter().find(|r| &r.id == id);
     if session.common.output == Format::Json {
         let declared_at = declared.declared_at.to_string();
@@ -318,12 +329,22 @@ pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, Cli
         say(&json::render(&releases));
         return Ok(Exit::Ok);
     }
+    let ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
+    let in_use = found.current().map(Found::tag_of);
     let mut text = String::new();
     for Listed { release, accepted } in &listed {
         let published = release.published.map_or(String::new(), |p| p.to_string());
         let mark = if *accepted { "*" } else { " " };
         let pre = if release.prerelease { " prerelease" } else { "" };
-        let _ = writeln!(text, "{mark} {:<20} {published}{pre}", release.version.to_string());
+        let used = if in_use.as_ref() == Some(&release.tag) { " in use" } else { "" };
+        let failed = ledger.trust.quarantine_of(id, &release.tag, None);
+        let failed = if failed.is_some() { " quarantined" } else { "" };
+        let version = release.version.to_string();
+        let line = format!("{mark} {version:<20} {published}{pre}{used}{failed}");
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    if !listed.is_empty() {
+        crate::cli::mention("(* is what the desired state accepts)");
     }
     say(&text);
     Ok(Exit::Ok)

@@ -40,8 +40,11 @@ pub fn plan(plan: &Plan, about: &About) -> String {
     }
     if !blocked.is_empty() {
         text.push_str("Blocked:\n");
-        for one in blocked {
-            blocked_wish(&mut text, one);
+        for (index, one) in blocked.iter().enumerate() {
+            // One reason for several is told once, after the last of them.
+            let next = blocked.get(index + 1);
+            let again = next.is_some_and(|next| next.message == one.message);
+            blocked_wish(&mut text, one, (!again).then_some(&one.message));
         }
         text.push('\n');
     }
@@ -231,6 +234,7 @@ pub fn diff(change: &Change) -> Vec<String> {
             | Step::Place { .. }
             | Step::Assemble { .. }
             | Step::Owe { .. }
+            | Step::Restore { .. }
             | Step::RemoveEmpty { .. } => {}
         }
     }
@@ -304,6 +308,7 @@ fn undo(change: &Change) -> String {
         Step::Switch { release, .. } | Step::Install { release, .. } => {
             release.file_name().map(str::to_owned)
         }
+        Step::Restore { .. } => Some("what was there".to_owned()),
         Step::Point { slot, .. } if slot.is_empty() => Some("nothing".to_owned()),
         Step::Point { slot, .. } => Some(slot.clone()),
         _ => None,
@@ -313,7 +318,7 @@ fn undo(change: &Change) -> String {
     to.map_or(String::new(), |to| format!(", else back to {to}"))
 }
 
-fn blocked_wish(text: &mut String, blocked: &Blocked) {
+fn blocked_wish(text: &mut String, blocked: &Blocked, message: Option<&String>) {
     let place = blocked.declared_at.as_ref().map_or(String::new(), |at| format!(" ({at})"));
     let staying =
         blocked.staying_on.as_ref().map_or(String::new(), |v| format!("; staying on {v}"));
@@ -324,7 +329,9 @@ fn blocked_wish(text: &mut String, blocked: &Blocked) {
         blocked.resource.to_string(),
         reason(blocked)
     );
-    let _ = writeln!(text, "      {}", blocked.message);
+    if let Some(message) = message {
+        let _ = writeln!(text, "      {message}");
+    }
 }
 
 /// The reason's name in kebab case, as in JSON.

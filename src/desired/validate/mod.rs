@@ -3,9 +3,10 @@
 mod deliver;
 mod health;
 mod extension;
+mod layout;
 mod selection;
 mod source;
-mod tree;
+pub(super) mod tree;
 mod values;
 
 use camino::Utf8PathBuf;
@@ -14,8 +15,8 @@ use jiff::SignedDuration;
 use crate::desired::diagnostic::{Problem, Span};
 use crate::desired::document::{
     AppDocument, Argv, AssetDocument, BinaryDocument, BinaryList, CredentialDocument,
-    DesiredDocument, LayoutDocument, LibcDocument, LimitsDocument, OrderDocument, StripDocument,
-    SuspendDocument, VersionDocument,
+    DesiredDocument, LibcDocument, LimitsDocument, OrderDocument, StripDocument, SuspendDocument,
+    VersionDocument,
 };
 use crate::desired::field::{Field, Short, Spanned};
 use crate::desired::parse::Problems;
@@ -180,7 +181,7 @@ impl Checker<'_> {
         let source = self
             .required(&app.source, "`source`", key)
             .and_then(|source| self.source(source, app, &verify));
-        let home = self.optional(&app.home, "`home`", values::absolute_path);
+        let home = self.optional(&app.home, "`home`", values::own_directory);
         let protect = self.items(&app.protect, "`protect`").filter_map(|version| {
             let text = Spanned { span: version.span, value: version.value.0.clone() };
             self.check(&text, "`protect`", str::parse)
@@ -192,6 +193,8 @@ impl Checker<'_> {
         }
         let source = source.unwrap_or_else(source::stand_in);
         let (asset, binaries) = (self.asset(&app.asset), self.binaries(&app.binaries));
+        let (file, follow) = self.layout(&app.layout);
+        self.one_program(&app.binaries, &binaries, file.as_deref());
         let strip = match app.strip.value() {
             Some(StripDocument::None) => Strip::None,
             Some(StripDocument::Auto) | None => Strip::Auto,
@@ -206,9 +209,8 @@ impl Checker<'_> {
             strip,
             binaries,
             home: home.unwrap_or_else(|| Utf8PathBuf::from(format!("{HOMES}/{name}"))),
-            file: app.layout.value().and_then(|LayoutDocument::File(file)| {
-                self.optional(file, "`layout.file`", values::absolute_path)
-            }),
+            file,
+            follow,
             retain: self.retain(&app.retain),
             protect: protect.collect(),
             restart: self

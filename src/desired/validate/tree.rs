@@ -67,7 +67,7 @@ impl Checker<'_> {
         let offline = tree.offline.good().and_then(|source| self.casync(source, &verify, &version));
         let refreshed = self.refreshed(tree, offline.as_ref());
         let path = self.required(&tree.path, "`path`", key);
-        let path = path.and_then(|path| self.check(path, "`path`", values::absolute_path));
+        let path = path.and_then(|path| self.check(path, "`path`", values::own_directory));
         if let (TreeVersion::Constraint(want), Some(source)) = (&version, &source)
             && *want != Constraint::Latest
             && !source.index.file_name().contains("@v")
@@ -81,7 +81,7 @@ impl Checker<'_> {
             self.items(list, what).filter_map(|argv| self.argv(argv)).collect::<Vec<_>>()
         };
         TreeSpec {
-            path: path.unwrap_or_else(|| Utf8PathBuf::from("/nowhere")),
+            path: path.unwrap_or_else(|| Utf8PathBuf::from(NOWHERE)),
             version,
             source: source.unwrap_or_else(stand_in),
             offline,
@@ -333,6 +333,9 @@ fn allowed(special: SpecialDocument) -> Special {
         SpecialDocument::Capabilities => Special::Capabilities,
     }
 }
+
+/// What a refused wish holds in place of a path.
+pub(in crate::desired) const NOWHERE: &str = "/nowhere";
 
 /// What a refused wish holds in place of a source that could not be read.
 fn stand_in() -> CasyncSource {

@@ -24,6 +24,50 @@ const GLOB_BYTES_MAX: usize = 300;
 /// Longest name of a user or group, in bytes: `useradd` takes 32, directory services more.
 const ACCOUNT_BYTES_MAX: usize = 255;
 
+/// Where reconcile keeps its own things.
+const OWN_PLACES: [&str; 3] = ["/var/lib/reconcile", "/var/cache/reconcile", "/run/reconcile"];
+
+/// What is no place for files.
+const KERNEL_PLACES: [&str; 3] = ["/dev", "/proc", "/sys"];
+
+/// Directories that no single resource can own (file-hierarchy(7)).
+const SYSTEM_PLACES: [&str; 34] = [
+    "/bin",
+    "/boot",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/root",
+    "/run",
+    "/sbin",
+    "/tmp",
+    "/usr",
+    "/usr/bin",
+    "/usr/games",
+    "/usr/include",
+    "/usr/lib",
+    "/usr/lib32",
+    "/usr/lib64",
+    "/usr/libexec",
+    "/usr/local",
+    "/usr/local/bin",
+    "/usr/local/lib",
+    "/usr/local/sbin",
+    "/usr/sbin",
+    "/usr/share",
+    "/var",
+    "/var/cache",
+    "/var/lib",
+    "/var/log",
+    "/var/spool",
+    "/var/tmp",
+];
+
 /// Unit types that can be restarted.
 const UNIT_TYPES: [&str; 7] =
     [".service", ".socket", ".target", ".timer", ".path", ".mount", ".slice"];
@@ -120,6 +164,33 @@ pub(super) fn absolute_path(text: &str) -> Result<Utf8PathBuf, String> {
     Ok(clean)
 }
 
+/// A path where a file of a release may be put: nothing of reconcile's own.
+pub(super) fn file_place(text: &str) -> Result<Utf8PathBuf, String> {
+    let path = absolute_path(text)?;
+    if let Some(own) = OWN_PLACES.iter().find(|own| path.starts_with(own) || within(own, &path)) {
+        return Err(format!("`{own}` is where reconcile keeps what it must remember"));
+    }
+    if let Some(kernel) = KERNEL_PLACES.iter().find(|kernel| path.starts_with(kernel)) {
+        return Err(format!("`{kernel}` is the kernel's"));
+    }
+    Ok(path)
+}
+
+/// A directory that may belong to one resource alone: nothing of the system's or of reconcile's own.
+pub(super) fn own_directory(text: &str) -> Result<Utf8PathBuf, String> {
+    let path = file_place(text)?;
+    if SYSTEM_PLACES.iter().any(|system| path == *system) {
+        return Err(format!(
+            "`{path}` belongs to the whole system; name a directory of its own, such as `{path}/NAME`"
+        ));
+    }
+    Ok(path)
+}
+
+fn within(path: &str, directory: &Utf8Path) -> bool {
+    Utf8Path::new(path).starts_with(directory)
+}
+
 /// A path inside a release: relative, without `.` and `..`.
 pub(super) fn inner_path(text: &str) -> Result<String, String> {
     let path = Utf8Path::new(text);
@@ -144,6 +215,15 @@ pub(super) fn tree_path(text: &str) -> Result<String, String> {
 pub(super) fn glob(text: &str) -> Result<String, String> {
     let inner = text.trim_start_matches('/').trim_end_matches('/');
     let bad = |part: &str| matches!(part, "" | "." | "..");
+    if text.contains(['[', ']', '{', '}']) {
+        return Err(
+            "only `?`, `*` and `**` have a meaning in a pattern; write `?` for any other character"
+                .to_owned(),
+        );
+    }
+    if text.starts_with('/') {
+        return Err(format!("a pattern starts at the top of the tree: write `{inner}`"));
+    }
     if inner.split('/').any(bad)
         || text.chars().any(char::is_control)
         || text.len() > GLOB_BYTES_MAX

@@ -29,25 +29,29 @@ impl Situation<'_> {
 
     /// The way back: the links as they were, and every effect once more.
     pub(super) fn undo(&self, confirm: &Confirm) -> Vec<Step> {
-        let rolls_back = self.check().is_some_and(|check| check.rolls_back);
-        let Some(slot) = confirm.back_to.as_deref().filter(|_| rolls_back) else {
+        if !self.check().is_some_and(|check| check.rolls_back) {
             return Vec::new();
-        };
+        }
         let layout = self.layout();
-        let switch = match &self.observed.file {
-            Some(file) => {
+        let switch = match (confirm.back_to.as_deref(), &self.observed.file) {
+            (Some(slot), Some(file)) => {
                 let undoes = (Expected::Anything, None);
                 Some(self.place(file, slot, self.program(slot), undoes))
             }
-            None => self.links_of(slot).map(|links| Step::Switch {
+            (Some(slot), None) => self.links_of(slot).map(|links| Step::Switch {
                 bin: layout.bin(),
                 beside: layout.staged_bin(),
                 release: layout.slot(slot),
                 links: Some(links),
                 expects: None,
             }),
+            (None, Some(file)) => {
+                self.displaced(file).map(|from| Step::Restore { file: file.path.clone(), from })
+            }
+            (None, None) => None,
         };
-        let version = self.observed.version_of(slot, &self.spec.version.tag);
+        let slot = confirm.back_to.as_deref();
+        let version = slot.and_then(|s| self.observed.version_of(s, &self.spec.version.tag));
         let owes = owe(self.effects(None));
         switch.map(|switch| way_back(owes, switch, version.as_ref())).unwrap_or_default()
     }

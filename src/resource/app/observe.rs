@@ -11,7 +11,7 @@ use crate::host::{ItemKind, Look, Stat};
 use crate::model::ledger::Owned;
 use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
 use crate::model::{Drift, DriftKind, Entry, EntryKind, Manifest, Version};
-use crate::resource::app::in_place::observe::{self as in_place, FileFound};
+use crate::resource::app::in_place::observe::{self as in_place, FileFound, Wished};
 use crate::resource::app::layout::{Layout, STAGING_PREFIX, parse_link, tag_of_slot};
 use crate::resource::app::spec::TagPattern;
 
@@ -127,7 +127,7 @@ impl AppObserved {
 pub fn observe(
     host: &Look,
     home: &Utf8Path,
-    file: Option<&Utf8Path>,
+    file: Option<&Wished<'_>>,
     depth: Depth,
 ) -> io::Result<AppObserved> {
     let mut observed = match &host.from_inside(home)? {

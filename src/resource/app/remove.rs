@@ -27,7 +27,7 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
         }
     }
     if let Some(file) = &observed.file {
-        // A file that is not of any release of ours is somebody else's by now.
+        // Only what was put there is looked at; what is not of any release of ours is somebody else's by now.
         let ours = file.slot.as_ref().map(|_| file.path.clone());
         let left = ours.into_iter().chain(file.leftover.clone());
         steps.extend(left.map(|path| Step::Remove { path, aside: None }));

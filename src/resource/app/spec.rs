@@ -32,6 +32,8 @@ pub struct AppSpec {
     pub home: Utf8PathBuf,
     /// The one file that is replaced in place, instead of links in `bin`.
     pub file: Option<Utf8PathBuf>,
+    /// The directory into which a link at `file` may lead, besides the link's own.
+    pub follow: Option<Utf8PathBuf>,
     /// Releases kept in all, the one in use included; at least 1.
     pub retain: u32,
     /// Versions that retention never removes.

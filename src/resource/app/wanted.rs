@@ -19,6 +19,8 @@ pub struct Wanted {
     pub offer: Option<Offer>,
     /// An operator went back to it.
     pub rolled_back: Option<String>,
+    /// Why its directory is made anew although it is there and whole.
+    pub anew: Option<String>,
 }
 
 /// How to get a release.

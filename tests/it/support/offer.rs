@@ -11,7 +11,7 @@
 //!
 //! A file is `tar`, `gz` or `plain` with entries, `sums` or `wrong-sums` of the files before it, or
 //! `text` with words. An entry is `PATH[+MODE][=KIND]`; its kind is a script that says the release's
-//! name, or `text`, or a program for `aarch64`, or one that needs `glibc-9.99`.
+//! name, or `same`, which does not, or `text`, or a program for `aarch64`, or one that needs `glibc-9.99`.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -296,6 +296,7 @@ impl Entry {
             Some(("glibc", version)) => elf(62, Some(version)),
             None if kind == "aarch64" => elf(183, None),
             None if kind == "text" => format!("{name} of {release}\n").into_bytes(),
+            None if kind == "same" => format!("#!/bin/sh\necho {name}\n").into_bytes(),
             None if kind == "script" => format!("#!/bin/sh\necho {name} {release}\n").into_bytes(),
             _ => panic!("no such kind of entry: {kind}"),
         };

@@ -163,11 +163,14 @@ impl Origin {
         std::fs::write(path, format!("{id}\n")).unwrap();
     }
 
-    /// Takes the repository away, or brings it back.
-    pub fn hide(&self, hidden: bool) {
-        let (here, away) = (self.path(), self.directory.path().join("away.git"));
-        let (from, to) = if hidden { (here, away) } else { (away, here) };
-        std::fs::rename(from, to).unwrap();
+    /// Takes the repository away.
+    pub fn hide(&self) {
+        std::fs::rename(self.path(), self.directory.path().join("away.git")).unwrap();
+    }
+
+    /// Brings it back.
+    pub fn show(&self) {
+        std::fs::rename(self.directory.path().join("away.git"), self.path()).unwrap();
     }
 
     /// A directory beside the repository.

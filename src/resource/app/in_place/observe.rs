@@ -7,21 +7,39 @@ use std::io;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use crate::host::{ItemKind, Look};
+use crate::host::{ItemKind, Look, Stat};
 use crate::model::EntryKind;
+use crate::model::ledger::Owned;
 use crate::resource::app::in_place::{backup_names, beside, program};
 use crate::resource::app::observe::Slot;
 
 /// Links followed from one path to a file: more than any sane installation has.
 const LINKS_MAX: usize = 8;
 
+/// Where the file should be.
+#[derive(Clone, Copy, Debug)]
+pub struct Wished<'a> {
+    /// The path that the wish names.
+    pub file: &'a Utf8Path,
+    /// The directory into which a link there may lead, besides its own.
+    pub follow: Option<&'a Utf8Path>,
+    /// What the inventory says.
+    pub owned: Option<&'a Owned>,
+}
+
 /// What is where the file should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFound {
-    /// The path that the wish leads to, links followed.
+    /// The path that the wish leads to, links followed as far as they may be.
     pub path: Utf8PathBuf,
+    /// What is at the end of a link that is not followed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leads_to: Option<Utf8PathBuf>,
     /// Size and modification time, when there is a regular file.
     pub stat: Option<(u64, i64)>,
+    /// Its permission bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
     /// What is in the way, when it is something else.
     pub other: Option<Cow<'static, str>>,
     /// The release whose program it is.
@@ -34,40 +52,78 @@ pub struct FileFound {
     pub leftover: Option<Utf8PathBuf>,
 }
 
+impl FileFound {
+    /// Whether nobody could run the file that is there.
+    pub fn cannot_run(&self) -> bool {
+        self.mode.is_some_and(|mode| mode & 0o111 == 0)
+    }
+
+    /// Whether what is there is a program of somebody else.
+    pub fn is_foreign(&self, owned: Option<&Owned>) -> bool {
+        self.stat.is_some() && self.slot.is_none() && !self.is_tampered(owned)
+    }
+
+    /// Whether what is there is what somebody made of a program that we put there.
+    pub fn is_tampered(&self, owned: Option<&Owned>) -> bool {
+        let ours = owned.filter(|owned| !owned.activated.is_empty());
+        let placed = ours.and_then(|owned| owned.placed.as_ref());
+        self.stat.is_some() && self.slot.is_none() && placed == Some(&self.path)
+    }
+}
+
 /// Looks at the file. It is read only when size and time do not tell which release it is of.
 pub fn observe(
     host: &Look,
-    file: &Utf8Path,
+    wished: &Wished<'_>,
     slots: &BTreeMap<String, Slot>,
 ) -> io::Result<FileFound> {
-    let path = follow(host, file)?;
-    let left = beside(&path);
+    let (path, leads_to) = match follow(host, wished)? {
+        Followed::To(path) => (path, None),
+        Followed::Astray(leads_to) => (wished.file.to_owned(), Some(leads_to)),
+    };
+    let mut found = FileFound { path, leads_to, ..FileFound::default() };
+    if found.leads_to.is_some() {
+        return Ok(found);
+    }
+    let left = beside(&found.path);
     // A directory is nobody's half-written program.
-    let leftover = host.stat(&left)?.filter(|stat| stat.kind == ItemKind::File).map(|_| left);
-    let backups = backups(host, &path)?;
-    let mut found = FileFound { path, backups, leftover, ..FileFound::default() };
+    found.leftover = host.stat(&left)?.filter(|stat| stat.kind == ItemKind::File).map(|_| left);
+    found.backups = backups(host, &found.path)?;
     let Some(stat) = host.stat(&found.path)? else { return Ok(found) };
     if stat.kind != ItemKind::File {
         found.other = Some(stat.kind.name().into());
         return Ok(found);
     }
     found.stat = Some((stat.size, stat.mtime));
+    found.mode = Some(stat.mode);
+    (found.slot, found.sha256) = whose(host, &found.path, stat, (wished, slots))?;
+    Ok(found)
+}
+
+/// The release whose program a file is, and its SHA-256 where it had to be read. Where several releases have the
+/// same program, the one that was made the one in use last.
+fn whose(
+    host: &Look,
+    path: &Utf8Path,
+    stat: Stat,
+    (wished, slots): (&Wished<'_>, &BTreeMap<String, Slot>),
+) -> io::Result<(Option<String>, Option<String>)> {
     let programs = slots.iter().filter_map(|(slot, found)| {
-        let (_, entry) = program(found.manifest.as_ref()?, file)?;
+        let (_, entry) = program(found.manifest.as_ref()?, wished.file)?;
         let EntryKind::File { size, mtime, sha256, .. } = &entry.kind else { return None };
         Some((slot, *size, *mtime, sha256))
     });
     let programs: Vec<_> = programs.collect();
     let mut alike = programs.iter().filter(|(_, s, m, _)| (*s, *m) == (stat.size, stat.mtime));
     if let (Some((slot, ..)), None) = (alike.next(), alike.next()) {
-        found.slot = Some((*slot).clone());
-        return Ok(found);
+        return Ok((Some((*slot).clone()), None));
     }
-    let sha256 = host.sha256(&found.path)?.hex();
-    let same = programs.iter().find(|(_, _, _, known)| **known == sha256);
-    found.slot = same.map(|(slot, ..)| (*slot).clone());
-    found.sha256 = Some(sha256);
-    Ok(found)
+    let sha256 = host.sha256(path)?.hex();
+    let same = programs.iter().filter(|(_, _, _, known)| **known == sha256).map(|(slot, ..)| *slot);
+    let same: Vec<&String> = same.collect();
+    let last = wished.owned.and_then(|owned| owned.activated.last());
+    let slot = last.filter(|last| same.contains(last)).or(same.first().copied());
+    Ok((slot.cloned(), Some(sha256)))
 }
 
 fn backups(host: &Look, file: &Utf8Path) -> io::Result<Vec<(Utf8PathBuf, Option<(u64, i64)>)>> {
@@ -80,17 +136,44 @@ fn backups(host: &Look, file: &Utf8Path) -> io::Result<Vec<(Utf8PathBuf, Option<
     Ok(taken)
 }
 
-/// The path that links lead to; it need not exist.
-fn follow(host: &Look, file: &Utf8Path) -> io::Result<Utf8PathBuf> {
+/// Where links lead.
+enum Followed {
+    /// To a path that may be replaced; it need not exist.
+    To(Utf8PathBuf),
+    /// Out of where they may lead.
+    Astray(Utf8PathBuf),
+}
+
+/// Follows links from the wished path: a link leads to what its maker says, so one that leaves its own directory is
+/// followed only where the wish says so.
+fn follow(host: &Look, wished: &Wished<'_>) -> io::Result<Followed> {
+    let file = wished.file;
+    let allowed = [file.parent(), wished.follow];
     let mut path = file.to_owned();
     for _ in 0..LINKS_MAX {
         if host.stat(&path)?.is_none_or(|stat| stat.kind != ItemKind::Link) {
-            return Ok(path);
+            let astray = path != file && !leads_into(host, &path, &allowed)?;
+            return Ok(if astray { Followed::Astray(path) } else { Followed::To(path) });
         }
         let text = host.read_link(&path)?.unwrap_or_default();
         path = lexical(&path.parent().unwrap_or(&path).join(text));
     }
     Err(io::Error::other(format!("{file} leads through more than {LINKS_MAX} links")))
+}
+
+/// Whether a path is in one of these directories, and gets there through no other link.
+fn leads_into(host: &Look, path: &Utf8Path, allowed: &[Option<&Utf8Path>]) -> io::Result<bool> {
+    for &directory in allowed.iter().flatten().filter(|directory| path.starts_with(directory)) {
+        let between = path.ancestors().skip(1).take_while(|above| *above != directory);
+        let mut plain = true;
+        for above in between {
+            plain &= host.stat(above)?.is_none_or(|stat| stat.kind == ItemKind::Dir);
+        }
+        if plain {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The path without `.` and `..`: a host path, so `..` never leads out of the root.

@@ -1,6 +1,6 @@
 //! What to do about the one file of an app; pure.
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::model::step::{Expected, Kept, KeptAs, ReleaseHead};
 use crate::model::{Algorithm, Drift, DriftKind, Step};
@@ -18,6 +18,15 @@ impl Situation<'_> {
         wanted: &Wanted,
         state: &SlotState,
     ) -> Result<Option<Step>, Problem> {
+        if let Some(target) = &file.leads_to {
+            return Err(Problem::foreign(format!(
+                "{} is a symbolic link to {target}, outside of its own directory, and is not followed there; \
+                 remove the link, or write `layout: {{ file: {}, follow: {} }}` where that file is meant",
+                file.path,
+                file.path,
+                target.parent().unwrap_or(target)
+            )));
+        }
         if let Some(kind) = file.other.as_deref() {
             return Err(Problem::foreign(format!(
                 "{} is a {kind} where a program should be; move it away",
@@ -25,7 +34,7 @@ impl Situation<'_> {
             )));
         }
         let other_bytes = matches!(state, SlotState::Outdated(_));
-        if file.slot.as_ref() == Some(&wanted.slot) && !other_bytes {
+        if file.slot.as_ref() == Some(&wanted.slot) && !other_bytes && !file.cannot_run() {
             return Ok(None);
         }
         let known = !state.must_be_made();
@@ -40,7 +49,10 @@ impl Situation<'_> {
             Some((size, mtime)) => Expected::File { size, mtime },
             None => Expected::Nothing,
         };
-        let backup = if expects == Expected::Nothing { None } else { Some(self.backup(file)?) };
+        // What somebody made of a program of ours is nothing to go back to.
+        let spoilt = file.is_tampered(self.owned) || (file.slot.is_some() && file.cannot_run());
+        let kept = expects != Expected::Nothing && !spoilt;
+        let backup = if kept { Some(self.backup(file)?) } else { None };
         let mut step = self.place(file, &wanted.slot, program, (expects, backup));
         if let Step::Install { keeps, .. } = &mut step {
             *keeps = self.keeps(file).map(Box::new);
@@ -137,6 +149,16 @@ impl Situation<'_> {
         }
     }
 
+    /// Where a program of somebody else that was there is kept, now or after this pass.
+    pub(in crate::resource::app) fn displaced(&self, file: &FileFound) -> Option<Utf8PathBuf> {
+        if file.is_foreign(self.owned) {
+            return self.backup(file).ok().map(|kept| kept.path);
+        }
+        let kept = self.owned?.displaced.as_ref()?;
+        let there = (kept.path.clone(), Some((kept.size, kept.mtime)));
+        file.backups.contains(&there).then_some(there.0)
+    }
+
     /// The path of the program inside a release.
     pub(in crate::resource::app) fn program(&self, slot: &str) -> Option<String> {
         let manifest = self.observed.slots.get(slot)?.manifest.as_ref()?;
@@ -150,10 +172,21 @@ impl Situation<'_> {
         wanted: &Wanted,
     ) -> Option<Drift> {
         let last = self.owned.and_then(|owned| owned.activated.last());
-        if last != Some(&wanted.slot) || file.slot.as_ref() == Some(&wanted.slot) {
+        if last != Some(&wanted.slot) {
             return None;
         }
+        if file.slot.as_ref() == Some(&wanted.slot) {
+            return file.mode.filter(|_| file.cannot_run()).map(|mode| Drift {
+                path: file.path.to_string(),
+                kind: DriftKind::ModeChanged,
+                expected: "a program that can be run".to_owned(),
+                found: format!("mode {mode:04o}"),
+            });
+        }
         let (kind, found) = match (file.stat, file.other.as_deref()) {
+            (None, None) if let Some(target) = &file.leads_to => {
+                (DriftKind::TypeChanged, format!("-> {target}"))
+            }
             (Some(_), _) => {
                 let known = file.slot.as_ref().map(|slot| format!("the program of {slot}"));
                 (DriftKind::Modified, known.unwrap_or_else(|| "another file".to_owned()))

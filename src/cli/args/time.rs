@@ -1,0 +1,40 @@
+//! Times and lengths of time as they are typed.
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+
+/// A point in time, or a date that means its first moment in UTC.
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(moment) = text.parse::<Timestamp>() {
+        return Ok(moment);
+    }
+    let date = text.parse::<Date>().ok().and_then(|date| date.to_zoned(TimeZone::UTC).ok());
+    date.map(|zoned| zoned.timestamp()).ok_or_else(|| {
+        "write a date such as `2026-12-24`, or a time such as `2026-12-24T18:00:00Z`".to_owned()
+    })
+}
+
+/// A length of time such as `90s` or `15m`, or a number of seconds.
+pub(super) fn length(text: &str) -> Result<SignedDuration, String> {
+    if let Ok(seconds) = text.parse::<u32>() {
+        return Ok(SignedDuration::from_secs(seconds.into()));
+    }
+    let length = text.parse::<SignedDuration>().ok().filter(|length| !length.is_negative());
+    length.ok_or_else(|| "write a length of time such as `90s` or `15m`".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_and_bare_seconds_are_understood() {
+        assert_eq!(moment("2027-01-01"), moment("2027-01-01T00:00:00Z"));
+        assert_eq!(length("5"), length("5s"));
+        assert_eq!(length("2m").map(|length| length.as_secs()), Ok(120));
+        for bad in ["", "tomorrow", "-5", "-5s", "5 apples"] {
+            assert!(moment(bad).is_err() && length(bad).is_err(), "{bad}");
+        }
+    }
+}
