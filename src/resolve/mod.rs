@@ -239,7 +239,7 @@ impl App<'_> {
         let manifest = self.observed.slots.get(slot).and_then(|found| found.manifest.as_ref());
         let trust = &self.question.ledger.trust;
         let failed = manifest.and_then(|manifest| {
-            trust.quarantine_of(self.id, &manifest.tag, Some(&manifest.digest))
+            trust.quarantine_of(self.id, &manifest.tag, std::slice::from_ref(&manifest.digest))
         });
         let owned = self.owned();
         let was_in_use = owned.is_some_and(|owned| owned.activated.iter().any(|s| s == slot));

@@ -337,7 +337,7 @@ pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, Cli
         let mark = if *accepted { "*" } else { " " };
         let pre = if release.prerelease { " prerelease" } else { "" };
         let used = if in_use.as_ref() == Some(&release.tag) { " in use" } else { "" };
-        let failed = ledger.trust.quarantine_of(id, &release.tag, None);
+        let failed = ledger.trust.quarantine_of(id, &release.tag, &[]);
         let failed = if failed.is_some() { " quarantined" } else { "" };
         let version = release.version.to_string();
         let line = format!("{mark} {version:<20} {published}{pre}{used}{failed}");
