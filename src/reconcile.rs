@@ -21,6 +21,7 @@ use crate::fetch::client::Client;
 use crate::fetch::memory::Reader;
 use crate::fetch::record::{Remembered, store};
 use crate::host::{Change as Host, Look, facts};
+use crate::model::facts::Agent;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::Outcome;
 use crate::model::{Plan, ResourceId};
@@ -84,6 +85,7 @@ pub struct Preview {
 /// What the host has.
 pub fn look(request: &Request<'_>, host: &Look, ledger: &Ledger) -> Observed {
     let mut observed = observe(request.desired, ledger, host, request.depth);
+    observed.facts.agent = agent(request.desired, host);
     match request.effects {
         Effects::Auto => {}
         Effects::Run => {
@@ -93,6 +95,17 @@ pub fn look(request: &Request<'_>, host: &Look, ledger: &Ledger) -> Observed {
         Effects::Skip => observed.facts.live = false,
     }
     observed
+}
+
+/// This program, and how its successor is tried: it must start, and understand the ledger and the wish.
+fn agent(desired: &DesiredState, host: &Look) -> Option<Agent> {
+    let file = facts::executable(host)?;
+    let mut status = vec!["--root".to_owned(), host.root().to_string()];
+    for root in &desired.roots {
+        status.extend(["--desired".to_owned(), root.clone()]);
+    }
+    status.push("status".to_owned());
+    Some(Agent { file, trials: vec![vec!["--version".to_owned()], status] })
 }
 
 /// Plans a pass. Nothing is written: a [`Look`] cannot.

@@ -8,7 +8,7 @@ use crate::apply::switch::SwitchError;
 use crate::assemble::{HEAD, NODES};
 use crate::host::Change as Host;
 use crate::model::snapshot::{Nodes, SnapshotHead};
-use crate::model::step::ExchangeBy;
+use crate::model::step::{ExchangeBy, Expected};
 
 /// A list of nodes is ours; this bounds a mistake.
 const GENERATION_BYTES_MAX: u64 = 1 << 30;
@@ -22,10 +22,18 @@ pub struct Trees<'a> {
     pub path: &'a Utf8Path,
     /// Where the tree that was in use goes; in place, the generation in use.
     pub old: Option<&'a Utf8Path>,
-    /// Inode of what is in use now.
-    pub expects: Option<u64>,
+    /// What is in use now.
+    pub expects: Expected,
     /// Patterns of paths that are carried along.
     pub preserve: &'a [String],
+}
+
+impl Trees<'_> {
+    /// Whether what is at the path is what was planned for.
+    fn fit(&self, found: Option<u64>) -> bool {
+        let now = found.map_or(Expected::Nothing, |inode| Expected::Directory { inode });
+        self.expects == Expected::Anything || self.expects == now
+    }
 }
 
 /// Brings a tree into use. The inner result is about what is done once that has happened: the tree that was in
@@ -44,7 +52,7 @@ pub fn exchange(
 
 fn directories(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, SwitchError> {
     let found = host.inode_of_dir(trees.path)?;
-    if found != trees.expects {
+    if !trees.fit(found) {
         let what = "it is another directory now".to_owned();
         return Err(SwitchError::Stale { path: trees.path.to_owned(), what });
     }
@@ -72,7 +80,7 @@ fn directories(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>
 /// one in use; until then a pass finds the old one changed, and goes on with what is left of the new one.
 fn in_place(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, SwitchError> {
     let found = host.inode_of_dir(trees.path)?;
-    let (Some(inode), true) = (found, found == trees.expects) else {
+    let (Some(inode), true) = (found, trees.fit(found)) else {
         return directories(host, trees);
     };
     let generation = trees.tree.parent().unwrap_or(trees.tree);

@@ -6,10 +6,10 @@ use futures_util::future::join_all;
 
 use crate::apply::confirm::{Health, sample, watch};
 use crate::apply::journal::Journal;
-use crate::apply::{Stop, commit_step, settle};
+use crate::apply::{Stop, Work, commit, settle};
 use crate::host::Change as Host;
 use crate::model::ledger::Quarantined;
-use crate::model::outcome::{ChangeResult, End, Failure, FailureClass, chain};
+use crate::model::outcome::{End, Failure, FailureClass, chain};
 use crate::model::{Change, Check, Effect, ResourceId, Step};
 
 /// Why the checks of releases failed before anything was touched: a new release is not blamed for it.
@@ -29,12 +29,12 @@ pub(super) fn is_due(change: &Change) -> bool {
 
 /// Samples every check once before the switch, where something is in use whose health can be told and that
 /// is not itself what is to be confirmed.
-pub(super) async fn baselines(work: &[(&Change, ChangeResult)], host: &Host) -> Baselines {
+pub(super) async fn baselines(work: &[Work<'_>], host: &Host) -> Baselines {
     let switched = |change: &Change| change.steps.iter().any(|s| matches!(s, Step::Owe { .. }));
-    let touched = work.iter().filter(|(change, result)| {
-        result.end == End::Done && change.before.is_some() && switched(change)
-    });
-    let sampled = touched.filter_map(|(change, _)| {
+    let touched = work
+        .iter()
+        .filter(|work| work.goes_on() && work.change.before.is_some() && switched(work.change));
+    let sampled = touched.filter_map(|Work { change, .. }| {
         let (check, _) = due(change)?;
         Some(async move { (change.resource.clone(), sample(check, host.hooks()).await) })
     });
@@ -45,39 +45,38 @@ pub(super) async fn baselines(work: &[(&Change, ChangeResult)], host: &Host) -> 
 /// Waits for every release that must show that it works, all at once; then goes back, one after another, from
 /// those that did not.
 pub(super) async fn confirm(
-    work: &mut [(&Change, ChangeResult)],
+    work: &mut [Work<'_>],
     baselines: &Baselines,
     host: &Host,
     journal: &mut Journal,
     stop: &Stop,
 ) {
-    let watched = work.iter().map(|(change, result)| watched(change, result, host, stop));
-    let watched = join_all(watched).await;
-    for ((change, result), health) in work.iter_mut().zip(watched) {
-        let (Some(health), Some((_, effect))) = (health, due(change)) else { continue };
+    let watched = join_all(work.iter().map(|work| watched(work, host, stop))).await;
+    for (work, health) in work.iter_mut().zip(watched) {
+        let (Some(health), Some((_, effect))) = (health, due(work.change)) else { continue };
         let why = match health {
             Watched::Stopped => {
                 // It stays owed, and the next pass looks again.
-                result.end = End::Interrupted;
+                work.result.end = End::Interrupted;
                 continue;
             }
             Watched::Ended(Health::Holds) => None,
-            Watched::Ended(Health::Fails(why)) => match baselines.get(&change.resource) {
+            Watched::Ended(Health::Fails(why)) => match baselines.get(&work.change.resource) {
                 Some(before) => {
-                    result.notes.push(format!("{why}; but before the switch, {before}"));
+                    work.result.notes.push(format!("{why}; but before the switch, {before}"));
                     None
                 }
                 None => Some(why),
             },
         };
         if let Some(why) = why {
-            go_back(change, why, host, journal, result).await;
+            go_back(why, work, host, journal).await;
         }
-        if let Err(error) = journal.forgive(host, &change.resource, effect)
-            && result.end == End::Done
+        if let Err(error) = journal.forgive(host, &work.change.resource, effect)
+            && work.goes_on()
         {
             let (class, message) = (FailureClass::Transient, chain(&error));
-            result.end = End::Failed(Failure { step: "confirm", class, message });
+            work.result.end = End::Failed(Failure { step: "confirm", class, message });
         }
     }
 }
@@ -88,14 +87,9 @@ enum Watched {
 }
 
 /// `None` when there is nothing to watch.
-async fn watched(
-    change: &Change,
-    result: &ChangeResult,
-    host: &Host,
-    stop: &Stop,
-) -> Option<Watched> {
-    let (check, _) = due(change)?;
-    match &result.end {
+async fn watched(work: &Work<'_>, host: &Host, stop: &Stop) -> Option<Watched> {
+    let (check, _) = due(work.change)?;
+    match &work.result.end {
         End::Done => {}
         // An effect that failed after the switch because of the release says enough about it.
         End::Failed(failure) if failure.class == FailureClass::Unhealthy => {
@@ -111,74 +105,77 @@ async fn watched(
 }
 
 /// Remembers that the release does not work here, then performs the change's `undo` and looks once more.
-async fn go_back(
-    change: &Change,
-    why: String,
-    host: &Host,
-    journal: &mut Journal,
-    result: &mut ChangeResult,
-) {
+async fn go_back(why: String, work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
+    let change = work.change;
     let failure =
         |message: String| Failure { step: "confirm", class: FailureClass::Unhealthy, message };
-    let rolls_back = due(change).is_some_and(|(check, _)| check.rolls_back);
-    if !rolls_back {
-        result.end = End::Failed(failure(why));
+    let Some((check, _)) = due(change).filter(|(check, _)| check.rolls_back) else {
+        work.result.end = End::Failed(failure(why));
         return;
-    }
-    quarantine(change, &why, host, journal, result);
+    };
+    quarantine(&why, work, host, journal);
     if change.undo.is_empty() {
         let nowhere = format!("{why}; there is nothing to go back to, so it is in use still");
-        result.end = End::Failed(failure(nowhere));
+        work.result.end = End::Failed(failure(nowhere));
         return;
     }
-    result.end = End::Done;
-    for step in &change.undo {
-        if let Err(error) = commit_step(step, change, host, journal, result) {
-            let stuck = format!("{why}; going back failed: {}", chain(&error));
-            result.end = End::RollbackFailed(failure(stuck));
-            return;
-        }
-    }
-    settle(&change.undo, change, host, journal, result).await;
-    if let End::Failed(settled) = &result.end {
-        let stuck = format!("{why}; the earlier release is in use again, but {}", settled.message);
-        result.end = End::RollbackFailed(failure(stuck));
+    work.result.end = End::Done;
+    if let Err((_, error)) = commit(&change.undo, work, host, journal) {
+        let stuck = format!("{why}; going back failed: {}", chain(&error));
+        work.result.end = End::RollbackFailed(failure(stuck));
         return;
     }
-    let again = match due(change) {
-        Some((check, _)) => watch(check, host.hooks()).await,
-        None => Health::Holds,
+    settle(&change.undo, work, host, journal).await;
+    let still = match &work.result.end {
+        End::Failed(settled) => Some(settled.message.clone()),
+        // Where nothing was in use before, there is nothing to look at.
+        _ if change.before.is_none() => None,
+        _ => match watch(check, host.hooks()).await {
+            Health::Holds => None,
+            Health::Fails(still) => Some(still),
+        },
     };
-    result.end = match again {
-        Health::Holds => {
-            let to = change.before.as_ref().map_or("what was there before", |b| b.version.as_str());
-            End::RolledBack(failure(format!("{why}; {to} is in use again")))
+    work.result.end = went_back("confirm", change, &why, still);
+}
+
+/// How a change ended whose release is not in use any more; `still` is what does not work all the same.
+pub(super) fn went_back(
+    step: &'static str,
+    change: &Change,
+    why: &str,
+    still: Option<String>,
+) -> End {
+    let now = match &change.before {
+        Some(before) => format!("{} is in use again", before.version),
+        None if change.undo.iter().any(|step| matches!(step, Step::Point { .. })) => {
+            "it was taken away again".to_owned()
         }
-        Health::Fails(still) => {
-            let stuck = format!("{why}; the earlier release is in use again, but {still}");
-            End::RollbackFailed(failure(stuck))
-        }
+        None => "what was there before is in use again".to_owned(),
     };
+    let failure = |message| Failure { step, class: FailureClass::Unhealthy, message };
+    match still {
+        None => End::RolledBack(failure(format!("{why}; {now}"))),
+        Some(still) => End::RollbackFailed(failure(format!("{why}; {now}, but {still}"))),
+    }
 }
 
 /// Remembers that a release does not work here, before anything is done about it.
-pub(super) fn quarantine(
-    change: &Change,
-    why: &str,
-    host: &Host,
-    journal: &mut Journal,
-    result: &mut ChangeResult,
-) {
-    let Some(after) = &change.after else { return };
-    let fetched = result.fetched.as_ref().map(|fetched| fetched.digest.clone());
+pub(super) fn quarantine(why: &str, work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
+    let Some(after) = &work.change.after else { return };
+    let fetched = work.result.fetched.as_ref().map(|fetched| &fetched.digest);
+    let stated = after.evidence.iter().flat_map(|evidence| &evidence.digests);
+    let mut digests: Vec<_> =
+        fetched.into_iter().chain(&after.digest).chain(stated).cloned().collect();
+    digests.sort();
+    digests.dedup();
     let release = Quarantined {
-        resource: change.resource.clone(),
+        resource: work.change.resource.clone(),
         tag: after.tag.clone(),
-        digest: after.digest.clone().or(fetched),
+        digests,
         reason: why.to_owned(),
         since: journal.now(),
     };
     if let Err(error) = journal.quarantine(host, release) {
-        result.notes.push(format!("cannot remember that it does not work: {error}"));
+        work.result.notes.push(format!("cannot remember that it does not work: {error}"));
     }
 }

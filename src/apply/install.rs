@@ -1,11 +1,17 @@
 //! The commit point of an app that is one file: a rename over it, so that there is always one.
 
-use camino::Utf8Path;
+use std::io;
 
-use crate::apply::switch::{SwitchError, manifest_of};
+use camino::Utf8Path;
+use jiff::Timestamp;
+
+use crate::apply::switch::{SwitchError, manifest_of, promote};
 use crate::host::{Change as Host, ItemKind};
-use crate::model::step::{Expected, KeptAs};
+use crate::model::manifest::{Binary, MANIFEST_FORMAT, MANIFEST_NAME};
+use crate::model::step::{Expected, Kept, KeptAs};
+use crate::model::{Entry, EntryKind, Evidence, Level, Manifest, Subject};
 use crate::resource::app::in_place::choose;
+use crate::resource::decision::ADOPTED;
 
 /// The file to replace.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +28,12 @@ pub struct InPlace<'a> {
     pub wished: &'a Utf8Path,
     /// What is there now.
     pub expects: Expected,
-    /// Where that is kept.
+    /// Where that is kept as a release.
+    pub keeps: Option<&'a Kept>,
+    /// Where that is kept as a file.
     pub backup: Option<&'a KeptAs>,
+    /// The time of the pass.
+    pub now: Timestamp,
 }
 
 /// Writes the program beside the file, with the file's owner, mode and attributes, keeps the file as the wish
@@ -34,6 +44,9 @@ pub fn install(host: &Host, wish: &InPlace<'_>) -> Result<(), SwitchError> {
         None => program_for(host, wish.release, wish.wished)?,
     };
     check(host, wish)?;
+    if let Some(kept) = wish.keeps {
+        keep(host, wish, kept)?;
+    }
     host.make_dirs(wish.file.parent().unwrap_or(wish.file))?;
     if let Err(error) = host.copy_beside(&wish.release.join(program), wish.beside, wish.file) {
         // Nothing half-done is left behind; what cannot be removed is swept later.
@@ -56,7 +69,62 @@ pub fn restore(host: &Host, file: &Utf8Path, from: &Utf8Path) -> Result<(), Swit
     Ok(host.rename_over(from, file)?)
 }
 
-fn program_for(host: &Host, release: &Utf8Path, file: &Utf8Path) -> Result<String, SwitchError> {
+/// Makes a release of what was there before us. A pass that dies right after it finds the file in use to be of that
+/// release.
+fn keep(host: &Host, wish: &InPlace<'_>, kept: &Kept) -> Result<(), SwitchError> {
+    if host.stat(&kept.release)?.is_some() || host.stat(wish.file)?.is_none() {
+        return Ok(());
+    }
+    let name = wish.wished.file_name().unwrap_or(ADOPTED).to_owned();
+    let copy = kept.staged.join(&name);
+    host.make_dirs(kept.staged.parent().unwrap_or(&kept.staged))?;
+    host.remove(&kept.staged)?;
+    host.make_new_dir(&kept.staged)?;
+    host.copy_beside(wish.file, &copy, &copy)?;
+    let (stat, sha256) = (host.stat(&copy)?, host.sha256(&copy)?);
+    let stat = stat.ok_or_else(|| SwitchError::Stale {
+        path: copy.clone(),
+        what: "it was removed".to_owned(),
+    })?;
+    let Kept { head, .. } = kept;
+    let manifest = Manifest {
+        format: MANIFEST_FORMAT,
+        resource: head.resource.to_string(),
+        version: head.version.clone(),
+        tag: head.tag.clone(),
+        recipe: head.recipe.clone(),
+        artifact: name.clone(),
+        digest: sha256.clone(),
+        size: stat.size,
+        evidence: Evidence {
+            level: Level::None,
+            digests: Vec::new(),
+            of: Subject::Artifact,
+            stated_by: "nobody: it was there before reconcile".to_owned(),
+        },
+        staged_at: wish.now,
+        binaries: vec![Binary { name: name.clone(), path: name.clone() }],
+        entries: vec![Entry {
+            path: name,
+            kind: EntryKind::File {
+                mode: stat.mode,
+                size: stat.size,
+                mtime: stat.mtime,
+                sha256: sha256.hex(),
+            },
+        }],
+    };
+    let json = serde_json::to_vec(&manifest).map_err(io::Error::from)?;
+    host.write(kept.staged.join(MANIFEST_NAME), &json)?;
+    promote(host, &kept.staged, &kept.release)
+}
+
+/// The path of the program inside a release that belongs in the place of a file.
+pub(super) fn program_for(
+    host: &Host,
+    release: &Utf8Path,
+    file: &Utf8Path,
+) -> Result<String, SwitchError> {
     let manifest = manifest_of(host, release)?;
     let program = choose(&manifest.binaries, file).map(|program| program.path.clone());
     program.ok_or_else(|| SwitchError::NotOneProgram {

@@ -5,11 +5,11 @@
 //! is to blame is known, and the others are merged.
 
 use crate::apply::journal::Journal;
-use crate::apply::{commit_step, health};
+use crate::apply::{Work, commit, health};
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
 use crate::host::runner::{RunError, hook, run};
 use crate::host::{Change as Host, facts};
-use crate::model::outcome::{ChangeResult, End, Failure, FailureClass, chain};
+use crate::model::outcome::{End, Failure, FailureClass, chain};
 use crate::model::{Change, Effect, ExtensionClass, Step};
 
 /// Since this version systemd reloads its manager itself where an extension asks for it.
@@ -22,32 +22,24 @@ const MARKER_BYTES_MAX: u64 = 1 << 20;
 const RELEASES: &str = "/usr/lib/extension-release.d";
 
 /// Refreshes what changed and sees that it was merged as planned.
-pub(super) async fn merge(
-    work: &mut [(&Change, ChangeResult)],
-    host: &Host,
-    journal: &mut Journal,
-) {
+pub(super) async fn merge(work: &mut [Work<'_>], host: &Host, journal: &mut Journal) {
     for class in [ExtensionClass::Sysext, ExtensionClass::Confext] {
         let effect = Effect::Refresh { class };
-        let mut members: Vec<&mut (&Change, ChangeResult)> = work
-            .iter_mut()
-            .filter(|(change, result)| {
-                let settles = |s: &Step| matches!(s, Step::Settle { effect: e } if *e == effect);
-                result.end == End::Done
-                    && change.steps.iter().any(|s| settles(s) || looks(s, class))
-            })
-            .collect();
+        let settles = |s: &Step| matches!(s, Step::Settle { effect: e } if *e == effect);
+        let concerns = |work: &&mut Work<'_>| {
+            work.goes_on() && work.change.steps.iter().any(|s| settles(s) || looks(s, class))
+        };
+        let mut members: Vec<&mut Work<'_>> = work.iter_mut().filter(concerns).collect();
         if members.is_empty() {
             continue;
         }
-        let all: Vec<&Change> = members.iter().map(|member| member.0).collect();
+        let all: Vec<&Change> = members.iter().map(|member| member.change).collect();
         let settled = match attempt(host, class, &all).await {
             Ok(()) => Ok(()),
             Err(why) => one_by_one(&mut members, (class, &why), host, journal).await,
         };
         for member in &mut members {
-            let (change, result) = &mut **member;
-            strike(change, host, journal, result);
+            strike(member, host, journal);
         }
         // What could not be merged even without the new images stays owed.
         if settled.is_ok()
@@ -82,50 +74,36 @@ async fn attempt(host: &Host, class: ExtensionClass, changes: &[&Change]) -> Res
 
 /// Puts every change back, then tries each alone. An error when nothing can be merged at all.
 async fn one_by_one(
-    members: &mut [&mut (&Change, ChangeResult)],
+    members: &mut [&mut Work<'_>],
     (class, why): (ExtensionClass, &str),
     host: &Host,
     journal: &mut Journal,
 ) -> Result<(), ()> {
     for member in members.iter_mut() {
-        let (change, result) = &mut **member;
-        points(&change.undo, change, host, journal, result);
+        points(&member.change.undo, member, host, journal);
     }
     let without = refresh(host, class).await;
-    for member in members.iter_mut() {
-        let (change, result) = &mut **member;
-        if result.end != End::Done {
-            continue;
-        }
+    for member in members.iter_mut().filter(|member| member.goes_on()) {
+        let change = member.change;
         if let Err(error) = &without {
             let message = format!(
                 "{why}; without the new images it fails as well, so something else is to blame: {}",
                 chain(error)
             );
-            result.end = End::Failed(failure(FailureClass::Transient, message));
+            member.result.end = End::Failed(failure(FailureClass::Transient, message));
             continue;
         }
         if change.undo.is_empty() {
             let nowhere = format!("{why}; there is nothing to go back to");
-            result.end = End::Failed(failure(FailureClass::Unhealthy, nowhere));
+            member.result.end = End::Failed(failure(FailureClass::Unhealthy, nowhere));
             continue;
         }
-        points(&change.steps, change, host, journal, result);
-        let Err(why) = attempt(host, class, &[*change]).await else { continue };
-        health::quarantine(change, &why, host, journal, result);
-        points(&change.undo, change, host, journal, result);
-        let again = refresh(host, class).await;
-        let to = change.before.as_ref().map_or("nothing".to_owned(), |b| b.version.to_string());
-        result.end = match again {
-            Ok(()) => {
-                let message = format!("{why}; {to} is in use again");
-                End::RolledBack(failure(FailureClass::Unhealthy, message))
-            }
-            Err(error) => {
-                let message = format!("{why}; {to} is linked again, but {}", chain(&error));
-                End::RollbackFailed(failure(FailureClass::Unhealthy, message))
-            }
-        };
+        points(&change.steps, member, host, journal);
+        let Err(why) = attempt(host, class, &[change]).await else { continue };
+        health::quarantine(&why, member, host, journal);
+        points(&change.undo, member, host, journal);
+        let still = refresh(host, class).await.err().map(|error| chain(&error));
+        member.result.end = health::went_back("merge", change, &why, still);
     }
     without.map_err(|_| ())
 }
@@ -134,14 +112,8 @@ fn failure(class: FailureClass, message: String) -> Failure {
     Failure { step: "merge", class, message }
 }
 
-/// Performs the links among some steps.
-fn points(
-    steps: &[Step],
-    change: &Change,
-    host: &Host,
-    journal: &mut Journal,
-    result: &mut ChangeResult,
-) {
+/// Performs the links among some steps: nothing used the images yet, so nothing else is due.
+fn points(steps: &[Step], work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
     for step in steps {
         let Step::Point { slot, links } = step else { continue };
         // Whatever leads there now was made by this pass.
@@ -150,27 +122,31 @@ fn points(
             link
         });
         let step = Step::Point { slot: slot.clone(), links: links.collect() };
-        if let Err(error) = commit_step(&step, change, host, journal, result) {
+        if let Err((_, error)) = commit(&[step], work, host, journal) {
             let message = format!("cannot change the link: {}", chain(&error));
-            result.end = End::RollbackFailed(failure(FailureClass::Unhealthy, message));
+            work.result.end = End::RollbackFailed(failure(FailureClass::Unhealthy, message));
         }
     }
 }
 
-/// Strikes out what was looked at, and for what was put back what its use would have made due.
-fn strike(change: &Change, host: &Host, journal: &mut Journal, result: &mut ChangeResult) {
-    let went_back = matches!(result.end, End::RolledBack(_));
-    for step in &change.steps {
+/// Strikes out what was looked at, unless more is to be looked at, and for what was put back what its use would
+/// have made due.
+fn strike(work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
+    let went_back = matches!(work.result.end, End::RolledBack(_));
+    let confirms = work.change.steps.iter().any(|step| matches!(step, Step::Confirm { .. }));
+    let confirmed_later = confirms && work.goes_on();
+    for step in &work.change.steps {
         let effect = match step {
-            Step::Merged { effect, .. } => effect,
+            Step::Merged { effect, .. } if !confirmed_later => effect,
             Step::Settle { effect } if went_back => effect,
             _ => continue,
         };
         if matches!(effect, Effect::Refresh { .. }) {
             continue;
         }
-        if let Err(error) = journal.forgive(host, &change.resource, effect) {
-            result.notes.push(format!("cannot strike out {}: {error}", effect.describe()));
+        if let Err(error) = journal.forgive(host, &work.change.resource, effect) {
+            let note = format!("cannot strike out {}: {error}", effect.describe());
+            work.result.notes.push(note);
         }
     }
 }

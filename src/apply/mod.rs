@@ -94,37 +94,53 @@ pub async fn apply(
     stop: &Stop,
 ) -> Outcome {
     let mut prepared = stager.stage_all(&plan.changes, stop).await;
-    let mut work: Vec<(&Change, ChangeResult)> = Vec::with_capacity(plan.changes.len());
-    let mut differences: Vec<Option<Changed>> = Vec::with_capacity(plan.changes.len());
-    for change in &plan.changes {
-        let mut result = ChangeResult::begin(&change.resource);
-        let mut changed = None;
-        if let Some(mut staged) = prepared.remove(&change.resource) {
-            changed = staged.changed.take();
-            result.note_staged(staged);
+    let mut work: Vec<Work<'_>> = plan.changes.iter().map(Work::begin).collect();
+    for work in &mut work {
+        if let Some(mut staged) = prepared.remove(&work.change.resource) {
+            work.changed = staged.changed.take();
+            work.result.note_staged(staged);
         }
-        work.push((change, result));
-        differences.push(changed);
     }
     let baselines = health::baselines(&work, host).await;
-    for ((change, result), changed) in work.iter_mut().zip(&differences) {
-        if result.end == End::Done && stop.requested() {
-            result.end = End::Interrupted;
-        }
-        if result.end == End::Done {
-            commit(change, host, journal, (result, changed.as_ref()));
+    for work in work.iter_mut().filter(|work| work.goes_on()) {
+        if stop.requested() {
+            work.result.end = End::Interrupted;
+        } else if let Err((step, error)) = commit(&work.change.steps, work, host, journal) {
+            work.result.fail(step, error.class(), chain(&error));
         }
     }
     merge::merge(&mut work, host, journal).await;
-    for (change, result) in work.iter_mut().filter(|(_, result)| result.end == End::Done) {
-        settle(&change.steps, change, host, journal, result).await;
+    for work in work.iter_mut().filter(|work| work.goes_on()) {
+        settle(&work.change.steps, work, host, journal).await;
     }
     health::confirm(&mut work, &baselines, host, journal, stop).await;
-    for (change, result) in work.iter_mut().filter(|(_, result)| result.end == End::Done) {
-        stager.refresh(change, result).await;
-        remove(change, host, result);
+    for work in work.iter_mut().filter(|work| work.goes_on()) {
+        stager.refresh(work.change, &mut work.result).await;
+        remove(work.change, host, &mut work.result);
     }
-    Outcome { results: work.into_iter().map(|(_, result)| result).collect() }
+    let tried = |step: &Step| matches!(step, Step::Try { .. });
+    let replaced = |work: &Work<'_>| work.goes_on() && work.change.steps.iter().any(tried);
+    let replaced_self = work.iter().any(replaced);
+    Outcome { results: work.into_iter().map(|work| work.result).collect(), replaced_self }
+}
+
+/// One change while it is performed.
+struct Work<'p> {
+    change: &'p Change,
+    result: ChangeResult,
+    /// Paths of a tree that are another than before; `None` where there is nothing to compare with.
+    changed: Option<Changed>,
+}
+
+impl<'p> Work<'p> {
+    fn begin(change: &'p Change) -> Self {
+        Self { change, result: ChangeResult::begin(&change.resource), changed: None }
+    }
+
+    /// Whether everything went well so far.
+    fn goes_on(&self) -> bool {
+        self.result.end == End::Done
+    }
 }
 
 impl ChangeResult {
@@ -151,34 +167,35 @@ impl ChangeResult {
     }
 }
 
-/// Promotes and switches: milliseconds, and the only part that touches what is in use.
-fn commit(
-    change: &Change,
+/// Promotes and switches: milliseconds, and the only part that touches what is in use. The same for the steps
+/// of a change and for those that undo it.
+fn commit<'s>(
+    steps: &'s [Step],
+    work: &mut Work<'_>,
     host: &Host,
     journal: &mut Journal,
-    (result, changed): (&mut ChangeResult, Option<&Changed>),
-) {
-    for step in &change.steps {
+) -> Result<(), (&'s Step, SwitchError)> {
+    for step in steps {
         if let Step::OweIfChanged { paths, .. } = step
             // Without anything to compare with, everything is another.
-            && changed.is_some_and(|changed| !paths.iter().any(|path| changed.touches(path)))
+            && let Some(changed) = &work.changed
+            && !paths.iter().any(|path| changed.touches(path))
         {
             continue;
         }
-        if let Err(error) = commit_step(step, change, host, journal, result) {
-            return result.fail(step, error.class(), chain(&error));
-        }
+        commit_step(step, work, host, journal).map_err(|error| (step, error))?;
     }
+    Ok(())
 }
 
 /// Performs a step that is a commit point or goes before one; every other step is passed over.
 fn commit_step(
     step: &Step,
-    change: &Change,
+    work: &mut Work<'_>,
     host: &Host,
     journal: &mut Journal,
-    result: &mut ChangeResult,
 ) -> Result<(), SwitchError> {
+    let Work { change, result, .. } = work;
     match step {
         Step::Promote { from, to, replaces: true } => switch::replace(host, from, to),
         Step::Promote { from, to, replaces: false } => switch::promote(host, from, to),
@@ -192,9 +209,18 @@ fn commit_step(
             result.switched_to = release.file_name().map(str::to_owned);
             cleared
         }
-        Step::Install { file, beside, release, program, wished, expects, backup } => {
-            let (program, expects, backup) = (program.as_deref(), *expects, backup.as_ref());
-            let wish = install::InPlace { file, beside, release, program, wished, expects, backup };
+        Step::Install { file, beside, release, program, wished, expects, keeps, backup } => {
+            let wish = install::InPlace {
+                file,
+                beside,
+                release,
+                program: program.as_deref(),
+                wished,
+                expects: *expects,
+                keeps: keeps.as_deref(),
+                backup: backup.as_ref(),
+                now: journal.now(),
+            };
             install::install(host, &wish)?;
             result.switched_to = release.file_name().map(str::to_owned);
             Ok(())
@@ -220,6 +246,7 @@ fn commit_step(
         Step::Fetch { .. }
         | Step::Unpack { .. }
         | Step::Place { .. }
+        | Step::Try { .. }
         | Step::Assemble { .. }
         | Step::Merged { .. }
         | Step::Refresh { .. }
@@ -232,13 +259,8 @@ fn commit_step(
 }
 
 /// Pays what is owed. An effect that fails stays owed and is tried again by every pass.
-async fn settle(
-    steps: &[Step],
-    change: &Change,
-    host: &Host,
-    journal: &mut Journal,
-    result: &mut ChangeResult,
-) {
+async fn settle(steps: &[Step], work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
+    let Work { change, result, .. } = work;
     for step in steps {
         let settled = match step {
             Step::Settle { effect } => journal.settle(host, effect).await,

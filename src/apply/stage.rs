@@ -11,10 +11,13 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 
+use crate::apply::install::program_for;
 use crate::apply::obtain::{Got, NotMade, Way, Wish};
+use crate::apply::switch::SwitchError;
 use crate::apply::{Stop, tree};
 use crate::assemble::Changed;
 use crate::fetch::{Client, Progress};
+use crate::host::runner::run;
 use crate::host::{Change as Host, facts};
 use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
 use crate::model::outcome::{End, Failure, FailureClass, FetchedArtifact, chain};
@@ -199,6 +202,14 @@ impl<'a> Stager<'a> {
                         return Err(failure);
                     }
                 }
+                Step::Try { release, wished, trials } => {
+                    if let Err(failure) = self.attempt(release, wished, trials).await {
+                        if bench.slot.as_ref().is_some_and(|slot| slot != release) {
+                            let _ = self.host.remove(release);
+                        }
+                        return Err(failure);
+                    }
+                }
                 Step::Assemble { into, rules, release } => {
                     let assembled = self.assemble((into, rules, release), bench).await;
                     if let Err(failure) = assembled {
@@ -209,6 +220,27 @@ impl<'a> Stager<'a> {
                 }
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Runs the program that is to take the place of this one.
+    async fn attempt(
+        &self,
+        release: &Utf8Path,
+        wished: &Utf8Path,
+        trials: &[Vec<String>],
+    ) -> Result<(), Failure> {
+        let fail = |class, message| Failure { step: "try", class, message };
+        let permanent = |e: SwitchError| fail(FailureClass::Permanent, chain(&e));
+        let program = program_for(self.host, release, wished).map_err(permanent)?;
+        let program = self.host.real(release.join(program)).into_string();
+        for trial in trials {
+            let argv: Vec<String> = [&program].into_iter().chain(trial).cloned().collect();
+            run(&argv, &[]).await.map_err(|e| {
+                let why = "the new program does not take the place of the running one";
+                fail(FailureClass::Unsuitable, format!("{why}: {}", chain(&e)))
+            })?;
         }
         Ok(())
     }

@@ -290,11 +290,13 @@ pub enum Command {
     },
     /// Turn the configuration of another updater into a desired state.
     Import {
-        /// Which updater.
-        #[arg(value_enum)]
-        kind: ImportKind,
-        /// Its configuration files or the directories they are in.
-        paths: Vec<Utf8PathBuf>,
+        /// Configuration files, or directories with them: what they are of is recognised. Or first the updater:
+        /// distronomicon, casync-updater, sysupdate or updex, whose usual places are then read when no path follows.
+        #[arg(required = true, value_name = "UPDATER|PATH")]
+        what: Vec<Utf8PathBuf>,
+        /// The program to replace, where the settings of go-updater or go-selfupdate name none.
+        #[arg(long, value_name = "FILE")]
+        target: Option<String>,
     },
     /// Remove artifacts from the cache that no installed release needs.
     Gc {

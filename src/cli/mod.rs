@@ -42,7 +42,12 @@ impl CliError {
 
     /// The host cannot be read or written.
     pub(crate) fn io(error: &std::io::Error) -> Self {
-        Self::new(Exit::CannotWrite, error.to_string())
+        let exit = match error.kind() {
+            // What is there makes no sense: an operator must repair it.
+            std::io::ErrorKind::InvalidData => Exit::Failed,
+            _ => Exit::CannotWrite,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use camino::{Utf8Path, Utf8PathBuf};
+
 use crate::host::Look;
 use crate::model::HostFacts;
 use crate::model::facts::{Arch, Libc};
@@ -47,9 +49,17 @@ pub fn observe(host: &Look) -> HostFacts {
         libc: if musl_only { Libc::Musl } else { Libc::Gnu },
         glibc: None,
         loaders,
+        agent: None,
         started: if host.is_live() { start_of_host() } else { None },
         live: host.is_live(),
     }
+}
+
+/// The file that this program runs from, as the host names it; `None` when it is outside of the root.
+pub fn executable(host: &Look) -> Option<Utf8PathBuf> {
+    let real = Utf8PathBuf::from_path_buf(std::env::current_exe().ok()?).ok()?;
+    let inside = real.strip_prefix(host.root()).ok()?;
+    Some(Utf8Path::new("/").join(inside))
 }
 
 /// Where an operator says what a host is: lines `name=value`.

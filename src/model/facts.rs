@@ -1,5 +1,6 @@
 //! What a decision may depend on about the host itself.
 
+use camino::Utf8PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,17 @@ pub enum Libc {
     Musl,
 }
 
+/// The program that makes the pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Agent {
+    /// Its file, links followed.
+    #[schemars(with = "String")]
+    pub file: Utf8PathBuf,
+    /// Arguments with which another program must end well before it takes the place of this one.
+    pub trials: Vec<Vec<String>>,
+}
+
 /// Facts observed once per pass. Where a fact is unknown (an empty `--root`), checks that need it are
 /// not made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -48,6 +60,9 @@ pub struct HostFacts {
     pub glibc: Option<(u32, u32)>,
     /// Program interpreters (`/lib64/ld-linux-x86-64.so.2`, …) that exist here.
     pub loaders: Vec<String>,
+    /// This program itself, where it is a file of this host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Agent>,
     /// Which start of the host this is; known where `live` is true.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,

@@ -52,8 +52,8 @@ pub struct Quarantined {
     pub resource: ResourceId,
     /// The tag as published.
     pub tag: String,
-    /// SHA-256 of its artifact, where it is known.
-    pub digest: Option<Digest>,
+    /// Digests of its bytes, packed or not, as far as they are known.
+    pub digests: Vec<Digest>,
     /// What did not work.
     pub reason: String,
     /// Since when.
@@ -61,13 +61,18 @@ pub struct Quarantined {
 }
 
 impl Quarantined {
-    /// Whether these bytes of that release are meant. Bytes that are not known yet are taken for the same.
-    pub fn is(&self, resource: &ResourceId, tag: &str, digest: Option<&Digest>) -> bool {
-        let same_bytes = match (&self.digest, digest) {
-            (Some(known), Some(digest)) => known == digest,
-            _ => true,
+    /// Whether these bytes are meant, whatever their release is called. Where they are not known or cannot be
+    /// compared, the same release has the same bytes.
+    pub fn is(&self, resource: &ResourceId, tag: &str, digests: &[Digest]) -> bool {
+        let comparable = |digest: &&Digest| {
+            self.digests.iter().any(|known| known.algorithm() == digest.algorithm())
         };
-        &self.resource == resource && self.tag == tag && same_bytes
+        let same_bytes = if digests.iter().any(|digest| comparable(&digest)) {
+            digests.iter().any(|digest| self.digests.contains(digest))
+        } else {
+            self.tag == tag
+        };
+        &self.resource == resource && same_bytes
     }
 }
 
@@ -82,15 +87,15 @@ impl Trust {
         &self,
         resource: &ResourceId,
         tag: &str,
-        digest: Option<&Digest>,
+        digests: &[Digest],
     ) -> Option<&Quarantined> {
-        self.quarantined.iter().find(|quarantined| quarantined.is(resource, tag, digest))
+        self.quarantined.iter().find(|quarantined| quarantined.is(resource, tag, digests))
     }
 
     /// Notes that a release does not work here; once is enough.
     pub fn quarantine(&mut self, release: Quarantined) {
         let known = |q: &Quarantined| {
-            (&q.resource, &q.tag, &q.digest) == (&release.resource, &release.tag, &release.digest)
+            (&q.resource, &q.tag, &q.digests) == (&release.resource, &release.tag, &release.digests)
         };
         // Its bytes bind nobody: the publisher may mend them under the same tag.
         let locked = Self::lock_key(&release.resource, &release.tag, "");
@@ -130,6 +135,9 @@ pub struct Owned {
     /// The file that is replaced in place, for apps that are one file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<Utf8PathBuf>,
+    /// What the file was recognised as, where it was the wished program before we replaced any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recognised: Option<Recognised>,
     /// Where a program was put, links followed: nothing else is removed or taken for a changed program of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placed: Option<Utf8PathBuf>,
@@ -148,6 +156,15 @@ pub struct Owned {
     /// The start of the host after which everything ran that runs once after each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
+}
+
+/// A program of somebody else that is a release all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recognised {
+    /// Its SHA-256, hexadecimal.
+    pub sha256: String,
+    /// The version it is of.
+    pub version: Version,
 }
 
 /// A file that was kept when another took its place.

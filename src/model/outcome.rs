@@ -11,6 +11,8 @@ use crate::model::{Action, Attribution, Drift, ResourceId, Version};
 pub struct Outcome {
     /// One entry for each change of the plan.
     pub results: Vec<ChangeResult>,
+    /// The running program was replaced by another one: whoever goes on must start that.
+    pub replaced_self: bool,
 }
 
 /// What became of one change.

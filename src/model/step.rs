@@ -87,8 +87,8 @@ pub enum Step {
         /// Where the tree that was in use goes; where files are replaced in place, the generation in use.
         #[schemars(with = "Option<String>")]
         old: Option<Utf8PathBuf>,
-        /// Inode of what is in use now; the step refuses to run when the host has moved on since.
-        expects: Option<u64>,
+        /// What is in use now; the step refuses to run when the host has moved on since.
+        expects: Expected,
         /// Glob patterns of paths that are carried along.
         preserve: Vec<String>,
         /// Whether directories are exchanged or a link is.
@@ -136,8 +136,22 @@ pub enum Step {
         wished: Utf8PathBuf,
         /// What is there now; the step refuses to run when somebody has been faster.
         expects: Expected,
+        /// Where what is there now is kept as a release, when it was there before us.
+        keeps: Option<Box<Kept>>,
         /// Where what is there is kept; nowhere when there is nothing, or when the step undoes another.
         backup: Option<KeptAs>,
+    },
+    /// Run the program of a release before it takes the place of the running agent: it must end well with each list
+    /// of arguments.
+    Try {
+        /// The release directory, in its place or still staged.
+        #[schemars(with = "String")]
+        release: Utf8PathBuf,
+        /// The file that the wish names.
+        #[schemars(with = "String")]
+        wished: Utf8PathBuf,
+        /// Lists of arguments.
+        trials: Vec<Vec<String>>,
     },
     /// Put the program of somebody else, which an `install` kept, back in its place.
     Restore {
@@ -215,6 +229,20 @@ pub enum Step {
     },
 }
 
+/// Where a program is kept that was there before us, so that there is something to go back to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Kept {
+    /// Where the release is made.
+    #[schemars(with = "String")]
+    pub staged: Utf8PathBuf,
+    /// Its place.
+    #[schemars(with = "String")]
+    pub release: Utf8PathBuf,
+    /// What its manifest says.
+    pub head: ReleaseHead,
+}
+
 /// Where a file is kept that another takes the place of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -226,7 +254,7 @@ pub struct KeptAs {
     pub replaces: bool,
 }
 
-/// What a step expects where it puts a file.
+/// What a step expects where it puts something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Expected {
@@ -241,6 +269,11 @@ pub enum Expected {
         /// Seconds since 1970.
         mtime: i64,
     },
+    /// This directory.
+    Directory {
+        /// Its inode.
+        inode: u64,
+    },
 }
 
 impl Step {
@@ -248,7 +281,11 @@ impl Step {
     pub fn is_staging(&self) -> bool {
         matches!(
             self,
-            Self::Fetch { .. } | Self::Unpack { .. } | Self::Place { .. } | Self::Assemble { .. }
+            Self::Fetch { .. }
+                | Self::Unpack { .. }
+                | Self::Place { .. }
+                | Self::Assemble { .. }
+                | Self::Try { .. }
         )
     }
 
@@ -264,6 +301,7 @@ impl Step {
             Self::Exchange { .. } => "exchange",
             Self::Switch { .. } => "switch",
             Self::Install { .. } => "install",
+            Self::Try { .. } => "try",
             Self::Restore { .. } => "restore",
             Self::Point { .. } => "point",
             Self::Merged { .. } => "merge",

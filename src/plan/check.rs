@@ -73,6 +73,12 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
                     return Err(format!("{} is not wished here any more", effect.describe()));
                 }
             }
+            Step::Try { trials, .. }
+                if present.observed.facts.agent.as_ref().map(|agent| &agent.trials)
+                    != Some(trials) =>
+            {
+                return Err(format!("{id} was not planned by this program"));
+            }
             Step::Confirm { check, .. }
                 if declared.and_then(|d| d.spec.health()) != Some(check) =>
             {
@@ -95,7 +101,11 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
         }
         Step::Promote { from, to, .. } => vec![from, to],
         Step::Switch { bin, beside, release, .. } => vec![bin, beside, release],
-        Step::Install { file, beside, release, .. } => vec![file, beside, release],
+        Step::Try { release, .. } => vec![release],
+        Step::Install { file, beside, release, keeps, .. } => {
+            let kept = keeps.iter().flat_map(|kept| [kept.staged.as_path(), &kept.release]);
+            [file.as_path(), beside, release].into_iter().chain(kept).collect()
+        }
         Step::Remove { path, aside } => {
             std::iter::once(path.as_path()).chain(aside.as_deref()).collect()
         }

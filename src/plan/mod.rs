@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::desired::DesiredState;
 use crate::model::ledger::{Debt, Ledger};
-use crate::model::{Blocked, BlockedReason, Change, Plan, ResourceId};
+use crate::model::{Blocked, BlockedReason, Change, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::plan::guard::Removals;
 use crate::plan::hold::Holds;
@@ -68,6 +68,10 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     if inputs.only.is_none() {
         remove(inputs, &mut plan);
     }
+    // Whoever replaces the program that makes the pass does so last.
+    let agent = inputs.observed.facts.agent.as_ref().map(|agent| &agent.file);
+    let ours = |step: &Step| matches!(step, Step::Install { file, .. } if agent == Some(file));
+    plan.changes.sort_by_key(|change| change.steps.iter().any(ours));
     let mut plan = hold::hold(plan, inputs.holds);
     plan.notes.extend(inputs.desired.notes.iter().cloned());
     plan.notes.extend(moved(inputs));

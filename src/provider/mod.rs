@@ -185,6 +185,7 @@ fn spec(follow: &Follow, id: &ResourceId, set: Set<'_>) -> ExtensionSpec {
             keyring: None,
         },
         activate: follow.activate,
+        health: None,
         restart: Vec::new(),
         run: Vec::new(),
         download_bytes_max: IMAGE_BYTES_MAX,

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
-use crate::model::ledger::{Backup, Inventory, LEDGER_FORMAT, Ledger, Owned, Trust};
+use crate::model::ledger::{Backup, Inventory, LEDGER_FORMAT, Ledger, Owned, Recognised, Trust};
 use crate::model::outcome::{ChangeResult, DRIFT_KEPT, End, FailureClass, HistoryEntry, Outcome};
+use crate::model::plan::Unchanged;
 use crate::model::revision::Revision;
 use crate::model::step::Expected;
 use crate::model::{Action, Change, Level, Plan, ResourceId, Step};
@@ -92,6 +93,7 @@ pub fn conclude(
     }
     for unchanged in &pass.plan.unchanged {
         raise(&mut trust, pass, &unchanged.resource, &unchanged.in_use.version);
+        recognise(&mut inventory, pass, unchanged);
     }
     // Before the ledger, whose sync makes it durable too.
     let appended = history::append(host, &entries);
@@ -146,8 +148,19 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let (placed, displaced) = same_file.map(|k| (k.placed, k.displaced)).unwrap_or_default();
     let kept = known.map(|k| (k.backups, k.activated, k.started));
     let (backups, activated, started) = kept.unwrap_or_default();
-    let owned =
-        Owned { declared_in, home, file, placed, displaced, backups, adopted, activated, started };
+    let recognised = None;
+    let owned = Owned {
+        declared_in,
+        home,
+        file,
+        recognised,
+        placed,
+        displaced,
+        backups,
+        adopted,
+        activated,
+        started,
+    };
     inventory.resources.insert(id.clone(), owned);
 }
 
@@ -194,6 +207,16 @@ fn note_unrecorded(inventory: &mut Inventory, id: &ResourceId, slot: Option<&str
     if known.is_some_and(|(owned, slot)| !owned.activated.iter().any(|s| s == slot)) {
         activate(inventory, id, slot);
     }
+}
+
+/// Notes which release a program of somebody else is.
+fn recognise(inventory: &mut Inventory, pass: &Pass<'_>, unchanged: &Unchanged) {
+    let id = &unchanged.resource;
+    let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
+    let sha256 = found.filter(|found| found.current().is_none()).and_then(Found::program);
+    let Some((owned, sha256)) = inventory.resources.get_mut(id).zip(sha256) else { return };
+    let version = unchanged.in_use.version.clone();
+    owned.recognised = Some(Recognised { sha256: sha256.to_owned(), version });
 }
 
 fn current<'a>(pass: &Pass<'a>, id: &ResourceId) -> Option<&'a str> {

@@ -4,7 +4,7 @@
 //! trust.json      floors, locks, quarantine     losing it is reported; `latest` still never goes back
 //!                                               below what is installed
 //! inventory.json  what is ours                  losing it stops pruning until resources are seen again
-//! overrides.json  suspensions and rollbacks     a pass refuses to run while it is damaged
+//! overrides.json  suspensions and rollbacks     a pass refuses to run while it is damaged; questions are answered
 //! debts.json      effects owed                  losing it is reported
 //! ```
 
@@ -25,9 +25,29 @@ const INVENTORY: &str = "inventory.json";
 const OVERRIDES: &str = "overrides.json";
 const DEBTS: &str = "debts.json";
 
-/// Reads the ledger. A file that is damaged counts as lost: that is said in `losses`, and the pass goes
+/// Reads the ledger for a pass. A file that is damaged counts as lost: that is said in `losses`, and the pass goes
 /// on with less knowledge but not with less caution.
+///
+/// # Errors
+/// When a file cannot be read, or (as [`io::ErrorKind::InvalidData`]) when the overrides are damaged: going on
+/// could do exactly what an operator suspended.
 pub fn load(host: &Look) -> io::Result<Ledger> {
+    let (ledger, undecided) = read_all(host)?;
+    match undecided {
+        Some(damage) => Err(io::Error::new(io::ErrorKind::InvalidData, damage)),
+        None => Ok(ledger),
+    }
+}
+
+/// Reads the ledger to answer a question: damaged overrides are one more loss.
+pub fn look(host: &Look) -> io::Result<Ledger> {
+    let (mut ledger, undecided) = read_all(host)?;
+    ledger.losses.extend(undecided);
+    Ok(ledger)
+}
+
+/// The ledger, and what is wrong with the overrides.
+fn read_all(host: &Look) -> io::Result<(Ledger, Option<String>)> {
     let mut losses = Vec::new();
     let trust: Option<Trust> = read(host, TRUST, &mut losses)?;
     let inventory: Option<Inventory> = read(host, INVENTORY, &mut losses)?;
@@ -42,15 +62,12 @@ pub fn load(host: &Look) -> io::Result<Ledger> {
     });
     let mut undecided = Vec::new();
     let overrides: Option<Overrides> = read(host, OVERRIDES, &mut undecided)?;
-    if let Some(damage) = undecided.pop() {
-        // Going on could do exactly what an operator suspended.
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!(
-                "{damage}: what was suspended or rolled back is not known; repair or remove it"
-            ),
-        ));
-    }
+    let undecided = undecided.pop().map(|damage: String| {
+        format!(
+            "{damage}: what was suspended or rolled back is not known, so no pass is made; repair it, or remove \
+             it to follow the desired state in everything"
+        )
+    });
     let debts: Option<Vec<Debt>> = read(host, DEBTS, &mut losses)?;
     let known = !inventory.resources.is_empty();
     let named = losses.iter().any(|loss: &String| loss.contains(TRUST));
@@ -61,13 +78,14 @@ pub fn load(host: &Look) -> io::Result<Ledger> {
             host.places().state.join(TRUST)
         ));
     }
-    Ok(Ledger {
+    let ledger = Ledger {
         trust: trust.unwrap_or_default(),
         inventory,
         overrides: overrides.unwrap_or_default(),
         debts: debts.unwrap_or_default(),
         losses,
-    })
+    };
+    Ok((ledger, undecided))
 }
 
 fn read<T: DeserializeOwned>(

@@ -209,7 +209,7 @@ async fn explain_app(
     ));
     for release in releases.iter().take(SHOWN_MAX) {
         let verdict = match policy::objection(release, &spec.version) {
-            None => match trust.quarantine_of(id, &release.tag, None) {
+            None => match trust.quarantine_of(id, &release.tag, &[]) {
                 None => "acceptable".to_owned(),
                 Some(failed) => format!("quarantined: {}", failed.reason),
             },

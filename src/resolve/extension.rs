@@ -9,7 +9,7 @@ use crate::model::{
     Artifact, BlockedReason, Constraint, Evidence, Level, Prereleases, ResourceId, Subject, Version,
 };
 use crate::resolve::listing::{Candidate, candidates};
-use crate::resolve::{Question, gone_or_damaged, rolled_back, suspended};
+use crate::resolve::{Question, gone_or_damaged, quarantined, rolled_back, suspended};
 use crate::resource::decision::{Problem, Resolution, SlotState};
 use crate::resource::extension::observe::ImageSeen;
 use crate::resource::extension::order::Order;
@@ -209,18 +209,12 @@ impl Extension<'_> {
                 });
             }
         }
-        let offered = wanted.offers.iter().flatten().find_map(|o| o.evidence.digests.first());
-        let manifest = self.observed.manifest(&wanted.slot).map(|m| &m.digest);
-        let found = trust.quarantine_of(self.id, &wanted.slot, offered.or(manifest))?;
-        Some(Problem {
-            reason: BlockedReason::Quarantined,
-            message: format!(
-                "{} was switched back at {}: {}. It is not used again until its bytes change; \
-                 `reconcile resume {}` lifts that",
-                wanted.slot, found.since, found.reason, self.id
-            ),
-            until: None,
-        })
+        let offered = wanted.offers.iter().flatten().flat_map(|o| &o.evidence.digests);
+        let mut digests: Vec<_> = offered.cloned().collect();
+        if digests.is_empty() {
+            digests.extend(self.observed.manifest(&wanted.slot).map(|m| m.digest.clone()));
+        }
+        quarantined(self.question, self.id, &wanted.slot, &digests)
     }
 
     fn is_cached(&self, digest: &crate::model::Digest) -> bool {

@@ -24,17 +24,20 @@ use crate::desired::DesiredState;
 use crate::fetch::Reader;
 use crate::model::ledger::{Ledger, Owned};
 use crate::model::outcome::chain;
-use crate::model::{Algorithm, BlockedReason, Constraint, HostFacts, Release, ResourceId, Version};
+use crate::model::{
+    Artifact, BlockedReason, Constraint, Digest, Evidence, HostFacts, Level, Release, ResourceId,
+    Subject, Version,
+};
 use crate::observe::Observed;
 use crate::resolve::extension::Extension;
-use crate::resolve::offer::{Offered, names, offer};
-use crate::resource::app::layout::slot_name;
+use crate::resolve::offer::{Offered, names, offer, stated_digests};
+use crate::resource::app::layout::{Layout, slot_name};
 use crate::resource::app::spec::Downgrade;
 use crate::resource::app::wanted::{Wanted, slot_state};
 use crate::resource::app::{AppObserved, AppSpec};
 use crate::resource::decision::{Problem, Resolution, SlotState};
 use crate::resource::{Found, Resolved, Spec, SuspendWish};
-use crate::source::spec::Origin;
+use crate::source::spec::{DirectoryUrl, Origin};
 use crate::source::{self, Class, SourceError};
 
 /// Sources asked at once; the reader bounds this further for each host.
@@ -107,7 +110,7 @@ impl App<'_> {
         if let Some(problem) = suspended(self.question, self.id, self.spec.suspend.as_ref()) {
             return Resolution { problem: Some(problem), ..Resolution::default() };
         }
-        if let Some(resolution) = self.rolled_back() {
+        if let Some(resolution) = self.rolled_back().await {
             return resolution;
         }
         let mut quarantined = None;
@@ -164,6 +167,11 @@ impl App<'_> {
                 return self.stay(quarantined.or(waiting).unwrap_or(problem));
             }
             let there = self.installed(release);
+            if there.is_some()
+                && let Some(problem) = self.republished(release).await
+            {
+                return self.stay(quarantined.unwrap_or(problem));
+            }
             let known_bad = there.as_ref().and_then(|wanted| self.quarantined(wanted));
             let (wanted, notes) = match there.filter(|_| known_bad.is_none()) {
                 Some(wanted) => (wanted, Vec::new()),
@@ -199,14 +207,12 @@ impl App<'_> {
 
     /// Why a release is not used again: it was, and it did not work.
     fn quarantined(&self, wanted: &Wanted) -> Option<Problem> {
-        let slot = self.observed.slots.get(&wanted.slot).and_then(|slot| slot.manifest.as_ref());
-        let offered = wanted.offer.as_ref().map(|offer| &offer.evidence.digests);
-        let offered = offered.and_then(|digests| {
-            digests.iter().find(|digest| digest.algorithm() == Algorithm::Sha256)
-        });
-        let digest = offered.or(slot.filter(|_| wanted.offer.is_none()).map(|m| &m.digest));
+        let digests = match &wanted.offer {
+            Some(offer) => offer.evidence.digests.clone(),
+            None => self.digests_of(&wanted.slot),
+        };
         let trust = &self.question.ledger.trust;
-        let found = trust.quarantine_of(self.id, &wanted.tag, digest)?;
+        let found = trust.quarantine_of(self.id, &wanted.tag, &digests)?;
         Some(Problem {
             reason: BlockedReason::Quarantined,
             message: format!(
@@ -233,7 +239,7 @@ impl App<'_> {
         let manifest = self.observed.slots.get(slot).and_then(|found| found.manifest.as_ref());
         let trust = &self.question.ledger.trust;
         let failed = manifest.and_then(|manifest| {
-            trust.quarantine_of(self.id, &manifest.tag, Some(&manifest.digest))
+            trust.quarantine_of(self.id, &manifest.tag, std::slice::from_ref(&manifest.digest))
         });
         let owned = self.owned();
         let was_in_use = owned.is_some_and(|owned| owned.activated.iter().any(|s| s == slot));
@@ -324,6 +330,41 @@ impl App<'_> {
         })
     }
 
+    /// Why an installed release is not what a directory on this machine has under its name now. What a pass does
+    /// not fetch it does not hash, so the checksum file or the size must tell.
+    async fn republished(&self, release: &Release) -> Option<Problem> {
+        let Origin::Directory { url: DirectoryUrl::Local(_), .. } = self.spec.source.origin else {
+            return None;
+        };
+        let slot = slot_name(&release.tag);
+        let manifest = self.observed.slots.get(&slot)?.manifest.as_ref()?;
+        let named = |artifact: &&Artifact| artifact.name == manifest.artifact;
+        let artifact = release.artifacts.iter().find(named)?;
+        let Evidence { level, digests, of, .. } = &manifest.evidence;
+        let stated = stated_digests(self, release, artifact).await;
+        let comparable =
+            |d: &&Digest| digests.iter().any(|known| known.algorithm() == d.algorithm());
+        let mut other = stated.iter().filter(comparable).filter(|d| !digests.contains(d));
+        let what = match (other.next(), artifact.size) {
+            (Some(digest), _) if *of == Subject::Artifact => format!("to {digest}"),
+            (_, Some(size)) if *level <= Level::Lock && size != manifest.size => {
+                format!("from {} to {size} bytes", manifest.size)
+            }
+            _ => return None,
+        };
+        Some(Problem {
+            reason: BlockedReason::Tampered,
+            message: format!(
+                "the source changed {} of {} {what}; a version never does that. If the publisher confirms it, \
+                 remove {} and run again",
+                artifact.name,
+                release.tag,
+                Layout::new(&self.spec.home).slot(&slot)
+            ),
+            until: None,
+        })
+    }
+
     /// `latest` never goes below what was in use, unless that is not wished any more or going back is
     /// allowed.
     fn goes_back(&self, to: &Version) -> Option<Problem> {
@@ -382,6 +423,26 @@ fn rolled_back<W>(
 /// What it means that the release an operator went back to cannot be had.
 fn gone_or_damaged(to: &str) -> String {
     format!("{to} is gone or damaged and the cache does not hold it")
+}
+
+/// Why a release with these digests is not used again: it was, and it did not work.
+fn quarantined(
+    question: &Question<'_>,
+    id: &ResourceId,
+    tag: &str,
+    digests: &[Digest],
+) -> Option<Problem> {
+    let found = question.ledger.trust.quarantine_of(id, tag, digests)?;
+    let since = found.since.round(jiff::Unit::Second).unwrap_or(found.since);
+    Some(Problem {
+        reason: BlockedReason::Quarantined,
+        message: format!(
+            "{tag} was switched back at {since}: {}. It is not used again until its bytes change; \
+             `reconcile resume {id}` lifts that",
+            found.reason
+        ),
+        until: None,
+    })
 }
 
 /// Why a resource is left alone, by the desired state or by an operator.

@@ -1,10 +1,13 @@
 //! Staying on a release that is installed, and keeping it whole without asking anybody.
 
-use crate::model::{Artifact, Digest, Evidence, Subject, Version};
+use crate::model::ledger::Pinned;
+use crate::model::{Artifact, Constraint, Digest, Evidence, Subject, Version};
+use crate::resolve::offer::{Offered, offer};
 use crate::resolve::{App, gone_or_damaged, rolled_back};
-use crate::resource::app::layout::tag_of_slot;
+use crate::resource::app::layout::{slot_name, tag_of_slot};
 use crate::resource::app::wanted::{Offer, Wanted};
 use crate::resource::decision::{Problem, Resolution, SlotState};
+use crate::source;
 
 impl App<'_> {
     /// The wish cannot be carried out: stay, and repair what is damaged if the cache holds it.
@@ -15,10 +18,37 @@ impl App<'_> {
     }
 
     /// An operator went back: the wish is not looked at until that ends.
-    pub(super) fn rolled_back(&self) -> Option<Resolution<Wanted>> {
+    pub(super) async fn rolled_back(&self) -> Option<Resolution<Wanted>> {
         let keep = |slot: &str, reason| self.keep(slot, reason);
-        let resolution = rolled_back(self.question, self.id, tag_of_slot, keep, gone_or_damaged)?;
-        Some(resolution.unwrap_or_else(|problem| self.stay(problem)))
+        let kept = rolled_back(self.question, self.id, tag_of_slot, keep, gone_or_damaged)?;
+        let pinned = self.question.ledger.overrides.pinned.get(self.id)?;
+        Some(match kept {
+            Ok(resolution) => resolution,
+            Err(problem) => self.fetch_again(pinned).await.unwrap_or_else(|| self.stay(problem)),
+        })
+    }
+
+    /// The release that an operator went back to is gone or damaged: the source may still have it.
+    async fn fetch_again(&self, pinned: &Pinned) -> Option<Resolution<Wanted>> {
+        let tag = tag_of_slot(&pinned.slot);
+        let mut wish = self.spec.version.clone();
+        if let Some(version) = wish.tag.version(&tag) {
+            wish.want = Constraint::Exact(version);
+        }
+        let arch = self.facts().arch;
+        let releases = source::releases(&self.spec.source, &wish, arch, self.reader).await.ok()?;
+        let release = releases.iter().find(|release| slot_name(&release.tag) == pinned.slot)?;
+        let Offered::Wanted(wanted, mut notes) = offer(self, release).await else { return None };
+        notes.push(format!(
+            "rolled back to {tag} ({}), which is not whole here any more: it is fetched again",
+            pinned.reason
+        ));
+        let wanted = Wanted { rolled_back: Some(pinned.reason.clone()), ..*wanted };
+        (wanted.slot == pinned.slot).then_some(Resolution {
+            wanted: Some(wanted),
+            problem: None,
+            notes,
+        })
     }
 
     /// Wants an installed release; `None` when it is damaged and cannot be had.
@@ -49,8 +79,16 @@ impl App<'_> {
         let manifest = self.observed.slots.get(slot).and_then(|slot| slot.manifest.as_ref());
         let tag = manifest.map_or_else(|| tag_of_slot(slot), |m| m.tag.clone());
         let trust = &self.question.ledger.trust;
-        let quarantined = trust.quarantine_of(self.id, &tag, manifest.map(|m| &m.digest));
+        let quarantined = trust.quarantine_of(self.id, &tag, &self.digests_of(slot));
         self.current_version().filter(|_| quarantined.is_none())
+    }
+
+    /// What is known about the bytes of an installed release.
+    pub(super) fn digests_of(&self, slot: &str) -> Vec<Digest> {
+        let slot = self.observed.slots.get(slot).and_then(|slot| slot.manifest.as_ref());
+        let digests =
+            slot.into_iter().flat_map(|m| [&m.digest].into_iter().chain(&m.evidence.digests));
+        digests.cloned().collect()
     }
 
     /// The version in use.

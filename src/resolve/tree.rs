@@ -18,7 +18,7 @@ use crate::model::{
     Algorithm, Artifact, BlockedReason, Constraint, Digest, Evidence, Level, Prereleases,
     ResourceId, Subject, Version,
 };
-use crate::resolve::{Question, policy, problem_of, rolled_back, suspended};
+use crate::resolve::{Question, policy, problem_of, quarantined, rolled_back, suspended};
 use crate::resource::app::spec::{Downgrade, Order, TagPattern, VersionWish};
 use crate::resource::decision::{Problem, Resolution};
 use crate::resource::tree::spec::{CasyncSource, Place, TreeVersion, file_url};
@@ -70,15 +70,24 @@ impl<'a> Tree<'a> {
             && let Some(mut wanted) = self.installed(digest)
         {
             wanted.refresh = self.refresh(&wanted);
-            return Resolution { wanted: Some(wanted), ..Resolution::default() };
+            return self.settle(wanted, Vec::new());
         }
         let taken = match self.find(&self.spec.source, From::Network).await {
             Ok(found) => self.take(found).await,
             Err(problem) => Err(problem),
         };
         match taken {
-            Ok(wanted) => Resolution { wanted: Some(wanted), ..Resolution::default() },
+            Ok(wanted) => self.settle(wanted, Vec::new()),
             Err(problem) => self.offline(problem).await,
+        }
+    }
+
+    /// Takes what was found, unless it was used here and did not work.
+    fn settle(&self, wanted: Wanted, notes: Vec<String>) -> Resolution<Wanted> {
+        let digests = [wanted.index.clone()];
+        match quarantined(self.question, self.id, wanted.version.as_str(), &digests) {
+            Some(problem) => self.stay(problem),
+            None => Resolution { wanted: Some(wanted), problem: None, notes },
         }
     }
 
@@ -90,7 +99,7 @@ impl<'a> Tree<'a> {
             Ok(found) => match self.take(found).await {
                 Ok(wanted) => {
                     let note = format!("the offline copy is used: {}", problem.message);
-                    Resolution { wanted: Some(wanted), problem: None, notes: vec![note] }
+                    self.settle(wanted, vec![note])
                 }
                 Err(other) => self.stay_with(&problem, &other),
             },

@@ -12,6 +12,10 @@ use crate::model::{
 };
 use crate::resource::Context;
 
+/// The slot that holds what was in use before us; of trees, also one of ours that was repaired and has files that
+/// are not ours.
+pub const ADOPTED: &str = "adopted";
+
 /// What resolving came to; `W` is the kind's own description of the release to be on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolution<W> {

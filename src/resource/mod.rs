@@ -5,6 +5,7 @@
 //! to be on), which hand the question to the kind.
 
 pub mod app;
+mod confirm;
 pub mod decision;
 pub mod extension;
 pub mod observe;
@@ -110,7 +111,8 @@ impl Spec {
     pub fn health(&self) -> Option<&Check> {
         match self {
             Self::App(spec) => spec.health.as_ref(),
-            Self::Extension(_) | Self::Tree(_) => None,
+            Self::Extension(spec) => spec.health.as_ref(),
+            Self::Tree(spec) => spec.health.as_ref(),
         }
     }
 
@@ -132,7 +134,7 @@ impl Spec {
             Self::Extension(spec) => spec.activate == extension::spec::Activate::Now,
             Self::Tree(spec) => {
                 let runs = spec.run.len() + spec.triggers.len() + spec.on_start.len();
-                !spec.restart.is_empty() || runs > 0
+                !spec.restart.is_empty() || runs > 0 || spec.health.is_some()
             }
         }
     }
@@ -207,6 +209,14 @@ impl Found {
     pub fn file(&self) -> Option<&Utf8Path> {
         match self {
             Self::App(found) => found.file.as_ref().map(|file| file.path.as_path()),
+            Self::Extension(_) | Self::Tree(_) => None,
+        }
+    }
+
+    /// SHA-256, hexadecimal, of the program that is replaced in place, where it is of no slot.
+    pub fn program(&self) -> Option<&str> {
+        match self {
+            Self::App(found) => found.file.as_ref().and_then(|file| file.sha256.as_deref()),
             Self::Extension(_) | Self::Tree(_) => None,
         }
     }

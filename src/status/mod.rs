@@ -268,7 +268,10 @@ fn judge(known: &Known<'_>, id: &ResourceId, declared: Option<&Declared>) -> Res
         state: State::Current,
         requested: spec.map(Spec::requested),
         floating: spec.is_some_and(Spec::is_floating),
-        version: found.zip(current).and_then(|(found, slot)| found.version_of(slot, spec)),
+        version: match current {
+            Some(slot) => found.and_then(|found| found.version_of(slot, spec)),
+            None => recognised(known, id, found),
+        },
         digest: made_from.map(|(digest, _)| digest.clone()),
         verified: made_from.map(|(_, level)| level),
         kept: others.map(Found::tag_of).collect(),
@@ -294,6 +297,12 @@ fn judge(known: &Known<'_>, id: &ResourceId, declared: Option<&Declared>) -> Res
     status.state = ready.0;
     status.conditions.insert(0, ready.1);
     status
+}
+
+/// The version of a program that was there before us and is the wished one.
+fn recognised(known: &Known<'_>, id: &ResourceId, found: Option<&Found>) -> Option<Version> {
+    let recognised = known.ledger.inventory.resources.get(id)?.recognised.as_ref()?;
+    (found?.program()? == recognised.sha256).then(|| recognised.version.clone())
 }
 
 /// The drift that a pass would correct.

@@ -381,8 +381,76 @@ fn damaged_decisions_stop_a_pass_instead_of_lifting_them() {
     let (world, _) = installed();
     world.run(&["suspend", "app/tool", "--reason", "incident"]).exits(0);
     tree::write(&world.path("/var/lib/reconcile/overrides.json"), b"{");
-    let refused = world.run(&[]).exits(73);
+    let refused = world.run(&[]).exits(1);
     assert!(refused.stderr.contains("overrides.json"), "{}", refused.stderr);
+    // Questions are answered all the same, and the answers say what to do.
+    let status = world.run(&["status"]).exits(0).stdout;
+    assert!(status.contains("repair it, or remove it"), "{status}");
+    for command in [&["diff"][..], &["explain", "app/tool"], &["gc"]] {
+        world.run(command).exits(0);
+    }
+    assert!(world.run(&["doctor"]).exits(1).stdout.contains("overrides.json"));
+}
+
+#[test]
+fn release_that_an_operator_goes_back_to_is_fetched_again_when_it_is_gone() {
+    let (mut world, _offer) = upgraded();
+    let lose = |world: &World| {
+        tree::remove(&world.path("/opt/tool/releases/1.0.0"));
+        tree::remove(&world.path("/var/cache/reconcile"));
+    };
+    lose(&world);
+    world.run(&["rollback", "app/tool", "--to", "0.9.0", "--reason", "x"]).exits(1);
+    world.run(&["rollback", "app/tool", "--to", "1.0.0", "--reason", "incident"]).exits(0);
+    assert_eq!(version(&world), "1.0.0");
+    lose(&world);
+    world.tick();
+    let said = world.run(&[]).exits(0).stdout;
+    assert!(said.contains("it is fetched again"), "{said}");
+    assert!(world.path("/opt/tool/releases/1.0.0/tool").is_file());
+    assert_eq!(version(&world), "1.0.0");
+}
+
+#[test]
+fn every_answer_can_be_had_as_json() {
+    let (world, _) = installed();
+    let explained = world.run(&["explain", "app/tool", "-o", "json"]).exits(0).json();
+    assert_eq!(explained["resource"]["version"], "1.0.0");
+    assert!(!explained["choice"].as_array().unwrap().is_empty());
+    let findings = world.run(&["doctor", "-o", "json"]).json();
+    assert!(findings.as_array().unwrap().iter().any(|f| f["what"] == "ledger" && f["ok"] == true));
+    let removed = world.run(&["gc", "-o", "json"]).exits(0).json();
+    assert_eq!(removed["removedFiles"], 0);
+    let valid = world.run(&["validate", "-o", "json"]).exits(0).json();
+    assert_eq!(valid["resources"], serde_json::json!(["app/tool"]));
+    let mut world = world;
+    world.wish("desired", "apps:\n  tool:\n    sauce: x\n");
+    let invalid = world.run(&["validate", "-o", "json"]).exits(65).json();
+    assert_eq!((&invalid["valid"], &invalid["errors"][0]["line"]), (&false.into(), &2.into()));
+}
+
+#[test]
+fn markdown_of_a_pass_is_markdown_to_its_end() {
+    let (world, _) = world();
+    let said = world.run(&["-o", "markdown"]).exits(0).stdout;
+    assert!(said.starts_with("### reconcile plan"), "{said}");
+    assert!(said.ends_with("| `app/tool` | `install 1.0.0 (latest)` | done |\n"), "{said}");
+}
+
+#[test]
+fn release_that_was_published_anew_in_a_directory_is_noticed() {
+    let (world, offer) = installed();
+    let place = std::path::PathBuf::from(offer.address()).join("1.0.0");
+    let archive = place.join("tool-linux-x86_64.tar.gz");
+    let mut bytes = std::fs::read(&archive).unwrap();
+    bytes.push(0);
+    std::fs::write(&archive, &bytes).unwrap();
+    let hex = data_encoding::HEXLOWER.encode(&<sha2::Sha256 as sha2::Digest>::digest(&bytes));
+    let sums = format!("{hex}  tool-linux-x86_64.tar.gz\n");
+    std::fs::write(place.join("SHA256SUMS"), sums).unwrap();
+    let said = world.run(&["--dry-run"]).exits(77).stdout;
+    assert!(said.contains("a version never does that"), "{said}");
+    assert_eq!(version(&world), "1.0.0");
 }
 
 #[test]

@@ -263,6 +263,17 @@ fn s6_manifest_that_goes_back_is_not_followed() {
 }
 
 #[test]
+fn s7_update_that_failed_is_tried_again_by_the_next_pass() {
+    let (server, world) = outdated("");
+    server.serve("/tool/1.1/linux-amd64.gz", Reply::status(500));
+    assert_ne!(world.run(&[]).code, 0);
+    assert!(installed(&world) == program("1.0"));
+    offer(&server, "1.1", &program("1.1"));
+    world.run(&[]).exits(0);
+    assert!(installed(&world) == program("1.1"));
+}
+
+#[test]
 fn s8_same_program_under_another_version_is_not_fetched() {
     let (server, world) = outdated("");
     offer(&server, "1.1", &program("1.0"));

@@ -2,9 +2,10 @@
 #![cfg(feature = "interop")]
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::support::server::{Reply, Server};
 use crate::support::tree;
 
 /// Runs a line of shell; it must succeed.
@@ -70,5 +71,98 @@ fn published_release_is_checked_by_sha256sum_gpg_and_zstd() {
          (cd repo/1.1 && sha256sum --quiet -c SHA256SUMS && gpg --batch --verify SHA256SUMS.asc SHA256SUMS)
          zstd -q -d --patch-from=1.0/tool repo/1.1/deltas/1.0/tool.zst -o made
          cmp made 1.1/tool",
+    );
+}
+
+/// Builds a Go program against the original libraries, which `RECONCILE_GOPATH` holds; `None` when it is not set.
+fn built_with_go(directory: &Path, package: &str, program: &str) -> Option<PathBuf> {
+    let Ok(libraries) = std::env::var("RECONCILE_GOPATH") else {
+        eprintln!("not run: RECONCILE_GOPATH names no GOPATH with the original libraries");
+        return None;
+    };
+    let built = directory.join(program);
+    let output = Command::new("go")
+        .args(["build", "-o"])
+        .args([built.as_os_str(), package.as_ref()])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .envs([("GOPATH", libraries.as_str()), ("GO111MODULE", "off")])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(built)
+}
+
+/// A web server for everything below a directory.
+fn serving(root: PathBuf) -> Server {
+    let server = Server::start();
+    server.handle(move |request| {
+        std::fs::read(root.join(request.bare_path().trim_start_matches('/'))).ok().map(Reply::file)
+    });
+    server
+}
+
+#[test]
+fn original_go_updater_takes_what_is_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(client) = built_with_go(dir.path(), "./tests/interop/go/choria", "client") else {
+        return;
+    };
+    programs(dir.path());
+    shell(
+        dir.path(),
+        "for v in 1.0 1.1; do $RECONCILE publish choria $v/tool --version $v --arch amd64 --repo repo; done
+         cp 1.0/tool target && chmod 750 target",
+    );
+    let server = serving(dir.path().join("repo"));
+    let client = client.display();
+    shell(
+        dir.path(),
+        &format!("{client} {} 1.1 $PWD/target && cmp target 1.1/tool", server.url("")),
+    );
+}
+
+#[test]
+fn original_go_selfupdate_updates_itself_by_what_is_published() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(client) = built_with_go(dir.path(), "./tests/interop/go/selfupdate", "client") else {
+        return;
+    };
+    let client = client.display();
+    shell(
+        dir.path(),
+        &format!(
+            "mkdir 1.0 1.1; cp {client} 1.0/tool; (cat {client}; echo newer) > 1.1/tool
+             for v in 1.0 1.1; do $RECONCILE publish selfupdate $v/tool $v --platform linux-amd64 --out public/tool; done
+             cp 1.0/tool tool"
+        ),
+    );
+    let server = serving(dir.path().join("public"));
+    shell(dir.path(), &format!("./tool {}/ 1.0 && cmp tool 1.1/tool", server.url("")));
+    let asked = server.paths();
+    assert!(asked.iter().any(|path| path == "/tool/1.0/1.1/linux-amd64"), "{asked:?}");
+    assert!(!asked.iter().any(|path| path.ends_with(".gz")), "{asked:?}");
+}
+
+#[test]
+fn what_the_original_go_selfupdate_publishes_is_installed_by_its_patch() {
+    let dir = tempfile::tempdir().unwrap();
+    let package = "github.com/rackerlabs/go-selfupdate/cmd/go-selfupdate";
+    let Some(publisher) = built_with_go(dir.path(), package, "publisher") else { return };
+    programs(dir.path());
+    let publisher = publisher.display();
+    tree::write(
+        &dir.path().join("desired/wish.yaml"),
+        b"apps:\n  tool:\n    source: { selfupdate: { api: ../public, cmd: tool, platform: linux-amd64 } }\n",
+    );
+    shell(
+        dir.path(),
+        &format!(
+            "for v in 1.0 1.1; do
+                 {publisher} -o public/tool -platform linux-amd64 $v/tool $v
+                 $RECONCILE --root root --desired desired > said
+                 cmp root/opt/tool/bin/tool $v/tool
+             done
+             grep -q 'patch /opt/tool/releases/1.0/tool' said"
+        ),
     );
 }

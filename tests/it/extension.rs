@@ -32,6 +32,7 @@ mod definitions;
 mod differential;
 mod directory;
 mod groups;
+mod health;
 mod signed;
 #[cfg(feature = "interop")]
 mod interop;

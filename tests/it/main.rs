@@ -40,6 +40,7 @@ mod unpack;
 mod support;
 
 mod fetch;
+mod self_update;
 #[cfg(feature = "git")]
 mod git;
 #[cfg(feature = "git")]
@@ -51,8 +52,11 @@ mod assets;
 mod schema;
 mod unpack_interop;
 mod health;
+mod health_kinds;
 mod mishaps;
 mod import;
+mod import_any;
+mod in_place;
 mod openpgp;
 mod openpgp_interop;
 

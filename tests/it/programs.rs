@@ -108,6 +108,7 @@ fn host() -> HostFacts {
         libc: Libc::Gnu,
         glibc: None,
         loaders: Vec::new(),
+        agent: None,
         started: None,
         live: false,
     }

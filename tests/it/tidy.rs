@@ -20,7 +20,6 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("desired", &["model", "format", "source", "trust", "resource", "resolve"]),
     ("repository", &["model", "host", "format", "trust"]),
     ("provider", &["model", "host", "format", "resource", "desired", "source"]),
-    ("publish", &["model", "host", "format"]),
     ("observe", &["model", "host", "resource", "desired"]),
     ("resolve", &["model", "format", "trust", "fetch", "source", "resource", "desired", "observe"]),
     ("plan", &["model", "resource", "desired", "observe"]),

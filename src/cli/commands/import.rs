@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 
 use camino::Utf8PathBuf;
+use clap::ValueEnum;
 
 use crate::cli::args::ImportKind;
 use crate::cli::exit::Exit;
 use crate::cli::session::Session;
 use crate::cli::{CliError, mention, say};
-use crate::desired::import::{Imported, casync_updater, distronomicon};
+use crate::desired::import::recognise::{Updater, joined, load, publishing, recognise, with_units};
+use crate::desired::import::{
+    ConfigFile, Imported, Note, NoteKind, casync_updater, distronomicon, go_updater,
+};
 use crate::model::outcome::{chain, counted};
 use crate::provider::components;
 
@@ -23,69 +27,148 @@ const UNITS: [&str; 4] = [
 /// Where casync-updater's client keeps its configuration.
 const CASYNC_UPDATER: &str = "/etc/casync-updater";
 
+/// Where systemd looks for definitions (sysupdate.d(5)).
+const DEFINITIONS: [&str; 4] = ["/etc", "/run", "/usr/local/lib", "/usr/lib"];
+
 /// Prints the YAML on standard output and what an operator must know on standard error.
 pub(super) fn import(
     session: &Session,
-    kind: ImportKind,
-    paths: &[Utf8PathBuf],
+    what: &[Utf8PathBuf],
+    target: Option<&str>,
 ) -> Result<Exit, CliError> {
-    match kind {
-        ImportKind::CasyncUpdater => return import_trees(session, paths),
-        ImportKind::Sysupdate => return Ok(import_definitions(session, "sysupdate")),
-        ImportKind::Updex => return Ok(import_definitions(session, "updex")),
-        ImportKind::Distronomicon => {}
+    let named = what.first().and_then(|word| ImportKind::from_str(word.as_str(), false).ok());
+    let paths = if named.is_some() { what.get(1..).unwrap_or_default() } else { what };
+    let paths: Vec<PathBuf> = paths.iter().map(Into::into).collect();
+    let imported = match named {
+        None => recognised(session, &paths, target)?,
+        Some(ImportKind::CasyncUpdater) => {
+            let usual = vec![session.host.real(CASYNC_UPDATER).into()];
+            let paths = if paths.is_empty() { usual } else { paths };
+            let unread = |e| unreadable("casync-updater's configuration", &e);
+            casync_updater::import(&casync_updater::load(&paths).map_err(unread)?)
+        }
+        Some(ImportKind::Sysupdate) => definitions(session, Updater::Sysupdate),
+        Some(ImportKind::Updex) => definitions(session, Updater::Updex),
+        Some(ImportKind::Distronomicon) => units(session, paths)?,
+    };
+    for note in &imported.notes {
+        mention(&note.to_string());
     }
-    let paths: Vec<PathBuf> = if paths.is_empty() {
+    if imported.is_empty() {
+        let why = "nothing was found that could be imported".to_owned();
+        return Err(CliError::new(Exit::Failed, why));
+    }
+    say(&imported.document);
+    Ok(Exit::Ok)
+}
+
+fn unreadable(what: &str, error: &std::io::Error) -> CliError {
+    CliError::new(Exit::Failed, format!("cannot read {what}: {}", chain(error)))
+}
+
+fn units(session: &Session, paths: Vec<PathBuf>) -> Result<Imported, CliError> {
+    let usual = || {
         let units = UNITS.iter().map(|path| session.host.real(path));
         units.filter(|path| path.exists()).map(Into::into).collect()
-    } else {
-        paths.iter().map(Into::into).collect()
     };
-    let mut files = distronomicon::load(&paths).map_err(|error| {
-        let why = chain(&error);
-        CliError::new(Exit::Failed, format!("cannot read distronomicon's units: {why}"))
-    })?;
-    // Which of two units wins depends on its place, as the managed host sees it.
-    for file in &mut files {
+    let paths = if paths.is_empty() { usual() } else { paths };
+    let mut files =
+        distronomicon::load(&paths).map_err(|e| unreadable("distronomicon's units", &e))?;
+    as_the_host_sees_them(session, &mut files);
+    Ok(distronomicon::import(&files))
+}
+
+/// Which of two units wins depends on its place, as the managed host sees it.
+fn as_the_host_sees_them(session: &Session, files: &mut [ConfigFile]) {
+    for file in files {
         if let Some(inside) = file.path.strip_prefix(session.host.root().as_str()) {
             file.path = format!("/{}", inside.trim_start_matches('/'));
         }
     }
-    Ok(tell(&distronomicon::import(&files)))
+}
+
+/// Imports whatever the files are of.
+fn recognised(
+    session: &Session,
+    paths: &[PathBuf],
+    target: Option<&str>,
+) -> Result<Imported, CliError> {
+    let files = load(paths).map_err(|e| unreadable("what is to be imported", &e))?;
+    let is_named = |file: &ConfigFile| paths.iter().any(|path| *path == PathBuf::from(&file.path));
+    let of = |wanted: Updater| -> Vec<ConfigFile> {
+        files.iter().filter(|file| recognise(file) == Some(wanted)).cloned().collect()
+    };
+    let mut parts = Vec::new();
+    let mut units = distronomicon::with_environment(of(Updater::Distronomicon));
+    if !units.is_empty() {
+        as_the_host_sees_them(session, &mut units);
+        parts.push(distronomicon::import(&with_units(units)));
+    }
+    let programs = of(Updater::GoUpdater);
+    if !programs.is_empty() {
+        parts.push(go_updater::import(&programs, target));
+    }
+    let trees = of(Updater::CasyncUpdater);
+    if !trees.is_empty() {
+        parts.push(casync_updater::import(&trees));
+    }
+    parts.extend(of(Updater::CasyncServer).iter().map(publishing));
+    let (sysupdate, updex) = (of(Updater::Sysupdate), of(Updater::Updex));
+    if !sysupdate.is_empty() || !updex.is_empty() {
+        let carrier = if updex.is_empty() { Updater::Sysupdate } else { Updater::Updex };
+        let mut imported = definitions(session, carrier);
+        imported.notes.extend(elsewhere(session, sysupdate.iter().chain(&updex)));
+        parts.push(imported);
+    }
+    let mut imported = joined(parts);
+    for file in files.iter().filter(|file| is_named(file) && recognise(file).is_none()) {
+        let text = format!("{} is of no updater that is known", file.path);
+        imported.notes.push(note(NoteKind::Unmapped, text));
+    }
+    Ok(imported)
+}
+
+fn note(kind: NoteKind, text: String) -> Note {
+    Note { kind, subject: String::new(), place: None, text }
+}
+
+/// Definitions that stand where nobody looks for them.
+fn elsewhere<'f>(session: &Session, files: impl Iterator<Item = &'f ConfigFile>) -> Option<Note> {
+    let is_found = |file: &&ConfigFile| {
+        DEFINITIONS.iter().any(|directory| {
+            let place = session.host.real(format!("{directory}/sysupdate."));
+            file.path.starts_with(place.as_str())
+        })
+    };
+    let mut stray = files.filter(|file| !is_found(file));
+    let first = stray.next()?;
+    let text = format!(
+        "{} and {} others stand where neither systemd nor reconcile looks: move them to /etc/sysupdate.d",
+        first.path,
+        stray.count()
+    );
+    Some(note(NoteKind::Todo, text))
 }
 
 /// Definitions change with the operating system, so they are followed and not copied.
-fn import_definitions(session: &Session, as_what: &str) -> Exit {
-    let mut notes = Vec::new();
-    let found = components(&session.host, &mut notes);
+fn definitions(session: &Session, carrier: Updater) -> Imported {
+    let mut said = Vec::new();
+    let found = components(&session.host, &mut said);
     let transfers: usize = found.iter().map(|component| component.transfers.len()).sum();
-    for note in &notes {
-        mention(note);
+    let mut notes: Vec<Note> = said.into_iter().map(|text| note(NoteKind::Info, text)).collect();
+    let text = format!("{} found; they are followed, not copied", counted(transfers, "transfer"));
+    notes.push(note(NoteKind::Info, text));
+    if transfers == 0 {
+        return Imported { document: String::new(), notes };
     }
-    mention(&format!("{} found; they are followed, not copied", counted(transfers, "transfer")));
-    say(&format!(
-        "# Follows this host's own sysupdate.d and sysupdate.COMPONENT.d.\nsysupdate: {{ as: {as_what} }}\n"
-    ));
-    Exit::Ok
-}
-
-fn import_trees(session: &Session, paths: &[Utf8PathBuf]) -> Result<Exit, CliError> {
-    let paths: Vec<PathBuf> = if paths.is_empty() {
-        vec![session.host.real(CASYNC_UPDATER).into()]
-    } else {
-        paths.iter().map(Into::into).collect()
+    let (word, timer) = match carrier {
+        Updater::Updex => ("updex", "updex-update.timer"),
+        _ => ("sysupdate", "systemd-sysupdate.timer"),
     };
-    let files = casync_updater::load(&paths).map_err(|error| {
-        let why = chain(&error);
-        CliError::new(Exit::Failed, format!("cannot read casync-updater's configuration: {why}"))
-    })?;
-    Ok(tell(&casync_updater::import(&files)))
-}
-
-fn tell(imported: &Imported) -> Exit {
-    for note in &imported.notes {
-        mention(&note.to_string());
-    }
-    say(&imported.document);
-    Exit::Ok
+    let text = format!("run `systemctl disable --now {timer}`: both would carry them out");
+    notes.push(note(NoteKind::Todo, text));
+    let document = format!(
+        "# Follows this host's own sysupdate.d and sysupdate.COMPONENT.d.\nsysupdate: {{ as: {word} }}\n"
+    );
+    Imported { document, notes }
 }

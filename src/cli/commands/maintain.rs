@@ -1,9 +1,12 @@
 //! Looking after the agent itself: gc and doctor.
 
-use std::fmt::Write;
 use std::time::Duration;
 
+use serde::Serialize;
+
+use crate::cli::args::Format;
 use crate::cli::exit::Exit;
+use crate::cli::output::json;
 use crate::cli::output::units::bytes;
 use crate::cli::session::{Session, locked};
 use crate::cli::{CliError, say};
@@ -33,7 +36,7 @@ pub(super) async fn gc(session: &Session, which: Gc) -> Result<Exit, CliError> {
             .extend(["blobs", "partial", "http", "git"].map(|name| host.places().cache.join(name)));
     } else {
         let desired = session.desired().await?;
-        let ledger = ledger::load(&host).map_err(io)?;
+        let ledger = ledger::look(&host).map_err(io)?;
         let observed = observe(&desired, &ledger, &host, session.depth());
         let last = last_pass::load(&host).map_err(io)?;
         let blocked = last.map(|last| last.blocked).unwrap_or_default();
@@ -47,7 +50,12 @@ pub(super) async fn gc(session: &Session, which: Gc) -> Result<Exit, CliError> {
         files += number;
         freed += size;
     }
-    say(&format!("Removed {} from the cache, {} freed.\n", counted(files, "file"), bytes(freed)));
+    if session.common.output == Format::Json {
+        say(&json::render(&serde_json::json!({ "removedFiles": files, "freedBytes": freed })));
+    } else {
+        let (files, freed) = (counted(files, "file"), bytes(freed));
+        say(&format!("Removed {files} from the cache, {freed} freed.\n"));
+    }
     Ok(Exit::Ok)
 }
 
@@ -65,19 +73,36 @@ fn weigh(host: &Look, path: &camino::Utf8Path) -> std::io::Result<(usize, u64)> 
     Ok(sum)
 }
 
+/// One thing that the doctor looked at.
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: String,
+    ok: bool,
+    says: String,
+}
+
 /// Looks for what keeps reconcile from working well here.
 pub(super) async fn doctor(session: &Session) -> Exit {
-    let mut text = String::new();
-    let mut bad = 0;
-    let mut check = |what: &str, result: Result<String, String>| {
-        let (sign, said) = match result {
-            Ok(said) => ("ok  ", said),
-            Err(said) => {
-                bad += 1;
-                ("BAD ", said)
-            }
+    let findings = examine(session).await;
+    let text = if session.common.output == Format::Json {
+        json::render(&findings)
+    } else {
+        let line = |found: &Finding| {
+            let sign = if found.ok { "ok  " } else { "BAD " };
+            format!("{sign} {}: {}\n", found.what, found.says)
         };
-        let _ = writeln!(text, "{sign} {what}: {said}");
+        findings.iter().map(line).collect()
+    };
+    say(&text);
+    if findings.iter().all(|found| found.ok) { Exit::Ok } else { Exit::Failed }
+}
+
+async fn examine(session: &Session) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut check = |what: &str, result: Result<String, String>| {
+        let ok = result.is_ok();
+        let (Ok(says) | Err(says)) = result;
+        findings.push(Finding { what: what.to_owned(), ok, says });
     };
     let desired = session.desired().await;
     check(
@@ -92,7 +117,7 @@ pub(super) async fn doctor(session: &Session) -> Exit {
     {
         check(what, writable(&session.host.real(place)));
     }
-    match ledger::load(&session.host) {
+    match ledger::look(&session.host) {
         Ok(ledger) if ledger.losses.is_empty() => {
             let debts = ledger.debts.len();
             check("ledger", Ok(format!("readable, {} owed", counted(debts, "effect"))));
@@ -118,8 +143,7 @@ pub(super) async fn doctor(session: &Session) -> Exit {
             }
         }
     }
-    say(&text);
-    if bad == 0 { Exit::Ok } else { Exit::Failed }
+    findings
 }
 
 /// Whether this process may write a path, or the nearest parent that exists.

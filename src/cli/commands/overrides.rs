@@ -12,12 +12,13 @@ use crate::cli::session::{Session, known, locked as locked_out};
 use crate::cli::{CliError, say};
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
-use crate::model::ResourceId;
 use crate::model::ledger::{Ledger, Overrides, Pinned, Suspension};
+use crate::model::{BlockedReason, Kind, ResourceId};
 use crate::observe::observe;
 use crate::record::ledger;
 use crate::repository;
 use crate::resource::Found;
+use crate::resource::decision::ADOPTED;
 
 /// Where to go back to, and why.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +65,10 @@ pub(super) async fn rollback(
         .map_err(|e| CliError::io(&e))?;
     pass::print(session, &planned.plan, pass::about(session, &desired, &planned.observed));
     let Some(host) = host else { return Ok(exit::of_plan(&planned.plan)) };
+    let cannot = planned.plan.blocked.iter().find(|b| b.reason == BlockedReason::RolledBack);
+    if let Some(blocked) = cannot {
+        return Err(CliError::new(Exit::Failed, format!("nothing was done: {}", blocked.message)));
+    }
     save(&host, &planned.ledger.overrides)?;
     let mut planned = planned;
     pass::perform(session, &request, &host, &client, &mut planned).await
@@ -97,6 +102,8 @@ fn target(
     let others: Vec<&str> = slots.filter(|slot| Some(*slot) != found.current()).collect();
     let names = others.iter().map(|slot| Found::tag_of(slot)).collect::<Vec<_>>().join(", ");
     let names = if names.is_empty() { "none".to_owned() } else { names };
+    let activated = ledger.inventory.resources.get(id).map(|o| o.activated.as_slice());
+    let activated = activated.unwrap_or_default();
     if let Some(to) = to {
         let is_it = |slot: &&&str| {
             Found::tag_of(slot) == to || version(slot).is_some_and(|v| v.as_str() == to)
@@ -105,19 +112,26 @@ fn target(
         if in_use.is_some() {
             return Err(refuse(format!("{to} of {id} is in use already; other releases: {names}")));
         }
-        return others.iter().find(is_it).map(|slot| (*slot).to_owned()).ok_or_else(|| {
+        let there = others.iter().find(is_it).map(|slot| (*slot).to_owned());
+        // One that was in use and is gone may still be had.
+        let gone = activated.iter().filter(|_| id.kind == Kind::App).find(|slot| {
+            let tag = Found::tag_of(slot);
+            tag == to || tag.strip_prefix('v') == Some(to)
+        });
+        return there.or(gone.cloned()).ok_or_else(|| {
             refuse(format!("{to} of {id} is not installed; to go back to there is: {names}"))
         });
     }
-    let activated = ledger.inventory.resources.get(id).map(|o| o.activated.as_slice());
     let current = found.current().and_then(version);
     let earlier = |slot: &&String| match (version(slot), &current) {
         (Some(there), Some(here)) if !there.is_opaque() && !here.is_opaque() => there < *here,
         _ => true,
     };
-    let known = activated.unwrap_or_default().iter().rev();
-    let before = known.filter(|slot| others.contains(&slot.as_str())).find(earlier);
-    before.cloned().ok_or_else(|| {
+    let known = activated.iter().rev();
+    let before = known.filter(|slot| others.contains(&slot.as_str())).find(earlier).cloned();
+    // What was there before us is older than anything of ours.
+    let adopted = others.iter().find(|slot| **slot == ADOPTED).map(|slot| (*slot).to_owned());
+    before.or(adopted).ok_or_else(|| {
         refuse(format!(
             "no release of {id} was in use before this one; name one with --to, of what is installed besides: {names}"
         ))

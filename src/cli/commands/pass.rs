@@ -172,7 +172,10 @@ pub(super) async fn perform(
         let document = plan_document(preview.plan.clone(), about);
         say(&json::render(&report::document(&document, &outcome)));
     } else if !preview.plan.is_empty() {
-        say(&report::outcome(&preview.plan, &outcome));
+        say(&match session.common.output {
+            Format::Markdown => markdown::outcome(&preview.plan, &outcome),
+            _ => report::outcome(&preview.plan, &outcome),
+        });
     }
     Ok(applied)
 }
@@ -205,6 +208,9 @@ pub(super) async fn carry_out(
     };
     if let Ok(agent) = session.agent() {
         ended.tell(host, &agent.notify).await;
+    }
+    if outcome.replaced_self {
+        crate::cli::mention("reconcile itself was replaced; the next run is of the new program");
     }
     Ok(outcome)
 }

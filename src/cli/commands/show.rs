@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use serde::Serialize;
+
 use crate::cli::args::{Format, PassArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::text::headline;
@@ -28,7 +30,7 @@ use crate::status::{Condition, HostStatus, Known, ResourceStatus, State, status 
 
 fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliError> {
     let io = |e: std::io::Error| CliError::io(&e);
-    let ledger = ledger::load(&session.host).map_err(io)?;
+    let ledger = ledger::look(&session.host).map_err(io)?;
     let observed = observe(desired, &ledger, &session.host, session.depth());
     let last = last_pass::load(&session.host).map_err(io)?;
     let history = history::load(&session.host).map_err(io)?;
@@ -212,6 +214,15 @@ pub(super) async fn diff(
     Ok(Exit::Ok)
 }
 
+/// What `explain` says, for programs.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Explained<'a> {
+    resource: Option<&'a ResourceStatus>,
+    declared_at: String,
+    choice: Vec<String>,
+}
+
 /// What the sources have that the trees among `resources` have not.
 async fn coming(
     session: &Session,
@@ -247,8 +258,22 @@ pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, 
     let desired = session.desired().await?;
     known(&desired, id)?;
     let status = judged(session, &desired)?;
+    let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
+    let reader = reader(session, &desired)?;
+    let facts = crate::host::facts::observe(&session.host);
+    let found = found(session, &desired, id)?;
+    let wish = (&declared.spec, &found);
+    let ledger = ledger::look(&session.host).map_err(|e| CliError::io(&e))?;
+    let about = About { facts: &facts, trust: &ledger.trust };
+    let choice = explain_choice(id, wish, about, &reader, session.now).await;
+    let resource = status.resources.iter().find(|r| &r.id == id);
+    if session.common.output == Format::Json {
+        let declared_at = declared.declared_at.to_string();
+        say(&json::render(&Explained { resource, declared_at, choice }));
+        return Ok(Exit::Ok);
+    }
     let mut text = String::new();
-    if let Some(resource) = status.resources.iter().find(|r| &r.id == id) {
+    if let Some(resource) = resource {
         line(&mut text, resource);
         if !resource.kept.is_empty() {
             let _ = writeln!(text, "  kept to go back to: {}", resource.kept.join(", "));
@@ -263,16 +288,8 @@ pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, 
             );
         }
     }
-    let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
     let _ = writeln!(text, "  declared at {}", declared.declared_at);
-    let reader = reader(session, &desired)?;
-    let facts = crate::host::facts::observe(&session.host);
-    let found = found(session, &desired, id)?;
-    let wish = (&declared.spec, &found);
-    let ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
-    let about = About { facts: &facts, trust: &ledger.trust };
-    let lines = explain_choice(id, wish, about, &reader, session.now).await;
-    for line in lines {
+    for line in choice {
         let _ = writeln!(text, "  {line}");
     }
     say(&text);
@@ -281,7 +298,7 @@ pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, 
 
 /// What the host has of one resource.
 fn found(session: &Session, desired: &DesiredState, id: &ResourceId) -> Result<Found, CliError> {
-    let ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
+    let ledger = ledger::look(&session.host).map_err(|e| CliError::io(&e))?;
     let mut observed = observe(desired, &ledger, &session.host, session.depth());
     match observed.resources.remove(id) {
         Some(Ok(found)) => Ok(found),
@@ -320,7 +337,7 @@ pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, Cli
         let mark = if *accepted { "*" } else { " " };
         let pre = if release.prerelease { " prerelease" } else { "" };
         let used = if in_use.as_ref() == Some(&release.tag) { " in use" } else { "" };
-        let failed = ledger.trust.quarantine_of(id, &release.tag, None);
+        let failed = ledger.trust.quarantine_of(id, &release.tag, &[]);
         let failed = if failed.is_some() { " quarantined" } else { "" };
         let version = release.version.to_string();
         let line = format!("{mark} {version:<20} {published}{pre}{used}{failed}");

@@ -1,13 +1,17 @@
 //! Checking desired-state files without root and without network.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use camino::Utf8PathBuf;
+use serde_json::{Value, json};
 
+use crate::cli::args::Format;
 use crate::cli::exit::Exit;
+use crate::cli::output::json::render;
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
-use crate::desired::DesiredState;
+use crate::desired::{DesiredState, Diagnostic};
 use crate::host::facts;
 use crate::model::selection::Identity;
 
@@ -20,21 +24,52 @@ pub(super) async fn validate(session: &Session, paths: &[Utf8PathBuf]) -> Result
     }
     let paths = if paths.is_empty() { session.desired_paths()? } else { paths.to_vec() };
     let names = paths.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(", ");
-    let paths: Vec<_> = paths.into_iter().map(Into::into).collect();
-    let hosts = DesiredState::hosts_below(&paths);
+    let places: Vec<PathBuf> = paths.iter().map(Into::into).collect();
+    let mut hosts: Vec<_> = DesiredState::hosts_below(&places).into_iter().map(Some).collect();
     if hosts.is_empty() {
-        let desired = DesiredState::load(&paths).map_err(|errors| session.invalid(&errors))?;
-        say(&format!("{names} is valid: {}.\n", desired.counts()));
-        return Ok(Exit::Ok);
+        hosts.push(None);
+    }
+    let load = |hostname: Option<&String>| match hostname {
+        None => DesiredState::load(&places),
+        Some(hostname) => {
+            let (hostname, labels) = (hostname.clone(), BTreeMap::new());
+            let host = Identity { hostname, machine_id: None, labels, arch: facts::arch() };
+            DesiredState::load_for(&places, &host)
+        }
+    };
+    if session.common.output == Format::Json {
+        let told = hosts.iter().map(|host| document(&paths, host.as_ref(), &load(host.as_ref())));
+        let told: Vec<Value> = told.collect();
+        let valid = told.iter().all(|told| told.get("valid") == Some(&Value::Bool(true)));
+        say(&match told.as_slice() {
+            [one] => render(one),
+            all => render(&all),
+        });
+        return Ok(if valid { Exit::Ok } else { Exit::Invalid });
     }
     let mut text = String::new();
-    for hostname in hosts {
-        let labels = std::collections::BTreeMap::new();
-        let host = Identity { hostname, machine_id: None, labels, arch: facts::arch() };
-        let desired =
-            DesiredState::load_for(&paths, &host).map_err(|errors| session.invalid(&errors))?;
-        let _ = writeln!(text, "{names} is valid for {}: {}.", host.hostname, desired.counts());
+    for host in &hosts {
+        let desired = load(host.as_ref()).map_err(|errors| session.invalid(&errors))?;
+        let of = host.as_ref().map_or_else(String::new, |host| format!(" for {host}"));
+        text.push_str(&format!("{names} is valid{of}: {}.\n", desired.counts()));
     }
     say(&text);
     Ok(Exit::Ok)
+}
+
+/// What is to be said of one host, or of all alike.
+fn document(
+    paths: &[Utf8PathBuf],
+    host: Option<&String>,
+    loaded: &Result<DesiredState, Vec<Diagnostic>>,
+) -> Value {
+    let ids = loaded.as_ref().map(|desired| desired.resources.keys().collect::<Vec<_>>());
+    let errors = loaded.as_ref().err().map(Vec::as_slice).unwrap_or_default();
+    json!({
+        "paths": paths,
+        "host": host,
+        "valid": loaded.is_ok(),
+        "resources": ids.unwrap_or_default(),
+        "errors": errors,
+    })
 }

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 
 use crate::cli::output::text;
+use crate::model::Plan;
+use crate::model::outcome::Outcome;
 use crate::model::plan::PlanDocument;
 
 /// Renders a plan. Everything from outside is quoted as code, so nothing in it becomes markup.
@@ -57,6 +59,25 @@ pub fn plan(document: &PlanDocument) -> String {
     }
     if !document.status.disruption.is_empty() {
         let _ = writeln!(out, "\nDisruption: `{}`", code(&document.status.disruption.join(", ")));
+    }
+    out
+}
+
+/// Renders what became of a plan, to follow it in the same comment.
+pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
+    let mut out = "\n| resource | what | result |\n|---|---|---|\n".to_owned();
+    for (change, result) in plan.changes.iter().zip(&outcome.results) {
+        let failure = result.end.failure().map(|failure| failure.message.as_str());
+        let said = failure.into_iter().chain(result.notes.iter().map(String::as_str));
+        let said: Vec<String> = said.map(|text| format!(": `{}`", code(text))).collect();
+        let _ = writeln!(
+            out,
+            "| `{}` | `{}` | {}{} |",
+            code(&change.resource.to_string()),
+            code(&text::headline(change)),
+            result.end.name(),
+            said.concat()
+        );
     }
     out
 }

@@ -204,15 +204,7 @@ pub fn diff(change: &Change) -> Vec<String> {
                 let expects = expects.as_deref().unwrap_or_default();
                 lines.extend(switched(bin, release, links.as_deref(), expects));
             }
-            Step::Install { file, release, expects, backup, .. } => {
-                let slot = release.file_name().unwrap_or_default();
-                let there = *expects != Expected::Nothing;
-                let kept = backup.as_ref().map_or_else(String::new, |kept| {
-                    format!("; the one before becomes {}", kept.path)
-                });
-                let sign = if there { '~' } else { '+' };
-                lines.push(format!("{sign} {file} (the program of {slot}{kept})"));
-            }
+            Step::Install { .. } | Step::Try { .. } => lines.extend(in_place(step)),
             Step::Exchange { tree, path, by, .. } => {
                 let how = if *by == ExchangeBy::InPlace { ", file by file" } else { "" };
                 lines.push(format!("~ {path}/ from {tree}{how}"));
@@ -250,6 +242,28 @@ pub fn diff(change: &Change) -> Vec<String> {
         lines.extend(contents::lines(contents, PATHS_SHOWN));
     }
     lines
+}
+
+/// A program that is replaced where it is.
+fn in_place(step: &Step) -> Vec<String> {
+    match step {
+        Step::Install { file, release, expects, keeps, backup, .. } => {
+            let kept = keeps.iter().map(|kept| &kept.release);
+            let kept = kept.map(|kept| format!("+ {kept}/ (what is there now, to go back to)"));
+            let slot = release.file_name().unwrap_or_default();
+            let before =
+                backup.iter().map(|kept| format!("; the one before becomes {}", kept.path));
+            let before: String = before.collect();
+            let sign = if *expects == Expected::Nothing { '+' } else { '~' };
+            kept.chain([format!("{sign} {file} (the program of {slot}{before})")]).collect()
+        }
+        Step::Try { trials, .. } => {
+            let trials: Vec<String> = trials.iter().map(|t| t.join(" ")).collect();
+            let trials = trials.join("`, `");
+            vec![format!("? it is this program: the new one must end well with `{trials}`")]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The links that a switch removes and makes.

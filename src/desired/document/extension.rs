@@ -3,8 +3,9 @@
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 
-use crate::desired::document::MatchDocument;
-use crate::desired::document::{Argv, SizeText, SuspendDocument, VersionText};
+use crate::desired::document::{
+    Argv, HealthDocument, MatchDocument, SizeText, SuspendDocument, VersionText,
+};
 use crate::desired::field::{Field, Short, Shorthand};
 
 /// One image that systemd merges.
@@ -49,6 +50,8 @@ pub struct ExtensionDocument {
     /// The directory of the images, an absolute path. Default: `/var/lib/extensions.d/` and the name; for
     /// `versioned` `/var/lib/extensions/NAME.raw.v`.
     pub home: Field<String>,
+    /// What an image must show after it was merged, else the one before is linked again. Nothing by default.
+    pub health: Field<HealthDocument>,
     /// Units that systemd restarts after another image was merged. None by default.
     pub restart: Field<Vec<Field<String>>>,
     /// Programs run after another image was merged, in order, after all restarts: each a list of program and

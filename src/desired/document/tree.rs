@@ -3,8 +3,9 @@
 use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 
-use crate::desired::document::MatchDocument;
-use crate::desired::document::{Argv, SizeText, SuspendDocument, VerifyDocument, VersionText};
+use crate::desired::document::{
+    Argv, HealthDocument, MatchDocument, SizeText, SuspendDocument, VerifyDocument, VersionText,
+};
 use crate::desired::field::{Field, Short, Shorthand};
 
 /// One directory kept equal to a casync store.
@@ -48,6 +49,8 @@ pub struct TreeDocument {
     pub seeds: Field<Vec<Field<String>>>,
     /// Programs run when certain paths changed.
     pub triggers: Field<Vec<Field<TriggerDocument>>>,
+    /// What the tree must show after an update, else the generation before is used again. Nothing by default.
+    pub health: Field<HealthDocument>,
     /// Programs run by the first pass after each start of the host and by the one that installs the tree, after what
     /// triggers run; what a trigger runs in the same pass is not run again.
     #[schemars(with = "Vec<Argv>")]

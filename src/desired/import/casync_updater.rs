@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::desired::import::{ConfigFile, Imported, Note, NoteKind, read_tree};
+use crate::desired::import::{ConfigFile, Imported, Note, NoteKind, quoted, read_tree};
 use crate::desired::{DesiredState, Place, SourceText};
 use crate::model::Name;
 
@@ -31,18 +31,17 @@ pub fn load(paths: &[PathBuf]) -> io::Result<Vec<ConfigFile>> {
 
 /// Turns the configuration into a document.
 pub fn import(files: &[ConfigFile]) -> Imported {
-    let mut import = Import { text: "trees:\n".to_owned(), ..Import::default() };
+    let mut import = Import::default();
     for file in files {
         import.file(file);
     }
-    if import.names.is_empty() {
-        import.text.push_str("trees: {}\n");
-    } else {
+    let head = if import.text.is_empty() { "trees: {}\n" } else { "trees:\n" };
+    if !import.text.is_empty() {
         import.note(NoteKind::Todo, "", None, "run `systemctl disable --now casync-updater.service`: both would fight over the directories".to_owned());
         import.note(NoteKind::Changed, "", None, "an update replaces the whole directory at once and keeps the previous one; actions run only when their paths changed, also after an update from the backup".to_owned());
         import.note(NoteKind::Changed, "", None, "an older backup is never used to go back, and the backup is not rewritten from the directory in use".to_owned());
     }
-    Imported { document: import.text, notes: import.notes }
+    Imported { document: format!("{head}{}", import.text), notes: import.notes }
 }
 
 #[derive(Default)]
@@ -216,11 +215,6 @@ fn argv(line: &str) -> String {
         line.split_whitespace().map(quoted).collect()
     };
     format!("[{}]", words.join(", "))
-}
-
-/// A text in double quotes, as JSON and YAML both read it.
-fn quoted(text: &str) -> String {
-    Value::String(text.to_owned()).to_string()
 }
 
 #[cfg(test)]

@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::desired::Place;
 use crate::desired::import::unit::{Environment, Instance, Value};
-use crate::desired::import::{ConfigFile, Imported, Note, NoteKind, read, read_tree, unit};
-use crate::desired::{DesiredState, Diagnostic, Place, SourceText};
+use crate::desired::import::{
+    ConfigFile, Imported, Note, NoteKind, accepted, quoted, read, read_tree, unit,
+};
 use crate::model::Name;
 
 /// Name of the template units.
@@ -48,19 +50,26 @@ const WITHOUT_COUNTERPART: [&str; 6] =
 /// When one of `paths` or a unit cannot be read. An environment file that cannot be read is reported by
 /// [`import`].
 pub fn load(paths: &[PathBuf]) -> io::Result<Vec<ConfigFile>> {
-    let mut files =
-        read_tree(paths, |path: &Path| path.to_string_lossy().contains("/distronomicon@"))?;
+    let files = read_tree(paths, |path: &Path| path.to_string_lossy().contains("/distronomicon@"))?;
+    Ok(with_environment(files))
+}
+
+/// The same files, and those with variables that they name and that can be read.
+pub fn with_environment(mut files: Vec<ConfigFile>) -> Vec<ConfigFile> {
     let named: BTreeSet<String> = unit::instances(&files, PREFIX)
         .iter()
         .flat_map(|instance| instance.environment_files(&mut Vec::new()))
         .map(|(path, _)| path)
         .collect();
     for path in named {
+        if files.iter().any(|file| file.path == path) {
+            continue;
+        }
         if let Ok(text) = read(Path::new(&path)) {
             files.push(ConfigFile { path, text });
         }
     }
-    Ok(files)
+    files
 }
 
 /// One document for all apps that `files` configure.
@@ -128,17 +137,8 @@ impl Document {
 
     /// Why the parser would not accept it.
     fn refused(&self) -> Option<String> {
-        let (root, file) = (String::new(), String::new());
-        let source = SourceText { root, file, directory: "/".to_owned(), text: self.text() };
-        let diagnostics = DesiredState::from_texts(vec![source]).err()?;
-        let told = |d: &Diagnostic| format!("{} ({})", d.title, d.label);
-        Some(diagnostics.iter().map(told).collect::<Vec<_>>().join("; "))
+        accepted(&self.text()).err()
     }
-}
-
-/// Text that YAML reads back as it is: JSON's quotes are YAML's.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 /// One app on its way.

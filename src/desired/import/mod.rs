@@ -5,6 +5,8 @@
 
 pub mod casync_updater;
 pub mod distronomicon;
+pub mod go_updater;
+pub mod recognise;
 mod systemd;
 mod unit;
 
@@ -14,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
-use crate::desired::Place;
+use crate::desired::{DesiredState, Diagnostic, Place, SourceText};
 
 /// Largest configuration file read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -90,6 +92,29 @@ impl fmt::Display for Note {
             None => Ok(()),
         }
     }
+}
+
+impl Imported {
+    /// Whether there is nothing in it that could be wished or done.
+    pub fn is_empty(&self) -> bool {
+        let said = |line: &str| line.starts_with("# The server's side") || line.starts_with(' ');
+        let section = |line: &str| line.starts_with("sysupdate:");
+        !self.document.lines().any(|line| said(line) || section(line))
+    }
+}
+
+/// Text that YAML reads back as it is: JSON's quotes are YAML's.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// Whether the parser accepts a document; why not, otherwise.
+fn accepted(text: &str) -> Result<(), String> {
+    let (root, file) = (String::new(), String::new());
+    let source = SourceText { root, file, directory: "/".to_owned(), text: text.to_owned() };
+    let told = |d: &Diagnostic| format!("{} ({})", d.title, d.label);
+    let loaded = DesiredState::from_texts(vec![source]);
+    loaded.map(drop).map_err(|all| all.iter().map(told).collect::<Vec<_>>().join("; "))
 }
 
 /// Reads the files below `paths` whose path `wanted` accepts, sorted by path.

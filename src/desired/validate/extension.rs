@@ -18,7 +18,7 @@ use crate::format::sysupdate::order::is_version;
 use crate::format::sysupdate::pattern::Pattern;
 use crate::format::sysupdate::specifier::Specifiers;
 use crate::model::extension::Shape;
-use crate::model::{Constraint, ExtensionClass, Level, Name, Prereleases, ResourceId};
+use crate::model::{Check, Constraint, ExtensionClass, Level, Name, Prereleases, ResourceId};
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
 use crate::resource::extension::order::OrderWish;
@@ -120,6 +120,7 @@ impl Checker<'_> {
                 .collect(),
             min_version: self.text(&extension.min_version, "`min_version`", version_text),
             activate: activate(&extension.activate),
+            health: self.image_health(extension),
             restart: self
                 .items(&extension.restart, "`restart`")
                 .filter_map(|unit| self.check(unit, "`restart`", values::unit))
@@ -152,6 +153,21 @@ impl Checker<'_> {
         let text = field.good()?;
         let text = Spanned { span: text.span, value: text.value.0.clone() };
         self.check(&text, what, parse)
+    }
+
+    /// Nothing can be looked at before an image is merged.
+    fn image_health(&self, extension: &ExtensionDocument) -> Option<Check> {
+        let health = extension.health.good()?;
+        if activate(&extension.activate) == Activate::Boot {
+            let why = "an image for the next boot is not merged by the pass that could look";
+            self.refuse(health.span, "`health`", why);
+        }
+        if matches!(extension.layout.value(), Some(ImageLayoutDocument::Versioned)) {
+            let why =
+                "with `layout: versioned` systemd picks the newest image, so nobody can go back";
+            self.refuse(health.span, "`health`", why);
+        }
+        Some(self.health(health))
     }
 
     fn features(&self, field: &Field<Vec<Field<String>>>, what: &str) -> Vec<String> {

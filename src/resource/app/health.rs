@@ -2,96 +2,57 @@
 
 use crate::model::manifest::Binary;
 use crate::model::step::Expected;
-use crate::model::{Check, Effect, Step};
+use crate::model::{Check, Step};
 use crate::resource::app::layout::parse_link;
 use crate::resource::app::plan::Situation;
-use crate::resource::app::wanted::Wanted;
-
-/// A confirmation that is due.
-#[derive(Clone, Debug)]
-pub(super) struct Confirm {
-    /// What is looked at.
-    pub(super) check: Check,
-    /// The journaled effect.
-    pub(super) effect: Effect,
-    /// The release to go back to, and its links.
-    back_to: Option<(String, Vec<Binary>)>,
-}
+use crate::resource::confirm::{Confirm, owe, way_back};
 
 impl Situation<'_> {
-    /// What is to be confirmed when this pass brings a release into use.
-    pub(super) fn confirm_switch(&self, wanted: &Wanted) -> Option<Confirm> {
-        let check = self.spec.health.clone().filter(|_| self.facts.live)?;
-        let current = self.observed.current().filter(|current| *current != wanted.slot);
-        let back_to = current.map(|slot| (slot.to_owned(), self.links_of(slot)));
-        let effect = Effect::Confirm {
-            resource: self.id.clone(),
-            slot: wanted.slot.clone(),
-            back_to: current.map(str::to_owned),
-        };
-        Some(Confirm { check, effect, back_to })
+    /// What is looked at after a switch on this host.
+    pub(super) fn check(&self) -> Option<&Check> {
+        self.spec.health.as_ref().filter(|_| self.facts.live)
     }
 
-    /// What is to be confirmed because an earlier pass brought a release into use without living to see
-    /// whether it works.
-    pub(super) fn confirm_owed(&self, wanted: &Wanted) -> Option<Confirm> {
-        let check = self.spec.health.clone().filter(|_| self.facts.live)?;
-        self.debts.iter().find_map(|debt| {
-            let Effect::Confirm { slot, back_to, .. } = &debt.effect else { return None };
-            let back_to = back_to.as_ref().and_then(|slot| {
-                let manifest = self.observed.slots.get(slot)?.manifest.as_ref()?;
-                Some((slot.clone(), manifest.binaries.clone()))
-            });
-            let effect = debt.effect.clone();
-            (slot == &wanted.slot).then(|| Confirm { check: check.clone(), effect, back_to })
-        })
-    }
-
-    /// The links that point into a release now.
-    fn links_of(&self, slot: &str) -> Vec<Binary> {
+    /// The links that point into a release now, or would.
+    fn links_of(&self, slot: &str) -> Option<Vec<Binary>> {
+        if self.observed.current() != Some(slot) {
+            let manifest = self.observed.slots.get(slot)?.manifest.as_ref()?;
+            return Some(manifest.binaries.clone());
+        }
         let links = self.observed.bin.iter().flat_map(|bin| &bin.links);
         let into_it = links.filter_map(|(name, text)| {
             let (_, path) = parse_link(text).filter(|(into, _)| *into == slot)?;
             Some(Binary { name: name.clone(), path: path.to_owned() })
         });
-        into_it.collect()
+        Some(into_it.collect())
     }
 
     /// The way back: the links as they were, and every effect once more.
-    pub(super) fn undo(&self, confirm: &Confirm, effects: &[Effect]) -> Vec<Step> {
-        if !confirm.check.rolls_back {
+    pub(super) fn undo(&self, confirm: &Confirm) -> Vec<Step> {
+        if !self.check().is_some_and(|check| check.rolls_back) {
             return Vec::new();
         }
-        let slot = confirm.back_to.as_ref().map(|(slot, _)| slot);
-        let switch = match (&confirm.back_to, &self.observed.file) {
-            (Some((slot, _)), Some(file)) => {
-                self.place(file, slot, self.program(slot), (Expected::Anything, None))
+        let layout = self.layout();
+        let switch = match (confirm.back_to.as_deref(), &self.observed.file) {
+            (Some(slot), Some(file)) => {
+                let undoes = (Expected::Anything, None);
+                Some(self.place(file, slot, self.program(slot), undoes))
             }
-            (Some((slot, links)), None) => Step::Switch {
-                bin: self.layout().bin(),
-                beside: self.layout().staged_bin(),
-                release: self.layout().slot(slot),
-                links: Some(links.clone()),
+            (Some(slot), None) => self.links_of(slot).map(|links| Step::Switch {
+                bin: layout.bin(),
+                beside: layout.staged_bin(),
+                release: layout.slot(slot),
+                links: Some(links),
                 expects: None,
-            },
-            (None, file) => {
-                let kept = file.as_ref().and_then(|file| Some((file, self.displaced(file)?)));
-                let Some((file, from)) = kept else { return Vec::new() };
-                Step::Restore { file: file.path.clone(), from }
+            }),
+            (None, Some(file)) => {
+                self.displaced(file).map(|from| Step::Restore { file: file.path.clone(), from })
             }
+            (None, None) => None,
         };
+        let slot = confirm.back_to.as_deref();
         let version = slot.and_then(|s| self.observed.version_of(s, &self.spec.version.tag));
-        let again = effects.iter().map(|effect| match effect {
-            Effect::Run { resource, argv, .. } => Effect::Run {
-                resource: resource.clone(),
-                argv: argv.clone(),
-                version: version.clone(),
-            },
-            effect => effect.clone(),
-        });
-        let again: Vec<Effect> = again.collect();
-        let owe = again.iter().map(|effect| Step::Owe { effect: effect.clone() });
-        let settle = again.iter().map(|effect| Step::Settle { effect: effect.clone() });
-        owe.chain([switch]).chain(settle).collect()
+        let owes = owe(self.effects(None));
+        switch.map(|switch| way_back(owes, switch, version.as_ref())).unwrap_or_default()
     }
 }

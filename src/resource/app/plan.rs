@@ -4,13 +4,13 @@ use crate::model::manifest::Binary;
 use crate::model::plan::InUse;
 use crate::model::step::{ReleaseHead, UnpackRules};
 use crate::model::{BlockedReason, Change, Digest, Drift, Effect, Step, Version};
-use crate::resource::app::health::Confirm;
 use crate::resource::app::layout::{Layout, tag_of_slot};
 use crate::resource::app::links::texts;
 use crate::resource::app::retain::surplus;
 use crate::resource::app::wanted::{Offer, Wanted, slot_state};
 use crate::resource::app::{AppObserved, AppSpec};
-use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState};
+use crate::resource::confirm::Confirm;
+use crate::resource::decision::{self, ADOPTED, Decision, Leftovers, Problem, SlotState};
 
 /// Everything that decides what happens to one app.
 pub type Situation<'a> = decision::Situation<'a, AppSpec, AppObserved, Wanted>;
@@ -63,6 +63,9 @@ impl Situation<'_> {
         let layout = self.layout();
         let mut work = Work { wanted: Some(wanted.clone()), ..Work::default() };
         let state = self.state(wanted);
+        if state == SlotState::Missing && self.is_in_place(wanted) {
+            return Ok(work);
+        }
         work.drift = self.slot_drift(wanted, &state);
         match &state {
             SlotState::Outdated(why) => work.why = Some(why.clone()),
@@ -233,20 +236,25 @@ impl Situation<'_> {
         let mut steps = work.steps;
         let wanted = work.wanted.as_ref();
         let effects = if work.disrupts { self.effects(wanted) } else { Vec::new() };
-        let confirm = wanted.and_then(|wanted| {
-            if work.disrupts { self.confirm_switch(wanted) } else { self.confirm_owed(wanted) }
+        let confirm = wanted.zip(self.check()).and_then(|(wanted, _)| {
+            let keeps = |step: &Step| matches!(step, Step::Install { keeps: Some(_), .. });
+            let kept = steps.iter().any(keeps).then_some(ADOPTED);
+            let from = self.observed.current().or(kept);
+            let switched = || Some(self.confirm_switch(&wanted.slot, from));
+            if work.disrupts { switched() } else { self.confirm_owed(&wanted.slot) }
         });
         let commit = steps.iter().position(|s| !s.is_staging()).unwrap_or(steps.len());
+        let trial = self.trial(&steps);
         let confirmed = confirm.as_ref().filter(|_| work.disrupts).map(|c| &c.effect);
         let owes = effects.iter().chain(confirmed);
-        let owes: Vec<Step> = owes.map(|effect| Step::Owe { effect: effect.clone() }).collect();
-        steps.splice(commit..commit, owes);
+        let owes = owes.map(|effect| Step::Owe { effect: effect.clone() });
+        let before: Vec<Step> = trial.into_iter().chain(owes).collect();
+        steps.splice(commit..commit, before);
         let working = !steps.is_empty();
         steps.extend(effects.iter().map(|effect| Step::Settle { effect: effect.clone() }));
         steps.extend(self.old_debts(&effects, confirm.as_ref()));
-        let undo =
-            confirm.as_ref().map(|c| self.undo(c, &self.effects(wanted))).unwrap_or_default();
-        steps.extend(confirm.map(|c| Step::Confirm { check: c.check, effect: c.effect }));
+        let undo = confirm.as_ref().map(|confirm| self.undo(confirm)).unwrap_or_default();
+        steps.extend(confirm.zip(self.check()).map(|(confirm, check)| confirm.step(check)));
         let keep =
             work.wanted.as_ref().map(|w| w.slot.as_str()).or_else(|| self.observed.current());
         let surplus = surplus(self.spec, self.observed, self.owned, keep);
@@ -294,7 +302,7 @@ impl Situation<'_> {
     }
 
     /// What a switch makes due, in order.
-    fn effects(&self, wanted: Option<&Wanted>) -> Vec<Effect> {
+    pub(super) fn effects(&self, wanted: Option<&Wanted>) -> Vec<Effect> {
         if !self.facts.live {
             return Vec::new();
         }

@@ -1,7 +1,8 @@
 //! What a change of an extension makes due, how it is looked at, and the way back; pure.
 
 use crate::model::extension::LinkTo;
-use crate::model::{Effect, Step};
+use crate::model::{Check, Effect, Step};
+use crate::resource::confirm::{Confirm, owe, way_back};
 use crate::resource::extension::ExtensionSpec;
 use crate::resource::extension::plan::Situation;
 use crate::resource::extension::spec::Activate;
@@ -26,35 +27,29 @@ impl Situation<'_> {
     }
 
     /// Whether somebody looks at what systemd merges.
-    fn is_looked_at(&self) -> bool {
+    pub(super) fn is_looked_at(&self) -> bool {
         let searched = self.spec.transfers.iter().any(|transfer| transfer.searched);
         self.facts.live && self.spec.activate == Activate::Now && searched
     }
 
-    /// Looking whether the merge after a switch of this pass is as planned.
-    pub(super) fn merge_of_switch(&self, wanted: &WantedSet) -> Option<Merge> {
-        let back_to = self.observed.current.clone().filter(|c| *c != wanted.slot);
-        let effect = Effect::Confirm {
-            resource: self.id.clone(),
-            slot: wanted.slot.clone(),
-            back_to: back_to.clone(),
-        };
-        self.is_looked_at().then_some(Merge { effect, back_to })
+    /// What is looked at after a merge on this host.
+    pub(super) fn check(&self) -> Option<&Check> {
+        let merges = self.facts.live && self.spec.activate == Activate::Now;
+        self.spec.health.as_ref().filter(|_| merges)
     }
 
-    /// The same for a switch of an earlier pass that did not live to look.
-    pub(super) fn merge_owed(&self, wanted: &WantedSet) -> Option<Merge> {
-        let owed = self.debts.iter().find_map(|debt| match &debt.effect {
-            Effect::Confirm { slot, back_to, .. } if *slot == wanted.slot => {
-                Some(Merge { effect: debt.effect.clone(), back_to: back_to.clone() })
-            }
-            _ => None,
-        });
-        owed.filter(|_| self.is_looked_at())
+    /// The way back: links as they were, or none where there was none, and where the image could have been used
+    /// meanwhile, every effect once more.
+    pub(super) fn undo(&self, confirm: &Confirm, changed: &[LinkTo]) -> Vec<Step> {
+        let back_to = confirm.back_to.as_deref();
+        let Some(point) = self.point_back(back_to, changed) else { return Vec::new() };
+        let used = self.check().is_some();
+        let owes = if used { owe(self.effects(None)) } else { Vec::new() };
+        let version = back_to.and_then(|slot| self.observed.version_of(slot));
+        way_back(owes, point, version.as_ref())
     }
 
-    /// The way back: links as they were, or none where there was none.
-    pub(super) fn undo(&self, back_to: Option<&str>, changed: &[LinkTo]) -> Vec<Step> {
+    fn point_back(&self, back_to: Option<&str>, changed: &[LinkTo]) -> Option<Step> {
         let back = |link: &LinkTo, text: Option<String>| LinkTo {
             link: link.link.clone(),
             text,
@@ -71,10 +66,8 @@ impl Situation<'_> {
         } else {
             changed.iter().map(|link| back(link, link.expects.clone().flatten())).collect()
         };
-        if links.is_empty() {
-            return Vec::new();
-        }
-        vec![Step::Point { slot: back_to.unwrap_or_default().to_owned(), links }]
+        let slot = back_to.unwrap_or_default().to_owned();
+        (!links.is_empty()).then_some(Step::Point { slot, links })
     }
 
     /// The links as they are.
@@ -114,15 +107,6 @@ impl Situation<'_> {
         }
         steps
     }
-}
-
-/// Looking at a merge.
-#[derive(Debug)]
-pub(super) struct Merge {
-    /// The journaled effect.
-    pub(super) effect: Effect,
-    /// The version to go back to.
-    pub(super) back_to: Option<String>,
 }
 
 impl ExtensionSpec {

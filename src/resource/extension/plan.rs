@@ -252,34 +252,35 @@ impl Situation<'_> {
         work.links.extend(retired.links);
         let mut steps = work.steps;
         let effects = if work.disrupts { self.effects(wanted) } else { Vec::new() };
-        let merge = wanted.and_then(|wanted| {
-            if work.disrupts { self.merge_of_switch(wanted) } else { self.merge_owed(wanted) }
+        let looks = self.is_looked_at() || self.check().is_some();
+        let confirm = wanted.filter(|_| looks).and_then(|wanted| {
+            let current = self.observed.current.as_deref();
+            let switched = || Some(self.confirm_switch(&wanted.slot, current));
+            if work.disrupts { switched() } else { self.confirm_owed(&wanted.slot) }
         });
         let mut owed: Vec<Effect> = effects.clone();
-        owed.extend(merge.as_ref().filter(|_| work.disrupts).map(|m| m.effect.clone()));
+        owed.extend(confirm.as_ref().filter(|_| work.disrupts).map(|c| c.effect.clone()));
         let commit = steps.iter().position(|s| !s.is_staging()).unwrap_or(steps.len());
         steps.splice(commit..commit, owed.iter().map(|e| Step::Owe { effect: e.clone() }));
-        let undo = match (wanted, &merge) {
-            (Some(_), Some(merge)) => self.undo(merge.back_to.as_deref(), &work.links),
-            _ => Vec::new(),
-        };
+        let undo = confirm.as_ref().map(|confirm| self.undo(confirm, &work.links));
         if !work.links.is_empty() {
             let slot = wanted.map(|w| w.slot.clone()).or_else(|| self.observed.current.clone());
             steps.push(Step::Point { slot: slot.unwrap_or_default(), links: work.links });
         }
         let working = !steps.is_empty();
-        if let Some(wanted) = wanted.filter(|_| merge.is_some() && !working) {
+        if let Some(wanted) = wanted.filter(|_| confirm.is_some() && !working) {
             // So that it can be tried again after everything was put back.
             let links = self.links_in_place();
             steps.push(Step::Point { slot: wanted.slot.clone(), links });
         }
         steps.extend(effects.iter().map(|effect| Step::Settle { effect: effect.clone() }));
-        steps.extend(self.old_debts(&effects, merge.as_ref().map(|m| &m.effect)));
-        steps.extend(merge.map(|merge| Step::Merged {
+        steps.extend(self.old_debts(&effects, confirm.as_ref().map(|c| &c.effect)));
+        steps.extend(confirm.iter().filter(|_| self.is_looked_at()).map(|c| Step::Merged {
             class: self.spec.class,
-            names: work.names,
-            effect: merge.effect,
+            names: work.names.clone(),
+            effect: c.effect.clone(),
         }));
+        steps.extend(confirm.zip(self.check()).map(|(confirm, check)| confirm.step(check)));
         let keep = wanted.map(|w| w.slot.as_str()).or(self.observed.current.as_deref());
         let surplus = retired.removals.into_iter().chain(self.removals(keep, &steps));
         steps.extend(surplus.collect::<Vec<_>>());
@@ -311,7 +312,7 @@ impl Situation<'_> {
             observed: Digest::of_json(self.observed),
             contents: None,
             steps,
-            undo,
+            undo: undo.unwrap_or_default(),
         })
     }
 

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 
 use crate::format::sysupdate::pattern::Pattern;
 use crate::model::extension::Shape;
-use crate::model::{Constraint, Digest, ExtensionClass, Level, Prereleases};
+use crate::model::{Check, Constraint, Digest, ExtensionClass, Level, Prereleases};
 use crate::resource::SuspendWish;
 use crate::resource::extension::layout::beside;
 use crate::resource::extension::order::OrderWish;
@@ -42,6 +42,8 @@ pub struct ExtensionSpec {
     pub verify: ImagePolicy,
     /// When a new image is merged.
     pub activate: Activate,
+    /// What an image must show after it was merged.
+    pub health: Option<Check>,
     /// Units restarted after a switch.
     pub restart: Vec<String>,
     /// Programs run after a switch, in order, after restarts.

@@ -1,6 +1,7 @@
 //! Effects that a change of a tree makes due, and what is kept beside it; pure.
 
 use crate::model::{Effect, Step};
+use crate::resource::confirm::Confirm;
 use crate::resource::tree::plan::{Situation, Work};
 use crate::resource::tree::spec::{Place, TreeLayout};
 use crate::resource::tree::wanted::Wanted;
@@ -9,6 +10,17 @@ use crate::resource::tree::wanted::Wanted;
 pub(super) struct Due {
     pub(super) effect: Effect,
     pub(super) paths: Option<Vec<String>>,
+}
+
+impl Due {
+    /// The step that journals it. Which paths changed is known only where a generation is made.
+    pub(super) fn owe(&self, work: &Work) -> Step {
+        let effect = self.effect.clone();
+        match &self.paths {
+            Some(paths) if work.staged => Step::OweIfChanged { paths: paths.clone(), effect },
+            _ => Step::Owe { effect },
+        }
+    }
 }
 
 impl Situation<'_> {
@@ -73,10 +85,14 @@ impl Situation<'_> {
 
     /// Effects owed from earlier passes: paid when still wished, struck out when not. On another root
     /// than the running system's they stay owed.
-    pub(super) fn old_debts(&self, now_owed: &[Effect]) -> Vec<Step> {
+    pub(super) fn old_debts(&self, now_owed: &[Effect], confirm: Option<&Confirm>) -> Vec<Step> {
         let mut steps = Vec::new();
         for debt in self.debts.iter().filter(|d| !now_owed.contains(&d.effect)) {
-            let wished = self.spec.wishes(&debt.effect);
+            if confirm.is_some_and(|confirm| confirm.effect == debt.effect) {
+                continue;
+            }
+            let superseded = matches!(debt.effect, Effect::Confirm { .. }) && self.facts.live;
+            let wished = self.spec.wishes(&debt.effect) && !superseded;
             if wished && !self.facts.live {
                 continue;
             }

@@ -3,6 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::model::Step;
+use crate::resource::decision::ADOPTED;
 
 /// Everything of ours in `staging/` starts with this; nothing else there is ever touched.
 pub const STAGING_PREFIX: &str = "reconcile-";
@@ -15,10 +16,6 @@ pub const HEAD: &str = "head.json";
 
 /// File of a generation: the list of its nodes.
 pub const NODES: &str = "nodes";
-
-/// The generation that a tree becomes with files that are not ours: one that was there before us, or one of ours
-/// that was repaired. Such trees are never removed by us.
-pub const ADOPTED: &str = "adopted";
 
 /// Digits of the index's digest that name a generation.
 const NAME_DIGITS: usize = 12;

@@ -14,6 +14,7 @@ pub mod wanted;
 mod drift;
 mod effects;
 mod explain;
+mod health;
 mod retain;
 
 pub use observe::TreeObserved;

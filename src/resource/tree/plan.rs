@@ -2,13 +2,13 @@
 
 use crate::model::plan::InUse;
 use crate::model::step::{
-    AssembleRules, DeleteMax, ExchangeBy, Existing, ReleaseHead, Reuse, Seed,
+    AssembleRules, DeleteMax, ExchangeBy, Existing, Expected, ReleaseHead, Reuse, Seed,
 };
 use crate::model::{
     Action, Attribution, BlockedReason, Change, Digest, Drift, Effect, Step, Version,
 };
-use crate::resource::decision::{self, Decision, Leftovers, Problem};
-use crate::resource::tree::layout::{ADOPTED, Layout, is_adopted, slot_name};
+use crate::resource::decision::{self, ADOPTED, Decision, Leftovers, Problem};
+use crate::resource::tree::layout::{Layout, is_adopted, slot_name};
 use crate::resource::tree::observe::Live;
 use crate::resource::tree::remove::{before, exchange_by};
 use crate::resource::tree::retain::surplus;
@@ -42,8 +42,8 @@ pub(super) struct Work {
     /// The generation in use afterwards.
     pub(super) slot: Option<String>,
     /// A new generation is made.
-    staged: bool,
-    steps: Vec<Step>,
+    pub(super) staged: bool,
+    pub(super) steps: Vec<Step>,
     drift: Vec<Drift>,
     /// Why the generation is made anew, in words.
     why: Option<String>,
@@ -114,7 +114,7 @@ impl Situation<'_> {
         }
     }
 
-    fn through_link(&self) -> bool {
+    pub(super) fn through_link(&self) -> bool {
         matches!(self.observed.live, Live::Link { .. })
     }
 
@@ -254,7 +254,10 @@ impl Situation<'_> {
             tree: layout.tree(slot),
             path: layout.path.clone(),
             old,
-            expects: self.observed.live_inode(),
+            expects: self
+                .observed
+                .live_inode()
+                .map_or(Expected::Nothing, |inode| Expected::Directory { inode }),
             preserve: self.spec.preserve.clone(),
             by,
         }
@@ -286,6 +289,8 @@ impl Situation<'_> {
 
     /// Puts effects, retention and leftovers around the work; `None` when nothing is to be done.
     fn change(&self, mut work: Work) -> Option<Change> {
+        let confirm = self.confirm(&work);
+        let undo = confirm.as_ref().map(|confirm| self.undo(confirm, &work)).unwrap_or_default();
         let mut steps = std::mem::take(&mut work.steps);
         let working = !steps.is_empty();
         let mut effects = if working { self.effects(work.wanted.as_ref()) } else { Vec::new() };
@@ -294,16 +299,14 @@ impl Situation<'_> {
         effects.extend(starting);
         let commit = steps.iter().position(|s| matches!(s, Step::Exchange { .. }));
         let commit = commit.unwrap_or(steps.len());
-        let owes = effects.iter().map(|due| match &due.paths {
-            Some(paths) if work.staged => {
-                Step::OweIfChanged { paths: paths.clone(), effect: due.effect.clone() }
-            }
-            _ => Step::Owe { effect: due.effect.clone() },
-        });
-        steps.splice(commit..commit, owes.collect::<Vec<_>>());
+        let confirmed = confirm.iter().filter(|_| working).map(|confirm| confirm.effect.clone());
+        let confirmed = confirmed.map(|effect| Step::Owe { effect });
+        let owed: Vec<Step> = effects.iter().map(|due| due.owe(&work)).chain(confirmed).collect();
+        steps.splice(commit..commit, owed);
         let effects: Vec<Effect> = effects.into_iter().map(|due| due.effect).collect();
         steps.extend(effects.iter().map(|effect| Step::Settle { effect: effect.clone() }));
-        steps.extend(self.old_debts(&effects));
+        steps.extend(self.old_debts(&effects, confirm.as_ref()));
+        steps.extend(confirm.zip(self.check()).map(|(confirm, check)| confirm.step(check)));
         let refresh = self.refresh(&work);
         let refreshes = refresh.is_some();
         steps.extend(refresh);
@@ -352,7 +355,7 @@ impl Situation<'_> {
                 .map(|contents| *contents)
                 .filter(|_| working),
             steps,
-            undo: Vec::new(),
+            undo,
         })
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::model::step::{
     AssembleLimits, DeleteMax, Existing, OfflineCopy, Ownership, Reuse, Special,
 };
-use crate::model::{Constraint, Digest, Effect};
+use crate::model::{Check, Constraint, Digest, Effect};
 use crate::resource::SuspendWish;
 use crate::resource::tree::layout::Layout;
 use crate::trust::policy::Policy;
@@ -42,6 +42,8 @@ pub struct TreeSpec {
     pub seeds: Vec<Utf8PathBuf>,
     /// Programs run when certain paths changed.
     pub triggers: Vec<Trigger>,
+    /// What a generation must show after an update.
+    pub health: Option<Check>,
     /// Programs run by the first pass after each start of the host.
     pub on_start: Vec<Vec<String>>,
     /// Units restarted after every update.
@@ -85,7 +87,8 @@ impl TreeSpec {
     pub fn wishes(&self, effect: &Effect) -> bool {
         match effect {
             Effect::Restart { unit } => self.restart.contains(unit),
-            Effect::Refresh { .. } | Effect::Confirm { .. } => false,
+            Effect::Confirm { .. } => self.health.is_some(),
+            Effect::Refresh { .. } => false,
             Effect::Run { argv, .. } => {
                 let mut triggers = self.triggers.iter();
                 self.run.contains(argv)

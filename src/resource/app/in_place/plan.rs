@@ -2,13 +2,13 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::model::step::{Expected, KeptAs};
-use crate::model::{Drift, DriftKind, Step};
+use crate::model::step::{Expected, Kept, KeptAs, ReleaseHead};
+use crate::model::{Algorithm, Drift, DriftKind, Step};
 use crate::resource::app::in_place::observe::FileFound;
 use crate::resource::app::in_place::{backup_names, beside, program};
 use crate::resource::app::plan::Situation;
 use crate::resource::app::wanted::Wanted;
-use crate::resource::decision::{Problem, SlotState};
+use crate::resource::decision::{ADOPTED, Problem, SlotState};
 
 impl Situation<'_> {
     /// The step that brings `wanted` into use where it is not; an obstacle when something is in the way.
@@ -53,7 +53,60 @@ impl Situation<'_> {
         let spoilt = file.is_tampered(self.owned) || (file.slot.is_some() && file.cannot_run());
         let kept = expects != Expected::Nothing && !spoilt;
         let backup = if kept { Some(self.backup(file)?) } else { None };
-        Ok(Some(self.place(file, &wanted.slot, program, (expects, backup))))
+        let mut step = self.place(file, &wanted.slot, program, (expects, backup));
+        if let Step::Install { keeps, .. } = &mut step {
+            *keeps = self.keeps(file).map(Box::new);
+        }
+        Ok(Some(step))
+    }
+
+    /// Trying the program that is to take the place of the running agent, before it does.
+    pub(in crate::resource::app) fn trial(&self, steps: &[Step]) -> Option<Step> {
+        let agent = self.facts.agent.as_ref().filter(|_| self.facts.live)?;
+        let (release, wished) = steps.iter().find_map(|step| match step {
+            Step::Install { file, release, wished, .. } if *file == agent.file => {
+                Some((release, wished))
+            }
+            _ => None,
+        })?;
+        let staged = steps.iter().find_map(|step| match step {
+            Step::Unpack { into, .. } => Some(into),
+            _ => None,
+        });
+        Some(Step::Try {
+            release: staged.unwrap_or(release).clone(),
+            wished: wished.clone(),
+            trials: agent.trials.clone(),
+        })
+    }
+
+    /// Where a program of somebody else is kept when it is replaced for the first time.
+    fn keeps(&self, file: &FileFound) -> Option<Kept> {
+        let foreign = file.stat.is_some() && file.slot.is_none() && !self.was_active();
+        let kept_already = self.observed.slots.contains_key(ADOPTED);
+        if !foreign || kept_already || self.spec.retain < 2 {
+            return None;
+        }
+        let layout = self.layout();
+        Some(Kept {
+            staged: layout.staged_slot(ADOPTED),
+            release: layout.slot(ADOPTED),
+            head: ReleaseHead {
+                resource: self.id.clone(),
+                version: ADOPTED.parse().ok()?,
+                tag: ADOPTED.to_owned(),
+                recipe: self.spec.recipe.clone(),
+            },
+        })
+    }
+
+    /// Whether the program of somebody else in place is the very one that is wished: then there is nothing to do.
+    pub(in crate::resource::app) fn is_in_place(&self, wanted: &Wanted) -> bool {
+        let found = self.observed.file.as_ref().filter(|file| file.slot.is_none());
+        let found = found.and_then(|file| file.sha256.as_deref());
+        let stated = wanted.offer.iter().flat_map(|offer| &offer.evidence.digests);
+        let mut sha256 = stated.filter(|digest| digest.algorithm() == Algorithm::Sha256);
+        !self.was_active() && sha256.any(|digest| Some(digest.hex().as_str()) == found)
     }
 
     /// Where the file that is there is kept: in place of what we kept there before, else where nothing is.
@@ -91,6 +144,7 @@ impl Situation<'_> {
             program,
             wished: self.spec.file.clone().unwrap_or_else(|| file.path.clone()),
             expects,
+            keeps: None,
             backup,
         }
     }

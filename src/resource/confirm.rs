@@ -1,0 +1,67 @@
+//! Releases that must show that they work, of whatever kind; pure.
+
+use crate::model::{Check, Effect, Step, Version};
+use crate::resource::decision::Situation;
+
+/// A release that is to be looked at after a switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Confirm {
+    /// The journaled effect.
+    pub(super) effect: Effect,
+    /// The slot to go back to.
+    pub(super) back_to: Option<String>,
+}
+
+impl Confirm {
+    /// The step that looks.
+    pub(super) fn step(&self, check: &Check) -> Step {
+        Step::Confirm { check: check.clone(), effect: self.effect.clone() }
+    }
+}
+
+impl<S, O, W> Situation<'_, S, O, W> {
+    /// For a switch of this pass from one slot to another. Nobody goes back from a slot to itself.
+    pub(super) fn confirm_switch(&self, slot: &str, from: Option<&str>) -> Confirm {
+        let back_to = from.filter(|from| *from != slot).map(str::to_owned);
+        let (resource, slot) = (self.id.clone(), slot.to_owned());
+        Confirm { effect: Effect::Confirm { resource, slot, back_to: back_to.clone() }, back_to }
+    }
+
+    /// For a switch of an earlier pass that did not live to see whether the release works.
+    pub(super) fn confirm_owed(&self, slot: &str) -> Option<Confirm> {
+        self.debts.iter().find_map(|debt| match &debt.effect {
+            Effect::Confirm { slot: owed, back_to, .. } if owed == slot => {
+                Some(Confirm { effect: debt.effect.clone(), back_to: back_to.clone() })
+            }
+            _ => None,
+        })
+    }
+}
+
+/// The way back to a release: its switch, between owing every effect once more and performing it. `owes` are
+/// the steps that journal what a switch makes due.
+pub(super) fn way_back(owes: Vec<Step>, switch: Step, version: Option<&Version>) -> Vec<Step> {
+    let mut steps = owes;
+    for step in &mut steps {
+        if let Step::Owe { effect } | Step::OweIfChanged { effect, .. } = step
+            && let Effect::Run { version: to, .. } = effect
+        {
+            *to = version.cloned();
+        }
+    }
+    let settle = steps.iter().filter_map(|step| match step {
+        Step::Owe { effect } | Step::OweIfChanged { effect, .. } => {
+            Some(Step::Settle { effect: effect.clone() })
+        }
+        _ => None,
+    });
+    let settle: Vec<Step> = settle.collect();
+    steps.push(switch);
+    steps.extend(settle);
+    steps
+}
+
+/// The steps that journal effects.
+pub(super) fn owe(effects: Vec<Effect>) -> Vec<Step> {
+    effects.into_iter().map(|effect| Step::Owe { effect }).collect()
+}

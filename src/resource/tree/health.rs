@@ -1,0 +1,53 @@
+//! Confirming that a generation works, and what is done when it does not; pure.
+
+use camino::Utf8Path;
+
+use crate::model::step::{ExchangeBy, Expected};
+use crate::model::{Check, Step};
+use crate::resource::confirm::{Confirm, way_back};
+use crate::resource::tree::plan::{Situation, Work};
+use crate::resource::tree::remove::exchange_by;
+
+impl Situation<'_> {
+    /// What is looked at after an update on this host.
+    pub(super) fn check(&self) -> Option<&Check> {
+        self.spec.health.as_ref().filter(|_| self.facts.live)
+    }
+
+    /// What is to be confirmed. The generation to go back to is the one that stays: a damaged one does not.
+    pub(super) fn confirm(&self, work: &Work) -> Option<Confirm> {
+        self.check()?;
+        let slot = work.slot.as_deref()?;
+        if work.steps.is_empty() {
+            return self.confirm_owed(slot);
+        }
+        let kept = work.steps.iter().find_map(|step| match step {
+            // Nothing of it stays.
+            Step::Exchange { by: ExchangeBy::InPlace, .. } => None,
+            Step::Exchange { old: Some(old), .. } => old.parent().and_then(Utf8Path::file_name),
+            // Through a link every generation stays where it is.
+            Step::Exchange { .. } if self.through_link() => self.observed.current.as_deref(),
+            _ => None,
+        });
+        Some(self.confirm_switch(slot, kept))
+    }
+
+    /// The way back: the generation before, and every effect once more.
+    pub(super) fn undo(&self, confirm: &Confirm, work: &Work) -> Vec<Step> {
+        let rolls_back = self.check().is_some_and(|check| check.rolls_back);
+        let back_to = confirm.back_to.as_deref().filter(|_| rolls_back);
+        let Some((slot, new)) = back_to.zip(work.slot.as_deref()) else { return Vec::new() };
+        let layout = self.layout();
+        let by = exchange_by(self.spec.layout);
+        let switch = Step::Exchange {
+            tree: layout.tree(slot),
+            path: layout.path.clone(),
+            old: Some(layout.tree(new)).filter(|_| by == ExchangeBy::Directory),
+            expects: Expected::Anything,
+            preserve: self.spec.preserve.clone(),
+            by,
+        };
+        let owes = self.effects(work.wanted.as_ref()).iter().map(|due| due.owe(work)).collect();
+        way_back(owes, switch, self.observed.version_of(slot).as_ref())
+    }
+}

@@ -1,0 +1,163 @@
+//! Trees and extensions that do not work after an update: switched back, remembered, not tried again.
+
+use std::fs;
+
+use crate::support::casync::Publisher;
+use crate::support::tree;
+use crate::support::world::World;
+
+const TIMES: &str = "      interval: 100ms\n      stable: 100ms\n      deadline: 400ms\n";
+
+/// A host with a tree whose file `state` must not say `bad`, and hooks that note what it says.
+struct Site {
+    world: World,
+    publisher: Publisher,
+}
+
+impl Site {
+    fn new(more: &str) -> Self {
+        let mut world = World::new();
+        let publisher = Publisher::new(&world.temp().join("publisher"));
+        let (state, log) = (world.path("srv/site/conf/state"), world.temp().join("log"));
+        let (state, log) = (state.display(), log.display());
+        let wish = publisher.wish(&format!(
+            "    health:\n      exec: [/bin/sh, -c, \"! grep -q bad {state}\"]\n{TIMES}    triggers:\n      \
+             - {{ paths: [conf], run: [[sh, -c, \"cat {state} >> {log}\"]] }}\n      \
+             - {{ paths: [other], run: [[sh, -c, \"echo other >> {log}\"]] }}\n{more}"
+        ));
+        world.wish("desired", &wish);
+        world.options = vec!["--effects".to_owned(), "run".to_owned()];
+        let site = Self { world, publisher };
+        site.publish("one");
+        site
+    }
+
+    fn publish(&self, state: &str) {
+        tree::write(&self.publisher.source.join("conf/state"), format!("{state}\n").as_bytes());
+        tree::write(&self.publisher.source.join("other/file"), b"x");
+        self.publisher.publish();
+    }
+
+    /// Makes a pass that must exit with `code`.
+    #[track_caller]
+    fn pass(&mut self, code: i32) -> String {
+        self.world.tick();
+        let ran = self.world.run(&[]).exits(code);
+        ran.stdout + &ran.stderr
+    }
+
+    fn state(&self) -> String {
+        let state = fs::read_to_string(self.world.path("srv/site/conf/state"));
+        state.unwrap_or_default().trim().to_owned()
+    }
+
+    /// What hooks noted since the last call.
+    fn noted(&self) -> String {
+        let log = self.world.temp().join("log");
+        let noted = fs::read_to_string(&log).unwrap_or_default();
+        tree::remove(&log);
+        noted.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[test]
+fn tree_that_does_not_work_goes_back_with_its_triggers_and_is_quarantined() {
+    let mut site = Site::new("");
+    site.pass(0);
+    assert_eq!(site.noted(), "one other");
+    site.publish("bad");
+    let said = site.pass(6);
+    assert!(said.contains("is in use again"), "{said}");
+    assert_eq!(site.state(), "one");
+    assert_eq!(site.noted(), "bad one", "only the trigger of what changed, there and back");
+    let status = site.world.run(&["status"]).stdout;
+    assert!(status.contains("switched back") || status.contains("grep"), "{status}");
+    // It is not tried again, not even when the same index is published anew.
+    site.pass(3);
+    site.publisher.publish();
+    site.pass(3);
+    assert_eq!((site.state(), site.noted()), ("one".to_owned(), String::new()));
+    // Other bytes are another matter.
+    site.publish("two");
+    site.pass(0);
+    assert_eq!(site.state(), "two");
+    // And an operator may insist.
+    site.publish("bad");
+    site.pass(6);
+    // Retention, and then nothing.
+    site.pass(0);
+    site.pass(3);
+    site.world.run(&["resume", "tree/site"]).exits(0);
+    site.pass(6);
+    assert_eq!(site.state(), "two");
+}
+
+#[test]
+fn directory_that_was_there_before_us_comes_back_when_the_first_tree_does_not_work() {
+    let mut site = Site::new("    existing: adopted\n");
+    tree::write(&site.world.path("srv/site/conf/state"), b"mine\n");
+    tree::write(&site.world.path("srv/site/own"), b"x");
+    site.publish("bad");
+    let said = site.pass(6);
+    assert_eq!(site.state(), "mine", "{said}");
+    assert!(site.world.path("srv/site/own").exists());
+    // What is left of its place among the generations is tidied away.
+    site.pass(0);
+    site.pass(3);
+    assert_eq!(site.state(), "mine");
+    site.publish("one");
+    site.pass(0);
+    assert_eq!(site.state(), "one");
+}
+
+#[test]
+fn tree_behind_a_link_goes_back_by_the_link() {
+    let mut site = Site::new("    layout: link\n");
+    site.pass(0);
+    site.publish("bad");
+    site.pass(6);
+    assert_eq!(site.state(), "one");
+    site.pass(3);
+}
+
+#[test]
+fn tree_that_failed_before_the_update_is_not_blamed() {
+    let mut site = Site::new("");
+    site.pass(0);
+    // What is checked is broken already, by somebody else.
+    tree::write(&site.world.path("srv/site/conf/state"), b"bad\n");
+    site.publish("bad too");
+    let said = site.pass(0);
+    assert!(said.contains("before the switch"), "{said}");
+    assert_eq!(site.state(), "bad too");
+}
+
+#[test]
+fn tree_whose_pass_was_killed_before_it_looked_is_looked_at_by_the_next() {
+    let mut site = Site::new("");
+    site.pass(0);
+    site.publish("bad");
+    // The trigger runs between the exchange and the look.
+    let desired = site.world.desired.join("wish.yaml");
+    let wish = fs::read_to_string(&desired).unwrap();
+    let killing = wish.replace("cat ", "kill -9 $PPID; cat ");
+    fs::write(&desired, killing).unwrap();
+    site.world.tick();
+    let killed = std::process::Command::new(env!("CARGO_BIN_EXE_reconcile"))
+        .arg("--root")
+        .arg(site.world.root())
+        .arg("--desired")
+        .arg(&site.world.desired)
+        .args(["--now", &site.world.now.to_string(), "--effects", "run"])
+        .output()
+        .unwrap();
+    assert_eq!(killed.status.code(), None, "{killed:?}");
+    assert_eq!(site.state(), "bad");
+    fs::write(&desired, wish).unwrap();
+    let said = site.pass(6);
+    assert_eq!(site.state(), "one", "{said}");
+    site.pass(3);
+    site.publish("two");
+    site.pass(0);
+    assert_eq!(site.state(), "two");
+}

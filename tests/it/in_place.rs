@@ -1,0 +1,226 @@
+//! Programs replaced in place that somebody else had put there.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
+use data_encoding::BASE64;
+use reconcile::format::packed::Packing;
+use rustix::fs::{XattrFlags, getxattr, setxattr};
+use sha2::{Digest as _, Sha256};
+
+use crate::crash::kill_at_every_call;
+use crate::support::duo::{DRY, PASS, RECONCILE, World as Duo, said};
+use crate::support::server::{Reply, Server};
+use crate::support::trace::{Act, Call, Program, trace};
+use crate::support::tree;
+use crate::support::world::World;
+
+const TOOL: &str = "/usr/local/bin/tool";
+
+fn program(version: &str) -> Vec<u8> {
+    format!("#!/bin/sh\necho tool {version}\n").into_bytes()
+}
+
+fn offer(server: &Server, version: &str) {
+    let sha256 = BASE64.encode(&Sha256::digest(program(version)));
+    let manifest = format!(r#"{{"Version":"{version}","Sha256":"{sha256}"}}"#);
+    server.serve("/tool/linux-amd64.json", Reply::file(manifest));
+    let mut packed = Vec::new();
+    Packing::Gzip.pack(&mut &program(version)[..], &mut packed).unwrap();
+    server.serve(&format!("/tool/{version}/linux-amd64.gz"), Reply::file(packed));
+}
+
+/// A host with a program of somebody else, and the wish to replace it.
+fn host(found: &[u8], more: &str) -> (Server, World) {
+    let server = Server::start();
+    offer(&server, "1.0");
+    let mut world = World::new();
+    let wish = format!(
+        "apps:\n  tool:\n    source: {{ selfupdate: {{ api: \"{}\", cmd: tool, platform: linux-amd64 }} }}\n    \
+         verify: {{ min: checksum }}\n    layout: {{ file: {TOOL} }}\n{more}",
+        server.url("")
+    );
+    world.wish("desired", &wish);
+    world.options = vec!["--effects".to_owned(), "run".to_owned()];
+    tree::write(&world.path(TOOL), found);
+    fs::set_permissions(world.path(TOOL), fs::Permissions::from_mode(0o750)).unwrap();
+    (server, world)
+}
+
+fn installed(world: &World) -> (Vec<u8>, u32) {
+    let mode = world.path(TOOL).metadata().unwrap().permissions().mode();
+    (fs::read(world.path(TOOL)).unwrap(), mode & 0o7777)
+}
+
+#[test]
+fn program_that_was_there_before_us_can_be_gone_back_to() {
+    let (server, mut world) = host(b"mine", "");
+    let plan = world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(
+        plan.contains("/opt/tool/releases/adopted/ (what is there now, to go back to)"),
+        "{plan}"
+    );
+    world.run(&[]).exits(0);
+    assert_eq!(installed(&world), (program("1.0"), 0o750));
+    world.tick();
+    assert!(world.run(&[]).exits(0).stdout.contains("No changes"));
+    world.run(&["rollback", "app/tool", "--reason", "it was better"]).exits(0);
+    assert_eq!(installed(&world), (b"mine".to_vec(), 0o750));
+    world.tick();
+    assert!(world.run(&[]).exits(0).stdout.contains("No changes"));
+    offer(&server, "1.1");
+    world.run(&["resume", "app/tool"]).exits(0);
+    world.tick();
+    world.run(&[]).exits(0);
+    assert_eq!(installed(&world), (program("1.1"), 0o750));
+}
+
+#[test]
+fn program_that_was_there_before_us_comes_back_when_the_first_release_does_not_work() {
+    let health = "    health:\n      exec: [\"false\"]\n      interval: 100ms\n      stable: 100ms\n      deadline: 300ms\n";
+    let (_server, mut world) = host(b"mine", health);
+    let said = world.run(&[]).exits(6).stdout;
+    assert!(said.contains("what was there before is in use again"), "{said}");
+    assert_eq!(installed(&world), (b"mine".to_vec(), 0o750));
+    world.tick();
+    world.run(&[]).exits(3);
+    assert_eq!(installed(&world), (b"mine".to_vec(), 0o750));
+}
+
+#[test]
+fn very_program_that_is_wished_is_left_where_it_is() {
+    let (server, mut world) = host(&program("1.0"), "");
+    let plan = world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(plan.starts_with("No changes"), "{plan}");
+    world.run(&[]).exits(0);
+    assert!(!world.path("/opt/tool").exists());
+    let status = world.run(&["status"]).exits(0).stdout;
+    assert!(status.contains("1.0") && !status.contains("not ready"), "{status}");
+    let asked = server.paths();
+    assert!(asked.iter().all(|path| path.ends_with(".json")), "{asked:?}");
+    offer(&server, "1.1");
+    world.tick();
+    world.run(&[]).exits(0);
+    assert_eq!(installed(&world), (program("1.1"), 0o750));
+    world.run(&["rollback", "app/tool", "--reason", "test"]).exits(0);
+    assert_eq!(installed(&world), (program("1.0"), 0o750));
+}
+
+#[test]
+fn g5_s2_owner_mode_and_attributes_stay() {
+    let (_server, world) = host(b"mine", "");
+    let file = world.path(TOOL);
+    let owner =
+        if rustix::process::geteuid().is_root() { 1234 } else { file.metadata().unwrap().uid() };
+    chown(&file, Some(owner), None).unwrap();
+    // Not every file system has attributes.
+    let name = "user.reconcile.test";
+    let has = setxattr(&file, name, b"kept", XattrFlags::empty()).is_ok();
+    world.run(&[]).exits(0);
+    assert_eq!(installed(&world), (program("1.0"), 0o750));
+    assert_eq!(file.metadata().unwrap().uid(), owner);
+    let mut value = [0; 16];
+    let length = getxattr(&file, name, &mut value).unwrap_or(0);
+    assert_eq!(&value[..length], if has { &b"kept"[..] } else { b"" });
+}
+
+#[test]
+fn g4_s3_new_program_is_on_the_disk_before_it_replaces_the_old() {
+    let (_server, world) = host(b"mine", "");
+    let mut arguments = vec!["--root".to_owned(), world.root().display().to_string()];
+    arguments.extend(["--desired".to_owned(), world.desired.display().to_string()]);
+    let program = Program {
+        path: RECONCILE.into(),
+        arguments,
+        environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
+    };
+    let ended = trace(&program, Act::Watch);
+    assert_eq!(ended.code, Some(0), "{}", ended.said());
+    let file = world.path(TOOL);
+    let beside = file.with_file_name(".tool.reconcile-new");
+    let at = |name: &str, path: &std::path::Path| {
+        let is = |call: &Call| call.name == name && call.paths.iter().any(|found| found == path);
+        ended.calls.iter().position(is)
+    };
+    let (synced, replaced) = (at("fsync", &beside), at("rename", &beside));
+    assert!(synced.is_some() && synced < replaced, "{synced:?} {replaced:?}: {:#?}", ended.calls);
+}
+
+/// What a program of this host prints.
+fn says(path: &std::path::Path) -> Result<String, String> {
+    let output = std::process::Command::new(path).output().map_err(|e| e.to_string())?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+#[test]
+fn killed_first_replacement_leaves_a_program_and_keeps_the_one_before() {
+    let mut duo = Duo::new();
+    let file = |duo: &Duo| duo.host("usr/local/bin/alpha");
+    tree::write(&file(&duo), b"#!/bin/sh\necho mine\n");
+    fs::set_permissions(file(&duo), fs::Permissions::from_mode(0o755)).unwrap();
+    duo.wish("2.0", 3);
+    duo.wish_also("    layout: { file: /usr/local/bin/alpha }\n");
+    kill_at_every_call(&mut duo, ("first replacement", &PASS, 0), |duo| {
+        let between = says(&file(duo));
+        let again = duo.agent(&PASS);
+        let (after, before) = (says(&file(duo)), says(&duo.host("opt/duo/releases/adopted/alpha")));
+        let dry = said(&duo.agent(&DRY));
+        let good = matches!(between.as_deref(), Ok("mine" | "2.0"))
+            && again.status.success()
+            && (after.as_deref(), before.as_deref()) == (Ok("2.0"), Ok("mine"))
+            && dry.contains("No changes")
+            && duo.leftovers().is_empty();
+        if good {
+            return Vec::new();
+        }
+        vec![format!("{between:?}, {after:?}, {before:?}: {} {dry}", said(&again))]
+    });
+}
+
+#[test]
+fn killed_patching_leaves_a_program_that_runs() {
+    let mut duo = Duo::new();
+    let file = |duo: &Duo| duo.host("usr/local/bin/alpha");
+    let repository = duo.path("repository").display().to_string();
+    let mut noise = 11_u32;
+    let noise: Vec<u8> = (0..20_000)
+        .map(|_| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 24) as u8
+        })
+        .collect();
+    for version in ["1.0", "2.0"] {
+        let built = duo.path(&format!("built/{version}"));
+        let program = [format!("#!/bin/sh\necho {version}\nexit\n").as_bytes(), &noise].concat();
+        let mut packed = Vec::new();
+        Packing::Gzip.pack(&mut &program[..], &mut packed).unwrap();
+        tree::write(&built.join("alpha-linux-x86_64.gz"), &packed);
+        let built = built.display().to_string();
+        let published = duo.agent(&["publish", "release", &built, "--to", &repository]);
+        assert!(published.status.success(), "{}", said(&published));
+        duo.wish_from(&format!("{{ file: {repository} }}"), version, 3);
+        duo.wish_also(
+            "    asset: alpha-linux-x86_64.gz\n    layout: { file: /usr/local/bin/alpha }\n",
+        );
+        if version == "1.0" {
+            duo.pass();
+        }
+    }
+    let plan = said(&duo.agent(&DRY));
+    assert!(plan.contains("patch /opt/duo/releases/1.0/"), "{plan}");
+    kill_at_every_call(&mut duo, ("patching", &PASS, 0), |duo| {
+        let between = says(&file(duo));
+        let again = duo.agent(&PASS);
+        let after = says(&file(duo));
+        let dry = said(&duo.agent(&DRY));
+        let good = matches!(between.as_deref(), Ok("1.0" | "2.0"))
+            && again.status.success()
+            && after.as_deref() == Ok("2.0")
+            && dry.contains("No changes")
+            && duo.leftovers().is_empty();
+        if good {
+            return Vec::new();
+        }
+        vec![format!("{between:?}, {after:?}: {} {dry}", said(&again))]
+    });
+}

@@ -1,0 +1,111 @@
+//! The agent replaces itself: last, and only by a program that starts and understands what is here.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::tree;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_reconcile");
+
+/// A host whose agent is a file of its own.
+struct Host {
+    temp: tempfile::TempDir,
+}
+
+impl Host {
+    fn new() -> Self {
+        // On the file system of the program, so that it need not be copied.
+        let temp = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let host = Self { temp };
+        let agent = host.agent();
+        fs::create_dir_all(agent.parent().unwrap()).unwrap();
+        if fs::hard_link(PROGRAM, &agent).is_err() {
+            fs::copy(PROGRAM, &agent).unwrap();
+        }
+        let app = |name: &str, file: &str| {
+            format!(
+                "  {name}:\n    retain: 1\n    layout: {{ file: {file} }}\n    source: {{ selfupdate: {{ \
+                 api: ../public, cmd: {name}, platform: linux-amd64 }} }}\n"
+            )
+        };
+        let agent = app("agent", "/usr/local/bin/reconcile");
+        let wish = format!("apps:\n{agent}{}", app("zeta", "/usr/local/bin/zeta"));
+        tree::write(&host.path("desired/wish.yaml"), wish.as_bytes());
+        host.publish("zeta", "1.0", "echo zeta");
+        host
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        self.temp.path().join(path)
+    }
+
+    fn agent(&self) -> PathBuf {
+        self.path("root/usr/local/bin/reconcile")
+    }
+
+    fn publish(&self, name: &str, version: &str, script: &str) {
+        let program = self.path(&format!("built/{name}"));
+        tree::write(&program, format!("#!/bin/sh\n{script}\n").as_bytes());
+        let public = self.path(&format!("public/{name}"));
+        let published = Command::new(PROGRAM)
+            .args(["publish", "selfupdate", program.to_str().unwrap(), version])
+            .args(["--platform", "linux-amd64", "--out", public.to_str().unwrap()])
+            .output()
+            .unwrap();
+        assert!(published.status.success(), "{published:?}");
+    }
+
+    fn pass(&self, more: &[&str]) -> (Option<i32>, String, String) {
+        let output = Command::new(self.agent())
+            .args(["--root", self.path("root").to_str().unwrap()])
+            .args(["--desired", self.path("desired").to_str().unwrap(), "--effects", "run"])
+            .args(more)
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    }
+}
+
+#[test]
+fn agent_replaces_itself_last_after_its_successor_was_tried() {
+    let host = Host::new();
+    let note = host.path("tried");
+    host.publish("agent", "9.0", &format!("echo \"$*\" >> {}", note.display()));
+    let (_, plan, _) = host.pass(&["--dry-run", "-o", "json"]);
+    let plan: Value = serde_json::from_str(&plan).unwrap();
+    let order: Vec<&str> = plan["spec"]["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| change["resource"].as_str().unwrap())
+        .collect();
+    assert_eq!(order, ["app/zeta", "app/agent"]);
+    assert!(!note.exists(), "a dry run tries nothing");
+    let (code, said, mentioned) = host.pass(&[]);
+    assert_eq!(code, Some(0), "{said} {mentioned}");
+    assert!(mentioned.contains("reconcile itself was replaced"), "{mentioned}");
+    let tried = fs::read_to_string(&note).unwrap();
+    let tried: Vec<&str> = tried.lines().collect();
+    assert_eq!(tried[0], "--version");
+    assert!(tried[1].ends_with("status"), "{tried:?}");
+    assert!(fs::read_to_string(host.agent()).unwrap().starts_with("#!/bin/sh"));
+    assert_ne!(host.agent().metadata().unwrap().permissions().mode() & 0o111, 0);
+}
+
+#[test]
+fn successor_that_does_not_understand_the_ledger_never_takes_the_place() {
+    let host = Host::new();
+    host.publish("agent", "9.0", "case $1 in --version) exit 0;; esac; echo what >&2; exit 78");
+    let (code, said, _) = host.pass(&[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("does not take the place of the running one"), "{said}");
+    let (code, said, _) = host.pass(&["--dry-run"]);
+    assert_eq!(code, Some(1), "the old one still runs, and does not try it again: {said}");
+    assert!(!said.contains("upgrade") && !said.contains("install 9.0"), "{said}");
+    assert!(host.path("root/usr/local/bin/zeta").exists(), "others are not held up");
+}
