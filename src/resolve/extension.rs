@@ -8,8 +8,9 @@ use crate::model::ledger::{Owned, Trust};
 use crate::model::{
     Artifact, BlockedReason, Constraint, Evidence, Level, Prereleases, ResourceId, Subject, Version,
 };
+use crate::resolve::Question;
+use crate::resolve::decided::{gone_or_damaged, quarantined, rolled_back, suspended};
 use crate::resolve::listing::{Candidate, candidates};
-use crate::resolve::{Question, gone_or_damaged, quarantined, rolled_back, suspended};
 use crate::resource::decision::{Problem, Resolution, SlotState};
 use crate::resource::extension::observe::ImageSeen;
 use crate::resource::extension::order::Order;

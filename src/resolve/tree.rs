@@ -18,7 +18,8 @@ use crate::model::{
     Algorithm, Artifact, BlockedReason, Constraint, Digest, Evidence, Level, Prereleases,
     ResourceId, Subject, Version,
 };
-use crate::resolve::{Question, policy, problem_of, quarantined, rolled_back, suspended};
+use crate::resolve::decided::{quarantined, rolled_back, suspended};
+use crate::resolve::{Question, policy, problem_of};
 use crate::resource::app::spec::{Downgrade, Order, TagPattern, VersionWish};
 use crate::resource::decision::{Problem, Resolution};
 use crate::resource::tree::spec::{CasyncSource, Place, TreeVersion, file_url};

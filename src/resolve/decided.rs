@@ -1,0 +1,83 @@
+//! What stands above the wish: an operator's rollback or suspension, and what has been quarantined.
+
+use jiff::Timestamp;
+
+use crate::model::{BlockedReason, Digest, ResourceId};
+use crate::resolve::Question;
+use crate::resource::SuspendWish;
+use crate::resource::decision::{Problem, Resolution};
+
+/// An operator went back: the wish is not looked at until that ends. `keep` wants the release of a slot, `gone`
+/// says what it means that it cannot be had, `name` is how people call a slot.
+pub(super) fn rolled_back<W>(
+    question: &Question<'_>,
+    id: &ResourceId,
+    name: impl Fn(&str) -> String,
+    keep: impl Fn(&str, Option<String>) -> Option<W>,
+    gone: impl Fn(&str) -> String,
+) -> Option<Result<Resolution<W>, Problem>> {
+    let pinned = question.ledger.overrides.pinned.get(id);
+    let pinned = pinned.filter(|p| p.holds(question.now))?;
+    let to = name(&pinned.slot);
+    let until = pinned.until.map_or("`reconcile resume`".to_owned(), |until| until.to_string());
+    Some(match keep(&pinned.slot, Some(pinned.reason.clone())) {
+        Some(wanted) => {
+            let note = format!("rolled back to {to} until {until}: {}", pinned.reason);
+            Ok(Resolution { wanted: Some(wanted), problem: None, notes: vec![note] })
+        }
+        None => Err(Problem {
+            reason: BlockedReason::RolledBack,
+            message: format!(
+                "rolled back to {to} until {until} ({}), but {}; `reconcile resume {id}` follows the \
+                 desired state again",
+                pinned.reason,
+                gone(&to)
+            ),
+            until: pinned.until,
+        }),
+    })
+}
+
+/// What it means that the release an operator went back to cannot be had.
+pub(super) fn gone_or_damaged(to: &str) -> String {
+    format!("{to} is gone or damaged and the cache does not hold it")
+}
+
+/// Why a release with these digests is not used again: it was, and it did not work.
+pub(super) fn quarantined(
+    question: &Question<'_>,
+    id: &ResourceId,
+    tag: &str,
+    digests: &[Digest],
+) -> Option<Problem> {
+    let found = question.ledger.trust.quarantine_of(id, tag, digests)?;
+    let since = found.since.round(jiff::Unit::Second).unwrap_or(found.since);
+    Some(Problem {
+        reason: BlockedReason::Quarantined,
+        message: format!(
+            "{tag} was switched back at {since}: {}. It is not used again until its bytes change; \
+             `reconcile resume {id}` lifts that",
+            found.reason
+        ),
+        until: None,
+    })
+}
+
+/// Why a resource is left alone, by the desired state or by an operator.
+pub(super) fn suspended(
+    question: &Question<'_>,
+    id: &ResourceId,
+    wish: Option<&SuspendWish>,
+) -> Option<Problem> {
+    let wished = wish.map(|s| (s.reason.as_str(), s.until, "the desired state"));
+    let order = question.ledger.overrides.suspended.get(id);
+    let ordered = order.map(|s| (s.reason.as_str(), s.until, "an operator"));
+    let holds = |until: Option<Timestamp>| until.is_none_or(|until| question.now < until);
+    let (reason, until, by) =
+        wished.into_iter().chain(ordered).find(|(_, until, _)| holds(*until))?;
+    Some(Problem {
+        reason: BlockedReason::Suspended,
+        message: format!("suspended by {by}: {reason}"),
+        until,
+    })
+}
