@@ -29,7 +29,7 @@
 mod measure;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use measure::{Bar, Pairs, Sample, absolute, duration, median, run, skipped};
@@ -79,7 +79,7 @@ impl Site {
         let mut sums = String::new();
         for (name, bytes) in files {
             let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(bytes));
-            sums.push_str(&format!("{digest}  {name}\n"));
+            sums.push_str(&[&digest, "  ", &name, "\n"].concat());
             fs::write(source.join(name), bytes).unwrap();
         }
         fs::write(source.join("SHA256SUMS"), sums).unwrap();
@@ -224,7 +224,8 @@ fn list(versions: usize, pairs: usize) {
     site.forget("ours");
     fs::create_dir_all(site.path("source")).unwrap();
     let digest = "0".repeat(64);
-    let sums: String = (0..versions).map(|n| format!("{digest}  image_1.{n}.raw\n")).collect();
+    let sums: Vec<String> = (0..versions).map(|n| format!("{digest}  image_1.{n}.raw\n")).collect();
+    let sums = sums.concat();
     fs::write(site.path("source/SHA256SUMS"), sums).unwrap();
     let walls: Vec<f64> = (0..pairs).map(|_| site.ours(&["sysupdate", "check-new"]).wall).collect();
     let value = median(&walls);
@@ -242,9 +243,11 @@ fn image(bytes: usize, pairs: usize, has: impl Fn(&str) -> bool) {
     fs::create_dir_all(&source).unwrap();
     fs::write(source.join("image_1.raw"), noise(bytes, 3)).unwrap();
     for command in [["xz", "-3"], ["zstd", "-q"]] {
-        let packed =
-            Command::new(command[0]).args(["-k", command[1]]).arg(source.join("image_1.raw"));
-        assert!({ packed }.status().unwrap().success(), "{command:?}");
+        let packed = Command::new(command[0])
+            .args(["-k", command[1]])
+            .arg(source.join("image_1.raw"))
+            .status();
+        assert!(packed.unwrap().success(), "{command:?}");
     }
     fs::remove_file(source.join("image_1.raw")).unwrap();
     let read = |ending: &str| {
@@ -298,7 +301,7 @@ fn noise(bytes: usize, rare: u64) -> Vec<u8> {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        if state % rare == 0 {
+        if state.is_multiple_of(rare) {
             word = state;
         }
         out.extend_from_slice(&word.to_le_bytes());

@@ -142,10 +142,14 @@ impl Session {
         })
     }
 
-    /// Refuses a root that is not there: a wrong name is not an empty host.
+    /// Refuses a root that is not there and could not be made as an empty host: a path with a wrong name in it.
     pub fn check_root(&self) -> Result<(), CliError> {
         let root = self.host.root();
         if root.is_dir() {
+            return Ok(());
+        }
+        if !root.exists() && root.parent().is_some_and(Utf8Path::is_dir) {
+            crate::cli::mention(&format!("the root {root} does not exist: an empty host"));
             return Ok(());
         }
         let why =

@@ -40,7 +40,7 @@ pub(super) fn texts_for(paths: &[PathBuf], host: &str) -> Result<Vec<SourceText>
                 let directory = fs::canonicalize(&part)?.to_string_lossy().into_owned();
                 read_documents(documents(&part)?, errors, |file, text| {
                     let (root, directory) = (root.clone(), directory.clone());
-                    texts.push(SourceText { root, directory, file, text });
+                    texts.push(SourceText { root, file, directory, text });
                 });
             }
             Ok(())

@@ -75,11 +75,11 @@ pub fn render(snapshot: Option<&Snapshot>, now: Timestamp) -> String {
         None => html
             .push_str("<header><h1>reconcile</h1><p>The first pass is not over yet.</p></header>"),
     }
-    let _ = write!(
+    let _ = writeln!(
         html,
         "<footer><span>reconcile {}</span><a href=\"/status\">status</a><a href=\"/plan\">plan</a>\
          <a href=\"/history\">history</a><a href=\"/metrics\">metrics</a>\
-         <a href=\"/openapi.json\">openapi</a></footer></main></body></html>\n",
+         <a href=\"/openapi.json\">openapi</a></footer></main></body></html>",
         env!("CARGO_PKG_VERSION")
     );
     html

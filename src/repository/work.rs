@@ -18,7 +18,7 @@ use crate::repository::store::{Store, Tip};
 use crate::repository::{RepositoryError, Source};
 
 /// How long a repository may take: a first clone over a slow line.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// How often is looked at how much has arrived.
 const WATCH: Duration = Duration::from_millis(200);

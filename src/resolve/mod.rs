@@ -30,7 +30,7 @@ use crate::model::{
     Subject, Version,
 };
 use crate::observe::Observed;
-use crate::resolve::decided::{quarantined, rolled_back, suspended};
+use crate::resolve::decided::suspended;
 use crate::resolve::extension::Extension;
 use crate::resolve::offer::{Offered, names, offer, stated_digests};
 use crate::resource::app::layout::{Layout, slot_name};
@@ -339,6 +339,9 @@ impl App<'_> {
             return None;
         };
         let slot = slot_name(&release.tag);
+        if !self.has_worked(&slot) {
+            return None;
+        }
         let manifest = self.observed.slots.get(&slot)?.manifest.as_ref()?;
         let named = |artifact: &&Artifact| artifact.name == manifest.artifact;
         let artifact = release.artifacts.iter().find(named)?;
@@ -361,7 +364,7 @@ impl App<'_> {
                  remove {} and run again",
                 artifact.name,
                 release.tag,
-                Layout::new(&self.spec.home).slot(&slot)
+                self.on_this_machine(&Layout::new(&self.spec.home).slot(&slot))
             ),
             until: None,
         })

@@ -60,14 +60,7 @@ pub async fn offer(app: &App<'_>, release: &Release) -> Offered {
     );
     let evidence = match decided {
         Ok(evidence) => evidence,
-        Err(unverified) => {
-            let reason = match &unverified {
-                Unverified::Contradiction(_) => BlockedReason::Tampered,
-                _ => BlockedReason::Unverified,
-            };
-            let problem = Problem { reason, message: chain(&unverified), until: None };
-            return incomplete(app, release, problem);
-        }
+        Err(unverified) => return incomplete(app, release, refusal(&unverified)),
     };
     if evidence.level <= Level::Tls {
         notes.push(format!("VERIFICATION IS OFF: {} is accepted unchecked", artifact.name));
@@ -107,6 +100,14 @@ pub async fn offer(app: &App<'_>, release: &Release) -> Offered {
         }),
         notes,
     )
+}
+
+fn refusal(unverified: &Unverified) -> Problem {
+    let reason = match unverified {
+        Unverified::Contradiction(_) => BlockedReason::Tampered,
+        _ => BlockedReason::Unverified,
+    };
+    Problem { reason, message: chain(unverified), until: None }
 }
 
 /// Names that the program may go by, likeliest first: listed programs, the app, the repository.

@@ -257,8 +257,8 @@ fn tree_never_swallows_the_files_of_this_program_or_of_another_tree() {
         let wish = publisher.wish("    existing: adopted\n").replace("/srv/site", path);
         world.wish("desired", &wish.replace("site:", "other:"));
         world.tick();
-        let refused = world.run(&["--only", "tree/other"]).exits(1);
-        assert!(refused.stdout.contains("keeps its own files"), "{refused:#?}");
+        let refused = world.run(&["--only", "tree/other"]).exits(65);
+        assert!(refused.stderr.contains("is where reconcile keeps"), "{refused:#?}");
     }
     let inside = publisher.wish("    existing: adopted\n");
     let inside = inside.replace("trees:\n", "").replace("/srv/site", "/srv/.site.reconcile");

@@ -58,11 +58,15 @@ pub(super) async fn discover(session: &Session, url: Option<&str>) -> Result<Exi
             Err(error) => notes.push(format!("the catalog {}: {}", named.name, chain(&error))),
         }
     }
-    notes.iter().for_each(|note| mention(note));
+    for note in &notes {
+        mention(note);
+    }
     if session.common.output == Format::Json {
         say(&json::render(&found));
     } else {
-        found.iter().for_each(|found| say(&table(found)));
+        for found in &found {
+            say(&table(found));
+        }
     }
     Ok(if notes.is_empty() { Exit::Ok } else { Exit::Failed })
 }

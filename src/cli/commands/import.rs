@@ -1,6 +1,6 @@
 //! Turning another updater's configuration into a desired state.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use camino::Utf8PathBuf;
 use clap::ValueEnum;
@@ -94,7 +94,8 @@ fn recognised(
     target: Option<&str>,
 ) -> Result<Imported, CliError> {
     let files = load(paths).map_err(|e| unreadable("what is to be imported", &e))?;
-    let is_named = |file: &ConfigFile| paths.iter().any(|path| *path == PathBuf::from(&file.path));
+    let is_named =
+        |file: &ConfigFile| paths.iter().any(|path| path.as_path() == Path::new(&file.path));
     let of = |wanted: Updater| -> Vec<ConfigFile> {
         files.iter().filter(|file| recognise(file) == Some(wanted)).cloned().collect()
     };

@@ -23,6 +23,7 @@ use crate::cli::commands::maintain::Gc;
 use crate::cli::commands::overrides::Preview;
 use crate::cli::exit::Exit;
 use crate::cli::session::Session;
+use crate::controller::control::Question;
 use crate::publish::tree::gc::Deed;
 
 /// Does what the command line asks for.
@@ -39,7 +40,10 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             Err(CliError::new(Exit::Usage, why))
         }
         Some(Command::Run(args)) => run::run(session, args, &cli.pass).await,
-        Some(Command::Request { wait }) => run::request(session, *wait).await,
+        Some(Command::Request { wait }) => {
+            let question = Question { only: session.common.only.clone(), wait: *wait };
+            run::request(session, &question).await
+        }
         Some(Command::Plan { out }) => pass::plan(session, &cli.pass, out.as_deref()).await,
         None | Some(Command::Apply { file: None }) => pass::plan(session, &cli.pass, None).await,
         Some(Command::Apply { file: Some(file) }) if cli.dry_run => {
@@ -81,21 +85,23 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             let preview = if cli.dry_run { Preview::Only } else { Preview::AndApply };
             sysupdate::sysupdate(session, args, (&cli.pass, preview)).await
         }
-        Some(Command::Publish { kind: PublishKind::Tree(args) }) => {
-            publish_tree::tree(session, args)
-        }
-        Some(Command::Publish { kind: PublishKind::Gc(args) }) => {
+        Some(Command::Publish { kind }) => {
             let deed = if cli.dry_run { Deed::Look } else { Deed::Remove };
-            publish_tree::gc(session, args, deed)
+            publish_kind(session, kind, deed).await
         }
-        Some(Command::Publish { kind: PublishKind::Extension(args) }) => {
-            publish::extension(args).await
-        }
-        Some(Command::Publish { kind: PublishKind::Program(kind) }) => publish::publish(kind).await,
         Some(Command::Units(args)) => units::units(session, args).await,
         Some(Command::Doctor) => Ok(maintain::doctor(session).await),
         Some(Command::Completions { shell }) => Ok(generate::completions(*shell)),
         Some(Command::Man { directory }) => generate::man(directory),
+    }
+}
+
+async fn publish_kind(session: &Session, kind: &PublishKind, deed: Deed) -> Result<Exit, CliError> {
+    match kind {
+        PublishKind::Tree(args) => publish_tree::tree(session, args),
+        PublishKind::Gc(args) => publish_tree::gc(session, args, deed),
+        PublishKind::Extension(args) => publish::extension(args).await,
+        PublishKind::Program(kind) => publish::publish(kind).await,
     }
 }
 

@@ -135,10 +135,9 @@ fn listen_for_signals(mouth: &mpsc::Sender<Heard>) -> Result<(), CliError> {
 }
 
 /// Asks the running agent for a pass.
-pub(super) async fn request(session: &Session, wait: bool) -> Result<Exit, CliError> {
+pub(super) async fn request(session: &Session, question: &Question) -> Result<Exit, CliError> {
     let runtime = session.host.real(&session.host.places().runtime);
-    let question = Question { only: session.common.only.clone(), wait };
-    let answer = ask(&runtime, &question)
+    let answer = ask(&runtime, question)
         .await
         .map_err(|error| CliError::new(Exit::Unavailable, chain(&error)))?;
     say(&format!("{}\n", answer.message));

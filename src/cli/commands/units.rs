@@ -146,11 +146,11 @@ async fn install(session: &Session, mode: Mode, files: &[UnitFile]) -> Result<Ex
         systemctl(&host, &["daemon-reload"]).await?;
     }
     systemctl(&host, &[&["enable"], mode.enabled()].concat()).await?;
-    let look = host.look().clone();
+    let after = host.look().clone();
     // The service wants the lock for its first pass.
     drop(host);
     if is_live {
-        systemctl(&look, &[&["restart"], mode.enabled()].concat()).await?;
+        systemctl(&after, &[&["restart"], mode.enabled()].concat()).await?;
     }
     for UnitFile { name, .. } in files {
         say(&format!("Installed {}\n", session.host.real(directory.join(name))));

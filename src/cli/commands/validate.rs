@@ -1,6 +1,7 @@
 //! Checking desired-state files without root and without network.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use camino::Utf8PathBuf;
@@ -51,7 +52,7 @@ pub(super) async fn validate(session: &Session, paths: &[Utf8PathBuf]) -> Result
     for host in &hosts {
         let desired = load(host.as_ref()).map_err(|errors| session.invalid(&errors))?;
         let of = host.as_ref().map_or_else(String::new, |host| format!(" for {host}"));
-        text.push_str(&format!("{names} is valid{of}: {}.\n", desired.counts()));
+        let _ = writeln!(text, "{names} is valid{of}: {}.", desired.counts());
     }
     say(&text);
     Ok(Exit::Ok)

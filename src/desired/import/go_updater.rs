@@ -96,7 +96,7 @@ impl Import<'_> {
         let name = self.name(text("CmdName").unwrap_or(last));
         let made = match sort {
             Sort::Choria => self.choria(entry, &name, at),
-            Sort::Selfupdate => self.selfupdate(entry, &name, at),
+            Sort::Selfupdate => Some(self.selfupdate(entry, &name, at)),
         };
         let Some((mut app, urls)) = made else { return };
         if urls.iter().any(|url| url.starts_with("http://")) {
@@ -155,7 +155,7 @@ impl Import<'_> {
         entry: &Settings,
         name: &str,
         at: (&ConfigFile, usize),
-    ) -> Option<(String, Vec<String>)> {
+    ) -> (String, Vec<String>) {
         let text = |key: &str| entry.get(key).map(|(text, _)| text.clone());
         let mut source = String::new();
         let mut urls = Vec::new();
@@ -185,7 +185,7 @@ impl Import<'_> {
         }
         let why = "go-selfupdate followed its manifest back to a lower version; this is now reported and not done";
         self.note(NoteKind::Changed, name, at, why);
-        Some((app, urls))
+        (app, urls)
     }
 
     /// A name of its own.
@@ -206,9 +206,8 @@ fn entries(file: &ConfigFile) -> Vec<Settings> {
     match serde_json::from_str::<Value>(&file.text) {
         Ok(Value::Array(list)) => list.iter().map(of_json).collect(),
         Ok(value @ Value::Object(_)) => vec![of_json(&value)],
-        Ok(_) => Vec::new(),
         Err(_) if file.path.ends_with(".go") => vec![of_source(&file.text)],
-        Err(_) => Vec::new(),
+        Ok(_) | Err(_) => Vec::new(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What to do about a tree that is not wished any more; pure.
 
+use std::fmt::Write;
+
 use crate::model::ledger::{Debt, Owned};
 use crate::model::plan::InUse;
 use crate::model::step::ExchangeBy;
@@ -39,7 +41,7 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &TreeObserved, debts: &[
     }
     for slot in others {
         let place = layout.tree(slot);
-        change.reason.push_str(&format!("; {place} stays, which somebody else made"));
+        let _ = write!(change.reason, "; {place} stays, which somebody else made");
     }
     change
 }

@@ -22,7 +22,7 @@ pub const RECONCILE: &str = env!("CARGO_BIN_EXE_reconcile");
 pub const PROGRAMS: [&str; 2] = ["alpha", "beta"];
 
 /// What the state directory may hold between passes.
-const STATE_FILES: [&str; 9] = [
+const STATE_FILES: [&str; 10] = [
     "debts.json",
     "desired.json",
     "history.jsonl",
@@ -31,6 +31,7 @@ const STATE_FILES: [&str; 9] = [
     "last-pass.json",
     "lock",
     "overrides.json",
+    "reported.json",
     "trust.json",
 ];
 

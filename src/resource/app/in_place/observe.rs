@@ -126,7 +126,10 @@ fn whose(
     Ok((slot.cloned(), Some(sha256)))
 }
 
-fn backups(host: &Look, file: &Utf8Path) -> io::Result<Vec<(Utf8PathBuf, Option<(u64, i64)>)>> {
+/// A backup's name, and size and time of what is there, where that is a file.
+type Backup = (Utf8PathBuf, Option<(u64, i64)>);
+
+fn backups(host: &Look, file: &Utf8Path) -> io::Result<Vec<Backup>> {
     let mut taken = Vec::new();
     for name in backup_names(file) {
         let Some(stat) = host.stat(&name)? else { break };
