@@ -79,7 +79,7 @@ impl Site {
         let mut sums = String::new();
         for (name, bytes) in files {
             let digest = data_encoding::HEXLOWER.encode(&Sha256::digest(bytes));
-            sums.push_str(&[&digest, "  ", &name, "\n"].concat());
+            sums.push_str(&[&digest, "  ", name, "\n"].concat());
             fs::write(source.join(name), bytes).unwrap();
         }
         fs::write(source.join("SHA256SUMS"), sums).unwrap();

@@ -312,7 +312,7 @@ fn tree_that_would_lead_elsewhere_is_refused() {
         trees.push((name, world.origin.object(Kind::Tree, &bytes)));
     }
     for target in ["../../etc/passwd", "/etc/passwd", "a/../../x", "a/b/c/../../x", ""] {
-        let entries = [("web.yaml", Entry::File(&*document)), ("link", Entry::Link(target))];
+        let entries = [("web.yaml", Entry::File(&document)), ("link", Entry::Link(target))];
         trees.push((target, world.origin.tree(&entries)));
     }
     for (name, tree) in trees {
@@ -323,7 +323,7 @@ fn tree_that_would_lead_elsewhere_is_refused() {
         assert_eq!(world.installed(), None, "{name:?}");
     }
     assert!(!world.root.path().join("var/lib/reconcile/evil.yaml").exists());
-    let entries = [("web.yaml", Entry::File(&*document)), ("sub/link", Entry::Link("../web.yaml"))];
+    let entries = [("web.yaml", Entry::File(&document)), ("sub/link", Entry::Link("../web.yaml"))];
     let tree = world.origin.tree(&entries);
     let commit = world.origin.commit_tree(&tree, &[], Some(&world.key));
     world.origin.point("refs/heads/main", &commit);

@@ -207,16 +207,16 @@ fn answer(stream: TcpStream, projects: &Path, instead: Option<&str>) -> Option<(
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    while chunked {
+    // Chunks end with an empty one.
+    let mut more = chunked;
+    while more {
         let mut size = String::new();
         reader.read_line(&mut size).ok()?;
         let size = usize::from_str_radix(size.trim(), 16).ok()?;
         let mut chunk = vec![0; size + 2];
         reader.read_exact(&mut chunk).ok()?;
-        if size == 0 {
-            break;
-        }
         body.extend_from_slice(&chunk[..size]);
+        more = size > 0;
     }
     let mut stream = stream;
     if let Some(status) = instead {

@@ -110,7 +110,7 @@ fn killed_holder_leaves_no_lock_behind() {
 fn pass_asked_to_stop_while_it_assembles_a_tree_says_so() {
     let mut world = crate::support::world::World::new();
     let publisher = Publisher::new(&world.temp().join("publisher"));
-    tree::write(&publisher.source.join("file"), &[7; 100_000]);
+    tree::write(&publisher.source.join("file"), &vec![7; 100_000]);
     publisher.publish();
     let server = Server::start();
     let root = publisher.index.parent().unwrap().to_owned();

@@ -56,7 +56,7 @@ fn preserved_paths_at_the_depth_limit_of_the_system_are_carried() {
     let (mut world, publisher) = installed("k \"k\"\n", "    preserve: [own]\n");
     let name = "d".repeat(250);
     let mut directory = rustix::fs::open(
-        &world.path("/srv/site"),
+        world.path("/srv/site"),
         rustix::fs::OFlags::PATH,
         rustix::fs::Mode::empty(),
     )

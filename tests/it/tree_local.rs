@@ -168,8 +168,8 @@ fn large_files_of_a_foreign_directory_save_their_chunks() {
         let number: f64 = words[1].parse().unwrap();
         if words[0].starts_with("MiB") { number * 1024.0 } else { number }
     };
-    let (with, without) = (fetched(&ran.stdout), fetched(&plain.stdout));
-    assert!(with + 400.0 < without, "{with} KiB with, {without} KiB without");
+    let (seeded, bare) = (fetched(&ran.stdout), fetched(&plain.stdout));
+    assert!(seeded + 400.0 < bare, "{seeded} KiB with seeds, {bare} KiB without");
 }
 
 #[test]

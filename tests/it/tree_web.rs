@@ -142,7 +142,8 @@ fn packs_bring_a_tree_in_a_hundredth_of_the_requests_and_the_plan_says_so() {
 
 #[test]
 fn packs_that_are_missing_torn_or_wrong_cost_only_requests() {
-    let spoilt: [(&str, fn(&[u8]) -> Reply); 4] = [
+    type Spoil = fn(&[u8]) -> Reply;
+    let spoilt: [(&str, Spoil); 4] = [
         ("missing", |_| Reply::status(404)),
         ("without ranges", |bytes| Reply::file(bytes).without_ranges()),
         ("torn", |bytes| Reply::file(bytes).truncated_after(1000)),

@@ -571,7 +571,7 @@ impl Story {
         loop {
             let now = self.clocked.now;
             if let Some((order, wish, _)) = self.busy.take_if(|(_, _, end)| *end <= now) {
-                self.pass_ends(order, wish);
+                self.pass_ends(&order, wish);
                 continue;
             }
             match self.clocked.next() {
@@ -596,7 +596,7 @@ impl Story {
         self.clocked.now = self.clocked.now.max(horizon);
     }
 
-    fn pass_ends(&mut self, order: Order, wish: Wish) {
+    fn pass_ends(&mut self, order: &Order, wish: Wish) {
         let now = self.clocked.now;
         let mut result = Result::default();
         if self.released && order.scope == Scope::All {
