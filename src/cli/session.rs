@@ -112,7 +112,7 @@ impl Session {
             Some(imagined) => imagined.look()?,
             None => Look::new(root, places),
         };
-        Ok(Self {
+        let mut session = Self {
             only: common.only.iter().cloned().collect(),
             host: host.with_hooks(match cli.pass.hooks {
                 HooksArg::Child => Hooks::Child,
@@ -139,7 +139,24 @@ impl Session {
             reading: Reading::of(cli),
             lock_timeout: cli.pass.lock_timeout.unsigned_abs(),
             held: RefCell::new(None),
-        })
+        };
+        session.follow_configured();
+        Ok(session)
+    }
+
+    /// Follows the repository of the agent's configuration where the command line names nothing else. A
+    /// configuration that cannot be read is reported by whoever needs it.
+    fn follow_configured(&mut self) {
+        if self.common.git.git.is_some() || !self.common.desired.is_empty() {
+            return;
+        }
+        let Some(git) = self.agent().ok().and_then(|agent| agent.git.clone()) else { return };
+        let named = &mut self.common.git;
+        named.git = Some(git.url);
+        named.reference = git.reference.unwrap_or_else(|| named.reference.clone());
+        named.git_path = git.path;
+        named.git_allowed_signers = git.allowed_signers;
+        named.git_keyring = git.keyring;
     }
 
     /// Refuses a root that is not there and could not be made as an empty host: a path with a wrong name in it.

@@ -47,6 +47,8 @@ pub struct AgentConfig {
     /// Files and directories with the desired state. Default: `/etc/reconcile/desired-state`.
     #[schemars(with = "Vec<String>")]
     pub desired: Vec<Utf8PathBuf>,
+    /// A Git repository with the desired state, instead of `desired`. `--git` and `--desired` stand above it.
+    pub git: Option<GitConfig>,
     /// How often `reconcile run` looks at the host without any cause, 1 s to 1 day. Default `5m`.
     pub interval: Interval,
     /// How old a source's last answer may be when it was only time for a pass, at most 7 days. Default `15m`.
@@ -63,6 +65,27 @@ pub struct AgentConfig {
     pub windows: BTreeMap<String, WindowConfig>,
     /// Who is told what changes. Nobody who cannot be told keeps anything from being done.
     pub notify: Notify,
+}
+
+/// A Git repository with the desired state.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Git")]
+pub struct GitConfig {
+    /// https, ssh, or a path on this host.
+    pub url: String,
+    /// The branch or tag to follow. Default `HEAD`.
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    /// The directory of the repository with the desired state. Default: its top.
+    #[schemars(with = "Option<String>")]
+    pub path: Option<Utf8PathBuf>,
+    /// Accept only what an SSH key of this `allowed_signers` file has signed.
+    #[schemars(with = "Option<String>")]
+    pub allowed_signers: Option<Utf8PathBuf>,
+    /// Accept only what a key of this OpenPGP keyring has signed.
+    #[schemars(with = "Option<String>")]
+    pub keyring: Option<Utf8PathBuf>,
 }
 
 /// How often the host is looked at: 1 s to 1 day.

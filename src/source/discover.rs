@@ -107,11 +107,14 @@ async fn look(place: &DirectoryUrl, names: Vec<Name>, reader: &Reader) -> Vec<Di
     futures_util::stream::iter(names).map(one).buffered(AT_ONCE).collect().await
 }
 
-/// Versions by names of files: `NAME_VERSION`, and what publishers put after another `_`; `-` for the first `_`.
+/// Versions by names of files: `NAME_VERSION`, and what publishers put after another `_`. Where the first `_` is a
+/// `-`, a digit must follow: `docker-compose` is another extension than `docker`.
 fn versions<'f>(name: &str, files: impl Iterator<Item = &'f str>) -> Vec<String> {
     let version = |file: &'f str| {
         let rest = file.strip_prefix(name)?;
-        let rest = rest.strip_prefix('_').or_else(|| rest.strip_prefix('-'))?;
+        let dashed =
+            rest.strip_prefix('-').filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        let rest = rest.strip_prefix('_').or(dashed)?;
         let stem = ENDINGS.iter().find_map(|ending| rest.strip_suffix(ending))?;
         let version = stem.split('_').next()?;
         is_version(version).then(|| version.to_owned())

@@ -136,6 +136,23 @@ fn signed_commit_becomes_the_host() {
 }
 
 #[test]
+fn repository_of_the_agent_s_configuration_needs_no_option() {
+    let (world, first) = World::new();
+    let agent = world.root.path().join("etc/reconcile/agent.yaml");
+    fs::create_dir_all(agent.parent().unwrap()).unwrap();
+    let (url, signers) = (world.origin.url(), world.signers().display().to_string());
+    let text = format!("git:\n  url: {url}\n  ref: main\n  allowed_signers: {signers}\n");
+    fs::write(agent, text).unwrap();
+    let run = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
+        Said(command.arg("--root").arg(world.root.path()).args(more).output().unwrap())
+    };
+    says(&run(&[]).exits(0), &["install 0.3.0", &first[..10]]);
+    let status = run(&["status", "-o", "json"]).exits(0);
+    assert!(status.contains(&first), "{status}");
+}
+
+#[test]
 fn looking_writes_nothing_and_unchanged_repository_neither() {
     let (mut world, first) = World::new();
     let before = everything(world.root.path());
