@@ -1,6 +1,6 @@
 //! The status page: one document without scripts and without anything from elsewhere.
 //!
-//! Everything that is not written here is escaped by [`Text`], and the policy sent along allows only the one style
+//! Everything that is not written here is escaped by `Text`, and the policy sent along allows only the one style
 //! sheet, by its digest.
 
 mod history;
