@@ -282,7 +282,8 @@ impl Session {
         desired.notes.extend(notes.map(|note| format!("desired state: {note}")));
         if !source.keys.demand() {
             desired.notes.push(format!(
-                "desired state: whoever can write to {} decides what runs here; give --git-allowed-signers                  or --git-keyring to demand signatures",
+                "desired state: whoever can write to {} decides what runs here; give --git-allowed-signers \
+                 or --git-keyring to demand signatures",
                 source.address.url()
             ));
         }
@@ -290,10 +291,7 @@ impl Session {
             desired.notes.push(format!("desired state: {}", trouble.message));
         }
         let label = source.address.label();
-        let ledger = ledger::load(&self.host).map_err(|e| CliError::io(&e))?;
-        if checkout.first
-            && ledger.inventory.resources.values().any(|owned| owned.declared_in == label)
-        {
+        if checkout.first && self.owns_from(&label)? {
             desired.notes.push(format!(
                 "desired state: which commit of {label} was accepted before is lost, so rewritten history \
                  could not be noticed this time"
@@ -301,6 +299,12 @@ impl Session {
         }
         desired.revision = Some(checkout.revision.clone());
         Ok(desired)
+    }
+
+    /// Whether anything on this host was declared there.
+    fn owns_from(&self, label: &str) -> Result<bool, CliError> {
+        let ledger = ledger::load(&self.host).map_err(|e| CliError::io(&e))?;
+        Ok(ledger.inventory.resources.values().any(|owned| owned.declared_in == label))
     }
 
     /// The error for a desired state that is not valid.
