@@ -1,9 +1,11 @@
 //! Listening: few connections at a time, each bounded in size and time.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -89,26 +91,29 @@ pub async fn tcp(address: std::net::SocketAddr) -> Result<TcpListener, ServeErro
 
 /// Serves a Unix socket for ever.
 pub async fn serve_unix(listener: UnixListener, feed: Feed) -> Infallible {
-    let app = router(feed, Hosts::Any);
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { continue };
-        match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(connection(stream, app.clone(), slot))),
-            Err(error) => rest(&error).await,
-        }
-    }
+    let accept = move |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(stream, _)| stream);
+    serve_each(accept, router(feed, Hosts::Any)).await
 }
 
 /// Serves a loopback address for ever. A request must name this host as `Host`: a page in somebody's browser whose
 /// name was made to resolve to this address names another.
 pub async fn serve_tcp(listener: TcpListener, feed: Feed) -> Infallible {
-    let app = router(feed, Hosts::Loopback);
+    let accept = move |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(stream, _)| stream);
+    serve_each(accept, router(feed, Hosts::Loopback)).await
+}
+
+async fn serve_each<S>(
+    mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>> + Send,
+    app: Router,
+) -> Infallible
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { continue };
-        match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(connection(stream, app.clone(), slot))),
+        match poll_fn(&mut accept).await {
+            Ok(stream) => drop(tokio::spawn(connection(stream, app.clone(), slot))),
             Err(error) => rest(&error).await,
         }
     }

@@ -44,7 +44,7 @@ pub use error::RepositoryError;
 
 use checkout::Checkouts;
 use memory::{Accepting, Known, Memory};
-use work::{Answer, Job};
+use work::Answer;
 
 /// What is followed, and what is demanded of it.
 #[derive(Clone, Debug)]
@@ -96,6 +96,23 @@ impl Keys {
     pub fn demand(&self) -> bool {
         self.ssh.is_some() || self.openpgp.is_some()
     }
+}
+
+/// A question to the repository.
+#[derive(Clone, Copy, Debug)]
+struct Job<'a> {
+    /// What is followed.
+    source: &'a Source,
+    /// What is known of it.
+    known: &'a Known,
+    /// Where fetched objects are kept.
+    store: &'a Utf8Path,
+    /// Where other objects are that need not be fetched again.
+    borrow: Option<&'a Utf8Path>,
+    /// Whether the known commit is checked out.
+    have: bool,
+    /// The time.
+    now: Timestamp,
 }
 
 /// A name and a password or token.

@@ -1,22 +1,10 @@
 //! What stands for Git in a program that was built without it.
 
-use camino::Utf8Path;
 use jiff::Timestamp;
 
 use crate::repository::checkout::File;
 use crate::repository::memory::{Known, Memory};
-use crate::repository::{RepositoryError, Source};
-
-/// A question that nobody answers.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Job<'a> {
-    pub(super) source: &'a Source,
-    pub(super) known: &'a Known,
-    pub(super) store: &'a Utf8Path,
-    pub(super) borrow: Option<&'a Utf8Path>,
-    pub(super) have: bool,
-    pub(super) now: Timestamp,
-}
+use crate::repository::{Job, RepositoryError, Source};
 
 /// Never made.
 #[derive(Debug)]

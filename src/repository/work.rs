@@ -15,7 +15,7 @@ use crate::repository::checkout::File;
 use crate::repository::memory::{Known, Memory};
 use crate::repository::signed::{self, Kind};
 use crate::repository::store::{Store, Tip};
-use crate::repository::{RepositoryError, Source};
+use crate::repository::{Job, RepositoryError, Source};
 
 /// How long a repository may take: a first clone over a slow line.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -28,23 +28,6 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Most bytes that are fetched and kept of one repository.
 const FETCH_BYTES_MAX: u64 = 512 << 20;
-
-/// A question.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Job<'a> {
-    /// What is followed.
-    pub(super) source: &'a Source,
-    /// What is known of it.
-    pub(super) known: &'a Known,
-    /// Where fetched objects are kept.
-    pub(super) store: &'a Utf8Path,
-    /// Where other objects are that need not be fetched again.
-    pub(super) borrow: Option<&'a Utf8Path>,
-    /// Whether the known commit is checked out.
-    pub(super) have: bool,
-    /// The time.
-    pub(super) now: Timestamp,
-}
 
 /// What the repository has.
 #[derive(Debug)]

@@ -249,7 +249,7 @@ impl App<'_> {
     }
 
     /// Where a path of the host is on this machine, for people.
-    pub(super) fn on_this_machine(&self, path: &Utf8Path) -> camino::Utf8PathBuf {
+    fn on_this_machine(&self, path: &Utf8Path) -> camino::Utf8PathBuf {
         self.question.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
@@ -357,17 +357,21 @@ impl App<'_> {
             }
             _ => return None,
         };
-        Some(Problem {
+        let what = format!("{} of {} {what}", artifact.name, release.tag);
+        Some(self.tampered(&what, &slot))
+    }
+
+    /// The source changed what was installed from it.
+    pub(super) fn tampered(&self, what: &str, slot: &str) -> Problem {
+        let place = self.on_this_machine(&Layout::new(&self.spec.home).slot(slot));
+        Problem {
             reason: BlockedReason::Tampered,
             message: format!(
-                "the source changed {} of {} {what}; a version never does that. If the publisher confirms it, \
-                 remove {} and run again",
-                artifact.name,
-                release.tag,
-                self.on_this_machine(&Layout::new(&self.spec.home).slot(&slot))
+                "the source changed {what}; a version never does that. If the publisher confirms it, remove {place} \
+                 and run again"
             ),
             until: None,
-        })
+        }
     }
 
     /// `latest` never goes below what was in use, unless that is not wished any more or going back is

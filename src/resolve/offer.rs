@@ -335,15 +335,8 @@ fn changed_under_tag(
     let same_file =
         release.artifacts.iter().any(|a| a.name == manifest.artifact || a.content.is_some());
     let same_recipe = manifest.recipe == app.spec.recipe;
-    (same_file && same_recipe).then(|| Problem {
-        reason: BlockedReason::Tampered,
-        message: format!(
-            "the source changed the bytes of {} from {} to {now}; a version never does that. If the \
-             publisher confirms it, remove {} and run again",
-            release.tag,
-            manifest.digest,
-            app.on_this_machine(&app.spec.home.join("releases").join(slot))
-        ),
-        until: None,
+    (same_file && same_recipe).then(|| {
+        let what = format!("the bytes of {} from {} to {now}", release.tag, manifest.digest);
+        app.tampered(&what, slot)
     })
 }

@@ -5,18 +5,9 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::offer::Offer;
+use crate::support::offer::{Offer, TWO_RELEASES};
 use crate::support::tree;
 use crate::support::world::World;
-
-const TWO_RELEASES: &str = "kind local
-release 1.0.0
-  tool-linux-x86_64.tar.gz: tar tool
-  SHA256SUMS: sums
-release 1.1.0 later
-  tool-linux-x86_64.tar.gz: tar tool
-  SHA256SUMS: sums
-";
 
 /// A host with one app in its wish, and the source of it.
 fn world() -> (World, Offer) {

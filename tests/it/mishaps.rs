@@ -1,16 +1,13 @@
 //! What people get wrong at first, and what they are told.
 
-use crate::support::offer::Offer;
+use crate::support::offer::{Offer, TWO_RELEASES};
 use crate::support::tree;
 use crate::support::world::World;
-
-const TWO: &str = "kind local\nrelease 1.0.0\n  tool-linux-x86_64.tar.gz: tar tool\n  SHA256SUMS: sums\n\
-                   release 1.1.0 later\n  tool-linux-x86_64.tar.gz: tar tool\n  SHA256SUMS: sums\n";
 
 /// A host with a source of two versions, the second one not offered yet.
 fn host(more: &str) -> (World, Offer) {
     let mut world = World::new();
-    let offer = Offer::start(TWO, world.temp());
+    let offer = Offer::start(TWO_RELEASES, world.temp());
     let wish = format!("apps:\n  tool:\n    source: {{ file: {} }}\n{more}", offer.address());
     world.wish("desired", &wish);
     (world, offer)

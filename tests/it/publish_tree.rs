@@ -16,24 +16,11 @@ use reconcile::publish::tree::{
 };
 
 use crate::casync_tree::decode;
+use crate::support::casync::noise;
 
 /// A tree and room to publish it.
 struct World {
     place: tempfile::TempDir,
-}
-
-/// Bytes that no chunk repeats, from a seed.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
 }
 
 impl World {

@@ -2,25 +2,16 @@
 
 use std::os::unix::fs::symlink;
 
-use crate::support::offer::Offer;
+use crate::support::offer::{Offer, TWO_RELEASES};
 use crate::support::tree;
 use crate::support::world::World;
-
-const RELEASES: &str = "kind local
-release 1.0.0
-  tool-linux-x86_64.tar.gz: tar tool
-  SHA256SUMS: sums
-release 1.1.0 later
-  tool-linux-x86_64.tar.gz: tar tool
-  SHA256SUMS: sums
-";
 
 const EVIL: &[u8] = b"#!/bin/sh\necho EVIL\n";
 
 /// A host with 1.0.0 kept and 1.1.0 in use; the source, and what its wish begins with.
 fn upgraded() -> (World, Offer, String) {
     let mut world = World::new();
-    let mut offer = Offer::start(RELEASES, world.temp());
+    let mut offer = Offer::start(TWO_RELEASES, world.temp());
     let source = format!("    source: {{ file: {} }}\n", offer.address());
     world.wish("desired", &format!("apps:\n  tool:\n{source}"));
     world.run(&[]).exits(0);

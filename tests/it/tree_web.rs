@@ -7,6 +7,7 @@ use camino::Utf8Path;
 use jiff::Timestamp;
 use reconcile::publish::tree::{Packing, Profile, Publication, Published, publish};
 
+use crate::support::casync::noise;
 use crate::support::server::{Reply, Request, Server};
 use crate::support::tree::{self, render, snapshot};
 use crate::support::world::{Ran, World};
@@ -18,20 +19,6 @@ struct Web {
     site: PathBuf,
     packing: Packing,
     profile: Profile,
-}
-
-/// Bytes that no chunk repeats, from a seed.
-fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
 }
 
 impl Web {

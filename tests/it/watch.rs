@@ -15,22 +15,13 @@ use reconcile::monitor::{Event, Snapshot, page, serve};
 use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::support::offer::Offer;
+use crate::support::offer::{Offer, TWO_RELEASES};
 use crate::support::world::World;
-
-const RELEASES: &str = "kind local
-release 1.0.0
-  tool-linux-x86_64.tar.gz: tar tool
-  SHA256SUMS: sums
-release 1.1.0 later
-  tool-linux-x86_64.tar.gz: tar tool
-  SHA256SUMS: sums
-";
 
 /// A host with one app that is installed, one that cannot be, and the metrics of the pass.
 fn world() -> (World, Offer) {
     let mut world = World::new();
-    let offer = Offer::start(RELEASES, world.temp());
+    let offer = Offer::start(TWO_RELEASES, world.temp());
     let wish = format!(
         "apps:\n  tool:\n    source: {{ file: {} }}\n  lost:\n    source: {{ file: /nowhere }}\n",
         offer.address()

@@ -11,6 +11,20 @@ use reconcile::format::casync::chunker::{ChunkSizes, boundaries, identify};
 use reconcile::format::casync::flags::Flags;
 use reconcile::format::casync::index::{ChunkRef, Header, Index};
 
+/// Bytes that no chunk repeats, from a seed.
+pub fn noise(seed: u64, length: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
 /// A publisher: the directory it publishes, its index and its store.
 pub struct Publisher {
     pub source: PathBuf,

@@ -30,6 +30,16 @@ use super::tree;
 /// When a release was published that does not say it.
 const PUBLISHED: &str = "2026-01-01T00:00:00Z";
 
+/// Version 1.0.0, and 1.1.0 once that is published.
+pub const TWO_RELEASES: &str = "kind local
+release 1.0.0
+  tool-linux-x86_64.tar.gz: tar tool
+  SHA256SUMS: sums
+release 1.1.0 later
+  tool-linux-x86_64.tar.gz: tar tool
+  SHA256SUMS: sums
+";
+
 /// One release that is or could be offered.
 #[derive(Clone, Debug)]
 struct Block {
