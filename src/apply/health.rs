@@ -91,6 +91,8 @@ async fn watched(work: &Work<'_>, host: &Host, stop: &Stop) -> Option<Watched> {
     let (check, _) = due(work.change)?;
     match &work.result.end {
         End::Done => {}
+        // What was never merged cannot be looked at.
+        End::Failed(failure) if failure.step == "merge" => return None,
         // An effect that failed after the switch because of the release says enough about it.
         End::Failed(failure) if failure.class == FailureClass::Unhealthy => {
             return Some(Watched::Ended(Health::Fails(failure.message.clone())));

@@ -57,6 +57,11 @@ fn looks(step: &Step, of: ExtensionClass) -> bool {
 /// Refreshes and looks.
 async fn attempt(host: &Host, class: ExtensionClass, changes: &[&Change]) -> Result<(), String> {
     refresh(host, class).await.map_err(|e| chain(&e))?;
+    look(host, class, changes)
+}
+
+/// Sees whether what was planned is merged; the error says what is not.
+fn look(host: &Host, class: ExtensionClass, changes: &[&Change]) -> Result<(), String> {
     let merged = merged(host, class);
     for step in changes.iter().flat_map(|change| &change.steps).filter(|s| looks(s, class)) {
         let Step::Merged { names, .. } = step else { continue };
@@ -94,6 +99,8 @@ async fn one_by_one(
             continue;
         }
         if change.undo.is_empty() {
+            // It was merged with the rest a moment ago, or is not to be merged at all.
+            let Err(why) = look(host, class, &[change]) else { continue };
             let nowhere = format!("{why}; there is nothing to go back to");
             member.result.end = End::Failed(failure(FailureClass::Unhealthy, nowhere));
             continue;
@@ -129,16 +136,20 @@ fn points(steps: &[Step], work: &mut Work<'_>, host: &Host, journal: &mut Journa
     }
 }
 
-/// Strikes out what was looked at, unless more is to be looked at, and for what was put back what its use would
-/// have made due.
+/// Strikes out what was looked at, unless more is to be looked at, and for what was put back or never merged what
+/// its use would have made due.
 fn strike(work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
-    let went_back = matches!(work.result.end, End::RolledBack(_));
+    let not_used = match &work.result.end {
+        End::RolledBack(_) => true,
+        End::Failed(failure) => failure.class == FailureClass::Unhealthy,
+        End::Done | End::RollbackFailed(_) | End::Interrupted => false,
+    };
     let confirms = work.change.steps.iter().any(|step| matches!(step, Step::Confirm { .. }));
     let confirmed_later = confirms && work.goes_on();
     for step in &work.change.steps {
         let effect = match step {
             Step::Merged { effect, .. } if !confirmed_later => effect,
-            Step::Settle { effect } if went_back => effect,
+            Step::Settle { effect } if not_used => effect,
             _ => continue,
         };
         if matches!(effect, Effect::Refresh { .. }) {

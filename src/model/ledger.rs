@@ -156,6 +156,9 @@ pub struct Owned {
     /// The start of the host after which everything ran that runs once after each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
+    /// What systemd left out when it was asked to merge it again: it is not asked twice for the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<Digest>,
 }
 
 /// A program of somebody else that is a release all the same.

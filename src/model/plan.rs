@@ -199,6 +199,8 @@ pub enum DriftKind {
     TypeChanged,
     /// It is there and should not be.
     Extra,
+    /// It is an image that is linked, and systemd has not merged it.
+    NotMerged,
 }
 
 /// A resource that is as desired.

@@ -13,7 +13,7 @@ use crate::model::outcome::{ChangeResult, DRIFT_KEPT, End, FailureClass, History
 use crate::model::plan::Unchanged;
 use crate::model::revision::Revision;
 use crate::model::step::Expected;
-use crate::model::{Action, Change, Level, Plan, ResourceId, Step};
+use crate::model::{Action, Change, DriftKind, Level, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::record::ledger::Saved;
 use crate::record::{history, ledger as files};
@@ -88,6 +88,7 @@ pub fn conclude(
         if result.end == End::Done {
             start(&mut inventory, pass, &change.resource);
         }
+        note_left_out(&mut inventory, pass, change, result);
         learn(&mut trust, pass, (change, result), in_use);
         entries.push(history_entry(&plan, pass, change, result));
     }
@@ -146,8 +147,8 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     // What is known of another file says nothing about this one.
     let same_file = known.as_ref().filter(|known| known.file == file).cloned();
     let (placed, displaced) = same_file.map(|k| (k.placed, k.displaced)).unwrap_or_default();
-    let kept = known.map(|k| (k.backups, k.activated, k.started));
-    let (backups, activated, started) = kept.unwrap_or_default();
+    let kept = known.map(|k| (k.backups, k.activated, k.started, k.left_out));
+    let (backups, activated, started, left_out) = kept.unwrap_or_default();
     let recognised = None;
     let owned = Owned {
         declared_in,
@@ -160,6 +161,7 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
         adopted,
         activated,
         started,
+        left_out,
     };
     inventory.resources.insert(id.clone(), owned);
 }
@@ -188,6 +190,23 @@ fn start(inventory: &mut Inventory, pass: &Pass<'_>, id: &ResourceId) {
     let runs = pass.desired.resources.get(id).is_some_and(|declared| declared.spec.runs_on_start());
     if let Some(owned) = inventory.resources.get_mut(id).filter(|_| runs && facts.live) {
         owned.started.clone_from(&facts.started);
+    }
+}
+
+/// Notes that systemd does not merge what it was asked to merge again.
+fn note_left_out(
+    inventory: &mut Inventory,
+    pass: &Pass<'_>,
+    change: &Change,
+    result: &ChangeResult,
+) {
+    let found = pass.observed.resources.get(&change.resource).and_then(|found| found.as_ref().ok());
+    let Some(Found::Extension(found)) = found else { return };
+    let again = change.drift.iter().any(|drift| drift.kind == DriftKind::NotMerged);
+    let failure = result.end.failure().filter(|_| again);
+    let refused = failure.is_some_and(|f| f.step == "merge" && f.class == FailureClass::Unhealthy);
+    if let Some(owned) = inventory.resources.get_mut(&change.resource) {
+        owned.left_out = refused.then(|| found.merge_key(&pass.observed.facts));
     }
 }
 

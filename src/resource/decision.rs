@@ -215,6 +215,9 @@ pub(super) fn count_drift(drift: &[Drift], not_whole: &str) -> String {
     match drift {
         [] => not_whole.to_owned(),
         [one] if one.kind == DriftKind::Missing => format!("{} is gone", one.path),
+        [first, ..] if drift.iter().all(|d| d.kind == DriftKind::NotMerged) => {
+            format!("{} is linked, but systemd has not merged it", first.path)
+        }
         [one] => format!("{} was changed by somebody else", one.path),
         more => format!("{} paths were changed by somebody else", more.len()),
     }

@@ -14,7 +14,7 @@ use crate::model::agent::AgentStatus;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::{HistoryEntry, counted};
 use crate::model::revision::{Revision, TroubleKind};
-use crate::model::{Attribution, Digest, Drift, HostFacts, Level, ResourceId, Version};
+use crate::model::{Attribution, Digest, Drift, DriftKind, HostFacts, Level, ResourceId, Version};
 use crate::observe::Observed;
 use crate::record::last_pass::{INTERRUPTED, LastPass};
 use crate::resource::{self, Context, Found, Spec};
@@ -338,7 +338,8 @@ fn conditions(
     if let Some(first) = status.drift.first() {
         let more = status.drift.len() - 1;
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        conditions.push(holds("Drifted", "Modified", format!("{}{more}", first.path)));
+        let reason = if first.kind == DriftKind::NotMerged { "NotMerged" } else { "Modified" };
+        conditions.push(holds("Drifted", reason, format!("{}{more}", first.path)));
     }
     let wished = spec.and_then(Spec::suspend).map(|s| (s.reason.clone(), s.until));
     let ordered = known.ledger.overrides.suspended.get(id).map(|s| (s.reason.clone(), s.until));
@@ -421,6 +422,11 @@ fn ready(
             is("Blocked").map_or("the next pass installs it".to_owned(), |b| b.message.clone());
         let state = if is("Blocked").is_some() { State::Failed } else { State::InProgress };
         return not(state, "NotInstalled", why);
+    }
+    // What a pass leaves alone stays as it is, however it drifted.
+    let given_up = is("Blocked").filter(|b| matches!(b.reason.as_str(), "Stalled" | "Fighting"));
+    if let Some(condition) = given_up {
+        return not(State::Stalled, &condition.reason.clone(), condition.message.clone());
     }
     for kind in ["Drifted", "ActionPending"] {
         if let Some(condition) = is(kind) {

@@ -163,7 +163,7 @@ fn service(settings: &Settings) -> String {
          Description=Keep this host's software equal to its desired state\n\
          Documentation=man:reconcile(1)\n\
          Wants=network-online.target\n\
-         After=network-online.target\n\
+         After=network-online.target systemd-sysext.service systemd-confext.service\n\
          StartLimitIntervalSec=0\n\n\
          [Service]\n\
          Type={kind}\n\

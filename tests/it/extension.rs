@@ -33,6 +33,7 @@ mod differential;
 mod directory;
 mod groups;
 mod health;
+mod merged;
 mod signed;
 #[cfg(feature = "interop")]
 mod interop;

@@ -12,6 +12,7 @@
 mod effects;
 mod explain;
 pub mod layout;
+mod merged;
 pub mod observe;
 pub mod order;
 pub mod plan;

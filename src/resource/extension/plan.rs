@@ -75,6 +75,11 @@ impl Situation<'_> {
             }
             self.point(transfer, seen, (&file, &mut work))?;
         }
+        if work.steps.is_empty() && work.links.is_empty() {
+            let not_merged = self.merge_again(&wanted.slot)?;
+            work.disrupts |= !not_merged.is_empty();
+            work.drift.extend(not_merged);
+        }
         work.disrupts |= !work.links.is_empty();
         work.steps.extend(promotions);
         Ok(work)
@@ -205,9 +210,11 @@ impl Situation<'_> {
             return Vec::new();
         };
         let slot = slot.to_owned();
+        let not_merged = self.not_merged(&slot);
         let wanted = WantedSet { version, slot, offers: Vec::new(), rolled_back: None };
         let pairs = self.spec.transfers.iter().zip(&self.observed.transfers);
-        pairs.flat_map(|(transfer, seen)| self.image_drift(transfer, seen, &wanted)).collect()
+        let drift = pairs.flat_map(|(transfer, seen)| self.image_drift(transfer, seen, &wanted));
+        drift.chain(not_merged).collect()
     }
 
     /// Whether this release is the one that was made the one in use last.
@@ -382,7 +389,7 @@ fn file_name(transfer: &Transfer, offer: &FileOffer) -> Result<String, Problem> 
 }
 
 /// How systemd may write the name: some versions print that of the file a link leads to.
-fn names(transfer: &Transfer, file: &str) -> Vec<String> {
+pub(super) fn names(transfer: &Transfer, file: &str) -> Vec<String> {
     let file = file.rsplit('/').next().unwrap_or(file);
     let stem = file.strip_suffix(".raw").unwrap_or(file);
     let mut names = vec![transfer.name.clone(), file.to_owned(), stem.to_owned()];

@@ -111,6 +111,8 @@ fn installation_of_another_program_is_adopted_without_a_change() {
     fs::write(images.join("demo_1.0.raw"), image("one")).unwrap();
     symlink("/var/lib/extensions.d/demo_1.0.raw", host.world.path("var/lib/extensions/demo.raw"))
         .unwrap();
+    fs::create_dir_all(host.world.path("usr/.systemd-sysext")).unwrap();
+    fs::write(host.world.path("usr/.systemd-sysext/extensions"), "demo\n").unwrap();
     let imported = host.world.run(&["import", "updex"]).exits(0).stdout;
     host.world.wish("desired", &imported);
     host.is_settled();

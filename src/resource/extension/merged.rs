@@ -1,0 +1,67 @@
+//! Images that are linked and that systemd has not merged; pure.
+//!
+//! After a start of the host nothing is merged unless a unit of systemd did it, and anybody may unmerge. Merging again is
+//! due then, with everything that follows a switch: units of an image could not start before it was there.
+
+use crate::model::{BlockedReason, Digest, Drift, DriftKind, Effect, HostFacts};
+use crate::resource::decision::Problem;
+use crate::resource::extension::ExtensionObserved;
+use crate::resource::extension::plan::{Situation, names};
+use crate::resource::extension::spec::Upkeep;
+
+impl Situation<'_> {
+    /// What of a slot in use is not merged, although the wish is that a pass merges it.
+    pub(super) fn not_merged(&self, slot: &str) -> Vec<Drift> {
+        let in_use = self.observed.current.as_deref() == Some(slot);
+        if !in_use || !self.is_looked_at() || self.spec.upkeep == Upkeep::Tidy {
+            return Vec::new();
+        }
+        let pairs = self.spec.transfers.iter().zip(&self.observed.transfers);
+        let left_out =
+            pairs.filter(|(transfer, _)| transfer.searched).filter_map(|(transfer, seen)| {
+                let image = seen.images.get(slot)?;
+                if self.observed.is_merged(&names(transfer, &image.file)) {
+                    return None;
+                }
+                let path =
+                    transfer.link.clone().unwrap_or_else(|| seen.directory.join(&image.file));
+                Some(Drift {
+                    path: path.to_string(),
+                    kind: DriftKind::NotMerged,
+                    expected: "merged".to_owned(),
+                    found: "not merged".to_owned(),
+                })
+            });
+        left_out.collect()
+    }
+
+    /// What is to be merged again; an obstacle when systemd left it out before and nothing is another since.
+    pub(super) fn merge_again(&self, slot: &str) -> Result<Vec<Drift>, Problem> {
+        let owed = self
+            .debts
+            .iter()
+            .any(|debt| matches!(debt.effect, Effect::Refresh { .. } | Effect::Confirm { .. }));
+        let drift = if owed { Vec::new() } else { self.not_merged(slot) };
+        let refused = self.owned.and_then(|owned| owned.left_out.as_ref());
+        if drift.is_empty() || refused != Some(&self.observed.merge_key(self.facts)) {
+            return Ok(drift);
+        }
+        let program = self.spec.class.program();
+        Err(Problem {
+            reason: BlockedReason::Stalled,
+            message: format!(
+                "{slot} is linked, but {program} left it out since the host started; `{program} merge` says \
+                 why; it is tried again when the image or the system is another, or after the next start"
+            ),
+            until: None,
+        })
+    }
+}
+
+impl ExtensionObserved {
+    /// What decides whether systemd merges what is in use: as long as it is the same, a refresh ends the same.
+    pub fn merge_key(&self, facts: &HostFacts) -> Digest {
+        let images: Vec<_> = self.current.iter().flat_map(|slot| self.images(slot)).collect();
+        Digest::of_json(&(&self.current, images, &self.os, &facts.started))
+    }
+}
