@@ -1,4 +1,4 @@
-//! Extensions that are linked and not merged, after a start of the host or after somebody unmerged them.
+//! Extensions that are linked and not merged: after a start of the host, or unmerged by somebody.
 
 use std::fs;
 
