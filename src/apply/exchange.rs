@@ -6,7 +6,7 @@ use camino::Utf8Path;
 
 use crate::apply::switch::SwitchError;
 use crate::assemble::{HEAD, NODES};
-use crate::host::Change as Host;
+use crate::host::{Change as Host, ItemKind};
 use crate::model::snapshot::{Nodes, SnapshotHead};
 use crate::model::step::{ExchangeBy, Expected};
 
@@ -61,18 +61,11 @@ fn directories(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>
         host.rename_new(trees.tree, trees.path)?;
         return Ok(Ok(()));
     }
-    if let Some(mount) = host.mounts_within(trees.path)?.into_iter().next() {
-        return Err(SwitchError::Foreign { path: mount, kind: "mount point" });
-    }
+    refuse_mounts(host, trees.path)?;
     if !trees.preserve.is_empty() {
         host.carry(trees.path, trees.tree, trees.preserve)?;
     }
-    host.exchange(trees.tree, trees.path).map_err(|error| match error.kind() {
-        io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => {
-            SwitchError::Foreign { path: trees.path.to_owned(), kind: "mount point" }
-        }
-        _ => SwitchError::Io(error),
-    })?;
+    swap(host, trees.tree, trees.path)?;
     Ok(put_away(host, trees))
 }
 
@@ -131,12 +124,55 @@ fn link(host: &Host, trees: &Trees<'_>) -> Result<(), SwitchError> {
     let parent = trees.path.parent().unwrap_or(trees.path);
     host.make_dirs(parent)?;
     let target = trees.tree.strip_prefix(parent).unwrap_or(trees.tree);
+    if let Some(inode) = host.inode_of_dir(trees.path)?
+        && trees.fit(Some(inode))
+    {
+        match trees.old {
+            Some(old) => return link_for_directory(host, trees, (target, old)),
+            None => host.remove_empty(trees.path)?,
+        }
+    }
     let beside = trees.tree.with_extension("link");
     host.remove(&beside)?;
     host.symlink(target.as_str(), &beside)?;
     let stat = host.stat(trees.path)?;
-    if let Some(stat) = stat.filter(|stat| stat.kind != crate::host::ItemKind::Link) {
+    if let Some(stat) = stat.filter(|stat| stat.kind != ItemKind::Link) {
         return Err(SwitchError::Foreign { path: trees.path.to_owned(), kind: stat.kind.name() });
     }
     Ok(host.rename_over(&beside, trees.path)?)
+}
+
+/// The link is made where the directory is to go, so that one exchange brings both to their places.
+fn link_for_directory(
+    host: &Host,
+    trees: &Trees<'_>,
+    (target, old): (&Utf8Path, &Utf8Path),
+) -> Result<(), SwitchError> {
+    refuse_mounts(host, trees.path)?;
+    if !trees.preserve.is_empty() {
+        host.carry(trees.path, trees.tree, trees.preserve)?;
+    }
+    host.make_dirs(old.parent().unwrap_or(old))?;
+    // A pass that was cut off may have left one.
+    if host.stat(old)?.is_some_and(|stat| stat.kind == ItemKind::Link) {
+        host.remove(old)?;
+    }
+    host.symlink(target.as_str(), old)?;
+    swap(host, old, trees.path)
+}
+
+fn refuse_mounts(host: &Host, path: &Utf8Path) -> Result<(), SwitchError> {
+    match host.mounts_within(path)?.into_iter().next() {
+        Some(mount) => Err(SwitchError::Foreign { path: mount, kind: "mount point" }),
+        None => Ok(()),
+    }
+}
+
+fn swap(host: &Host, new: &Utf8Path, path: &Utf8Path) -> Result<(), SwitchError> {
+    host.exchange(new, path).map_err(|error| match error.kind() {
+        io::ErrorKind::ResourceBusy | io::ErrorKind::CrossesDevices => {
+            SwitchError::Foreign { path: path.to_owned(), kind: "mount point" }
+        }
+        _ => SwitchError::Io(error),
+    })
 }

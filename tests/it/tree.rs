@@ -235,6 +235,44 @@ fn directory_of_somebody_else_is_refused_or_kept_as_the_previous_generation() {
 }
 
 #[test]
+fn directory_of_somebody_else_gives_way_to_a_link_where_that_is_wished() {
+    let (mut world, publisher) = site();
+    tree::write(&world.path("/srv/site/theirs"), b"theirs");
+    tree::write(&world.path("/srv/site/kept.log"), b"log");
+    let link = "    layout: link\n    preserve: [\"*.log\"]\n";
+    world.wish("desired", &publisher.wish(link));
+    world.tick();
+    let refused = world.run(&[]).exits(1);
+    assert!(refused.stdout.contains("existing: adopted"), "{refused:#?}");
+    world.wish("desired", &publisher.wish(&format!("{link}    existing: adopted\n")));
+    pass(&mut world);
+    assert!(world.path("/srv/site").is_symlink());
+    assert_eq!(fs::read(world.path("/srv/site/conf.d/main")).unwrap(), b"one\n");
+    assert_eq!(fs::read(world.path("/srv/site/kept.log")).unwrap(), b"log");
+    let kept = world.path("/srv/.site.reconcile/generations/adopted/tree");
+    assert!(kept.symlink_metadata().unwrap().is_dir());
+    assert_eq!(fs::read(kept.join("theirs")).unwrap(), b"theirs");
+    nothing_to_do(&mut world);
+}
+
+#[test]
+fn edited_layout_turns_a_directory_of_ours_or_an_empty_one_into_a_link() {
+    let (mut world, publisher) = site();
+    pass(&mut world);
+    world.wish("desired", &publisher.wish("    layout: link\n"));
+    pass(&mut world);
+    assert!(world.path("/srv/site").is_symlink());
+    is_published(&world, &publisher);
+    nothing_to_do(&mut world);
+    let (mut world, publisher) = site();
+    fs::create_dir_all(world.path("/srv/site")).unwrap();
+    world.wish("desired", &publisher.wish("    layout: link\n"));
+    pass(&mut world);
+    is_published(&world, &publisher);
+    nothing_to_do(&mut world);
+}
+
+#[test]
 fn preserved_paths_stay_the_same_files() {
     let (mut world, publisher) = site();
     world.wish("desired", &publisher.wish("    preserve: [\"*.log\", local]\n"));

@@ -73,7 +73,7 @@ impl Situation<'_> {
         let state = state(self.spec, self.observed, wanted);
         work.drift.clone_from(&self.observed.drift);
         match state {
-            State::InUse if self.is_laid_out() => {
+            State::InUse => {
                 work.slot.clone_from(&wanted.slot);
                 return Ok(work);
             }
@@ -84,11 +84,11 @@ impl Situation<'_> {
                 return Ok(work);
             }
             State::Outdated(why) => work.why = Some(why),
-            State::InUse => work.why = Some("the layout was edited".to_owned()),
             State::Damaged | State::Missing => {}
         }
         let offer = wanted.offer.as_ref().ok_or_else(|| self.cannot_be_had(wanted))?;
         self.check_path()?;
+        self.check_removals(wanted)?;
         let taken = self.observed.generations.keys().map(String::as_str);
         let slot = slot_name(&wanted.index, taken);
         let same = self.observed.current_head().is_some_and(|head| head.index == wanted.index);
@@ -102,16 +102,6 @@ impl Situation<'_> {
         work.staged = true;
         work.slot = Some(slot);
         Ok(work)
-    }
-
-    /// Whether the tree in use is used as it is wished to be: through a link or not.
-    fn is_laid_out(&self) -> bool {
-        match self.spec.layout {
-            TreeLayout::Exchange | TreeLayout::InPlace => {
-                !matches!(self.observed.live, Live::Link { .. })
-            }
-            TreeLayout::Link => matches!(self.observed.live, Live::Link { .. }),
-        }
     }
 
     pub(super) fn through_link(&self) -> bool {
@@ -134,24 +124,41 @@ impl Situation<'_> {
         let ours = self.observed.current.is_some();
         match (&self.observed.live, self.spec.layout) {
             (Live::Nothing | Live::Empty { .. }, _) => Ok(()),
-            (Live::Directory { .. }, TreeLayout::Exchange | TreeLayout::InPlace)
-            | (Live::Link { .. }, TreeLayout::Link)
-                if ours =>
-            {
+            (Live::Link { .. }, TreeLayout::Link) if ours => Ok(()),
+            (Live::Directory { .. }, _) if ours || self.spec.existing == Existing::Adopted => {
                 Ok(())
             }
-            (Live::Directory { .. }, TreeLayout::Exchange | TreeLayout::InPlace) => {
-                match self.spec.existing {
-                    Existing::Adopted => Ok(()),
-                    Existing::Refused => Err(Problem::foreign(format!(
-                        "{path} exists and reconcile did not make it; move it away, or write `existing: \
-                     adopted` to replace it (it is kept as the previous generation)"
-                    ))),
-                }
-            }
-            (Live::Directory { .. }, TreeLayout::Link) => Err(in_the_way("directory")),
+            (Live::Directory { .. }, _) => Err(Problem::foreign(format!(
+                "{path} exists and reconcile did not make it; move it away, or write `existing: adopted` to \
+                 replace it (it is kept as the previous generation)"
+            ))),
+            (Live::Link { .. }, _) if ours => Err(Problem::foreign(format!(
+                "{path} is the link of an earlier `layout: link`; remove the link, and the next pass puts the \
+                 directory in its place"
+            ))),
             (Live::Link { .. }, _) => Err(in_the_way("symbolic link")),
             (Live::Other(kind), _) => Err(in_the_way(kind)),
+        }
+    }
+
+    /// Refuses what would remove too much, where that is known before the archive is read.
+    fn check_removals(&self, wanted: &Wanted) -> Result<(), Problem> {
+        let Some((contents, head)) = wanted.contents.as_ref().zip(self.observed.current_head())
+        else {
+            return Ok(());
+        };
+        let (removed, of) = (contents.removed.paths, head.nodes);
+        match self.spec.delete_max.exceeded(removed, of, contents.added.paths) {
+            None => Ok(()),
+            Some(limit) => Err(Problem {
+                reason: BlockedReason::MassRemoval,
+                message: format!(
+                    "{} would remove {removed} of {of} paths, the most allowed is {limit}; if that is meant, \
+                     raise `max_delete`",
+                    wanted.version
+                ),
+                until: None,
+            }),
         }
     }
 
@@ -243,6 +250,8 @@ impl Situation<'_> {
             Live::Directory { .. } => match &self.observed.current {
                 Some(current) => match replaced {
                     Replaced::Kept => Some(layout.tree(current)),
+                    // A link cannot take its place without the directory going elsewhere.
+                    Replaced::Dropped if by == ExchangeBy::Link => Some(layout.tree(current)),
                     Replaced::SetAside => Some(layout.tree(&self.adopted_name())),
                     Replaced::Dropped => None,
                 },
@@ -293,7 +302,7 @@ impl Situation<'_> {
         let undo = confirm.as_ref().map(|confirm| self.undo(confirm, &work)).unwrap_or_default();
         let mut steps = std::mem::take(&mut work.steps);
         let working = !steps.is_empty();
-        let mut effects = if working { self.effects(work.wanted.as_ref()) } else { Vec::new() };
+        let mut effects = if working { self.effects(&work) } else { Vec::new() };
         let starting = self.starts(&work, &effects);
         let starts = !starting.is_empty();
         effects.extend(starting);

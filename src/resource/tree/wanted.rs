@@ -5,6 +5,8 @@ use jiff::Timestamp;
 use crate::model::contents::Contents;
 use crate::model::step::{OfflineCopy, PackSource};
 use crate::model::{Artifact, Digest, Evidence, Version};
+use crate::resource::tree::observe::Live;
+use crate::resource::tree::spec::TreeLayout;
 use crate::resource::tree::{TreeObserved, TreeSpec};
 
 /// The generation to be on.
@@ -120,6 +122,10 @@ pub fn state(spec: &TreeSpec, observed: &TreeObserved, wanted: &Wanted) -> State
         ));
     }
     if observed.current.as_deref() == Some(slot) {
+        let through_link = matches!(observed.live, Live::Link { .. });
+        if through_link != (spec.layout == TreeLayout::Link) && !pinned {
+            return State::Outdated("the layout was edited".to_owned());
+        }
         return if observed.drift.is_empty() { State::InUse } else { State::Damaged };
     }
     if observed.is_kept(slot) { State::Kept(slot.to_owned()) } else { State::Missing }
