@@ -8,9 +8,6 @@ use crate::model::glob::any_covers;
 use crate::model::snapshot::{NodeKind, NodeStat, Nodes};
 use crate::model::step::DeleteMax;
 
-/// Removed paths below which nobody needs to be asked.
-const REMOVED_FREE: u64 = 100;
-
 /// Paths that an update adds, changes or removes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
@@ -172,13 +169,8 @@ impl<'a> Changes<'a> {
         });
         self.found.paths.extend(extras.cloned());
         let of = self.old.map_or(0, |nodes| nodes.count() as u64);
-        let limit = match most {
-            DeleteMax::Half => (of / 2).max(REMOVED_FREE),
-            DeleteMax::Paths(most) => most,
-            DeleteMax::Unlimited => u64::MAX,
-        };
-        let removed = self.found.removed;
-        if removed > limit {
+        let (removed, added) = (self.found.removed, self.found.added);
+        if let Some(limit) = most.exceeded(removed, of, added) {
             return Err(AssembleError::Removes { removed, of, limit });
         }
         Ok(self.found)

@@ -1,6 +1,6 @@
 //! Reading documents with a memory: one conditional request each, or none while fresh.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use reqwest::header::{
-    ACCEPT, CONTENT_LENGTH, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
+    ACCEPT, CONTENT_LENGTH, DATE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_MODIFIED_SINCE,
     IF_NONE_MATCH, LAST_MODIFIED, LINK,
 };
 use reqwest::{Response, StatusCode, Url};
@@ -22,6 +22,10 @@ use crate::fetch::retry::{http_date, limited, retrying};
 
 /// Longest validator kept, in bytes.
 const VALIDATOR_BYTES_MAX: usize = 1024;
+
+/// A document that is younger than this when it is sent can be modified again with no later date (RFC 9110, 8.8.2.2;
+/// dates have whole seconds).
+const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(2);
 
 /// Longest wait for one document, which has at most 16 MiB: a server that drips bytes must not hold a pass.
 const DOCUMENT_TIME_MAX: Duration = Duration::from_mins(2);
@@ -68,6 +72,7 @@ pub struct Reader {
     max_age: SignedDuration,
     hosts: Hosts,
     noted: Mutex<BTreeMap<Key, Remembered>>,
+    forgotten: Mutex<BTreeSet<Key>>,
     requests: AtomicU64,
 }
 
@@ -96,6 +101,7 @@ impl Reader {
             max_age,
             hosts: Hosts::new(),
             noted: Mutex::default(),
+            forgotten: Mutex::default(),
             requests: AtomicU64::new(0),
         }
     }
@@ -173,6 +179,20 @@ impl Reader {
             || self.cache_dir.as_deref().is_some_and(|cache| question.key.path(cache).exists())
     }
 
+    /// Asks for a document without conditions the next time, because what is remembered of it cannot be right.
+    /// Whether there is anything remembered: what was received in this pass is as new as it gets.
+    pub fn forget(&self, url: &str, accept: &str) -> bool {
+        let Ok(question) = self.question(url, accept, DOCUMENT_BYTES_MAX) else { return false };
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(noted.get(&question.key), Some(Remembered::Page(_))) {
+            return false;
+        }
+        noted.remove(&question.key);
+        let there = self.cache_dir.as_deref().is_some_and(|c| question.key.path(c).exists());
+        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner).insert(question.key);
+        there
+    }
+
     /// What was learnt, to be stored.
     pub fn into_noted(self) -> Vec<Remembered> {
         self.noted.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
@@ -205,6 +225,9 @@ impl Reader {
             _ => None,
         };
         drop(noted);
+        if self.forgotten.lock().unwrap_or_else(PoisonError::into_inner).contains(key) {
+            return None;
+        }
         let mut page = Page::load(self.cache_dir.as_deref()?, key)?;
         page.checked_at = checked.unwrap_or(page.checked_at);
         Some(Arc::new(page))
@@ -276,7 +299,7 @@ fn headers(question: &Question, known: Option<&Arc<Page>>) -> HeaderMap {
     };
     let validators = [
         (IF_NONE_MATCH, page.head.etag.as_deref()),
-        (IF_MODIFIED_SINCE, page.head.last_modified.as_deref()),
+        (IF_MODIFIED_SINCE, page.head.last_modified.as_deref().filter(|_| !page.head.unsettled)),
     ];
     for (name, value) in validators {
         if let Some(value) = value.and_then(|text| HeaderValue::try_from(text).ok()) {
@@ -291,10 +314,14 @@ fn head(url: &Url, response: &Response) -> Head {
         let value = response.headers().get(name)?.to_str().ok()?;
         (!value.is_empty() && value.len() <= VALIDATOR_BYTES_MAX).then(|| value.to_owned())
     };
+    let last_modified = validator(LAST_MODIFIED);
+    let date = |text: Option<String>| text.as_deref().and_then(http_date);
+    let times = date(last_modified.clone()).zip(date(validator(DATE)));
     Head {
         url: shown(url),
         etag: validator(ETAG),
-        last_modified: validator(LAST_MODIFIED),
+        unsettled: times.is_some_and(|(m, now)| now.duration_since(m) < SETTLED_AFTER),
+        last_modified,
         next: response
             .headers()
             .get_all(LINK)

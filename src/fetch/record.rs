@@ -96,6 +96,9 @@ pub(super) struct Head {
     pub(super) etag: Option<String>,
     /// Byte for byte as the server gave it.
     pub(super) last_modified: Option<String>,
+    /// It was modified so shortly before it was sent that its date does not tell it from what came after.
+    #[serde(default)]
+    pub(super) unsettled: bool,
     /// The next page of a list.
     pub(super) next: Option<String>,
 }
@@ -220,6 +223,7 @@ mod tests {
             url: "https://a.example/x".to_owned(),
             etag: Some("\"1\"".to_owned()),
             last_modified: None,
+            unsettled: false,
             next: None,
         };
         let key = Key::page(&head.url, "*/*", None);

@@ -43,7 +43,7 @@ impl Probe {
     pub fn describe(&self) -> String {
         match self {
             Self::Unit(unit) => format!("unit {unit}"),
-            Self::Exec(argv) => format!("`{}`", argv.join(" ")),
+            Self::Exec(argv) => format!("`{}`", command_line(argv)),
             Self::Http { url, status } => format!("{url} ({status})"),
             Self::Tcp(address) => format!("connecting to {address}"),
         }
@@ -56,4 +56,14 @@ impl Check {
         let probes: Vec<String> = self.probes.iter().map(Probe::describe).collect();
         probes.join(", ")
     }
+}
+
+/// A program and its arguments as they would be typed into a shell.
+pub fn command_line(argv: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+    let quoted = |text: &String| match text.chars().all(plain) && !text.is_empty() {
+        true => text.clone(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    };
+    argv.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }

@@ -80,6 +80,13 @@ impl Contents {
         self
     }
 
+    /// Whether anything listed at or below a path is another; `.` is all of it.
+    pub fn touches(&self, path: &str) -> bool {
+        let below = |rest: &str| rest.is_empty() || rest.starts_with('/');
+        path == "." && !self.paths.is_empty()
+            || self.paths.iter().any(|one| one.path.strip_prefix(path).is_some_and(below))
+    }
+
     /// How many paths are not listed.
     pub fn unlisted(&self) -> u64 {
         let all = self.added.paths + self.changed.paths + self.removed.paths;

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::check::command_line;
 use crate::model::extension::{ExtensionClass, ImageHead, LinkTo, PlaceRules};
 use crate::model::manifest::Binary;
 use crate::model::{Artifact, Check, Delta, Digest, Evidence, ResourceId, Version};
@@ -500,17 +501,34 @@ pub enum Reuse {
     Hardlink,
 }
 
+/// Removed paths below which nobody needs to be asked.
+const REMOVED_FREE: u64 = 100;
+
 /// Most paths of the tree in use that may be missing in the new one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DeleteMax {
-    /// Half of all, but at least 100: an archive made of the wrong directory is noticed.
+    /// Half of all, but at least 100, and never all: an archive made of the wrong directory is noticed.
     #[default]
     Half,
     /// So many.
     Paths(u64),
     /// Any number.
     Unlimited,
+}
+
+impl DeleteMax {
+    /// The most paths that may go, where `removed` of the `of` nodes in use are more than that and `added` come.
+    pub fn exceeded(self, removed: u64, of: u64, added: u64) -> Option<u64> {
+        let limit = match self {
+            // What has nothing but its root was made of an empty directory.
+            Self::Half if added == 0 && removed > 0 && removed.saturating_add(1) >= of => 0,
+            Self::Half => (of / 2).max(REMOVED_FREE),
+            Self::Paths(most) => most,
+            Self::Unlimited => u64::MAX,
+        };
+        (removed > limit).then_some(limit)
+    }
 }
 
 /// What happens to a directory that is there and was not made by us.
@@ -595,7 +613,7 @@ impl Effect {
         match self {
             Self::Restart { unit } => format!("restart {unit}"),
             Self::Refresh { class } => format!("{} refresh", class.program()),
-            Self::Run { argv, .. } => format!("run {}", argv.join(" ")),
+            Self::Run { argv, .. } => format!("run {}", command_line(argv)),
             Self::Confirm { resource, slot, .. } => format!("confirm that {resource} {slot} works"),
         }
     }

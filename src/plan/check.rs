@@ -36,7 +36,8 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
     if overrides.suspended.get(id).is_some_and(|s| s.holds(present.now)) {
         return Err(format!("{id} was suspended since it was made"));
     }
-    if (change.action == Action::Remove) == declared.is_some() {
+    let wished = declared.is_some_and(|declared| !declared.spec.is_off());
+    if (change.action == Action::Remove) == wished {
         return Err(format!("the desired state was edited about {id} since it was made"));
     }
     let home = declared.map(|d| d.spec.home()).or(owned.map(|o| o.home.as_path()));

@@ -1,7 +1,7 @@
 //! Counts over a plan and its name.
 
 use crate::model::plan::PlanSummary;
-use crate::model::{Digest, Plan, Step};
+use crate::model::{Change, Digest, Effect, Plan, Step};
 
 impl Plan {
     /// True when nothing is to be done.
@@ -27,7 +27,7 @@ impl Plan {
             summary.fetch_bytes += change.fetch_bytes.unwrap_or(0);
             for step in &change.steps {
                 if let Step::Settle { effect } = step {
-                    let text = effect.describe();
+                    let text = disruption(change, effect);
                     if !summary.disruption.contains(&text) {
                         summary.disruption.push(text);
                     }
@@ -36,4 +36,14 @@ impl Plan {
         }
         summary
     }
+}
+
+/// An effect, and for which paths only.
+fn disruption(change: &Change, effect: &Effect) -> String {
+    let paths = change.steps.iter().find_map(|step| match step {
+        Step::OweIfChanged { paths, effect: other } if other == effect => Some(paths.join(", ")),
+        _ => None,
+    });
+    let only = paths.map(|paths| format!(" (if {paths} changed)"));
+    format!("{}{}", effect.describe(), only.unwrap_or_default())
 }

@@ -58,29 +58,32 @@ pub fn provide(host: &Look, desired: &mut DesiredState) {
     for component in components {
         let name = component.name.clone();
         let features = &component.features;
-        let mut ours: Vec<(&Transfer, Wish)> = Vec::new();
-        let mut retired: Vec<Wish> = Vec::new();
+        let mut set = Set::default();
         for transfer in &component.transfers {
             match wish(host, transfer, follow.as_what) {
                 Err(why) => notes.push(format!("{} is left alone: {why}", transfer.file)),
                 Ok(wish) if !transfer.is_enabled(features) => {
                     notes.push(format!("{} is off: its features are not enabled", transfer.file));
-                    retired.push(wish);
+                    set.retired.push((transfer, wish));
                 }
-                Ok(wish) => ours.push((transfer, wish)),
+                Ok(wish) => {
+                    notes.extend(merged_by_file_name(transfer, &wish));
+                    set.ours.push((transfer, wish));
+                }
             }
         }
         match follow.as_what {
             FollowAs::Updex => {
-                for (transfer, wish) in ours {
-                    let name = wish.name.clone();
-                    let set = Set { ours: vec![(transfer, wish)], retired: Vec::new() };
-                    add(&follow, (&name, set), desired, &mut notes);
+                for one in set.apart() {
+                    let Some(name) = one.first().map(|(_, wish)| wish.name.clone()) else {
+                        continue;
+                    };
+                    add(&follow, (&name, one), desired, &mut notes);
                 }
             }
             FollowAs::Sysupdate => {
                 let name = name.as_deref().unwrap_or(HOST_SET);
-                add(&follow, (name, Set { ours, retired }), desired, &mut notes);
+                add(&follow, (name, set), desired, &mut notes);
             }
         }
     }
@@ -88,21 +91,50 @@ pub fn provide(host: &Look, desired: &mut DesiredState) {
 }
 
 /// Transfers that are updated in lock-step.
+#[derive(Default)]
 struct Set<'a> {
     ours: Vec<(&'a Transfer, Wish)>,
     /// Those that are switched off.
-    retired: Vec<Wish>,
+    retired: Vec<(&'a Transfer, Wish)>,
+}
+
+impl<'a> Set<'a> {
+    /// The first one by name, switched on or off.
+    fn first(&self) -> Option<&(&'a Transfer, Wish)> {
+        self.ours.iter().chain(&self.retired).min_by_key(|(transfer, _)| &transfer.id)
+    }
+
+    /// Each transfer by itself.
+    fn apart(self) -> impl Iterator<Item = Self> {
+        let ours = self.ours.into_iter().map(|one| Self { ours: vec![one], retired: Vec::new() });
+        let retired = self.retired.into_iter();
+        ours.chain(retired.map(|one| Self { ours: Vec::new(), retired: vec![one] }))
+    }
+}
+
+/// What systemd makes of versions that lie where it looks for extensions.
+fn merged_by_file_name(transfer: &Transfer, wish: &Wish) -> Option<String> {
+    let directory = &wish.directory;
+    let searched = SEARCHED.iter().any(|(place, _)| directory == place);
+    searched.then(|| {
+        let (file, name) = (&transfer.file, &transfer.id);
+        format!(
+            "{file}: systemd merges every image in {directory} under the name of its file, so all versions that \
+             are kept are merged at once; let `Path=` lead elsewhere and set `CurrentSymlink={directory}/{name}.raw`, \
+             or write `Path={directory}/{name}.raw.v`"
+        )
+    })
 }
 
 /// What one component wishes, as systemd-sysupdate would carry it out; `None` when nothing of it is ours.
 pub fn set_of(host: &Look, component: &Component) -> Option<(ResourceId, ExtensionSpec)> {
-    let mut set = Set { ours: Vec::new(), retired: Vec::new() };
+    let mut set = Set::default();
     for transfer in &component.transfers {
         let Ok(wish) = wish(host, transfer, FollowAs::Sysupdate) else { continue };
         if transfer.is_enabled(&component.features) {
             set.ours.push((transfer, wish));
         } else {
-            set.retired.push(wish);
+            set.retired.push((transfer, wish));
         }
     }
     if set.ours.is_empty() {
@@ -134,7 +166,7 @@ fn add(
     desired: &mut DesiredState,
     notes: &mut Vec<String>,
 ) {
-    let Some((first, _)) = set.ours.first() else { return };
+    let Some((first, _)) = set.first() else { return };
     let file = first.file.clone();
     let name: Name = match name.parse() {
         Ok(name) => name,
@@ -152,6 +184,7 @@ fn add(
 }
 
 fn spec(follow: &Follow, id: &ResourceId, set: Set<'_>) -> ExtensionSpec {
+    let home = set.first().map(|(_, wish)| wish.directory.join(format!(".{}.reconcile", id.name)));
     let Set { ours: set, retired } = set;
     let verify = set.iter().any(|(transfer, _)| transfer.verify);
     let web = set.iter().any(|(_, wish)| matches!(wish.from, DirectoryUrl::Web(_)));
@@ -159,12 +192,14 @@ fn spec(follow: &Follow, id: &ResourceId, set: Set<'_>) -> ExtensionSpec {
         let kept = transfer.target.instances_max.unwrap_or(u64::from(INSTANCES_UNLIMITED));
         u32::try_from(kept).unwrap_or(INSTANCES_UNLIMITED)
     };
-    let classes = set.iter().filter_map(|(_, wish)| class_of(wish));
+    let classes = set.iter().chain(&retired).filter_map(|(_, wish)| class_of(wish));
     let class = classes.min().unwrap_or_default();
     let order = |a: &&String, b: &&String| crate::format::sysupdate::order::compare(a, b);
-    let home = set.first().map(|(_, wish)| wish.directory.join(format!(".{}.reconcile", id.name)));
-    let mut protect: Vec<String> =
-        set.iter().flat_map(|(transfer, _)| transfer.protected_versions.clone()).collect();
+    let mut protect: Vec<String> = set
+        .iter()
+        .chain(&retired)
+        .flat_map(|(transfer, _)| transfer.protected_versions.clone())
+        .collect();
     protect.sort();
     protect.dedup();
     ExtensionSpec {
@@ -192,7 +227,7 @@ fn spec(follow: &Follow, id: &ResourceId, set: Set<'_>) -> ExtensionSpec {
         image_bytes_max: IMAGE_BYTES_MAX,
         suspend: None,
         transfers: set.into_iter().map(|(_, wish)| wish).collect(),
-        retired,
+        retired: retired.into_iter().map(|(_, wish)| wish).collect(),
         features: FeatureWish::default(),
         upkeep: Upkeep::Full,
     }

@@ -57,12 +57,20 @@ fn drop_what_is_off(host: &Look, desired: &mut DesiredState) {
     let components = components(host, &mut notes);
     let features = || components.iter().flat_map(|component| &component.features);
     let is_on = |name: &str| features().any(|feature| feature.id == name && feature.enabled);
+    let is_known = |name: &String| features().any(|feature| feature.id == *name);
     desired.resources.retain(|id, declared| {
-        let holds = extension(&declared.spec).is_none_or(|spec| spec.features.holds(is_on));
-        if !holds {
-            notes.push(format!("{id} is off: its features are not enabled"));
+        let Spec::Extension(spec) = &mut declared.spec else { return true };
+        if spec.features.holds(is_on) {
+            return true;
         }
-        holds
+        notes.push(format!("{id} is off: its features are not enabled"));
+        // What it brought goes because somebody switched it off; where no definition says so, it is a removal
+        // like any other.
+        let named = spec.features.any.iter().chain(&spec.features.all).any(is_known);
+        if named {
+            spec.retired.append(&mut spec.transfers);
+        }
+        named
     });
     let states: Vec<(&str, bool)> = features().map(|f| (f.id.as_str(), f.enabled)).collect();
     desired.digest = Digest::of_json(&(&desired.digest, states));

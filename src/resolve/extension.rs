@@ -12,7 +12,7 @@ use crate::resolve::Question;
 use crate::resolve::decided::{gone_or_damaged, quarantined, rolled_back, suspended};
 use crate::resolve::listing::{Candidate, candidates};
 use crate::resource::decision::{Problem, Resolution, SlotState};
-use crate::resource::extension::observe::ImageSeen;
+use crate::resource::extension::observe::{ImageSeen, LinkSeen, TransferObserved};
 use crate::resource::extension::order::Order;
 use crate::resource::extension::spec::Upkeep;
 use crate::resource::extension::wanted::{FileOffer, WantedSet, image_state, is_whole};
@@ -33,7 +33,7 @@ impl Extension<'_> {
         if let Some(problem) = suspended(self.question, self.id, self.spec.suspend.as_ref()) {
             return Resolution { problem: Some(problem), ..Resolution::default() };
         }
-        if self.spec.upkeep == Upkeep::Tidy {
+        if self.spec.upkeep == Upkeep::Tidy || self.spec.is_off() {
             return Resolution::default();
         }
         if let Some(resolution) = self.rolled_back() {
@@ -83,7 +83,18 @@ impl Extension<'_> {
                 passed_over.get_or_insert(problem);
                 continue;
             }
-            return Resolution { wanted: Some(wanted), problem: passed_over, notes: Vec::new() };
+            let (wanted, notes) = match self.link_first(order, &wanted) {
+                Some(here) => {
+                    let (here_is, id) = (&here.slot, self.id);
+                    let note = format!(
+                        "{id}: {version} is there; {here_is}, which is here, is linked again first, and the \
+                         next pass goes on to {version}"
+                    );
+                    (here, vec![note])
+                }
+                None => (wanted, Vec::new()),
+            };
+            return Resolution { wanted: Some(wanted), problem: passed_over, notes };
         }
         self.stay(passed_over.unwrap_or_else(|| Problem {
             reason: BlockedReason::NoVersion,
@@ -97,6 +108,26 @@ impl Extension<'_> {
             },
             until: None,
         }))
+    }
+
+    /// The release that was in use, when its link is gone and it is here, whole: nothing is merged until what is
+    /// wished has been fetched, and that may fail.
+    fn link_first(&self, order: Order, wished: &WantedSet) -> Option<WantedSet> {
+        let fetches = wished.offers.iter().flatten().any(|offer| !offer.cached);
+        if self.observed.current.is_some() || !fetches {
+            return None;
+        }
+        let last = self.owned()?.activated.last()?;
+        let accepted = order.accepts(&self.spec.version, last, Prereleases::Wanted);
+        let nothing_there = |t: &TransferObserved| t.link.is_none() || t.there == LinkSeen::Nothing;
+        if *last == wished.slot
+            || !accepted
+            || !self.observed.transfers.iter().all(nothing_there)
+            || !is_whole(self.spec, self.observed, self.owned(), last)
+        {
+            return None;
+        }
+        self.keep(last, None).filter(|here| self.refused_here(here).is_none())
     }
 
     fn owned(&self) -> Option<&Owned> {

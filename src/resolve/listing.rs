@@ -163,8 +163,9 @@ impl Asked<'_> {
             }
             (Err(error), _) => return Err(problem_of(&error)),
         };
+        let mut bytes = bytes;
         let (level, stated_by) = if demanded >= Level::Signature {
-            (Level::Signature, self.signer(&bytes).await?)
+            (Level::Signature, self.signed(&mut bytes).await?)
         } else {
             if matches!(from, DirectoryUrl::Web(_)) {
                 notes.push(format!(
@@ -200,6 +201,22 @@ impl Asked<'_> {
                 until: None,
             }),
         }
+    }
+
+    /// Who signed the list. Where list and signature do not belong together, one of them may be an older one that the
+    /// server took for unchanged: both are read once more.
+    async fn signed(&self, bytes: &mut Vec<u8>) -> Result<String, Problem> {
+        let Transfer { from, manifest: name, .. } = self.transfer;
+        let problem = match self.signer(bytes).await {
+            Err(problem) if problem.reason == BlockedReason::Unverified => problem,
+            signed => return signed,
+        };
+        if !sysupdate::forget(from, name, self.reader) {
+            return Err(problem);
+        }
+        let read = sysupdate::manifest(from, name, self.reader).await;
+        *bytes = read.map_err(|error| problem_of(&error))?;
+        self.signer(bytes).await
     }
 
     /// Checks the signature of a manifest, every time: what was remembered is no evidence.

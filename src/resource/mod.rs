@@ -125,6 +125,14 @@ impl Spec {
         }
     }
 
+    /// Whether it is switched off, so that what it brought goes.
+    pub fn is_off(&self) -> bool {
+        match self {
+            Self::Extension(spec) => spec.is_off(),
+            Self::App(_) | Self::Tree(_) => false,
+        }
+    }
+
     /// Whether anything runs or restarts after a switch.
     pub fn has_effects(&self) -> bool {
         match self {

@@ -69,6 +69,9 @@ pub async fn releases(
     }
 }
 
+/// The media type that small files are asked for by.
+const SMALL_FILE: &str = "application/octet-stream";
+
 /// The bytes of a small file of a release, such as its checksums. They vouch for other files, so they
 /// come from the origin, which is the last of the URLs, and never from a mirror.
 pub async fn read_small(
@@ -88,7 +91,7 @@ async fn read_url(
     limit_bytes: u64,
 ) -> Result<Vec<u8>, SourceError> {
     if !url.starts_with("file:") {
-        let document = reader.document(url, "application/octet-stream", limit_bytes).await;
+        let document = reader.document(url, SMALL_FILE, limit_bytes).await;
         let document = document.map_err(|error| SourceError::fetch(name, error))?;
         return Ok(document.body.to_vec());
     }

@@ -7,7 +7,7 @@ use crate::fetch::Reader;
 use crate::fetch::record::DOCUMENT_BYTES_MAX;
 use crate::model::Artifact;
 use crate::source::spec::DirectoryUrl;
-use crate::source::{Class, SourceError, is_file_name, read_small};
+use crate::source::{Class, SMALL_FILE, SourceError, is_file_name, read_small};
 
 /// What follows the name of a manifest in that of its signature; what publishers use most comes first.
 const SIGNATURE_ENDS: [&str; 4] = [".gpg", ".asc", ".sha256.gpg", ".sha256.asc"];
@@ -37,7 +37,7 @@ pub async fn signature(
     // What was there before saves asking for what was not.
     names.sort_by_key(|name| {
         let url = file_url(from, name).unwrap_or_default();
-        !reader.remembers(&url, "application/octet-stream")
+        !reader.remembers(&url, SMALL_FILE)
     });
     for name in names {
         match read(from, &name, reader, SIGNATURE_BYTES_MAX).await {
@@ -47,6 +47,18 @@ pub async fn signature(
         }
     }
     Err(SourceError::NotFound { what: format!("a signature of {name} (`{name}.gpg`)") })
+}
+
+/// Reads the list and its signatures anew the next time, as they cannot belong together. Whether anything of them was
+/// remembered.
+pub fn forget(from: &DirectoryUrl, name: &str, reader: &Reader) -> bool {
+    let signatures = SIGNATURE_ENDS.iter().map(|end| format!("{name}{end}"));
+    let urls = [name.to_owned()].into_iter().chain(signatures);
+    let urls = urls.filter_map(|name| file_url(from, &name));
+    let web = matches!(from, DirectoryUrl::Web(_));
+    let forgotten: Vec<bool> =
+        urls.filter(|_| web).map(|url| reader.forget(&url, SMALL_FILE)).collect();
+    forgotten.contains(&true)
 }
 
 /// A small document, of at most `limit` bytes.

@@ -417,6 +417,9 @@ fn ready(
     if spec.is_none() {
         return not(State::InProgress, "NotDesired", "it will be removed".to_owned());
     }
+    if spec.is_some_and(Spec::is_off) {
+        return (State::Current, holds("Ready", "Off", "its features are not enabled".to_owned()));
+    }
     if status.version.is_none() {
         let why =
             is("Blocked").map_or("the next pass installs it".to_owned(), |b| b.message.clone());

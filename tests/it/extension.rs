@@ -317,6 +317,27 @@ fn drift_is_repaired() {
 }
 
 #[test]
+fn lost_link_comes_back_at_once_although_the_newest_cannot_be_fetched() {
+    let mut host = Host::new();
+    host.publish("demo_1.0.0.raw", "one");
+    host.wish(&[("demo", "")]);
+    host.converges();
+    host.publish("demo_1.1.0.raw", "two");
+    let newest = host.source().join("demo_1.1.0.raw");
+    fs::rename(&newest, newest.with_extension("away")).unwrap();
+    fs::remove_file(host.world.path("etc/extensions/demo.raw")).unwrap();
+    let ran = host.pass();
+    assert!(ran.stdout.contains("1.1.0 is there"), "{ran:#?}");
+    assert_eq!(host.version("demo").as_deref(), Some("1.0.0"), "{ran:#?}");
+    let ran = host.pass();
+    assert_ne!(ran.code, 0, "{ran:#?}");
+    assert_eq!(host.version("demo").as_deref(), Some("1.0.0"), "{ran:#?}");
+    fs::rename(newest.with_extension("away"), &newest).unwrap();
+    host.converges();
+    assert_eq!(host.version("demo").as_deref(), Some("1.1.0"));
+}
+
+#[test]
 fn withdrawn_newest_stays_and_is_not_replaced_by_an_older_one() {
     let mut host = Host::new();
     host.publish("demo_1.0.0.raw", "one");

@@ -128,6 +128,73 @@ fn packs_bring_a_tree_in_a_hundredth_of_the_requests_and_the_plan_says_so() {
 }
 
 #[test]
+fn dry_run_refuses_what_removes_too_much_and_an_empty_directory_never_empties_a_tree() {
+    let mut web = Web::new(Packing::Chunks);
+    let wish = web.wish("    max_delete: 2\n");
+    web.world.wish("desired", &wish);
+    web.pass();
+    let before = render(&snapshot(&web.world.path("/srv/site")));
+    for name in ["data/a", "data/b", "data/c"] {
+        tree::remove(&web.source().join(name));
+    }
+    web.publish();
+    web.world.tick();
+    let plan = web.world.run(&["--dry-run"]).stdout;
+    assert!(plan.contains("would remove 3 of"), "{plan}");
+    // Without the listing the archive itself is read first.
+    fs::remove_file(web.site.join("site.caidx.mtree")).unwrap();
+    web.world.tick();
+    let plan = web.world.run(&["--dry-run"]).stdout;
+    assert!(plan.contains("at most 2 paths may go"), "{plan}");
+    let wish = web.wish("");
+    web.world.wish("desired", &wish);
+    for name in ["data", "conf.d"] {
+        tree::remove(&web.source().join(name));
+    }
+    web.publish();
+    web.world.tick();
+    let plan = web.world.run(&["--dry-run"]).stdout;
+    assert!(plan.contains("the most allowed is 0"), "{plan}");
+    fs::remove_file(web.site.join("site.caidx.mtree")).unwrap();
+    web.world.tick();
+    let refused = web.world.run(&[]).exits(1);
+    assert!(refused.stdout.contains("max_delete"), "{refused:#?}");
+    assert_eq!(render(&snapshot(&web.world.path("/srv/site"))), before);
+}
+
+#[test]
+fn trigger_is_planned_once_with_its_paths_and_going_back_runs_those_whose_paths_differ() {
+    let mut web = Web::new(Packing::Chunks);
+    let log = web.world.temp().join("log");
+    let note = |word: &str| format!("[[sh, -c, \"echo {word} >> {}\"]]", log.display());
+    let triggers = format!(
+        "    triggers:\n      - {{ paths: [conf.d], run: {} }}\n      - {{ paths: [data], run: {} }}\n",
+        note("conf"),
+        note("data")
+    );
+    let wish = web.wish(&triggers);
+    web.world.wish("desired", &wish);
+    web.world.options = vec!["--effects".to_owned(), "run".to_owned()];
+    let plan = web.world.run(&["--dry-run"]).exits(0).stdout;
+    let quoted = format!("run sh -c 'echo conf >> {}'", log.display());
+    assert_eq!(plan.matches(&format!("* if conf.d changed: {quoted}")).count(), 1, "{plan}");
+    assert_eq!(plan.matches(&quoted).count(), 2, "once more under Disruption: {plan}");
+    assert!(plan.contains(&format!("{quoted} (if conf.d changed)")), "{plan}");
+    web.pass();
+    web.write("conf.d/main", b"two\n");
+    web.publish();
+    web.pass();
+    tree::remove(&log);
+    web.world.tick();
+    web.world.run(&["rollback", "tree/site", "--reason", "test"]).exits(0);
+    assert_eq!(fs::read_to_string(&log).unwrap(), "conf\n");
+    tree::remove(&log);
+    web.world.run(&["resume", "tree/site"]).exits(0);
+    web.pass();
+    assert_eq!(fs::read_to_string(&log).unwrap(), "conf\n");
+}
+
+#[test]
 fn packs_that_are_missing_torn_or_wrong_cost_only_requests() {
     type Spoil = fn(&[u8]) -> Reply;
     let spoilt: [(&str, Spoil); 4] = [

@@ -11,8 +11,8 @@ use crate::model::extension::LinkTo;
 use crate::model::manifest::Binary;
 use crate::model::outcome::counted;
 use crate::model::plan::{Blocked, Change, InUse, PlanSummary};
-use crate::model::step::{ExchangeBy, Expected};
-use crate::model::{Action, Artifact, Delta, Drift, Fallback, Level, Plan, Step};
+use crate::model::step::{AssembleRules, DeleteMax, ExchangeBy, Expected};
+use crate::model::{Action, Artifact, Delta, Drift, Effect, Fallback, Level, Plan, Step};
 
 /// Renders a plan. The same value gives the same text.
 pub fn plan(plan: &Plan, about: &About) -> String {
@@ -213,10 +213,12 @@ pub fn diff(change: &Change) -> Vec<String> {
                 let paths = paths.join(", ");
                 lines.push(format!("* if {paths} changed: {}", effect.describe()));
             }
+            Step::Assemble { rules, .. } => lines.extend(removal_limit(change, rules)),
             Step::Remove { path, .. } => lines.push(format!("- {path}")),
             Step::Refresh { copy, .. } => {
                 lines.push(format!("~ {} (the offline copy, by verified chunks)", copy.index));
             }
+            Step::Settle { effect } if is_conditional(change, effect) => {}
             Step::Settle { effect } => lines.push(format!("* {}", effect.describe())),
             Step::Forgive { effect, why } => {
                 lines.push(format!("* not any more: {} ({why})", effect.describe()));
@@ -232,7 +234,6 @@ pub fn diff(change: &Change) -> Vec<String> {
             Step::Fetch { .. }
             | Step::Unpack { .. }
             | Step::Place { .. }
-            | Step::Assemble { .. }
             | Step::Owe { .. }
             | Step::Restore { .. }
             | Step::RemoveEmpty { .. } => {}
@@ -242,6 +243,29 @@ pub fn diff(change: &Change) -> Vec<String> {
         lines.extend(contents::lines(contents, PATHS_SHOWN));
     }
     lines
+}
+
+/// Whether an effect is told already, with the paths that it is for.
+fn is_conditional(change: &Change, effect: &Effect) -> bool {
+    let same =
+        |step: &Step| matches!(step, Step::OweIfChanged { effect: other, .. } if other == effect);
+    change.steps.iter().any(same)
+}
+
+/// How many paths may go, where only the archive tells how many do.
+fn removal_limit(change: &Change, rules: &AssembleRules) -> Option<String> {
+    let in_use = rules.seeds.iter().any(|seed| seed.in_use);
+    if change.contents.is_some() || !in_use {
+        return None;
+    }
+    let most = match rules.delete_max {
+        DeleteMax::Half => "half of all paths".to_owned(),
+        DeleteMax::Paths(most) => counted(usize::try_from(most).unwrap_or(usize::MAX), "path"),
+        DeleteMax::Unlimited => return None,
+    };
+    Some(format!(
+        "? at most {most} may go (`max_delete`); how many do is seen when the archive is read"
+    ))
 }
 
 /// A program that is replaced where it is.

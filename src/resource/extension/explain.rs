@@ -21,7 +21,9 @@ impl Situation<'_> {
     ) -> (Action, Attribution, String) {
         let to = wanted.slot.as_str();
         let Some(current) = self.observed.current.as_deref() else {
-            return self.explain_none_in_use(to, drift);
+            return self
+                .explain_joined(to, drift)
+                .unwrap_or_else(|| self.explain_none_in_use(to, drift));
         };
         if current == to {
             return match why {
@@ -32,11 +34,7 @@ impl Situation<'_> {
             };
         }
         let order = Order::of(self.spec.order, [current, to].into_iter());
-        let action = match order.compare(to, current) {
-            Ordering::Greater => Action::Upgrade,
-            Ordering::Less => Action::Downgrade,
-            Ordering::Equal => Action::Replace,
-        };
+        let action = action(order, current, to);
         if let Some(reason) = &wanted.rolled_back {
             return (action, Attribution::RolledBack, reason.clone());
         }
@@ -51,6 +49,24 @@ impl Situation<'_> {
         }
     }
 
+    /// The same for a release that further transfers joined: what the others have in use is told.
+    fn explain_joined(&self, to: &str, drift: &[Drift]) -> Option<(Action, Attribution, String)> {
+        let seen = &self.observed.transfers;
+        let (joined, before): (Vec<_>, Vec<_>) =
+            self.spec.transfers.iter().zip(seen).partition(|(_, seen)| self.is_new(seen));
+        let mut linked =
+            before.iter().map(|(_, seen)| seen.linked_image().map(|(version, _)| version));
+        let current = linked.next()??;
+        if joined.is_empty() || !drift.is_empty() || !linked.all(|other| other == Some(current)) {
+            return None;
+        }
+        let order = Order::of(self.spec.order, [current, to].into_iter());
+        let action = action(order, current, to);
+        let names: Vec<&str> = joined.iter().map(|(transfer, _)| transfer.name.as_str()).collect();
+        let why = format!("{} is wished, too", names.join(", "));
+        Some((action, Attribution::DesiredChanged, why))
+    }
+
     fn explain_none_in_use(&self, to: &str, drift: &[Drift]) -> (Action, Attribution, String) {
         if self.was_active() {
             let why = if drift.is_empty() {
@@ -63,5 +79,13 @@ impl Situation<'_> {
         let want = &self.spec.version;
         let floating = want.is_floating().then(|| want.to_string());
         not_installed(floating.as_deref(), to)
+    }
+}
+
+fn action(order: Order, current: &str, to: &str) -> Action {
+    match order.compare(to, current) {
+        Ordering::Greater => Action::Upgrade,
+        Ordering::Less => Action::Downgrade,
+        Ordering::Equal => Action::Replace,
     }
 }

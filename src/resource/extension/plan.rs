@@ -3,7 +3,9 @@
 use crate::format::sysupdate::pattern::Fields;
 use crate::model::extension::{ImageHead, LinkTo, PlaceRules};
 use crate::model::plan::InUse;
-use crate::model::{BlockedReason, Change, Digest, Drift, DriftKind, Effect, Step};
+use crate::model::{
+    Action, Attribution, BlockedReason, Change, Digest, Drift, DriftKind, Effect, Step,
+};
 use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState};
 use crate::resource::extension::layout::{manifest, own_directories, staged, staged_manifest};
 use crate::resource::extension::observe::{ImageSeen, LinkSeen, TransferObserved};
@@ -162,7 +164,7 @@ impl Situation<'_> {
         let mut drift = Vec::new();
         let image = seen.images.get(&wanted.slot);
         drift.extend(image.iter().flat_map(|image| image.drift.clone()));
-        if !self.was_in_use(&wanted.slot) {
+        if !self.was_in_use(&wanted.slot) || self.is_new(seen) {
             return drift;
         }
         let missing = |path: String, expected: String| Drift {
@@ -221,6 +223,18 @@ impl Situation<'_> {
     fn was_in_use(&self, slot: &str) -> bool {
         let last = self.owned.and_then(|owned| owned.activated.last()).map(String::as_str);
         last.or(self.observed.current.as_deref()) == Some(slot)
+    }
+
+    /// Whether a transfer came into the wish after the release in use was installed: nothing of it is there, and
+    /// what others have in use was made for another wish.
+    pub(super) fn is_new(&self, seen: &TransferObserved) -> bool {
+        let recipe = self.spec.recipe();
+        let made_before = |other: &TransferObserved| {
+            let manifest = other.linked_image().and_then(|(_, image)| image.manifest.as_ref());
+            manifest.is_some_and(|manifest| manifest.head.recipe != recipe)
+        };
+        let nothing = seen.images.is_empty() && seen.there == LinkSeen::Nothing;
+        nothing && self.observed.transfers.iter().any(made_before)
     }
 
     fn cannot_be_had(&self, wanted: &WantedSet) -> Problem {
@@ -296,6 +310,9 @@ impl Situation<'_> {
         }
         let (action, attribution, reason) = if let Some(wanted) = wanted.filter(|_| working) {
             self.explain(wanted, &work.drift, work.why.as_deref())
+        } else if self.spec.is_off() {
+            let off = "its features are not enabled".to_owned();
+            (Action::Remove, Attribution::DesiredChanged, off)
         } else {
             let kept = match self.spec.retired.as_slice() {
                 [] => format!("more than {} releases are kept", self.spec.retain),

@@ -121,6 +121,11 @@ impl ExtensionSpec {
         self.verify.min.unwrap_or(default)
     }
 
+    /// Whether everything it would transfer is switched off: what it brought goes.
+    pub fn is_off(&self) -> bool {
+        self.transfers.is_empty()
+    }
+
     /// Digest of everything that decides what the image of one version holds.
     pub fn recipe(&self) -> Digest {
         let parts: Vec<_> = self

@@ -3,8 +3,7 @@
 use crate::model::{Effect, Step};
 use crate::resource::confirm::Confirm;
 use crate::resource::tree::plan::{Situation, Work};
-use crate::resource::tree::spec::{Place, TreeLayout};
-use crate::resource::tree::wanted::Wanted;
+use crate::resource::tree::spec::{Place, TreeLayout, Trigger};
 
 /// An effect that an exchange makes due, for some paths or for all.
 pub(super) struct Due {
@@ -25,11 +24,18 @@ impl Due {
 
 impl Situation<'_> {
     /// What an exchange makes due, in order.
-    pub(super) fn effects(&self, wanted: Option<&Wanted>) -> Vec<Due> {
+    pub(super) fn effects(&self, work: &Work) -> Vec<Due> {
         if !self.facts.live {
             return Vec::new();
         }
+        let wanted = work.wanted.as_ref();
         let version = wanted.map(|w| w.version.clone());
+        // Of two generations that are here it is known which paths differ, before anything is done.
+        let known = wanted.and_then(|wanted| wanted.contents.as_deref());
+        let known = known.filter(|known| !work.staged && known.unlisted() == 0);
+        let touched = |trigger: &&Trigger| {
+            known.is_none_or(|known| trigger.paths.iter().any(|path| known.touches(path)))
+        };
         let run = |argv: &Vec<String>| Effect::Run {
             resource: self.id.clone(),
             argv: argv.clone(),
@@ -40,7 +46,7 @@ impl Situation<'_> {
             .restart
             .iter()
             .map(|unit| Due { effect: Effect::Restart { unit: unit.clone() }, paths: None });
-        let triggers = self.spec.triggers.iter().flat_map(|trigger| {
+        let triggers = self.spec.triggers.iter().filter(touched).flat_map(|trigger| {
             let paths = &trigger.paths;
             trigger.run.iter().map(move |argv| (argv, paths))
         });

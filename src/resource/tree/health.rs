@@ -47,7 +47,7 @@ impl Situation<'_> {
             preserve: self.spec.preserve.clone(),
             by,
         };
-        let owes = self.effects(work.wanted.as_ref()).iter().map(|due| due.owe(work)).collect();
+        let owes = self.effects(work).iter().map(|due| due.owe(work)).collect();
         way_back(owes, switch, self.observed.version_of(slot).as_ref())
     }
 }

@@ -75,6 +75,95 @@ fn feature_that_is_switched_off_takes_its_images_along() {
 }
 
 #[test]
+fn feature_that_is_switched_off_needs_no_confirmation_and_comes_back_as_an_install() {
+    for as_what in ["sysupdate", "updex"] {
+        let mut host = Host::new();
+        ship(&host, "Features=devel");
+        let feature = host.world.path("usr/lib/sysupdate.d/devel.feature");
+        fs::write(feature, "[Feature]\nEnabled=true\n").unwrap();
+        host.publish("demo_1.0.raw", "one");
+        // What is there was installed by another program.
+        let images = host.world.path("var/lib/extensions.d");
+        fs::create_dir_all(&images).unwrap();
+        fs::create_dir_all(host.world.path("var/lib/extensions")).unwrap();
+        fs::write(images.join("demo_1.0.raw"), image("one")).unwrap();
+        let link = match as_what {
+            "sysupdate" => "var/lib/extensions.d/demo.raw",
+            _ => "var/lib/extensions/demo.raw",
+        };
+        symlink("/var/lib/extensions.d/demo_1.0.raw", host.world.path(link)).unwrap();
+        follow(&mut host, as_what);
+        host.world.options.truncate(2);
+        host.converges();
+        host.world.run(&["features", "disable", "devel"]).exits(0);
+        let plan = host.world.run(&["--dry-run"]).exits(0).stdout;
+        assert!(plan.contains("its features are not enabled"), "{plan}");
+        host.converges();
+        assert!(!host.world.path(link).is_symlink(), "{as_what}");
+        assert!(!images.join("demo_1.0.raw").exists(), "{as_what}");
+        let status = host.world.run(&["status", "-o", "json"]).json();
+        assert_eq!(status["resources"][0]["conditions"][0]["reason"], "Off", "{status:#}");
+        host.world.run(&["features", "enable", "devel"]).exits(0);
+        let plan = host.world.run(&["--dry-run", "-o", "json"]).json();
+        assert_eq!(plan["spec"]["changes"][0]["attribution"], "first-install", "{plan:#}");
+        host.converges();
+    }
+}
+
+#[test]
+fn feature_that_is_switched_on_joins_what_is_in_use_and_is_no_drift() {
+    let mut host = Host::new();
+    let directory = host.world.path("usr/lib/sysupdate.d");
+    fs::create_dir_all(&directory).unwrap();
+    let source = host.source().display().to_string();
+    for (name, more) in [("alpha", ""), ("beta", "Features=devel")] {
+        let text = format!(
+            "[Transfer]\nVerify=no\n{more}\n[Source]\nType=url-file\nPath=file://{source}\nMatchPattern={name}_@v.raw\n\
+             [Target]\nType=regular-file\nPath=/var/lib/extensions.d\nMatchPattern={name}_@v.raw\n\
+             CurrentSymlink=/etc/extensions/{name}.raw\n"
+        );
+        fs::write(directory.join(format!("{name}.transfer")), text).unwrap();
+        host.publish(&format!("{name}_1.raw"), name);
+    }
+    fs::write(directory.join("devel.feature"), "[Feature]\nEnabled=false\n").unwrap();
+    follow(&mut host, "sysupdate");
+    host.converges();
+    host.world.run(&["features", "enable", "devel"]).exits(0);
+    let status = host.world.run(&["status", "-o", "json"]).json();
+    assert_eq!(status["resources"][0]["drift"], json!([]), "{status:#}");
+    for (version, action) in [("1", "replace"), ("2", "upgrade")] {
+        host.publish(&format!("alpha_{version}.raw"), "alpha");
+        host.publish(&format!("beta_{version}.raw"), "beta");
+        let plan = host.world.run(&["--dry-run", "-o", "json"]).json();
+        let change = &plan["spec"]["changes"][0];
+        assert_eq!(change["attribution"], "desired-changed", "{plan:#}");
+        assert_eq!((&change["action"], &change["drift"]), (&json!(action), &json!([])), "{plan:#}");
+        assert_eq!(change["reason"], "beta is wished, too");
+    }
+    host.converges();
+    assert_eq!(host.version("beta").as_deref(), Some("2"));
+}
+
+#[test]
+fn images_that_lie_where_systemd_looks_are_accepted_with_a_word() {
+    let mut host = Host::new();
+    let directory = host.world.path("usr/lib/sysupdate.d");
+    fs::create_dir_all(&directory).unwrap();
+    let source = host.source().display().to_string();
+    let text = format!(
+        "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=file://{source}\nMatchPattern=tool_@v.raw\n\
+         [Target]\nType=regular-file\nPath=/var/lib/extensions\nMatchPattern=tool_@v.raw\n"
+    );
+    fs::write(directory.join("tool.transfer"), text).unwrap();
+    host.publish("tool_1.0.raw", "one");
+    follow(&mut host, "sysupdate");
+    let plan = host.world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(plan.contains("under the name of its file"), "{plan}");
+    assert!(plan.contains("/var/lib/extensions/tool.raw.v"), "{plan}");
+    host.converges();
+}
+
+#[test]
 fn transfers_of_a_component_are_one_release() {
     let mut host = Host::new();
     let directory = host.world.path("usr/lib/sysupdate.web.d");

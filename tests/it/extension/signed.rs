@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Host;
+use crate::support::server::{Reply, Server};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -59,6 +62,42 @@ fn signed_image_is_installed_by_the_keyring_of_systemd() {
     trust(&host, "sysupdate/signed/import-pubring.pgp");
     host.converges();
     assert_eq!(host.version("demo").as_deref(), Some("1.0.0"));
+}
+
+#[test]
+fn list_that_a_server_takes_for_unchanged_is_asked_for_again_when_its_signature_is_another() {
+    let mut host = Host::new();
+    offer(&host, "SHA256SUMS.gpg");
+    let keyring = golden("sysupdate/signed/import-pubring.pgp");
+    let server = Server::start();
+    let (root, stale) = (host.source(), Arc::new(AtomicBool::new(true)));
+    let older = Arc::clone(&stale);
+    server.handle(move |request| {
+        let name = request.bare_path().trim_start_matches('/');
+        let mut bytes = fs::read(root.join(name)).ok()?;
+        if name == "SHA256SUMS" && older.load(Ordering::Relaxed) {
+            bytes.extend(b"\n");
+        }
+        // Both lists were written within one second, so that their dates are the same.
+        let date = "Sat, 21 Nov 2026 10:00:00 GMT";
+        Some(Reply::file(bytes).etag(None).header("Last-Modified", date))
+    });
+    let url = server.url("");
+    let text = format!(
+        "extensions:\n  demo:\n    verify: {{ gpg: {{ keyring: {} }} }}\n    source: {{ sysupdate: {{ url: \"{url}\", \
+         match: demo_@v.raw.zst }} }}\n",
+        keyring.display()
+    );
+    host.world.wish("desired", &text);
+    let ran = host.pass();
+    assert_eq!(ran.code, 77, "{ran:#?}");
+    stale.store(false, Ordering::Relaxed);
+    host.converges();
+    assert_eq!(host.version("demo").as_deref(), Some("1.0.0"));
+    let asked = server.requests();
+    let list = |r: &&crate::support::server::Request| r.path.ends_with("SHA256SUMS");
+    let told: Vec<u16> = asked.iter().filter(list).map(|request| request.status).collect();
+    assert_eq!(told.get(..3), Some(&[200, 304, 200][..]), "{told:?}");
 }
 
 #[test]

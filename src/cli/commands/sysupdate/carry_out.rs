@@ -28,6 +28,9 @@ use crate::resource::extension::spec::{Transfer, Upkeep};
 /// The least that an update keeps: one in use, one to come.
 const KEPT_BY_UPDATE_MIN: u32 = 2;
 
+/// What is said where no transfer is on.
+const NOTHING_TO_DO: &str = "No transfer definitions found that are carried out here.";
+
 /// A command that changes the host.
 #[derive(Clone, Copy)]
 pub(super) struct Carrying<'a> {
@@ -76,6 +79,10 @@ impl Carrying<'_> {
         if self.args.instances_max.is_some_and(|n| n < KEPT_BY_UPDATE_MIN) {
             let why = "Cannot delete all old versions: an update needs room for 2 instances.";
             return Err(CliError::new(Exit::Failed, why));
+        }
+        let component = self.component;
+        if !component.transfers.iter().any(|transfer| transfer.is_enabled(&component.features)) {
+            return Err(CliError::new(Exit::Failed, NOTHING_TO_DO));
         }
         let exact = match version {
             Some(version) => Some(self.exact(version).await?),
@@ -163,8 +170,7 @@ impl Carrying<'_> {
         }
         let its: BTreeSet<ResourceId> = resources_of(self.component, desired).into_iter().collect();
         if its.is_empty() {
-            let why = "No transfer definitions found that are carried out here.";
-            return Err(CliError::new(Exit::Failed, why));
+            return Err(CliError::new(Exit::Failed, NOTHING_TO_DO));
         }
         Ok(its)
     }
