@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::CliError;
-use crate::cli::args::{Cli, CommonArgs, EffectsArg, HooksArg, PassArgs, WindowsArg};
+use crate::cli::args::{Cli, CommonArgs, EffectsArg, GitArgs, HooksArg, PassArgs, WindowsArg};
 use crate::cli::exit::Exit;
 use crate::cli::imagined::Imagined;
 use crate::cli::origin::{self, Reading};
@@ -60,6 +60,8 @@ pub struct Session {
     agent: OnceCell<AgentConfig>,
     holds: OnceCell<Holds>,
     reading: Reading,
+    /// Whether the repository is the one that the agent's configuration names.
+    follows_configured: bool,
     lock_timeout: Duration,
     /// The other host that is planned for.
     imagined: Option<Rc<Imagined>>,
@@ -137,6 +139,7 @@ impl Session {
             holds: OnceCell::new(),
             common,
             reading: Reading::of(cli),
+            follows_configured: false,
             lock_timeout: cli.pass.lock_timeout.unsigned_abs(),
             held: RefCell::new(None),
         };
@@ -157,6 +160,12 @@ impl Session {
         named.git_path = git.path;
         named.git_allowed_signers = git.allowed_signers;
         named.git_keyring = git.keyring;
+        self.follows_configured = true;
+    }
+
+    /// The repository that the command line names; the one that the agent's configuration names is none.
+    pub fn named_repository(&self) -> Option<&GitArgs> {
+        Some(&self.common.git).filter(|git| git.git.is_some() && !self.follows_configured)
     }
 
     /// Refuses a root that is not there and could not be made as an empty host: a path with a wrong name in it.
@@ -227,6 +236,20 @@ impl Session {
         }
         provide(&self.host, &mut desired);
         Ok(desired)
+    }
+
+    /// Whether the files of the desired state say something else than they did. What a repository says is only
+    /// known when it is asked.
+    pub fn was_edited_since(&self, desired: &DesiredState) -> Result<bool, CliError> {
+        if self.common.git.git.is_some() {
+            return Ok(false);
+        }
+        let paths: Vec<_> = self.desired_paths()?.into_iter().map(Into::into).collect();
+        let Ok(mut now) = DesiredState::load_for(&paths, &self.identity()?) else {
+            return Ok(true);
+        };
+        provide(&self.host, &mut now);
+        Ok(now.digest != desired.digest)
     }
 
     /// What this host is chosen by.

@@ -50,9 +50,14 @@ impl Home {
 }
 
 /// What a service for this wish reads and writes besides the agent's own directories. `inputs` are the paths
-/// of the desired state.
-pub fn places(desired: Option<&DesiredState>, inputs: &[Utf8PathBuf]) -> Places {
+/// of the desired state, `also` directories in which it writes whatever the wish is.
+pub fn places(
+    desired: Option<&DesiredState>,
+    inputs: &[Utf8PathBuf],
+    also: &[Utf8PathBuf],
+) -> Places {
     let mut writable: BTreeSet<Utf8PathBuf> = USUAL.into_iter().map(Utf8PathBuf::from).collect();
+    writable.extend(also.iter().cloned());
     let mut read: Vec<&Utf8Path> = inputs.iter().map(Utf8PathBuf::as_path).collect();
     if let Some(desired) = desired {
         for declared in desired.resources.values() {

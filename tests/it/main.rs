@@ -37,6 +37,7 @@ mod sysext;
 mod programs;
 mod unpack;
 
+mod booted;
 mod support;
 
 mod fetch;

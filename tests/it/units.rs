@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::support::tree;
 use crate::support::world::{Ran, World};
 
 /// One resource of each kind, in usual and in unusual places.
@@ -61,6 +62,22 @@ fn checkout_is_watched_by_its_log() {
     let units = printed(&world, &["--mode", "timer"]);
     assert!(units.contains("PathChanged=/etc/reconcile/here/.git/logs/HEAD\n"), "{units}");
     assert!(units.contains("PathChanged=/etc/reconcile/here\n"), "{units}");
+}
+
+#[test]
+fn metrics_file_and_configuration_are_named_and_open() {
+    let mut world = world();
+    tree::write(&world.temp().join("agent.yaml"), b"interval: 1m\n");
+    let metrics = world.temp().join("metrics/host.prom").display().to_string();
+    let config = world.temp().join("agent.yaml").display().to_string();
+    world.options = ["--metrics-file", &metrics, "--config", &config].map(String::from).to_vec();
+    let units = printed(&world, &[]);
+    assert!(units.contains(&format!("--config {config} --metrics-file {metrics}\n")), "{units}");
+    let open = format!("-{}/metrics", world.temp().display());
+    assert!(
+        units.lines().any(|l| l.starts_with("ReadWritePaths=") && l.contains(&open)),
+        "{units}"
+    );
 }
 
 #[test]

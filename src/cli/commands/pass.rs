@@ -10,7 +10,7 @@ use crate::cli::output::json::{About, plan_document};
 use crate::cli::output::progress::Bars;
 use crate::cli::output::{json, markdown, report, text};
 use crate::cli::session::{Session, locked};
-use crate::cli::{CliError, say};
+use crate::cli::{CliError, mention, say};
 use crate::desired::DesiredState;
 use crate::fetch::Client;
 use crate::host::{Change as Host, Look};
@@ -24,6 +24,9 @@ use crate::record::ledger;
 
 /// A saved plan of 10,000 changes stays below 64 MiB.
 const PLAN_BYTES_MAX: u64 = 64 << 20;
+
+/// Most passes made in a row because the desired state was edited during each.
+const PASSES_MAX: u32 = 5;
 
 /// Prints the plan, or saves it.
 pub(super) async fn plan(
@@ -60,17 +63,35 @@ fn exit_of_plan(plan: &Plan, args: &PassArgs) -> Exit {
     if pending { blocked.or(Exit::Pending) } else { blocked }
 }
 
-/// Plans and applies.
+/// Plans and applies, and once more when the desired state was edited meanwhile: a path unit is deaf while the
+/// service that it starts is running.
 pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit, CliError> {
-    let desired = session.desired().await?;
-    session.check_only(&desired)?;
-    let client = session.client(&desired)?;
+    let mut passes = 1;
+    loop {
+        let desired = session.desired().await?;
+        let exit = once(session, args, &desired).await?;
+        let again = passes < PASSES_MAX && session.common.output != Format::Json;
+        if !(again && session.was_edited_since(&desired)?) {
+            return Ok(exit);
+        }
+        mention("the desired state was edited meanwhile: another pass");
+        passes += 1;
+    }
+}
+
+async fn once(
+    session: &Session,
+    args: &PassArgs,
+    desired: &DesiredState,
+) -> Result<Exit, CliError> {
+    session.check_only(desired)?;
+    let client = session.client(desired)?;
     let host = lock(session, args).await?;
-    let request = session.request(&desired, args)?;
+    let request = session.request(desired, args)?;
     let mut preview =
         reconcile::preview(&request, host.look(), &client).await.map_err(|e| CliError::io(&e))?;
     if session.common.output != Format::Json {
-        print(session, &preview.plan, about(session, &desired, &preview.observed));
+        print(session, &preview.plan, about(session, desired, &preview.observed));
     }
     perform(session, &request, &host, &client, &mut preview).await
 }
@@ -210,7 +231,7 @@ pub(super) async fn carry_out(
         ended.tell(host, &agent.notify).await;
     }
     if outcome.replaced_self {
-        crate::cli::mention("reconcile itself was replaced; the next run is of the new program");
+        mention("reconcile itself was replaced; the next run is of the new program");
     }
     Ok(outcome)
 }
@@ -225,7 +246,7 @@ async fn stop_on_signal(stop: &Stop) -> std::convert::Infallible {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        crate::cli::mention("stopping at the next safe point");
+        mention("stopping at the next safe point");
         stop.request(StopReason::Asked);
     }
     std::future::pending().await

@@ -8,6 +8,7 @@ use crate::cli::args::{GitArgs, ModeArg, UnitsArgs};
 use crate::cli::exit::Exit;
 use crate::cli::session::{DESIRED, Session, locked};
 use crate::cli::{CliError, mention, say};
+use crate::controller::config::PLACE;
 use crate::desired::{CredentialRef, DesiredState};
 use crate::host::runner::run;
 use crate::host::{Change as Host, Look};
@@ -64,14 +65,22 @@ async fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliEr
     let named: Vec<Utf8PathBuf> = session.common.desired.iter().map(absolute).collect();
     let mut options: Vec<String> =
         named.iter().flat_map(|path| ["--desired".to_owned(), path.to_string()]).collect();
-    let git = &session.common.git;
-    options.extend(git_options(git, absolute));
-    let inputs = match (named.is_empty(), &git.git) {
+    // What the configuration says is read from there each time.
+    options
+        .extend(session.named_repository().map_or_else(Vec::new, |git| git_options(git, absolute)));
+    let config = session.common.config.as_ref().map(absolute);
+    options.extend(config.iter().flat_map(|path| ["--config".to_owned(), path.to_string()]));
+    let metrics = session.common.metrics_file.as_ref().map(absolute);
+    options.extend(metrics.iter().flat_map(|path| ["--metrics-file".to_owned(), path.to_string()]));
+    let inputs = match (named.is_empty(), &session.common.git.git) {
         (false, _) => named,
-        (true, Some(_)) => Vec::new(),
+        // Nobody is told of a push: the timer asks. A path unit must watch something all the same.
+        (true, Some(_)) => vec![config.unwrap_or_else(|| Utf8PathBuf::from(PLACE))],
         // The usual place is on the host, wherever that is below here.
         (true, None) => vec![Utf8PathBuf::from(DESIRED)],
     };
+    let also: Vec<Utf8PathBuf> =
+        metrics.iter().filter_map(|file| Some(file.parent()?.to_owned())).collect();
     Ok(Settings {
         mode: match args.mode {
             ModeArg::Service => Mode::Service,
@@ -79,7 +88,7 @@ async fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliEr
         },
         program,
         options,
-        places: units::places(desired.as_ref(), &inputs),
+        places: units::places(desired.as_ref(), &inputs, &also),
         watched: inputs.iter().flat_map(|path| watched(path)).collect(),
         credentials: credentials(&session.host, desired.as_ref()),
     })
