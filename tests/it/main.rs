@@ -79,6 +79,7 @@ mod tree_web;
 #[cfg(target_arch = "x86_64")]
 mod tree_crash;
 mod cli;
+mod drills;
 mod controller;
 mod converge;
 mod counts;

@@ -40,4 +40,10 @@ fn hardened_service_merges_an_extension_and_its_upgrade() {
     machine.run(&merged("1.1.0"));
     let status = machine.run("systemd-sysext status --json=short");
     assert!(status.contains("\"greeting\""), "{status}");
+
+    // systemd-sysext.service is not enabled: after a reboot nobody else merges.
+    machine.crash_and_boot();
+    machine.until(&merged("1.1.0"));
+    machine.until("reconcile --dry-run | grep '^No changes'");
+    machine.run("! reconcile status | grep -q NotMerged");
 }
