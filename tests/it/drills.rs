@@ -1,4 +1,4 @@
-//! The twenty drills of `tests/DRILLS.md`: that each is held by tests that exist, and those found nowhere else.
+//! The twenty drills of `tests/DRILLS.md`: each is held by tests that exist, and some by those here.
 
 use std::fs;
 use std::io::Write;
@@ -105,7 +105,7 @@ fn source_that_fails_three_passes_costs_nothing_twice() {
     let server = offered(&mut world, program.clone(), "tool-1.0");
     server.serve("/tool-1.0", Reply::status(500));
     for _ in 0..3 {
-        world.run(&[]).exits(69);
+        world.run(&[]).exits(1);
         world.tick();
     }
     server.serve("/tool-1.0", Reply::file(program.clone()));
