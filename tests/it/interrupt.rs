@@ -43,9 +43,9 @@ fn start_and_stall(world: &World, server: &Server) -> Child {
     let agent = agent.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let began = Instant::now();
     // Sent is not received: the agent has noted whose bytes come once it has read the head of the answer.
-    let received = || world.names("var/cache/reconcile/partial").iter().any(|n| n.ends_with(".json"));
-    let hangs =
-        || server.requests().iter().any(|r| r.sent == STALL_AFTER as u64) && received();
+    let received =
+        || world.names("var/cache/reconcile/partial").iter().any(|n| n.ends_with(".json"));
+    let hangs = || server.requests().iter().any(|r| r.sent == STALL_AFTER as u64) && received();
     while !hangs() {
         assert!(began.elapsed() < PATIENCE, "the download did not begin");
         std::thread::sleep(POLL);
