@@ -5,13 +5,11 @@ use std::io;
 use camino::Utf8Path;
 use jiff::Timestamp;
 
-use crate::apply::switch::{SwitchError, manifest_of, promote};
+use crate::apply::switch::{SwitchError, manifest_of, promote, replace};
 use crate::host::{Change as Host, ItemKind};
 use crate::model::manifest::{Binary, MANIFEST_FORMAT, MANIFEST_NAME};
 use crate::model::step::{Expected, Kept, KeptAs};
 use crate::model::{Entry, EntryKind, Evidence, Level, Manifest, Subject};
-use crate::resource::app::in_place::choose;
-use crate::resource::decision::ADOPTED;
 
 /// The file to replace.
 #[derive(Clone, Copy, Debug)]
@@ -64,18 +62,11 @@ pub fn install(host: &Host, wish: &InPlace<'_>) -> Result<(), SwitchError> {
     Ok(host.rename_over(wish.beside, wish.file)?)
 }
 
-/// Puts back what was there before us.
-pub fn restore(host: &Host, file: &Utf8Path, from: &Utf8Path) -> Result<(), SwitchError> {
-    Ok(host.rename_over(from, file)?)
-}
-
 /// Makes a release of what was there before us. A pass that dies right after it finds the file in use to be of that
 /// release.
 fn keep(host: &Host, wish: &InPlace<'_>, kept: &Kept) -> Result<(), SwitchError> {
-    if host.stat(&kept.release)?.is_some() || host.stat(wish.file)?.is_none() {
-        return Ok(());
-    }
-    let name = wish.wished.file_name().unwrap_or(ADOPTED).to_owned();
+    let Kept { head, .. } = kept;
+    let name = wish.wished.file_name().unwrap_or(&head.tag).to_owned();
     let copy = kept.staged.join(&name);
     host.make_dirs(kept.staged.parent().unwrap_or(&kept.staged))?;
     host.remove(&kept.staged)?;
@@ -86,7 +77,6 @@ fn keep(host: &Host, wish: &InPlace<'_>, kept: &Kept) -> Result<(), SwitchError>
         path: copy.clone(),
         what: "it was removed".to_owned(),
     })?;
-    let Kept { head, .. } = kept;
     let manifest = Manifest {
         format: MANIFEST_FORMAT,
         resource: head.resource.to_string(),
@@ -116,7 +106,11 @@ fn keep(host: &Host, wish: &InPlace<'_>, kept: &Kept) -> Result<(), SwitchError>
     };
     let json = serde_json::to_vec(&manifest).map_err(io::Error::from)?;
     host.write(kept.staged.join(MANIFEST_NAME), &json)?;
-    promote(host, &kept.staged, &kept.release)
+    if kept.replaces {
+        replace(host, &kept.staged, &kept.release)
+    } else {
+        promote(host, &kept.staged, &kept.release)
+    }
 }
 
 /// The path of the program inside a release that belongs in the place of a file.
@@ -126,7 +120,7 @@ pub(super) fn program_for(
     file: &Utf8Path,
 ) -> Result<String, SwitchError> {
     let manifest = manifest_of(host, release)?;
-    let program = choose(&manifest.binaries, file).map(|program| program.path.clone());
+    let program = Binary::in_place_of(&manifest.binaries, file).map(|program| program.path.clone());
     program.ok_or_else(|| SwitchError::NotOneProgram {
         path: release.to_owned(),
         found: manifest.binaries.into_iter().map(|program| program.path).collect(),

@@ -225,11 +225,6 @@ fn commit_step(
             result.switched_to = release.file_name().map(str::to_owned);
             Ok(())
         }
-        Step::Restore { file, from } => {
-            install::restore(host, file, from)?;
-            result.switched_to = None;
-            Ok(())
-        }
         Step::Point { slot, links } => {
             switch::point(host, links)?;
             result.switched_to = Some(slot.clone()).filter(|slot| !slot.is_empty());

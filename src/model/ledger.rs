@@ -132,21 +132,9 @@ pub struct Owned {
     pub declared_in: String,
     /// Its directory: `/opt/ripgrep`.
     pub home: Utf8PathBuf,
-    /// The file that is replaced in place, for apps that are one file.
+    /// What belongs to an app that is one file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<Utf8PathBuf>,
-    /// What the file was recognised as, where it was the wished program before we replaced any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recognised: Option<Recognised>,
-    /// Where a program was put, links followed: nothing else is removed or taken for a changed program of ours.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub placed: Option<Utf8PathBuf>,
-    /// The program of somebody else that was there before, as it was kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub displaced: Option<Backup>,
-    /// Files that were replaced in place and kept, so that no backup of somebody else is taken for one of ours.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub backups: Vec<Backup>,
+    pub in_place: Option<InPlace>,
     /// Release directories that were there before us and were adopted.
     #[serde(default)]
     pub adopted: Vec<String>,
@@ -159,6 +147,30 @@ pub struct Owned {
     /// What systemd left out when it was asked to merge it again: it is not asked twice for the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<Digest>,
+}
+
+/// The file that is replaced in place; what is known of one says nothing about another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct InPlace {
+    /// The file as the wish names it.
+    pub file: Utf8PathBuf,
+    /// Where a program was put, links followed: nothing else is removed or taken for a changed program of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed: Option<Utf8PathBuf>,
+    /// What the file was recognised as, where it was the wished program before we replaced any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recognised: Option<Recognised>,
+    /// Programs of ours that were replaced and kept, so that no backup of somebody else is taken for one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backups: Vec<Backup>,
+}
+
+impl InPlace {
+    /// A file of which nothing is known yet.
+    pub fn of(file: Utf8PathBuf) -> Self {
+        Self { file, placed: None, recognised: None, backups: Vec::new() }
+    }
 }
 
 /// A program of somebody else that is a release all the same.

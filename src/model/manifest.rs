@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use camino::Utf8Path;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::de::value::MapAccessDeserializer;
@@ -55,6 +56,18 @@ pub struct Binary {
     pub name: String,
     /// Path of the program, relative to the release directory.
     pub path: String,
+}
+
+impl Binary {
+    /// The program that belongs in the place of `file`: the only one, or the one of that name.
+    pub fn in_place_of<'b>(programs: &'b [Self], file: &Utf8Path) -> Option<&'b Self> {
+        match programs {
+            [only] => Some(only),
+            several => {
+                several.iter().find(|program| Some(program.name.as_str()) == file.file_name())
+            }
+        }
+    }
 }
 
 /// One file, directory or link of a release.

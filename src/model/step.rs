@@ -154,15 +154,6 @@ pub enum Step {
         /// Lists of arguments.
         trials: Vec<Vec<String>>,
     },
-    /// Put the program of somebody else, which an `install` kept, back in its place.
-    Restore {
-        /// The file.
-        #[schemars(with = "String")]
-        file: Utf8PathBuf,
-        /// Where it is kept.
-        #[schemars(with = "String")]
-        from: Utf8PathBuf,
-    },
     /// Make links lead to images, each by one rename. The commit point of an image's *use*.
     Point {
         /// The release that is in use from then on.
@@ -240,6 +231,8 @@ pub struct Kept {
     /// Its place.
     #[schemars(with = "String")]
     pub release: Utf8PathBuf,
+    /// Whether that of an earlier program of somebody else is there already.
+    pub replaces: bool,
     /// What its manifest says.
     pub head: ReleaseHead,
 }
@@ -303,7 +296,6 @@ impl Step {
             Self::Switch { .. } => "switch",
             Self::Install { .. } => "install",
             Self::Try { .. } => "try",
-            Self::Restore { .. } => "restore",
             Self::Point { .. } => "point",
             Self::Merged { .. } => "merge",
             Self::Refresh { .. } => "refresh",

@@ -111,7 +111,6 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
             std::iter::once(path.as_path()).chain(aside.as_deref()).collect()
         }
         Step::RemoveEmpty { path } => vec![path],
-        Step::Restore { file, from } => vec![file, from],
         Step::Refresh { copy, .. } => vec![&copy.index, &copy.store],
         Step::Fetch { delta, .. } => delta.iter().map(|delta| delta.base.as_path()).collect(),
         Step::Owe { .. }

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
-use crate::model::ledger::{Backup, Inventory, LEDGER_FORMAT, Ledger, Owned, Recognised, Trust};
+use crate::model::ledger::{
+    Backup, InPlace, Inventory, LEDGER_FORMAT, Ledger, Owned, Recognised, Trust,
+};
 use crate::model::outcome::{ChangeResult, DRIFT_KEPT, End, FailureClass, HistoryEntry, Outcome};
 use crate::model::plan::Unchanged;
 use crate::model::revision::Revision;
@@ -72,10 +74,10 @@ pub fn conclude(
         let in_use = in_use_after(pass, change, result);
         activate(&mut inventory, &change.resource, in_use);
         if result.switched_to.is_some()
-            && let Some((owned, file)) =
-                inventory.resources.get_mut(&change.resource).zip(installed(change))
+            && let Some((known, file)) =
+                in_place(&mut inventory, &change.resource).zip(installed(change))
         {
-            owned.placed = Some(file.to_owned());
+            known.placed = Some(file.to_owned());
         }
         let never_began = result.end.failure().is_some_and(|failure| failure.step == "fetch");
         let gone = change.action == Action::Remove && result.end == End::Done;
@@ -111,8 +113,9 @@ fn note_backup(inventory: &mut Inventory, change: &Change, pass: &Pass<'_>) {
     let found = pass.observed.resources.get(&change.resource).and_then(|found| found.as_ref().ok());
     let Some(Found::App(AppObserved { file: Some(file), .. })) = found else { return };
     let theirs = file.is_foreign(Some(owned));
+    let Some(known) = &mut owned.in_place else { return };
     if let Some(path) = installed(change).filter(|_| !theirs) {
-        owned.placed = Some(path.to_owned());
+        known.placed = Some(path.to_owned());
     }
     for step in &change.steps {
         let Step::Install { expects: Expected::File { size, mtime }, backup: Some(kept), .. } =
@@ -120,23 +123,25 @@ fn note_backup(inventory: &mut Inventory, change: &Change, pass: &Pass<'_>) {
         else {
             continue;
         };
-        let backup = Backup { path: kept.path.clone(), size: *size, mtime: *mtime };
+        // The first program of somebody else stays where it is kept, whatever is replaced later.
         if theirs {
-            owned.displaced = Some(backup);
             continue;
         }
-        owned.backups.retain(|known| *known != backup);
-        owned.backups.push(backup);
-        let surplus = owned.backups.len().saturating_sub(BACKUPS_KNOWN_MAX);
-        owned.backups.drain(..surplus);
+        let backup = Backup { path: kept.path.clone(), size: *size, mtime: *mtime };
+        known.backups.retain(|known| *known != backup);
+        known.backups.push(backup);
+        let surplus = known.backups.len().saturating_sub(BACKUPS_KNOWN_MAX);
+        known.backups.drain(..surplus);
     }
 }
 
 fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let Some(declared) = pass.desired.resources.get(id) else { return };
-    let file = declared.spec.file().map(ToOwned::to_owned);
+    let file = declared.spec.file();
+    let same_file =
+        |known: &Owned| known.in_place.as_ref().map(|known| known.file.as_path()) == file;
     let known = inventory.at(id, declared.spec.home());
-    if known.is_some_and(|known| known.declared_in == declared.root && known.file == file) {
+    if known.is_some_and(|known| known.declared_in == declared.root && same_file(known)) {
         return;
     }
     let (declared_in, home) = (declared.root.clone(), declared.spec.home().to_owned());
@@ -144,26 +149,17 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let adopted = found.map(|found| found.adopted(known.as_ref(), &declared.spec));
     let adopted = adopted.unwrap_or_default();
-    // What is known of another file says nothing about this one.
-    let same_file = known.as_ref().filter(|known| known.file == file).cloned();
-    let (placed, displaced) = same_file.map(|k| (k.placed, k.displaced)).unwrap_or_default();
-    let kept = known.map(|k| (k.backups, k.activated, k.started, k.left_out));
-    let (backups, activated, started, left_out) = kept.unwrap_or_default();
-    let recognised = None;
-    let owned = Owned {
-        declared_in,
-        home,
-        file,
-        recognised,
-        placed,
-        displaced,
-        backups,
-        adopted,
-        activated,
-        started,
-        left_out,
-    };
+    let in_place = known.as_ref().filter(|known| same_file(known));
+    let in_place = in_place.and_then(|known| known.in_place.clone());
+    let in_place = in_place.or_else(|| file.map(|file| InPlace::of(file.to_owned())));
+    let kept = known.map(|k| (k.activated, k.started, k.left_out));
+    let (activated, started, left_out) = kept.unwrap_or_default();
+    let owned = Owned { declared_in, home, in_place, adopted, activated, started, left_out };
     inventory.resources.insert(id.clone(), owned);
+}
+
+fn in_place<'a>(inventory: &'a mut Inventory, id: &ResourceId) -> Option<&'a mut InPlace> {
+    inventory.resources.get_mut(id)?.in_place.as_mut()
 }
 
 /// Whether nothing of a resource is on the host or ever was: what could not even be fetched is not ours.
@@ -233,9 +229,9 @@ fn recognise(inventory: &mut Inventory, pass: &Pass<'_>, unchanged: &Unchanged) 
     let id = &unchanged.resource;
     let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let sha256 = found.filter(|found| found.current().is_none()).and_then(Found::program);
-    let Some((owned, sha256)) = inventory.resources.get_mut(id).zip(sha256) else { return };
+    let Some((known, sha256)) = in_place(inventory, id).zip(sha256) else { return };
     let version = unchanged.in_use.version.clone();
-    owned.recognised = Some(Recognised { sha256: sha256.to_owned(), version });
+    known.recognised = Some(Recognised { sha256: sha256.to_owned(), version });
 }
 
 fn current<'a>(pass: &Pass<'a>, id: &ResourceId) -> Option<&'a str> {

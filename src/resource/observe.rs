@@ -43,11 +43,17 @@ pub fn observe(host: &Look, place: &Place<'_>, depth: Depth) -> io::Result<Found
                 Some(Spec::App(spec)) => {
                     let file = spec.file.as_deref();
                     // What is known of another file says nothing about this one.
-                    let owned = place.owned.filter(|owned| owned.file.as_deref() == file);
+                    let known = |owned: &&Owned| {
+                        owned.in_place.as_ref().map(|known| known.file.as_path()) == file
+                    };
+                    let owned = place.owned.filter(known);
                     (file, spec.follow.as_deref(), owned)
                 }
                 // Only what was put there is looked at, to be removed.
-                _ => (place.owned.and_then(|o| o.placed.as_deref()), None, place.owned),
+                _ => {
+                    let placed = place.owned.and_then(|o| o.in_place.as_ref()?.placed.as_deref());
+                    (placed, None, place.owned)
+                }
             };
             let wished = file.map(|file| Wished { file, follow, owned });
             app::observe::observe(host, home, wished.as_ref(), depth).map(Found::App)

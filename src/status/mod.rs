@@ -301,7 +301,8 @@ fn judge(known: &Known<'_>, id: &ResourceId, declared: Option<&Declared>) -> Res
 
 /// The version of a program that was there before us and is the wished one.
 fn recognised(known: &Known<'_>, id: &ResourceId, found: Option<&Found>) -> Option<Version> {
-    let recognised = known.ledger.inventory.resources.get(id)?.recognised.as_ref()?;
+    let owned = known.ledger.inventory.resources.get(id)?;
+    let recognised = owned.in_place.as_ref()?.recognised.as_ref()?;
     (found?.program()? == recognised.sha256).then(|| recognised.version.clone())
 }
 

@@ -24,10 +24,7 @@ const MAY_USE: [(&str, &[&str]); 24] = [
     ("resolve", &["model", "format", "trust", "fetch", "source", "resource", "desired", "observe"]),
     ("plan", &["model", "resource", "desired", "observe"]),
     ("record", &["model", "host", "resource", "desired", "observe"]),
-    (
-        "apply",
-        &["model", "host", "format", "trust", "fetch", "unpack", "assemble", "resource", "record"],
-    ),
+    ("apply", &["model", "host", "format", "trust", "fetch", "unpack", "assemble", "record"]),
     ("publish", &["model", "host", "format"]),
     ("status", &["model", "host", "resource", "desired", "observe", "record"]),
     ("units", &["resource", "desired"]),

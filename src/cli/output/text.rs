@@ -235,7 +235,6 @@ pub fn diff(change: &Change) -> Vec<String> {
             | Step::Unpack { .. }
             | Step::Place { .. }
             | Step::Owe { .. }
-            | Step::Restore { .. }
             | Step::RemoveEmpty { .. } => {}
         }
     }
@@ -332,7 +331,6 @@ fn undo(change: &Change) -> String {
         Step::Switch { release, .. } | Step::Install { release, .. } => {
             release.file_name().map(str::to_owned)
         }
-        Step::Restore { .. } => Some("what was there".to_owned()),
         Step::Point { slot, .. } if slot.is_empty() => Some("nothing".to_owned()),
         Step::Point { slot, .. } => Some(slot.clone()),
         _ => None,

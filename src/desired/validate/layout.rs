@@ -5,8 +5,8 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::desired::document::{BinaryList, LayoutDocument};
 use crate::desired::field::{Field, Short, Spanned};
 use crate::desired::validate::{Checker, values};
+use crate::model::manifest::Binary;
 use crate::model::step::Binaries;
-use crate::resource::app::in_place::choose;
 
 impl Checker<'_> {
     /// The one file, and where a link there may lead.
@@ -29,7 +29,7 @@ impl Checker<'_> {
     ) {
         if let (Some(field), Binaries::Listed(listed), Some(file)) = (field.good(), binaries, file)
             && listed.len() > 1
-            && choose(listed, file).is_none()
+            && Binary::in_place_of(listed, file).is_none()
         {
             let name = file.file_name().unwrap_or_default();
             let why =

@@ -45,10 +45,7 @@ impl Situation<'_> {
                 links: Some(links),
                 expects: None,
             }),
-            (None, Some(file)) => {
-                self.displaced(file).map(|from| Step::Restore { file: file.path.clone(), from })
-            }
-            (None, None) => None,
+            (None, _) => None,
         };
         let slot = confirm.back_to.as_deref();
         let version = slot.and_then(|s| self.observed.version_of(s, &self.spec.version.tag));

@@ -236,9 +236,9 @@ impl Situation<'_> {
         let mut steps = work.steps;
         let wanted = work.wanted.as_ref();
         let effects = if work.disrupts { self.effects(wanted) } else { Vec::new() };
+        let keeps = |step: &Step| matches!(step, Step::Install { keeps: Some(_), .. });
+        let kept = steps.iter().any(keeps).then_some(ADOPTED);
         let confirm = wanted.zip(self.check()).and_then(|(wanted, _)| {
-            let keeps = |step: &Step| matches!(step, Step::Install { keeps: Some(_), .. });
-            let kept = steps.iter().any(keeps).then_some(ADOPTED);
             let from = self.observed.current().or(kept);
             let switched = || Some(self.confirm_switch(&wanted.slot, from));
             if work.disrupts { switched() } else { self.confirm_owed(&wanted.slot) }
@@ -259,6 +259,9 @@ impl Situation<'_> {
             work.wanted.as_ref().map(|w| w.slot.as_str()).or_else(|| self.observed.current());
         let surplus = surplus(self.spec, self.observed, self.owned, keep);
         steps.extend(surplus.into_iter().map(|slot| layout.remove(layout.slot(&slot))));
+        // Kept for the confirmation alone, which came before.
+        let spare = kept.filter(|_| self.spec.retain < 2);
+        steps.extend(spare.map(|slot| layout.remove(layout.slot(slot))));
         let staged = |name: &&String| {
             let path = layout.staging().join(name.as_str());
             steps.iter().any(|s| matches!(s, Step::Unpack { into, .. } if into == &path))

@@ -38,15 +38,7 @@ pub fn backup_names(file: &Utf8Path) -> impl Iterator<Item = Utf8PathBuf> {
 /// The program of a release that belongs in the place of `file`: its only one, or the one of that name.
 /// Its path inside the release, and its entry.
 pub fn program<'m>(manifest: &'m Manifest, file: &Utf8Path) -> Option<(&'m str, &'m Entry)> {
-    let program = choose(&manifest.binaries, file)?;
+    let program = Binary::in_place_of(&manifest.binaries, file)?;
     let entry = manifest.entries.iter().find(|entry| entry.path == program.path)?;
     matches!(entry.kind, EntryKind::File { .. }).then_some((program.path.as_str(), entry))
-}
-
-/// The program that belongs in the place of `file`: the only one, or the one of that name.
-pub fn choose<'b>(programs: &'b [Binary], file: &Utf8Path) -> Option<&'b Binary> {
-    match programs {
-        [only] => Some(only),
-        several => several.iter().find(|program| Some(program.name.as_str()) == file.file_name()),
-    }
 }

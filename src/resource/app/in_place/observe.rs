@@ -66,7 +66,7 @@ impl FileFound {
     /// Whether what is there is what somebody made of a program that we put there.
     pub fn is_tampered(&self, owned: Option<&Owned>) -> bool {
         let ours = owned.filter(|owned| !owned.activated.is_empty());
-        let placed = ours.and_then(|owned| owned.placed.as_ref());
+        let placed = ours.and_then(|owned| owned.in_place.as_ref()?.placed.as_ref());
         self.stat.is_some() && self.slot.is_none() && placed == Some(&self.path)
     }
 }

@@ -1,6 +1,6 @@
 //! What to do about the one file of an app; pure.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 
 use crate::model::step::{Expected, Kept, KeptAs, ReleaseHead};
 use crate::model::{Algorithm, Drift, DriftKind, Step};
@@ -80,17 +80,18 @@ impl Situation<'_> {
         })
     }
 
-    /// Where a program of somebody else is kept when it is replaced for the first time.
+    /// Where a program of somebody else is kept as a release when ours takes its place: to go back to by hand, or
+    /// at once when ours does not show that it works.
     fn keeps(&self, file: &FileFound) -> Option<Kept> {
-        let foreign = file.stat.is_some() && file.slot.is_none() && !self.was_active();
-        let kept_already = self.observed.slots.contains_key(ADOPTED);
-        if !foreign || kept_already || self.spec.retain < 2 {
+        let wanted = self.spec.retain >= 2 || self.check().is_some_and(|check| check.rolls_back);
+        if !wanted || !file.is_foreign(self.owned) {
             return None;
         }
         let layout = self.layout();
         Some(Kept {
             staged: layout.staged_slot(ADOPTED),
             release: layout.slot(ADOPTED),
+            replaces: self.observed.slots.contains_key(ADOPTED),
             head: ReleaseHead {
                 resource: self.id.clone(),
                 version: ADOPTED.parse().ok()?,
@@ -112,7 +113,8 @@ impl Situation<'_> {
     /// Where the file that is there is kept: in place of what we kept there before, else where nothing is.
     fn backup(&self, file: &FileFound) -> Result<KeptAs, Problem> {
         let known = |path: &Utf8Path, stat: &Option<(u64, i64)>| {
-            let backups = self.owned.iter().flat_map(|owned| &owned.backups);
+            let in_place = self.owned.and_then(|owned| owned.in_place.as_ref());
+            let backups = in_place.iter().flat_map(|known| &known.backups);
             backups.into_iter().any(|b| b.path == path && Some((b.size, b.mtime)) == *stat)
         };
         let ours = file.backups.iter().find(|(path, stat)| known(path, stat));
@@ -147,16 +149,6 @@ impl Situation<'_> {
             keeps: None,
             backup,
         }
-    }
-
-    /// Where a program of somebody else that was there is kept, now or after this pass.
-    pub(in crate::resource::app) fn displaced(&self, file: &FileFound) -> Option<Utf8PathBuf> {
-        if file.is_foreign(self.owned) {
-            return self.backup(file).ok().map(|kept| kept.path);
-        }
-        let kept = self.owned?.displaced.as_ref()?;
-        let there = (kept.path.clone(), Some((kept.size, kept.mtime)));
-        file.backups.contains(&there).then_some(there.0)
     }
 
     /// The path of the program inside a release.
