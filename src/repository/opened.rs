@@ -89,7 +89,11 @@ fn lend(from: &Path, to: &Path) -> io::Result<()> {
     let seen = from.join("refs/reconcile");
     if let Ok(entries) = std::fs::read_dir(&seen) {
         std::fs::create_dir_all(to.join("refs/reconcile"))?;
-        for entry in entries.flatten() {
+        let is_lock = |entry: &std::fs::DirEntry| {
+            entry.path().extension().is_some_and(|extension| extension == "lock")
+        };
+        // A fetch that was killed leaves locks.
+        for entry in entries.flatten().filter(|entry| !is_lock(entry)) {
             std::fs::copy(entry.path(), to.join("refs/reconcile").join(entry.file_name()))?;
         }
     }

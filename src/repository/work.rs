@@ -196,3 +196,20 @@ fn descends(job: &Job<'_>, store: &Store<'_>, tip: &Tip) -> Result<(), Repositor
         None => RepositoryError::Rewritten { reference, known, found },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8Path;
+
+    use super::Asked;
+
+    #[test]
+    fn place_is_asked_for_once_at_a_time() {
+        let place = Utf8Path::new("/a/place/of/this/test");
+        let first = Asked::begin(place);
+        assert!(first.is_some() && Asked::begin(place).is_none());
+        assert!(Asked::begin(&place.join("other")).is_some());
+        drop(first);
+        assert!(Asked::begin(place).is_some());
+    }
+}

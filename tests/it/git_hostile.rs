@@ -1,4 +1,4 @@
-//! Repositories, caches and checkouts that somebody damaged or made up: refused or repaired, never believed.
+//! Repositories, caches and checkouts, damaged or made up: refused or repaired, never believed.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -73,6 +73,7 @@ fn fetch_that_was_killed_leaves_nothing_in_the_way() {
         fs::write(remote.cache().join(name), "").unwrap();
     }
     remote.server.be(Manner::Plain);
+    says(&remote.run(&["--dry-run"]).exits(0), &[&second[..10]]);
     says(&remote.run(&[]).exits(0), &[&second[..10]]);
     assert_eq!(remote.world.installed().as_deref(), Some("0.9.2"));
     let odd = |path: &PathBuf| path.extension().is_none_or(|e| e != "pack" && e != "idx");
