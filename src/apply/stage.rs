@@ -391,3 +391,16 @@ impl<'a> Stager<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn change_is_waited_for_as_long_as_its_bytes_take_on_a_slow_line_and_no_longer() {
+        let minutes = |bytes| patience(bytes).as_secs() / 60;
+        assert_eq!(minutes(Some(0)), 10);
+        assert_eq!(minutes(Some(64 << 20)), 10 + 17);
+        assert_eq!(minutes(None), minutes(Some(UNSTATED_BYTES)));
+    }
+}

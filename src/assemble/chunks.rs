@@ -16,12 +16,16 @@ use tokio::sync::{mpsc, oneshot};
 use crate::assemble::error::{AssembleError, Refused};
 use crate::assemble::foreign::Foreign;
 use crate::assemble::packed::{BATCHES_MAX, Stored};
-use crate::fetch::{Client, FetchError, piece};
+use crate::fetch::{Client, FetchError, Line, piece_by};
 use crate::format::casync::chunk::{self, ChunkId, Form, Wanted};
 use crate::format::casync::packs::{Batch, PackList, batches};
 
 /// Chunks asked for at once on the web: with 20 ms to a server, 3,200 in a second.
 const IN_FLIGHT_MAX: usize = 64;
+
+/// Connections to a store until it has shown that it keeps them. A simple server lets five wait (`listen(5)`, as
+/// Python's does); those beyond are not answered, and asked again after a second.
+const IN_FLIGHT_FIRST: usize = 6;
 
 /// Chunks read at once on this machine: more than cores, because some wait for disks.
 const LOCAL_MAX: usize = 8;
@@ -57,6 +61,8 @@ pub(super) struct Place {
     pub(super) dead: AtomicBool,
     /// Chunks that it did not give although it seems to have them.
     failures: AtomicU32,
+    /// It keeps connections, so that many requests are no load.
+    keeps: AtomicBool,
     /// It did not give a part of a pack: it is not asked for another.
     pub(super) packless: AtomicBool,
 }
@@ -211,8 +217,11 @@ impl Stores {
     async fn fetch(&self, place: &Place, wanted: Wanted, form: Form) -> Result<Vec<u8>, Refused> {
         let url = format!("{}/{}", place.url, wanted.id.path(form));
         let limit = wanted.length.saturating_add(OVERHEAD_BYTES_MAX);
-        match piece(&self.client, &url, limit).await {
-            Ok(bytes) => Ok(bytes),
+        match piece_by(&self.client, &url, limit).await {
+            Ok((bytes, line)) => {
+                place.used(line);
+                Ok(bytes)
+            }
             Err(FetchError::Status { status: 404 | 410, .. }) => {
                 Err(Refused::Missing { place: place.url.clone() })
             }
@@ -246,8 +255,32 @@ impl Stores {
         let longest = missing.iter().map(|wanted| wanted.length).max().unwrap_or(1).max(1);
         // Compressed and uncompressed, at the same time.
         let fitting = usize::try_from(WINDOW_BYTES / (2 * longest)).unwrap_or(1).max(1);
-        let most = if self.on_the_web() { IN_FLIGHT_MAX } else { LOCAL_MAX };
-        let (stores, stopped) = (&self, &Cell::new(false));
+        if !self.on_the_web() {
+            return self.feed_some(missing, &to, LOCAL_MAX.min(fitting)).await.map(drop);
+        }
+        if self.packs.is_some() {
+            // Whoever has packs is a server for many, and what is read from them belongs together.
+            return self.feed_some(missing, &to, IN_FLIGHT_MAX.min(fitting)).await.map(drop);
+        }
+        // The first ones tell how many connections the store can take.
+        let mut first = missing;
+        let rest = first.split_off(first.len().min(2 * IN_FLIGHT_FIRST));
+        if self.feed_some(first, &to, IN_FLIGHT_FIRST.min(fitting)).await? == Fed::Stopped {
+            return Ok(());
+        }
+        let keeps = self.places.iter().any(|place| place.keeps.load(Ordering::Relaxed));
+        let most = if keeps { IN_FLIGHT_MAX } else { IN_FLIGHT_FIRST };
+        self.feed_some(rest, &to, most.min(fitting)).await.map(drop)
+    }
+
+    /// The same for some of them, at most so many at once.
+    async fn feed_some(
+        self: &Arc<Self>,
+        missing: Vec<Wanted>,
+        to: &mpsc::Sender<(ChunkId, Vec<u8>)>,
+        most: usize,
+    ) -> Result<Fed, AssembleError> {
+        let (stores, stopped) = (self, &Cell::new(false));
         let batches = self.batches(missing).await;
         let mut got = futures_util::stream::iter(batches)
             .take_while(|_| std::future::ready(!stopped.get()))
@@ -256,13 +289,18 @@ impl Stores {
             .flat_map(futures_util::stream::iter)
             .take_while(|_| std::future::ready(!stopped.get()))
             .map(|(wanted, read)| async move { (wanted.id, stores.get_read(wanted, read).await) })
-            .buffered(most.min(fitting));
-        let mut outcome = Ok(());
+            .buffered(most);
+        let mut outcome = Ok(Fed::All);
         while let Some((id, bytes)) = got.next().await {
             match bytes {
                 // What is under way already is waited for, so that the cache has it for the next attempt.
                 _ if stopped.get() => {}
-                Ok(bytes) => stopped.set(to.send((id, bytes)).await.is_err()),
+                Ok(bytes) => {
+                    if to.send((id, bytes)).await.is_err() {
+                        outcome = Ok(Fed::Stopped);
+                        stopped.set(true);
+                    }
+                }
                 Err(error) => {
                     outcome = Err(error);
                     stopped.set(true);
@@ -274,6 +312,11 @@ impl Stores {
 }
 
 impl Place {
+    /// Learns what the store does with connections.
+    pub(super) fn used(&self, line: Line) {
+        self.keeps.store(line == Line::Kept, Ordering::Relaxed);
+    }
+
     /// Notes that it did not give a chunk.
     fn failed(&self) {
         if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
@@ -283,9 +326,17 @@ impl Place {
 
     fn new(url: &str, local: Option<PathBuf>) -> Self {
         let url = url.trim_end_matches('/').to_owned();
-        let (dead, packless) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { url, local, dead, failures: AtomicU32::new(0), packless }
+        let no = || AtomicBool::new(false);
+        Self { url, local, dead: no(), failures: AtomicU32::new(0), keeps: no(), packless: no() }
     }
+}
+
+/// Whether everything was handed out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fed {
+    All,
+    /// Nobody takes any more.
+    Stopped,
 }
 
 /// Places that could not be reached are asked last.

@@ -7,6 +7,7 @@
 //! before. Chunks are fetched many at once and used in the order of the archive; memory is bounded by
 //! constants and by the number of nodes.
 
+mod adopt;
 mod attributes;
 mod changes;
 mod check;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use rustix::fs::{CWD, Mode, OFlags};
 use tokio::sync::mpsc;
 
+pub use adopt::{fingerprint, is_made_of};
 pub use attributes::{Accounts, Me, Owner, Powers};
 pub use changes::Changed;
 pub use check::damaged;

@@ -53,7 +53,8 @@ impl Stores {
             }
             let url = format!("{}/{}", place.url, read.pack.path());
             match piece_of(&self.client, &url, read.bytes.clone()).await {
-                Ok(bytes) => {
+                Ok((bytes, line)) => {
+                    place.used(line);
                     self.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
                     return Some(Arc::new(bytes));
                 }

@@ -21,6 +21,6 @@ pub use blob::{BlobRequest, NoProgress, Progress, download};
 pub use client::{Client, Credentials, Settings};
 pub use error::FetchError;
 pub use memory::{Document, From, Reader};
-pub use piece::{piece, piece_of};
+pub use piece::{Line, piece, piece_by, piece_of};
 pub use record::{Remembered, store};
 pub use retry::Backoff;

@@ -174,7 +174,8 @@ pub struct Declared {
 pub enum Reason {
     /// Release files are there, but none that counts for this name.
     #[error(
-        "it has no `{directory}/{RELEASE_PREFIX}{name}`; give the image the name that its release file has"
+        "it has no `{directory}/{RELEASE_PREFIX}{name}`; whoever builds it must put that file in, or name the \
+         image as the release file it has"
     )]
     NoRelease {
         /// Directory the file should be in.

@@ -42,10 +42,12 @@ pub enum RunError {
         output: String,
     },
     /// It ran too long and was killed.
-    #[error("`{command}` was killed after {} s", RUN_TIME_MAX.as_secs())]
+    #[error("`{command}` was killed after {} s", .after.as_secs())]
     TimedOut {
         /// The command line.
         command: String,
+        /// How long it ran.
+        after: Duration,
     },
 }
 
@@ -116,19 +118,28 @@ impl Drop for Group {
 
 /// Runs `argv` without a shell and waits for it. `environment` is added to our own.
 pub async fn run(argv: &[String], environment: &[(&str, String)]) -> Result<(), RunError> {
-    start(argv, environment, Stdio::null()).await.map(|_| ())
+    run_within(argv, environment, RUN_TIME_MAX).await
+}
+
+/// The same; after `most` it is killed with everything that it started.
+pub async fn run_within(
+    argv: &[String],
+    environment: &[(&str, String)],
+    most: Duration,
+) -> Result<(), RunError> {
+    start(argv, environment, (Stdio::null(), most)).await.map(|_| ())
 }
 
 /// The same; returns the first MiB of what the program prints.
 pub async fn output(argv: &[String]) -> Result<String, RunError> {
-    start(argv, &[], Stdio::piped()).await
+    start(argv, &[], (Stdio::piped(), RUN_TIME_MAX)).await
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that runs programs")]
 async fn start(
     argv: &[String],
     environment: &[(&str, String)],
-    stdout: Stdio,
+    (stdout, most): (Stdio, Duration),
 ) -> Result<String, RunError> {
     let command_line = argv.join(" ");
     let Some((program, arguments)) = argv.split_first() else { return Ok(String::new()) };
@@ -149,7 +160,7 @@ async fn start(
     let group = Group::of(&child);
     let (mut said, mut printed) = (Vec::new(), Vec::new());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let waited = tokio::time::timeout(RUN_TIME_MAX, async {
+    let waited = tokio::time::timeout(most, async {
         let reading = async {
             tokio::join!(
                 keep(stdout, PRINTED_BYTES_MAX, &mut printed),
@@ -171,7 +182,7 @@ async fn start(
         group.ended();
     }
     match waited {
-        Err(_) => Err(RunError::TimedOut { command: command_line }),
+        Err(_) => Err(RunError::TimedOut { command: command_line, after: most }),
         Ok(Err(source)) => Err(RunError::Start { program: program.clone(), source }),
         Ok(Ok(status)) if status.success() => Ok(String::from_utf8_lossy(&printed).into_owned()),
         Ok(Ok(status)) => {

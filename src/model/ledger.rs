@@ -147,6 +147,9 @@ pub struct Owned {
     /// What systemd left out when it was asked to merge it again: it is not asked twice for the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<Digest>,
+    /// What the directory of somebody else in a tree's place was recognised as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recognised: Option<Recognised>,
 }
 
 /// The file that is replaced in place; what is known of one says nothing about another.
@@ -173,13 +176,16 @@ impl InPlace {
     }
 }
 
-/// A program of somebody else that is a release all the same.
+/// A program or a tree of somebody else that is a release all the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recognised {
-    /// Its SHA-256, hexadecimal.
+    /// SHA-256, hexadecimal: of a program, or of what is known about the nodes of a tree.
     pub sha256: String,
     /// The version it is of.
     pub version: Version,
+    /// The artifact that it is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
 }
 
 /// A file that was kept when another took its place.

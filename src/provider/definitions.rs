@@ -21,6 +21,8 @@ pub struct Component {
     pub transfers: Vec<Transfer>,
     /// Its features, likewise.
     pub features: Vec<Feature>,
+    /// Why definitions of it cannot be used.
+    pub broken: Vec<String>,
 }
 
 /// Every component with a transfer that can be read, the host first.
@@ -49,7 +51,8 @@ fn read(host: &Look, name: Option<String>, notes: &mut Vec<String>) -> Component
     let found = definitions(&folders);
     notes.extend(found.warning.map(|warning| format!("{directory}: {warning}")));
     let specifiers = specifiers(host);
-    let mut component = Component { name, transfers: Vec::new(), features: Vec::new() };
+    let mut component =
+        Component { name, transfers: Vec::new(), features: Vec::new(), broken: Vec::new() };
     for file in &found.features {
         let Some((main, drop_ins)) = texts(host, file) else { continue };
         match feature(&file.id, &main, &drop_ins, &specifiers) {
@@ -57,7 +60,7 @@ fn read(host: &Look, name: Option<String>, notes: &mut Vec<String>) -> Component
                 component.features.push(feature);
                 notes.extend(warnings.iter().map(|w| format!("{}: {}", w.place, w.message)));
             }
-            Err(error) => notes.push(chain(&error)),
+            Err(error) => component.broken.push(chain(&error)),
         }
     }
     for file in &found.transfers {
@@ -67,9 +70,10 @@ fn read(host: &Look, name: Option<String>, notes: &mut Vec<String>) -> Component
                 component.transfers.push(transfer);
                 notes.extend(warnings.iter().map(|w| format!("{}: {}", w.place, w.message)));
             }
-            Err(error) => notes.push(chain(&error)),
+            Err(error) => component.broken.push(chain(&error)),
         }
     }
+    notes.extend(component.broken.iter().cloned());
     component
 }
 

@@ -164,9 +164,10 @@ fn own(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, pass: &Pass<'_>) {
     let in_place = known.as_ref().filter(|known| same_file(known));
     let in_place = in_place.and_then(|known| known.in_place.clone());
     let in_place = in_place.or_else(|| file.map(|file| InPlace::of(file.to_owned())));
-    let kept = known.map(|k| (k.activated, k.started, k.left_out));
-    let (activated, started, left_out) = kept.unwrap_or_default();
-    let owned = Owned { declared_in, home, in_place, adopted, activated, started, left_out };
+    let kept = known.map(|k| (k.activated, k.started, k.left_out, k.recognised));
+    let (activated, started, left_out, recognised) = kept.unwrap_or_default();
+    let owned =
+        Owned { declared_in, home, in_place, adopted, activated, started, left_out, recognised };
     inventory.to_mut().resources.insert(id.clone(), owned);
 }
 
@@ -236,15 +237,19 @@ fn note_unrecorded(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, slot: Op
     }
 }
 
-/// Notes which release a program of somebody else is.
+/// Notes which release a program or a tree of somebody else is.
 fn recognise(inventory: &mut Cow<'_, Inventory>, pass: &Pass<'_>, unchanged: &Unchanged) {
     let id = &unchanged.resource;
     let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let sha256 = found.filter(|found| found.current().is_none()).and_then(Found::program);
     let Some(sha256) = sha256 else { return };
-    let Some(known) = in_place(inventory.to_mut(), id) else { return };
-    let version = unchanged.in_use.version.clone();
-    known.recognised = Some(Recognised { sha256: sha256.to_owned(), version });
+    let Some(owned) = inventory.to_mut().resources.get_mut(id) else { return };
+    let (version, digest) = (unchanged.in_use.version.clone(), unchanged.in_use.digest.clone());
+    let recognised = Some(Recognised { sha256: sha256.to_owned(), version, digest });
+    match &mut owned.in_place {
+        Some(file) => file.recognised = recognised,
+        None => owned.recognised = recognised,
+    }
 }
 
 fn current<'a>(pass: &Pass<'a>, id: &ResourceId) -> Option<&'a str> {

@@ -234,7 +234,8 @@ impl Extension<'_> {
                     reason: BlockedReason::CannotRun,
                     message: format!(
                         "{} was looked at before and systemd would not merge it on this host; it is not \
-                         fetched again until its bytes or the operating system change",
+                         fetched again until its bytes or the operating system change (`reconcile history` \
+                         says what was wrong)",
                         offer.artifact.name
                     ),
                     until: None,

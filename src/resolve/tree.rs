@@ -4,6 +4,7 @@ mod contents;
 mod ways;
 
 use std::fs;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
@@ -13,7 +14,7 @@ use crate::fetch::record::DOCUMENT_BYTES_MAX;
 use crate::format::casync::index::Index;
 use crate::model::ledger::Owned;
 use crate::model::outcome::chain;
-use crate::model::step::OfflineCopy;
+use crate::model::step::{Existing, OfflineCopy};
 use crate::model::{
     Algorithm, Artifact, BlockedReason, Constraint, Digest, Evidence, Level, Prereleases,
     ResourceId, Subject, Version,
@@ -22,8 +23,9 @@ use crate::resolve::decided::{quarantined, rolled_back, suspended};
 use crate::resolve::{Question, policy, problem_of};
 use crate::resource::app::spec::{Downgrade, Order, TagPattern, VersionWish};
 use crate::resource::decision::{Problem, Resolution};
-use crate::resource::tree::spec::{CasyncSource, Place, TreeVersion, file_url};
-use crate::resource::tree::wanted::{Offer, State, Wanted, Ways, slot_of, state};
+use crate::resource::tree::observe::holds;
+use crate::resource::tree::spec::{CasyncSource, Place, TreeLayout, TreeVersion, file_url};
+use crate::resource::tree::wanted::{HERE, OFFLINE, Offer, State, Wanted, Ways, slot_of, state};
 use crate::resource::tree::{TreeObserved, TreeSpec};
 use crate::source::casync::{IndexFile, has_versions, read, releases};
 use crate::source::{SourceError, read_local};
@@ -156,6 +158,7 @@ impl<'a> Tree<'a> {
             offer: None,
             contents: None,
             refresh: None,
+            there: false,
             rolled_back: None,
         };
         if !found.offline {
@@ -174,6 +177,10 @@ impl<'a> Tree<'a> {
             message: format!("cannot use {}: {}", found.file.artifact.name, chain(&error)),
             until: None,
         })?;
+        let index = Arc::new(index);
+        if self.is_there(&wanted, &index).await {
+            return Ok(Wanted { there: true, refresh: None, ..wanted });
+        }
         let stores = self.stores(found.source);
         let ways::Found { ways, packs, delta } = self.ways(&found.file, &index, &stores).await;
         wanted.contents = self.contents(&found.file, index.header.flags).await.map(Box::new);
@@ -188,6 +195,25 @@ impl<'a> Tree<'a> {
             offline: found.offline,
         }));
         Ok(wanted)
+    }
+
+    /// Whether a directory that somebody else made, and that may become ours, is what an index describes. It is read
+    /// once, and then again when anything about it changed.
+    async fn is_there(&self, wanted: &Wanted, index: &Arc<Index>) -> bool {
+        let (spec, observed) = (self.spec, self.observed);
+        let Some(now) = observed.foreign.as_ref() else { return false };
+        if spec.existing != Existing::Adopted || spec.layout == TreeLayout::Link {
+            return false;
+        }
+        let known = self.owned().and_then(|owned| owned.recognised.as_ref());
+        if known.is_some_and(|k| k.sha256 == *now && k.digest.as_ref() == Some(&wanted.index)) {
+            return true;
+        }
+        let path = &spec.path;
+        let real = self.question.root.join(path.strip_prefix("/").unwrap_or(path));
+        let index = Arc::clone(index);
+        let compared = tokio::task::spawn_blocking(move || holds(&real, &index)).await;
+        compared.unwrap_or_default()
     }
 
     /// The stores of a source first, then those of the other one: every chunk is verified whoever has it.
@@ -213,7 +239,12 @@ impl<'a> Tree<'a> {
         });
         let name = &found.file.artifact.name;
         let mut level = found.file.level;
-        let mut stated_by = if found.offline { "the offline copy" } else { "the source" };
+        let local = found.file.artifact.urls.iter().any(|url| url.starts_with("file:"));
+        let mut stated_by = match (found.offline, local) {
+            (true, _) => OFFLINE,
+            (false, true) => HERE,
+            (false, false) => "the source",
+        };
         for digest in pinned {
             if digest != sha256 {
                 return Err(Problem {
@@ -229,8 +260,8 @@ impl<'a> Tree<'a> {
             return Err(Problem {
                 reason: BlockedReason::Unverified,
                 message: format!(
-                    "verifying {name}: the level {} is demanded, but only {} can be reached; pin the \
-                     index by `version: {sha256}`, or lower `verify.min`",
+                    "verifying {name}: the level {} is demanded, but an index is accepted by its digest or by the \
+                     way it comes, which is {} here; pin it by `version: {sha256}`, or lower `verify.min`",
                     min.name(),
                     level.name()
                 ),
@@ -257,6 +288,7 @@ impl<'a> Tree<'a> {
             offer: None,
             contents: None,
             refresh: None,
+            there: false,
             rolled_back,
         };
         match state(self.spec, self.observed, &wanted) {

@@ -221,11 +221,13 @@ impl Found {
         }
     }
 
-    /// SHA-256, hexadecimal, of the program that is replaced in place, where it is of no slot.
+    /// SHA-256, hexadecimal, of the program that is replaced in place, or of what is known about the directory in a
+    /// tree's place, where it is of no slot.
     pub fn program(&self) -> Option<&str> {
         match self {
             Self::App(found) => found.file.as_ref().and_then(|file| file.sha256.as_deref()),
-            Self::Extension(_) | Self::Tree(_) => None,
+            Self::Tree(found) => found.foreign.as_deref(),
+            Self::Extension(_) => None,
         }
     }
 
@@ -269,6 +271,13 @@ impl Found {
                 Some((&head.index, head.evidence.level))
             }
         }
+    }
+
+    /// The place of its own on this machine that vouches for what a slot was made from, where nothing else does.
+    pub fn accepted_from_here(&self, slot: &str) -> Option<&str> {
+        let Self::Tree(found) = self else { return None };
+        let stated_by = found.head(slot)?.evidence.stated_by.as_str();
+        [tree::wanted::HERE, tree::wanted::OFFLINE].contains(&stated_by).then_some(stated_by)
     }
 
     /// How people name a slot: the tag it was published under.

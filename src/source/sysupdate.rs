@@ -82,6 +82,9 @@ async fn read(
         Err(SourceError::Local { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
             Err(SourceError::NotFound { what: format!("{name} in {}", shown(from)) })
         }
+        Err(SourceError::NotFound { .. }) => {
+            Err(SourceError::NotFound { what: format!("{name} in {}", shown(from)) })
+        }
         read => read,
     }
 }

@@ -302,7 +302,8 @@ fn judge(known: &Known<'_>, id: &ResourceId, declared: Option<&Declared>) -> Res
 /// The version of a program that was there before us and is the wished one.
 fn recognised(known: &Known<'_>, id: &ResourceId, found: Option<&Found>) -> Option<Version> {
     let owned = known.ledger.inventory.resources.get(id)?;
-    let recognised = owned.in_place.as_ref()?.recognised.as_ref()?;
+    let file = owned.in_place.as_ref();
+    let recognised = file.map_or(&owned.recognised, |file| &file.recognised).as_ref()?;
     (found?.program()? == recognised.sha256).then(|| recognised.version.clone())
 }
 
@@ -362,11 +363,20 @@ fn conditions(
         let reason = format!("{:?}", blocked.reason);
         conditions.push(holds("Blocked", &reason, blocked.message.clone()));
     }
-    if let Some(level) = status.verified.filter(|level| *level <= Level::Tls) {
-        let message = format!("the release in use was accepted with level {}", level.name());
-        conditions.push(holds("Insecure", "VerificationDisabled", message));
-    }
     let found = known.observed.resources.get(id).and_then(|found| found.as_ref().ok());
+    if let Some(level) = status.verified.filter(|level| *level <= Level::Tls) {
+        let here = found.and_then(|found| found.accepted_from_here(found.current()?));
+        let (reason, message) = match here.filter(|_| level == Level::Tls) {
+            Some(place) => {
+                ("LocalSource", format!("nobody but {place} vouches for the release in use"))
+            }
+            None => (
+                "VerificationDisabled",
+                format!("the release in use was accepted with level {}", level.name()),
+            ),
+        };
+        conditions.push(holds("Insecure", reason, message));
+    }
     if let Some(why) = found.and_then(Found::pending) {
         conditions.push(holds("Pending", "NotMerged", why.to_owned()));
     }

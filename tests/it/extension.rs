@@ -388,6 +388,26 @@ fn what_is_not_wished_any_more_goes_and_the_rest_is_merged() {
 }
 
 #[test]
+fn link_of_somebody_else_stays_whatever_its_end_is_called() {
+    let mut host = Host::new();
+    host.publish("demo_1.0.0.raw", "one");
+    host.wish(&[("demo", "")]);
+    host.converges();
+    let theirs = host.world.path("srv/mine/demo_1.0.0.raw");
+    fs::create_dir_all(theirs.parent().unwrap()).unwrap();
+    fs::write(&theirs, image("theirs")).unwrap();
+    let link = host.world.path("etc/extensions/demo.raw");
+    fs::remove_file(&link).unwrap();
+    symlink("../../srv/mine/demo_1.0.0.raw", &link).unwrap();
+    host.wish(&[]);
+    let ran = host.pass();
+    assert_eq!(ran.code, 0, "{ran:#?}");
+    assert_eq!(host.link("demo").as_deref(), Some("../../srv/mine/demo_1.0.0.raw"));
+    assert!(host.home("demo").is_empty(), "{:?}", host.home("demo"));
+    assert!(theirs.exists());
+}
+
+#[test]
 fn signature_is_demanded_where_a_keyring_is_named() {
     let mut host = Host::new();
     host.publish("demo_1.0.0.raw", "one");

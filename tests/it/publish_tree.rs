@@ -109,6 +109,21 @@ fn published(wish: &Publication) -> Published {
 }
 
 #[test]
+fn index_gets_a_directory_and_is_never_published_with_its_tree() {
+    let world = World::new();
+    let index = world.path("new/place/t.caidx");
+    let store = world.path("new/store/t.castr");
+    publish(&Publication::new(&world.path("tree"), &index, &store), Timestamp::now()).unwrap();
+    assert!(index.is_file() && store.is_dir());
+    for (index, store) in [("tree/t.caidx", "t.castr"), ("t.caidx", "tree/deep/new/t.castr")] {
+        let wish = Publication::new(&world.path("tree"), &world.path(index), &world.path(store));
+        let refused = publish(&wish, Timestamp::now()).unwrap_err();
+        assert!(matches!(refused, PublishError::Inside { .. }), "{refused}");
+        assert!(!world.path("tree/deep/new").exists() && !world.path("tree/t.caidx").exists());
+    }
+}
+
+#[test]
 fn chunks_digest_and_listing_tell_the_same_tree() {
     let world = World::new();
     let told = published(&world.wish());

@@ -358,6 +358,7 @@ scenarios! {
     health_quarantined_release_is_left_alone
     health_rollback_fails
     home_edited
+    in_place_backup_of_somebody_else
     in_place_directory_in_the_way
     in_place_displaced_program_is_kept
     in_place_failing_release_goes_back

@@ -63,6 +63,7 @@ fn tree_is_installed_updated_and_then_left_alone() {
     let (mut world, publisher) = site();
     let plan = world.run(&["--dry-run"]).exits(0);
     assert!(plan.stdout.contains("install index-"), "{}", plan.stdout);
+    assert!(plan.stdout.contains("it comes from a path on this machine"), "{}", plan.stdout);
     assert!(!world.path("/srv").exists(), "a dry run makes nothing");
     pass(&mut world);
     is_published(&world, &publisher);
@@ -269,6 +270,52 @@ fn edited_layout_turns_a_directory_of_ours_or_an_empty_one_into_a_link() {
     world.wish("desired", &publisher.wish("    layout: link\n"));
     pass(&mut world);
     is_published(&world, &publisher);
+    nothing_to_do(&mut world);
+}
+
+#[test]
+fn directory_that_casync_updater_keeps_is_taken_over_as_it_is() {
+    let (mut world, mut publisher) = site();
+    publisher.flags = Flags::UPDATER;
+    tree::remove(&publisher.source.join("latest"));
+    publisher.publish();
+    let server = on_the_web(&publisher);
+    let config = world.temp().join("updater.json");
+    let url = |name: &str| server.url(&format!("/{name}"));
+    let entry = serde_json::json!([{
+        "interval": 60000, "srcIndex": url("site.caidx"), "srcStore": url("site.castr"), "dstPath": "/srv/site",
+        "triggers": [{ "paths": ["."], "actions": ["touch /nowhere/at/all"] }],
+    }]);
+    tree::write(&config, entry.to_string().as_bytes());
+    let imported =
+        world.run(&["import", "casync-updater", config.to_str().unwrap()]).exits(0).stdout;
+    world.wish("desired", &imported);
+    pass(&mut world);
+    // As it is on a host that never had anything but casync-updater.
+    tree::remove(&world.path("/srv/.site.reconcile"));
+    tree::remove(&world.path("/var/lib/reconcile"));
+    let root = world.path("/srv/site").metadata().unwrap().ino();
+    for _ in 0..2 {
+        world.tick();
+        let plan = world.run(&["--dry-run"]).exits(0).stdout;
+        assert!(plan.contains("No changes"), "{plan}");
+        nothing_to_do(&mut world);
+    }
+    assert_eq!(world.path("/srv/site").metadata().unwrap().ino(), root);
+    let status = world.run(&["status", "-o", "json"]).json();
+    assert_eq!(status["resources"][0]["state"], "Current", "{status:#}");
+    // One byte makes another directory of it.
+    let file = world.path("/srv/site/conf.d/main");
+    tree::write(&file, b"One\n");
+    world.tick();
+    let plan = world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(plan.contains("what is at /srv/site is not index-"), "{plan}");
+    tree::write(&publisher.source.join("conf.d/main"), b"two\n");
+    publisher.publish();
+    pass(&mut world);
+    assert_eq!(fs::read(&file).unwrap(), b"two\n");
+    let kept = world.path("/srv/.site.reconcile/generations/adopted/tree/conf.d/main");
+    assert_eq!(fs::read(kept).unwrap(), b"One\n");
     nothing_to_do(&mut world);
 }
 
@@ -655,6 +702,15 @@ fn offline_copy_is_used_without_network_but_never_to_go_back() {
     tree::remove(&publisher.store);
     pass(&mut world);
     assert_eq!(main(&world), "three\n");
+    let status = world.run(&["status", "-o", "json"]).json();
+    assert!(status.to_string().contains("LocalSource"), "{status:#}");
+    // The source is back with what it had: it decides, and the plan says what that means.
+    tree::write(&publisher.source.join("conf.d/main"), b"two\n");
+    publisher.publish();
+    date(&publisher.index, 2_000_000);
+    let ran = pass(&mut world);
+    assert!(ran.stdout.contains("from the offline copy, which is in use"), "{ran:#?}");
+    assert_eq!(main(&world), "two\n");
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! Trees from our own publisher on the web: packs, and what a plan tells before it fetches.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use camino::Utf8Path;
 use jiff::Timestamp;
@@ -125,6 +130,72 @@ fn packs_bring_a_tree_in_a_hundredth_of_the_requests_and_the_plan_says_so() {
     let asked = web.asked();
     let sent: u64 = asked.requests.iter().map(|request| request.sent).sum();
     assert!(asked.packs + asked.chunks <= 8 && sent < 1_000_000, "{sent}");
+}
+
+#[test]
+fn server_that_closes_each_connection_gets_no_more_than_its_queue_holds() {
+    let mut web = Web::new(Packing::Chunks);
+    let root = web.site.clone();
+    let simple = Simple::serve(root);
+    let wish = web.wish("").replace(&web.server.url(""), &format!("http://{}", simple.address));
+    web.world.wish("desired", &wish);
+    web.pass();
+    web.is_published();
+    let (open, most) = *simple.open.lock().unwrap();
+    assert!(most <= 6, "{most} at once, {open} left");
+}
+
+/// A server that knows HTTP/1.0 only. The first requests are answered when more of them are there than may be, or
+/// after a while.
+struct Simple {
+    address: SocketAddr,
+    /// How many connections are open, and how many ever were at once.
+    open: Arc<Mutex<(usize, usize)>>,
+}
+
+impl Simple {
+    fn serve(root: PathBuf) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let open = Arc::new(Mutex::new((0, 0)));
+        let (counted, more) = (Arc::clone(&open), Arc::new(Condvar::new()));
+        thread::spawn(move || {
+            for (number, stream) in listener.incoming().enumerate() {
+                let Ok(stream) = stream else { return };
+                let (root, open, more) = (root.clone(), Arc::clone(&counted), Arc::clone(&more));
+                thread::spawn(move || {
+                    let mut now = open.lock().unwrap();
+                    *now = (now.0 + 1, now.1.max(now.0 + 1));
+                    more.notify_all();
+                    if number < 12 {
+                        let while_few = |now: &mut (usize, usize)| now.1 <= 6;
+                        let wait = Duration::from_millis(300);
+                        now = more.wait_timeout_while(now, wait, while_few).unwrap().0;
+                    }
+                    drop(now);
+                    let _ = Self::answer(&stream, &root);
+                    // Before the other side sees the end, so that its next connection does not count beside this one.
+                    open.lock().unwrap().0 -= 1;
+                    let _ = stream.shutdown(Shutdown::Both);
+                });
+            }
+        });
+        Self { address, open }
+    }
+
+    fn answer(mut stream: &TcpStream, root: &Path) -> std::io::Result<()> {
+        let mut lines = BufReader::new(stream).lines();
+        let first = lines.next().transpose()?.unwrap_or_default();
+        while lines.next().transpose()?.is_some_and(|line| !line.is_empty()) {}
+        let path = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
+        match fs::read(root.join(path)) {
+            Ok(bytes) => {
+                let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len());
+                stream.write_all(&[head.as_bytes(), &bytes].concat())
+            }
+            Err(_) => stream.write_all(b"HTTP/1.0 404 No\r\nContent-Length: 0\r\n\r\n"),
+        }
+    }
 }
 
 #[test]

@@ -48,9 +48,9 @@ pub struct TreeArgs {
 /// Which properties of files to publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProfileArg {
-    /// As casync-updater: names, contents and times in steps of two seconds.
+    /// As casync-updater: names, contents and times in steps of two seconds; no permissions and no links.
     CasyncUpdater,
-    /// All that casync stores by default.
+    /// All that `casync make` stores by default, but for attributes of FAT and project identifiers of quotas.
     Full,
     /// Permissions, links and capabilities, but no owners and no times.
     Reproducible,

@@ -13,6 +13,7 @@ use crate::cli::{CliError, say};
 use crate::host::{Change as Host, ItemKind, Look};
 use crate::model::outcome::{Outcome, counted};
 use crate::observe::observe;
+use crate::provider::components;
 use crate::record::{cache, last_pass, ledger};
 
 /// Which cached artifacts to remove.
@@ -126,6 +127,9 @@ async fn examine(session: &Session) -> Vec<Finding> {
         Err(error) => check("ledger", Err(error.to_string())),
     }
     if let Ok(desired) = &desired {
+        if desired.follow.is_some() {
+            check("definitions of this host", definitions(&session.host));
+        }
         for (id, declared) in &desired.resources {
             check(&id.to_string(), writable(&session.host.real(declared.spec.home())));
             for unit in declared.spec.restarts() {
@@ -144,6 +148,17 @@ async fn examine(session: &Session) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether the host's own definitions can be read.
+fn definitions(host: &Look) -> Result<String, String> {
+    let components = components(host, &mut Vec::new());
+    let broken: Vec<&str> = components.iter().flat_map(|c| &c.broken).map(String::as_str).collect();
+    if !broken.is_empty() {
+        return Err(broken.join("; "));
+    }
+    let transfers = components.iter().map(|component| component.transfers.len()).sum();
+    Ok(format!("{} can be read", counted(transfers, "transfer")))
 }
 
 /// Whether this process may write a path, or the nearest parent that exists.

@@ -7,7 +7,7 @@ use crate::cli::args::{DigestArg, Format, ProfileArg, StoreGcArgs, TreeArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::units::bytes;
 use crate::cli::session::Session;
-use crate::cli::{CliError, say};
+use crate::cli::{CliError, mention, say};
 use crate::model::outcome::{chain, counted};
 use crate::publish::tree::gc::{Collection, Deed, collect};
 use crate::publish::tree::{
@@ -19,8 +19,16 @@ const STORE: &str = "default.castr";
 
 /// Publishes one tree, or all of a configuration.
 pub(super) fn tree(session: &Session, args: &TreeArgs) -> Result<Exit, CliError> {
+    let mut told = false;
     for wish in wishes(args)? {
         let published = publish(&wish, session.now).map_err(|error| failed(&error))?;
+        if wish.profile == Profile::CasyncUpdater && !published.unchanged && !told {
+            mention(
+                "the profile casync-updater has no permissions, owners and symbolic links: programs arrive without \
+                 their execute bits, and links not at all; for clients that are not casync-updater choose another",
+            );
+            told = true;
+        }
         match session.common.output {
             Format::Json => say_json(&published),
             Format::Text | Format::Oneline | Format::Markdown => say(&line(&wish, &published)),

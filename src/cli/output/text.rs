@@ -155,6 +155,9 @@ pub fn transfer(change: &Change) -> Option<String> {
         };
         let verified = match evidence.level {
             Level::None => "NOT VERIFIED".to_owned(),
+            Level::Tls if is_local(artifact) => {
+                "NOT VERIFIED: it comes from a path on this machine".to_owned()
+            }
             Level::Tls => "NOT VERIFIED beyond TLS".to_owned(),
             Level::Lock if evidence.digests.is_empty() => {
                 "NOT VERIFIED: the bytes of this first use are recorded".to_owned()
@@ -163,6 +166,10 @@ pub fn transfer(change: &Change) -> Option<String> {
         };
         Some(format!("{how}, {verified}"))
     })
+}
+
+fn is_local(artifact: &Artifact) -> bool {
+    artifact.urls.last().is_some_and(|url| url.starts_with("file:"))
 }
 
 /// `patch /opt/tool/releases/1.0/tool (fetch 12 KiB), else fetch linux-amd64.gz (4.1 MiB)`.

@@ -68,6 +68,14 @@ pub enum PublishError {
         #[source]
         source: io::Error,
     },
+    /// Publishing would publish what is being published.
+    #[error("{path} is inside {tree}, which is published: put the index and its store elsewhere")]
+    Inside {
+        /// The index or the store.
+        path: Utf8PathBuf,
+        /// The directory.
+        tree: Utf8PathBuf,
+    },
     /// Chunks cannot be compressed.
     #[error("cannot compress a chunk at level {level}")]
     Compress {

@@ -7,11 +7,31 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::PublishError;
+use super::{Publication, PublishError};
 
 /// The path of an index with something more at its end.
 pub(super) fn beside(index: &Utf8Path, suffix: &str) -> Utf8PathBuf {
     Utf8PathBuf::from(format!("{index}{suffix}"))
+}
+
+/// Makes the directory of the index, and refuses an index or a store inside the tree.
+#[expect(clippy::disallowed_methods, reason = "a publisher writes where it is told to")]
+pub(super) fn prepare(wish: &Publication) -> Result<(), PublishError> {
+    let tree = wish
+        .tree
+        .canonicalize_utf8()
+        .map_err(|source| PublishError::Read { path: wish.tree.to_string(), source })?;
+    for path in [&wish.index, &wish.store] {
+        let failed = |source| PublishError::Write { path: path.clone(), source };
+        let parent = path.parent().filter(|parent| !parent.as_str().is_empty());
+        let parent = parent.unwrap_or(Utf8Path::new("."));
+        let there = parent.ancestors().find(|path| path.exists()).unwrap_or(Utf8Path::new("."));
+        if there.canonicalize_utf8().map_err(failed)?.starts_with(&tree) {
+            return Err(PublishError::Inside { path: path.clone(), tree });
+        }
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// A file that is being written beside its place; dropped without being placed it is gone. Whoever writes one

@@ -121,6 +121,7 @@ pub struct Published {
 /// Publishes a tree. `now` tells which files changed so lately that they may change again unnoticed.
 pub fn publish(wish: &Publication, now: Timestamp) -> Result<Published, PublishError> {
     let flags = wish.profile.flags(wish.digest);
+    files::prepare(wish)?;
     let store = Store::open(&wish.store, Using::Shared)?;
     let cache = Cache::lock(wish, flags)?;
     let list = beside(&wish.index, packs::LIST_SUFFIX);

@@ -59,7 +59,8 @@ impl Situation<'_> {
     /// What runs once after each start of the host, when this pass is the first since.
     pub(super) fn starts(&self, work: &Work, now_owed: &[Due]) -> Vec<Due> {
         let since = self.owned.and_then(|owned| owned.started.as_ref());
-        let there = work.slot.is_some() || self.observed.current.is_some();
+        let recognised = work.wanted.as_ref().is_some_and(|wanted| wanted.there);
+        let there = work.slot.is_some() || self.observed.current.is_some() || recognised;
         if !self.facts.live || !there || since == self.facts.started.as_ref() {
             return Vec::new();
         }

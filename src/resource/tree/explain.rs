@@ -1,10 +1,13 @@
 //! Names and reasons for what happens to a tree; pure.
 
+use std::fmt::Write;
+
 use crate::model::outcome::counted;
 use crate::model::{Action, Attribution, Drift};
 use crate::resource::decision::{count_drift, not_installed};
+use crate::resource::tree::observe::Live;
 use crate::resource::tree::plan::Situation;
-use crate::resource::tree::wanted::{Offer, Wanted};
+use crate::resource::tree::wanted::{OFFLINE, Offer, Wanted};
 
 /// Bytes of a mebibyte.
 const MIB: f64 = 1_048_576.0;
@@ -34,6 +37,14 @@ impl Situation<'_> {
         (action, attribution, reason)
     }
 
+    /// Whether a generation was published before the one in use, as far as is known.
+    fn goes_back(&self, wanted: &Wanted) -> bool {
+        let kept = || self.observed.head(wanted.slot.as_deref()?)?.published;
+        let to = wanted.offer.as_ref().map_or_else(kept, |offer| offer.published);
+        let from = self.observed.current_head().and_then(|head| head.published);
+        to.zip(from).is_some_and(|(to, from)| to < from)
+    }
+
     fn cause(
         &self,
         wanted: &Wanted,
@@ -45,6 +56,11 @@ impl Situation<'_> {
             if was_active {
                 let why = format!("{} is not the tree that was installed", self.spec.path);
                 return (Action::Repair, Attribution::DriftCorrected, why);
+            }
+            if let Live::Directory { .. } = self.observed.live {
+                let (path, version) = (&self.spec.path, &wanted.version);
+                let why = format!("what is at {path} is not {version}; it is kept beside it");
+                return (Action::Install, Attribution::FirstInstall, why);
             }
             let floating = self.spec.is_floating().then(|| self.spec.requested());
             return not_installed(floating.as_deref(), wanted.version.as_str());
@@ -71,7 +87,16 @@ impl Situation<'_> {
             return (action, Attribution::DesiredChanged, why);
         }
         if self.spec.is_floating() {
-            (action, Attribution::UpstreamMoved, format!("the source has {version}"))
+            let mut why = format!("the source has {version}");
+            if self.goes_back(wanted) {
+                let from = if current.evidence.stated_by == OFFLINE {
+                    " from the offline copy"
+                } else {
+                    ""
+                };
+                let _ = write!(why, ", published before {before}{from}, which is in use");
+            }
+            (action, Attribution::UpstreamMoved, why)
         } else {
             (action, Attribution::DesiredChanged, format!("{} is wished", self.spec.requested()))
         }

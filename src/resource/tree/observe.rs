@@ -7,7 +7,8 @@ use std::io;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use crate::assemble::damaged;
+use crate::assemble::{damaged, fingerprint, is_made_of};
+use crate::format::casync::index::Index;
 use crate::host::{ItemKind, Look, Places};
 use crate::model::difference::Difference;
 use crate::model::glob::any_covers;
@@ -44,6 +45,9 @@ pub struct TreeObserved {
     pub leftovers: Vec<String>,
     /// Content differs where `stat` does not.
     pub rotten: bool,
+    /// A digest of what is known about the nodes of a directory that is not ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<String>,
 }
 
 /// What is at the path of a tree.
@@ -176,11 +180,19 @@ pub fn observe(
     } else {
         observed.current = restored(host, &layout, &observed, preserve)?;
         observed.extras = observed.current.as_ref().map(|_| 0);
+        if observed.current.is_none() && matches!(observed.live, Live::Directory { .. }) {
+            observed.foreign = fingerprint(host.real(path).as_std_path());
+        }
     }
     if observed.live_inode().is_some() {
         observed.mounts = host.mounts_within(path)?;
     }
     Ok(observed)
+}
+
+/// Whether the directory at a path of this machine holds what an index describes, and nothing else.
+pub fn holds(tree: &Utf8Path, index: &Index) -> bool {
+    is_made_of(index, tree.as_std_path())
 }
 
 /// Refuses a link where our directory should be: what is made and removed through it would be elsewhere.

@@ -31,7 +31,10 @@ pub fn plan(situation: &Situation<'_>) -> Decision {
         || situation.current_version(),
         |wanted| situation.work(wanted),
         |work| situation.change(work),
-        |wanted| Some(situation.in_use(wanted, wanted.slot.as_deref()?)),
+        |wanted| {
+            let new = || wanted.there.then(|| slot_name(&wanted.index, std::iter::empty()));
+            Some(situation.in_use(wanted, &wanted.slot.clone().or_else(new)?))
+        },
     )
 }
 
@@ -70,6 +73,9 @@ impl Situation<'_> {
     /// The steps that lead to `wanted`, in order; an obstacle when they must not be taken.
     fn work(&self, wanted: &Wanted) -> Result<Work, Problem> {
         let mut work = Work { wanted: Some(wanted.clone()), ..Work::default() };
+        if wanted.there {
+            return Ok(work);
+        }
         let state = state(self.spec, self.observed, wanted);
         work.drift.clone_from(&self.observed.drift);
         match state {

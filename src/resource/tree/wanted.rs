@@ -9,6 +9,12 @@ use crate::resource::tree::observe::Live;
 use crate::resource::tree::spec::TreeLayout;
 use crate::resource::tree::{TreeObserved, TreeSpec};
 
+/// Who states what an index is, where that is the offline copy.
+pub const OFFLINE: &str = "the offline copy";
+
+/// The same, where that is a path.
+pub const HERE: &str = "a path on this machine";
+
 /// The generation to be on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -24,6 +30,8 @@ pub struct Wanted {
     pub contents: Option<Box<Contents>>,
     /// The offline copy, where it has another index and is to have this one.
     pub refresh: Option<OfflineCopy>,
+    /// The directory that somebody else put there is it already.
+    pub there: bool,
     /// An operator went back to it.
     pub rolled_back: Option<String>,
 }

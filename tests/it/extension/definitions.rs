@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use serde_json::json;
 
 use super::{Host, image};
+use crate::support::server::Server;
 
 /// Definitions as an operating system ships them: one extension behind a feature, one partition.
 fn ship(host: &Host, more: &str) {
@@ -91,7 +92,7 @@ fn feature_that_is_switched_off_needs_no_confirmation_and_comes_back_as_an_insta
             "sysupdate" => "var/lib/extensions.d/demo.raw",
             _ => "var/lib/extensions/demo.raw",
         };
-        symlink("/var/lib/extensions.d/demo_1.0.raw", host.world.path(link)).unwrap();
+        symlink("../extensions.d/demo_1.0.raw", host.world.path(link)).unwrap();
         follow(&mut host, as_what);
         host.world.options.truncate(2);
         host.converges();
@@ -142,6 +143,29 @@ fn feature_that_is_switched_on_joins_what_is_in_use_and_is_no_drift() {
     }
     host.converges();
     assert_eq!(host.version("beta").as_deref(), Some("2"));
+}
+
+#[test]
+fn definition_that_cannot_be_read_and_list_that_is_not_there_are_named() {
+    let mut host = Host::new();
+    ship(&host, "");
+    follow(&mut host, "sysupdate");
+    let (server, definition) = (Server::start(), "usr/lib/sysupdate.d/demo.transfer");
+    let definition = host.world.path(definition);
+    let text = fs::read_to_string(&definition).unwrap();
+    let local = format!("file://{}", host.source().display());
+    fs::write(&definition, text.replace(&local, &server.url("/images"))).unwrap();
+    let missing = host.world.run(&["--dry-run"]).stdout;
+    assert!(missing.contains(&format!("SHA256SUMS in {}", server.url("/images"))), "{missing}");
+    host.world.options.clear();
+    host.world.run(&["doctor"]).exits(0);
+    fs::write(host.world.path("usr/lib/sysupdate.d/odd.transfer"), "[Source]\nType=none\n")
+        .unwrap();
+    let doctor = host.world.run(&["doctor"]).exits(1).stdout;
+    assert!(
+        doctor.contains("BAD  definitions of this host") && doctor.contains("odd.transfer"),
+        "{doctor}"
+    );
 }
 
 #[test]
