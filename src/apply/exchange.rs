@@ -7,8 +7,9 @@ use camino::Utf8Path;
 use crate::apply::switch::SwitchError;
 use crate::assemble::{HEAD, NODES};
 use crate::host::{Change as Host, ItemKind};
+use crate::model::outcome::counted;
 use crate::model::snapshot::{Nodes, SnapshotHead};
-use crate::model::step::{ExchangeBy, Expected};
+use crate::model::step::{ExchangeBy, Expected, KeptForeign};
 
 /// A list of nodes is ours; this bounds a mistake.
 const GENERATION_BYTES_MAX: u64 = 1 << 30;
@@ -26,6 +27,8 @@ pub struct Trees<'a> {
     pub expects: Expected,
     /// Patterns of paths that are carried along.
     pub preserve: &'a [String],
+    /// Where what is somebody else's in the tree in use is kept.
+    pub keeps: Option<&'a KeptForeign>,
 }
 
 impl Trees<'_> {
@@ -33,6 +36,30 @@ impl Trees<'_> {
     fn fit(&self, found: Option<u64>) -> bool {
         let now = found.map_or(Expected::Nothing, |inode| Expected::Directory { inode });
         self.expects == Expected::Anything || self.expects == now
+    }
+}
+
+/// Gives what is somebody else's in the tree in use a second name that outlives it; says so when there was anything.
+pub fn keep(host: &Host, trees: &Trees<'_>) -> Result<Option<String>, SwitchError> {
+    let Some(KeptForeign { tree, generation, into, .. }) = trees.keeps else { return Ok(None) };
+    if host.inode_of_dir(tree)?.is_none() {
+        return Ok(None);
+    }
+    let bytes = host.read(generation.join(NODES), GENERATION_BYTES_MAX)?;
+    // Without its list nobody can say what is ours, so all of it is kept.
+    let nodes = bytes.and_then(|bytes| Nodes::decode(&bytes).ok());
+    let kept = host.keep_foreign(tree, into, nodes.as_ref(), trees.preserve)?;
+    Ok((kept > 0).then(|| {
+        let paths = counted(usize::try_from(kept).unwrap_or(usize::MAX), "path");
+        format!("{paths} of somebody else are kept in {into}")
+    }))
+}
+
+/// Takes those second names away again where the tree stays in use.
+pub fn keep_not(host: &Host, trees: &Trees<'_>) {
+    if let Some(kept) = trees.keeps {
+        // What cannot be removed is more than is needed, and told in every pass.
+        let _ = host.remove(&kept.into);
     }
 }
 

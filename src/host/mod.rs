@@ -7,6 +7,7 @@
 
 mod beneath;
 mod carry;
+mod keep;
 mod merge;
 pub mod change;
 pub mod clock;
@@ -176,6 +177,12 @@ impl Look {
     /// How the programs of operators are run.
     pub fn hooks(&self) -> Hooks {
         self.hooks
+    }
+
+    /// What programs are told about where the host is: `RECONCILE_ROOT` is what comes before an absolute path there,
+    /// nothing on the running system.
+    pub fn root_variable(&self) -> (&'static str, String) {
+        ("RECONCILE_ROOT", self.root.as_str().trim_end_matches('/').to_owned())
     }
 
     /// The root.

@@ -94,6 +94,9 @@ pub enum Step {
         preserve: Vec<String>,
         /// Whether directories are exchanged or a link is.
         by: ExchangeBy,
+        /// Where what somebody else has in the tree in use is kept for good.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keeps: Option<Box<KeptForeign>>,
     },
     /// Journal an effect that could not be observed as missing later. Always before the switch.
     Owe {
@@ -246,6 +249,23 @@ pub struct KeptAs {
     pub path: Utf8PathBuf,
     /// An earlier backup of ours is there and gives way.
     pub replaces: bool,
+}
+
+/// What somebody else has in a tree of ours that gives way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptForeign {
+    /// The tree.
+    #[schemars(with = "String")]
+    pub tree: Utf8PathBuf,
+    /// Its generation, which lists what is ours.
+    #[schemars(with = "String")]
+    pub generation: Utf8PathBuf,
+    /// The directory where everything else gets a second name; made when there is anything.
+    #[schemars(with = "String")]
+    pub into: Utf8PathBuf,
+    /// Paths that were seen when this was planned; what is there by then is kept, too.
+    pub paths: Vec<String>,
 }
 
 /// What a step expects where it puts something.

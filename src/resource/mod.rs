@@ -323,6 +323,14 @@ impl Found {
         }
     }
 
+    /// What an operator should know about it in every pass; `home` is where it is.
+    pub fn note(&self, home: &Utf8Path) -> Option<String> {
+        match self {
+            Self::Tree(found) => tree::note(home, found),
+            Self::App(_) | Self::Extension(_) => None,
+        }
+    }
+
     /// The steps that remove what is ours.
     pub fn remove(&self, context: &Context<'_>, owned: &Owned) -> Change {
         let Context { id, debts, facts, .. } = *context;
