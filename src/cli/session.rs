@@ -1,5 +1,7 @@
 //! What every command works with: arguments and environment, read once.
 
+mod credentials;
+
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -16,12 +18,13 @@ use crate::cli::exit::Exit;
 use crate::cli::imagined::Imagined;
 use crate::cli::origin::{self, Reading};
 use crate::controller::config::AgentConfig;
-use crate::desired::{CredentialRef, DesiredState, Diagnostic, Paint, Selection, render};
-use crate::fetch::client::{Client, Credentials, Roots, Settings};
+use crate::desired::{DesiredState, Diagnostic, Paint, Selection, render};
+use crate::fetch::client::Roots;
 use crate::host::runner::Hooks;
 use crate::host::{Change, LockError, Look, Places, clock, facts};
 use crate::model::ResourceId;
 use crate::model::outcome::chain;
+use crate::model::plan::PlanMetadata;
 use crate::model::selection::Identity;
 use crate::plan::guard::Removals;
 use crate::plan::hold::Holds;
@@ -33,9 +36,6 @@ use crate::resource::app::observe::Depth;
 
 /// Where the desired state is when nothing is said, below the root.
 pub(crate) const DESIRED: &str = "/etc/reconcile/desired-state";
-
-/// The public GitHub API, for which a token is taken from the usual places.
-const GITHUB: &str = "api.github.com";
 
 /// A token file is one line.
 const TOKEN_FILE_BYTES_MAX: u64 = 8192;
@@ -190,6 +190,17 @@ impl Session {
         Err(CliError::new(Exit::Usage, why))
     }
 
+    /// The same, reading the desired state where a plan was made from it, unless the command line says where.
+    #[must_use]
+    pub fn reading(&self, plan: &PlanMetadata) -> Self {
+        let mut session = self.clone();
+        if plan.revision.is_none() && self.common.desired.is_empty() {
+            session.common.desired = plan.desired.iter().map(Utf8PathBuf::from).collect();
+            session.common.git.git = None;
+        }
+        session
+    }
+
     /// The paths of the desired state.
     pub fn desired_paths(&self) -> Result<Vec<Utf8PathBuf>, CliError> {
         if !self.common.desired.is_empty() {
@@ -257,6 +268,20 @@ impl Session {
         };
         provide(&self.host, &mut now);
         Ok(now.digest != desired.digest)
+    }
+
+    /// The same; where there is no desired state at all, nothing is wished, and what is installed can still be told.
+    pub async fn desired_if_any(&self) -> Result<DesiredState, CliError> {
+        let paths = self.desired_paths()?;
+        if self.common.git.git.is_some() || paths.iter().any(|path| path.exists()) {
+            return self.desired().await;
+        }
+        let shown: Vec<&str> = paths.iter().map(|path| path.as_str()).collect();
+        crate::cli::mention(&format!(
+            "there is no desired state: {} does not exist",
+            shown.join(", ")
+        ));
+        DesiredState::from_texts(Vec::new()).map_err(|diagnostics| self.invalid(&diagnostics))
     }
 
     /// What this host is chosen by.
@@ -375,47 +400,6 @@ impl Session {
             known(desired, id)?;
         }
         Ok(())
-    }
-
-    /// The client, with the tokens that the desired state refers to.
-    pub fn client(&self, desired: &DesiredState) -> Result<Client, CliError> {
-        let mut credentials = Credentials::default();
-        let config = |message: String| CliError::new(Exit::Config, message);
-        let mut add = |host: &str, token: &str| {
-            credentials.add(host, token).map_err(|e| config(e.to_string()))
-        };
-        if !desired.auth.contains_key(GITHUB) {
-            let directory = self.environment.credentials_directory.as_ref();
-            let file = directory.map(|d| d.join("github-token")).filter(|f| f.exists());
-            let token = match file {
-                Some(file) => Some(read_token(&file)?),
-                None => self.environment.github_token.clone(),
-            };
-            if let Some(token) = token.filter(|t| !t.trim().is_empty()) {
-                add(GITHUB, &token)?;
-            }
-        }
-        for (host, reference) in &desired.auth {
-            let token = match reference {
-                CredentialRef::File(path) => read_token(path)?,
-                CredentialRef::Env(name) => variable(name).ok_or_else(|| {
-                    config(format!("the token for {host} should be in ${name}, which is not set"))
-                })?,
-                CredentialRef::Credential(name) => {
-                    let directory = self.environment.credentials_directory.as_ref();
-                    let directory = directory.ok_or_else(|| {
-                        config(format!(
-                            "the token for {host} should be the systemd credential `{name}`, but \
-                             $CREDENTIALS_DIRECTORY is not set; add LoadCredential= to the unit"
-                        ))
-                    })?;
-                    read_token(&directory.join(name))?
-                }
-            };
-            add(host, &token)?;
-        }
-        let settings = Settings { roots: self.environment.roots, ..Settings::default() };
-        Ok(Client::new(credentials, settings, self.now))
     }
 }
 

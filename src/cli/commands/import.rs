@@ -36,9 +36,25 @@ pub(super) fn import(
     what: &[Utf8PathBuf],
     target: Option<&str>,
 ) -> Result<Exit, CliError> {
+    if let Some(word) = what.first().filter(|word| is_unknown(word)) {
+        let known: Vec<String> = ImportKind::value_variants()
+            .iter()
+            .filter_map(|kind| Some(kind.to_possible_value()?.get_name().to_owned()))
+            .collect();
+        let why = format!(
+            "`{word}` is neither a path that exists nor an updater that is known by name: {}",
+            known.join(", ")
+        );
+        return Err(CliError::new(Exit::Usage, why));
+    }
     let named = what.first().and_then(|word| ImportKind::from_str(word.as_str(), false).ok());
     let paths = if named.is_some() { what.get(1..).unwrap_or_default() } else { what };
     let paths: Vec<PathBuf> = paths.iter().map(Into::into).collect();
+    if matches!(named, Some(ImportKind::Sysupdate | ImportKind::Updex)) && !paths.is_empty() {
+        let why = "definitions are followed where systemd looks for them, so there is no path to name; to look at \
+                   another host, give its root with --root";
+        return Err(CliError::new(Exit::Usage, why));
+    }
     let imported = match named {
         None => recognised(session, &paths, target)?,
         Some(ImportKind::CasyncUpdater) => {
@@ -60,6 +76,13 @@ pub(super) fn import(
     }
     say(&imported.document);
     Ok(Exit::Ok)
+}
+
+/// A word without a slash that is no path and names no updater.
+fn is_unknown(word: &Utf8PathBuf) -> bool {
+    !word.as_str().contains('/')
+        && !word.exists()
+        && ImportKind::from_str(word.as_str(), false).is_err()
 }
 
 fn unreadable(what: &str, error: &std::io::Error) -> CliError {

@@ -36,7 +36,7 @@ pub(super) async fn plan(
 ) -> Result<Exit, CliError> {
     let desired = session.desired().await?;
     session.check_only(&desired)?;
-    let client = session.client(&desired)?;
+    let client = session.client(&desired);
     let request = session.request(&desired, args)?;
     let preview = match session.imagined() {
         Some(imagined) => {
@@ -85,7 +85,7 @@ async fn once(
     desired: &DesiredState,
 ) -> Result<Exit, CliError> {
     session.check_only(desired)?;
-    let client = session.client(desired)?;
+    let client = session.client(desired);
     let host = lock(session, args).await?;
     let request = session.request(desired, args)?;
     let mut preview =
@@ -102,15 +102,16 @@ pub(super) async fn apply_saved(
     args: &PassArgs,
     file: &Utf8Path,
 ) -> Result<Exit, CliError> {
-    let desired = session.desired().await?;
     let saved = read_plan(file)?;
+    let session = &session.reading(&saved.metadata);
+    let desired = session.desired().await?;
     let host = lock(session, args).await?;
     let request = session.request(&desired, args)?;
     let mut preview = still_fits(session, &request, host.look(), file, saved)?;
     if preview.plan.is_empty() {
         say("Nothing to do: the saved plan has no changes.\n");
     }
-    let client = session.client(&desired)?;
+    let client = session.client(&desired);
     perform(session, &request, &host, &client, &mut preview).await
 }
 
@@ -120,8 +121,9 @@ pub(super) async fn show_saved(
     args: &PassArgs,
     file: &Utf8Path,
 ) -> Result<Exit, CliError> {
-    let desired = session.desired().await?;
     let saved = read_plan(file)?;
+    let session = &session.reading(&saved.metadata);
+    let desired = session.desired().await?;
     let request = session.request(&desired, args)?;
     let preview = still_fits(session, &request, &session.host, file, saved)?;
     print(session, &preview.plan, about(session, &desired, &preview.observed));

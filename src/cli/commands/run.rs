@@ -235,7 +235,7 @@ impl Keeper<'_> {
         let began = Instant::now();
         let mut session = self.session.clone();
         session.now = clock::now();
-        let client = session.client(desired)?;
+        let client = session.client(desired);
         let host = Host::lock(session.host.clone(), LOCK_PATIENCE).await;
         let host = host.map_err(|error| locked(&error))?;
         if let Some(texts) = texts {

@@ -103,7 +103,7 @@ fn another_token_has_another_memory() {
     store(cache.path(), &first.into_noted()).unwrap();
     server.take_requests();
     let mut credentials = Credentials::default();
-    credentials.add(&server.authority(), "t").unwrap();
+    credentials.add(&server.authority(), "t");
     let hour = SignedDuration::from_hours(1);
     let with_token = Reader::new(client(credentials), Some(cache.path()), now(), hour);
     assert_eq!(run(with_token.document(&url, ANY, LIMIT)).unwrap().from, From::Network);
