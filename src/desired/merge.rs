@@ -96,6 +96,8 @@ struct Merged<'a> {
     follow: Option<Follow>,
     seen: BTreeMap<String, Declaration>,
     homes: Vec<Home>,
+    /// Pairs of resources of which it is told that they need places of their own.
+    apart: BTreeSet<(ResourceId, ResourceId)>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -110,6 +112,7 @@ impl<'a> Merged<'a> {
             follow: None,
             seen: BTreeMap::new(),
             homes: Vec::new(),
+            apart: BTreeSet::new(),
             diagnostics: Vec::new(),
         }
     }
@@ -251,6 +254,10 @@ impl<'a> Merged<'a> {
     }
 
     fn refuse_places(&mut self, title: &str, first: &Home, second: &Home) {
+        // Who shares a file shares the place of its backup, too.
+        if first.1 != second.1 && !self.apart.insert((first.1.clone(), second.1.clone())) {
+            return;
+        }
         let theirs = format!("`{}` has `{}`", first.1, first.0);
         let mine = format!("`{}` has `{}`", second.1, second.0);
         let places = [(second.2, mine.as_str()), (first.2, theirs.as_str())];

@@ -156,8 +156,11 @@ impl DesiredState {
         for id in self.resources.keys() {
             *counts.entry(id.kind).or_default() += 1;
         }
-        let counts: Vec<String> =
+        let mut counts: Vec<String> =
             counts.into_iter().map(|(kind, number)| counted(number, &kind.to_string())).collect();
+        counts.extend(
+            self.follow.is_some().then(|| "what sysupdate.d of the host defines".to_owned()),
+        );
         if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") }
     }
 

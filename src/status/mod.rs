@@ -262,7 +262,15 @@ fn judge(known: &Known<'_>, id: &ResourceId, declared: Option<&Declared>) -> Res
     let current = found.and_then(Found::current);
     let made_from = found.zip(current).and_then(|(found, slot)| found.made_from(slot));
     let others = found.map(Found::slots).unwrap_or_default();
-    let others = others.into_iter().filter(|slot| Some(*slot) != current);
+    let works = |slot: &str| {
+        let digests: Vec<Digest> = found
+            .and_then(|found| found.made_from(slot))
+            .map(|(d, _)| d.clone())
+            .into_iter()
+            .collect();
+        known.ledger.trust.quarantine_of(id, &Found::tag_of(slot), &digests).is_none()
+    };
+    let others = others.into_iter().filter(|slot| Some(*slot) != current && works(slot));
     let mut status = ResourceStatus {
         id: id.clone(),
         state: State::Current,

@@ -300,6 +300,11 @@ fn update_and_vacuum_are_passes_over_what_is_followed() {
     assert!(fs::read_link(&link).unwrap().ends_with("demo_1.1.raw"));
     let again = host.world.run(&["sysupdate", "update"]).exits(0);
     assert!(again.stderr.contains("No update needed."), "{again:#?}");
+    let (here, away) = (host.source(), host.world.temp().join("away"));
+    fs::rename(&here, &away).unwrap();
+    let unread = host.world.run(&["sysupdate", "update"]).exits(1);
+    assert!(!unread.stderr.contains("No update needed."), "{unread:#?}");
+    fs::rename(&away, &here).unwrap();
     let partial = host.world.path("var/lib/extensions.d/.sysupdate.partial.demo_1.2.raw");
     fs::write(&partial, "half").unwrap();
     let vacuumed = host.world.run(&["sysupdate", "--json", "-m", "1", "vacuum"]).exits(0);

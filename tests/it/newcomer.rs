@@ -1,0 +1,107 @@
+//! What somebody meets who tries the program for the first time: mistakes are told and harm nothing else.
+
+use std::fs;
+
+use crate::support::casync::Publisher;
+use crate::support::offer::{Offer, TWO_RELEASES};
+use crate::support::tree;
+use crate::support::world::World;
+
+fn world(more: &str) -> (World, Offer) {
+    let mut world = World::new();
+    let offer = Offer::start(TWO_RELEASES, world.temp());
+    let wish = format!("apps:\n  tool:\n    source: {{ file: {} }}\n{more}", offer.address());
+    world.wish("desired", &wish);
+    (world, offer)
+}
+
+#[test]
+fn units_are_not_installed_by_a_dry_run() {
+    let (world, _offer) = world("");
+    world.run(&["units", "--install", "--dry-run"]).exits(64);
+    assert!(!world.path("/etc").exists() && !world.path("/var").exists());
+    world.run(&["units", "--dry-run"]).exits(0);
+}
+
+#[test]
+fn missing_token_stops_only_what_needs_it() {
+    let (world, _offer) = world(
+        "  other:\n    verify: { min: none }\n    source: { http: { url: \"http://127.0.0.1:1/other\", pattern: \
+         \"other-{version}.gz\" } }\nauth:\n  \"127.0.0.1:1\": { env: NO_SUCH }\n",
+    );
+    world.run(&["--only", "app/tool", "--dry-run"]).exits(0);
+    let ran = world.run(&[]).exits(69);
+    assert!(ran.stdout.contains("$NO_SUCH, which is not set"), "{ran:#?}");
+    assert!(world.path("/opt/tool/bin/tool").exists());
+    let ill = world.run(&["doctor"]).exits(1);
+    assert!(ill.stdout.contains("BAD  token for 127.0.0.1:1: "), "{ill:#?}");
+}
+
+#[test]
+fn directory_that_is_not_there_is_a_source_that_is_down() {
+    let mut world = World::new();
+    let gone = world.temp().join("gone").display().to_string();
+    world.wish(
+        "desired",
+        &format!(
+            "extensions:\n  demo:\n    verify: {{ min: checksum }}\n    source: {{ sysupdate: {{ url: \"file://{gone}\", \
+             match: \"demo_@v.raw\" }} }}\napps:\n  tool:\n    source: {{ file: {gone} }}\n"
+        ),
+    );
+    let plan = world.run(&["--dry-run", "-o", "json"]).exits(69).json();
+    let blocked = plan["spec"]["blocked"].as_array().unwrap();
+    let reasons: Vec<&str> = blocked.iter().map(|b| b["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["source-unavailable"; 2], "{plan:#}");
+}
+
+#[test]
+fn host_for_which_nothing_is_wished_is_told_so() {
+    let (mut world, _offer) = world("");
+    world.wish("desired", "match: { hostname: \"web-*\" }\napps: {}\n");
+    let ran = world.run(&["--dry-run", "--host", "db-1"]);
+    assert!(ran.stdout.contains("Nothing in the desired state is for this host."), "{ran:#?}");
+}
+
+#[test]
+fn nothing_is_published_of_a_tree_that_is_not_there() {
+    let world = World::new();
+    let index = world.temp().join("srv/x.caidx").display().to_string();
+    let ran = world.run(&["publish", "tree", "nope", "--index", &index]).exits(1);
+    assert!(ran.stderr.contains("cannot read nope"), "{ran:#?}");
+    assert!(!world.temp().join("srv").exists());
+}
+
+#[test]
+fn quarantined_release_is_told_although_something_else_was_done() {
+    let (mut world, mut offer) = world("");
+    let source = offer.address();
+    let wish = |state: &str| {
+        format!(
+            "apps:\n  tool:\n    source: {{ file: {source} }}\n    health:\n      exec: [sh, -c, \"! grep -q 1.1.0 \
+             $RECONCILE_ROOT/opt/tool/bin/tool\"]\n      interval: 50ms\n      stable: 50ms\n      deadline: 200ms\n{state}"
+        )
+    };
+    let publisher = Publisher::new(&world.temp().join("publisher"));
+    tree::make(&publisher.source, "a \"a\"\n");
+    publisher.publish();
+    world.wish("desired", &wish(&publisher.wish("")));
+    world.options = vec!["--effects".to_owned(), "run".to_owned()];
+    world.run(&[]).exits(0);
+    offer.publish("1.1.0");
+    world.tick();
+    world.run(&[]).exits(6);
+    let explained = world.run(&["explain", "app/tool"]).exits(0);
+    assert!(!explained.stdout.contains("kept to go back to"), "{explained:#?}");
+    tree::remove(&world.path("/srv/site/a"));
+    world.tick();
+    let ran = world.run(&[]).exits(3);
+    assert!(ran.stdout.contains("Applied: 1 done, 1 blocked"), "{ran:#?}");
+    assert!(fs::read(world.path("/srv/site/a")).is_ok());
+}
+
+#[test]
+fn check_that_cannot_look_is_told_by_the_doctor() {
+    let (world, _offer) = world("    health: { exec: [no-such-prog] }\n");
+    let ill = world.run(&["doctor"]).exits(1);
+    assert!(ill.stdout.contains("BAD  app/tool is looked at by no-such-prog: "), "{ill:#?}");
+}
