@@ -6,10 +6,12 @@ use camino::Utf8Path;
 
 use crate::apply::switch::SwitchError;
 use crate::assemble::{HEAD, NODES};
+use crate::host::keep::Ours;
 use crate::host::{Change as Host, ItemKind};
+use crate::model::contents::KeptForeign;
 use crate::model::outcome::counted;
 use crate::model::snapshot::{Nodes, SnapshotHead};
-use crate::model::step::{ExchangeBy, Expected, KeptForeign};
+use crate::model::step::{ExchangeBy, Expected};
 
 /// A list of nodes is ours; this bounds a mistake.
 const GENERATION_BYTES_MAX: u64 = 1 << 30;
@@ -40,15 +42,24 @@ impl Trees<'_> {
 }
 
 /// Gives what is somebody else's in the tree in use a second name that outlives it; says so when there was anything.
-pub fn keep(host: &Host, trees: &Trees<'_>) -> Result<Option<String>, SwitchError> {
+pub fn keep(host: &Host, trees: &Trees<'_>, by: ExchangeBy) -> Result<Option<String>, SwitchError> {
     let Some(KeptForeign { tree, generation, into, .. }) = trees.keeps else { return Ok(None) };
     if host.inode_of_dir(tree)?.is_none() {
         return Ok(None);
     }
-    let bytes = host.read(generation.join(NODES), GENERATION_BYTES_MAX)?;
+    let list = |generation: &Utf8Path| -> io::Result<Option<Nodes>> {
+        let bytes = host.read(generation.join(NODES), GENERATION_BYTES_MAX)?;
+        Ok(bytes.and_then(|bytes| Nodes::decode(&bytes).ok()))
+    };
+    let coming = match trees.tree.parent() {
+        Some(generation) if by == ExchangeBy::InPlace => list(generation)?,
+        _ => None,
+    };
     // Without its list nobody can say what is ours, so all of it is kept.
-    let nodes = bytes.and_then(|bytes| Nodes::decode(&bytes).ok());
-    let kept = host.keep_foreign(tree, into, nodes.as_ref(), trees.preserve)?;
+    let nodes = list(generation)?;
+    let (nodes, coming) = (nodes.as_ref(), coming.as_ref());
+    let ours = Ours { nodes, coming, preserve: trees.preserve };
+    let kept = host.keep_foreign(tree, into, ours)?;
     Ok((kept > 0).then(|| {
         let paths = counted(usize::try_from(kept).unwrap_or(usize::MAX), "path");
         format!("{paths} of somebody else are kept in {into}")

@@ -234,7 +234,7 @@ fn commit_step(
         Step::Exchange { tree, path, old, expects, preserve, by, keeps } => {
             let (old, keeps) = (old.as_deref(), keeps.as_deref());
             let trees = exchange::Trees { tree, path, old, expects: *expects, preserve, keeps };
-            let kept = exchange::keep(host, &trees)?;
+            let kept = exchange::keep(host, &trees, *by)?;
             let exchanged = exchange::exchange(host, &trees, *by);
             let put_away = match exchanged {
                 Ok(put_away) => put_away,

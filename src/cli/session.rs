@@ -310,6 +310,16 @@ impl Session {
         };
         let token = token.filter(|token| !token.trim().is_empty());
         origin::source(&self.common.git, token, self.environment.git_ssh_command.clone())
+            .map_err(|error| self.of_this_machine(error))
+    }
+
+    /// Says, where another root is managed, that keys and tokens are not looked for below it.
+    fn of_this_machine(&self, error: CliError) -> CliError {
+        if self.host.is_live() || error.exit() != Exit::Config {
+            return error;
+        }
+        let rule = "keys and tokens are read on this machine, not below --root";
+        CliError::new(error.exit(), format!("{}; {rule}", error.message()))
     }
 
     async fn checkout(&self, source: &Source) -> Result<Checkout, CliError> {

@@ -7,7 +7,7 @@
 
 mod beneath;
 mod carry;
-mod keep;
+pub mod keep;
 mod merge;
 pub mod change;
 pub mod clock;

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::check::command_line;
+use crate::model::contents::KeptForeign;
 use crate::model::extension::{ExtensionClass, ImageHead, LinkTo, PlaceRules};
 use crate::model::manifest::Binary;
 use crate::model::{Artifact, Check, Delta, Digest, Evidence, ResourceId, Version};
@@ -249,23 +250,6 @@ pub struct KeptAs {
     pub path: Utf8PathBuf,
     /// An earlier backup of ours is there and gives way.
     pub replaces: bool,
-}
-
-/// What somebody else has in a tree of ours that gives way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct KeptForeign {
-    /// The tree.
-    #[schemars(with = "String")]
-    pub tree: Utf8PathBuf,
-    /// Its generation, which lists what is ours.
-    #[schemars(with = "String")]
-    pub generation: Utf8PathBuf,
-    /// The directory where everything else gets a second name; made when there is anything.
-    #[schemars(with = "String")]
-    pub into: Utf8PathBuf,
-    /// Paths that were seen when this was planned; what is there by then is kept, too.
-    pub paths: Vec<String>,
 }
 
 /// What a step expects where it puts something.

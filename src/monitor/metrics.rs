@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::model::ledger::Quarantined;
 use crate::model::{Kind, Plan};
 use crate::monitor::tally::{self, BUCKETS, Tally, labels};
-use crate::status::{CONDITIONS, HostStatus, State};
+use crate::status::{CONDITIONS, HOST_CONDITIONS, HostStatus, State};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +120,12 @@ fn resources(text: &mut Text, status: &HostStatus) {
             let pairs = [("kind", kind.as_str()), ("name", name), ("type", condition)];
             text.sample("reconcile_resource_condition", &pairs, u8::from(holds));
         }
+    }
+    let name = "reconcile_host_condition";
+    text.family(name, "gauge", "Whether a condition of the host as a whole holds.");
+    for condition in HOST_CONDITIONS {
+        let holds = status.conditions.iter().any(|c| c.kind == condition && c.status == "True");
+        text.sample(name, &[("type", condition)], u8::from(holds));
     }
     let suspended = |c: &crate::status::Condition| c.kind == "Suspended";
     let count = status.resources.iter().filter(|r| r.conditions.iter().any(suspended)).count();

@@ -23,7 +23,7 @@ use crate::model::outcome::HistoryEntry;
 use crate::model::plan::PlanDocument;
 use crate::status::HostStatus;
 
-pub use event::Event;
+pub use event::{Event, Severity};
 pub use report::{Pass, report};
 pub use reporter::Reporter;
 

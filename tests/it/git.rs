@@ -409,3 +409,21 @@ fn killed_between_memory_and_switch_the_next_pass_repairs_it() {
     world.run(&[]).exits(0);
     assert!(world.state().join("repository").join(&second).join("web.yaml").exists());
 }
+
+#[test]
+fn refused_commit_is_told_wherever_the_host_is_watched() {
+    let (mut world, first) = World::new();
+    world.run(&[]).exits(0);
+    let unsigned = world.origin.commit(&[("web.yaml", &wish("0.4.0"))], &[&first], None);
+    world.origin.point("refs/heads/main", &unsigned);
+    let beside = |name: &str| world.origin.beside().join(name).display().to_string();
+    let (events, metrics, config) = (beside("events"), beside("metrics"), beside("agent.yaml"));
+    fs::write(&config, format!("notify: {{ file: {events} }}\n")).unwrap();
+    world.run(&["--config", &config, "--metrics-file", &metrics]).exits(77);
+    let told = fs::read_to_string(events).unwrap();
+    says(&told, &["\"reason\":\"DesiredRefused\"", "\"type\":\"Warning\""]);
+    let numbers = fs::read_to_string(metrics).unwrap();
+    says(&numbers, &["reconcile_host_condition{type=\"DesiredRefused\"} 1\n"]);
+    says(&world.run(&["status"]).exits(0), &["! DesiredRefused"]);
+    says(&world.run(&["status", "-o", "oneline"]).exits(0), &["; DesiredRefused"]);
+}

@@ -1,6 +1,7 @@
 //! What somebody meets who tries the program for the first time: mistakes are told and harm nothing else.
 
 use std::fs;
+use std::process::{Command, Output};
 
 use crate::support::casync::Publisher;
 use crate::support::offer::{Offer, TWO_RELEASES};
@@ -104,4 +105,59 @@ fn check_that_cannot_look_is_told_by_the_doctor() {
     let (world, _offer) = world("    health: { exec: [no-such-prog] }\n");
     let ill = world.run(&["doctor"]).exits(1);
     assert!(ill.stdout.contains("BAD  app/tool is looked at by no-such-prog: "), "{ill:#?}");
+}
+
+/// The program without a word about the desired state.
+fn bare(world: &World, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
+    command.env_clear().env("PATH", "/usr/bin:/bin").arg("--root").arg(world.root());
+    command.args(arguments).output().unwrap()
+}
+
+#[test]
+fn saved_plan_says_itself_where_the_desired_state_is() {
+    let (world, _offer) = world("");
+    let plan = world.temp().join("plan.json").display().to_string();
+    world.run(&["plan", "--out", &plan]).exits(0);
+    let applied = bare(&world, &["apply", &plan]);
+    assert!(applied.status.success(), "{applied:#?}");
+    assert!(world.path("/opt/tool/bin/tool").exists());
+}
+
+#[test]
+fn what_is_installed_is_told_without_a_desired_state() {
+    let (world, _offer) = world("");
+    world.run(&[]).exits(0);
+    let told = bare(&world, &["status"]);
+    let text = String::from_utf8_lossy(&told.stdout);
+    assert!(told.status.success() && text.contains("app/tool"), "{told:#?}");
+    assert!(bare(&world, &["gc"]).status.success());
+    assert!(world.path("/opt/tool/bin/tool").exists());
+}
+
+#[test]
+fn mistake_is_told_once() {
+    let mut world = World::new();
+    let app = "source: { file: /nowhere }, layout: { file: /usr/local/bin/x }";
+    world.wish("desired", &format!("apps:\n  a: {{ {app} }}\n  b: {{ {app} }}\n"));
+    let desired = world.desired.display().to_string();
+    let told = world.run(&["validate", &desired]).exits(65);
+    assert!(told.stderr.contains("the desired state has 1 error"), "{told:#?}");
+}
+
+#[test]
+fn rare_options_are_in_the_long_help_only() {
+    let world = World::new();
+    let (short, long) = (world.run(&["status", "-h"]), world.run(&["status", "--help"]));
+    for help in [&short, &long] {
+        assert!(help.stdout.contains("Global options:"), "{}", help.stdout);
+    }
+    assert!(!short.stdout.contains("--git-keyring") && long.stdout.contains("--git-keyring"));
+}
+
+#[test]
+fn word_that_names_no_updater_is_answered_with_those_that_do() {
+    let world = World::new();
+    let told = world.run(&["import", "foo"]).exits(64);
+    assert!(told.stderr.contains("distronomicon, casync-updater, sysupdate, updex"), "{told:#?}");
 }

@@ -345,6 +345,7 @@ impl Hands for Keeper<'_> {
         let config = AgentConfig::load(&self.session.host, self.session.common.config.as_ref());
         let config = config.map_err(|error| chain(&error))?;
         self.config.replace(with_flags(config, self.args));
+        mention("the agent's configuration was read again");
         Ok(self.policy())
     }
 

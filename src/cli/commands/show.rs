@@ -57,8 +57,10 @@ fn oneline(status: &HostStatus) -> String {
     let which = ready.map_or(String::new(), |ready| format!(" ({})", ready.message));
     let last = status.last_pass_at.map(seconds);
     let last = last.map_or(String::new(), |at| format!("; last pass {at}"));
+    let told = status.conditions.iter().filter(|c| c.kind != "Ready" && c.status == "True");
+    let told: String = told.flat_map(|c| ["; ", c.kind.as_str()]).collect();
     format!(
-        "{} {}: {current} of {} as desired{which}{last}\n",
+        "{} {}: {current} of {} as desired{which}{told}{last}\n",
         status.hostname,
         status.state.name(),
         counted(all, "resource")

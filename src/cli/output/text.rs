@@ -7,11 +7,12 @@ use crate::cli::output::json::About;
 use crate::cli::output::units::bytes;
 use camino::Utf8Path;
 
+use crate::model::contents::KeptForeign;
 use crate::model::extension::LinkTo;
 use crate::model::manifest::Binary;
 use crate::model::outcome::counted;
 use crate::model::plan::{Blocked, Change, InUse, PlanSummary};
-use crate::model::step::{AssembleRules, DeleteMax, ExchangeBy, Expected, KeptForeign};
+use crate::model::step::{AssembleRules, DeleteMax, ExchangeBy, Expected};
 use crate::model::{Action, Artifact, Delta, Drift, Effect, Fallback, Level, Plan, Step};
 
 /// Renders a plan. The same value gives the same text.

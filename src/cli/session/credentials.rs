@@ -46,7 +46,9 @@ impl Session {
     }
 
     fn token(&self, host: &str, named: &CredentialRef) -> Result<String, String> {
-        let read = |path| read_token(path).map_err(|error| error.message().to_owned());
+        let read = |path| {
+            read_token(path).map_err(|error| self.of_this_machine(error).message().to_owned())
+        };
         match named {
             CredentialRef::File(path) => read(path),
             CredentialRef::Env(name) => variable(name).ok_or_else(|| {

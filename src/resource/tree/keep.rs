@@ -1,7 +1,7 @@
 //! Files of somebody else in a tree: where they are kept when it gives way, and how that is told; pure.
 
 use crate::model::DriftKind;
-use crate::model::step::KeptForeign;
+use crate::model::contents::KeptForeign;
 use crate::resource::tree::TreeObserved;
 use crate::resource::tree::layout::Layout;
 use crate::resource::tree::plan::Situation;
