@@ -161,3 +161,15 @@ fn word_that_names_no_updater_is_answered_with_those_that_do() {
     let told = world.run(&["import", "foo"]).exits(64);
     assert!(told.stderr.contains("distronomicon, casync-updater, sysupdate, updex"), "{told:#?}");
 }
+
+#[test]
+fn unit_that_is_written_by_hand_is_imported_like_one_of_the_template() {
+    let world = World::new();
+    let unit = "[Service]\nExecStart=/usr/local/bin/distronomicon --app rg --repo BurntSushi/ripgrep --pattern x update\n";
+    tree::write(&world.path("/etc/systemd/system/tools.service"), unit.as_bytes());
+    for arguments in [&["import", "distronomicon"][..], &["import", "root/etc/systemd/system"]] {
+        let told = world.run(arguments).exits(0);
+        assert!(told.stdout.contains("BurntSushi/ripgrep"), "{told:#?}");
+        assert!(told.stderr.contains("tools.service runs distronomicon"), "{told:#?}");
+    }
+}

@@ -98,7 +98,15 @@ fn units(session: &Session, paths: Vec<PathBuf>) -> Result<Imported, CliError> {
     let mut files =
         distronomicon::load(&paths).map_err(|e| unreadable("distronomicon's units", &e))?;
     as_the_host_sees_them(session, &mut files);
-    Ok(distronomicon::import(&files))
+    Ok(instances(files))
+}
+
+/// Imports units of the template and those that are written by hand.
+fn instances(files: Vec<ConfigFile>) -> Imported {
+    let (files, notes) = distronomicon::as_instances(files);
+    let mut imported = distronomicon::import(&files);
+    imported.notes.extend(notes);
+    imported
 }
 
 /// Which of two units wins depends on its place, as the managed host sees it.
@@ -126,7 +134,7 @@ fn recognised(
     let mut units = distronomicon::with_environment(of(Updater::Distronomicon));
     if !units.is_empty() {
         as_the_host_sees_them(session, &mut units);
-        parts.push(distronomicon::import(&with_units(units)));
+        parts.push(instances(with_units(units)));
     }
     let programs = of(Updater::GoUpdater);
     if !programs.is_empty() {
