@@ -1,4 +1,4 @@
-//! What somebody meets who tries the program for the first time: mistakes are told and harm nothing else.
+//! First steps with the program: mistakes are told and harm nothing else.
 
 use std::fs;
 use std::process::{Command, Output};
@@ -45,8 +45,8 @@ fn directory_that_is_not_there_is_a_source_that_is_down() {
     world.wish(
         "desired",
         &format!(
-            "extensions:\n  demo:\n    verify: {{ min: checksum }}\n    source: {{ sysupdate: {{ url: \"file://{gone}\", \
-             match: \"demo_@v.raw\" }} }}\napps:\n  tool:\n    source: {{ file: {gone} }}\n"
+            "extensions:\n  demo:\n    verify: {{ min: checksum }}\n    source: {{ sysupdate: {{ path: {gone}, match: \
+             \"demo_@v.raw\" }} }}\napps:\n  tool:\n    source: {{ file: {gone} }}\n"
         ),
     );
     let plan = world.run(&["--dry-run", "-o", "json"]).exits(69).json();
@@ -59,8 +59,11 @@ fn directory_that_is_not_there_is_a_source_that_is_down() {
 fn host_for_which_nothing_is_wished_is_told_so() {
     let (mut world, _offer) = world("");
     world.wish("desired", "match: { hostname: \"web-*\" }\napps: {}\n");
-    let ran = world.run(&["--dry-run", "--host", "db-1"]);
-    assert!(ran.stdout.contains("Nothing in the desired state is for this host."), "{ran:#?}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
+    command.env_clear().env("PATH", "/usr/bin:/bin").arg("--desired").arg(&world.desired);
+    let told = command.args(["--dry-run", "--host", "db-1"]).output().unwrap();
+    let text = String::from_utf8_lossy(&told.stdout);
+    assert!(text.contains("Nothing in the desired state is for this host."), "{told:#?}");
 }
 
 #[test]
@@ -79,7 +82,7 @@ fn quarantined_release_is_told_although_something_else_was_done() {
     let wish = |state: &str| {
         format!(
             "apps:\n  tool:\n    source: {{ file: {source} }}\n    health:\n      exec: [sh, -c, \"! grep -q 1.1.0 \
-             $RECONCILE_ROOT/opt/tool/bin/tool\"]\n      interval: 50ms\n      stable: 50ms\n      deadline: 200ms\n{state}"
+             $RECONCILE_ROOT/opt/tool/bin/tool\"]\n      interval: 100ms\n      stable: 100ms\n      deadline: 500ms\n{state}"
         )
     };
     let publisher = Publisher::new(&world.temp().join("publisher"));

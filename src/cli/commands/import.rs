@@ -11,7 +11,7 @@ use crate::cli::session::Session;
 use crate::cli::{CliError, mention, say};
 use crate::desired::import::recognise::{Updater, joined, load, publishing, recognise, with_units};
 use crate::desired::import::{
-    ConfigFile, Imported, Note, NoteKind, casync_updater, distronomicon, go_updater,
+    ConfigFile, Imported, Note, NoteKind, by_hand, casync_updater, distronomicon, go_updater,
 };
 use crate::model::outcome::{chain, counted};
 use crate::provider::components;
@@ -103,7 +103,7 @@ fn units(session: &Session, paths: Vec<PathBuf>) -> Result<Imported, CliError> {
 
 /// Imports units of the template and those that are written by hand.
 fn instances(files: Vec<ConfigFile>) -> Imported {
-    let (files, notes) = distronomicon::as_instances(files);
+    let (files, notes) = by_hand::as_instances(files);
     let mut imported = distronomicon::import(&files);
     imported.notes.extend(notes);
     imported

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::desired::import::{
-    ConfigFile, Imported, Note, NoteKind, distronomicon, go_updater, read_tree,
+    ConfigFile, Imported, Note, NoteKind, by_hand, go_updater, read_tree,
 };
 
 /// Updaters whose configuration is known.
@@ -40,7 +40,7 @@ pub fn recognise(file: &ConfigFile) -> Option<Updater> {
     let name = path.rsplit('/').next().unwrap_or_default();
     let lines = || file.text.lines().map(str::trim_start);
     if path.contains("/distronomicon@")
-        || distronomicon::app_of_unit(file).is_some()
+        || by_hand::app_of_unit(file).is_some()
         || lines().any(|line| line.starts_with("DISTRONOMICON_"))
     {
         return Some(Updater::Distronomicon);
@@ -88,7 +88,7 @@ fn keeps_instances_as_updex(text: &str) -> bool {
 /// named like the file.
 pub fn with_units(files: Vec<ConfigFile>) -> Vec<ConfigFile> {
     let is_unit = |file: &ConfigFile| {
-        file.path.contains("/distronomicon@") || distronomicon::app_of_unit(file).is_some()
+        file.path.contains("/distronomicon@") || by_hand::app_of_unit(file).is_some()
     };
     let units: String =
         files.iter().filter(|file| is_unit(file)).map(|f| f.text.as_str()).collect();
