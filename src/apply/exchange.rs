@@ -170,6 +170,11 @@ fn link(host: &Host, trees: &Trees<'_>) -> Result<(), SwitchError> {
             None => host.remove_empty(trees.path)?,
         }
     }
+    if let Some(kept) = trees.keeps.filter(|_| !trees.preserve.is_empty())
+        && host.inode_of_dir(&kept.tree)?.is_some()
+    {
+        host.carry(&kept.tree, trees.tree, trees.preserve)?;
+    }
     let beside = trees.tree.with_extension("link");
     host.remove(&beside)?;
     host.symlink(target.as_str(), &beside)?;
