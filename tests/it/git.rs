@@ -419,7 +419,8 @@ fn refused_commit_is_told_wherever_the_host_is_watched() {
     let beside = |name: &str| world.origin.beside().join(name).display().to_string();
     let (events, metrics, config) = (beside("events"), beside("metrics"), beside("agent.yaml"));
     fs::write(&config, format!("notify: {{ file: {events} }}\n")).unwrap();
-    world.run(&["--config", &config, "--metrics-file", &metrics]).exits(77);
+    let told = ["--effects", "run", "--config", &config, "--metrics-file", &metrics];
+    world.run(&told).exits(77);
     let told = fs::read_to_string(events).unwrap();
     says(&told, &["\"reason\":\"DesiredRefused\"", "\"type\":\"Warning\""]);
     let numbers = fs::read_to_string(metrics).unwrap();

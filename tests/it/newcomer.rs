@@ -58,7 +58,10 @@ fn directory_that_is_not_there_is_a_source_that_is_down() {
 #[test]
 fn host_for_which_nothing_is_wished_is_told_so() {
     let (mut world, _offer) = world("");
-    world.wish("desired", "match: { hostname: \"web-*\" }\napps: {}\n");
+    world.wish(
+        "desired",
+        "match: { hostname: \"web-*\" }\napps: { tool: { source: { file: /nowhere } } }\n",
+    );
     let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
     command.env_clear().env("PATH", "/usr/bin:/bin").arg("--desired").arg(&world.desired);
     let told = command.args(["--dry-run", "--host", "db-1"]).output().unwrap();
