@@ -18,6 +18,7 @@ use crate::cli::origin::{self, Reading};
 use crate::controller::config::AgentConfig;
 use crate::desired::{CredentialRef, DesiredState, Diagnostic, Paint, Selection, render};
 use crate::fetch::client::{Client, Credentials, Roots, Settings};
+use crate::host::renew::RENEWED;
 use crate::host::runner::Hooks;
 use crate::host::{Change, LockError, Look, Places, clock, facts};
 use crate::model::ResourceId;
@@ -67,6 +68,8 @@ pub struct Session {
     imagined: Option<Rc<Imagined>>,
     /// What a preview fetched is there as long as the session.
     held: RefCell<Option<Rc<Checkout>>>,
+    /// What was said last about a desired state that is not valid; the same for every copy of the session.
+    told: Rc<RefCell<Option<String>>>,
 }
 
 /// The variables that are looked at.
@@ -77,6 +80,7 @@ struct Environment {
     git_ssh_command: Option<String>,
     credentials_directory: Option<Utf8PathBuf>,
     roots: Roots,
+    renewed: bool,
 }
 
 impl Session {
@@ -130,6 +134,7 @@ impl Session {
                 git_token: variable("RECONCILE_GIT_TOKEN"),
                 git_ssh_command: variable("GIT_SSH_COMMAND"),
                 credentials_directory: directory("CREDENTIALS_DIRECTORY"),
+                renewed: variable(RENEWED).is_some(),
                 roots: match variable("SSL_CERT_FILE").or_else(|| variable("SSL_CERT_DIR")) {
                     Some(_) => Roots::All,
                     None => Roots::Bundle,
@@ -142,6 +147,7 @@ impl Session {
             follows_configured: false,
             lock_timeout: cli.pass.lock_timeout.unsigned_abs(),
             held: RefCell::new(None),
+            told: Rc::default(),
         };
         session.follow_configured();
         Ok(session)
@@ -217,7 +223,7 @@ impl Session {
         let identity = self.identity()?;
         let mut desired = match self.repository()? {
             Some(source) => {
-                let checkout = self.checkout(&source).await?;
+                let checkout = self.checkout(&source, &identity).await?;
                 let desired = self.read_checkout(&source, &checkout, &identity)?;
                 *self.held.borrow_mut() = Some(Rc::new(checkout));
                 desired
@@ -252,6 +258,11 @@ impl Session {
         Ok(now.digest != desired.digest)
     }
 
+    /// Whether this process was another program before.
+    pub fn is_renewed(&self) -> bool {
+        self.environment.renewed
+    }
+
     /// What this host is chosen by.
     pub fn identity(&self) -> Result<Identity, CliError> {
         if let Some(imagined) = &self.imagined {
@@ -280,15 +291,24 @@ impl Session {
         origin::source(&self.common.git, token, self.environment.git_ssh_command.clone())
     }
 
-    async fn checkout(&self, source: &Source) -> Result<Checkout, CliError> {
+    async fn checkout(&self, source: &Source, identity: &Identity) -> Result<Checkout, CliError> {
+        let judge = |directory: &Utf8Path| {
+            let origin = origin::origin(source, directory, directory);
+            let loaded = DesiredState::load_from(&origin, identity).map(drop);
+            loaded.map_err(|diagnostics| {
+                self.tell_once(&diagnostics);
+                origin::first_of(&diagnostics)
+            })
+        };
         let checkout = match self.reading {
             Reading::Follow => {
                 let host = Change::lock(self.host.clone(), self.lock_timeout).await;
                 let host = host.map_err(|error| locked(&error))?;
-                repository::follow(source, &host, self.now).await
+                repository::follow(source, &host, self.now, &judge).await
             }
-            Reading::Peek => repository::peek(source, &self.host, self.now).await,
-            Reading::Recall => repository::recall(source, &self.host),
+            Reading::Peek => repository::peek(source, &self.host, self.now, &judge).await,
+            Reading::Inspect => repository::peek(source, &self.host, self.now, &|_| Ok(())).await,
+            Reading::Recall => repository::recall(source, &self.host, self.now),
         };
         checkout.map_err(|error| origin::refused(&error))
     }
@@ -299,7 +319,8 @@ impl Session {
         checkout: &Checkout,
         identity: &Identity,
     ) -> Result<DesiredState, CliError> {
-        let loaded = DesiredState::load_from(&origin::origin(source, checkout), identity);
+        let origin = origin::origin(source, &checkout.directory, &checkout.base);
+        let loaded = DesiredState::load_from(&origin, identity);
         let mut desired = loaded.map_err(|diagnostics| self.invalid(&diagnostics))?;
         let notes = checkout.notes.iter().cloned();
         desired.notes.extend(notes.map(|note| format!("desired state: {note}")));
@@ -328,6 +349,15 @@ impl Session {
     fn owns_from(&self, label: &str) -> Result<bool, CliError> {
         let ledger = ledger::load(&self.host).map_err(|e| CliError::io(&e))?;
         Ok(ledger.inventory.resources.values().any(|owned| owned.declared_in == label))
+    }
+
+    /// Says what is wrong with a desired state, unless it was said before.
+    fn tell_once(&self, diagnostics: &[Diagnostic]) {
+        let text = render(diagnostics, self.paint);
+        if self.told.borrow().as_ref() != Some(&text) {
+            crate::cli::mention(text.trim_end());
+            self.told.replace(Some(text));
+        }
     }
 
     /// The error for a desired state that is not valid.

@@ -26,6 +26,10 @@ pub const SETTLE: SignedDuration = SignedDuration::from_millis(100);
 /// all the time must not keep a host from ever getting anything.
 pub const SUPERSEDED_MAX: u32 = 3;
 
+/// How soon after the agent went on as a new program it may do so again: two releases that replace each other must not
+/// keep a host busy.
+pub const RENEW_APART: SignedDuration = SignedDuration::from_mins(1);
+
 /// What the loop goes by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -70,6 +74,8 @@ pub enum Next {
     Look,
     /// Nothing until then, or until something is heard.
     Wait(Timestamp),
+    /// Go on as the program that has replaced this one.
+    Renew,
     /// End.
     Stop,
 }
@@ -99,6 +105,9 @@ pub struct Controller {
     queue: Queue,
     running: Option<Order>,
     stopping: bool,
+    /// A pass replaced the agent's own program.
+    replaced: bool,
+    renew_from: Timestamp,
     tick_at: Timestamp,
     look_at: Option<Timestamp>,
     until: Option<Timestamp>,
@@ -123,6 +132,8 @@ impl Controller {
             queue,
             running: None,
             stopping: false,
+            replaced: false,
+            renew_from: now,
             look_at: None,
             until: None,
             wish: None,
@@ -132,6 +143,12 @@ impl Controller {
             fights: Fights::default(),
             broken: 0,
         }
+    }
+
+    /// The same for a program that has just replaced another one.
+    #[must_use]
+    pub fn renewed(self, now: Timestamp) -> Self {
+        Self { renew_from: now + RENEW_APART, ..self }
     }
 
     /// Goes by another policy from now on.
@@ -149,6 +166,13 @@ impl Controller {
                 self.queue.push(now, Trigger::Request, scope, Some(ticket));
             }
             Event::Stop => self.stopping = true,
+        }
+    }
+
+    /// Takes note of the wish that the pass carries out which is being made: seeing the same is no news.
+    pub fn carries(&mut self, wish: Wish) {
+        if self.running.as_ref().is_some_and(|order| order.scope == Scope::All) {
+            self.wish = Some(wish);
         }
     }
 
@@ -179,13 +203,17 @@ impl Controller {
         if self.stopping {
             return Next::Stop;
         }
+        if self.replaced && self.renew_from <= now {
+            return Next::Renew;
+        }
         self.collect(now);
         if let Some(order) = self.queue.take(now) {
             self.begin(&order, now);
             return Next::Pass(order);
         }
         let retries = self.troubles.values().map(|trouble| trouble.retry_at);
-        let times = [self.queue.due(), self.look_at, self.until, Some(self.tick_at)];
+        let renew = self.replaced.then_some(self.renew_from);
+        let times = [self.queue.due(), self.look_at, self.until, Some(self.tick_at), renew];
         Next::Wait(times.into_iter().flatten().chain(retries).min().unwrap_or(self.tick_at))
     }
 
@@ -242,6 +270,7 @@ impl Controller {
             return;
         };
         self.broken = 0;
+        self.replaced |= outcome.replaced_self;
         let verdicts = judge(plan, outcome);
         let cut_off = verdicts.values().any(|verdict| *verdict == Verdict::Untried);
         self.superseded = if cut_off { self.superseded + 1 } else { 0 };

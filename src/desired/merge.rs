@@ -53,6 +53,7 @@ pub(super) fn merge(
         return Ok(DesiredState {
             selection,
             revision: None,
+            refused: None,
             resources: merged.resources,
             auth: merged.auth,
             follow: merged.follow,

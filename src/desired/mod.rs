@@ -49,6 +49,9 @@ pub struct DesiredState {
     pub selection: Selection,
     /// Which commit it was read from, when it came from a repository.
     pub revision: Option<Revision>,
+    /// What is wrong with the documents that stand in its place now, where it is the last valid one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// How much of what was read is for this host.

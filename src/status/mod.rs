@@ -205,7 +205,11 @@ fn of_wish(desired: &DesiredState) -> Vec<Condition> {
         };
         holds(kind, reason, trouble.message.clone())
     });
-    nothing.into_iter().chain(trouble).collect()
+    let refused = desired.refused.as_ref().map(|why| {
+        let message = format!("{why}; the last valid desired state is enforced");
+        holds("DesiredRefused", "Invalid", message)
+    });
+    nothing.into_iter().chain(trouble).chain(refused).collect()
 }
 
 /// Judges a host.

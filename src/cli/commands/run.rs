@@ -12,13 +12,14 @@ use crate::cli::args::{Format, PassArgs, RunArgs, WindowsArg};
 use crate::cli::commands::pass;
 use crate::cli::commands::shown::{Ended, Shown};
 use crate::cli::exit::{self, Exit};
+use crate::cli::origin::first_of;
 use crate::cli::output::{report, text};
 use crate::cli::session::{Session, locked};
 use crate::cli::{CliError, mention, say};
 use crate::controller::backoff::Dice;
 use crate::controller::config::AgentConfig;
 use crate::controller::control::{self, Question, ask};
-use crate::controller::drive::{Done, Drive, HEARD_MAX, Hands, Heard};
+use crate::controller::drive::{Done, Drive, End, HEARD_MAX, Hands, Heard, Observer};
 use crate::controller::machine::{Controller, Policy, Wish};
 use crate::controller::notify::Systemd;
 use crate::controller::queue::{Order, Scope};
@@ -27,9 +28,10 @@ use crate::controller::watch::watch;
 use crate::controller::window::Windows;
 use crate::desired::{DesiredState, Diagnostic, SourceText, render};
 use crate::fetch::NoProgress;
+use crate::host::renew::Program;
 use crate::host::runtime::{Runtime, RuntimeError};
 use crate::host::{Change as Host, clock};
-use crate::model::outcome::{Outcome, chain, counted};
+use crate::model::outcome::{Outcome, chain};
 use crate::model::selection::Identity;
 use crate::model::{Plan, ResourceId};
 use crate::plan::hold::Holds;
@@ -57,9 +59,10 @@ pub(super) async fn run(
         };
         CliError::new(exit, chain(&error))
     })?;
+    let program = Program::own().map_err(|e| CliError::io(&e))?;
     let (mouth, ears) = mpsc::channel(HEARD_MAX);
     listen_for_signals(&mouth)?;
-    control::listen(&runtime, mouth.clone())
+    let asking = control::listen(&runtime, mouth.clone())
         .map_err(|e| CliError::new(Exit::CannotWrite, chain(&e)))?;
     if config.watch.0 && session.repository()?.is_none() {
         let paths = session.desired_paths()?.into_iter().map(Into::into).collect();
@@ -76,6 +79,7 @@ pub(super) async fn run(
         config: RefCell::new(config),
         complained: RefCell::new(None),
         followed: RefCell::new(None),
+        carried: RefCell::new(None),
     };
     let now = clock::now();
     // Hosts that were started together must not roll alike.
@@ -85,17 +89,26 @@ pub(super) async fn run(
         .iter()
         .chain(&keeper.identity())
         .fold(0_u64, |seed, byte| seed.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*byte));
-    let controller = Controller::new(keeper.policy(), Dice::new(seed), now);
-    Drive::new(
-        &keeper,
-        controller,
-        ears,
-        vec![Box::new(Systemd), Box::new(Told::new(&runtime, clock::now)), Box::new(&shown)],
-    )
-    .run()
-    .await;
-    let _ = runtime.remove(control::SOCKET);
-    Ok(Exit::Ok)
+    let mut controller = Controller::new(keeper.policy(), Dice::new(seed), now);
+    if session.is_renewed() {
+        controller = controller.renewed(now);
+    }
+    let observers: Vec<Box<dyn Observer + '_>> =
+        vec![Box::new(Systemd), Box::new(Told::new(&runtime, clock::now)), Box::new(&shown)];
+    let end = Drive::new(&keeper, controller, ears, observers).run().await;
+    asking.end().await;
+    match end {
+        End::Stopped => {
+            let _ = runtime.remove(control::SOCKET);
+            Ok(Exit::Ok)
+        }
+        End::Renewed => {
+            tracing::info!("going on as the program that replaced this one");
+            let why =
+                format!("cannot start the program that replaced this one: {}", program.go_on());
+            Err(CliError::new(Exit::Failed, why))
+        }
+    }
 }
 
 /// What the command line says stands above the configuration.
@@ -155,6 +168,8 @@ struct Keeper<'a> {
     complained: RefCell<Option<String>>,
     /// What the repository said last, where one is followed.
     followed: RefCell<Option<Wish>>,
+    /// What the pass carries out that is being made.
+    carried: RefCell<Option<Wish>>,
 }
 
 /// The wish that is to be carried out.
@@ -218,9 +233,10 @@ impl Keeper<'_> {
                 let mut desired =
                     last_wish::load(&self.session.host, &of).map_err(|e| CliError::io(&e))?;
                 if let Some(desired) = &mut desired {
+                    desired.refused = Some(first_of(&diagnostics));
                     provide(&self.session.host, desired);
                 }
-                Read { wish: invalid(&diagnostics), desired, texts: None }
+                Read { wish: Wish::Invalid(first_of(&diagnostics)), desired, texts: None }
             }
         })
     }
@@ -285,6 +301,7 @@ impl Keeper<'_> {
 
 impl Hands for Keeper<'_> {
     async fn pass(&self, order: &Order, holds: &Holds, stop: &Stop) -> Done {
+        self.carried.replace(None);
         let Read { wish, desired, texts } = match self.read().await {
             Ok(read) => read,
             Err(error) => {
@@ -297,6 +314,7 @@ impl Hands for Keeper<'_> {
             let message = sentence_of(&wish, "there is no valid one from before");
             return Done { plan: None, wish, exit: Exit::Invalid.code(), message };
         };
+        self.carried.replace(Some(wish.clone()));
         let unknown = unknown(&order.scope, &desired);
         let made = self.make(&desired, texts.as_deref(), (order, holds, stop)).await;
         let (plan, mut exit, mut message) = match made {
@@ -337,8 +355,12 @@ impl Hands for Keeper<'_> {
         };
         match self.files(&of) {
             Ok((desired, _)) => Wish::Valid(desired.digest),
-            Err(diagnostics) => invalid(&diagnostics),
+            Err(diagnostics) => Wish::Invalid(first_of(&diagnostics)),
         }
+    }
+
+    fn carries(&self) -> Option<Wish> {
+        self.carried.borrow().clone()
     }
 
     fn reload(&self) -> Result<Policy, String> {
@@ -351,15 +373,6 @@ impl Hands for Keeper<'_> {
     fn now(&self) -> Timestamp {
         clock::now()
     }
-}
-
-fn invalid(diagnostics: &[Diagnostic]) -> Wish {
-    let first = diagnostics.first().map(|first| {
-        let more = counted(diagnostics.len() - 1, "more mistake");
-        let more = if diagnostics.len() > 1 { format!(", and {more}") } else { String::new() };
-        format!("{}:{}: {}{more}", first.file, first.line, first.title)
-    });
-    Wish::Invalid(first.unwrap_or_default())
 }
 
 fn sentence_of(wish: &Wish, then: &str) -> String {

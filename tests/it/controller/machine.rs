@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use reconcile::controller::backoff::{Backoff, Dice};
 use reconcile::controller::fight::FightRule;
 use reconcile::controller::machine::{
-    Controller, Ended, Event, Next, Policy, SETTLE, SUPERSEDED_MAX, Wish,
+    Controller, Ended, Event, Next, Policy, RENEW_APART, SETTLE, SUPERSEDED_MAX, Wish,
 };
 use reconcile::controller::queue::{Order, Scope, Ticket, Trigger};
 use reconcile::controller::schedule::Schedule;
@@ -470,6 +470,49 @@ fn end_is_after_the_pass_that_is_being_made() {
     assert!(matches!(clocked.next(), Next::Wait(_)));
     clocked.ends(&Result::default());
     assert_eq!(clocked.next(), Next::Stop);
+}
+
+#[test]
+fn wish_of_the_very_pass_is_no_newer_one() {
+    let mut clocked = Clocked::new(policy());
+    clocked.expect_pass(&[Trigger::Start]);
+    // The watch tells of the files once when it begins, while the first pass carries them out.
+    clocked.hear(Event::Touched);
+    clocked.now += SETTLE;
+    assert_eq!(clocked.next(), Next::Look);
+    clocked.controller.carries(clocked.wish.clone());
+    assert!(!clocked.controller.seen(&clocked.wish, clocked.now), "nothing is cut off");
+    clocked.ends(&Result::default());
+    clocked.expect_wait();
+}
+
+#[test]
+fn replaced_program_goes_on_after_the_pass_and_not_twice_within_a_minute() {
+    let replaced = || {
+        let mut result = Result::default().change("agent", Action::Upgrade, End::Done);
+        result.outcome.replaced_self = true;
+        result
+    };
+    let mut clocked = Clocked::new(policy());
+    clocked.expect_pass(&[Trigger::Start]);
+    clocked.request(Scope::All);
+    assert!(matches!(clocked.next(), Next::Wait(_)), "the pass is finished first");
+    clocked.ends(&replaced());
+    assert_eq!(clocked.next(), Next::Renew);
+    clocked.hear(Event::Stop);
+    assert_eq!(clocked.next(), Next::Stop, "who is told to end does not begin anew");
+
+    let mut clocked = Clocked::new(policy());
+    clocked.controller = clocked.controller.renewed(start());
+    clocked.expect_pass(&[Trigger::Start]);
+    clocked.ends(&replaced());
+    while clocked.next() != Next::Renew {
+        clocked.wait();
+        if matches!(clocked.controller.next(clocked.now), Next::Pass(_)) {
+            clocked.ends(&Result::default());
+        }
+    }
+    assert!(clocked.now >= start() + RENEW_APART);
 }
 
 #[test]
