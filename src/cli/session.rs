@@ -1,5 +1,7 @@
 //! What every command works with: arguments and environment, read once.
 
+mod checkout;
+
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -15,21 +17,21 @@ use crate::cli::args::{Cli, CommonArgs, EffectsArg, GitArgs, HooksArg, PassArgs,
 use crate::cli::exit::Exit;
 use crate::cli::imagined::Imagined;
 use crate::cli::origin::{self, Reading};
+use crate::cli::token::read_token;
 use crate::controller::config::AgentConfig;
 use crate::desired::{CredentialRef, DesiredState, Diagnostic, Paint, Selection, render};
 use crate::fetch::client::{Client, Credentials, Roots, Settings};
 use crate::host::renew::RENEWED;
 use crate::host::runner::Hooks;
-use crate::host::{Change, LockError, Look, Places, clock, facts};
+use crate::host::{LockError, Look, Places, clock, facts};
 use crate::model::ResourceId;
 use crate::model::outcome::chain;
 use crate::model::selection::Identity;
 use crate::plan::guard::Removals;
-use crate::plan::hold::Holds;
+use crate::plan::hold::{Holds, own};
 use crate::provider::provide;
 use crate::reconcile::{Effects, Request};
-use crate::record::ledger;
-use crate::repository::{self, Checkout, Source};
+use crate::repository::{Checkout, Source};
 use crate::resource::app::observe::Depth;
 
 /// Where the desired state is when nothing is said, below the root.
@@ -37,9 +39,6 @@ pub(crate) const DESIRED: &str = "/etc/reconcile/desired-state";
 
 /// The public GitHub API, for which a token is taken from the usual places.
 const GITHUB: &str = "api.github.com";
-
-/// A token file is one line.
-const TOKEN_FILE_BYTES_MAX: u64 = 8192;
 
 /// Arguments and environment of one run.
 #[derive(Clone, Debug)]
@@ -209,12 +208,16 @@ impl Session {
     }
 
     /// What the plan of a pass leaves for later.
-    fn holds(&self, pass: &PassArgs) -> Result<&Holds, CliError> {
-        let closed = match pass.windows {
-            WindowsArg::Keep => self.agent()?.windows().closed(self.now),
-            WindowsArg::Ignore => None,
+    fn holds(&self, desired: &DesiredState, pass: &PassArgs) -> Result<&Holds, CliError> {
+        let holds = match pass.windows {
+            WindowsArg::Keep => {
+                let windows = self.agent()?.windows();
+                let (closed, own) = (windows.closed(self.now), own(desired, &windows, self.now));
+                Holds { closed, own, ..Holds::default() }
+            }
+            WindowsArg::Ignore => Holds::default(),
         };
-        Ok(self.holds.get_or_init(|| Holds { closed, ..Holds::default() }))
+        Ok(self.holds.get_or_init(|| holds))
     }
 
     /// Reads the desired state: the part of it that is for this host. From a repository it is fetched first, if the
@@ -291,66 +294,6 @@ impl Session {
         origin::source(&self.common.git, token, self.environment.git_ssh_command.clone())
     }
 
-    async fn checkout(&self, source: &Source, identity: &Identity) -> Result<Checkout, CliError> {
-        let judge = |directory: &Utf8Path| {
-            let origin = origin::origin(source, directory, directory);
-            let loaded = DesiredState::load_from(&origin, identity).map(drop);
-            loaded.map_err(|diagnostics| {
-                self.tell_once(&diagnostics);
-                origin::first_of(&diagnostics)
-            })
-        };
-        let checkout = match self.reading {
-            Reading::Follow => {
-                let host = Change::lock(self.host.clone(), self.lock_timeout).await;
-                let host = host.map_err(|error| locked(&error))?;
-                repository::follow(source, &host, self.now, &judge).await
-            }
-            Reading::Peek => repository::peek(source, &self.host, self.now, &judge).await,
-            Reading::Inspect => repository::peek(source, &self.host, self.now, &|_| Ok(())).await,
-            Reading::Recall => repository::recall(source, &self.host, self.now),
-        };
-        checkout.map_err(|error| origin::refused(&error))
-    }
-
-    fn read_checkout(
-        &self,
-        source: &Source,
-        checkout: &Checkout,
-        identity: &Identity,
-    ) -> Result<DesiredState, CliError> {
-        let origin = origin::origin(source, &checkout.directory, &checkout.base);
-        let loaded = DesiredState::load_from(&origin, identity);
-        let mut desired = loaded.map_err(|diagnostics| self.invalid(&diagnostics))?;
-        let notes = checkout.notes.iter().cloned();
-        desired.notes.extend(notes.map(|note| format!("desired state: {note}")));
-        if !source.keys.demand() {
-            desired.notes.push(format!(
-                "desired state: whoever can write to {} decides what runs here; give --git-allowed-signers \
-                 or --git-keyring to demand signatures",
-                source.address.url()
-            ));
-        }
-        if let Some(trouble) = &checkout.revision.trouble {
-            desired.notes.push(format!("desired state: {}", trouble.message));
-        }
-        let label = source.address.label();
-        if checkout.first && self.owns_from(&label)? {
-            desired.notes.push(format!(
-                "desired state: which commit of {label} was accepted before is lost, so rewritten history \
-                 could not be noticed this time"
-            ));
-        }
-        desired.revision = Some(checkout.revision.clone());
-        Ok(desired)
-    }
-
-    /// Whether anything on this host was declared there.
-    fn owns_from(&self, label: &str) -> Result<bool, CliError> {
-        let ledger = ledger::load(&self.host).map_err(|e| CliError::io(&e))?;
-        Ok(ledger.inventory.resources.values().any(|owned| owned.declared_in == label))
-    }
-
     /// Says what is wrong with a desired state, unless it was said before.
     fn tell_once(&self, diagnostics: &[Diagnostic]) {
         let text = render(diagnostics, self.paint);
@@ -362,8 +305,7 @@ impl Session {
 
     /// The error for a desired state that is not valid.
     pub fn invalid(&self, diagnostics: &[Diagnostic]) -> CliError {
-        let text = render(diagnostics, self.paint);
-        crate::cli::mention(text.trim_end());
+        self.tell_once(diagnostics);
         let errors = diagnostics.len();
         let plural = if errors == 1 { "error" } else { "errors" };
         CliError::new(Exit::Invalid, format!("the desired state has {errors} {plural}"))
@@ -382,7 +324,7 @@ impl Session {
     ) -> Result<Request<'a>, CliError> {
         Ok(Request {
             desired,
-            holds: self.holds(pass)?,
+            holds: self.holds(desired, pass)?,
             depth: self.depth(),
             removals: if pass.confirm_removals { Removals::Confirmed } else { Removals::Guarded },
             only: (!self.only.is_empty()).then_some(&self.only),
@@ -463,19 +405,6 @@ pub fn locked(error: &LockError) -> CliError {
         LockError::Unwritable { .. } => Exit::CannotWrite,
     };
     CliError::new(exit, crate::model::outcome::chain(error))
-}
-
-fn read_token(path: &Utf8Path) -> Result<String, CliError> {
-    use std::io::Read;
-    let mut text = String::new();
-    let read = std::fs::File::open(path)
-        .and_then(|file| file.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text));
-    match read {
-        Ok(_) => Ok(text),
-        Err(error) => {
-            Err(CliError::new(Exit::Config, format!("cannot read the token file {path}: {error}")))
-        }
-    }
 }
 
 fn absolute(path: &Utf8Path) -> Result<Utf8PathBuf, CliError> {

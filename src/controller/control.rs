@@ -15,6 +15,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 
 use crate::controller::drive::Heard;
 use crate::controller::queue::Scope;
@@ -40,7 +41,7 @@ const SAY_TIME_MAX: Duration = Duration::from_secs(5);
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// How long an agent that goes on as another program may take to listen again, and how often it is tried.
-const AGAIN_WITHIN: Duration = Duration::from_secs(3);
+const AGAIN_WITHIN: Duration = Duration::from_secs(10);
 const AGAIN_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is wanted.
@@ -159,27 +160,30 @@ async fn ask_loop(question: Question, heard: &mpsc::Sender<Heard>) -> Option<Ans
     Some(Answer { exit: 0, message: "a pass will be made".to_owned() })
 }
 
-/// Asks the agent that keeps a host. One that goes on as another program before it answers is asked once more.
+/// Asks the agent that keeps a host. One that goes on as another program before it answers is asked again.
 pub async fn ask(runtime: &Utf8Path, question: &Question) -> Result<Answer, ControlError> {
-    let asked = ask_once(runtime, question).await;
-    if matches!(asked, Err(ControlError::NoAnswer(_)))
-        && let Ok(answer) = ask_once(runtime, question).await
-    {
-        return Ok(answer);
+    let mut asked = ask_once(runtime, question).await;
+    let until = Instant::now() + AGAIN_WITHIN;
+    while matches!(asked, Err(ControlError::NoAnswer(_))) && Instant::now() < until {
+        sleep(AGAIN_PAUSE).await;
+        match ask_once(runtime, question).await {
+            // It has ended for good.
+            Err(ControlError::NoAgent { .. }) => break,
+            again => asked = again,
+        }
     }
     asked
 }
 
 /// Connects. A socket at which nobody listens is one at which somebody may listen in a moment.
 async fn connect(path: &Utf8Path) -> io::Result<UnixStream> {
-    let until = tokio::time::Instant::now() + AGAIN_WITHIN;
+    let until = Instant::now() + AGAIN_WITHIN;
     loop {
         match UnixStream::connect(path).await {
             Err(error)
-                if error.kind() == io::ErrorKind::ConnectionRefused
-                    && tokio::time::Instant::now() < until =>
+                if error.kind() == io::ErrorKind::ConnectionRefused && Instant::now() < until =>
             {
-                tokio::time::sleep(AGAIN_PAUSE).await;
+                sleep(AGAIN_PAUSE).await;
             }
             connected => return connected,
         }

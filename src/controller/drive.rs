@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::apply::{Stop, StopReason};
@@ -12,8 +12,8 @@ use crate::controller::control::Answer;
 use crate::controller::machine::{Controller, Ended, Event, Next, Policy, Wish};
 use crate::controller::notify::Systemd;
 use crate::controller::queue::{Order, Scope, Ticket};
-use crate::model::Plan;
 use crate::model::outcome::Outcome;
+use crate::model::{Plan, ResourceId};
 use crate::plan::hold::Holds;
 
 /// Most things heard and not yet taken note of.
@@ -54,6 +54,8 @@ pub struct Done {
     /// What the files of the desired state said when it began. When that could not be used, the pass
     /// carried out the wish before.
     pub wish: Wish,
+    /// Resources whose source is asked in a rhythm of its own.
+    pub every: BTreeMap<ResourceId, SignedDuration>,
     /// The exit code that the same pass would have had on its own.
     pub exit: u8,
     /// What happened, in one line.
@@ -207,7 +209,7 @@ impl<'a, H: Hands> Drive<'a, H> {
         };
         let now = hands.now();
         let plan = done.plan.as_ref().map(|(plan, outcome)| (plan, outcome));
-        self.controller.ended(&Ended { plan, wish: done.wish.clone() }, now);
+        self.controller.ended(&Ended { plan, wish: done.wish.clone(), every: &done.every }, now);
         // Whatever was missed meanwhile is seen now: events are only hints.
         self.controller.seen(&hands.wish(), now);
         for ticket in &order.tickets {

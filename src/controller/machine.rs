@@ -13,8 +13,8 @@ use crate::controller::fight::{FightRule, Fights};
 use crate::controller::queue::{Order, Queue, Scope, Ticket, Trigger};
 use crate::controller::schedule::Schedule;
 use crate::controller::verdict::{Verdict, corrections, first_until, judge};
-use crate::controller::window::Windows;
 use crate::model::outcome::Outcome;
+use crate::model::window::Windows;
 use crate::model::{Digest, Plan, ResourceId};
 use crate::plan::hold::{Holds, Stalled};
 
@@ -87,6 +87,8 @@ pub struct Ended<'a> {
     pub plan: Option<(&'a Plan, &'a Outcome)>,
     /// What the desired state said when it began.
     pub wish: Wish,
+    /// Resources whose source is asked in a rhythm of its own.
+    pub every: &'a BTreeMap<ResourceId, SignedDuration>,
 }
 
 /// What is wrong with one resource.
@@ -116,6 +118,8 @@ pub struct Controller {
     troubles: BTreeMap<ResourceId, Trouble>,
     stalled: BTreeMap<ResourceId, Stalled>,
     fights: Fights,
+    /// Slots of resources that have some of their own, and the next of each.
+    own: BTreeMap<ResourceId, (Schedule, Timestamp)>,
     /// Failures of whole passes in a row.
     broken: u32,
 }
@@ -141,6 +145,7 @@ impl Controller {
             troubles: BTreeMap::new(),
             stalled: BTreeMap::new(),
             fights: Fights::default(),
+            own: BTreeMap::new(),
             broken: 0,
         }
     }
@@ -155,6 +160,8 @@ impl Controller {
     pub fn follow(&mut self, policy: Policy, now: Timestamp) {
         self.tick_at = policy.schedule.next(now);
         self.policy = policy;
+        // The wish says how often, the policy which slots of the host that makes.
+        self.own.clear();
     }
 
     /// Takes note of something that happened.
@@ -212,6 +219,7 @@ impl Controller {
             return Next::Pass(order);
         }
         let retries = self.troubles.values().map(|trouble| trouble.retry_at);
+        let retries = retries.chain(self.own.values().map(|(_, next)| *next));
         let renew = self.replaced.then_some(self.renew_from);
         let times = [self.queue.due(), self.look_at, self.until, Some(self.tick_at), renew];
         Next::Wait(times.into_iter().flatten().chain(retries).min().unwrap_or(self.tick_at))
@@ -229,6 +237,18 @@ impl Controller {
         if self.until.is_some_and(|until| until <= now) {
             self.queue.push(now, Trigger::Until, Scope::All, None);
         }
+        let mut own = BTreeSet::new();
+        for (id, (schedule, next)) in &mut self.own {
+            if next.duration_since(now) > schedule.interval() {
+                *next = schedule.next(now);
+            }
+            if *next <= now {
+                own.insert(id.clone());
+            }
+        }
+        if !own.is_empty() {
+            self.queue.push(now, Trigger::Every, Scope::Only(own), None);
+        }
         let due = self.troubles.iter().filter(|(_, trouble)| trouble.retry_at <= now);
         let due: BTreeSet<ResourceId> = due.map(|(id, _)| id.clone()).collect();
         if !due.is_empty() {
@@ -241,6 +261,11 @@ impl Controller {
             self.tick_at = self.policy.schedule.next(now);
             self.until = None;
         }
+        for (id, (schedule, next)) in &mut self.own {
+            if order.scope.has(id) && *next <= now {
+                *next = schedule.next(now);
+            }
+        }
         if order.is_personal() {
             self.stalled.retain(|id, _| !order.scope.has(id));
             self.fights.forget(|id| order.scope.has(id));
@@ -252,6 +277,8 @@ impl Controller {
     pub fn holds(&self, now: Timestamp) -> Holds {
         Holds {
             closed: self.policy.windows.closed(now),
+            // Which resources have windows of their own is said by the wish, which the pass reads.
+            own: BTreeMap::new(),
             stalled: self.stalled.clone(),
             fights: self.fights.going_on(self.policy.fight, now),
         }
@@ -274,6 +301,7 @@ impl Controller {
         let verdicts = judge(plan, outcome);
         let cut_off = verdicts.values().any(|verdict| *verdict == Verdict::Untried);
         self.superseded = if cut_off { self.superseded + 1 } else { 0 };
+        self.pace(ended.every, now);
         if order.scope == Scope::All {
             self.troubles.retain(|id, _| verdicts.contains_key(id));
             self.stalled.retain(|id, _| verdicts.contains_key(id));
@@ -286,6 +314,17 @@ impl Controller {
         }
         for (id, verdict) in verdicts {
             self.note(id, verdict, now);
+        }
+    }
+
+    /// Gives every resource with a rhythm of its own its slots.
+    fn pace(&mut self, every: &BTreeMap<ResourceId, SignedDuration>, now: Timestamp) {
+        self.own.retain(|id, _| every.contains_key(id));
+        for (id, every) in every {
+            let schedule = self.policy.schedule.of(id, *every);
+            if self.own.get(id).is_none_or(|(known, _)| *known != schedule) {
+                self.own.insert(id.clone(), (schedule, schedule.next(now)));
+            }
         }
     }
 

@@ -144,7 +144,7 @@ impl<'a> Merged<'a> {
         }
         let mut lines = Lines { text: &source.text, at: 0, line: 1 };
         for resource in validated.resources {
-            let ValidatedResource { id, key, home, spec, hosts } = resource;
+            let ValidatedResource { id, key, home, spec, pace, hosts } = resource;
             if !self.is_meant(hosts.as_ref()) {
                 self.left_out += 1;
                 continue;
@@ -154,7 +154,7 @@ impl<'a> Merged<'a> {
             if self.host.is_none() && apart {
                 let declared_at = Place { file: source.file.clone(), line: lines.of(key.start) };
                 let root = source.root.clone();
-                self.resources.entry(id).or_insert(Declared { spec, declared_at, root });
+                self.resources.entry(id).or_insert(Declared { spec, declared_at, root, pace });
                 continue;
             }
             if !self.claim(format!("{} `{}`", id.kind, id.name), (index, key)) {
@@ -168,7 +168,7 @@ impl<'a> Merged<'a> {
             self.homes.extend(places);
             let declared_at = Place { file: source.file.clone(), line };
             let root = source.root.clone();
-            self.resources.insert(id, Declared { spec, declared_at, root });
+            self.resources.insert(id, Declared { spec, declared_at, root, pace });
         }
         if let Some((as_what, activate, key)) = validated.follow
             && self.claim("`sysupdate`".to_owned(), (index, key))

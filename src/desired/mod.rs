@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use diagnostic::{Diagnostic, Paint, render};
 
 use crate::model::outcome::counted;
+use crate::model::pace::Pace;
 use crate::model::revision::Revision;
 use crate::model::selection::Identity;
 use crate::model::{Digest, Kind, ResourceId};
@@ -89,6 +90,9 @@ pub struct Declared {
     pub declared_at: Place,
     /// The one of [`DesiredState::roots`] it came from.
     pub root: String,
+    /// When it is looked after.
+    #[serde(skip)]
+    pub pace: Pace,
 }
 
 /// How the host's own `sysupdate.d` is followed.

@@ -1,7 +1,7 @@
 //! The loop as a program: what a pass is, where signals come from, and how one asks for a pass.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -25,7 +25,6 @@ use crate::controller::notify::Systemd;
 use crate::controller::queue::{Order, Scope};
 use crate::controller::told::Told;
 use crate::controller::watch::watch;
-use crate::controller::window::Windows;
 use crate::desired::{DesiredState, Diagnostic, SourceText, render};
 use crate::fetch::NoProgress;
 use crate::host::renew::Program;
@@ -33,8 +32,9 @@ use crate::host::runtime::{Runtime, RuntimeError};
 use crate::host::{Change as Host, clock};
 use crate::model::outcome::{Outcome, chain};
 use crate::model::selection::Identity;
+use crate::model::window::Windows;
 use crate::model::{Plan, ResourceId};
-use crate::plan::hold::Holds;
+use crate::plan::hold::{Holds, own};
 use crate::provider::provide;
 use crate::reconcile::{self, Hands as PassHands, Request};
 use crate::record::last_wish;
@@ -263,6 +263,11 @@ impl Keeper<'_> {
         };
         let fresh =
             if order.asks_afresh() { SignedDuration::ZERO } else { self.config.borrow().sources.0 };
+        let own = match self.pass.windows {
+            WindowsArg::Keep => own(desired, &self.policy().windows, session.now),
+            WindowsArg::Ignore => BTreeMap::new(),
+        };
+        let holds = &Holds { own, ..holds.clone() };
         let request =
             Request { only, holds, max_age: fresh, ..session.request(desired, self.pass)? };
         let mut preview = tokio::select! {
@@ -307,12 +312,14 @@ impl Hands for Keeper<'_> {
             Err(error) => {
                 tracing::error!("{}", error.message());
                 let (wish, message) = (self.wish(), error.message().to_owned());
-                return Done { plan: None, wish, exit: error.exit().code(), message };
+                let every = BTreeMap::new();
+                return Done { plan: None, wish, every, exit: error.exit().code(), message };
             }
         };
         let Some(desired) = desired else {
             let message = sentence_of(&wish, "there is no valid one from before");
-            return Done { plan: None, wish, exit: Exit::Invalid.code(), message };
+            let every = BTreeMap::new();
+            return Done { plan: None, wish, every, exit: Exit::Invalid.code(), message };
         };
         self.carried.replace(Some(wish.clone()));
         let unknown = unknown(&order.scope, &desired);
@@ -340,7 +347,9 @@ impl Hands for Keeper<'_> {
             exit = exit.or(Exit::Usage);
             message = format!("{id} is not in the desired state; {message}");
         }
-        Done { plan, wish, exit: exit.code(), message }
+        let every = desired.resources.iter();
+        let every = every.filter_map(|(id, declared)| Some((id.clone(), declared.pace.every?)));
+        Done { plan, wish, every: every.collect(), exit: exit.code(), message }
     }
 
     fn wish(&self) -> Wish {

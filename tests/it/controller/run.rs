@@ -284,6 +284,19 @@ fn first_pass_is_one_pass_however_long_it_takes() {
 }
 
 #[test]
+fn source_is_asked_in_the_rhythm_that_its_resource_says() {
+    let world = world();
+    let (server, source) = web();
+    world.wish_from(&source, "latest", 3);
+    world.wish_also("    every: 1s\n");
+    let mut running = Loop::start(&world, &IDLE);
+    server.take_requests();
+    running.hear("making a pass (every)");
+    until("asking", || !server.requests().is_empty());
+    running.stop();
+}
+
+#[test]
 fn source_that_is_down_is_asked_again_until_it_is_back() {
     let world = world();
     let (server, source) = web();
