@@ -11,7 +11,7 @@ use crate::cli::exit::Exit;
 const TOKEN_FILE_BYTES_MAX: u64 = 8192;
 
 /// What a file holds.
-pub fn read_token(path: &Utf8Path) -> Result<String, CliError> {
+pub(super) fn read_token(path: &Utf8Path) -> Result<String, CliError> {
     let mut text = String::new();
     let read = std::fs::File::open(path)
         .and_then(|file| file.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text));

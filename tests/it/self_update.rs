@@ -128,7 +128,7 @@ fn loop_goes_on_as_the_program_that_replaced_it_and_every_request_is_answered() 
     let started = host.path("started");
     // The successor takes notes and is the program under test.
     let successor = format!(
-        "case $* in *run*) echo \"$$ $*\" >> {} ;; esac; exec {PROGRAM} \"$@\"",
+        "case $* in *--interval*) echo \"$$ $*\" >> {} ;; esac; exec {PROGRAM} \"$@\"",
         started.display()
     );
     let socket = UnixDatagram::bind(host.path("notify")).unwrap();
