@@ -264,9 +264,9 @@ pub enum Command {
         /// The resource.
         resource: ResourceId,
     },
-    /// Accept a commit of --git that does not descend from the one accepted before.
+    /// Accept this one commit of --git, for a day, although it does not descend from the one accepted before.
     AcceptHistory {
-        /// The commit that was refused, all 40 digits.
+        /// The commit that was refused, all 40 digits; it must still be what the branch or tag points to.
         commit: String,
         /// Why; kept and shown.
         #[arg(long)]

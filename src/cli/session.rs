@@ -55,6 +55,8 @@ pub struct Session {
     pub interactive: bool,
     /// When it began.
     pub began: Instant,
+    /// Whether restarts and hooks run.
+    pub effects: Effects,
     only: BTreeSet<ResourceId>,
     environment: Environment,
     agent: OnceCell<AgentConfig>,
@@ -128,6 +130,11 @@ impl Session {
             paint: if colour { Paint::Coloured } else { Paint::Plain },
             interactive,
             began: Instant::now(),
+            effects: match cli.pass.effects {
+                EffectsArg::Auto => Effects::Auto,
+                EffectsArg::Run => Effects::Run,
+                EffectsArg::Skip => Effects::Skip,
+            },
             environment: Environment {
                 github_token: variable("GITHUB_TOKEN"),
                 git_token: variable("RECONCILE_GIT_TOKEN"),
@@ -329,11 +336,7 @@ impl Session {
             removals: if pass.confirm_removals { Removals::Confirmed } else { Removals::Guarded },
             only: (!self.only.is_empty()).then_some(&self.only),
             max_age: pass.max_age,
-            effects: match pass.effects {
-                EffectsArg::Auto => Effects::Auto,
-                EffectsArg::Run => Effects::Run,
-                EffectsArg::Skip => Effects::Skip,
-            },
+            effects: self.effects,
             now: self.now,
         })
     }

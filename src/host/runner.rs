@@ -81,7 +81,9 @@ pub async fn hook(
     unit.push(format!("--description=reconcile: {}", argv.join(" ")));
     unit.extend(environment.iter().map(|(key, value)| format!("--setenv={key}={value}")));
     unit.push("--".to_owned());
-    unit.extend_from_slice(argv);
+    // The manager expands variables in all but the program itself; `$$` is `$` in every version.
+    let doubled = argv.iter().skip(1).map(|argument| argument.replace('$', "$$"));
+    unit.extend(argv.first().cloned().into_iter().chain(doubled));
     run(&unit, &[]).await.map_err(|error| match error {
         RunError::Failed { status, output, .. } => {
             RunError::Failed { command: argv.join(" "), status, output }

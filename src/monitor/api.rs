@@ -6,7 +6,7 @@ use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
@@ -49,8 +49,10 @@ fn with(answer: fn(&Feed) -> Response) -> MethodRouter<Feed> {
 
 /// What holds for every answer.
 async fn guard(hosts: Hosts, request: Request, next: Next) -> Response {
-    let mut response = if hosts == Hosts::Loopback && !is_loopback(request.uri(), request.headers())
-    {
+    let mut response = if !names_one_place(&request) {
+        let why = "write a request with a path and one `Host`\n";
+        (StatusCode::BAD_REQUEST, why).into_response()
+    } else if hosts == Hosts::Loopback && !is_loopback(request.headers()) {
         let why = "this is only for names and addresses of this host itself\n";
         (StatusCode::MISDIRECTED_REQUEST, why).into_response()
     } else if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -73,14 +75,18 @@ async fn guard(hosts: Hosts, request: Request, next: Next) -> Response {
     response
 }
 
+/// Whether whoever looks at a request sees one name in it and no other (RFC 9112, section 3.2).
+fn names_one_place(request: &Request) -> bool {
+    request.uri().authority().is_none() && request.headers().get_all(HOST).iter().count() <= 1
+}
+
 /// Whether a request names this host. Without a name nobody was deceived by one.
-fn is_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
-    let named = headers.get(HOST).map(|host| host.to_str().unwrap_or("?").to_owned());
-    let named = named.or_else(|| uri.authority().map(ToString::to_string));
-    let Some(named) = named else { return true };
+fn is_loopback(headers: &HeaderMap) -> bool {
+    let Some(named) = headers.get(HOST) else { return true };
+    let named = named.to_str().unwrap_or("?");
     let name = match named.rsplit_once(':') {
         Some((name, port)) if port.chars().all(|c| c.is_ascii_digit()) => name,
-        _ => named.as_str(),
+        _ => named,
     };
     matches!(name, "localhost" | "127.0.0.1" | "[::1]")
 }

@@ -3,6 +3,7 @@
 //! What cannot be delivered is logged and dropped: telling never fails or delays a pass.
 
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::fetch::post::post;
+use crate::host::Look;
 use crate::host::runner::{Hooks, hook};
 use crate::model::outcome::chain;
 use crate::monitor::event::{Event, Severity};
@@ -48,6 +50,15 @@ pub struct Notify {
     pub file: Option<Utf8PathBuf>,
     /// Each event is written to the systemd journal, with fields of its own.
     pub journal: bool,
+}
+
+impl Notify {
+    /// The same for a host below another directory: files are below it, and nothing is told beyond them.
+    #[must_use]
+    pub fn below(&self, host: &Look) -> Self {
+        let file = self.file.as_ref().map(|file| host.real(file));
+        Self { file, ..Self::default() }
+    }
 }
 
 /// A URL that is told.
@@ -148,7 +159,7 @@ async fn send(webhook: &Webhook, json: &str) -> Result<(), String> {
 fn signature(file: &Utf8Path, body: &str) -> Result<String, String> {
     use std::io::Read;
     let mut secret = String::new();
-    std::fs::File::open(file)
+    open(file, std::fs::OpenOptions::new().read(true))
         .and_then(|file| file.take(SECRET_BYTES_MAX).read_to_string(&mut secret))
         .map_err(|error| format!("cannot read its secret {file}: {error}"))?;
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.trim().as_bytes());
@@ -161,8 +172,18 @@ fn append(file: &Utf8Path, line: &str) -> std::io::Result<()> {
     if file.metadata().is_ok_and(|metadata| metadata.len() > ROTATE_BYTES) {
         std::fs::rename(file, format!("{file}.1"))?;
     }
-    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(file)?;
+    let mut file = open(file, std::fs::OpenOptions::new().create(true).append(true))?;
     file.write_all(format!("{line}\n").as_bytes())
+}
+
+/// Opens a regular file; a pipe in its place is not waited for.
+fn open(file: &Utf8Path, options: &mut std::fs::OpenOptions) -> std::io::Result<std::fs::File> {
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = options.custom_flags(nonblocking).open(file)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a regular file"))
 }
 
 /// One entry by the journal's native protocol: `NAME=VALUE` lines, or `NAME`, the length as a little-endian

@@ -1,5 +1,6 @@
 //! Listening: few connections at a time, each bounded in size and time.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
@@ -15,12 +16,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::monitor::Snapshot;
 use crate::monitor::api::{Hosts, router};
 
-/// Connections served at once on each listener; more wait.
+/// Connections kept at once on each listener; for another one the oldest is closed, so that clients which never
+/// ask keep nobody out.
 const CONNECTIONS_MAX: usize = 32;
 
 /// How long the head of a request may take to arrive.
@@ -109,11 +112,18 @@ async fn serve_each<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut kept: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { continue };
         match poll_fn(&mut accept).await {
-            Ok(stream) => drop(tokio::spawn(connection(stream, app.clone(), slot))),
+            Ok(stream) => {
+                kept.retain(|connection| !connection.is_finished());
+                if kept.len() >= CONNECTIONS_MAX
+                    && let Some(oldest) = kept.pop_front()
+                {
+                    oldest.abort();
+                }
+                kept.push_back(tokio::spawn(connection(stream, app.clone())));
+            }
             Err(error) => rest(&error).await,
         }
     }
@@ -124,7 +134,7 @@ async fn rest(error: &io::Error) {
     tokio::time::sleep(REST).await;
 }
 
-async fn connection<S>(stream: S, app: Router, slot: tokio::sync::OwnedSemaphorePermit)
+async fn connection<S>(stream: S, app: Router)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -139,5 +149,4 @@ where
         Ok(Err(error)) => tracing::debug!(%error, "a connection ended early"),
         Ok(Ok(())) | Err(_) => {}
     }
-    drop(slot);
 }

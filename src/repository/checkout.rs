@@ -10,9 +10,18 @@ use std::io;
 use std::os::unix::fs::symlink;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
 
 use crate::host::{Change, ItemKind, Look};
 use crate::repository::RepositoryError;
+use crate::repository::memory::Memory;
+
+/// Most files, directories and links of a desired state.
+pub(super) const ENTRIES_MAX: usize = 20_000;
+
+/// Most bytes of all files and directories of a desired state together.
+pub(super) const BYTES_MAX: u64 = 64 << 20;
 
 /// Digits of a commit.
 const COMMIT_DIGITS: usize = 40;
@@ -54,8 +63,61 @@ impl Checkouts {
         Self { host: host.clone(), home: host.places().state.join("repository") }
     }
 
+    /// Whether there is one, and as it was written.
+    pub(super) fn has(&self, memory: &Memory) -> bool {
+        self.exists(&memory.place()) && self.edited(memory).is_none()
+    }
+
+    /// What to say of one that is not as it was written.
+    pub(super) fn edited(&self, memory: &Memory) -> Option<String> {
+        let expected = memory.files.as_ref()?;
+        let place = memory.place();
+        if !self.exists(&place) {
+            return None;
+        }
+        let (mut found, mut left) = (Vec::new(), BYTES_MAX);
+        let home = self.home.join(&place);
+        let read = self.collect(&home, Utf8Path::new(""), &mut found, &mut left);
+        let same = read.is_ok() && fingerprint(&found) == *expected;
+        (!same).then(|| {
+            format!("the files of commit {} on this host were changed by somebody", memory.commit)
+        })
+    }
+
+    /// What is in a directory, as far as an accepted state goes.
+    fn collect(
+        &self,
+        at: &Utf8Path,
+        below: &Utf8Path,
+        found: &mut Vec<File>,
+        left: &mut u64,
+    ) -> io::Result<()> {
+        for item in self.host.list(at)?.unwrap_or_default() {
+            if found.len() > ENTRIES_MAX {
+                return Err(io::ErrorKind::FileTooLarge.into());
+            }
+            let (inner, path) = (at.join(&item.name), below.join(&item.name));
+            let content = match item.kind {
+                ItemKind::Dir => Content::Directory,
+                ItemKind::File => {
+                    let bytes = self.host.read(&inner, *left)?.unwrap_or_default();
+                    *left = left.saturating_sub(bytes.len() as u64);
+                    Content::Bytes(bytes)
+                }
+                ItemKind::Link => Content::Link(self.host.read_link(&inner)?.unwrap_or_default()),
+                ItemKind::Other => return Err(io::ErrorKind::InvalidData.into()),
+            };
+            let directory = content == Content::Directory;
+            found.push(File { path: path.clone(), content });
+            if directory {
+                self.collect(&inner, &path, found, left)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether there is one of this name.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(super) fn exists(&self, name: &str) -> bool {
         let stat = self.host.stat(self.home.join(name));
         stat.is_ok_and(|stat| stat.is_some_and(|stat| stat.kind == ItemKind::Dir))
     }
@@ -130,6 +192,26 @@ impl Checkouts {
         };
         attempt().map_err(RepositoryError::Host)
     }
+}
+
+/// A digest over files, whatever their order.
+pub(super) fn fingerprint(files: &[File]) -> String {
+    let mut files: Vec<&File> = files.iter().collect();
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut hasher = Sha256::new();
+    for file in files {
+        let (kind, content) = match &file.content {
+            Content::Directory => (b'd', [].as_slice()),
+            Content::Bytes(bytes) => (b'f', bytes.as_slice()),
+            Content::Link(target) => (b'l', target.as_bytes()),
+        };
+        hasher.update([kind]);
+        for part in [file.path.as_str().as_bytes(), content] {
+            hasher.update((part.len() as u64).to_be_bytes());
+            hasher.update(part);
+        }
+    }
+    HEXLOWER.encode(&hasher.finalize())
 }
 
 /// Writes files into a directory that is not the host's and is removed again.

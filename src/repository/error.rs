@@ -127,6 +127,37 @@ pub enum RepositoryError {
         /// The commit refused.
         found: String,
     },
+    /// Another branch, tag or repository, whose history does not have what was accepted.
+    #[error(
+        "`{reference}` points to {found}, which does not descend from {known}, accepted from {before} before; if that \
+         is meant, run `reconcile accept-history {found} --reason TEXT`"
+    )]
+    Unrelated {
+        /// The branch or tag that is followed now.
+        reference: String,
+        /// The commit accepted before.
+        known: String,
+        /// The commit refused.
+        found: String,
+        /// What was followed then.
+        before: String,
+    },
+    /// The question before, which was given up, has not ended.
+    #[error(
+        "cannot fetch the desired state from {url}: the last attempt, given up, has not ended yet"
+    )]
+    Busy {
+        /// The repository.
+        url: String,
+    },
+    /// Accepted files that are not what they were.
+    #[error(
+        "the files of commit {commit} on this host were changed; the next pass writes them anew"
+    )]
+    Edited {
+        /// The commit.
+        commit: String,
+    },
     /// More than a desired state has.
     #[error(
         "commit {commit} is not taken: {what}; keep the desired state in a directory of its own and give --git-path"
@@ -190,15 +221,18 @@ impl RepositoryError {
     /// What kind of trouble this is for a host that has an accepted state.
     pub fn kind(&self) -> TroubleKind {
         match self {
-            Self::Unreachable { .. } | Self::Slow { .. } | Self::Damaged { .. } => {
-                TroubleKind::Unreachable
-            }
+            Self::Unreachable { .. }
+            | Self::Slow { .. }
+            | Self::Busy { .. }
+            | Self::Damaged { .. } => TroubleKind::Unreachable,
             Self::Unsigned { .. }
             | Self::OtherKind { .. }
             | Self::Ssh { .. }
             | Self::OpenPgp { .. }
             | Self::StrangeTag { .. }
             | Self::Rewritten { .. }
+            | Self::Unrelated { .. }
+            | Self::Edited { .. }
             | Self::Unsafe { .. } => TroubleKind::Refused,
             Self::Endless { .. }
             | Self::NoReference { .. }

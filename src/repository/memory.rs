@@ -7,7 +7,7 @@ use std::io;
 
 use camino::Utf8PathBuf;
 use data_encoding::HEXLOWER;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -22,6 +22,9 @@ const NAME: &str = "repository.json";
 
 /// A signed object of at most a megabyte, escaped.
 const MEMORY_BYTES_MAX: u64 = 8 << 20;
+
+/// How long an operator's word counts: until the next pass of every host that is on, and not for ever.
+pub(super) const ACCEPTING_MAX: SignedDuration = SignedDuration::from_hours(24);
 
 /// The accepted commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +43,9 @@ pub(super) struct Memory {
     pub(super) object: String,
     pub(super) signed_by: Option<String>,
     pub(super) accepted_at: Timestamp,
+    /// A digest over its files, so that a checkout which was edited is not taken for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) files: Option<String>,
     /// A commit that is accepted without being a descendant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) accepting: Option<Accepting>,
@@ -62,6 +68,8 @@ pub(super) struct Accepting {
 pub(super) struct Known {
     /// The whole memory, of this repository, branch or tag.
     pub(super) memory: Option<Memory>,
+    /// The memory of what was followed before this repository, branch or tag.
+    pub(super) before: Option<Memory>,
     /// The commit that the next one must descend from.
     pub(super) commit: Option<String>,
     /// What was found wrong.
@@ -88,6 +96,7 @@ impl Memory {
             object: data_encoding::BASE64.encode(object),
             signed_by,
             accepted_at: now,
+            files: None,
             accepting: None,
             trouble: None,
         }
@@ -104,6 +113,18 @@ impl Memory {
 }
 
 impl Known {
+    /// The memory, whatever was followed.
+    pub(super) fn last(&self) -> Option<&Memory> {
+        self.memory.as_ref().or(self.before.as_ref())
+    }
+
+    /// An operator's word for this very commit, while it counts.
+    pub(super) fn accepting(&self, commit: &str, now: Timestamp) -> Option<&Accepting> {
+        let accepting = self.last()?.accepting.as_ref()?;
+        let age = now.duration_since(accepting.since).abs();
+        (accepting.commit == commit && age <= ACCEPTING_MAX).then_some(accepting)
+    }
+
     /// The accepted commit, if the keys that count now accept it still.
     pub(super) fn accepted(&self, source: &Source) -> Result<&Memory, RepositoryError> {
         let Some(memory) = self.memory.as_ref().filter(|m| m.path == source.address.path()) else {
@@ -128,8 +149,8 @@ pub(super) fn load(
     match bytes.map(|bytes| serde_json::from_slice::<Memory>(&bytes)) {
         Some(Ok(memory)) => {
             let address = &source.address;
+            known.commit = Some(memory.commit.clone());
             if memory.url == address.url() && memory.reference == address.reference() {
-                known.commit = Some(memory.commit.clone());
                 known.memory = Some(memory);
             } else {
                 known.losses.push(format!(
@@ -139,6 +160,7 @@ pub(super) fn load(
                     memory.reference,
                     memory.url
                 ));
+                known.before = Some(memory);
             }
         }
         Some(Err(_)) | None => {

@@ -5,8 +5,8 @@
 //!
 //! - The commit, or the annotated tag that leads to it, is signed by an allowed key, where keys are given. Its
 //!   ancestors need not be: only its tree is used, and the signature covers that.
-//! - It descends from the commit accepted before, which is remembered in the state directory. Rewritten history is
-//!   refused until an operator accepts that very commit.
+//! - It descends from the commit accepted before, which is remembered in the state directory, also when another
+//!   branch, tag or address is followed. Anything else is refused until an operator accepts that very commit.
 //! - Every object from the commit down to each file is digested again on the way out of the object store.
 //!
 //! A repository that does not answer, or has something that is not accepted or not valid, leaves the last accepted
@@ -18,12 +18,19 @@
 )]
 
 mod address;
+mod cache;
 mod checkout;
 mod error;
 mod memory;
+#[cfg(feature = "git")]
+mod meter;
+#[cfg(feature = "git")]
+mod opened;
 mod signed;
 #[cfg(feature = "git")]
 mod store;
+#[cfg(feature = "git")]
+mod walk;
 #[cfg(feature = "git")]
 mod work;
 
@@ -160,18 +167,14 @@ pub async fn follow(
 ) -> Result<Checkout, RepositoryError> {
     let checkouts = Checkouts::of(host);
     let known = memory::load(host, &checkouts, source)?;
-    let have = known.memory.as_ref().is_some_and(|m| checkouts.has(&m.place()));
+    let have = known.memory.as_ref().is_some_and(|m| checkouts.has(m));
     let cache = host.cache_dir().join("git").join(source.address.slug());
     let cache_home = host.places().cache.join("git").join(source.address.slug());
     host.make_dirs_unsynced(host.places().cache.join("git")).map_err(RepositoryError::Host)?;
     let job = Job { source, known: &known, store: &cache, borrow: None, have, now };
-    let mut answer = work::ask(&job).await;
-    if matches!(answer, Err(RepositoryError::Damaged { .. })) && !source.address.is_local() {
-        // What is cached can be fetched again.
-        host.remove(&cache_home).map_err(RepositoryError::Host)?;
-        answer = work::ask(&job).await;
-    }
+    let mut answer = ask(&job, host, &cache_home).await;
     let mut notes = known.losses.clone();
+    notes.extend(known.memory.as_ref().and_then(|memory| checkouts.edited(memory)));
     if let Ok(Answer::News(news)) = &answer
         && let Err(error) = temporary().and_then(|(_held, path)| valid(&path, news, judge))
     {
@@ -179,7 +182,7 @@ pub async fn follow(
     }
     let (mut memory, trouble) = match answer {
         Ok(Answer::Same) => {
-            tidy(host, &cache_home).map_err(RepositoryError::Host)?;
+            cache::tidy(host, &cache_home).map_err(RepositoryError::Host)?;
             (known.accepted(source)?.clone(), None)
         }
         Ok(Answer::News(news)) => {
@@ -190,7 +193,7 @@ pub async fn follow(
             (memory, None)
         }
         Err(error) => match known.accepted(source) {
-            Ok(memory) if checkouts.has(&memory.place()) => (memory.clone(), Some(told(&error))),
+            Ok(memory) if checkouts.has(memory) => (memory.clone(), Some(told(&error))),
             _ => return Err(error),
         },
     };
@@ -226,15 +229,19 @@ fn valid(path: &Utf8Path, news: &News, judge: Judge<'_>) -> Result<(), Repositor
     judge(&directory).map_err(|what| RepositoryError::Invalid { commit, what })
 }
 
-/// Most packs that are kept: each change of the desired state brings one.
-const PACKS_MAX: usize = 64;
-
-/// Starts the cache anew when it has grown. Now is the time: what the repository has is in use, so that one commit is
-/// all that has to be fetched again.
-fn tidy(host: &Change, cache: &Utf8Path) -> std::io::Result<()> {
-    let packs = host.list(cache.join("objects/pack"))?.unwrap_or_default();
-    let packs = packs.iter().filter(|item| item.name.ends_with(".pack")).count();
-    if packs > PACKS_MAX { host.remove(cache) } else { Ok(()) }
+/// Asks with a cache that nobody else uses, and without what it has when that is damaged: it can be fetched again.
+async fn ask(job: &Job<'_>, host: &Change, cache: &Utf8Path) -> Result<Answer, RepositoryError> {
+    let local = job.source.address.is_local();
+    if !local && work::is_idle(job) && cache::clear(host, cache).is_err() {
+        host.remove(cache).map_err(RepositoryError::Host)?;
+    }
+    match work::ask(job).await {
+        Err(RepositoryError::Damaged { .. }) if !local => {
+            host.remove(cache).map_err(RepositoryError::Host)?;
+            work::ask(job).await
+        }
+        answer => answer,
+    }
 }
 
 /// Asks the repository, and writes nothing on the host: what is new is put into a temporary directory.
@@ -246,13 +253,18 @@ pub async fn peek(
 ) -> Result<Checkout, RepositoryError> {
     let checkouts = Checkouts::of(host);
     let known = memory::load(host, &checkouts, source)?;
-    let have = known.memory.as_ref().is_some_and(|m| checkouts.has(&m.place()));
+    let have = known.memory.as_ref().is_some_and(|m| checkouts.has(m));
     let (temporary, path) = temporary()?;
     let cache = host.cache_dir().join("git").join(source.address.slug());
     let store = path.join("objects.git");
     let job = Job { source, known: &known, store: &store, borrow: Some(&cache), have, now };
     let mut notes = known.losses.clone();
+    notes.extend(known.memory.as_ref().and_then(|memory| checkouts.edited(memory)));
     let mut answer = work::ask(&job).await;
+    if matches!(answer, Err(RepositoryError::Damaged { .. })) && !source.address.is_local() {
+        let store = path.join("anew.git");
+        answer = work::ask(&Job { store: &store, borrow: None, ..job }).await;
+    }
     if let Ok(Answer::News(news)) = &answer
         && let Err(error) = valid(&path, news, judge)
     {
@@ -300,14 +312,20 @@ fn recalled(
 ) -> Result<Checkout, RepositoryError> {
     let memory = known
         .memory
-        .filter(|memory| memory.path == source.address.path() && checkouts.has(&memory.place()));
+        .filter(|memory| memory.path == source.address.path() && checkouts.exists(&memory.place()));
     let Some(memory) = memory else {
         return Err(RepositoryError::NothingYet { url: source.address.label() });
     };
+    let mut revision = revision(source, &memory, trouble(&memory));
+    if checkouts.edited(&memory).is_some() {
+        let error = RepositoryError::Edited { commit: memory.commit.clone() };
+        revision.signed_by = None;
+        revision.trouble = Some(Trouble { kind: error.kind(), message: chain(&error) });
+    }
     Ok(Checkout {
         directory: checkouts.real(&memory.place()),
         base: checkouts.base(),
-        revision: revision(source, &memory, trouble(&memory)),
+        revision,
         notes: known.losses,
         first: false,
         _temporary: None,
@@ -340,19 +358,20 @@ fn revision(source: &Source, memory: &Memory, trouble: Option<Trouble>) -> Revis
     }
 }
 
-/// Notes that an operator accepts a commit although it does not descend from the one accepted before.
+/// Notes that an operator accepts a commit although it does not descend from the one accepted before. The word is for
+/// this commit alone, not for what comes after it, and counts until the moment returned.
 pub fn accept(
     source: &Source,
     host: &Change,
     commit: &str,
     (reason, now): (&str, Timestamp),
-) -> Result<(), RepositoryError> {
+) -> Result<Timestamp, RepositoryError> {
     let plain = commit.len() == 40 && commit.bytes().all(|b| b.is_ascii_hexdigit());
     if !plain {
         return Err(RepositoryError::NotACommit { text: commit.to_owned() });
     }
     let known = memory::load(host, &Checkouts::of(host), source)?;
-    let Some(mut memory) = known.memory else {
+    let Some(mut memory) = known.memory.or(known.before) else {
         return Err(RepositoryError::NothingYet { url: source.address.label() });
     };
     memory.accepting = Some(Accepting {
@@ -360,5 +379,6 @@ pub fn accept(
         reason: reason.to_owned(),
         since: now,
     });
-    memory::save(host, &memory)
+    memory::save(host, &memory)?;
+    Ok(now.saturating_add(memory::ACCEPTING_MAX).unwrap_or(now))
 }

@@ -5,36 +5,45 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::error::Error as StdError;
+use std::io::ErrorKind;
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use gix::bstr::ByteSlice;
-use gix::objs::tree::EntryKind;
-use gix::remote::Direction;
+use gix::protocol::transport::client::blocking_io::Transport;
+use gix::refs::TargetRef;
 use gix::remote::fetch::{Shallow, Tags};
-use gix::{ObjectId, Repository, Url};
+use gix::remote::{Connection, Direction};
+use gix::url::Scheme;
+use gix::{ObjectId, Remote, Repository, Url};
 
 use crate::repository::address::Address;
-use crate::repository::checkout::{Content, File};
+use crate::repository::checkout::File;
+use crate::repository::meter::{self, Meter};
+use crate::repository::opened;
 use crate::repository::signed::Kind;
+use crate::repository::walk::Walk;
 use crate::repository::{Account, RepositoryError, Source};
 
-/// Most files, directories and links of a desired state.
-const ENTRIES_MAX: usize = 20_000;
-
-/// Most bytes of all files of a desired state together.
-const FILES_BYTES_MAX: u64 = 64 << 20;
-
 /// The longest commit, tag or tree: a tree of 20,000 entries is under 2 MiB.
-const OBJECT_BYTES_MAX: u64 = 4 << 20;
-
-/// How deep directories may be nested.
-const DEPTH_MAX: usize = 32;
+pub(super) const OBJECT_BYTES_MAX: u64 = 4 << 20;
 
 /// Commits that are looked through for the known one: years of a busy repository.
 const COMMITS_MAX: usize = 200_000;
+
+/// How often a reference may name another one.
+const FOLLOWED_MAX: usize = 5;
+
+/// Most bytes of an answer to the question where references point: hundreds of thousands of them.
+const REFERENCES_BYTES_MAX: u64 = 16 << 20;
+
+/// Most bytes that are fetched at once.
+pub(super) const FETCH_BYTES_MAX: u64 = 512 << 20;
+
+/// What to do about a repository that has more.
+pub(super) const TOO_LARGE: &str = "keep the desired state in a repository of its own";
 
 /// The reference under which the newest known state is kept in the cache.
 const SEEN: &str = "refs/reconcile/seen";
@@ -68,45 +77,60 @@ impl Tip {
 }
 
 /// Objects.
-pub(super) struct Store {
+pub(super) struct Store<'a> {
     repository: Repository,
     url: String,
+    /// Set when nobody waits any more.
+    interrupt: &'a AtomicBool,
 }
 
 type Cause = Box<dyn StdError + Send + Sync>;
 
-impl Store {
+impl<'a> Store<'a> {
     /// A repository on this host, read in place.
     pub(super) fn local(
         path: &Utf8Path,
         address: &Address,
+        interrupt: &'a AtomicBool,
     ) -> Result<(Self, Tip), RepositoryError> {
         let url = address.url().to_owned();
         let unreachable = |source: Cause| RepositoryError::Unreachable { url: url.clone(), source };
-        let repository = options([])
-            .open_path_as_is(false)
-            .open(path.as_std_path())
-            .map_err(|error| unreachable(error.into()))?
-            .to_thread_local();
-        let store = Self { repository, url: url.clone() };
+        let repository = opened::local(path.as_std_path()).map_err(unreachable)?;
+        let store = Self { repository, url: url.clone(), interrupt };
         let mut found = Vec::new();
         for name in names(address.reference()) {
-            let reference = store.repository.try_find_reference(name.as_str());
-            if let Some(reference) = reference.map_err(|error| unreachable(error.into()))? {
-                found.push((name, reference));
+            if let Some(target) = store.target(&name).map_err(unreachable)? {
+                found.push((name, target));
             }
         }
-        let (name, mut reference) = one(found, address)?;
-        let target = reference.follow_to_object().map_err(|error| unreachable(error.into()))?;
-        let header = store.repository.find_header(target).map_err(|e| store.damaged(e.into()))?;
-        let tip = match header.kind() {
+        let (name, target) = one(found, address)?;
+        let tip = match store.header(target)?.kind() {
             gix::objs::Kind::Tag => {
-                let peeled = reference.peel_to_id().map_err(|e| store.damaged(e.into()))?;
-                Tip { commit: peeled.to_string(), tag: Some(target.to_string()), name }
+                let bytes = store.object(&target.to_string(), Kind::Tag)?;
+                let tag = gix::objs::TagRef::from_bytes(&bytes, gix::hash::Kind::Sha1)
+                    .map_err(|error| store.damaged(error.into()))?;
+                Tip { commit: tag.target().to_string(), tag: Some(target.to_string()), name }
             }
             _ => Tip { commit: target.to_string(), tag: None, name },
         };
         Ok((store, tip))
+    }
+
+    /// The object that a reference of a repository on this host leads to.
+    fn target(&self, name: &str) -> Result<Option<ObjectId>, Cause> {
+        let mut name = name.to_owned();
+        for _ in 0..FOLLOWED_MAX {
+            opened::plain(&self.repository.git_dir().join(&name))?;
+            opened::plain(&self.repository.common_dir().join(&name))?;
+            let Some(reference) = self.repository.try_find_reference(name.as_str())? else {
+                return Ok(None);
+            };
+            name = match reference.target() {
+                TargetRef::Object(id) => return Ok(Some(id.to_owned())),
+                TargetRef::Symbolic(next) => next.as_bstr().to_string(),
+            };
+        }
+        Err(format!("the reference leads over {name} without end").into())
     }
 
     /// A repository elsewhere: asks where the branch or tag points, and fetches what is not there.
@@ -114,23 +138,18 @@ impl Store {
         source: &Source,
         (directory, borrow): (&Path, Option<&Path>),
         known: Option<&str>,
-        interrupt: &AtomicBool,
+        interrupt: &'a AtomicBool,
     ) -> Result<(Self, Tip), RepositoryError> {
         let address = &source.address;
         let url = address.url().to_owned();
-        let repository = bare(source, directory, borrow)
+        let repository = opened::bare(source, directory, borrow)
             .map_err(|source| RepositoryError::Damaged { url: url.clone(), source })?;
-        let store = Self { repository, url };
-        let tip = store.receive(source, known, interrupt)?;
+        let store = Self { repository, url, interrupt };
+        let tip = store.receive(source, known)?;
         Ok((store, tip))
     }
 
-    fn receive(
-        &self,
-        source: &Source,
-        known: Option<&str>,
-        interrupt: &AtomicBool,
-    ) -> Result<Tip, RepositoryError> {
+    fn receive(&self, source: &Source, known: Option<&str>) -> Result<Tip, RepositoryError> {
         let unreachable =
             |source: Cause| RepositoryError::Unreachable { url: self.url.clone(), source };
         let names = names(source.address.reference());
@@ -146,13 +165,15 @@ impl Store {
             .with_fetch_tags(Tags::None);
         let account = source.account.clone();
         let home = Url::from_bytes(self.url.as_bytes().as_bstr()).ok();
-        let connection = remote
-            .connect(Direction::Fetch)
+        let meter = Meter::new(REFERENCES_BYTES_MAX);
+        let prepared = connect(&remote, &meter)
             .map_err(|error| unreachable(error.into()))?
-            .with_credentials(move |action| Ok(identify(action, account.as_ref(), home.as_ref())));
-        let prepared = connection
+            .with_credentials(move |action| Ok(identify(action, account.as_ref(), home.as_ref())))
             .prepare_fetch(gix::progress::Discard, gix::remote::ref_map::Options::default())
-            .map_err(|error| unreachable(error.into()))?;
+            .map_err(|error| {
+                let endless = meter.is_spent().then(|| self.endless(REFERENCES_BYTES_MAX));
+                endless.unwrap_or_else(|| unreachable(error.into()))
+            })?;
         let found = prepared.ref_map().mappings.iter().filter_map(|mapping| {
             let id = mapping.remote.as_id()?.to_owned();
             let peeled = mapping.remote.peeled_id()?.to_owned();
@@ -165,23 +186,46 @@ impl Store {
         if self.repository.has_object(id) && self.repository.has_object(commit) {
             return Ok(tip);
         }
-        let known = known.and_then(|known| ObjectId::from_hex(known.as_bytes()).ok());
-        let shallow = match known {
+        meter.allow(FETCH_BYTES_MAX);
+        prepared
+            .with_shallow(self.shallow(commit, known))
+            .receive(gix::progress::Discard, self.interrupt)
+            .map_err(|error| {
+                if meter.is_spent() {
+                    self.endless(FETCH_BYTES_MAX)
+                } else if meter.is_broken() || is_broken(&error) {
+                    unreachable(error.into())
+                } else {
+                    // It arrived: what is wrong is kept here, or is what the repository has.
+                    self.damaged(error.into())
+                }
+            })?;
+        Ok(tip)
+    }
+
+    /// How much of the history is needed.
+    fn shallow(&self, commit: ObjectId, known: Option<&str>) -> Shallow {
+        match known.and_then(|known| ObjectId::from_hex(known.as_bytes()).ok()) {
             None => Shallow::DepthAtRemote(NonZeroU32::MIN),
             Some(known) if known == commit => Shallow::DepthAtRemote(NonZeroU32::MIN),
             Some(known) if self.repository.has_object(known) => Shallow::NoChange,
             // What is between the known commit and the new one is not here: all of it is needed.
             Some(_) => Shallow::undo(),
-        };
-        prepared
-            .with_shallow(shallow)
-            .receive(gix::progress::Discard, interrupt)
-            .map_err(|error| unreachable(error.into()))?;
-        Ok(tip)
+        }
     }
 
-    fn damaged(&self, source: Cause) -> RepositoryError {
+    fn endless(&self, bytes: u64) -> RepositoryError {
+        RepositoryError::Endless { url: self.url.clone(), bytes, advice: TOO_LARGE }
+    }
+
+    /// That an object is missing or wrong.
+    pub(super) fn damaged(&self, source: Cause) -> RepositoryError {
         RepositoryError::Damaged { url: self.url.clone(), source }
+    }
+
+    fn header(&self, id: ObjectId) -> Result<gix::odb::find::Header, RepositoryError> {
+        opened::plain(&opened::loose(&self.repository, id)).map_err(|e| self.damaged(e.into()))?;
+        self.repository.find_header(id).map_err(|e| self.damaged(e.into()))
     }
 
     /// The bytes of a commit or tag, which have that digest.
@@ -198,14 +242,16 @@ impl Store {
     }
 
     /// An object's bytes, which have that digest; `None` when they are more than `limit`.
-    fn read(
+    pub(super) fn read(
         &self,
         id: ObjectId,
         kind: gix::objs::Kind,
         limit: u64,
     ) -> Result<Option<Vec<u8>>, RepositoryError> {
-        let header = self.repository.find_header(id).map_err(|e| self.damaged(e.into()))?;
-        if header.size() > limit {
+        if self.interrupt.load(Ordering::Relaxed) {
+            return Err(self.damaged("nobody waits for it any more".into()));
+        }
+        if self.header(id)?.size() > limit {
             return Ok(None);
         }
         let object = self.repository.find_object(id).map_err(|e| self.damaged(e.into()))?;
@@ -220,27 +266,33 @@ impl Store {
     }
 
     /// Whether a commit is another one or comes after it.
-    pub(super) fn descends(&self, commit: &str, known: &str) -> bool {
+    pub(super) fn descends(&self, commit: &str, known: &str) -> Result<bool, RepositoryError> {
         let (Ok(commit), Ok(known)) =
             (ObjectId::from_hex(commit.as_bytes()), ObjectId::from_hex(known.as_bytes()))
         else {
-            return false;
+            return Ok(false);
         };
+        let ends = self.repository.shallow_commits().map_err(|e| self.damaged(e.into()))?;
+        let is_end = |id: &ObjectId| ends.as_ref().is_some_and(|ends| ends.iter().any(|e| e == id));
         let mut seen = HashSet::from([commit]);
         let mut pending = VecDeque::from([commit]);
         while let Some(id) = pending.pop_front() {
             if id == known {
-                return true;
+                return Ok(true);
             }
-            // What is not here is beyond the end of a shallow history.
-            let Ok(commit) = self.repository.find_commit(id) else { continue };
-            for parent in commit.parent_ids() {
-                if seen.len() < COMMITS_MAX && seen.insert(parent.detach()) {
-                    pending.push_back(parent.detach());
+            let bytes = self.object(&id.to_string(), Kind::Commit)?;
+            let commit = gix::objs::CommitRef::from_bytes(&bytes, gix::hash::Kind::Sha1)
+                .map_err(|error| self.damaged(error.into()))?;
+            let end = is_end(&id);
+            for parent in commit.parents() {
+                // What is beyond the end of a shallow history is not here.
+                let here = parent == known || !end || self.repository.has_object(parent);
+                if here && seen.len() < COMMITS_MAX && seen.insert(parent) {
+                    pending.push_back(parent);
                 }
             }
         }
-        false
+        Ok(false)
     }
 
     /// The files of a directory of a commit, parents before what is in them.
@@ -253,131 +305,8 @@ impl Store {
         let tree = gix::objs::CommitRef::from_bytes(&bytes, gix::hash::Kind::Sha1)
             .map_err(|error| self.damaged(error.into()))?
             .tree();
-        let mut walk = Walk { store: self, commit, files: Vec::new(), bytes: 0 };
-        let mut tree = tree;
-        for name in path.components() {
-            let entries = walk.entries(tree)?;
-            let wanted = |entry: &&(String, EntryKind, ObjectId)| {
-                entry.0 == name.as_str() && entry.1 == EntryKind::Tree
-            };
-            let Some((_, _, id)) = entries.iter().find(wanted) else {
-                let (commit, path) = (commit.to_owned(), path.to_string());
-                return Err(RepositoryError::NoPath { commit, path });
-            };
-            tree = *id;
-        }
-        walk.descend(tree, Utf8Path::new(""), 0)?;
-        Ok(walk.files)
+        Walk::of(self, commit).files(tree, path)
     }
-}
-
-/// A walk through the trees of a commit.
-struct Walk<'a> {
-    store: &'a Store,
-    commit: &'a str,
-    files: Vec<File>,
-    bytes: u64,
-}
-
-impl Walk<'_> {
-    fn too_much(&self, what: String) -> RepositoryError {
-        RepositoryError::TooMuch { commit: self.commit.to_owned(), what }
-    }
-
-    fn refuse(&self, path: &Utf8Path, why: &'static str) -> RepositoryError {
-        RepositoryError::Unsafe { commit: self.commit.to_owned(), path: path.to_string(), why }
-    }
-
-    /// The entries of a tree, with names that are plain.
-    fn entries(
-        &self,
-        tree: ObjectId,
-    ) -> Result<Vec<(String, EntryKind, ObjectId)>, RepositoryError> {
-        let bytes = self.store.read(tree, gix::objs::Kind::Tree, OBJECT_BYTES_MAX)?;
-        let bytes = bytes.ok_or_else(|| self.too_much("it has a huge directory".to_owned()))?;
-        let parsed = gix::objs::TreeRef::from_bytes(&bytes, gix::hash::Kind::Sha1)
-            .map_err(|error| self.store.damaged(error.into()))?;
-        let mut entries = Vec::with_capacity(parsed.entries.len());
-        for entry in &parsed.entries {
-            let shown = entry.filename.to_str_lossy();
-            let plain = entry.filename.to_str().ok().filter(|name| is_plain(name));
-            let Some(name) = plain else {
-                let why = "is no plain file name; rename it";
-                return Err(self.refuse(Utf8Path::new(&*shown.escape_debug().to_string()), why));
-            };
-            entries.push((name.to_owned(), entry.mode.kind(), entry.oid.to_owned()));
-        }
-        Ok(entries)
-    }
-
-    fn descend(
-        &mut self,
-        tree: ObjectId,
-        below: &Utf8Path,
-        depth: usize,
-    ) -> Result<(), RepositoryError> {
-        if depth > DEPTH_MAX {
-            return Err(self.too_much(format!("directories are nested deeper than {DEPTH_MAX}")));
-        }
-        for (name, kind, id) in self.entries(tree)? {
-            let path = below.join(name);
-            if self.files.len() >= ENTRIES_MAX {
-                return Err(self.too_much(format!("it has more than {ENTRIES_MAX} files")));
-            }
-            let content = match kind {
-                EntryKind::Tree => Content::Directory,
-                EntryKind::Blob | EntryKind::BlobExecutable => Content::Bytes(self.blob(id)?),
-                EntryKind::Link => {
-                    let target = String::from_utf8(self.blob(id)?).ok();
-                    let target = target.filter(|target| stays_inside(below, target));
-                    let why = "is a link that leads out of the directory; replace it by a file";
-                    Content::Link(target.ok_or_else(|| self.refuse(&path, why))?)
-                }
-                // Another repository's commit: nothing of it is here.
-                EntryKind::Commit => continue,
-            };
-            self.files.push(File { path: path.clone(), content });
-            if kind == EntryKind::Tree {
-                self.descend(id, &path, depth + 1)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn blob(&mut self, id: ObjectId) -> Result<Vec<u8>, RepositoryError> {
-        let left = FILES_BYTES_MAX - self.bytes;
-        let bytes = self.store.read(id, gix::objs::Kind::Blob, left)?;
-        let bytes = bytes.ok_or_else(|| {
-            self.too_much(format!("its files are larger than {FILES_BYTES_MAX} bytes together"))
-        })?;
-        self.bytes += bytes.len() as u64;
-        Ok(bytes)
-    }
-}
-
-/// A name that is one component and nothing special, also for git itself.
-fn is_plain(name: &str) -> bool {
-    !name.is_empty()
-        && !matches!(name, "." | "..")
-        && !name.eq_ignore_ascii_case(".git")
-        && !name.contains(['/', '\0'])
-        && name.len() <= 255
-}
-
-/// Whether a link in the directory `below` leads to something inside the wanted directory. It may go up only at its
-/// beginning, where directories are real: after a name that is a link itself, `..` would be somewhere else.
-fn stays_inside(below: &Utf8Path, target: &str) -> bool {
-    let mut at: Utf8PathBuf = below.to_owned();
-    let mut down = false;
-    for component in Utf8Path::new(target).components() {
-        match component {
-            Utf8Component::Normal(_) => down = true,
-            Utf8Component::CurDir => {}
-            Utf8Component::ParentDir if !down && at.pop() => {}
-            _ => return false,
-        }
-    }
-    !target.is_empty() && !target.contains('\0')
 }
 
 /// The whole names that a reference can mean.
@@ -397,6 +326,34 @@ fn one<T>(mut found: Vec<(String, T)>, address: &Address) -> Result<(String, T),
         (Some(_), false) => Err(RepositoryError::Ambiguous { url, reference }),
         (None, _) => Err(RepositoryError::NoReference { url, reference }),
     }
+}
+
+/// A connection; over HTTP it is metered. Over SSH the other side is known by its key.
+fn connect<'a, 'r>(
+    remote: &'a Remote<'r>,
+    meter: &std::sync::Arc<Meter>,
+) -> gix::Result<Connection<'a, 'static, 'r, Box<dyn Transport + Send>>> {
+    let (url, version) = remote.sanitized_url_and_version(Direction::Fetch)?;
+    if !matches!(url.scheme, Scheme::Http | Scheme::Https) {
+        return remote.connect(Direction::Fetch);
+    }
+    let transport = meter::connect(std::sync::Arc::clone(meter), url, version);
+    Ok(remote.to_connection_with_transport(Box::new(transport) as Box<dyn Transport + Send>))
+}
+
+/// Whether a connection that is not metered broke.
+fn is_broken(error: &gix::Error) -> bool {
+    let kinds = error.iter_errors().filter_map(|error| error.downcast_ref::<std::io::Error>());
+    kinds.map(std::io::Error::kind).any(|kind| {
+        matches!(
+            kind,
+            ErrorKind::UnexpectedEof
+                | ErrorKind::BrokenPipe
+                | ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::TimedOut
+        )
+    })
 }
 
 /// The account, for the host that it is for.
@@ -425,50 +382,4 @@ fn identify(
             gix::credentials::protocol::Context::default(),
         ),
     })
-}
-
-/// How repositories are opened: nothing of user and system counts.
-fn options<'a>(overrides: impl IntoIterator<Item = &'a str>) -> gix::open::Options {
-    let bounded = "gitoxide.objects.allocLimit=536870912";
-    let connect = "gitoxide.http.connectTimeout=20000";
-    let fixed = [bounded, connect, "protocol.version=2"];
-    gix::open::Options::isolated()
-        .with(gix::sec::Trust::Full)
-        .config_overrides(fixed.into_iter().chain(overrides))
-}
-
-/// The bare repository in a directory, made when there is none; objects of another one count as its own.
-fn bare(source: &Source, directory: &Path, borrow: Option<&Path>) -> Result<Repository, Cause> {
-    let ssh = source.ssh_command.as_ref().map(|command| format!("core.sshCommand={command}"));
-    let options = options(ssh.as_deref()).open_path_as_is(true);
-    if !directory.join("HEAD").exists() {
-        let made = gix::ThreadSafeRepository::init_opts(
-            directory,
-            gix::create::Kind::Bare,
-            gix::create::Options::default(),
-            options.clone(),
-        )?;
-        if let Some(borrow) = borrow.filter(|borrow| borrow.join("HEAD").exists()) {
-            lend(borrow, made.path())?;
-        }
-    }
-    Ok(options.open(directory)?.to_thread_local())
-}
-
-/// Lets a new repository use the objects and know the references and the shallow end of another.
-#[expect(clippy::disallowed_methods, reason = "a temporary directory, not the managed host")]
-fn lend(from: &Path, to: &Path) -> std::io::Result<()> {
-    let objects = from.join("objects");
-    std::fs::write(to.join("objects/info/alternates"), format!("{}\n", objects.display()))?;
-    let seen = from.join("refs/reconcile");
-    if let Ok(entries) = std::fs::read_dir(&seen) {
-        std::fs::create_dir_all(to.join("refs/reconcile"))?;
-        for entry in entries.flatten() {
-            std::fs::copy(entry.path(), to.join("refs/reconcile").join(entry.file_name()))?;
-        }
-    }
-    match std::fs::copy(from.join("shallow"), to.join("shallow")) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }

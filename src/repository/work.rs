@@ -3,18 +3,20 @@
 //! All of it blocks, so it runs on a thread of its own and is watched from outside: a repository may neither take too
 //! long nor send too much.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
-use crate::repository::checkout::File;
+use crate::repository::cache::{self, PACKS};
+use crate::repository::checkout::{self, File};
 use crate::repository::memory::{Known, Memory};
 use crate::repository::signed::{self, Kind};
-use crate::repository::store::{Store, Tip};
+use crate::repository::store::{FETCH_BYTES_MAX, Store, TOO_LARGE, Tip};
 use crate::repository::{Job, RepositoryError, Source};
 
 /// How long a repository may take: a first clone over a slow line.
@@ -25,9 +27,6 @@ const WATCH: Duration = Duration::from_millis(200);
 
 /// How long an interrupted transfer may take to notice.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// Most bytes that are fetched and kept of one repository.
-const FETCH_BYTES_MAX: u64 = 512 << 20;
 
 /// What the repository has.
 #[derive(Debug)]
@@ -60,14 +59,14 @@ impl News {
     ) -> (Memory, Option<String>) {
         let named = (self.commit.as_str(), self.kind, self.id.as_str());
         let mut memory = Memory::new(source, named, &self.object, self.signed_by.clone(), now);
+        memory.files = Some(checkout::fingerprint(&self.files));
         let before = known.memory.as_ref();
         if let Some(before) = before.filter(|b| b.commit == memory.commit) {
             memory.accepted_at = before.accepted_at;
         }
-        let accepting = before.and_then(|before| before.accepting.as_ref());
-        let note = accepting.filter(|a| a.commit == self.commit).map(|accepting| {
+        let note = known.accepting(&self.commit, now).map(|accepting| {
             format!(
-                "rewritten history up to {} is accepted: {}",
+                "{} is accepted although it may not descend from the commit before: {}",
                 accepting.commit, accepting.reason
             )
         });
@@ -75,19 +74,47 @@ impl News {
     }
 }
 
+/// Where a question is being answered: one that was given up may go on for a while.
+static ASKED: Mutex<BTreeSet<Utf8PathBuf>> = Mutex::new(BTreeSet::new());
+
+/// One question for one place.
+struct Asked(Utf8PathBuf);
+
+impl Asked {
+    /// `None` while the question before goes on.
+    fn begin(store: &Utf8Path) -> Option<Self> {
+        let mut asked = ASKED.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.insert(store.to_owned()).then(|| Self(store.to_owned()))
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        ASKED.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.0);
+    }
+}
+
+/// Whether nobody works in the place of a job.
+pub(super) fn is_idle(job: &Job<'_>) -> bool {
+    Asked::begin(job.store).is_some()
+}
+
 /// Asks, in bounded time and space.
 pub(super) async fn ask(job: &Job<'_>) -> Result<Answer, RepositoryError> {
     let url = job.source.address.url().to_owned();
+    let Some(asked) = Asked::begin(job.store) else { return Err(RepositoryError::Busy { url }) };
     let interrupt = Arc::new(AtomicBool::new(false));
     let (source, known) = (job.source.clone(), job.known.clone());
     let (store, borrow) = (job.store.to_owned(), job.borrow.map(Utf8Path::to_owned));
     let (have, now, stop) = (job.have, job.now, Arc::clone(&interrupt));
     let mut work = tokio::task::spawn_blocking(move || {
+        let _asked = asked;
         let (store, borrow) = (store.as_path(), borrow.as_deref());
         let job = Job { source: &source, known: &known, store, borrow, have, now };
         look(&job, &stop)
     });
-    let watched = job.store.as_std_path().join("objects/pack");
+    let watched = job.store.as_std_path().join(PACKS);
+    let before = cache::size(&watched);
     let finished = |result: Result<Result<Answer, RepositoryError>, tokio::task::JoinError>| {
         result.unwrap_or_else(|panic| {
             Err(RepositoryError::Unreachable { url: url.clone(), source: Box::new(panic) })
@@ -104,9 +131,8 @@ pub(super) async fn ask(job: &Job<'_>) -> Result<Answer, RepositoryError> {
                 break RepositoryError::Slow { url: url.clone(), seconds };
             }
             () = tokio::time::sleep(WATCH) => {
-                if size(&watched) > FETCH_BYTES_MAX {
-                    let advice = "keep the desired state in a repository of its own";
-                    let bytes = FETCH_BYTES_MAX;
+                if cache::size(&watched).saturating_sub(before) > FETCH_BYTES_MAX {
+                    let (bytes, advice) = (FETCH_BYTES_MAX, TOO_LARGE);
                     break RepositoryError::Endless { url: url.clone(), bytes, advice };
                 }
             }
@@ -117,18 +143,11 @@ pub(super) async fn ask(job: &Job<'_>) -> Result<Answer, RepositoryError> {
     Err(why)
 }
 
-/// Bytes of the files of a directory.
-fn size(directory: &Path) -> u64 {
-    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
-    let sizes = entries.flatten().filter_map(|entry| entry.metadata().ok());
-    sizes.map(|metadata| metadata.len()).sum()
-}
-
 /// All of it.
 fn look(job: &Job<'_>, interrupt: &AtomicBool) -> Result<Answer, RepositoryError> {
     let address = &job.source.address;
     let (store, tip) = match address.local() {
-        Some(path) => Store::local(path, address)?,
+        Some(path) => Store::local(path, address, interrupt)?,
         None => {
             let borrow = job.borrow.map(|path| PathBuf::from(path.as_std_path()));
             let known = job.known.commit.as_deref();
@@ -161,17 +180,36 @@ fn look(job: &Job<'_>, interrupt: &AtomicBool) -> Result<Answer, RepositoryError
 }
 
 /// A commit must descend from the known one, or be what an operator accepted.
-fn descends(job: &Job<'_>, store: &Store, tip: &Tip) -> Result<(), RepositoryError> {
+fn descends(job: &Job<'_>, store: &Store<'_>, tip: &Tip) -> Result<(), RepositoryError> {
     let Some(known) = job.known.commit.as_deref() else { return Ok(()) };
-    let accepting = job.known.memory.as_ref().and_then(|memory| memory.accepting.as_ref());
-    let accepted = accepting.map(|a| a.commit.as_str());
-    let roots = [Some(known), accepted];
-    if roots.into_iter().flatten().any(|root| store.descends(&tip.commit, root)) {
+    let accepted = job.known.accepting(&tip.commit, job.now).is_some();
+    if accepted || store.descends(&tip.commit, known)? {
         return Ok(());
     }
-    Err(RepositoryError::Rewritten {
-        reference: job.source.address.reference().to_owned(),
-        known: known.to_owned(),
-        found: tip.commit.clone(),
+    let (reference, found) = (job.source.address.reference().to_owned(), tip.commit.clone());
+    let known = known.to_owned();
+    Err(match &job.known.before {
+        Some(before) => {
+            let before = format!("`{}` of {}", before.reference, before.url);
+            RepositoryError::Unrelated { reference, known, found, before }
+        }
+        None => RepositoryError::Rewritten { reference, known, found },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8Path;
+
+    use super::Asked;
+
+    #[test]
+    fn place_is_asked_for_once_at_a_time() {
+        let place = Utf8Path::new("/a/place/of/this/test");
+        let first = Asked::begin(place);
+        assert!(first.is_some() && Asked::begin(place).is_none());
+        assert!(Asked::begin(&place.join("other")).is_some());
+        drop(first);
+        assert!(Asked::begin(place).is_some());
+    }
 }

@@ -9,13 +9,13 @@ use gix::objs::Kind;
 use crate::support::repository::{Entry, Key, Origin, raw_entry};
 
 /// A host that follows a repository.
-struct World {
-    origin: Origin,
-    root: tempfile::TempDir,
-    key: Key,
+pub struct World {
+    pub origin: Origin,
+    pub root: tempfile::TempDir,
+    pub key: Key,
 }
 
-fn wish(version: &str) -> String {
+pub fn wish(version: &str) -> String {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/repository");
     format!(
         "apps:\n  weather:\n    version: {version}\n    source: {{ file: {{ path: {}, pattern: \
@@ -26,7 +26,7 @@ fn wish(version: &str) -> String {
 
 impl World {
     /// A repository whose `main` wishes 0.3.0, signed.
-    fn new() -> (Self, String) {
+    pub fn new() -> (Self, String) {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("etc")).unwrap();
         fs::write(root.path().join("etc/hostname"), "web-03\n").unwrap();
@@ -45,13 +45,13 @@ impl World {
     }
 
     /// Commits a document, signed, and moves `main` there.
-    fn push(&mut self, document: &str, parents: &[&str]) -> String {
+    pub fn push(&mut self, document: &str, parents: &[&str]) -> String {
         let commit = self.origin.commit(&[("web.yaml", document)], parents, Some(&self.key));
         self.origin.point("refs/heads/main", &commit);
         commit
     }
 
-    fn command(&self, more: &[&str]) -> Command {
+    pub fn command(&self, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
         command.arg("--root").arg(self.root.path()).args(["--git", &self.origin.url()]);
         command.arg("--git-allowed-signers").arg(self.signers());
@@ -62,22 +62,22 @@ impl World {
         command
     }
 
-    fn run(&self, more: &[&str]) -> Said {
+    pub fn run(&self, more: &[&str]) -> Said {
         Said(self.command(more).output().unwrap())
     }
 
-    fn installed(&self) -> Option<String> {
+    pub fn installed(&self) -> Option<String> {
         let link = fs::read_link(self.root.path().join("opt/weather/bin/weather")).ok()?;
         let slot = link.components().nth(2)?.as_os_str().to_str()?.to_owned();
         Some(slot)
     }
 
-    fn state(&self) -> PathBuf {
+    pub fn state(&self) -> PathBuf {
         self.root.path().join("var/lib/reconcile")
     }
 }
 
-struct Said(Output);
+pub struct Said(pub Output);
 
 impl Said {
     fn text(&self) -> String {
@@ -86,7 +86,7 @@ impl Said {
     }
 
     #[track_caller]
-    fn exits(self, code: i32) -> String {
+    pub fn exits(self, code: i32) -> String {
         let text = self.text();
         assert_eq!(self.0.status.code(), Some(code), "{text}");
         text
@@ -94,7 +94,7 @@ impl Said {
 }
 
 #[track_caller]
-fn says(text: &str, words: &[&str]) {
+pub fn says(text: &str, words: &[&str]) {
     for word in words {
         assert!(text.contains(word), "{word:?} is not in:\n{text}");
     }

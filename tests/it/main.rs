@@ -45,6 +45,8 @@ mod self_update;
 #[cfg(feature = "git")]
 mod git;
 #[cfg(feature = "git")]
+mod git_hostile;
+#[cfg(feature = "git")]
 mod git_interop;
 mod elsewhere;
 mod selection;

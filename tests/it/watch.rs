@@ -299,6 +299,36 @@ fn name_that_was_made_to_resolve_here_is_refused() {
 }
 
 #[test]
+fn request_that_names_two_places_is_refused() {
+    let served = Served::new(None);
+    for request in [
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "GET http://evil.example/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "GET http://localhost/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    ] {
+        assert_eq!(split(&served.ask(request)).0, 400, "{request}");
+    }
+}
+
+#[test]
+fn clients_that_never_ask_give_way_to_one_that_does() {
+    let served = Served::new(None);
+    let half = |_| {
+        let mut stream = TcpStream::connect(served.address).unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").unwrap();
+        stream
+    };
+    let mut slow: Vec<TcpStream> = (0..40).map(half).collect();
+    assert_eq!(served.get("/healthz").0, 200);
+    // None of them had to be waited for: one that came late goes on.
+    slow[30].write_all(b"alhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    slow[30].read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[test]
 fn nothing_can_be_changed_over_http() {
     let served = Served::new(None);
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
@@ -481,6 +511,69 @@ fn nobody_who_cannot_be_told_keeps_others_from_being_told() {
         let told: Event = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         assert_eq!(told, event());
     }
+}
+
+#[test]
+fn pipe_in_the_place_of_a_file_is_not_waited_for() {
+    let temp = tempfile::tempdir().unwrap();
+    let pipe = utf8(&temp.path().join("events"));
+    let made = rustix::fs::FileType::Fifo;
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, pipe.as_std_path(), made, mode, 0).unwrap();
+    let (done, waits) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let url = "http://127.0.0.1:1/".to_owned();
+        let webhook = Webhook { url, secret_file: Some(pipe.clone()), warnings_only: false };
+        tell(&Notify { file: Some(pipe), webhooks: vec![webhook], ..Notify::default() });
+        done.send(()).unwrap();
+    });
+    waits.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+}
+
+#[test]
+fn configuration_of_a_host_below_a_directory_reaches_nobody_outside_of_it() {
+    let (mut world, _offer) = world();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let (ran, told) = (world.temp().join("ran"), world.root().join("var/log/events.jsonl"));
+    std::fs::create_dir_all(told.parent().unwrap()).unwrap();
+    std::fs::create_dir_all(world.root().join("etc/reconcile")).unwrap();
+    let config = format!(
+        "notify:\n  file: /var/log/events.jsonl\n  run: [[touch, {}]]\n  webhooks: [{{ url: \"http://{}/\" }}]\n",
+        ran.display(),
+        listener.local_addr().unwrap()
+    );
+    std::fs::write(world.root().join("etc/reconcile/agent.yaml"), config).unwrap();
+    world.run(&[]).exits(69);
+    assert!(std::fs::read_to_string(&told).unwrap().contains("ChangeApplied"));
+    assert!(!ran.exists(), "a program was run");
+    assert!(listener.accept().is_err(), "somebody was told");
+    world.options.extend(["--effects".to_owned(), "run".to_owned()]);
+    std::fs::remove_dir_all(world.root().join("opt")).unwrap();
+    std::fs::remove_file(&told).unwrap();
+    drop(listener);
+    world.run(&[]).exits(69);
+    assert!(ran.exists(), "what was asked for is run");
+}
+
+#[test]
+fn variables_in_arguments_are_left_to_the_program_by_systemd_too() {
+    let (mut world, _offer) = world();
+    let (programs, said) = (world.temp().join("programs"), world.temp().join("said"));
+    std::fs::create_dir_all(&programs).unwrap();
+    let script = format!("#!/bin/sh\nprintf '%s\\n' \"$@\" >> {}\n", said.display());
+    std::fs::write(programs.join("systemd-run"), script).unwrap();
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(programs.join("systemd-run"), mode).unwrap();
+    std::fs::create_dir_all(world.root().join("etc/reconcile")).unwrap();
+    let config = "notify: { run: [[/usr/bin/pay, \"${HOME}\", $PATH, \"a $$ b\"]] }\n";
+    std::fs::write(world.root().join("etc/reconcile/agent.yaml"), config).unwrap();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    world.environment.push(("PATH".to_owned(), path));
+    world.options.extend(["--effects", "run", "--hooks", "transient"].map(str::to_owned));
+    world.run(&[]).exits(69);
+    let said = std::fs::read_to_string(&said).unwrap();
+    assert!(said.contains("\n/usr/bin/pay\n$${HOME}\n$$PATH\na $$$$ b\n"), "{said}");
 }
 
 #[test]

@@ -167,10 +167,10 @@ pub(super) async fn accept_history(
         return Err(CliError::new(Exit::Usage, "say which repository with --git and --ref"));
     };
     let host = locked(session).await?;
-    repository::accept(&source, &host, commit, (reason, session.now))
+    let until = repository::accept(&source, &host, commit, (reason, session.now))
         .map_err(|error| origin::refused(&error))?;
     say(&format!(
-        "{commit} is accepted when it is what `{}` points to\n",
+        "{commit} is accepted when it is what `{}` points to before {until:.0}\n",
         source.address.reference()
     ));
     Ok(Exit::Ok)

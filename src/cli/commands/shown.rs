@@ -19,7 +19,7 @@ use crate::model::outcome::{Outcome, chain};
 use crate::monitor::notify::{Notifier, Notify, deliver};
 use crate::monitor::serve::{ServeError, serve_tcp, serve_unix, tcp, unix};
 use crate::monitor::{Event, Pass, Reporter};
-use crate::reconcile::Preview;
+use crate::reconcile::{Effects, Preview};
 
 /// The API's socket in the runtime directory.
 const SOCKET: &str = "api.sock";
@@ -49,8 +49,9 @@ impl Shown {
         if let Some(address) = args.listen {
             tokio::spawn(serve_tcp(tcp(address).await.map_err(failed)?, reporter.feed()));
         }
-        let notifier = (config.notify != Notify::default())
-            .then(|| Notifier::start(config.notify.clone(), session.host.hooks()));
+        let notify = told(session, &config.notify);
+        let notifier =
+            (notify != Notify::default()).then(|| Notifier::start(notify, session.host.hooks()));
         Ok(Self { reporter, notifier })
     }
 
@@ -68,6 +69,16 @@ impl Observer for &Shown {
         if let News::Waiting { until, .. } = news {
             self.reporter.waits(*until);
         }
+    }
+}
+
+/// Who is told. A host below another directory is not this one: its configuration runs no programs here, reaches nobody
+/// and writes below its directory, unless restarts and hooks are to run.
+fn told(session: &Session, notify: &Notify) -> Notify {
+    if session.host.is_live() || session.effects == Effects::Run {
+        notify.clone()
+    } else {
+        notify.below(&session.host)
     }
 }
 
@@ -109,13 +120,14 @@ impl Ended<'_> {
     /// Shows and tells what a single pass came to, where anybody wants to know.
     pub(super) async fn tell(&self, host: &Host, notify: &Notify) {
         let file = self.session.common.metrics_file.clone();
-        if file.is_none() && *notify == Notify::default() {
+        let notify = told(self.session, notify);
+        if file.is_none() && notify == Notify::default() {
             return;
         }
         let events = self.report(host, &Reporter::new(file));
         let telling = async {
             for event in &events {
-                deliver(notify, host.hooks(), event).await;
+                deliver(&notify, host.hooks(), event).await;
             }
         };
         if timeout(TELLING_TIME_MAX, telling).await.is_err() {

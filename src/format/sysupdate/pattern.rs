@@ -144,6 +144,9 @@ pub enum PatternError {
     /// A character that names must not have or that is reserved.
     #[error("the character `{}` is not allowed in a pattern; remove it", .0.escape_debug())]
     Character(char),
+    /// A component that names no file, or another directory than it seems to.
+    #[error("the component `{0}` of a path is not allowed in a pattern; write the plain path")]
+    Component(String),
     /// `**/` followed by directories.
     #[error("`**/` must be followed by a plain file name; remove the directories after it")]
     DirectoryAfterAny,
@@ -186,6 +189,10 @@ impl Pattern {
             return Err(PatternError::DirectoryAfterAny);
         }
         let elements = elements(body.unwrap_or(text))?;
+        let mut components = body.unwrap_or(text).split('/');
+        if let Some(odd) = components.find(|component| matches!(*component, "" | "." | "..")) {
+            return Err(PatternError::Component(odd.to_owned()));
+        }
         Ok(Self { text: text.to_owned(), elements, any_directory: body.is_some() })
     }
 
@@ -360,7 +367,9 @@ impl Fields {
     fn text(&self, wildcard: Wildcard) -> Option<String> {
         let bit = |value: bool| u8::from(value).to_string();
         match wildcard {
-            Wildcard::Version => (!self.version.is_empty()).then(|| self.version.clone()),
+            // One of dots alone would be another directory where it stands alone.
+            Wildcard::Version if self.version.bytes().all(|b| b == b'.') => None,
+            Wildcard::Version => Some(self.version.clone()),
             Wildcard::PartitionUuid => self.partition_uuid.map(|uuid| {
                 uuid.iter().fold(String::new(), |mut text, byte| {
                     let _ = write!(text, "{byte:02x}");

@@ -7,6 +7,8 @@ pub mod offer;
 #[cfg(feature = "git")]
 pub mod repository;
 pub mod server;
+#[cfg(feature = "git")]
+pub mod smart;
 #[cfg(target_arch = "x86_64")]
 pub mod trace;
 pub mod tree;
