@@ -20,6 +20,7 @@ use crate::cli::origin::{self, Reading};
 use crate::cli::token::read_token;
 use crate::controller::config::AgentConfig;
 use crate::desired::{CredentialRef, DesiredState, Diagnostic, Paint, Selection, render};
+use crate::fetch::Backoff;
 use crate::fetch::client::{Client, Credentials, Roots, Settings};
 use crate::host::renew::RENEWED;
 use crate::host::runner::Hooks;
@@ -57,6 +58,8 @@ pub struct Session {
     pub began: Instant,
     /// Whether restarts and hooks run.
     pub effects: Effects,
+    /// How requests are tried again within a pass.
+    pub backoff: Backoff,
     only: BTreeSet<ResourceId>,
     environment: Environment,
     agent: OnceCell<AgentConfig>,
@@ -135,6 +138,7 @@ impl Session {
                 EffectsArg::Run => Effects::Run,
                 EffectsArg::Skip => Effects::Skip,
             },
+            backoff: Backoff::default(),
             environment: Environment {
                 github_token: variable("GITHUB_TOKEN"),
                 git_token: variable("RECONCILE_GIT_TOKEN"),
@@ -386,7 +390,11 @@ impl Session {
             };
             add(host, &token)?;
         }
-        let settings = Settings { roots: self.environment.roots, ..Settings::default() };
+        let settings = Settings {
+            roots: self.environment.roots,
+            backoff: self.backoff,
+            ..Settings::default()
+        };
         Ok(Client::new(credentials, settings, self.now))
     }
 }

@@ -16,7 +16,7 @@ use reqwest::{Response, StatusCode, Url};
 use crate::fetch::Client;
 use crate::fetch::client::authority;
 use crate::fetch::error::{FetchError, shown};
-use crate::fetch::hosts::Hosts;
+use crate::fetch::hosts::{Answers, Hosts};
 use crate::fetch::record::{DOCUMENT_BYTES_MAX, Head, Key, Page, Remembered, load_limit};
 use crate::fetch::retry::{http_date, limited, retrying};
 use crate::model::pace::age_max;
@@ -131,6 +131,11 @@ impl Reader {
     /// Requests sent so far, further tries included.
     pub fn requests(&self) -> u64 {
         self.learnt.requests.load(Ordering::Relaxed)
+    }
+
+    /// What came of asking so far, by host.
+    pub fn answers(&self) -> BTreeMap<String, Answers> {
+        self.learnt.hosts.answers()
     }
 
     /// The document at `url`, of at most `limit_bytes` (and [`DOCUMENT_BYTES_MAX`]).

@@ -129,6 +129,10 @@ pub const CONDITIONS: [&str; 9] = [
     "ActionPending",
 ];
 
+/// Every type of condition that a host can have.
+pub const HOST_CONDITIONS: [&str; 5] =
+    ["Ready", "NoMatch", "DesiredStale", "DesiredRefused", "TrustStateLost"];
+
 /// The state of one resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

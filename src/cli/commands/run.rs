@@ -42,6 +42,10 @@ use crate::record::last_wish;
 /// How long a pass of the loop waits for another one, one that an operator makes by hand, to end.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Tries of one request in a pass of the loop. What still fails is tried again for its resource alone, with waits that
+/// grow: a fleet that waits in the middle of its passes would come back together with the server.
+const TRIES: usize = 2;
+
 /// A machine's identity is 33 bytes.
 const IDENTITY_BYTES_MAX: u64 = 4096;
 
@@ -251,6 +255,7 @@ impl Keeper<'_> {
         let began = Instant::now();
         let mut session = self.session.clone();
         session.now = clock::now();
+        session.backoff.tries = TRIES;
         let client = session.client(desired)?;
         let host = Host::lock(session.host.clone(), LOCK_PATIENCE).await;
         let host = host.map_err(|error| locked(&error))?;
