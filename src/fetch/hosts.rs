@@ -50,6 +50,8 @@ pub struct Answers {
     pub ok: u64,
     /// They are as they were.
     pub not_modified: u64,
+    /// There are none: what is looked for by its usual names need not be there.
+    pub absent: u64,
     /// The host refused for now.
     pub rate_limited: u64,
     /// Anything else.
@@ -58,10 +60,11 @@ pub struct Answers {
 
 impl Answers {
     /// With the names of the metrics.
-    pub fn named(&self) -> [(&'static str, u64); 4] {
+    pub fn named(&self) -> [(&'static str, u64); 5] {
         [
             ("ok", self.ok),
             ("not_modified", self.not_modified),
+            ("absent", self.absent),
             ("rate_limited", self.rate_limited),
             ("error", self.error),
         ]
@@ -76,6 +79,7 @@ impl Answers {
         match outcome {
             Ok(Document { from: From::NotModified, .. }) => self.not_modified += 1,
             Ok(_) => self.ok += 1,
+            Err(FetchError::Status { status: 404 | 410, .. }) => self.absent += 1,
             Err(FetchError::RateLimited { .. }) => self.rate_limited += 1,
             // It was not asked.
             Err(FetchError::GivenUp { .. }) => {}

@@ -13,9 +13,9 @@ use crate::model::{Attribution, Change};
 pub(super) const BUCKETS: [f64; 9] = [0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0];
 
 /// Most series kept of one counter: labels are closed vocabularies, so this bounds a damaged file only.
-const SERIES_MAX: usize = 1000;
+const SERIES_MAX: usize = 2000;
 
-/// Most hosts of sources that are told apart: each has up to four series.
+/// Most hosts of sources that are told apart: each has up to five series.
 const SOURCES_MAX: usize = 200;
 
 /// How long a source that is not asked any more is remembered: longer than the longest time between two questions.
