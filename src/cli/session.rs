@@ -265,9 +265,16 @@ impl Session {
             return Ok(false);
         }
         let paths: Vec<_> = self.desired_paths()?.into_iter().map(Into::into).collect();
-        let Ok(mut now) = DesiredState::load_for(&paths, &self.identity()?) else {
+        let identity = self.identity()?;
+        let Ok(texts) = DesiredState::texts_for(&paths, &identity) else { return Ok(true) };
+        if desired.differs_from(&texts) {
             return Ok(true);
-        };
+        }
+        if desired.documents == desired.digest {
+            // Nothing but the documents went into it.
+            return Ok(false);
+        }
+        let Ok(mut now) = DesiredState::from_texts_for(texts, &identity) else { return Ok(true) };
         provide(&self.host, &mut now);
         Ok(now.digest != desired.digest)
     }

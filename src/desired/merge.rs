@@ -59,6 +59,7 @@ pub(super) fn merge(
             follow: merged.follow,
             notes: Vec::new(),
             roots,
+            documents: digest.clone(),
             digest,
         });
     }
@@ -67,7 +68,7 @@ pub(super) fn merge(
 }
 
 /// Names are taken relative to their root, so that a checkout elsewhere is the same wish.
-fn digest(texts: &[SourceText]) -> Digest {
+pub(super) fn digest(texts: &[SourceText]) -> Digest {
     let mut parts: Vec<(&str, &str)> = texts
         .iter()
         .map(|source| (source.file.rsplit('/').next().unwrap_or_default(), source.text.as_str()))

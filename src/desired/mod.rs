@@ -44,7 +44,9 @@ pub struct DesiredState {
     pub notes: Vec<String>,
     /// The `--desired` paths that were read, absolute and without symbolic links.
     pub roots: Vec<String>,
-    /// SHA-256 over the names and texts of all files, sorted: names the wish in plans and history.
+    /// SHA-256 over the names and texts of all files, sorted.
+    pub documents: Digest,
+    /// The same with what the host itself contributes: names the wish in plans and history.
     pub digest: Digest,
     /// How much of what was read is for this host.
     pub selection: Selection,
@@ -186,6 +188,11 @@ impl DesiredState {
         host: &Identity,
     ) -> Result<Vec<SourceText>, Vec<Diagnostic>> {
         load::texts_for(paths, &host.hostname)
+    }
+
+    /// Whether such texts are not those that this wish is of.
+    pub fn differs_from(&self, texts: &[SourceText]) -> bool {
+        merge::digest(texts) != self.documents
     }
 
     /// The wish of such texts.

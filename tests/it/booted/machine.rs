@@ -14,7 +14,7 @@ const COMMAND_SECONDS_MAX: u32 = 120;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What is needed, and the package that has it.
-const TOOLS: [(&str, &str); 11] = [
+const TOOLS: [(&str, &str); 12] = [
     ("/lib/systemd/systemd", "systemd"),
     ("/usr/bin/systemd-sysext", "systemd"),
     ("/usr/bin/nsenter", "util-linux"),
@@ -24,6 +24,7 @@ const TOOLS: [(&str, &str); 11] = [
     ("/usr/bin/ssh-keygen", "openssh-client"),
     ("/usr/bin/mksquashfs", "squashfs-tools"),
     ("/usr/bin/strip", "binutils"),
+    ("/usr/bin/strace", "strace"),
     ("/sbin/ip", "iproute2"),
     ("/bin/gzip", "gzip"),
 ];

@@ -80,6 +80,22 @@ fn killed_or_hanging_agent_is_back_by_itself() {
     assert_eq!(machine.property("ActiveState"), "active");
 }
 
+#[test]
+fn waiting_agent_is_one_thread_that_makes_no_system_call() {
+    let machine = Machine::boot();
+    // The usual watchdog is fed every few minutes.
+    machine.run("rm -r /etc/systemd/system/reconcile.service.d; systemctl daemon-reload");
+    let _fleet = following(&machine, &weather("0.3.0", ""));
+    // Threads that worked are kept for ten seconds.
+    machine.until("test $(ls /proc/$(systemctl show -P MainPID reconcile)/task | wc -l) = 1");
+    let trace = machine.run(
+        "timeout -s INT 3 strace -f -qq -o /share/trace -p $(systemctl show -P MainPID reconcile); cat /share/trace",
+    );
+    // The call in which it waits began before and ends after.
+    let calls: Vec<&str> = trace.lines().filter(|line| !line.contains("<detached")).collect();
+    assert!(trace.contains("epoll_wait") && calls.is_empty(), "{trace}");
+}
+
 /// Answers every request, the program's a byte at a time as long as the machine has not crashed.
 const DRIP: &str = r#"#!/bin/bash
 read -r _ path _
