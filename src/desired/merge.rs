@@ -53,11 +53,13 @@ pub(super) fn merge(
         return Ok(DesiredState {
             selection,
             revision: None,
+            refused: None,
             resources: merged.resources,
             auth: merged.auth,
             follow: merged.follow,
             notes: Vec::new(),
             roots,
+            documents: digest.clone(),
             digest,
         });
     }
@@ -66,7 +68,7 @@ pub(super) fn merge(
 }
 
 /// Names are taken relative to their root, so that a checkout elsewhere is the same wish.
-fn digest(texts: &[SourceText]) -> Digest {
+pub(super) fn digest(texts: &[SourceText]) -> Digest {
     let mut parts: Vec<(&str, &str)> = texts
         .iter()
         .map(|source| (source.file.rsplit('/').next().unwrap_or_default(), source.text.as_str()))
@@ -146,7 +148,7 @@ impl<'a> Merged<'a> {
         }
         let mut lines = Lines { text: &source.text, at: 0, line: 1 };
         for resource in validated.resources {
-            let ValidatedResource { id, key, home, spec, hosts } = resource;
+            let ValidatedResource { id, key, home, spec, pace, hosts } = resource;
             if !self.is_meant(hosts.as_ref()) {
                 self.left_out += 1;
                 continue;
@@ -156,7 +158,7 @@ impl<'a> Merged<'a> {
             if self.host.is_none() && apart {
                 let declared_at = Place { file: source.file.clone(), line: lines.of(key.start) };
                 let root = source.root.clone();
-                self.resources.entry(id).or_insert(Declared { spec, declared_at, root });
+                self.resources.entry(id).or_insert(Declared { spec, declared_at, root, pace });
                 continue;
             }
             if !self.claim(format!("{} `{}`", id.kind, id.name), (index, key)) {
@@ -170,7 +172,7 @@ impl<'a> Merged<'a> {
             self.homes.extend(places);
             let declared_at = Place { file: source.file.clone(), line };
             let root = source.root.clone();
-            self.resources.insert(id, Declared { spec, declared_at, root });
+            self.resources.insert(id, Declared { spec, declared_at, root, pace });
         }
         if let Some((as_what, activate, key)) = validated.follow
             && self.claim("`sysupdate`".to_owned(), (index, key))

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use diagnostic::{Diagnostic, Paint, render};
 
 use crate::model::outcome::counted;
+use crate::model::pace::Pace;
 use crate::model::revision::Revision;
 use crate::model::selection::Identity;
 use crate::model::{Digest, Kind, ResourceId};
@@ -43,12 +44,17 @@ pub struct DesiredState {
     pub notes: Vec<String>,
     /// The `--desired` paths that were read, absolute and without symbolic links.
     pub roots: Vec<String>,
-    /// SHA-256 over the names and texts of all files, sorted: names the wish in plans and history.
+    /// SHA-256 over the names and texts of all files, sorted.
+    pub documents: Digest,
+    /// The same with what the host itself contributes: names the wish in plans and history.
     pub digest: Digest,
     /// How much of what was read is for this host.
     pub selection: Selection,
     /// Which commit it was read from, when it came from a repository.
     pub revision: Option<Revision>,
+    /// What is wrong with the documents that stand in its place now, where it is the last valid one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// How much of what was read is for this host.
@@ -86,6 +92,9 @@ pub struct Declared {
     pub declared_at: Place,
     /// The one of [`DesiredState::roots`] it came from.
     pub root: String,
+    /// When it is looked after.
+    #[serde(skip)]
+    pub pace: Pace,
 }
 
 /// How the host's own `sysupdate.d` is followed.
@@ -182,6 +191,11 @@ impl DesiredState {
         host: &Identity,
     ) -> Result<Vec<SourceText>, Vec<Diagnostic>> {
         load::texts_for(paths, &host.hostname)
+    }
+
+    /// Whether such texts are not those that this wish is of.
+    pub fn differs_from(&self, texts: &[SourceText]) -> bool {
+        merge::digest(texts) != self.documents
     }
 
     /// The wish of such texts.

@@ -15,6 +15,7 @@ pub mod facts;
 mod mounts;
 mod replace;
 pub mod nodes;
+pub mod renew;
 pub mod runner;
 pub mod runtime;
 

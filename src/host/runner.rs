@@ -9,6 +9,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
+use crate::host::renew::RENEWED;
+
 /// How long one hook or restart may take before it is killed.
 pub const RUN_TIME_MAX: Duration = Duration::from_mins(5);
 
@@ -160,6 +162,7 @@ async fn start(
         .env_remove("NOTIFY_SOCKET")
         .env_remove("WATCHDOG_USEC")
         .env_remove("WATCHDOG_PID")
+        .env_remove(RENEWED)
         .stdin(Stdio::null())
         .stdout(stdout)
         .stderr(Stdio::piped())

@@ -15,6 +15,7 @@ pub mod page;
 pub mod report;
 pub mod reporter;
 pub mod serve;
+mod stored;
 pub mod tally;
 
 use jiff::Timestamp;

@@ -1,5 +1,6 @@
 //! What a pass leaves in the ledger: intentions before anything is touched, results after.
 
+use std::borrow::Cow;
 use std::cell::LazyCell;
 use std::io;
 
@@ -43,7 +44,7 @@ pub struct Pass<'a> {
 
 /// Writes down what will be ours before it is: a pass that is cut off leaves nothing that nobody owns.
 pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<()> {
-    let mut inventory = ledger.inventory.clone();
+    let mut inventory = Cow::Borrowed(&ledger.inventory);
     let touched = pass.plan.changes.iter().filter(|c| c.action != Action::Remove);
     let touched = touched.map(|c| &c.resource);
     for id in touched.chain(pass.plan.unchanged.iter().map(|u| &u.resource)) {
@@ -51,13 +52,15 @@ pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<(
     }
     for change in &pass.plan.changes {
         note_unrecorded(&mut inventory, &change.resource, current(pass, &change.resource));
-        note_backup(&mut inventory, change, pass);
+        note_backup(inventory.to_mut(), change, pass);
     }
     for unchanged in &pass.plan.unchanged {
         activate(&mut inventory, &unchanged.resource, current(pass, &unchanged.resource));
     }
     // From the first thing of ours on there is a trust file, so that one that is missing was lost.
     let trust = Trust { format: LEDGER_FORMAT, ..ledger.trust.clone() };
+    let trust = (ledger.trust.format != LEDGER_FORMAT).then_some(trust);
+    let inventory = drafted(inventory);
     files::save_changed(host, ledger, inventory, trust).map(drop)
 }
 
@@ -68,8 +71,8 @@ pub fn conclude(
     pass: &Pass<'_>,
     outcome: &Outcome,
 ) -> io::Result<()> {
-    let mut inventory = ledger.inventory.clone();
-    let mut trust = ledger.trust.clone();
+    let mut inventory = Cow::Borrowed(&ledger.inventory);
+    let mut trust = Cow::Borrowed(&ledger.trust);
     let mut entries = Vec::new();
     let plan = LazyCell::new(|| pass.plan.name().to_string());
     for (change, result) in pass.plan.changes.iter().zip(&outcome.results) {
@@ -77,22 +80,22 @@ pub fn conclude(
         activate(&mut inventory, &change.resource, in_use);
         if result.switched_to.is_some()
             && let Some((known, file)) =
-                in_place(&mut inventory, &change.resource).zip(installed(change))
+                in_place(inventory.to_mut(), &change.resource).zip(installed(change))
         {
             known.placed = Some(file.to_owned());
         }
         let never_began = result.end.failure().is_some_and(|failure| failure.step == "fetch");
         let gone = change.action == Action::Remove && result.end == End::Done;
         if gone || (never_began && has_nothing(host, &inventory, change)?) {
-            inventory.resources.remove(&change.resource);
+            inventory.to_mut().resources.remove(&change.resource);
             if gone {
-                trust.floors.remove(&change.resource);
+                trust.to_mut().floors.remove(&change.resource);
             }
         }
         if result.end == End::Done {
-            start(&mut inventory, pass, &change.resource);
+            start(inventory.to_mut(), pass, &change.resource);
         }
-        note_left_out(&mut inventory, pass, change, result);
+        note_left_out(inventory.to_mut(), pass, change, result);
         learn(&mut trust, pass, (change, result), in_use);
         entries.push(history_entry(&plan, pass, change, result));
     }
@@ -102,11 +105,20 @@ pub fn conclude(
     }
     // Before the ledger, whose sync makes it durable too.
     let appended = history::append(host, &entries);
+    let (inventory, trust) = (drafted(inventory), drafted(trust));
     let saved = files::save_changed(host, ledger, inventory, trust)?;
     if saved == Saved::Unchanged && !entries.is_empty() {
         host.sync_file_system(&host.places().state)?;
     }
     appended
+}
+
+/// What was drafted, where anything was: a pass with nothing to do copies nothing.
+fn drafted<T: Clone>(draft: Cow<'_, T>) -> Option<T> {
+    match draft {
+        Cow::Borrowed(_) => None,
+        Cow::Owned(draft) => Some(draft),
+    }
 }
 
 /// A file that will be kept is known before it is, so that it is never taken for somebody else's.
@@ -137,7 +149,7 @@ fn note_backup(inventory: &mut Inventory, change: &Change, pass: &Pass<'_>) {
     }
 }
 
-fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
+fn own(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, pass: &Pass<'_>) {
     let Some(declared) = pass.desired.resources.get(id) else { return };
     let file = declared.spec.file();
     let same_file =
@@ -147,7 +159,7 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
         return;
     }
     let (declared_in, home) = (declared.root.clone(), declared.spec.home().to_owned());
-    let known = known.cloned().or_else(|| renamed(inventory, pass, &home));
+    let known = known.cloned().or_else(|| renamed(inventory.to_mut(), pass, &home));
     let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let adopted = found.map(|found| found.adopted(known.as_ref(), &declared.spec));
     let adopted = adopted.unwrap_or_default();
@@ -157,7 +169,7 @@ fn own(inventory: &mut Inventory, id: &ResourceId, pass: &Pass<'_>) {
     let kept = known.map(|k| (k.activated, k.started, k.left_out));
     let (activated, started, left_out) = kept.unwrap_or_default();
     let owned = Owned { declared_in, home, in_place, adopted, activated, started, left_out };
-    inventory.resources.insert(id.clone(), owned);
+    inventory.to_mut().resources.insert(id.clone(), owned);
 }
 
 fn in_place<'a>(inventory: &'a mut Inventory, id: &ResourceId) -> Option<&'a mut InPlace> {
@@ -219,7 +231,7 @@ fn renamed(inventory: &mut Inventory, pass: &Pass<'_>, home: &Utf8Path) -> Optio
 }
 
 /// Notes a release that came into use without being recorded: before us, or by a pass that was killed.
-fn note_unrecorded(inventory: &mut Inventory, id: &ResourceId, slot: Option<&str>) {
+fn note_unrecorded(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, slot: Option<&str>) {
     let known = inventory.resources.get(id).zip(slot);
     if known.is_some_and(|(owned, slot)| !owned.activated.iter().any(|s| s == slot)) {
         activate(inventory, id, slot);
@@ -227,11 +239,12 @@ fn note_unrecorded(inventory: &mut Inventory, id: &ResourceId, slot: Option<&str
 }
 
 /// Notes which release a program of somebody else is.
-fn recognise(inventory: &mut Inventory, pass: &Pass<'_>, unchanged: &Unchanged) {
+fn recognise(inventory: &mut Cow<'_, Inventory>, pass: &Pass<'_>, unchanged: &Unchanged) {
     let id = &unchanged.resource;
     let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let sha256 = found.filter(|found| found.current().is_none()).and_then(Found::program);
-    let Some((known, sha256)) = in_place(inventory, id).zip(sha256) else { return };
+    let Some(sha256) = sha256 else { return };
+    let Some(known) = in_place(inventory.to_mut(), id) else { return };
     let version = unchanged.in_use.version.clone();
     known.recognised = Some(Recognised { sha256: sha256.to_owned(), version });
 }
@@ -251,17 +264,19 @@ fn in_use_after<'a>(pass: &Pass<'a>, change: &Change, result: &'a ChangeResult) 
 }
 
 /// Notes that a release came into use, keeping each name once, newest last.
-fn activate(inventory: &mut Inventory, id: &ResourceId, slot: Option<&str>) {
-    let (Some(owned), Some(slot)) = (inventory.resources.get_mut(id), slot) else { return };
-    if owned.activated.last().is_none_or(|last| last != slot) {
-        owned.activated.retain(|s| s != slot);
-        owned.activated.push(slot.to_owned());
+fn activate(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, slot: Option<&str>) {
+    let (Some(owned), Some(slot)) = (inventory.resources.get(id), slot) else { return };
+    if owned.activated.last().is_some_and(|last| last == slot) {
+        return;
     }
+    let Some(owned) = inventory.to_mut().resources.get_mut(id) else { return };
+    owned.activated.retain(|s| s != slot);
+    owned.activated.push(slot.to_owned());
 }
 
 /// Raises the floor to what is in use now and locks the digest of a first use.
 fn learn(
-    trust: &mut Trust,
+    trust: &mut Cow<'_, Trust>,
     pass: &Pass<'_>,
     (change, result): (&Change, &ChangeResult),
     in_use: Option<&str>,
@@ -269,7 +284,7 @@ fn learn(
     let cannot_run =
         matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unsuitable);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| cannot_run) {
-        trust.unsuitable.insert(fetched.lock_key.clone());
+        trust.to_mut().unsuitable.insert(fetched.lock_key.clone());
     }
     let Some(after) = change.after.as_ref().filter(|a| in_use == Some(&slot_name(&a.tag))) else {
         return;
@@ -281,14 +296,19 @@ fn learn(
     raise(trust, pass, &change.resource, &after.version);
     let first_use = after.evidence.as_ref().is_some_and(|e| e.level == Level::Lock);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| first_use) {
-        trust.locks.insert(fetched.lock_key.clone(), fetched.digest.clone());
+        trust.to_mut().locks.insert(fetched.lock_key.clone(), fetched.digest.clone());
     }
 }
 
-fn raise(trust: &mut Trust, pass: &Pass<'_>, id: &ResourceId, version: &crate::model::Version) {
+fn raise(
+    trust: &mut Cow<'_, Trust>,
+    pass: &Pass<'_>,
+    id: &ResourceId,
+    version: &crate::model::Version,
+) {
     let spec = pass.desired.resources.get(id).map(|declared| &declared.spec);
     if spec.is_some_and(|spec| spec.raises(trust.floors.get(id), version)) {
-        trust.floors.insert(id.clone(), version.clone());
+        trust.to_mut().floors.insert(id.clone(), version.clone());
     }
 }
 

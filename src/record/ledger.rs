@@ -135,22 +135,21 @@ pub enum Saved {
 pub fn save_changed(
     host: &Change,
     ledger: &mut Ledger,
-    inventory: Inventory,
-    trust: Trust,
+    inventory: Option<Inventory>,
+    trust: Option<Trust>,
 ) -> io::Result<Saved> {
+    let inventory = inventory.filter(|inventory| *inventory != ledger.inventory);
+    let trust = trust.filter(|trust| *trust != ledger.trust);
+    let trust = trust.map(|trust| Trust { format: LEDGER_FORMAT, ..trust });
+    let inventory = inventory.map(|inventory| Inventory { format: LEDGER_FORMAT, ..inventory });
+    // The trust first: an inventory without it means that it was lost.
     let mut files = Vec::new();
-    // First: an inventory without a trust file means that the latter was lost.
-    if trust != ledger.trust {
-        let trust = Trust { format: LEDGER_FORMAT, ..trust.clone() };
-        files.push(file(host, TRUST, &trust)?);
-    }
-    if inventory != ledger.inventory {
-        let inventory = Inventory { format: LEDGER_FORMAT, ..inventory.clone() };
-        files.push(file(host, INVENTORY, &inventory)?);
-    }
+    files.extend(trust.iter().map(|trust| file(host, TRUST, trust)));
+    files.extend(inventory.iter().map(|inventory| file(host, INVENTORY, inventory)));
+    let files = files.into_iter().collect::<io::Result<Vec<_>>>()?;
     host.write_all(&files)?;
-    ledger.inventory = inventory;
-    ledger.trust = trust;
+    ledger.trust = trust.unwrap_or_else(|| std::mem::take(&mut ledger.trust));
+    ledger.inventory = inventory.unwrap_or_else(|| std::mem::take(&mut ledger.inventory));
     Ok(if files.is_empty() { Saved::Unchanged } else { Saved::Written })
 }
 

@@ -129,9 +129,9 @@ pub const CONDITIONS: [&str; 9] = [
     "ActionPending",
 ];
 
-/// Every type of condition that a host can have besides `Ready`.
-pub const HOST_CONDITIONS: [&str; 4] =
-    ["DesiredRefused", "DesiredStale", "NoMatch", "TrustStateLost"];
+/// Every type of condition that a host can have.
+pub const HOST_CONDITIONS: [&str; 5] =
+    ["Ready", "NoMatch", "DesiredStale", "DesiredRefused", "TrustStateLost"];
 
 /// The state of one resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -209,7 +209,11 @@ fn of_wish(desired: &DesiredState) -> Vec<Condition> {
         };
         holds(kind, reason, trouble.message.clone())
     });
-    nothing.into_iter().chain(trouble).collect()
+    let refused = desired.refused.as_ref().map(|why| {
+        let message = format!("{why}; the last valid desired state is enforced");
+        holds("DesiredRefused", "Invalid", message)
+    });
+    nothing.into_iter().chain(trouble).chain(refused).collect()
 }
 
 /// Judges a host.

@@ -448,6 +448,7 @@ scenarios! {
     version_text_keeps_its_digits
     web_directory
     window_ignored
+    window_of_its_own
     wish_empty
     wish_invalid
     wrong_architecture

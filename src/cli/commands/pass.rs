@@ -1,5 +1,7 @@
 //! One pass: planned, printed, applied.
 
+use std::collections::BTreeMap;
+
 use camino::Utf8Path;
 
 use crate::apply::{Stop, StopReason};
@@ -159,7 +161,8 @@ fn still_fits(
         }
         check(change, &present).map_err(stale)?;
     }
-    Ok(Preview { plan: saved.spec, observed, ledger, answers: Vec::new(), requests: 0 })
+    let (answers, asked) = (Vec::new(), BTreeMap::new());
+    Ok(Preview { plan: saved.spec, observed, ledger, answers, requests: 0, asked })
 }
 
 fn read_plan(file: &Utf8Path) -> Result<PlanDocument, CliError> {

@@ -123,7 +123,8 @@ async fn enforced(session: &Session) -> Result<DesiredState, CliError> {
     match session.desired_if_any().await {
         Err(error) if error.exit() == Exit::Invalid => {
             let last = last_wish::load(&session.host, &session.identity()?).ok().flatten();
-            let Some(desired) = last else { return Err(error) };
+            let Some(mut desired) = last else { return Err(error) };
+            desired.refused = Some(error.message().to_owned());
             mention("the last valid desired state is enforced:");
             Ok(desired)
         }

@@ -115,7 +115,7 @@ impl Ended<'_> {
             outcome,
             observed: &preview.observed,
             ledger: &preview.ledger,
-            requests: preview.requests,
+            asked: &preview.asked,
             trigger,
             took: began.elapsed(),
             now: session.now,

@@ -2,7 +2,8 @@
 
 use camino::Utf8PathBuf;
 
-use crate::cli::session::{Session, read_token, variable};
+use crate::cli::session::{Session, variable};
+use crate::cli::token::read_token;
 use crate::desired::{CredentialRef, DesiredState};
 use crate::fetch::client::{Client, Credentials, Settings};
 
@@ -23,7 +24,11 @@ impl Session {
                 Err(why) => credentials.lacks(&host, &why),
             }
         }
-        let settings = Settings { roots: self.environment.roots, ..Settings::default() };
+        let settings = Settings {
+            roots: self.environment.roots,
+            backoff: self.backoff,
+            ..Settings::default()
+        };
         Client::new(credentials, settings, self.now)
     }
 
