@@ -6,7 +6,7 @@
 //!
 //! [`preview`] is the same without `apply` and `record`, and it takes a host that cannot be written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 
@@ -16,6 +16,7 @@ use crate::apply::journal::Journal;
 use crate::apply::stage::Stager;
 use crate::apply::{Stop, apply};
 use crate::desired::DesiredState;
+use crate::fetch::Answers;
 use crate::fetch::blob::Progress;
 use crate::fetch::client::Client;
 use crate::fetch::memory::Reader;
@@ -80,6 +81,8 @@ pub struct Preview {
     pub answers: Vec<Remembered>,
     /// Requests made.
     pub requests: u64,
+    /// What came of them, by host.
+    pub asked: BTreeMap<String, Answers>,
 }
 
 /// What the host has.
@@ -153,8 +156,8 @@ pub async fn preview_of(
         holds: request.holds,
         only: request.only,
     });
-    let requests = reader.requests();
-    Preview { plan, observed, ledger, answers: reader.into_noted(), requests }
+    let (requests, asked) = (reader.requests(), reader.answers());
+    Preview { plan, observed, ledger, answers: reader.into_noted(), requests, asked }
 }
 
 /// What performing needs besides the host.

@@ -6,7 +6,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::fetch::probe::status as status_of;
-use crate::host::runner::{Hooks, hook, output};
+use crate::host::Look;
+use crate::host::runner::{RunError, can_start, hook, output};
 use crate::model::outcome::chain;
 use crate::model::{Check, Probe};
 
@@ -22,31 +23,57 @@ pub enum Health {
     Fails(String),
 }
 
+/// Why a release was not seen to work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unhealthy {
+    /// A probe looked and said no.
+    Fails(String),
+    /// A probe could not even look: its program cannot be started.
+    Blind {
+        /// The program.
+        program: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Unhealthy {
+    /// In words.
+    pub fn why(self) -> String {
+        match self {
+            Self::Fails(why) | Self::Blind { why, .. } => why,
+        }
+    }
+}
+
 /// Looks once.
-pub async fn sample(check: &Check, hooks: Hooks) -> Result<Vec<String>, String> {
+pub async fn sample(check: &Check, host: &Look) -> Result<Vec<String>, Unhealthy> {
     let mut states = Vec::with_capacity(check.probes.len());
     for probe in &check.probes {
-        let state = timeout(ANSWER_WITHIN, look(probe, hooks)).await.unwrap_or_else(|_| {
-            Err(format!("there was no answer within {} s", ANSWER_WITHIN.as_secs()))
+        let state = timeout(ANSWER_WITHIN, look(probe, host)).await.unwrap_or_else(|_| {
+            Err(Unhealthy::Fails(format!(
+                "there was no answer within {} s",
+                ANSWER_WITHIN.as_secs()
+            )))
         });
-        states.push(state.map_err(|why| match probe {
+        states.push(state.map_err(|error| match (probe, error) {
             // What a program said names it already.
-            Probe::Exec(_) => why,
-            _ => format!("{}: {why}", probe.describe()),
+            (Probe::Exec(_), error) => error,
+            (_, error) => Unhealthy::Fails(format!("{}: {}", probe.describe(), error.why())),
         })?);
     }
     Ok(states)
 }
 
 /// Looks until every probe has held for long enough, or for too long.
-pub async fn watch(check: &Check, hooks: Hooks) -> Health {
+pub async fn watch(check: &Check, host: &Look) -> Health {
     let begun = Instant::now();
     let deadline = begun + Duration::from_millis(check.deadline_ms);
     let stable = Duration::from_millis(check.stable_ms);
     let mut holds_since: Option<(Instant, Vec<String>)> = None;
     let mut last = None;
     loop {
-        let Ok(sampled) = timeout_at(deadline, sample(check, hooks)).await else {
+        let Ok(sampled) = timeout_at(deadline, sample(check, host)).await else {
             let unanswered = || "there was no answer before the deadline".to_owned();
             return Health::Fails(last.unwrap_or_else(unanswered));
         };
@@ -63,9 +90,9 @@ pub async fn watch(check: &Check, hooks: Hooks) -> Health {
                 holds_since = Some((since, states));
                 "it did not hold for long enough".to_owned()
             }
-            Err(why) => {
+            Err(error) => {
                 holds_since = None;
-                why
+                error.why()
             }
         };
         let next = Instant::now() + Duration::from_millis(check.interval_ms);
@@ -78,26 +105,39 @@ pub async fn watch(check: &Check, hooks: Hooks) -> Health {
 }
 
 /// What a probe sees: equal texts mean that nothing moved.
-async fn look(probe: &Probe, hooks: Hooks) -> Result<String, String> {
+async fn look(probe: &Probe, host: &Look) -> Result<String, Unhealthy> {
     match probe {
-        Probe::Unit(unit) => unit_state(unit).await,
-        Probe::Exec(argv) => {
-            let ran = hook(hooks, argv, &[]).await;
-            ran.map(|()| String::new()).map_err(|e| chain(&e))
-        }
+        Probe::Unit(unit) => unit_state(unit).await.map_err(Unhealthy::Fails),
+        Probe::Exec(argv) => run(argv, host).await.map(|()| String::new()),
         Probe::Tcp(address) => {
             let connected = TcpStream::connect(address.as_str()).await;
-            connected.map(|_| String::new()).map_err(|e| e.to_string())
+            connected.map(|_| String::new()).map_err(|e| Unhealthy::Fails(e.to_string()))
         }
         Probe::Http { url, status } => {
-            let answered = status_of(url).await.map_err(|e| chain(&e))?;
+            let answered = status_of(url).await.map_err(|e| Unhealthy::Fails(chain(&e)))?;
             if answered == *status {
                 Ok(String::new())
             } else {
-                Err(format!("the answer is {answered}"))
+                Err(Unhealthy::Fails(format!("the answer is {answered}")))
             }
         }
     }
+}
+
+async fn run(argv: &[String], host: &Look) -> Result<(), Unhealthy> {
+    let Some(program) = argv.first() else { return Ok(()) };
+    let ran = match can_start(program) {
+        // Whoever starts it elsewhere would not say which of the two could not be started.
+        Ok(()) => hook(host.hooks(), argv, &[host.root_variable()]).await,
+        cannot => cannot,
+    };
+    ran.map_err(|error| {
+        let why = chain(&error);
+        match error {
+            RunError::Start { .. } => Unhealthy::Blind { program: program.clone(), why },
+            RunError::Failed { .. } | RunError::TimedOut { .. } => Unhealthy::Fails(why),
+        }
+    })
 }
 
 /// `ActiveState` must be `active`; the number of restarts tells one life of the unit from the next.

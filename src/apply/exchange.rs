@@ -6,7 +6,10 @@ use camino::Utf8Path;
 
 use crate::apply::switch::SwitchError;
 use crate::assemble::{HEAD, NODES};
+use crate::host::keep::Ours;
 use crate::host::{Change as Host, ItemKind};
+use crate::model::contents::KeptForeign;
+use crate::model::outcome::counted;
 use crate::model::snapshot::{Nodes, SnapshotHead};
 use crate::model::step::{ExchangeBy, Expected};
 
@@ -26,6 +29,8 @@ pub struct Trees<'a> {
     pub expects: Expected,
     /// Patterns of paths that are carried along.
     pub preserve: &'a [String],
+    /// Where what is somebody else's in the tree in use is kept.
+    pub keeps: Option<&'a KeptForeign>,
 }
 
 impl Trees<'_> {
@@ -33,6 +38,39 @@ impl Trees<'_> {
     fn fit(&self, found: Option<u64>) -> bool {
         let now = found.map_or(Expected::Nothing, |inode| Expected::Directory { inode });
         self.expects == Expected::Anything || self.expects == now
+    }
+}
+
+/// Gives what is somebody else's in the tree in use a second name that outlives it; says so when there was anything.
+pub fn keep(host: &Host, trees: &Trees<'_>, by: ExchangeBy) -> Result<Option<String>, SwitchError> {
+    let Some(KeptForeign { tree, generation, into, .. }) = trees.keeps else { return Ok(None) };
+    if host.inode_of_dir(tree)?.is_none() {
+        return Ok(None);
+    }
+    let list = |generation: &Utf8Path| -> io::Result<Option<Nodes>> {
+        let bytes = host.read(generation.join(NODES), GENERATION_BYTES_MAX)?;
+        Ok(bytes.and_then(|bytes| Nodes::decode(&bytes).ok()))
+    };
+    let coming = match trees.tree.parent() {
+        Some(generation) if by == ExchangeBy::InPlace => list(generation)?,
+        _ => None,
+    };
+    // Without its list nobody can say what is ours, so all of it is kept.
+    let nodes = list(generation)?;
+    let (nodes, coming) = (nodes.as_ref(), coming.as_ref());
+    let ours = Ours { nodes, coming, preserve: trees.preserve };
+    let kept = host.keep_foreign(tree, into, ours)?;
+    Ok((kept > 0).then(|| {
+        let paths = counted(usize::try_from(kept).unwrap_or(usize::MAX), "path");
+        format!("{paths} of somebody else are kept in {into}")
+    }))
+}
+
+/// Takes those second names away again where the tree stays in use.
+pub fn keep_not(host: &Host, trees: &Trees<'_>) {
+    if let Some(kept) = trees.keeps {
+        // What cannot be removed is more than is needed, and told in every pass.
+        let _ = host.remove(&kept.into);
     }
 }
 
@@ -131,6 +169,11 @@ fn link(host: &Host, trees: &Trees<'_>) -> Result<(), SwitchError> {
             Some(old) => return link_for_directory(host, trees, (target, old)),
             None => host.remove_empty(trees.path)?,
         }
+    }
+    if let Some(kept) = trees.keeps.filter(|_| !trees.preserve.is_empty())
+        && host.inode_of_dir(&kept.tree)?.is_some()
+    {
+        host.carry(&kept.tree, trees.tree, trees.preserve)?;
     }
     let beside = trees.tree.with_extension("link");
     host.remove(&beside)?;

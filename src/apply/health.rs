@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use camino::Utf8Path;
 use futures_util::future::join_all;
 
-use crate::apply::confirm::{Health, sample, watch};
+use crate::apply::confirm::{Health, Unhealthy, sample, watch};
 use crate::apply::journal::Journal;
 use crate::apply::{Stop, Work, commit, settle};
 use crate::host::Change as Host;
@@ -12,8 +13,8 @@ use crate::model::ledger::Quarantined;
 use crate::model::outcome::{End, Failure, FailureClass, chain};
 use crate::model::{Change, Check, Effect, ResourceId, Step};
 
-/// Why the checks of releases failed before anything was touched: a new release is not blamed for it.
-pub(super) type Baselines = BTreeMap<ResourceId, String>;
+/// Why the checks of releases failed before anything was touched.
+pub(super) type Baselines = BTreeMap<ResourceId, Unhealthy>;
 
 fn due(change: &Change) -> Option<(&Check, &Effect)> {
     change.steps.iter().find_map(|step| match step {
@@ -36,10 +37,42 @@ pub(super) async fn baselines(work: &[Work<'_>], host: &Host) -> Baselines {
         .filter(|work| work.goes_on() && work.change.before.is_some() && switched(work.change));
     let sampled = touched.filter_map(|Work { change, .. }| {
         let (check, _) = due(change)?;
-        Some(async move { (change.resource.clone(), sample(check, host.hooks()).await) })
+        Some(async move { (change.resource.clone(), sample(check, host).await) })
     });
     let sampled = join_all(sampled).await;
     sampled.into_iter().filter_map(|(id, sample)| Some((id, sample.err()?))).collect()
+}
+
+/// Refuses changes whose check looks through a program that cannot be started and does not come with the change:
+/// nobody could ever tell whether the release works. Nothing is switched, and the next pass tries it again.
+pub(super) fn refuse_blind(work: &mut [Work<'_>], baselines: &Baselines, host: &Host) {
+    for work in work.iter_mut().filter(|work| work.goes_on()) {
+        let Some(Unhealthy::Blind { program, why }) = baselines.get(&work.change.resource) else {
+            continue;
+        };
+        if may_bring(work.change, program, host) {
+            continue;
+        }
+        let message = format!(
+            "{why}; without its health check nobody could tell whether the new release works, so nothing was \
+             switched: correct `health` or install the program"
+        );
+        let class = FailureClass::Transient;
+        work.result.end = End::Failed(Failure { step: "confirm", class, message });
+    }
+}
+
+/// Whether a program may come with a change: it is where the change puts something, or an image holds it.
+fn may_bring(change: &Change, program: &str, host: &Host) -> bool {
+    let named = Utf8Path::new(program);
+    let is_in = |place: &Utf8Path| named.starts_with(place) || named.starts_with(host.real(place));
+    change.steps.iter().any(|step| match step {
+        Step::Switch { bin, release, .. } => is_in(bin) || is_in(release),
+        Step::Install { file, wished, .. } => is_in(file) || is_in(wished),
+        Step::Exchange { path, tree, .. } => is_in(path) || is_in(tree),
+        Step::Point { .. } => true,
+        _ => false,
+    })
 }
 
 /// Waits for every release that must show that it works, all at once; then goes back, one after another, from
@@ -61,12 +94,13 @@ pub(super) async fn confirm(
                 continue;
             }
             Watched::Ended(Health::Holds) => None,
+            // A check that could not look says nothing about what was in use.
             Watched::Ended(Health::Fails(why)) => match baselines.get(&work.change.resource) {
-                Some(before) => {
+                Some(Unhealthy::Fails(before)) => {
                     work.result.notes.push(format!("{why}; but before the switch, {before}"));
                     None
                 }
-                None => Some(why),
+                Some(Unhealthy::Blind { .. }) | None => Some(why),
             },
         };
         if let Some(why) = why {
@@ -102,7 +136,7 @@ async fn watched(work: &Work<'_>, host: &Host, stop: &Stop) -> Option<Watched> {
     tokio::select! {
         biased;
         () = stop.wait() => Some(Watched::Stopped),
-        health = watch(check, host.hooks()) => Some(Watched::Ended(health)),
+        health = watch(check, host) => Some(Watched::Ended(health)),
     }
 }
 
@@ -132,7 +166,7 @@ async fn go_back(why: String, work: &mut Work<'_>, host: &Host, journal: &mut Jo
         End::Failed(settled) => Some(settled.message.clone()),
         // Where nothing was in use before, there is nothing to look at.
         _ if change.before.is_none() => None,
-        _ => match watch(check, host.hooks()).await {
+        _ => match watch(check, host).await {
             Health::Holds => None,
             Health::Fails(still) => Some(still),
         },

@@ -112,7 +112,8 @@ impl Journal {
             // What is confirmed is looked at, not performed; see `confirm`.
             Effect::Confirm { .. } => Ok(()),
             Effect::Run { resource, argv, version } => {
-                let mut environment = vec![("RECONCILE_RESOURCE", resource.to_string())];
+                let mut environment =
+                    vec![("RECONCILE_RESOURCE", resource.to_string()), host.root_variable()];
                 if let Some(version) = version {
                     environment.push(("RECONCILE_NEW_VERSION", version.to_string()));
                 }

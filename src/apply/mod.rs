@@ -102,6 +102,7 @@ pub async fn apply(
         }
     }
     let baselines = health::baselines(&work, host).await;
+    health::refuse_blind(&mut work, &baselines, host);
     for work in work.iter_mut().filter(|work| work.goes_on()) {
         if stop.requested() {
             work.result.end = End::Interrupted;
@@ -230,10 +231,19 @@ fn commit_step(
             result.switched_to = Some(slot.clone()).filter(|slot| !slot.is_empty());
             Ok(())
         }
-        Step::Exchange { tree, path, old, expects, preserve, by } => {
-            let old = old.as_deref();
-            let trees = exchange::Trees { tree, path, old, expects: *expects, preserve };
-            let put_away = exchange::exchange(host, &trees, *by)?;
+        Step::Exchange { tree, path, old, expects, preserve, by, keeps } => {
+            let (old, keeps) = (old.as_deref(), keeps.as_deref());
+            let trees = exchange::Trees { tree, path, old, expects: *expects, preserve, keeps };
+            let kept = exchange::keep(host, &trees, *by)?;
+            let exchanged = exchange::exchange(host, &trees, *by);
+            let put_away = match exchanged {
+                Ok(put_away) => put_away,
+                Err(error) => {
+                    exchange::keep_not(host, &trees);
+                    return Err(error);
+                }
+            };
+            result.notes.extend(kept);
             let slot = tree.parent().and_then(Utf8Path::file_name);
             result.switched_to = slot.map(str::to_owned);
             put_away

@@ -27,7 +27,7 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Print what would change and why, and change nothing.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     pub dry_run: bool,
     /// Options of a pass.
     #[command(flatten)]
@@ -39,12 +39,13 @@ pub struct Cli {
 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct CommonArgs {
     /// File or directory with the desired state; may be repeated [default: /etc/reconcile/desired-state].
     #[arg(long, global = true, value_name = "PATH")]
     pub desired: Vec<Utf8PathBuf>,
     /// The agent's own configuration [default: /etc/reconcile/agent.yaml, if it is there].
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub config: Option<Utf8PathBuf>,
     /// A Git repository with the desired state.
     #[command(flatten)]
@@ -59,10 +60,10 @@ pub struct CommonArgs {
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Text)]
     pub output: Format,
     /// Compare content as well, not only type, mode, size and time.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub deep: bool,
     /// Write what the pass came to into this file, for `node_exporter`'s textfile collector.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub metrics_file: Option<Utf8PathBuf>,
     /// Say more on standard error; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -74,53 +75,79 @@ pub struct CommonArgs {
 
 /// A Git repository with the desired state.
 #[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct GitArgs {
     /// Read the desired state from this Git repository: https, ssh, or a path on this host.
-    #[arg(long, global = true, value_name = "URL", conflicts_with = "desired")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        conflicts_with = "desired",
+        hide_short_help = true
+    )]
     pub git: Option<String>,
     /// The branch or tag to follow.
-    #[arg(long = "ref", global = true, value_name = "BRANCH|TAG", default_value = "HEAD")]
+    #[arg(
+        long = "ref",
+        global = true,
+        value_name = "BRANCH|TAG",
+        default_value = "HEAD",
+        hide_short_help = true
+    )]
     pub reference: String,
     /// The directory of the repository with the desired state [default: its top].
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
     pub git_path: Option<Utf8PathBuf>,
     /// Accept only what an SSH key of this `allowed_signers` file has signed.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub git_allowed_signers: Option<Utf8PathBuf>,
     /// Accept only what a key of this OpenPGP keyring has signed.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub git_keyring: Option<Utf8PathBuf>,
 }
 
 /// Options of a pass.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
 pub struct PassArgs {
     /// Exit with 2 instead of 0 when changes are pending.
     #[arg(long, global = true)]
     pub detailed_exitcode: bool,
     /// Use a source's answer that is at most this old (`15m`) without asking again.
-    #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = time::length)]
+    #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = time::length, hide_short_help = true)]
     pub max_age: jiff::SignedDuration,
     /// Wait this long for another pass to end: `5m`, or a number of seconds.
-    #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = time::length)]
+    #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = time::length, hide_short_help = true)]
     pub lock_timeout: jiff::SignedDuration,
     /// Remove as many resources as the desired state leaves out, even all of them.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub confirm_removals: bool,
     /// Run hooks, checks and merges as children of this process, or as transient units outside its sandbox.
-    #[arg(long, global = true, value_enum, default_value_t = HooksArg::Child)]
+    #[arg(long, global = true, value_enum, default_value_t = HooksArg::Child, hide_short_help = true)]
     pub hooks: HooksArg,
     /// Whether restarts and hooks run; `auto` runs them unless --root is given.
-    #[arg(long, global = true, value_enum, default_value_t = EffectsArg::Auto)]
+    #[arg(long, global = true, value_enum, default_value_t = EffectsArg::Auto, hide_short_help = true)]
     pub effects: EffectsArg,
     /// Whether what is in use is replaced only in maintenance windows, where there are any.
-    #[arg(long, global = true, value_enum, default_value_t = WindowsArg::Keep)]
+    #[arg(long, global = true, value_enum, default_value_t = WindowsArg::Keep, hide_short_help = true)]
     pub windows: WindowsArg,
     /// Plan for the host of this name instead of this one; with --dry-run or `plan`.
-    #[arg(long, global = true, value_name = "NAME", conflicts_with = "root")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        conflicts_with = "root",
+        hide_short_help = true
+    )]
     pub host: Option<String>,
     /// What that host has, as `reconcile status --export` printed it there [default: nothing].
-    #[arg(long, global = true, value_name = "FILE", conflicts_with = "root")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        conflicts_with = "root",
+        hide_short_help = true
+    )]
     pub facts: Option<Utf8PathBuf>,
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::desired::{DesiredState, Selection};
 use crate::model::outcome::{End, FailureClass, Outcome};
 use crate::model::revision::TroubleKind;
-use crate::model::{BlockedReason, Plan};
+use crate::model::{Blocked, BlockedReason, Plan};
 
 /// How the program ended, in one number that scripts may rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +163,10 @@ pub fn of_wish(desired: &DesiredState) -> Exit {
 /// What a whole pass means. Something that waits counts only when nothing was done.
 pub fn of_pass(plan: &Plan, outcome: &Outcome) -> Exit {
     let done = outcome.results.iter().any(|result| result.end == End::Done);
-    let blocked = if done { of_plan(plan) } else { of_blocked(plan) };
+    // A release that does not work here waits for somebody, whatever else was done.
+    let known_bad = |blocked: &Blocked| blocked.reason == BlockedReason::Quarantined;
+    let counts = !done || plan.blocked.iter().any(known_bad);
+    let blocked = if counts { of_blocked(plan) } else { of_plan(plan) };
     blocked.or(of_outcome(outcome))
 }
 

@@ -35,7 +35,13 @@ impl Imagined {
             return Ok(None);
         }
         let plans = match &cli.command {
-            Some(Command::Plan { out }) => out.is_none(),
+            Some(Command::Plan { out: Some(_) }) => {
+                return Err(usage(
+                    "a plan for another host cannot be applied, so it is not saved; leave out --out, and take \
+                     the document with `-o json`",
+                ));
+            }
+            Some(Command::Plan { out: None }) => true,
             None => cli.dry_run,
             Some(_) => false,
         };

@@ -7,6 +7,7 @@ pub mod imagined;
 pub mod origin;
 pub mod output;
 pub mod session;
+mod token;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -7,11 +7,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::cli::CliError;
 use crate::cli::args::{Cli, Command, GitArgs};
 use crate::cli::exit::Exit;
-use crate::desired::Origin;
-use crate::model::outcome::chain;
+use crate::desired::{Diagnostic, Origin};
+use crate::model::outcome::{chain, counted};
 use crate::model::revision::TroubleKind;
 use crate::repository::{
-    Account, Address, Checkout, KEYRING_BYTES_MAX, Keys, RepositoryError, SIGNERS_BYTES_MAX, Source,
+    Account, Address, KEYRING_BYTES_MAX, Keys, RepositoryError, SIGNERS_BYTES_MAX, Source,
 };
 
 /// The name sent with a token where none is given: forges look at the token alone.
@@ -24,6 +24,8 @@ pub enum Reading {
     Follow,
     /// Asks the repository and writes nothing.
     Peek,
+    /// The same, and takes what the repository has, valid or not.
+    Inspect,
     /// Takes what was accepted last.
     Recall,
 }
@@ -38,7 +40,8 @@ impl Reading {
             None | Some(Command::Apply { .. } | Command::Rollback { .. } | Command::Run(_)) => {
                 Self::Follow
             }
-            Some(Command::Plan { .. } | Command::Validate { .. } | Command::Units(_)) => Self::Peek,
+            Some(Command::Plan { .. } | Command::Units(_)) => Self::Peek,
+            Some(Command::Validate { .. }) => Self::Inspect,
             Some(_) => Self::Recall,
         }
     }
@@ -82,14 +85,24 @@ fn read(file: &Utf8Path, limit: u64) -> Result<Vec<u8>, CliError> {
     }
 }
 
-/// What is read of a checkout, and by which names.
-pub fn origin(source: &Source, checkout: &Checkout) -> Origin {
+/// What is read of a checkout in a directory, and by which names; relative paths are relative to `base`.
+pub fn origin(source: &Source, directory: &Utf8Path, base: &Utf8Path) -> Origin {
     Origin {
-        directory: checkout.directory.clone(),
+        directory: directory.to_owned(),
         label: source.address.label(),
         shown: Utf8PathBuf::from(source.address.path()),
-        base: checkout.base.clone(),
+        base: base.to_owned(),
     }
+}
+
+/// The first of some mistakes in one line, and how many more there are.
+pub fn first_of(diagnostics: &[Diagnostic]) -> String {
+    let Some((first, more)) = diagnostics.split_first() else { return String::new() };
+    let more = match more.len() {
+        0 => String::new(),
+        more => format!(", and {}", counted(more, "more mistake")),
+    };
+    format!("{}:{}: {}{more}", first.file, first.line, first.title)
 }
 
 /// The error for a repository of which nothing can be used.

@@ -1,5 +1,8 @@
 //! What every command works with: arguments and environment, read once.
 
+mod checkout;
+mod credentials;
+
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
@@ -15,30 +18,27 @@ use crate::cli::args::{Cli, CommonArgs, EffectsArg, GitArgs, HooksArg, PassArgs,
 use crate::cli::exit::Exit;
 use crate::cli::imagined::Imagined;
 use crate::cli::origin::{self, Reading};
+use crate::cli::token::read_token;
 use crate::controller::config::AgentConfig;
-use crate::desired::{CredentialRef, DesiredState, Diagnostic, Paint, Selection, render};
-use crate::fetch::client::{Client, Credentials, Roots, Settings};
+use crate::desired::{DesiredState, Diagnostic, Paint, Selection, render};
+use crate::fetch::Backoff;
+use crate::fetch::client::Roots;
+use crate::host::renew::RENEWED;
 use crate::host::runner::Hooks;
-use crate::host::{Change, LockError, Look, Places, clock, facts};
+use crate::host::{LockError, Look, Places, clock, facts};
 use crate::model::ResourceId;
 use crate::model::outcome::chain;
+use crate::model::plan::PlanMetadata;
 use crate::model::selection::Identity;
 use crate::plan::guard::Removals;
-use crate::plan::hold::Holds;
+use crate::plan::hold::{Holds, own};
 use crate::provider::provide;
 use crate::reconcile::{Effects, Request};
-use crate::record::ledger;
-use crate::repository::{self, Checkout, Source};
+use crate::repository::{Checkout, Source};
 use crate::resource::app::observe::Depth;
 
 /// Where the desired state is when nothing is said, below the root.
 pub(crate) const DESIRED: &str = "/etc/reconcile/desired-state";
-
-/// The public GitHub API, for which a token is taken from the usual places.
-const GITHUB: &str = "api.github.com";
-
-/// A token file is one line.
-const TOKEN_FILE_BYTES_MAX: u64 = 8192;
 
 /// Arguments and environment of one run.
 #[derive(Clone, Debug)]
@@ -57,6 +57,8 @@ pub struct Session {
     pub began: Instant,
     /// Whether restarts and hooks run.
     pub effects: Effects,
+    /// How requests are tried again within a pass.
+    pub backoff: Backoff,
     only: BTreeSet<ResourceId>,
     environment: Environment,
     agent: OnceCell<AgentConfig>,
@@ -69,6 +71,8 @@ pub struct Session {
     imagined: Option<Rc<Imagined>>,
     /// What a preview fetched is there as long as the session.
     held: RefCell<Option<Rc<Checkout>>>,
+    /// What was said last about a desired state that is not valid; the same for every copy of the session.
+    told: Rc<RefCell<Option<String>>>,
 }
 
 /// The variables that are looked at.
@@ -79,6 +83,7 @@ struct Environment {
     git_ssh_command: Option<String>,
     credentials_directory: Option<Utf8PathBuf>,
     roots: Roots,
+    renewed: bool,
 }
 
 impl Session {
@@ -132,11 +137,13 @@ impl Session {
                 EffectsArg::Run => Effects::Run,
                 EffectsArg::Skip => Effects::Skip,
             },
+            backoff: Backoff::default(),
             environment: Environment {
                 github_token: variable("GITHUB_TOKEN"),
                 git_token: variable("RECONCILE_GIT_TOKEN"),
                 git_ssh_command: variable("GIT_SSH_COMMAND"),
                 credentials_directory: directory("CREDENTIALS_DIRECTORY"),
+                renewed: variable(RENEWED).is_some(),
                 roots: match variable("SSL_CERT_FILE").or_else(|| variable("SSL_CERT_DIR")) {
                     Some(_) => Roots::All,
                     None => Roots::Bundle,
@@ -149,6 +156,7 @@ impl Session {
             follows_configured: false,
             lock_timeout: cli.pass.lock_timeout.unsigned_abs(),
             held: RefCell::new(None),
+            told: Rc::default(),
         };
         session.follow_configured();
         Ok(session)
@@ -190,6 +198,17 @@ impl Session {
         Err(CliError::new(Exit::Usage, why))
     }
 
+    /// The same, reading the desired state where a plan was made from it, unless the command line says where.
+    #[must_use]
+    pub fn reading(&self, plan: &PlanMetadata) -> Self {
+        let mut session = self.clone();
+        if plan.revision.is_none() && self.common.desired.is_empty() {
+            session.common.desired = plan.desired.iter().map(Utf8PathBuf::from).collect();
+            session.common.git.git = None;
+        }
+        session
+    }
+
     /// The paths of the desired state.
     pub fn desired_paths(&self) -> Result<Vec<Utf8PathBuf>, CliError> {
         if !self.common.desired.is_empty() {
@@ -210,12 +229,16 @@ impl Session {
     }
 
     /// What the plan of a pass leaves for later.
-    fn holds(&self, pass: &PassArgs) -> Result<&Holds, CliError> {
-        let closed = match pass.windows {
-            WindowsArg::Keep => self.agent()?.windows().closed(self.now),
-            WindowsArg::Ignore => None,
+    fn holds(&self, desired: &DesiredState, pass: &PassArgs) -> Result<&Holds, CliError> {
+        let holds = match pass.windows {
+            WindowsArg::Keep => {
+                let windows = self.agent()?.windows();
+                let (closed, own) = (windows.closed(self.now), own(desired, &windows, self.now));
+                Holds { closed, own, ..Holds::default() }
+            }
+            WindowsArg::Ignore => Holds::default(),
         };
-        Ok(self.holds.get_or_init(|| Holds { closed, ..Holds::default() }))
+        Ok(self.holds.get_or_init(|| holds))
     }
 
     /// Reads the desired state: the part of it that is for this host. From a repository it is fetched first, if the
@@ -224,7 +247,7 @@ impl Session {
         let identity = self.identity()?;
         let mut desired = match self.repository()? {
             Some(source) => {
-                let checkout = self.checkout(&source).await?;
+                let checkout = self.checkout(&source, &identity).await?;
                 let desired = self.read_checkout(&source, &checkout, &identity)?;
                 *self.held.borrow_mut() = Some(Rc::new(checkout));
                 desired
@@ -266,6 +289,25 @@ impl Session {
         Ok(now.digest != desired.digest)
     }
 
+    /// The same; where there is no desired state at all, nothing is wished, and what is installed can still be told.
+    pub async fn desired_if_any(&self) -> Result<DesiredState, CliError> {
+        let paths = self.desired_paths()?;
+        if self.common.git.git.is_some() || paths.iter().any(|path| path.exists()) {
+            return self.desired().await;
+        }
+        let shown: Vec<&str> = paths.iter().map(|path| path.as_str()).collect();
+        crate::cli::mention(&format!(
+            "there is no desired state: {} does not exist",
+            shown.join(", ")
+        ));
+        DesiredState::from_texts(Vec::new()).map_err(|diagnostics| self.invalid(&diagnostics))
+    }
+
+    /// Whether this process was another program before.
+    pub fn is_renewed(&self) -> bool {
+        self.environment.renewed
+    }
+
     /// What this host is chosen by.
     pub fn identity(&self) -> Result<Identity, CliError> {
         if let Some(imagined) = &self.imagined {
@@ -292,62 +334,30 @@ impl Session {
         };
         let token = token.filter(|token| !token.trim().is_empty());
         origin::source(&self.common.git, token, self.environment.git_ssh_command.clone())
+            .map_err(|error| self.of_this_machine(error))
     }
 
-    async fn checkout(&self, source: &Source) -> Result<Checkout, CliError> {
-        let checkout = match self.reading {
-            Reading::Follow => {
-                let host = Change::lock(self.host.clone(), self.lock_timeout).await;
-                let host = host.map_err(|error| locked(&error))?;
-                repository::follow(source, &host, self.now).await
-            }
-            Reading::Peek => repository::peek(source, &self.host, self.now).await,
-            Reading::Recall => repository::recall(source, &self.host),
-        };
-        checkout.map_err(|error| origin::refused(&error))
+    /// Says, where another root is managed, that keys and tokens are not looked for below it.
+    fn of_this_machine(&self, error: CliError) -> CliError {
+        if self.host.is_live() || error.exit() != Exit::Config {
+            return error;
+        }
+        let rule = "keys and tokens are read on this machine, not below --root";
+        CliError::new(error.exit(), format!("{}; {rule}", error.message()))
     }
 
-    fn read_checkout(
-        &self,
-        source: &Source,
-        checkout: &Checkout,
-        identity: &Identity,
-    ) -> Result<DesiredState, CliError> {
-        let loaded = DesiredState::load_from(&origin::origin(source, checkout), identity);
-        let mut desired = loaded.map_err(|diagnostics| self.invalid(&diagnostics))?;
-        let notes = checkout.notes.iter().cloned();
-        desired.notes.extend(notes.map(|note| format!("desired state: {note}")));
-        if !source.keys.demand() {
-            desired.notes.push(format!(
-                "desired state: whoever can write to {} decides what runs here; give --git-allowed-signers \
-                 or --git-keyring to demand signatures",
-                source.address.url()
-            ));
+    /// Says what is wrong with a desired state, unless it was said before.
+    fn tell_once(&self, diagnostics: &[Diagnostic]) {
+        let text = render(diagnostics, self.paint);
+        if self.told.borrow().as_ref() != Some(&text) {
+            crate::cli::mention(text.trim_end());
+            self.told.replace(Some(text));
         }
-        if let Some(trouble) = &checkout.revision.trouble {
-            desired.notes.push(format!("desired state: {}", trouble.message));
-        }
-        let label = source.address.label();
-        if checkout.first && self.owns_from(&label)? {
-            desired.notes.push(format!(
-                "desired state: which commit of {label} was accepted before is lost, so rewritten history \
-                 could not be noticed this time"
-            ));
-        }
-        desired.revision = Some(checkout.revision.clone());
-        Ok(desired)
-    }
-
-    /// Whether anything on this host was declared there.
-    fn owns_from(&self, label: &str) -> Result<bool, CliError> {
-        let ledger = ledger::load(&self.host).map_err(|e| CliError::io(&e))?;
-        Ok(ledger.inventory.resources.values().any(|owned| owned.declared_in == label))
     }
 
     /// The error for a desired state that is not valid.
     pub fn invalid(&self, diagnostics: &[Diagnostic]) -> CliError {
-        let text = render(diagnostics, self.paint);
-        crate::cli::mention(text.trim_end());
+        self.tell_once(diagnostics);
         let errors = diagnostics.len();
         let plural = if errors == 1 { "error" } else { "errors" };
         CliError::new(Exit::Invalid, format!("the desired state has {errors} {plural}"))
@@ -366,7 +376,7 @@ impl Session {
     ) -> Result<Request<'a>, CliError> {
         Ok(Request {
             desired,
-            holds: self.holds(pass)?,
+            holds: self.holds(desired, pass)?,
             depth: self.depth(),
             removals: if pass.confirm_removals { Removals::Confirmed } else { Removals::Guarded },
             only: (!self.only.is_empty()).then_some(&self.only),
@@ -382,47 +392,6 @@ impl Session {
             known(desired, id)?;
         }
         Ok(())
-    }
-
-    /// The client, with the tokens that the desired state refers to.
-    pub fn client(&self, desired: &DesiredState) -> Result<Client, CliError> {
-        let mut credentials = Credentials::default();
-        let config = |message: String| CliError::new(Exit::Config, message);
-        let mut add = |host: &str, token: &str| {
-            credentials.add(host, token).map_err(|e| config(e.to_string()))
-        };
-        if !desired.auth.contains_key(GITHUB) {
-            let directory = self.environment.credentials_directory.as_ref();
-            let file = directory.map(|d| d.join("github-token")).filter(|f| f.exists());
-            let token = match file {
-                Some(file) => Some(read_token(&file)?),
-                None => self.environment.github_token.clone(),
-            };
-            if let Some(token) = token.filter(|t| !t.trim().is_empty()) {
-                add(GITHUB, &token)?;
-            }
-        }
-        for (host, reference) in &desired.auth {
-            let token = match reference {
-                CredentialRef::File(path) => read_token(path)?,
-                CredentialRef::Env(name) => variable(name).ok_or_else(|| {
-                    config(format!("the token for {host} should be in ${name}, which is not set"))
-                })?,
-                CredentialRef::Credential(name) => {
-                    let directory = self.environment.credentials_directory.as_ref();
-                    let directory = directory.ok_or_else(|| {
-                        config(format!(
-                            "the token for {host} should be the systemd credential `{name}`, but \
-                             $CREDENTIALS_DIRECTORY is not set; add LoadCredential= to the unit"
-                        ))
-                    })?;
-                    read_token(&directory.join(name))?
-                }
-            };
-            add(host, &token)?;
-        }
-        let settings = Settings { roots: self.environment.roots, ..Settings::default() };
-        Ok(Client::new(credentials, settings, self.now))
     }
 }
 
@@ -443,19 +412,6 @@ pub fn locked(error: &LockError) -> CliError {
         LockError::Unwritable { .. } => Exit::CannotWrite,
     };
     CliError::new(exit, crate::model::outcome::chain(error))
-}
-
-fn read_token(path: &Utf8Path) -> Result<String, CliError> {
-    use std::io::Read;
-    let mut text = String::new();
-    let read = std::fs::File::open(path)
-        .and_then(|file| file.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text));
-    match read {
-        Ok(_) => Ok(text),
-        Err(error) => {
-            Err(CliError::new(Exit::Config, format!("cannot read the token file {path}: {error}")))
-        }
-    }
 }
 
 fn absolute(path: &Utf8Path) -> Result<Utf8PathBuf, CliError> {

@@ -23,8 +23,8 @@ use crate::controller::backoff::Backoff;
 use crate::controller::fight::FightRule;
 use crate::controller::machine::Policy;
 use crate::controller::schedule::Schedule;
-use crate::controller::window::{Rule, Window, Windows};
 use crate::host::Look;
+use crate::model::window::{Rule, Window, Windows, time_of_day, zone};
 use crate::monitor::notify::Notify;
 
 /// Where it is, below the root.
@@ -52,7 +52,7 @@ pub struct AgentConfig {
     /// How often `reconcile run` looks at the host without any cause, 1 s to 1 day. Default `5m`.
     pub interval: Interval,
     /// How old a source's last answer may be when it was only time for a pass, at most 7 days. Default `15m`.
-    /// An edit, a request and another attempt always ask.
+    /// An edit, a request and another attempt always ask. A resource may say `every` for its own source.
     pub sources: SourcesAge,
     /// How failures are tried again.
     pub retry: RetryConfig,
@@ -61,7 +61,7 @@ pub struct AgentConfig {
     /// Whether an edit of the desired state starts a pass. Default `true`.
     pub watch: Watch,
     /// When what is in use may be replaced, by name. Fetching ahead, first installs and repairs wait for no
-    /// window. Without any, always.
+    /// window. Without any, always. A resource may have windows of its own.
     pub windows: BTreeMap<String, WindowConfig>,
     /// Who is told what changes. Nobody who cannot be told keeps anything from being done.
     pub notify: Notify,
@@ -286,12 +286,7 @@ pub struct Clock(pub Time);
 impl<'de> Deserialize<'de> for Clock {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let parsed =
-            text.split_once(':').filter(|_| text.len() == 5).and_then(|(hours, minutes)| {
-                Time::new(hours.parse().ok()?, minutes.parse().ok()?, 0, 0).ok()
-            });
-        let wrong = || format!("`{text}` is no time of day; write one such as `02:30`");
-        parsed.map(Self).ok_or_else(|| D::Error::custom(wrong()))
+        time_of_day(&text).map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -316,12 +311,7 @@ pub struct Zone(pub Option<TimeZone>);
 impl<'de> Deserialize<'de> for Zone {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let zone = TimeZone::get(&text).or_else(|_| TimeZone::posix(&text));
-        zone.map(|zone| Self(Some(zone))).map_err(|_| {
-            D::Error::custom(format!(
-                "`{text}` is no time zone of this host; check the name, or install tzdata"
-            ))
-        })
+        zone(&text).map(|zone| Self(Some(zone))).map_err(D::Error::custom)
     }
 }
 

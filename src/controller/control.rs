@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 
 use crate::controller::drive::Heard;
 use crate::controller::queue::Scope;
@@ -23,6 +25,9 @@ use crate::model::ResourceId;
 /// The socket's name in the runtime directory.
 pub const SOCKET: &str = "control.sock";
 
+/// Where a new one is made.
+const BESIDE: &str = "control.sock.new";
+
 /// Longest question or answer, in bytes: ten thousand resources.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
@@ -31,6 +36,13 @@ const ASKING_MAX: usize = 64;
 
 /// How long somebody who connected may take to say what is wanted.
 const SAY_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long an agent that ends may take to hand over its last answers.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// How long an agent that goes on as another program may take to listen again, and how often it is tried.
+const AGAIN_WITHIN: Duration = Duration::from_secs(10);
+const AGAIN_PAUSE: Duration = Duration::from_millis(50);
 
 /// What is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,17 +91,37 @@ pub enum ControlError {
     },
 }
 
+/// Those who ask, while they are listened to.
+#[derive(Debug)]
+pub struct Asking {
+    listening: JoinHandle<()>,
+    room: Arc<Semaphore>,
+}
+
+impl Asking {
+    /// Listens to nobody any more, once everybody has the answer that there is for them.
+    pub async fn end(self) {
+        self.listening.abort();
+        let _ = self.listening.await;
+        let all = u32::try_from(ASKING_MAX).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(LAST_ANSWERS, self.room.acquire_many(all)).await;
+    }
+}
+
 /// Answers questions from now on.
-pub fn listen(runtime: &Runtime, heard: mpsc::Sender<Heard>) -> Result<(), ControlError> {
-    let path = runtime.path(SOCKET);
+pub fn listen(runtime: &Runtime, heard: mpsc::Sender<Heard>) -> Result<Asking, ControlError> {
+    let (path, beside) = (runtime.path(SOCKET), runtime.path(BESIDE));
     let failed = |source| ControlError::Listen { path: path.clone(), source };
-    // The runtime directory is ours alone: a socket there is one that an agent left behind.
-    runtime.remove(SOCKET).map_err(failed)?;
-    let listener = UnixListener::bind(&path).map_err(failed)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    tokio::spawn(async move {
-        let room = Arc::new(Semaphore::new(ASKING_MAX));
-        while let Ok(place) = Arc::clone(&room).acquire_owned().await {
+    // The runtime directory is ours alone: a socket there is one that an agent left behind. It is replaced by one
+    // rename, so that nobody who asks a program that is going on as another finds none.
+    runtime.remove(BESIDE).map_err(failed)?;
+    let listener = UnixListener::bind(&beside).map_err(failed)?;
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    rustix::fs::rename(beside.as_std_path(), path.as_std_path()).map_err(|e| failed(e.into()))?;
+    let room = Arc::new(Semaphore::new(ASKING_MAX));
+    let places = Arc::clone(&room);
+    let listening = tokio::spawn(async move {
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
             let Ok((stream, _)) = listener.accept().await else { break };
             let heard = heard.clone();
             tokio::spawn(async move {
@@ -100,7 +132,7 @@ pub fn listen(runtime: &Runtime, heard: mpsc::Sender<Heard>) -> Result<(), Contr
             });
         }
     });
-    Ok(())
+    Ok(Asking { listening, room })
 }
 
 async fn serve(mut stream: UnixStream, heard: &mpsc::Sender<Heard>) -> io::Result<()> {
@@ -128,10 +160,39 @@ async fn ask_loop(question: Question, heard: &mpsc::Sender<Heard>) -> Option<Ans
     Some(Answer { exit: 0, message: "a pass will be made".to_owned() })
 }
 
-/// Asks the agent that keeps a host.
+/// Asks the agent that keeps a host. One that goes on as another program before it answers is asked again.
 pub async fn ask(runtime: &Utf8Path, question: &Question) -> Result<Answer, ControlError> {
+    let mut asked = ask_once(runtime, question).await;
+    let until = Instant::now() + AGAIN_WITHIN;
+    while matches!(asked, Err(ControlError::NoAnswer(_))) && Instant::now() < until {
+        sleep(AGAIN_PAUSE).await;
+        match ask_once(runtime, question).await {
+            // It has ended for good.
+            Err(ControlError::NoAgent { .. }) => break,
+            again => asked = again,
+        }
+    }
+    asked
+}
+
+/// Connects. A socket at which nobody listens is one at which somebody may listen in a moment.
+async fn connect(path: &Utf8Path) -> io::Result<UnixStream> {
+    let until = Instant::now() + AGAIN_WITHIN;
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error)
+                if error.kind() == io::ErrorKind::ConnectionRefused && Instant::now() < until =>
+            {
+                sleep(AGAIN_PAUSE).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
+async fn ask_once(runtime: &Utf8Path, question: &Question) -> Result<Answer, ControlError> {
     let path = runtime.join(SOCKET);
-    let connected = UnixStream::connect(&path).await;
+    let connected = connect(&path).await;
     let mut stream =
         connected.map_err(|source| ControlError::NoAgent { path: path.clone(), source })?;
     write_line(&mut stream, question).await.map_err(ControlError::NoAnswer)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::apply::{Stop, StopReason};
@@ -12,8 +12,8 @@ use crate::controller::control::Answer;
 use crate::controller::machine::{Controller, Ended, Event, Next, Policy, Wish};
 use crate::controller::notify::Systemd;
 use crate::controller::queue::{Order, Scope, Ticket};
-use crate::model::Plan;
 use crate::model::outcome::Outcome;
+use crate::model::{Plan, ResourceId};
 use crate::plan::hold::Holds;
 
 /// Most things heard and not yet taken note of.
@@ -38,6 +38,8 @@ pub trait Hands {
     fn pass(&self, order: &Order, holds: &Holds, stop: &Stop) -> impl Future<Output = Done>;
     /// What the files of the desired state say now.
     fn wish(&self) -> Wish;
+    /// What the pass carries out that is being made, once it knows.
+    fn carries(&self) -> Option<Wish>;
     /// Reads the agent's configuration again; on a mistake the old one is kept.
     fn reload(&self) -> Result<Policy, String>;
     /// The time.
@@ -52,10 +54,21 @@ pub struct Done {
     /// What the files of the desired state said when it began. When that could not be used, the pass
     /// carried out the wish before.
     pub wish: Wish,
+    /// Resources whose source is asked in a rhythm of its own.
+    pub every: BTreeMap<ResourceId, SignedDuration>,
     /// The exit code that the same pass would have had on its own.
     pub exit: u8,
     /// What happened, in one line.
     pub message: String,
+}
+
+/// How the loop ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was told to.
+    Stopped,
+    /// The agent's own program was replaced: that one is to go on.
+    Renewed,
 }
 
 /// A transition that others may want to know.
@@ -78,6 +91,8 @@ pub enum News<'a> {
     Reloading,
     /// It was, or why the old one is kept.
     Reloaded(&'a Result<(), String>),
+    /// The program that has replaced this one goes on in a moment.
+    Renewing,
     /// The loop ends.
     Stopping,
 }
@@ -123,13 +138,20 @@ impl<'a, H: Hands> Drive<'a, H> {
         Self { hands, controller, ears, observers, waiting, tickets: 0, last, told: None }
     }
 
-    /// Goes round until it is told to stop.
-    pub async fn run(mut self) {
+    /// Goes round until it is told to stop, or is another program.
+    pub async fn run(mut self) -> End {
         self.tell(&News::Ready);
         loop {
             let now = self.hands.now();
             match self.controller.next(now) {
-                Next::Stop => break,
+                Next::Stop => {
+                    self.tell(&News::Stopping);
+                    return End::Stopped;
+                }
+                Next::Renew => {
+                    self.tell(&News::Renewing);
+                    return End::Renewed;
+                }
                 Next::Look => {
                     self.controller.seen(&self.hands.wish(), now);
                 }
@@ -148,7 +170,6 @@ impl<'a, H: Hands> Drive<'a, H> {
                 }
             }
         }
-        self.tell(&News::Stopping);
     }
 
     async fn pass(&mut self, order: &Order) {
@@ -161,6 +182,9 @@ impl<'a, H: Hands> Drive<'a, H> {
                 let now = hands.now();
                 let until = match self.controller.next(now) {
                     Next::Look => {
+                        if let Some(wish) = hands.carries() {
+                            self.controller.carries(wish);
+                        }
                         if self.controller.seen(&hands.wish(), now) {
                             tracing::info!("a newer desired state takes the place of this pass");
                             stop.request(StopReason::Superseded);
@@ -168,7 +192,7 @@ impl<'a, H: Hands> Drive<'a, H> {
                         continue;
                     }
                     Next::Wait(until) => until,
-                    Next::Pass(_) | Next::Stop => Timestamp::MAX,
+                    Next::Pass(_) | Next::Renew | Next::Stop => Timestamp::MAX,
                 };
                 let heard = tokio::select! {
                     biased;
@@ -185,7 +209,7 @@ impl<'a, H: Hands> Drive<'a, H> {
         };
         let now = hands.now();
         let plan = done.plan.as_ref().map(|(plan, outcome)| (plan, outcome));
-        self.controller.ended(&Ended { plan, wish: done.wish.clone() }, now);
+        self.controller.ended(&Ended { plan, wish: done.wish.clone(), every: &done.every }, now);
         // Whatever was missed meanwhile is seen now: events are only hints.
         self.controller.seen(&hands.wish(), now);
         for ticket in &order.tickets {

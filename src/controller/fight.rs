@@ -67,7 +67,7 @@ impl Fights {
             let late = now.duration_since(*last) < rule.within;
             (fast && late).then(|| {
                 let message = format!(
-                    "fighting: {} was corrected {times} times within {:#} and is changed again each time; \
+                    "{} was corrected {times} times within {:#} and is changed again each time; \
                      find out who does that, or `reconcile suspend {id}`; it is left as it is until {}",
                     known.path,
                     rule.within,

@@ -13,8 +13,8 @@ use crate::controller::fight::{FightRule, Fights};
 use crate::controller::queue::{Order, Queue, Scope, Ticket, Trigger};
 use crate::controller::schedule::Schedule;
 use crate::controller::verdict::{Verdict, corrections, first_until, judge};
-use crate::controller::window::Windows;
 use crate::model::outcome::Outcome;
+use crate::model::window::Windows;
 use crate::model::{Digest, Plan, ResourceId};
 use crate::plan::hold::{Holds, Stalled};
 
@@ -25,6 +25,10 @@ pub const SETTLE: SignedDuration = SignedDuration::from_millis(100);
 /// Passes in a row that may be cut off for a newer wish. The next one is finished: a wish that is edited
 /// all the time must not keep a host from ever getting anything.
 pub const SUPERSEDED_MAX: u32 = 3;
+
+/// How soon after the agent went on as a new program it may do so again: two releases that replace each other must not
+/// keep a host busy.
+pub const RENEW_APART: SignedDuration = SignedDuration::from_mins(1);
 
 /// What the loop goes by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +74,8 @@ pub enum Next {
     Look,
     /// Nothing until then, or until something is heard.
     Wait(Timestamp),
+    /// Go on as the program that has replaced this one.
+    Renew,
     /// End.
     Stop,
 }
@@ -81,6 +87,8 @@ pub struct Ended<'a> {
     pub plan: Option<(&'a Plan, &'a Outcome)>,
     /// What the desired state said when it began.
     pub wish: Wish,
+    /// Resources whose source is asked in a rhythm of its own.
+    pub every: &'a BTreeMap<ResourceId, SignedDuration>,
 }
 
 /// What is wrong with one resource.
@@ -99,6 +107,9 @@ pub struct Controller {
     queue: Queue,
     running: Option<Order>,
     stopping: bool,
+    /// A pass replaced the agent's own program.
+    replaced: bool,
+    renew_from: Timestamp,
     tick_at: Timestamp,
     look_at: Option<Timestamp>,
     until: Option<Timestamp>,
@@ -107,6 +118,8 @@ pub struct Controller {
     troubles: BTreeMap<ResourceId, Trouble>,
     stalled: BTreeMap<ResourceId, Stalled>,
     fights: Fights,
+    /// Slots of resources that have some of their own, and the next of each.
+    own: BTreeMap<ResourceId, (Schedule, Timestamp)>,
     /// Failures of whole passes in a row.
     broken: u32,
 }
@@ -123,6 +136,8 @@ impl Controller {
             queue,
             running: None,
             stopping: false,
+            replaced: false,
+            renew_from: now,
             look_at: None,
             until: None,
             wish: None,
@@ -130,14 +145,23 @@ impl Controller {
             troubles: BTreeMap::new(),
             stalled: BTreeMap::new(),
             fights: Fights::default(),
+            own: BTreeMap::new(),
             broken: 0,
         }
+    }
+
+    /// The same for a program that has just replaced another one.
+    #[must_use]
+    pub fn renewed(self, now: Timestamp) -> Self {
+        Self { renew_from: now + RENEW_APART, ..self }
     }
 
     /// Goes by another policy from now on.
     pub fn follow(&mut self, policy: Policy, now: Timestamp) {
         self.tick_at = policy.schedule.next(now);
         self.policy = policy;
+        // The wish says how often, the policy which slots of the host that makes.
+        self.own.clear();
     }
 
     /// Takes note of something that happened.
@@ -149,6 +173,13 @@ impl Controller {
                 self.queue.push(now, Trigger::Request, scope, Some(ticket));
             }
             Event::Stop => self.stopping = true,
+        }
+    }
+
+    /// Takes note of the wish that the pass carries out which is being made: seeing the same is no news.
+    pub fn carries(&mut self, wish: Wish) {
+        if self.running.as_ref().is_some_and(|order| order.scope == Scope::All) {
+            self.wish = Some(wish);
         }
     }
 
@@ -179,13 +210,18 @@ impl Controller {
         if self.stopping {
             return Next::Stop;
         }
+        if self.replaced && self.renew_from <= now {
+            return Next::Renew;
+        }
         self.collect(now);
         if let Some(order) = self.queue.take(now) {
             self.begin(&order, now);
             return Next::Pass(order);
         }
         let retries = self.troubles.values().map(|trouble| trouble.retry_at);
-        let times = [self.queue.due(), self.look_at, self.until, Some(self.tick_at)];
+        let retries = retries.chain(self.own.values().map(|(_, next)| *next));
+        let renew = self.replaced.then_some(self.renew_from);
+        let times = [self.queue.due(), self.look_at, self.until, Some(self.tick_at), renew];
         Next::Wait(times.into_iter().flatten().chain(retries).min().unwrap_or(self.tick_at))
     }
 
@@ -201,6 +237,18 @@ impl Controller {
         if self.until.is_some_and(|until| until <= now) {
             self.queue.push(now, Trigger::Until, Scope::All, None);
         }
+        let mut own = BTreeSet::new();
+        for (id, (schedule, next)) in &mut self.own {
+            if next.duration_since(now) > schedule.interval() {
+                *next = schedule.next(now);
+            }
+            if *next <= now {
+                own.insert(id.clone());
+            }
+        }
+        if !own.is_empty() {
+            self.queue.push(now, Trigger::Every, Scope::Only(own), None);
+        }
         let due = self.troubles.iter().filter(|(_, trouble)| trouble.retry_at <= now);
         let due: BTreeSet<ResourceId> = due.map(|(id, _)| id.clone()).collect();
         if !due.is_empty() {
@@ -213,6 +261,11 @@ impl Controller {
             self.tick_at = self.policy.schedule.next(now);
             self.until = None;
         }
+        for (id, (schedule, next)) in &mut self.own {
+            if order.scope.has(id) && *next <= now {
+                *next = schedule.next(now);
+            }
+        }
         if order.is_personal() {
             self.stalled.retain(|id, _| !order.scope.has(id));
             self.fights.forget(|id| order.scope.has(id));
@@ -224,6 +277,8 @@ impl Controller {
     pub fn holds(&self, now: Timestamp) -> Holds {
         Holds {
             closed: self.policy.windows.closed(now),
+            // Which resources have windows of their own is said by the wish, which the pass reads.
+            own: BTreeMap::new(),
             stalled: self.stalled.clone(),
             fights: self.fights.going_on(self.policy.fight, now),
         }
@@ -242,9 +297,11 @@ impl Controller {
             return;
         };
         self.broken = 0;
+        self.replaced |= outcome.replaced_self;
         let verdicts = judge(plan, outcome);
         let cut_off = verdicts.values().any(|verdict| *verdict == Verdict::Untried);
         self.superseded = if cut_off { self.superseded + 1 } else { 0 };
+        self.pace(ended.every, now);
         if order.scope == Scope::All {
             self.troubles.retain(|id, _| verdicts.contains_key(id));
             self.stalled.retain(|id, _| verdicts.contains_key(id));
@@ -257,6 +314,17 @@ impl Controller {
         }
         for (id, verdict) in verdicts {
             self.note(id, verdict, now);
+        }
+    }
+
+    /// Gives every resource with a rhythm of its own its slots.
+    fn pace(&mut self, every: &BTreeMap<ResourceId, SignedDuration>, now: Timestamp) {
+        self.own.retain(|id, _| every.contains_key(id));
+        for (id, every) in every {
+            let schedule = self.policy.schedule.of(id, *every);
+            if self.own.get(id).is_none_or(|(known, _)| *known != schedule) {
+                self.own.insert(id.clone(), (schedule, schedule.next(now)));
+            }
         }
     }
 

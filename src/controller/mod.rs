@@ -2,7 +2,7 @@
 //!
 //! Decisions are pure and have no clock: [`machine`] turns what is heard into passes, with [`queue`] (triggers
 //! coalesce), [`schedule`] (a host's own slot), [`backoff`], [`verdict`] (what failed for good and what may work
-//! the next time), [`window`] (maintenance windows) and [`fight`] (corrections that somebody keeps undoing). [`config`] is what an
+//! the next time), [windows](crate::model::window) and [`fight`] (corrections that somebody keeps undoing). [`config`] is what an
 //! operator may say about all that.
 //!
 //! [`drive`] is where they meet the world: the clock, the files ([`watch`]), operators ([`control`]) and systemd
@@ -20,4 +20,3 @@ pub mod schedule;
 pub mod told;
 pub mod verdict;
 pub mod watch;
-pub mod window;

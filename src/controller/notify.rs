@@ -33,16 +33,23 @@ impl Observer for Systemd {
             News::Began(order) => status(&format!("making a pass ({})", order.why())),
             News::Ended(_, done) => status(&done.message),
             News::Waiting { until, last } => status(&waiting(*until, last)),
-            News::Reloading => match NotifyState::monotonic_usec_now() {
-                Ok(now) => tell(&[NotifyState::Reloading, now]),
-                Err(_) => tell(&[NotifyState::Reloading]),
-            },
+            News::Reloading => reloading("reading the configuration again"),
+            // The successor says that it is ready.
+            News::Renewing => reloading("going on as the program that replaced this one"),
             News::Reloaded(said) => {
                 let said = said.as_ref().map_or_else(|why| line(why), |()| "reloaded".to_owned());
                 tell(&[NotifyState::Ready, NotifyState::Status(&said)]);
             }
             News::Stopping => tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]),
         }
+    }
+}
+
+fn reloading(why: &str) {
+    let status = NotifyState::Status(why);
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now, status]),
+        Err(_) => tell(&[NotifyState::Reloading, status]),
     }
 }
 

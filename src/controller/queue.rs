@@ -21,6 +21,8 @@ pub enum Trigger {
     Retry,
     /// What something waited for has come: a window, an age, the end of a refusal.
     Until,
+    /// It was time for a resource that has a rhythm of its own.
+    Every,
     /// It was time.
     Schedule,
 }
@@ -35,6 +37,7 @@ impl Trigger {
             Self::Signal => "signal",
             Self::Retry => "retry",
             Self::Until => "until",
+            Self::Every => "every",
             Self::Schedule => "schedule",
         }
     }
@@ -91,7 +94,9 @@ pub struct Order {
 impl Order {
     /// Whether sources are asked however young their last answer is.
     pub fn asks_afresh(&self) -> bool {
-        let patient = |trigger: &Trigger| matches!(trigger, Trigger::Schedule | Trigger::Until);
+        let patient = |trigger: &Trigger| {
+            matches!(trigger, Trigger::Schedule | Trigger::Every | Trigger::Until)
+        };
         !self.triggers.iter().all(patient)
     }
 

@@ -3,6 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 
+use crate::model::ResourceId;
+
 /// Keeps this use of the machine's identity apart from every other.
 const LABEL: &[u8] = b"reconcile schedule 1\0";
 
@@ -12,6 +14,7 @@ const LABEL: &[u8] = b"reconcile schedule 1\0";
 pub struct Schedule {
     interval_ms: i64,
     offset_ms: i64,
+    seed: u64,
 }
 
 impl Schedule {
@@ -21,7 +24,14 @@ impl Schedule {
         let hash = Sha256::new().chain_update(LABEL).chain_update(identity).finalize();
         let seed = hash.iter().take(8).fold(0, |seed: u64, byte| (seed << 8) | u64::from(*byte));
         let offset_ms = (seed % interval_ms.unsigned_abs()).cast_signed();
-        Self { interval_ms, offset_ms }
+        Self { interval_ms, offset_ms, seed }
+    }
+
+    /// The slots of one resource on the same host: others than those of the next resource.
+    #[must_use]
+    pub fn of(&self, id: &ResourceId, interval: SignedDuration) -> Self {
+        let identity = [&self.seed.to_be_bytes(), id.to_string().as_bytes()].concat();
+        Self::new(interval, &identity)
     }
 
     /// The first slot after a moment.

@@ -65,6 +65,7 @@ impl Observer for Told<'_> {
                 status.next_pass_at = Some(*until);
             }
             News::Reloaded(said) => status.misconfigured = said.as_ref().err().cloned(),
+            News::Renewing => "renewing".clone_into(&mut status.state),
             News::Stopping => "stopping".clone_into(&mut status.state),
         }
         let bytes = serde_json::to_vec(status).unwrap_or_default();

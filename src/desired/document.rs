@@ -6,6 +6,7 @@
 
 mod deliver;
 mod health;
+mod pace;
 mod selection;
 pub mod tree;
 
@@ -24,6 +25,7 @@ pub use extension::{
 
 pub use deliver::{ChoriaDocument, DeltaDocument, SelfupdateDocument};
 pub use health::{HealthDocument, HttpProbeDocument, OnFailureDocument};
+pub use pace::{DayDocument, RuleDocument, WindowDocument};
 pub use selection::{ArchDocument, MatchDocument, TextList};
 
 /// What a host should run. Several files merge into one wish; the same app twice is an error.
@@ -102,6 +104,12 @@ pub struct AppDocument {
     pub health: Field<HealthDocument>,
     /// Bounds on downloads and archives.
     pub limits: Field<LimitsDocument>,
+    /// How often its source is asked while nothing else calls for it, 1 s to 7 days, such as `1h`. Default: as the agent
+    /// asks all sources (`sources` in agent.yaml).
+    pub every: Field<String>,
+    /// When what is in use may be replaced, by name, for this one alone: instead of the `allow` windows of agent.yaml, and
+    /// beside its `deny` windows. Default: as there.
+    pub windows: Field<Table<WindowDocument>>,
     /// Leaves the app alone for a while.
     pub suspend: Field<SuspendDocument>,
 }

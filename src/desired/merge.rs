@@ -53,6 +53,7 @@ pub(super) fn merge(
         return Ok(DesiredState {
             selection,
             revision: None,
+            refused: None,
             resources: merged.resources,
             auth: merged.auth,
             follow: merged.follow,
@@ -97,6 +98,8 @@ struct Merged<'a> {
     follow: Option<Follow>,
     seen: BTreeMap<String, Declaration>,
     homes: Vec<Home>,
+    /// Pairs of resources of which it is told that they need places of their own.
+    apart: BTreeSet<(ResourceId, ResourceId)>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -111,6 +114,7 @@ impl<'a> Merged<'a> {
             follow: None,
             seen: BTreeMap::new(),
             homes: Vec::new(),
+            apart: BTreeSet::new(),
             diagnostics: Vec::new(),
         }
     }
@@ -144,7 +148,7 @@ impl<'a> Merged<'a> {
         }
         let mut lines = Lines { text: &source.text, at: 0, line: 1 };
         for resource in validated.resources {
-            let ValidatedResource { id, key, home, spec, hosts } = resource;
+            let ValidatedResource { id, key, home, spec, pace, hosts } = resource;
             if !self.is_meant(hosts.as_ref()) {
                 self.left_out += 1;
                 continue;
@@ -154,7 +158,7 @@ impl<'a> Merged<'a> {
             if self.host.is_none() && apart {
                 let declared_at = Place { file: source.file.clone(), line: lines.of(key.start) };
                 let root = source.root.clone();
-                self.resources.entry(id).or_insert(Declared { spec, declared_at, root });
+                self.resources.entry(id).or_insert(Declared { spec, declared_at, root, pace });
                 continue;
             }
             if !self.claim(format!("{} `{}`", id.kind, id.name), (index, key)) {
@@ -168,7 +172,7 @@ impl<'a> Merged<'a> {
             self.homes.extend(places);
             let declared_at = Place { file: source.file.clone(), line };
             let root = source.root.clone();
-            self.resources.insert(id, Declared { spec, declared_at, root });
+            self.resources.insert(id, Declared { spec, declared_at, root, pace });
         }
         if let Some((as_what, activate, key)) = validated.follow
             && self.claim("`sysupdate`".to_owned(), (index, key))
@@ -252,6 +256,10 @@ impl<'a> Merged<'a> {
     }
 
     fn refuse_places(&mut self, title: &str, first: &Home, second: &Home) {
+        // Who shares a file shares the place of its backup, too.
+        if first.1 != second.1 && !self.apart.insert((first.1.clone(), second.1.clone())) {
+            return;
+        }
         let theirs = format!("`{}` has `{}`", first.1, first.0);
         let mine = format!("`{}` has `{}`", second.1, second.0);
         let places = [(second.2, mine.as_str()), (first.2, theirs.as_str())];

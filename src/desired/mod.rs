@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub use diagnostic::{Diagnostic, Paint, render};
 
 use crate::model::outcome::counted;
+use crate::model::pace::Pace;
 use crate::model::revision::Revision;
 use crate::model::selection::Identity;
 use crate::model::{Digest, Kind, ResourceId};
@@ -51,6 +52,9 @@ pub struct DesiredState {
     pub selection: Selection,
     /// Which commit it was read from, when it came from a repository.
     pub revision: Option<Revision>,
+    /// What is wrong with the documents that stand in its place now, where it is the last valid one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
 }
 
 /// How much of what was read is for this host.
@@ -88,6 +92,9 @@ pub struct Declared {
     pub declared_at: Place,
     /// The one of [`DesiredState::roots`] it came from.
     pub root: String,
+    /// When it is looked after.
+    #[serde(skip)]
+    pub pace: Pace,
 }
 
 /// How the host's own `sysupdate.d` is followed.
@@ -158,8 +165,11 @@ impl DesiredState {
         for id in self.resources.keys() {
             *counts.entry(id.kind).or_default() += 1;
         }
-        let counts: Vec<String> =
+        let mut counts: Vec<String> =
             counts.into_iter().map(|(kind, number)| counted(number, &kind.to_string())).collect();
+        counts.extend(
+            self.follow.is_some().then(|| "what sysupdate.d of the host defines".to_owned()),
+        );
         if counts.is_empty() { "nothing".to_owned() } else { counts.join(", ") }
     }
 

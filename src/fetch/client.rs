@@ -36,46 +36,55 @@ const BUNDLE_BYTES_MAX: u64 = 8 << 20;
 /// Bearer tokens by host. A token is sent to exactly that host and port, over https only (or to this
 /// machine itself), and never follows a redirect to another origin.
 #[derive(Clone, Default)]
-pub struct Credentials(BTreeMap<String, HeaderValue>);
+pub struct Credentials(BTreeMap<String, Result<HeaderValue, String>>);
 
 impl Credentials {
-    /// Adds the token for a host (`api.github.com`, `git.example:8443`).
-    pub fn add(&mut self, host: &str, token: &str) -> Result<(), CredentialError> {
-        let host = host.trim().to_ascii_lowercase();
-        let host = host.strip_suffix(":443").unwrap_or(&host).to_owned();
-        let unusable = || CredentialError { host: host.clone() };
-        let token = token.trim();
-        if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
-            return Err(unusable());
-        }
-        let value = HeaderValue::try_from(format!("Bearer {token}"));
-        let mut value = value.map_err(|_| unusable())?;
-        value.set_sensitive(true);
+    /// Adds the token for a host (`api.github.com`, `git.example:8443`). Where it cannot be sent, the host is one whose
+    /// token is lacking.
+    pub fn add(&mut self, host: &str, token: &str) {
+        let host = normal(host);
+        let value = header(token).ok_or_else(|| {
+            format!(
+                "the token for {host} must be one line of printable ASCII, at most {TOKEN_BYTES_MAX} bytes"
+            )
+        });
         self.0.insert(host, value);
-        Ok(())
     }
 
-    fn for_url(&self, url: &Url) -> Option<&HeaderValue> {
-        let private = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url));
-        self.0.get(&authority(url)).filter(|_| private)
+    /// Notes why there is no token for a host that is asked with one: it is not asked without.
+    pub fn lacks(&mut self, host: &str, why: &str) {
+        self.0.insert(normal(host), Err(why.to_owned()));
     }
+
+    fn for_url(&self, url: &Url) -> Result<Option<&HeaderValue>, FetchError> {
+        let private = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url));
+        match self.0.get(&authority(url)).filter(|_| private) {
+            None => Ok(None),
+            Some(Ok(token)) => Ok(Some(token)),
+            Some(Err(why)) => Err(FetchError::NoToken { host: authority(url), why: why.clone() }),
+        }
+    }
+}
+
+/// A host without the port that https has anyway.
+fn normal(host: &str) -> String {
+    let host = host.trim().to_ascii_lowercase();
+    host.strip_suffix(":443").unwrap_or(&host).to_owned()
+}
+
+fn header(token: &str) -> Option<HeaderValue> {
+    let token = token.trim();
+    let fits = !token.is_empty() && token.len() <= TOKEN_BYTES_MAX;
+    let value = HeaderValue::try_from(format!("Bearer {token}"));
+    let mut value = value.ok().filter(|_| fits)?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
     }
-}
-
-/// A token that cannot be sent.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot use the token for {host}: it must be one line of printable ASCII, at most \
-     {TOKEN_BYTES_MAX} bytes"
-)]
-pub struct CredentialError {
-    /// The host it was meant for.
-    pub host: String,
 }
 
 /// How patient the client is.
@@ -148,7 +157,9 @@ impl Client {
 
     /// Whether a request to `url` would carry a token.
     pub fn has_token(&self, url: &str) -> bool {
-        Url::parse(url).is_ok_and(|url| self.0.credentials.for_url(&url).is_some())
+        let url = Url::parse(url).ok();
+        // Where one is lacking the request says so.
+        url.is_some_and(|url| !matches!(self.0.credentials.for_url(&url), Ok(None)))
     }
 
     /// How to try again.
@@ -158,7 +169,7 @@ impl Client {
 
     /// A name for the token that `url` would be asked with: another token may see other things.
     pub(super) fn identity(&self, url: &Url) -> Option<String> {
-        let token = self.0.credentials.for_url(url)?;
+        let token = self.0.credentials.for_url(url).ok()??;
         Some(HEXLOWER.encode(&Sha256::digest(token.as_bytes())))
     }
 
@@ -168,7 +179,7 @@ impl Client {
         url: &Url,
         mut headers: HeaderMap,
     ) -> Result<Response, FetchError> {
-        if let Some(token) = self.0.credentials.for_url(url) {
+        if let Some(token) = self.0.credentials.for_url(url)? {
             headers.insert(AUTHORIZATION, token.clone());
         }
         let send =
@@ -186,7 +197,7 @@ impl Client {
     /// Sends one request for the head of an answer alone.
     pub(super) async fn head(&self, url: &Url) -> Result<Response, FetchError> {
         let mut headers = HeaderMap::new();
-        if let Some(token) = self.0.credentials.for_url(url) {
+        if let Some(token) = self.0.credentials.for_url(url)? {
             headers.insert(AUTHORIZATION, token.clone());
         }
         let request = self.http(url)?.head(url.clone()).headers(headers);
@@ -357,10 +368,10 @@ mod tests {
     #[test]
     fn tokens_belong_to_one_host_and_are_not_shown() {
         let mut credentials = Credentials::default();
-        credentials.add("api.github.com", "s3cret").unwrap();
-        credentials.add("127.0.0.1:8080", "s3cret").unwrap();
-        credentials.add("Git.example:443", "s3cret").unwrap();
-        let has = |text: &str| credentials.for_url(&url(text)).is_some();
+        credentials.add("api.github.com", "s3cret");
+        credentials.add("127.0.0.1:8080", "s3cret");
+        credentials.add("Git.example:443", "s3cret");
+        let has = |text: &str| credentials.for_url(&url(text)).unwrap().is_some();
         assert!(has("https://api.github.com/repos/a/b"));
         assert!(has("https://api.github.com:443/"));
         assert!(has("http://127.0.0.1:8080/"));
@@ -371,8 +382,10 @@ mod tests {
         assert!(!has("https://github.com/"));
         assert!(!has("http://127.0.0.1:8081/"));
         assert!(!format!("{credentials:?}").contains("s3cret"));
-        assert!(credentials.add("a.example", "two\nlines").is_err());
-        assert!(credentials.add("a.example", "").is_err());
+        for unusable in ["two\nlines", ""] {
+            credentials.add("a.example", unusable);
+            assert!(credentials.for_url(&url("https://a.example/")).is_err());
+        }
     }
 
     #[test]

@@ -105,6 +105,14 @@ pub enum FetchError {
         /// Until when.
         until: Timestamp,
     },
+    /// The host is asked with a token that cannot be had.
+    #[error("cannot ask {host}: {why}")]
+    NoToken {
+        /// The host and port.
+        host: String,
+        /// Why there is no token, and what to do.
+        why: String,
+    },
     /// More bytes than allowed.
     #[error(
         "cannot fetch {url}: it has more than the allowed {limit} bytes; raise the limit if that \

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::fetch::client::authority;
 use crate::fetch::error::{FetchError, shown};
+use crate::fetch::memory::{Document, From};
 
 /// Requests for documents under way at once, in all.
 pub const REQUESTS_MAX: usize = 128;
@@ -39,6 +40,52 @@ struct Host {
 struct State {
     failures: u32,
     limited_until: Option<Timestamp>,
+    answers: Answers,
+}
+
+/// How often the documents of a host were asked for, by what came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// They came.
+    pub ok: u64,
+    /// They are as they were.
+    pub not_modified: u64,
+    /// There are none: what is looked for by its usual names need not be there.
+    pub absent: u64,
+    /// The host refused for now.
+    pub rate_limited: u64,
+    /// Anything else.
+    pub error: u64,
+}
+
+impl Answers {
+    /// With the names of the metrics.
+    pub fn named(&self) -> [(&'static str, u64); 5] {
+        [
+            ("ok", self.ok),
+            ("not_modified", self.not_modified),
+            ("absent", self.absent),
+            ("rate_limited", self.rate_limited),
+            ("error", self.error),
+        ]
+    }
+
+    /// Whether the host answered at all as it should.
+    pub fn any_good(&self) -> bool {
+        self.ok + self.not_modified > 0
+    }
+
+    fn count(&mut self, outcome: &Result<Document, FetchError>) {
+        match outcome {
+            Ok(Document { from: From::NotModified, .. }) => self.not_modified += 1,
+            Ok(_) => self.ok += 1,
+            Err(FetchError::Status { status: 404 | 410, .. }) => self.absent += 1,
+            Err(FetchError::RateLimited { .. }) => self.rate_limited += 1,
+            // It was not asked.
+            Err(FetchError::GivenUp { .. }) => {}
+            Err(_) => self.error += 1,
+        }
+    }
 }
 
 /// The right to send one request.
@@ -71,9 +118,10 @@ impl Hosts {
     }
 
     /// Learns from the outcome of a request, all its tries included.
-    pub(super) fn learn<T>(&self, url: &Url, outcome: &Result<T, FetchError>) {
+    pub(super) fn learn(&self, url: &Url, outcome: &Result<Document, FetchError>) {
         let host = self.host(url, || None);
         let mut state = host.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.answers.count(outcome);
         match outcome {
             Err(FetchError::RateLimited { until, .. }) => state.limited_until = Some(*until),
             Err(FetchError::Unreachable { .. }) => state.failures = FAILURES_MAX,
@@ -85,10 +133,20 @@ impl Hosts {
         }
     }
 
+    /// What came of asking, by host.
+    pub(super) fn answers(&self) -> BTreeMap<String, Answers> {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = hosts.iter().map(|(name, host)| {
+            let state = host.state.lock().unwrap_or_else(PoisonError::into_inner);
+            (name.clone(), state.answers)
+        });
+        answers.filter(|(_, answers)| *answers != Answers::default()).collect()
+    }
+
     fn host(&self, url: &Url, limit: impl FnOnce() -> Option<Timestamp>) -> Arc<Host> {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let host = hosts.entry(authority(url)).or_insert_with(|| {
-            let state = State { failures: 0, limited_until: limit() };
+            let state = State { limited_until: limit(), ..State::default() };
             let permits = Arc::new(Semaphore::new(REQUESTS_PER_HOST_MAX));
             Arc::new(Host { permits, state: Mutex::new(state) })
         });

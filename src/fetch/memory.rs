@@ -16,9 +16,10 @@ use reqwest::{Response, StatusCode, Url};
 use crate::fetch::Client;
 use crate::fetch::client::authority;
 use crate::fetch::error::{FetchError, shown};
-use crate::fetch::hosts::Hosts;
+use crate::fetch::hosts::{Answers, Hosts};
 use crate::fetch::record::{DOCUMENT_BYTES_MAX, Head, Key, Page, Remembered, load_limit};
 use crate::fetch::retry::{http_date, limited, retrying};
+use crate::model::pace::age_max;
 
 /// Longest validator kept, in bytes.
 const VALIDATOR_BYTES_MAX: usize = 1024;
@@ -64,12 +65,18 @@ pub enum From {
 /// Reads documents during one pass. It only reads: what it learns is handed out by
 /// [`Reader::into_noted`] for the record phase to [`store`](crate::fetch::store), so looking changes
 /// nothing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader {
     client: Client,
     cache_dir: Option<PathBuf>,
     now: Timestamp,
     max_age: SignedDuration,
+    learnt: Arc<Learnt>,
+}
+
+/// What all readers of one pass know together.
+#[derive(Debug)]
+struct Learnt {
     hosts: Hosts,
     noted: Mutex<BTreeMap<Key, Remembered>>,
     forgotten: Mutex<BTreeSet<Key>>,
@@ -99,11 +106,21 @@ impl Reader {
             cache_dir: cache_dir.map(Path::to_owned),
             now,
             max_age,
-            hosts: Hosts::new(),
-            noted: Mutex::default(),
-            forgotten: Mutex::default(),
-            requests: AtomicU64::new(0),
+            learnt: Arc::new(Learnt {
+                hosts: Hosts::new(),
+                noted: Mutex::default(),
+                forgotten: Mutex::default(),
+                requests: AtomicU64::new(0),
+            }),
         }
+    }
+
+    /// The same reader for a source that is asked every so often, whatever is done for others. A pass that asks afresh
+    /// asks this one too.
+    #[must_use]
+    pub fn every(&self, every: Option<SignedDuration>) -> Self {
+        let own = every.filter(|_| !self.max_age.is_zero()).map(age_max);
+        Self { max_age: own.unwrap_or(self.max_age), ..self.clone() }
     }
 
     /// The client that asks.
@@ -113,7 +130,12 @@ impl Reader {
 
     /// Requests sent so far, further tries included.
     pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        self.learnt.requests.load(Ordering::Relaxed)
+    }
+
+    /// What came of asking so far, by host.
+    pub fn answers(&self) -> BTreeMap<String, Answers> {
+        self.learnt.hosts.answers()
     }
 
     /// The document at `url`, of at most `limit_bytes` (and [`DOCUMENT_BYTES_MAX`]).
@@ -133,7 +155,8 @@ impl Reader {
         let remembered_limit = || load_limit(self.cache_dir.as_deref()?, &limit_key());
         let asking = || async {
             // Not held while waiting to try again: a slow host must not keep others from being asked.
-            let _permit = self.hosts.permit(url, self.client.now(), remembered_limit).await?;
+            let _permit =
+                self.learnt.hosts.permit(url, self.client.now(), remembered_limit).await?;
             let asked = self.ask(&question, known.as_ref());
             tokio::time::timeout(DOCUMENT_TIME_MAX, asked).await.unwrap_or_else(|_| {
                 let seconds = DOCUMENT_TIME_MAX.as_secs();
@@ -142,7 +165,7 @@ impl Reader {
         };
         let outcome = retrying(self.client.backoff(), asking).await;
         let outcome = outcome.map_err(|error| self.as_limit(url, error));
-        self.hosts.learn(url, &outcome);
+        self.learnt.hosts.learn(url, &outcome);
         if let Err(FetchError::RateLimited { until, .. }) = &outcome {
             let key = limit_key();
             self.note(key.clone(), Remembered::Limit { key, until: *until });
@@ -161,8 +184,8 @@ impl Reader {
         let question = self.question(url, "*/*", DOCUMENT_BYTES_MAX)?;
         let Question { url, .. } = &question;
         let asking = || async {
-            let _permit = self.hosts.permit(url, self.client.now(), || None).await?;
-            self.requests.fetch_add(1, Ordering::Relaxed);
+            let _permit = self.learnt.hosts.permit(url, self.client.now(), || None).await?;
+            self.learnt.requests.fetch_add(1, Ordering::Relaxed);
             self.client.head(url).await
         };
         let response = retrying(self.client.backoff(), asking).await?;
@@ -174,7 +197,7 @@ impl Reader {
     /// Whether a document was ever read: of several possible places, that one is asked first.
     pub fn remembers(&self, url: &str, accept: &str) -> bool {
         let Ok(question) = self.question(url, accept, DOCUMENT_BYTES_MAX) else { return false };
-        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = self.learnt.noted.lock().unwrap_or_else(PoisonError::into_inner);
         noted.contains_key(&question.key)
             || self.cache_dir.as_deref().is_some_and(|cache| question.key.path(cache).exists())
     }
@@ -183,19 +206,20 @@ impl Reader {
     /// Whether there is anything remembered: what was received in this pass is as new as it gets.
     pub fn forget(&self, url: &str, accept: &str) -> bool {
         let Ok(question) = self.question(url, accept, DOCUMENT_BYTES_MAX) else { return false };
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = self.learnt.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(noted.get(&question.key), Some(Remembered::Page(_))) {
             return false;
         }
         noted.remove(&question.key);
         let there = self.cache_dir.as_deref().is_some_and(|c| question.key.path(c).exists());
-        self.forgotten.lock().unwrap_or_else(PoisonError::into_inner).insert(question.key);
+        self.learnt.forgotten.lock().unwrap_or_else(PoisonError::into_inner).insert(question.key);
         there
     }
 
     /// What was learnt, to be stored.
     pub fn into_noted(self) -> Vec<Remembered> {
-        self.noted.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
+        let mut noted = self.learnt.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *noted).into_values().collect()
     }
 
     fn question(&self, url: &str, accept: &str, limit: u64) -> Result<Question, FetchError> {
@@ -216,7 +240,7 @@ impl Reader {
 
     /// What this pass or an earlier one knows.
     fn recall(&self, key: &Key) -> Option<Arc<Page>> {
-        let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let noted = self.learnt.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Remembered::Page(page)) = noted.get(key) {
             return Some(Arc::clone(page));
         }
@@ -225,7 +249,7 @@ impl Reader {
             _ => None,
         };
         drop(noted);
-        if self.forgotten.lock().unwrap_or_else(PoisonError::into_inner).contains(key) {
+        if self.learnt.forgotten.lock().unwrap_or_else(PoisonError::into_inner).contains(key) {
             return None;
         }
         let mut page = Page::load(self.cache_dir.as_deref()?, key)?;
@@ -247,7 +271,7 @@ impl Reader {
         question: &Question,
         known: Option<&Arc<Page>>,
     ) -> Result<Document, FetchError> {
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.learnt.requests.fetch_add(1, Ordering::Relaxed);
         let url = &question.url;
         let response = self.client.get(url, headers(question, known)).await?;
         match (response.status(), known) {
@@ -271,7 +295,7 @@ impl Reader {
     }
 
     fn note(&self, key: Key, item: Remembered) {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(key, item);
+        self.learnt.noted.lock().unwrap_or_else(PoisonError::into_inner).insert(key, item);
     }
 
     /// A server that keeps answering 429 means it, even without saying until when.

@@ -20,6 +20,7 @@ pub mod piece;
 pub use blob::{BlobRequest, NoProgress, Progress, download};
 pub use client::{Client, Credentials, Settings};
 pub use error::FetchError;
+pub use hosts::Answers;
 pub use memory::{Document, From, Reader};
 pub use piece::{Line, piece, piece_by, piece_of};
 pub use record::{Remembered, store};

@@ -83,7 +83,7 @@ fn open(parent: &OwnedFd, name: &CStr) -> io::Result<OwnedFd> {
     })
 }
 
-fn bring(from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>) -> io::Result<()> {
+pub(super) fn bring(from: BorrowedFd<'_>, name: &CStr, to: BorrowedFd<'_>) -> io::Result<()> {
     beneath::remove(to, name)?;
     if beneath::kind_of(from, name)? == Some(FileType::Directory) {
         let from = beneath::open(from, name)?;

@@ -7,6 +7,7 @@
 
 mod beneath;
 mod carry;
+pub mod keep;
 mod merge;
 pub mod change;
 pub mod clock;
@@ -14,6 +15,7 @@ pub mod facts;
 mod mounts;
 mod replace;
 pub mod nodes;
+pub mod renew;
 pub mod runner;
 pub mod runtime;
 
@@ -176,6 +178,12 @@ impl Look {
     /// How the programs of operators are run.
     pub fn hooks(&self) -> Hooks {
         self.hooks
+    }
+
+    /// What programs are told about where the host is: `RECONCILE_ROOT` is what comes before an absolute path there,
+    /// nothing on the running system.
+    pub fn root_variable(&self) -> (&'static str, String) {
+        ("RECONCILE_ROOT", self.root.as_str().trim_end_matches('/').to_owned())
     }
 
     /// The root.

@@ -1,11 +1,15 @@
 //! Running programs: unit restarts and hooks.
 
+use std::io;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
+
+use crate::host::renew::RENEWED;
 
 /// How long one hook or restart may take before it is killed.
 pub const RUN_TIME_MAX: Duration = Duration::from_mins(5);
@@ -19,6 +23,9 @@ const OUTPUT_BYTES_MAX: u64 = 4096;
 /// How much of what a program prints is kept for those who asked for it, in bytes.
 const PRINTED_BYTES_MAX: u64 = 1 << 20;
 
+/// Where programs are looked for when nothing says so: what the C library takes.
+const PATH_DEFAULT: &str = "/bin:/usr/bin";
+
 /// Why a program did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -29,7 +36,7 @@ pub enum RunError {
         program: String,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// It ran and failed.
     #[error("`{command}` failed with {status}{output}")]
@@ -49,6 +56,22 @@ pub enum RunError {
         /// How long it ran.
         after: Duration,
     },
+}
+
+/// Whether a program can be found and may be run, as starting it would find it: by its path, or in PATH.
+pub fn can_start(program: &str) -> Result<(), RunError> {
+    use rustix::fs::{Access, access};
+    let may_run = |path: &Path| path.is_file() && access(path, Access::EXEC_OK).is_ok();
+    let found = if program.contains('/') {
+        may_run(Path::new(program))
+    } else {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| PATH_DEFAULT.into());
+        std::env::split_paths(&path).any(|directory| may_run(&directory.join(program)))
+    };
+    let source = || io::Error::new(io::ErrorKind::NotFound, "there is no such program");
+    found
+        .then_some(())
+        .ok_or_else(|| RunError::Start { program: program.to_owned(), source: source() })
 }
 
 /// How the programs of operators are run.
@@ -150,6 +173,7 @@ async fn start(
         .env_remove("NOTIFY_SOCKET")
         .env_remove("WATCHDOG_USEC")
         .env_remove("WATCHDOG_PID")
+        .env_remove(RENEWED)
         .stdin(Stdio::null())
         .stdout(stdout)
         .stderr(Stdio::piped())

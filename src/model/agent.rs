@@ -12,7 +12,7 @@ pub struct AgentStatus {
     pub pid: u32,
     /// Since when it runs.
     pub since: Timestamp,
-    /// `passing`, `waiting` or `stopping`.
+    /// `passing`, `waiting`, `stopping`, or `renewing`: about to go on as the program that replaced it.
     pub state: String,
     /// When the next pass is made at the latest, while it waits.
     pub next_pass_at: Option<Timestamp>,

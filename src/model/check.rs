@@ -51,6 +51,14 @@ impl Probe {
 }
 
 impl Check {
+    /// The programs that look.
+    pub fn programs(&self) -> impl Iterator<Item = &String> {
+        self.probes.iter().filter_map(|probe| match probe {
+            Probe::Exec(argv) => argv.first(),
+            Probe::Unit(_) | Probe::Http { .. } | Probe::Tcp(_) => None,
+        })
+    }
+
     /// In words: `unit web.service, connecting to 127.0.0.1:80`.
     pub fn describe(&self) -> String {
         let probes: Vec<String> = self.probes.iter().map(Probe::describe).collect();

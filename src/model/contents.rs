@@ -1,5 +1,6 @@
 //! What a change makes of the paths inside a tree, told before it is made.
 
+use camino::Utf8PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -92,4 +93,21 @@ impl Contents {
         let all = self.added.paths + self.changed.paths + self.removed.paths;
         all.saturating_sub(self.paths.len() as u64)
     }
+}
+
+/// What somebody else has in a tree of ours that gives way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeptForeign {
+    /// The tree.
+    #[schemars(with = "String")]
+    pub tree: Utf8PathBuf,
+    /// Its generation, which lists what is ours.
+    #[schemars(with = "String")]
+    pub generation: Utf8PathBuf,
+    /// The directory where everything else gets a second name; made when there is anything.
+    #[schemars(with = "String")]
+    pub into: Utf8PathBuf,
+    /// Paths that were seen when this was planned; what is there by then is kept, too.
+    pub paths: Vec<String>,
 }

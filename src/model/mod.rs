@@ -13,6 +13,7 @@ pub mod id;
 pub mod ledger;
 pub mod manifest;
 pub mod outcome;
+pub mod pace;
 pub mod plan;
 pub mod release;
 pub mod revision;
@@ -20,6 +21,7 @@ pub mod selection;
 pub mod snapshot;
 pub mod step;
 pub mod version;
+pub mod window;
 
 pub use check::{Check, Probe};
 pub use delta::{Delta, Fallback, Patch, PatchFormat};

@@ -153,6 +153,9 @@ pub struct HistoryEntry {
     /// The failure's message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Things an operator should know about how it went: the first [`NOTES_KEPT`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The commit of the desired state, `main@sha1:…`, when it came from a repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
@@ -160,6 +163,9 @@ pub struct HistoryEntry {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<Drift>,
 }
+
+/// Notes kept of one change.
+pub const NOTES_KEPT: usize = 20;
 
 /// Drifted paths kept of one change.
 pub const DRIFT_KEPT: usize = 20;

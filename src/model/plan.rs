@@ -333,6 +333,9 @@ pub struct PlanSummary {
     pub unchanged: usize,
     /// Bytes to transfer, as far as sources say.
     pub fetch_bytes: u64,
+    /// Number of changes that transfer nobody knows how much.
+    #[serde(default)]
+    pub fetch_unknown: usize,
     /// Effects on the running system: `restart web.service`.
     pub disruption: Vec<String>,
 }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::check::command_line;
+use crate::model::contents::KeptForeign;
 use crate::model::extension::{ExtensionClass, ImageHead, LinkTo, PlaceRules};
 use crate::model::manifest::Binary;
 use crate::model::{Artifact, Check, Delta, Digest, Evidence, ResourceId, Version};
@@ -94,6 +95,9 @@ pub enum Step {
         preserve: Vec<String>,
         /// Whether directories are exchanged or a link is.
         by: ExchangeBy,
+        /// Where what somebody else has in the tree in use is kept for good.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keeps: Option<Box<KeptForeign>>,
     },
     /// Journal an effect that could not be observed as missing later. Always before the switch.
     Owe {

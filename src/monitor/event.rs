@@ -63,6 +63,14 @@ const CONDITIONS: [(&str, &str, &str, Severity); 8] = [
     ("ActionPending", "EffectOwed", "EffectSettled", Severity::Warning),
 ];
 
+/// The same of the host as a whole.
+const HOST_CONDITIONS: [(&str, &str, &str, Severity); 4] = [
+    ("DesiredRefused", "DesiredRefused", "DesiredAccepted", Severity::Warning),
+    ("DesiredStale", "DesiredUnreachable", "DesiredReachable", Severity::Warning),
+    ("NoMatch", "NothingSelected", "SomethingSelected", Severity::Warning),
+    ("TrustStateLost", "TrustStateLost", "TrustStateRestored", Severity::Warning),
+];
+
 /// About the pass that events are of.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct About<'a> {
@@ -155,22 +163,11 @@ pub(super) fn of_conditions(
     let mut events = Vec::new();
     for resource in &after.resources {
         let was = earlier.get(&resource.id).map_or(&[][..], |r| r.conditions.as_slice());
-        for (kind, begins, ends, severity) in CONDITIONS {
-            let is = |c: &&Condition| c.kind == kind;
-            match (was.iter().find(is), resource.conditions.iter().find(is)) {
-                (None, Some(now)) => {
-                    let message = format!("{}: {}", now.reason, now.message);
-                    events.push(about.event((severity, begins), Some(&resource.id), message));
-                }
-                (Some(then), None) => {
-                    let message = format!("no longer: {}", then.message);
-                    let kind = (Severity::Normal, ends);
-                    events.push(about.event(kind, Some(&resource.id), message));
-                }
-                _ => {}
-            }
-        }
+        let both = (was, resource.conditions.as_slice());
+        events.extend(differences(about, Some(&resource.id), both, &CONDITIONS));
     }
+    let was = before.map_or(&[][..], |before| before.conditions.as_slice());
+    events.extend(differences(about, None, (was, &after.conditions), &HOST_CONDITIONS));
     let was = before.map_or(State::Current, |before| before.state);
     if was != after.state {
         let message = format!("the host is {}, it was {}", after.state.name(), was.name());
@@ -185,6 +182,30 @@ pub(super) fn of_conditions(
         events.push(about.event(kind, None, message));
     }
     events
+}
+
+/// Which conditions began and ended.
+fn differences(
+    about: About<'_>,
+    resource: Option<&ResourceId>,
+    (was, now): (&[Condition], &[Condition]),
+    told: &[(&str, &str, &str, Severity)],
+) -> Vec<Event> {
+    let changes = told.iter().filter_map(|(kind, begins, ends, severity)| {
+        let is = |c: &&Condition| c.kind == *kind;
+        match (was.iter().find(is), now.iter().find(is)) {
+            (None, Some(now)) => {
+                let message = format!("{}: {}", now.reason, now.message);
+                Some(about.event((*severity, begins), resource, message))
+            }
+            (Some(then), None) => {
+                let message = format!("no longer: {}", then.message);
+                Some(about.event((Severity::Normal, ends), resource, message))
+            }
+            _ => None,
+        }
+    });
+    changes.collect()
 }
 
 fn by_id(status: Option<&HostStatus>) -> BTreeMap<&ResourceId, &ResourceStatus> {

@@ -1,5 +1,6 @@
 //! What was told last, so that nothing is told twice: rebuilt by every pass that is watched.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,9 @@ pub struct Memory {
     pub status: Option<HostStatus>,
     /// What was counted.
     pub tally: Tally,
+    /// Bytes that are kept, by class, when something was done last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stored: Option<BTreeMap<String, u64>>,
 }
 
 /// What was told last; nothing when it cannot be read. Losing it costs counters and a repeated notification.
@@ -28,7 +32,7 @@ pub fn load(host: &Look) -> Memory {
     let bytes = host.read(host.places().state.join(NAME), MEMORY_BYTES_MAX).ok().flatten();
     let memory = bytes.and_then(|bytes| serde_json::from_slice::<Memory>(&bytes).ok());
     let memory = memory.unwrap_or_default();
-    Memory { status: memory.status, tally: memory.tally.checked() }
+    Memory { tally: memory.tally.checked(), ..memory }
 }
 
 /// Remembers what was told.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::model::ledger::Quarantined;
 use crate::model::{Kind, Plan};
 use crate::monitor::tally::{self, BUCKETS, Tally, labels};
-use crate::status::{CONDITIONS, HostStatus, State};
+use crate::status::{CONDITIONS, HOST_CONDITIONS, HostStatus, State};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +21,8 @@ pub struct Facts<'a> {
     pub tally: &'a Tally,
     /// Releases that do not work here.
     pub quarantined: &'a [Quarantined],
+    /// Bytes that are kept, by class.
+    pub stored: &'a BTreeMap<String, u64>,
 }
 
 /// The text.
@@ -29,9 +31,12 @@ pub fn render(facts: &Facts<'_>) -> String {
     text.family("reconcile_build_info", "gauge", "Which program this is.");
     text.sample("reconcile_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     times(&mut text, facts.status);
+    host(&mut text, facts.status);
     resources(&mut text, facts.status);
     pending(&mut text, facts.plan);
     quarantined(&mut text, facts.quarantined);
+    sources(&mut text, facts.tally);
+    stored(&mut text, facts.stored);
     counters(&mut text, facts.tally);
     durations(&mut text, facts.tally);
     text.0
@@ -78,6 +83,31 @@ fn times(text: &mut Text, status: &HostStatus) {
 
 fn seconds(at: Timestamp) -> f64 {
     at.as_duration().as_secs_f64()
+}
+
+fn host(text: &mut Text, status: &HostStatus) {
+    let name = "reconcile_host_condition";
+    text.family(name, "gauge", "Whether a condition of the host holds.");
+    for condition in HOST_CONDITIONS {
+        let holds = status.conditions.iter().any(|c| c.kind == condition && c.status == "True");
+        text.sample(name, &[("type", condition)], u8::from(holds));
+    }
+}
+
+fn sources(text: &mut Text, tally: &Tally) {
+    let name = "reconcile_source_last_success_timestamp_seconds";
+    text.family(name, "gauge", "When a source answered as it should for the last time.");
+    for (source, at) in tally.answered() {
+        text.sample(name, &[("source", source)], seconds(at));
+    }
+}
+
+fn stored(text: &mut Text, stored: &BTreeMap<String, u64>) {
+    let name = "reconcile_store_bytes";
+    text.family(name, "gauge", "Bytes kept, when something was done last.");
+    for (class, bytes) in stored {
+        text.sample(name, &[("class", class)], bytes);
+    }
 }
 
 fn resources(text: &mut Text, status: &HostStatus) {
@@ -161,7 +191,7 @@ fn counters(text: &mut Text, tally: &Tally) {
         (tally::FAILURES, "Changes that failed."),
         (tally::DRIFT, "Managed paths that somebody else had changed."),
         (tally::ROLLBACKS, "Releases that did not work and were switched back."),
-        (tally::REQUESTS, "Requests made to sources."),
+        (tally::REQUESTS, "Documents asked of sources, by what came of it."),
         (tally::BYTES, "Bytes fetched."),
     ];
     for (name, help) in helps {

@@ -15,6 +15,7 @@ pub mod page;
 pub mod report;
 pub mod reporter;
 pub mod serve;
+mod stored;
 pub mod tally;
 
 use jiff::Timestamp;
@@ -23,7 +24,7 @@ use crate::model::outcome::HistoryEntry;
 use crate::model::plan::PlanDocument;
 use crate::status::HostStatus;
 
-pub use event::Event;
+pub use event::{Event, Severity};
 pub use report::{Pass, report};
 pub use reporter::Reporter;
 

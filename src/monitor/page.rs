@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::monitor::Snapshot;
-use crate::status::State;
+use crate::status::{Condition, State};
 
 /// The style sheet.
 const STYLE: &str = include_str!("page.css");
@@ -95,6 +95,16 @@ fn body(html: &mut String, snapshot: &Snapshot, now: Timestamp) {
         times(snapshot, now)
     );
     tiles(html, snapshot);
+    let told = |c: &&Condition| !matches!(c.kind.as_str(), "Ready" | "TrustStateLost");
+    let mut told = status.conditions.iter().filter(told).peekable();
+    if told.peek().is_some() {
+        html.push_str("<h2>Desired state</h2><div class=\"card\">");
+        for condition in told {
+            let (kind, message) = (Text(&condition.kind), Text(&condition.message));
+            let _ = write!(html, "<div class=\"why\">{kind}: {message}</div>");
+        }
+        html.push_str("</div>");
+    }
     if !status.losses.is_empty() {
         html.push_str("<h2>Lost memory</h2><div class=\"card\">");
         for loss in &status.losses {

@@ -1,17 +1,19 @@
 //! A finished pass as plain data: a snapshot and what changed since the one before.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use crate::desired::DesiredState;
+use crate::fetch::Answers;
 use crate::host::Look;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::{End, Outcome};
 use crate::model::plan::PlanDocument;
 use crate::monitor::event::{self, Event};
 use crate::monitor::memory::Memory;
-use crate::monitor::{HISTORY_SHOWN, Snapshot, metrics, tally};
+use crate::monitor::{HISTORY_SHOWN, Snapshot, metrics, stored};
 use crate::observe::{Observed, observe};
 use crate::record::{history, last_pass};
 use crate::resource::app::observe::Depth;
@@ -30,8 +32,8 @@ pub struct Pass<'a> {
     pub observed: &'a Observed,
     /// What is remembered after.
     pub ledger: &'a Ledger,
-    /// Requests made to sources.
-    pub requests: u64,
+    /// What came of asking sources, by host.
+    pub asked: &'a BTreeMap<String, Answers>,
     /// Why it was made: one of few words, for it becomes a label.
     pub trigger: &'a str,
     /// How long it took.
@@ -75,18 +77,24 @@ pub fn report(host: &Look, pass: &Pass<'_>, before: &Memory) -> Report {
     events.extend(event::of_conditions(about, before.status.as_ref(), &status));
     let mut tally = before.tally.clone();
     tally.run(pass.trigger, result(pass.outcome), pass.took.as_secs_f64());
-    tally.add(tally::REQUESTS, &[], pass.requests);
+    tally.asked(pass.asked, pass.now);
     for (change, result) in changes {
         tally.change(change, result);
     }
+    let stored = match &before.stored {
+        // Only who did something has stored something.
+        Some(stored) if again.is_none() => stored.clone(),
+        _ => stored::count(host, again.as_ref().unwrap_or(pass.observed)),
+    };
     let numbers = metrics::render(&metrics::Facts {
         status: &status,
         plan: &pass.plan.spec,
         tally: &tally,
         quarantined: &pass.ledger.trust.quarantined,
+        stored: &stored,
     });
     let history = history.into_iter().rev().take(HISTORY_SHOWN).rev().collect();
-    let memory = Memory { status: Some(status.clone()), tally };
+    let memory = Memory { status: Some(status.clone()), tally, stored: Some(stored) };
     let plan = pass.plan.clone();
     let snapshot = Snapshot { at: pass.now, status, plan, history, numbers, next: None };
     Report { snapshot, events, memory }

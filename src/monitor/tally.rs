@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::fetch::Answers;
 use crate::model::outcome::{ChangeResult, End};
 use crate::model::{Attribution, Change};
 
@@ -11,7 +13,13 @@ use crate::model::{Attribution, Change};
 pub(super) const BUCKETS: [f64; 9] = [0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0];
 
 /// Most series kept of one counter: labels are closed vocabularies, so this bounds a damaged file only.
-const SERIES_MAX: usize = 1000;
+const SERIES_MAX: usize = 2000;
+
+/// Most hosts of sources that are told apart: each has up to five series.
+const SOURCES_MAX: usize = 200;
+
+/// How long a source that is not asked any more is remembered: longer than the longest time between two questions.
+const ASKED_WITHIN: SignedDuration = SignedDuration::from_hours(8 * 24);
 
 /// Names of counters.
 pub(super) const RUNS: &str = "reconcile_runs_total";
@@ -32,6 +40,16 @@ pub struct Tally {
     /// Values by name and by labels as they are printed.
     counters: BTreeMap<String, BTreeMap<String, u64>>,
     durations: Durations,
+    /// Hosts of sources.
+    sources: BTreeMap<String, Asked>,
+}
+
+/// When a host was asked, and when it answered as it should.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Asked {
+    asked_at: Timestamp,
+    answered_at: Option<Timestamp>,
 }
 
 /// How long passes took.
@@ -63,6 +81,9 @@ impl Tally {
             });
             COUNTERS.contains(&name.as_str()) && series.len() <= SERIES_MAX
         });
+        if self.sources.len() > SOURCES_MAX + 1 {
+            self.sources.clear();
+        }
         self.durations.sum = if self.durations.sum.is_finite() { self.durations.sum } else { 0.0 };
         self
     }
@@ -71,6 +92,36 @@ impl Tally {
     pub(super) fn series(&self, name: &str) -> impl Iterator<Item = (&str, u64)> {
         let series = self.counters.get(name).into_iter().flatten();
         series.map(|(labels, value)| (labels.as_str(), *value))
+    }
+
+    /// Counts what came of asking sources. One that is not asked any more is forgotten after a while, so that what is
+    /// exported is what the wish names.
+    pub(super) fn asked(&mut self, hosts: &BTreeMap<String, Answers>, now: Timestamp) {
+        for (host, answers) in hosts {
+            let room = self.sources.len() < SOURCES_MAX || self.sources.contains_key(host);
+            let name = if room { host.as_str() } else { "others" };
+            for (result, number) in answers.named().into_iter().filter(|(_, number)| *number > 0) {
+                self.add(REQUESTS, &[("source", name), ("result", result)], number);
+            }
+            let asked = self.sources.entry(name.to_owned());
+            let asked = asked.or_insert(Asked { asked_at: now, answered_at: None });
+            asked.asked_at = now;
+            if answers.any_good() {
+                asked.answered_at = Some(now);
+            }
+        }
+        self.sources.retain(|_, asked| now.duration_since(asked.asked_at) <= ASKED_WITHIN);
+        let sources = &self.sources;
+        if let Some(series) = self.counters.get_mut(REQUESTS) {
+            series.retain(|labels, _| {
+                sources.keys().any(|host| labels.contains(&format!("source=\"{host}\"")))
+            });
+        }
+    }
+
+    /// When each source answered last as it should.
+    pub(super) fn answered(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        self.sources.iter().filter_map(|(host, asked)| Some((host.as_str(), asked.answered_at?)))
     }
 
     /// How long passes took.

@@ -97,8 +97,10 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
             vec![into]
         }
         Step::Point { links, .. } => links.iter().map(|link| link.link.as_path()).collect(),
-        Step::Exchange { tree, path, old, .. } => {
-            [tree.as_path(), path].into_iter().chain(old.as_deref()).collect()
+        Step::Exchange { tree, path, old, keeps, .. } => {
+            let kept = keeps.iter().flat_map(|kept| [&kept.tree, &kept.generation, &kept.into]);
+            let kept = kept.map(|path| path.as_path());
+            [tree.as_path(), path].into_iter().chain(old.as_deref()).chain(kept).collect()
         }
         Step::Promote { from, to, .. } => vec![from, to],
         Step::Switch { bin, beside, release, .. } => vec![bin, beside, release],

@@ -8,18 +8,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::desired::DesiredState;
+use crate::model::window::{Closed, Windows};
 use crate::model::{
     Action, Algorithm, Blocked, BlockedReason, Change, Digest, Plan, ResourceId, Step,
 };
-
-/// Why nothing in use may be replaced now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Closed {
-    /// Why.
-    pub why: String,
-    /// When it may, as far as that can be told.
-    pub until: Option<Timestamp>,
-}
 
 /// A change that failed and would fail again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +28,8 @@ pub struct Stalled {
 pub struct Holds {
     /// No maintenance window is open.
     pub closed: Option<Closed>,
+    /// The same for each resource that has windows of its own, be they open or closed.
+    pub own: BTreeMap<ResourceId, Option<Closed>>,
     /// Changes that would fail again.
     pub stalled: BTreeMap<ResourceId, Stalled>,
     /// Resources that somebody else keeps changing, and what to say about it.
@@ -43,7 +38,29 @@ pub struct Holds {
 
 impl Holds {
     /// Nothing is held back.
-    pub const NONE: Self = Self { closed: None, stalled: BTreeMap::new(), fights: BTreeMap::new() };
+    pub const NONE: Self = Self {
+        closed: None,
+        own: BTreeMap::new(),
+        stalled: BTreeMap::new(),
+        fights: BTreeMap::new(),
+    };
+
+    /// Why what a resource has in use may not be replaced.
+    fn closed_for(&self, id: &ResourceId) -> Option<&Closed> {
+        self.own.get(id).unwrap_or(&self.closed).as_ref()
+    }
+}
+
+/// Which resources with windows of their own find them closed at a moment, and why; `windows` are those of the host.
+pub fn own(
+    desired: &DesiredState,
+    windows: &Windows,
+    now: Timestamp,
+) -> BTreeMap<ResourceId, Option<Closed>> {
+    let own = desired.resources.iter().filter(|(_, declared)| !declared.pace.windows.0.is_empty());
+    let own = own
+        .map(|(id, declared)| (id.clone(), windows.with_own(&declared.pace.windows).closed(now)));
+    own.collect()
 }
 
 /// What makes a change the same change as in an earlier pass.
@@ -66,7 +83,9 @@ pub fn hold(mut plan: Plan, holds: &Holds) -> Plan {
             plan.blocked.push(blocked(&change, BlockedReason::Stalled, message));
         } else if let Some(fight) = fight_over(&change, holds) {
             plan.blocked.push(blocked(&change, BlockedReason::Fighting, fight.clone()));
-        } else if let Some(closed) = holds.closed.as_ref().filter(|_| replaces(change.action)) {
+        } else if let Some(closed) =
+            holds.closed_for(&change.resource).filter(|_| replaces(change.action))
+        {
             let (later, ahead) = defer(change, closed);
             plan.blocked.push(later);
             changes.extend(ahead);

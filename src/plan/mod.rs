@@ -60,7 +60,9 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
             facts: &inputs.observed.facts,
         };
         let decision = resource::plan(context, &declared.spec, found, resolved);
-        plan.notes.extend(resolved.notes().iter().map(|note| format!("{id}: {note}")));
+        let found_note = found.note(declared.spec.home());
+        let notes = resolved.notes().iter().chain(&found_note);
+        plan.notes.extend(notes.map(|note| format!("{id}: {note}")));
         plan.changes.extend(decision.change);
         plan.blocked.extend(decision.blocked);
         plan.unchanged.extend(decision.unchanged);

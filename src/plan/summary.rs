@@ -24,7 +24,10 @@ impl Plan {
         };
         for change in &self.changes {
             *summary.actions.entry(change.action.name().to_owned()).or_insert(0) += 1;
-            summary.fetch_bytes += change.fetch_bytes.unwrap_or(0);
+            match change.fetch_bytes {
+                Some(bytes) => summary.fetch_bytes += bytes,
+                None => summary.fetch_unknown += 1,
+            }
             for step in &change.steps {
                 if let Step::Settle { effect } = step {
                     let text = disruption(change, effect);

@@ -14,6 +14,7 @@ use crate::desired::{Declared, DesiredState, Follow, FollowAs};
 use crate::format::sysupdate::definition::{SourceKind, Standing, TargetKind, Transfer};
 use crate::host::Look;
 use crate::model::extension::Shape;
+use crate::model::pace::Pace;
 use crate::model::{Constraint, Digest, ExtensionClass, Level, Name, Prereleases, ResourceId};
 pub use crate::provider::catalogs::{Catalog, catalogs};
 pub use crate::provider::definitions::{Component, components};
@@ -179,7 +180,8 @@ fn add(
     }
     let spec = Spec::Extension(Box::new(spec(follow, &id, set)));
     let declared_at = crate::desired::Place { file, line: 1 };
-    let declared = Declared { spec, declared_at, root: follow.root.clone() };
+    let (root, pace) = (follow.root.clone(), Pace::default());
+    let declared = Declared { spec, declared_at, root, pace };
     desired.resources.insert(id, declared);
 }
 

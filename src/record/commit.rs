@@ -12,7 +12,9 @@ use crate::host::Change as Host;
 use crate::model::ledger::{
     Backup, InPlace, Inventory, LEDGER_FORMAT, Ledger, Owned, Recognised, Trust,
 };
-use crate::model::outcome::{ChangeResult, DRIFT_KEPT, End, FailureClass, HistoryEntry, Outcome};
+use crate::model::outcome::{
+    ChangeResult, DRIFT_KEPT, End, FailureClass, HistoryEntry, NOTES_KEPT, Outcome,
+};
 use crate::model::plan::Unchanged;
 use crate::model::revision::Revision;
 use crate::model::step::Expected;
@@ -333,6 +335,7 @@ fn history_entry(
         to: change.after.as_ref().map(|a| a.version.clone()),
         result: result.end.name().to_owned(),
         error,
+        notes: result.notes.iter().take(NOTES_KEPT).cloned().collect(),
         revision: pass.desired.revision.as_ref().map(Revision::name),
         drift: change.drift.iter().take(DRIFT_KEPT).cloned().collect(),
     }

@@ -178,6 +178,14 @@ pub enum RepositoryError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// Documents that make no desired state.
+    #[error("commit {commit} is no valid desired state: {what}")]
+    Invalid {
+        /// The commit.
+        commit: String,
+        /// The first mistake.
+        what: String,
+    },
     /// An object that is missing or is not what its name says.
     #[error("the objects of {url} are damaged or incomplete; check the repository with `git fsck`")]
     Damaged {
@@ -231,6 +239,7 @@ impl RepositoryError {
             | Self::Ambiguous { .. }
             | Self::NoPath { .. }
             | Self::TooMuch { .. }
+            | Self::Invalid { .. }
             | Self::NothingYet { .. }
             | Self::NotACommit { .. }
             | Self::Host(_)

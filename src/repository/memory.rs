@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::host::{Change, Look};
 use crate::model::ledger::LEDGER_FORMAT;
+use crate::model::revision::Trouble;
 use crate::repository::checkout::Checkouts;
 use crate::repository::signed::{self, Kind};
 use crate::repository::{RepositoryError, Source};
@@ -48,6 +49,9 @@ pub(super) struct Memory {
     /// A commit that is accepted without being a descendant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) accepting: Option<Accepting>,
+    /// Why what the repository had when it was asked last is not used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trouble: Option<Trouble>,
 }
 
 /// An operator's word that rewritten history is meant.
@@ -94,6 +98,7 @@ impl Memory {
             accepted_at: now,
             files: None,
             accepting: None,
+            trouble: None,
         }
     }
 

@@ -9,7 +9,8 @@
 //!   branch, tag or address is followed. Anything else is refused until an operator accepts that very commit.
 //! - Every object from the commit down to each file is digested again on the way out of the object store.
 //!
-//! A repository that does not answer, or has something unacceptable, leaves the last accepted state enforced.
+//! A repository that does not answer, or has something that is not accepted or not valid, leaves the last accepted
+//! state enforced, which was valid.
 
 #![cfg_attr(
     not(feature = "git"),
@@ -51,7 +52,7 @@ pub use error::RepositoryError;
 
 use checkout::Checkouts;
 use memory::{Accepting, Known, Memory};
-use work::Answer;
+use work::{Answer, News};
 
 /// What is followed, and what is demanded of it.
 #[derive(Clone, Debug)]
@@ -154,11 +155,15 @@ pub struct Checkout {
     _temporary: Option<tempfile::TempDir>,
 }
 
-/// Asks the repository, and moves this host on to what it has.
+/// Whether the documents of a directory make a desired state; the error is their first mistake.
+pub type Judge<'a> = &'a dyn Fn(&Utf8Path) -> Result<(), String>;
+
+/// Asks the repository, and moves this host on to what it has, if that is accepted and valid.
 pub async fn follow(
     source: &Source,
     host: &Change,
     now: Timestamp,
+    judge: Judge<'_>,
 ) -> Result<Checkout, RepositoryError> {
     let checkouts = Checkouts::of(host);
     let known = memory::load(host, &checkouts, source)?;
@@ -167,10 +172,15 @@ pub async fn follow(
     let cache_home = host.places().cache.join("git").join(source.address.slug());
     host.make_dirs_unsynced(host.places().cache.join("git")).map_err(RepositoryError::Host)?;
     let job = Job { source, known: &known, store: &cache, borrow: None, have, now };
-    let answer = ask(&job, host, &cache_home).await;
+    let mut answer = ask(&job, host, &cache_home).await;
     let mut notes = known.losses.clone();
     notes.extend(known.memory.as_ref().and_then(|memory| checkouts.edited(memory)));
-    let (memory, trouble) = match answer {
+    if let Ok(Answer::News(news)) = &answer
+        && let Err(error) = temporary().and_then(|(_held, path)| valid(&path, news, judge))
+    {
+        answer = Err(error);
+    }
+    let (mut memory, trouble) = match answer {
         Ok(Answer::Same) => {
             cache::tidy(host, &cache_home).map_err(RepositoryError::Host)?;
             (known.accepted(source)?.clone(), None)
@@ -183,19 +193,40 @@ pub async fn follow(
             (memory, None)
         }
         Err(error) => match known.accepted(source) {
-            Ok(memory) if checkouts.has(memory) => (memory.clone(), Some(error)),
+            Ok(memory) if checkouts.has(memory) => (memory.clone(), Some(told(&error))),
             _ => return Err(error),
         },
     };
+    memory.trouble.clone_from(&trouble);
+    if known.memory.as_ref().is_some_and(|m| m.commit == memory.commit && m.trouble != trouble) {
+        memory::save(host, &memory)?;
+    }
     checkouts.switch(host, &memory.place())?;
     Ok(Checkout {
         directory: checkouts.real(&memory.place()),
         base: checkouts.base(),
-        revision: revision(source, &memory, trouble.map(|error| enforced(&memory, &error, now))),
+        revision: revision(source, &memory, trouble.map(|trouble| enforced(&memory, trouble, now))),
         first: known.commit.is_none(),
         notes,
         _temporary: None,
     })
+}
+
+/// A directory that is removed again.
+fn temporary() -> Result<(tempfile::TempDir, Utf8PathBuf), RepositoryError> {
+    let temporary = tempfile::tempdir().map_err(RepositoryError::Host)?;
+    let path = Utf8PathBuf::from_path_buf(temporary.path().to_owned()).map_err(|path| {
+        RepositoryError::Host(std::io::Error::other(format!("{}", path.display())))
+    })?;
+    Ok((temporary, path))
+}
+
+/// Writes what is new to a temporary place and judges it there: what is not valid never reaches the host.
+fn valid(path: &Utf8Path, news: &News, judge: Judge<'_>) -> Result<(), RepositoryError> {
+    let directory = path.join("state");
+    checkout::write_temporary(&directory, &news.files)?;
+    let commit = news.commit.clone();
+    judge(&directory).map_err(|what| RepositoryError::Invalid { commit, what })
 }
 
 /// Asks with a cache that nobody else uses, and without what it has when that is damaged: it can be fetched again.
@@ -218,14 +249,12 @@ pub async fn peek(
     source: &Source,
     host: &Look,
     now: Timestamp,
+    judge: Judge<'_>,
 ) -> Result<Checkout, RepositoryError> {
     let checkouts = Checkouts::of(host);
     let known = memory::load(host, &checkouts, source)?;
     let have = known.memory.as_ref().is_some_and(|m| checkouts.has(m));
-    let temporary = tempfile::tempdir().map_err(RepositoryError::Host)?;
-    let path = Utf8PathBuf::from_path_buf(temporary.path().to_owned()).map_err(|path| {
-        RepositoryError::Host(std::io::Error::other(format!("{}", path.display())))
-    })?;
+    let (temporary, path) = temporary()?;
     let cache = host.cache_dir().join("git").join(source.address.slug());
     let store = path.join("objects.git");
     let job = Job { source, known: &known, store: &store, borrow: Some(&cache), have, now };
@@ -236,11 +265,15 @@ pub async fn peek(
         let store = path.join("anew.git");
         answer = work::ask(&Job { store: &store, borrow: None, ..job }).await;
     }
+    if let Ok(Answer::News(news)) = &answer
+        && let Err(error) = valid(&path, news, judge)
+    {
+        answer = Err(error);
+    }
     match answer {
         Ok(Answer::News(news)) => {
             let (memory, note) = news.memory(&known, source, now);
             let directory = path.join("state");
-            checkout::write_temporary(&directory, &news.files)?;
             notes.extend(note);
             Ok(Checkout {
                 base: directory.clone(),
@@ -253,7 +286,7 @@ pub async fn peek(
         }
         Ok(Answer::Same) => recalled(source, &checkouts, known, |_| None),
         Err(error) if have && known.accepted(source).is_ok() => {
-            recalled(source, &checkouts, known, |memory| Some(enforced(memory, &error, now)))
+            recalled(source, &checkouts, known, |memory| Some(enforced(memory, told(&error), now)))
         }
         Err(error) => Err(error),
     }
@@ -261,13 +294,13 @@ pub async fn peek(
 
 /// What was accepted last, without asking anybody. That the keys do not accept it any more is said, and no reason not
 /// to look at it: nothing is done with what is recalled.
-pub fn recall(source: &Source, host: &Look) -> Result<Checkout, RepositoryError> {
+pub fn recall(source: &Source, host: &Look, now: Timestamp) -> Result<Checkout, RepositoryError> {
     let checkouts = Checkouts::of(host);
     let known = memory::load(host, &checkouts, source)?;
     let refusal = known.accepted(source).err();
-    recalled(source, &checkouts, known, |_| {
-        let error = refusal?;
-        Some(Trouble { kind: error.kind(), message: chain(&error) })
+    recalled(source, &checkouts, known, |memory| match refusal {
+        Some(error) => Some(told(&error)),
+        None => memory.trouble.clone().map(|trouble| enforced(memory, trouble, now)),
     })
 }
 
@@ -299,16 +332,19 @@ fn recalled(
     })
 }
 
+fn told(error: &RepositoryError) -> Trouble {
+    Trouble { kind: error.kind(), message: chain(error) }
+}
+
 /// What is said while a repository's present state cannot be used.
-fn enforced(memory: &Memory, error: &RepositoryError, now: Timestamp) -> Trouble {
+fn enforced(memory: &Memory, trouble: Trouble, now: Timestamp) -> Trouble {
     let age = SignedDuration::from_secs(now.duration_since(memory.accepted_at).as_secs());
     let short = memory.commit.get(..10).unwrap_or_default();
     let message = format!(
         "{}; {}@sha1:{short}, accepted {age:#} ago, stays enforced",
-        chain(error),
-        memory.reference
+        trouble.message, memory.reference
     );
-    Trouble { kind: error.kind(), message }
+    Trouble { message, ..trouble }
 }
 
 fn revision(source: &Source, memory: &Memory, trouble: Option<Trouble>) -> Revision {

@@ -16,6 +16,7 @@ pub(super) enum Answer {
 /// Never made.
 #[derive(Debug)]
 pub(super) struct News {
+    pub(super) commit: String,
     pub(super) files: Vec<File>,
 }
 
@@ -34,4 +35,8 @@ impl News {
 #[expect(clippy::unused_async, reason = "the counterpart asks a repository")]
 pub(super) async fn ask(_: &Job<'_>) -> Result<Answer, RepositoryError> {
     Err(RepositoryError::WithoutGit)
+}
+
+pub(super) fn is_idle(_: &Job<'_>) -> bool {
+    true
 }

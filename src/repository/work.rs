@@ -40,7 +40,7 @@ pub(super) enum Answer {
 /// An accepted commit and its files.
 #[derive(Debug)]
 pub(super) struct News {
-    commit: String,
+    pub(super) commit: String,
     kind: Kind,
     id: String,
     object: Vec<u8>,

@@ -50,15 +50,16 @@ pub async fn explain(
         }
         (Spec::Tree(spec), _) => explain_tree(spec, reader).await,
         (Spec::Extension(spec), Found::Extension(found)) => {
-            explain_extension(spec, found, reader, now).await
+            explain_extension(id, (spec, found), about.trust, reader, now).await
         }
         (Spec::Extension(_), _) => Vec::new(),
     }
 }
 
 async fn explain_extension(
-    spec: &ExtensionSpec,
-    found: &ExtensionObserved,
+    id: &ResourceId,
+    (spec, found): (&ExtensionSpec, &ExtensionObserved),
+    trust: &Trust,
     reader: &Reader,
     now: Timestamp,
 ) -> Vec<String> {
@@ -73,9 +74,16 @@ async fn explain_extension(
         spec.version
     ));
     for Listed { release, accepted } in releases.iter().take(SHOWN_MAX) {
-        let verdict = if *accepted { "acceptable" } else { "not acceptable" };
+        let digests = release.artifacts.iter().filter_map(|artifact| artifact.digest.clone());
+        let digests: Vec<_> = digests.collect();
+        let verdict = match trust.quarantine_of(id, &release.tag, &digests) {
+            _ if !accepted => "not acceptable".to_owned(),
+            None => "acceptable".to_owned(),
+            Some(failed) => format!("quarantined: {}", failed.reason),
+        };
+        let used = if found.current.as_ref() == Some(&release.tag) { "in use, " } else { "" };
         let names = release.artifacts.iter().map(|a| a.name.as_str()).collect::<Vec<_>>();
-        lines.push(format!("  {} {verdict} ({})", release.tag, names.join(", ")));
+        lines.push(format!("  {} {used}{verdict} ({})", release.tag, names.join(", ")));
     }
     lines
 }

@@ -69,11 +69,12 @@ pub async fn resolve(question: &Question<'_>, reader: &Reader) -> BTreeMap<Resou
     let resources = question.desired.resources.iter().filter_map(|(id, declared)| {
         let wanted = question.only.is_none_or(|only| only.contains(id));
         let found = question.observed.resources.get(id)?.as_ref().ok()?;
-        wanted.then_some((id, &declared.spec, found))
+        wanted.then_some((id, declared, found))
     });
     futures_util::stream::iter(resources)
-        .map(|(id, spec, found)| async move {
-            let resolved = match (spec, found) {
+        .map(|(id, declared, found)| async move {
+            let reader = &reader.every(declared.pace.every);
+            let resolved = match (&declared.spec, found) {
                 (Spec::App(spec), Found::App(observed)) => {
                     let app = App { question, id, spec, observed, reader };
                     Some(Resolved::App(app.resolve().await))

@@ -352,7 +352,12 @@ impl<'a> Tree<'a> {
     /// An operator went back: the wish is not looked at until that ends.
     fn rolled_back(&self) -> Option<Resolution<Wanted>> {
         let keep = |slot: &str, reason| self.keep(slot, reason);
-        let resolution = rolled_back(self.question, self.id, str::to_owned, keep, |_| {
+        let name = |slot: &str| {
+            self.observed
+                .version_of(slot)
+                .map_or_else(|| slot.to_owned(), |version| version.to_string())
+        };
+        let resolution = rolled_back(self.question, self.id, name, keep, |_| {
             "that generation is gone".to_owned()
         })?;
         Some(resolution.unwrap_or_else(|problem| self.stay(problem)))

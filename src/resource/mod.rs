@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::model::ledger::{Debt, Owned};
+use crate::model::manifest::EntryKind;
 use crate::model::plan::InUse;
 use crate::model::{Change, Check, Digest, Drift, Effect, HostFacts, Level, ResourceId, Version};
 use crate::resource::app::{AppObserved, AppSpec};
@@ -296,6 +297,28 @@ impl Found {
         slots.into_iter().filter_map(|slot| Some(self.made_from(slot)?.0.hex())).collect()
     }
 
+    /// Bytes of all slots, as their manifests say. Trees share files between generations, so of them only the one in use
+    /// counts.
+    pub fn bytes(&self) -> u64 {
+        let sizes: Box<dyn Iterator<Item = u64> + '_> = match self {
+            Self::App(found) => {
+                let manifests = found.slots.values().filter_map(|slot| slot.manifest.as_ref());
+                Box::new(manifests.flat_map(|manifest| &manifest.entries).filter_map(|entry| {
+                    match entry.kind {
+                        EntryKind::File { size, .. } => Some(size),
+                        EntryKind::Dir { .. } | EntryKind::Link { .. } => None,
+                    }
+                }))
+            }
+            Self::Extension(found) => {
+                let images = found.transfers.iter().flat_map(|t| t.images.values());
+                Box::new(images.filter_map(|image| Some(image.manifest.as_ref()?.size)))
+            }
+            Self::Tree(found) => Box::new(found.current_head().map(|head| head.bytes).into_iter()),
+        };
+        sizes.fold(0, u64::saturating_add)
+    }
+
     /// Whether any slot says of itself that it was made for this resource.
     pub fn was_made_for(&self, id: &ResourceId) -> bool {
         match self {
@@ -329,6 +352,14 @@ impl Found {
                 "the image in place is not merged; a refresh by systemd or the next boot does that",
             ),
             Self::App(_) | Self::Extension(_) | Self::Tree(_) => None,
+        }
+    }
+
+    /// What an operator should know about it in every pass; `home` is where it is.
+    pub fn note(&self, home: &Utf8Path) -> Option<String> {
+        match self {
+            Self::Tree(found) => tree::note(home, found),
+            Self::App(_) | Self::Extension(_) => None,
         }
     }
 

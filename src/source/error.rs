@@ -131,7 +131,7 @@ impl SourceError {
         match error {
             FetchError::RateLimited { host, until } => Self::RateLimited { host, until },
             FetchError::Status { status: 404 | 410, .. } => Self::NotFound { what },
-            FetchError::Status { status: 401 | 403, .. } => {
+            FetchError::Status { status: 401 | 403, .. } | FetchError::NoToken { .. } => {
                 Self::Denied { what, source: Box::new(error) }
             }
             FetchError::TooLarge { limit, .. } => {

@@ -80,7 +80,12 @@ async fn read(
         Artifact { name: name.to_owned(), urls, size: None, digest: None, content: None };
     match read_small(&artifact, reader, limit).await {
         Err(SourceError::Local { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
-            Err(SourceError::NotFound { what: format!("{name} in {}", shown(from)) })
+            Err(match from {
+                DirectoryUrl::Local(path) if !path.exists() => {
+                    SourceError::Gone { path: path.as_std_path().to_owned(), source }
+                }
+                _ => SourceError::NotFound { what: format!("{name} in {}", shown(from)) },
+            })
         }
         Err(SourceError::NotFound { .. }) => {
             Err(SourceError::NotFound { what: format!("{name} in {}", shown(from)) })

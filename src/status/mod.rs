@@ -129,6 +129,10 @@ pub const CONDITIONS: [&str; 9] = [
     "ActionPending",
 ];
 
+/// Every type of condition that a host can have.
+pub const HOST_CONDITIONS: [&str; 5] =
+    ["Ready", "NoMatch", "DesiredStale", "DesiredRefused", "TrustStateLost"];
+
 /// The state of one resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -205,7 +209,11 @@ fn of_wish(desired: &DesiredState) -> Vec<Condition> {
         };
         holds(kind, reason, trouble.message.clone())
     });
-    nothing.into_iter().chain(trouble).collect()
+    let refused = desired.refused.as_ref().map(|why| {
+        let message = format!("{why}; the last valid desired state is enforced");
+        holds("DesiredRefused", "Invalid", message)
+    });
+    nothing.into_iter().chain(trouble).chain(refused).collect()
 }
 
 /// Judges a host.
@@ -262,7 +270,15 @@ fn judge(known: &Known<'_>, id: &ResourceId, declared: Option<&Declared>) -> Res
     let current = found.and_then(Found::current);
     let made_from = found.zip(current).and_then(|(found, slot)| found.made_from(slot));
     let others = found.map(Found::slots).unwrap_or_default();
-    let others = others.into_iter().filter(|slot| Some(*slot) != current);
+    let works = |slot: &str| {
+        let digests: Vec<Digest> = found
+            .and_then(|found| found.made_from(slot))
+            .map(|(d, _)| d.clone())
+            .into_iter()
+            .collect();
+        known.ledger.trust.quarantine_of(id, &Found::tag_of(slot), &digests).is_none()
+    };
+    let others = others.into_iter().filter(|slot| Some(*slot) != current && works(slot));
     let mut status = ResourceStatus {
         id: id.clone(),
         state: State::Current,

@@ -107,18 +107,6 @@ fn host_that_cannot_be_written_exits_with_73() {
 }
 
 #[test]
-fn missing_token_exits_with_78() {
-    let (mut world, offer) = world();
-    let wish = format!(
-        "apps:\n  tool:\n    source: {{ file: {} }}\nauth:\n  forge.example: {{ env: NO_SUCH }}\n",
-        offer.address()
-    );
-    world.wish("desired", &wish);
-    let ran = world.run(&[]).exits(78);
-    assert!(ran.stderr.contains("$NO_SUCH, which is not set"), "{}", ran.stderr);
-}
-
-#[test]
 fn d17_two_passes_never_write_at_once() {
     let (world, _offer) = installed();
     let path = world.path("/var/lib/reconcile/lock");

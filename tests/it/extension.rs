@@ -262,7 +262,7 @@ fn one_bad_image_of_several_is_found_and_put_back() {
     assert_eq!(host.merged(), "alpha\nbeta\ngamma\n");
     host.is_settled();
     host.publish("beta_2.0.1.raw", "mended");
-    assert_eq!(host.pass().code, 0);
+    assert_eq!(host.pass().code, 3);
     assert_eq!(host.version("beta").as_deref(), Some("2.0.1"));
 }
 

@@ -295,6 +295,66 @@ fn repository_that_is_down_leaves_the_accepted_state_enforced() {
 }
 
 #[test]
+fn invalid_commit_leaves_the_last_valid_one_enforced_and_is_told_everywhere() {
+    let (mut world, first) = World::new();
+    let invalid = "apps:\n  weather: { sauce: 1 }\n";
+    let lost = world.push(invalid, &[]);
+    world.run(&[]).exits(65);
+    assert_eq!(world.installed(), None);
+    world.origin.point("refs/heads/main", &first);
+    world.run(&[]).exits(0);
+    fs::remove_file(world.root.path().join("opt/weather/bin/weather")).unwrap();
+    let second = world.push(invalid, &[&first]);
+    let looked = everything(world.root.path());
+    let says_why = ["is no valid desired state: web.yaml:2", &second[..10], "stays enforced"];
+    says(&world.run(&["--dry-run"]).exits(65), &says_why);
+    assert_eq!(everything(world.root.path()), looked, "looking writes nothing");
+    says(&world.run(&[]).exits(65), &says_why);
+    assert_eq!(world.installed().as_deref(), Some("0.3.0"), "drift is repaired all the same");
+    let status = world.run(&["status"]).exits(0);
+    says(&status, &["DesiredRefused (RevisionUnusable)", &first[..10], &second[..10]]);
+    says(&world.run(&["validate"]).exits(65), &["sauce"]);
+    // What was not valid was not accepted: whoever takes it back rewrites nothing.
+    let third = world.push(&wish("0.9.2"), &[&first]);
+    world.run(&[]).exits(0);
+    assert_eq!(world.installed().as_deref(), Some("0.9.2"));
+    let status = world.run(&["status"]).exits(0);
+    says(&status, &[&third[..10]]);
+    assert!(!status.contains("DesiredRefused") && !status.contains(&lost[..10]), "{status}");
+}
+
+#[test]
+fn loop_repairs_by_the_last_valid_commit_while_a_request_tells_what_is_wrong_with_the_new_one() {
+    let (mut world, first) = World::new();
+    let mut agent = world.command(&["run", "--interval", "1d"]).spawn().unwrap();
+    let request = |world: &World| {
+        let began = std::time::Instant::now();
+        loop {
+            let said = world.run(&["request", "--wait"]);
+            if said.0.status.code() != Some(69) || began.elapsed().as_secs() > 60 {
+                return said;
+            }
+        }
+    };
+    request(&world).exits(0);
+    let second = world.push("apps: [\n", &[&first]);
+    fs::remove_file(world.root.path().join("opt/weather/bin/weather")).unwrap();
+    let text = request(&world).exits(65);
+    says(&text, &["no valid desired state", &second[..10], "stays enforced", "1 to repair"]);
+    assert_eq!(world.installed().as_deref(), Some("0.3.0"));
+    let unsigned = world.origin.commit(&[("web.yaml", &wish("0.9.2"))], &[&second], None);
+    world.origin.point("refs/heads/main", &unsigned);
+    fs::remove_file(world.root.path().join("opt/weather/bin/weather")).unwrap();
+    says(&request(&world).exits(77), &["is not signed", "1 to repair"]);
+    assert_eq!(world.installed().as_deref(), Some("0.3.0"));
+    world.push(&wish("0.9.2"), &[&second]);
+    request(&world).exits(0);
+    assert_eq!(world.installed().as_deref(), Some("0.9.2"));
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+}
+
+#[test]
 fn tag_is_followed_by_its_own_signature() {
     let (mut world, first) = World::new();
     let tag = world.origin.tag("v1", &first, Some(&world.key));
@@ -408,4 +468,21 @@ fn killed_between_memory_and_switch_the_next_pass_repairs_it() {
     fs::remove_dir_all(world.state().join("repository").join(&second)).unwrap();
     world.run(&[]).exits(0);
     assert!(world.state().join("repository").join(&second).join("web.yaml").exists());
+}
+
+#[test]
+fn refused_commit_is_told_wherever_the_host_is_watched() {
+    let (mut world, first) = World::new();
+    world.run(&[]).exits(0);
+    let unsigned = world.origin.commit(&[("web.yaml", &wish("0.4.0"))], &[&first], None);
+    world.origin.point("refs/heads/main", &unsigned);
+    let beside = |name: &str| world.origin.beside().join(name).display().to_string();
+    let (events, metrics, config) = (beside("events"), beside("metrics"), beside("agent.yaml"));
+    fs::write(&config, format!("notify: {{ file: {events} }}\n")).unwrap();
+    let told = ["--effects", "run", "--config", &config, "--metrics-file", &metrics];
+    world.run(&told).exits(77);
+    let told = fs::read_to_string(events).unwrap();
+    says(&told, &["\"reason\":\"DesiredRefused\"", "\"type\":\"Warning\""]);
+    let numbers = fs::read_to_string(metrics).unwrap();
+    says(&numbers, &["reconcile_host_condition{type=\"DesiredRefused\"} 1\n"]);
 }

@@ -85,7 +85,7 @@ fn tree_that_does_not_work_goes_back_with_its_triggers_and_is_quarantined() {
     site.publish("bad");
     site.pass(6);
     // Retention, and then nothing.
-    site.pass(0);
+    site.pass(3);
     site.pass(3);
     site.world.run(&["resume", "tree/site"]).exits(0);
     site.pass(6);
@@ -102,7 +102,7 @@ fn directory_that_was_there_before_us_comes_back_when_the_first_tree_does_not_wo
     assert_eq!(site.state(), "mine", "{said}");
     assert!(site.world.path("srv/site/own").exists());
     // What is left of its place among the generations is tidied away.
-    site.pass(0);
+    site.pass(3);
     site.pass(3);
     assert_eq!(site.state(), "mine");
     site.publish("one");

@@ -57,6 +57,7 @@ mod unpack_interop;
 mod health;
 mod health_kinds;
 mod mishaps;
+mod newcomer;
 mod import;
 mod import_any;
 mod in_place;

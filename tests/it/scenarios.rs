@@ -343,6 +343,7 @@ scenarios! {
     foreign_link_in_bin
     foreign_program_collides
     foreign_release_directory
+    health_check_cannot_start
     health_failed_before_the_switch
     health_fails_and_rolls_back
     health_first_install_failed_before
@@ -356,6 +357,7 @@ scenarios! {
     health_quarantine_lifted_by_resume
     health_quarantined_release_has_other_bytes
     health_quarantined_release_is_left_alone
+    health_resumed_release_is_looked_at
     health_rollback_fails
     home_edited
     in_place_backup_of_somebody_else
@@ -447,6 +449,7 @@ scenarios! {
     version_text_keeps_its_digits
     web_directory
     window_ignored
+    window_of_its_own
     wish_empty
     wish_invalid
     wrong_architecture

@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -108,4 +110,86 @@ fn successor_that_does_not_understand_the_ledger_never_takes_the_place() {
     assert_eq!(code, Some(1), "the old one still runs, and does not try it again: {said}");
     assert!(!said.contains("upgrade") && !said.contains("install 9.0"), "{said}");
     assert!(host.path("root/usr/local/bin/zeta").exists(), "others are not held up");
+}
+
+/// Ends what a test started, however the test ends.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn loop_goes_on_as_the_program_that_replaced_it_and_every_request_is_answered() {
+    let host = Host::new();
+    let started = host.path("started");
+    // The successor takes notes and is the program under test.
+    let successor = format!(
+        "case $* in *--interval*) echo \"$$ $*\" >> {} ;; esac; exec {PROGRAM} \"$@\"",
+        started.display()
+    );
+    let socket = UnixDatagram::bind(host.path("notify")).unwrap();
+    socket.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    let arguments = [
+        "--root".to_owned(),
+        host.path("root").display().to_string(),
+        "--desired".to_owned(),
+        host.path("desired").display().to_string(),
+        "--effects".to_owned(),
+        "run".to_owned(),
+        "run".to_owned(),
+        "--interval".to_owned(),
+        "1d".to_owned(),
+    ];
+    let agent = Command::new(host.agent())
+        .args(&arguments)
+        .env("NOTIFY_SOCKET", host.path("notify"))
+        .spawn()
+        .unwrap();
+    let running = Running(agent);
+    let mut said = Vec::new();
+    let mut hear = |text: &str| {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = socket.recv(&mut buffer).unwrap_or_else(|error| {
+                panic!("{error}: never said {text:?}, but {said:#?}");
+            });
+            said.push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+            if said.last().unwrap().contains(text) {
+                return;
+            }
+        }
+    };
+    hear("; next pass ");
+    assert!(!started.exists());
+    host.publish("agent", "9.0", &successor);
+    // Both are asked for at once: one is answered by this program, the other by this one or the next.
+    let (first, second) = std::thread::scope(|scope| {
+        let first = scope.spawn(|| host.pass(&["request", "--wait"]));
+        let second = scope.spawn(|| host.pass(&["request", "--wait"]));
+        (first.join().unwrap(), second.join().unwrap())
+    });
+    hear("RELOADING=1");
+    hear("READY=1");
+    hear("; next pass ");
+    assert_eq!((first.0, second.0), (Some(0), Some(0)), "{first:?} {second:?}");
+    let (code, said, mentioned) = host.pass(&["request", "--wait"]);
+    assert_eq!(code, Some(0), "{said} {mentioned}");
+    let text = fs::read_to_string(&started).unwrap();
+    let expected = format!("{} {}", running.0.id(), arguments.join(" "));
+    assert_eq!(
+        text.lines().collect::<Vec<_>>(),
+        [expected],
+        "the same process, the same arguments"
+    );
+    // Still one agent, and a second one is still refused.
+    assert_eq!(host.pass(&["run"]).0, Some(75));
+    let began = Instant::now();
+    let pid = nix::unistd::Pid::from_raw(running.0.id().try_into().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    hear("STOPPING=1");
+    assert!(began.elapsed() < Duration::from_mins(1));
 }

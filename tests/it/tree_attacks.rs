@@ -166,6 +166,44 @@ fn repaired_tree_with_files_of_others_is_kept_and_the_plan_says_so() {
 }
 
 #[test]
+fn update_keeps_files_of_others_for_good_and_says_where() {
+    for layout in ["exchange", "link", "in-place"] {
+        let more = format!("    retain: 1\n    layout: {layout}\n    preserve: [\"*.log\"]\n");
+        let (mut world, publisher) = installed("a \"a\"\nsub/b \"b\"\n", &more);
+        let site = world.path("/srv/site");
+        tree::write(&site.join("precious.db"), b"precious");
+        tree::write(&site.join("sub/mine/deep"), b"deep");
+        tree::write(&site.join("sub/x.log"), b"log");
+        tree::write(&publisher.source.join("a"), b"2");
+        publisher.publish();
+        let plan = world.run(&["--dry-run"]).exits(0);
+        let said = "keeps what somebody else has there: precious.db, sub/mine";
+        assert!(plan.stdout.contains(said), "{layout}: {plan:#?}");
+        let done = pass(&mut world);
+        assert!(done.stdout.contains("2 paths of somebody else are kept in"), "{done:#?}");
+        let kept = fs::read_dir(world.path("/srv/.site.reconcile/kept")).unwrap().next();
+        let kept = kept.unwrap().unwrap().path();
+        for text in ["3", "4"] {
+            tree::write(&publisher.source.join("a"), text.as_bytes());
+            publisher.publish();
+            let noted = pass(&mut world);
+            assert!(noted.stdout.contains("files of somebody else"), "{layout}: {noted:#?}");
+        }
+        assert_eq!(fs::read(site.join("a")).unwrap(), b"4");
+        assert!(!site.join("precious.db").exists());
+        assert_eq!(fs::read(kept.join("precious.db")).unwrap(), b"precious", "{layout}");
+        assert_eq!(fs::read(kept.join("sub/mine/deep")).unwrap(), b"deep", "{layout}");
+        assert!(!kept.join("sub/x.log").exists() && site.join("sub/x.log").exists());
+        assert_eq!(generations(&world).len(), 1, "{layout}");
+        assert_eq!(kept.parent().unwrap().read_dir().unwrap().count(), 1, "{layout}");
+        world.wish("desired", "trees: {}\n");
+        world.tick();
+        world.run(&["--confirm-removals"]).exits(0);
+        assert_eq!(fs::read(kept.join("precious.db")).unwrap(), b"precious", "{layout}");
+    }
+}
+
+#[test]
 fn repairs_do_not_fill_the_disk_with_files_of_others() {
     let (mut world, _) = installed("a \"a\"\n", "");
     let site = world.path("/srv/site");

@@ -16,6 +16,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::support::offer::{Offer, TWO_RELEASES};
+use crate::support::server::{Reply, Server};
 use crate::support::world::World;
 
 /// A host with one app that is installed, one that cannot be, and the metrics of the pass.
@@ -110,6 +111,49 @@ fn metrics_of_a_pass_are_clean_and_true() {
     assert!((value(&second, changes) - 1.0).abs() < 0.1);
     assert!((value(&second, "reconcile_run_duration_seconds_count") - 2.0).abs() < 0.1);
     assert!(!world.temp().join(".reconcile.prom.reconcile").exists());
+}
+
+#[test]
+fn sources_and_what_is_kept_are_counted() {
+    let (server, mut world) = (Server::start(), World::new());
+    let metrics_file = world.temp().join("reconcile.prom").display().to_string();
+    world.options.extend(["--metrics-file".to_owned(), metrics_file]);
+    server.serve(
+        "/dl/",
+        Reply::file("<a href=\"tool-1.0.0-linux-x86_64\">x</a>").etag(Some("\"1\"")),
+    );
+    server.serve("/dl/tool-1.0.0-linux-x86_64", Reply::file("#!/bin/sh\n"));
+    let source = server.url("/dl/");
+    let wish = format!(
+        "apps:\n  tool:\n    source: {{ http: {{ url: \"{source}\", pattern: \"tool-{{version}}-linux-x86_64\" }} }}\n    \
+         verify: {{ min: none }}\n"
+    );
+    world.wish("desired", &wish);
+    world.run(&[]).exits(0);
+    let (first, at) = (metrics(&world), world.now);
+    lint(&first);
+    let authority = server.authority();
+    let requests = |result: &str| {
+        format!("reconcile_source_requests_total{{source=\"{authority}\",result=\"{result}\"}}")
+    };
+    assert!(value(&first, &requests("ok")) > 0.5);
+    let kept = |metrics: &str, class: &str| {
+        value(metrics, &format!("reconcile_store_bytes{{class=\"{class}\"}}"))
+    };
+    assert!((kept(&first, "releases") - 10.0).abs() < 0.1, "one file of ten bytes: {first}");
+    assert!((kept(&first, "blobs") - 10.0).abs() < 0.1 && kept(&first, "documents") > 1.0);
+    assert!(value(&first, "reconcile_host_condition{type=\"Ready\"}") > 0.5);
+    server.serve("/dl/", Reply::status(500));
+    world.tick();
+    world.run(&[]).exits(0);
+    let second = metrics(&world);
+    lint(&second);
+    assert!(value(&second, &requests("error")) > 0.5);
+    let answered =
+        format!("reconcile_source_last_success_timestamp_seconds{{source=\"{authority}\"}}");
+    let then = at.as_duration().as_secs_f64();
+    assert!((value(&second, &answered) - then).abs() < 0.1, "the failure is no success: {second}");
+    assert!((kept(&second, "releases") - 10.0).abs() < 0.1);
 }
 
 #[test]
@@ -610,5 +654,5 @@ fn alerts_are_about_metrics_that_exist() {
         assert!(exported.contains(&family) || !always, "{family}");
         named += 1;
     }
-    assert_eq!(named, 5);
+    assert_eq!(named, 7);
 }

@@ -32,7 +32,7 @@ struct Discovery {
 pub(super) async fn discover(session: &Session, url: Option<&str>) -> Result<Exit, CliError> {
     let desired = DesiredState::from_texts(Vec::new()).map_err(|e| session.invalid(&e))?;
     let no_age = jiff::SignedDuration::ZERO;
-    let reader = Reader::new(session.client(&desired)?, None, session.now, no_age);
+    let reader = Reader::new(session.client(&desired), None, session.now, no_age);
     if let Some(url) = url {
         let extensions = repository(&place(url)?, &reader).await.map_err(|e| unavailable(&e))?;
         let found = Discovery { url: url.to_owned(), extensions };
@@ -60,6 +60,11 @@ pub(super) async fn discover(session: &Session, url: Option<&str>) -> Result<Exi
     }
     for note in &notes {
         mention(note);
+    }
+    if found.is_empty() && notes.is_empty() {
+        mention(
+            "this host has no catalogs of extensions; name a repository: `reconcile discover URL`",
+        );
     }
     if session.common.output == Format::Json {
         say(&json::render(&found));

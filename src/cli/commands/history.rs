@@ -5,6 +5,7 @@ use std::fmt::Write;
 use crate::cli::args::Format;
 use crate::cli::exit::Exit;
 use crate::cli::output::json;
+use crate::cli::output::units::seconds;
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
 use crate::model::ResourceId;
@@ -31,7 +32,7 @@ pub(super) fn history(
         let _ = writeln!(
             text,
             "{} {:<20} {:<10} {} -> {}  {} ({}: {})",
-            entry.at,
+            seconds(entry.at),
             entry.resource.to_string(),
             entry.action.name(),
             version(&entry.from),
@@ -42,6 +43,9 @@ pub(super) fn history(
         );
         if let Some(error) = &entry.error {
             let _ = writeln!(text, "    {error}");
+        }
+        for note in &entry.notes {
+            let _ = writeln!(text, "    note: {note}");
         }
     }
     if entries.is_empty() {

@@ -11,7 +11,7 @@ use crate::cli::session::Session;
 use crate::cli::{CliError, mention, say};
 use crate::desired::import::recognise::{Updater, joined, load, publishing, recognise, with_units};
 use crate::desired::import::{
-    ConfigFile, Imported, Note, NoteKind, casync_updater, distronomicon, go_updater,
+    ConfigFile, Imported, Note, NoteKind, by_hand, casync_updater, distronomicon, go_updater,
 };
 use crate::model::outcome::{chain, counted};
 use crate::provider::components;
@@ -36,9 +36,25 @@ pub(super) fn import(
     what: &[Utf8PathBuf],
     target: Option<&str>,
 ) -> Result<Exit, CliError> {
+    if let Some(word) = what.first().filter(|word| is_unknown(word)) {
+        let known: Vec<String> = ImportKind::value_variants()
+            .iter()
+            .filter_map(|kind| Some(kind.to_possible_value()?.get_name().to_owned()))
+            .collect();
+        let why = format!(
+            "`{word}` is neither a path that exists nor an updater that is known by name: {}",
+            known.join(", ")
+        );
+        return Err(CliError::new(Exit::Usage, why));
+    }
     let named = what.first().and_then(|word| ImportKind::from_str(word.as_str(), false).ok());
     let paths = if named.is_some() { what.get(1..).unwrap_or_default() } else { what };
     let paths: Vec<PathBuf> = paths.iter().map(Into::into).collect();
+    if matches!(named, Some(ImportKind::Sysupdate | ImportKind::Updex)) && !paths.is_empty() {
+        let why = "definitions are followed where systemd looks for them, so there is no path to name; to look at \
+                   another host, give its root with --root";
+        return Err(CliError::new(Exit::Usage, why));
+    }
     let imported = match named {
         None => recognised(session, &paths, target)?,
         Some(ImportKind::CasyncUpdater) => {
@@ -62,6 +78,13 @@ pub(super) fn import(
     Ok(Exit::Ok)
 }
 
+/// A word without a slash that is no path and names no updater.
+fn is_unknown(word: &Utf8PathBuf) -> bool {
+    !word.as_str().contains('/')
+        && !word.exists()
+        && ImportKind::from_str(word.as_str(), false).is_err()
+}
+
 fn unreadable(what: &str, error: &std::io::Error) -> CliError {
     CliError::new(Exit::Failed, format!("cannot read {what}: {}", chain(error)))
 }
@@ -75,7 +98,15 @@ fn units(session: &Session, paths: Vec<PathBuf>) -> Result<Imported, CliError> {
     let mut files =
         distronomicon::load(&paths).map_err(|e| unreadable("distronomicon's units", &e))?;
     as_the_host_sees_them(session, &mut files);
-    Ok(distronomicon::import(&files))
+    Ok(instances(files))
+}
+
+/// Imports units of the template and those that are written by hand.
+fn instances(files: Vec<ConfigFile>) -> Imported {
+    let (files, notes) = by_hand::as_instances(files);
+    let mut imported = distronomicon::import(&files);
+    imported.notes.extend(notes);
+    imported
 }
 
 /// Which of two units wins depends on its place, as the managed host sees it.
@@ -103,7 +134,7 @@ fn recognised(
     let mut units = distronomicon::with_environment(of(Updater::Distronomicon));
     if !units.is_empty() {
         as_the_host_sees_them(session, &mut units);
-        parts.push(distronomicon::import(&with_units(units)));
+        parts.push(instances(with_units(units)));
     }
     let programs = of(Updater::GoUpdater);
     if !programs.is_empty() {

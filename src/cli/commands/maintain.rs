@@ -10,8 +10,9 @@ use crate::cli::output::json;
 use crate::cli::output::units::bytes;
 use crate::cli::session::{Session, locked};
 use crate::cli::{CliError, say};
+use crate::host::runner::can_start;
 use crate::host::{Change as Host, ItemKind, Look};
-use crate::model::outcome::{Outcome, counted};
+use crate::model::outcome::{Outcome, chain, counted};
 use crate::observe::observe;
 use crate::provider::components;
 use crate::record::{cache, last_pass, ledger};
@@ -36,7 +37,7 @@ pub(super) async fn gc(session: &Session, which: Gc) -> Result<Exit, CliError> {
         doomed
             .extend(["blobs", "partial", "http", "git"].map(|name| host.places().cache.join(name)));
     } else {
-        let desired = session.desired().await?;
+        let desired = session.desired_if_any().await?;
         let ledger = ledger::look(&host).map_err(io)?;
         let observed = observe(&desired, &ledger, &host, session.depth());
         let last = last_pass::load(&host).map_err(io)?;
@@ -130,6 +131,9 @@ async fn examine(session: &Session) -> Vec<Finding> {
         if desired.follow.is_some() {
             check("definitions of this host", definitions(&session.host));
         }
+        for (host, token) in session.tokens(desired) {
+            check(&format!("token for {host}"), token.map(|_| "there is one".to_owned()));
+        }
         for (id, declared) in &desired.resources {
             check(&id.to_string(), writable(&session.host.real(declared.spec.home())));
             for unit in declared.spec.restarts() {
@@ -144,6 +148,16 @@ async fn examine(session: &Session) -> Vec<Finding> {
                 let answer =
                     if found { Ok("exists".to_owned()) } else { Err("not found".to_owned()) };
                 check(&format!("{id} restarts {unit}"), answer);
+            }
+            for program in declared.spec.health().iter().flat_map(|health| health.programs()) {
+                // One of the managed root is as good: it may be what the release brings.
+                let there = session.host.real(program).exists();
+                let found = can_start(program).map_err(|error| chain(&error));
+                let answer = found.or_else(|why| if there { Ok(()) } else { Err(why) });
+                check(
+                    &format!("{id} is looked at by {program}"),
+                    answer.map(|()| "exists".to_owned()),
+                );
             }
         }
     }

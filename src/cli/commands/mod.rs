@@ -18,7 +18,7 @@ mod units;
 mod validate;
 
 use crate::cli::CliError;
-use crate::cli::args::{Cli, Command, PublishKind};
+use crate::cli::args::{Cli, Command, PublishKind, UnitsArgs};
 use crate::cli::commands::maintain::Gc;
 use crate::cli::commands::overrides::Preview;
 use crate::cli::exit::Exit;
@@ -132,6 +132,7 @@ fn changes_without_plan(command: &Command) -> bool {
             | Command::Request { .. }
             | Command::AcceptHistory { .. }
             | Command::Gc { .. }
+            | Command::Units(UnitsArgs { install: true, .. })
             | Command::Features { .. }
             | Command::Publish { .. }
             | Command::Man { .. }

@@ -12,8 +12,8 @@ use crate::cli::session::{Session, known, locked as locked_out};
 use crate::cli::{CliError, say};
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
-use crate::model::ledger::{Ledger, Overrides, Pinned, Suspension};
-use crate::model::{BlockedReason, Kind, ResourceId};
+use crate::model::ledger::{Debt, Ledger, Overrides, Pinned, Quarantined, Suspension};
+use crate::model::{BlockedReason, Effect, Kind, ResourceId};
 use crate::observe::observe;
 use crate::record::ledger;
 use crate::repository;
@@ -59,7 +59,7 @@ pub(super) async fn rollback(
     let at_once = PassArgs { windows: WindowsArg::Ignore, ..args.clone() };
     let mut request = session.request(&desired, &at_once)?;
     request.only = Some(&only);
-    let client = session.client(&desired)?;
+    let client = session.client(&desired);
     let planned = crate::reconcile::preview_with(&request, &session.host, &client, ledger)
         .await
         .map_err(|e| CliError::io(&e))?;
@@ -185,13 +185,14 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
     ended.extend(overrides.suspended.remove(id).map(|s| format!("suspension ({})", s.reason)));
     ended.extend(overrides.pinned.remove(id).map(|p| format!("rollback ({})", p.reason)));
     save(&host, overrides)?;
-    let mut trust = ledger.trust;
-    let lifted = trust.quarantined.extract_if(.., |quarantined| &quarantined.resource == id);
-    let lifted: Vec<String> = lifted.map(|q| format!("quarantine of {}", q.tag)).collect();
+    let quarantined = &mut ledger.trust.quarantined;
+    let lifted = quarantined.extract_if(.., |quarantined| &quarantined.resource == id);
+    let lifted: Vec<Quarantined> = lifted.collect();
     if !lifted.is_empty() {
-        ledger::save_trust(&host, &trust).map_err(|e| CliError::io(&e))?;
+        look_again(session, &host, id, &lifted, &mut ledger).await?;
+        ledger::save_trust(&host, &ledger.trust).map_err(|e| CliError::io(&e))?;
     }
-    ended.extend(lifted);
+    ended.extend(lifted.iter().map(|q| format!("quarantine of {}", q.tag)));
     if ended.is_empty() {
         say(&format!("{id} was neither suspended nor rolled back nor quarantined here\n"));
     } else {
@@ -201,6 +202,34 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
         ));
     }
     Ok(Exit::Ok)
+}
+
+/// Owes a look at the release in use, where it is one that did not work: what is not switched to is not looked at.
+async fn look_again(
+    session: &Session,
+    host: &Host,
+    id: &ResourceId,
+    lifted: &[Quarantined],
+    ledger: &mut Ledger,
+) -> Result<(), CliError> {
+    let desired = session.desired().await?;
+    let Some(declared) = desired.resources.get(id) else { return Ok(()) };
+    if declared.spec.health().is_none() {
+        return Ok(());
+    }
+    let observed = observe(&desired, ledger, host, session.depth());
+    let Some(Ok(found)) = observed.resources.get(id) else { return Ok(()) };
+    let Some(slot) = found.current() else { return Ok(()) };
+    let digests: Vec<_> =
+        found.made_from(slot).map(|(digest, _)| digest.clone()).into_iter().collect();
+    if !lifted.iter().any(|quarantined| quarantined.is(id, &Found::tag_of(slot), &digests)) {
+        return Ok(());
+    }
+    let (resource, slot) = (id.clone(), slot.to_owned());
+    let effect = Effect::Confirm { resource, slot, back_to: None };
+    ledger.debts.push(Debt { resource: id.clone(), effect, since: session.now });
+    // Before the quarantine is lifted: killed in between, it holds still.
+    ledger::save_debts(host, &ledger.debts).map_err(|e| CliError::io(&e))
 }
 
 async fn locked(session: &Session) -> Result<Host, CliError> {

@@ -1,5 +1,7 @@
 //! One pass: planned, printed, applied.
 
+use std::collections::BTreeMap;
+
 use camino::Utf8Path;
 
 use crate::apply::{Stop, StopReason};
@@ -36,7 +38,7 @@ pub(super) async fn plan(
 ) -> Result<Exit, CliError> {
     let desired = session.desired().await?;
     session.check_only(&desired)?;
-    let client = session.client(&desired)?;
+    let client = session.client(&desired);
     let request = session.request(&desired, args)?;
     let preview = match session.imagined() {
         Some(imagined) => {
@@ -85,7 +87,7 @@ async fn once(
     desired: &DesiredState,
 ) -> Result<Exit, CliError> {
     session.check_only(desired)?;
-    let client = session.client(desired)?;
+    let client = session.client(desired);
     let host = lock(session, args).await?;
     let request = session.request(desired, args)?;
     let mut preview =
@@ -102,15 +104,16 @@ pub(super) async fn apply_saved(
     args: &PassArgs,
     file: &Utf8Path,
 ) -> Result<Exit, CliError> {
-    let desired = session.desired().await?;
     let saved = read_plan(file)?;
+    let session = &session.reading(&saved.metadata);
+    let desired = session.desired().await?;
     let host = lock(session, args).await?;
     let request = session.request(&desired, args)?;
     let mut preview = still_fits(session, &request, host.look(), file, saved)?;
     if preview.plan.is_empty() {
         say("Nothing to do: the saved plan has no changes.\n");
     }
-    let client = session.client(&desired)?;
+    let client = session.client(&desired);
     perform(session, &request, &host, &client, &mut preview).await
 }
 
@@ -120,8 +123,9 @@ pub(super) async fn show_saved(
     args: &PassArgs,
     file: &Utf8Path,
 ) -> Result<Exit, CliError> {
-    let desired = session.desired().await?;
     let saved = read_plan(file)?;
+    let session = &session.reading(&saved.metadata);
+    let desired = session.desired().await?;
     let request = session.request(&desired, args)?;
     let preview = still_fits(session, &request, &session.host, file, saved)?;
     print(session, &preview.plan, about(session, &desired, &preview.observed));
@@ -157,7 +161,8 @@ fn still_fits(
         }
         check(change, &present).map_err(stale)?;
     }
-    Ok(Preview { plan: saved.spec, observed, ledger, answers: Vec::new(), requests: 0 })
+    let (answers, asked) = (Vec::new(), BTreeMap::new());
+    Ok(Preview { plan: saved.spec, observed, ledger, answers, requests: 0, asked })
 }
 
 fn read_plan(file: &Utf8Path) -> Result<PlanDocument, CliError> {

@@ -1,7 +1,7 @@
 //! The loop as a program: what a pass is, where signals come from, and how one asks for a pass.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -12,33 +12,39 @@ use crate::cli::args::{Format, PassArgs, RunArgs, WindowsArg};
 use crate::cli::commands::pass;
 use crate::cli::commands::shown::{Ended, Shown};
 use crate::cli::exit::{self, Exit};
+use crate::cli::origin::first_of;
 use crate::cli::output::{report, text};
 use crate::cli::session::{Session, locked};
 use crate::cli::{CliError, mention, say};
 use crate::controller::backoff::Dice;
 use crate::controller::config::AgentConfig;
 use crate::controller::control::{self, Question, ask};
-use crate::controller::drive::{Done, Drive, HEARD_MAX, Hands, Heard};
+use crate::controller::drive::{Done, Drive, End, HEARD_MAX, Hands, Heard, Observer};
 use crate::controller::machine::{Controller, Policy, Wish};
 use crate::controller::notify::Systemd;
 use crate::controller::queue::{Order, Scope};
 use crate::controller::told::Told;
 use crate::controller::watch::watch;
-use crate::controller::window::Windows;
 use crate::desired::{DesiredState, Diagnostic, SourceText, render};
 use crate::fetch::NoProgress;
+use crate::host::renew::Program;
 use crate::host::runtime::{Runtime, RuntimeError};
 use crate::host::{Change as Host, clock};
-use crate::model::outcome::{Outcome, chain, counted};
+use crate::model::outcome::{Outcome, chain};
 use crate::model::selection::Identity;
+use crate::model::window::Windows;
 use crate::model::{Plan, ResourceId};
-use crate::plan::hold::Holds;
+use crate::plan::hold::{Holds, own};
 use crate::provider::provide;
 use crate::reconcile::{self, Hands as PassHands, Request};
 use crate::record::last_wish;
 
 /// How long a pass of the loop waits for another one, one that an operator makes by hand, to end.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Tries of one request in a pass of the loop. What still fails is tried again for its resource alone, with waits that
+/// grow: a fleet that waits in the middle of its passes would come back together with the server.
+const TRIES: usize = 2;
 
 /// A machine's identity is 33 bytes.
 const IDENTITY_BYTES_MAX: u64 = 4096;
@@ -57,9 +63,10 @@ pub(super) async fn run(
         };
         CliError::new(exit, chain(&error))
     })?;
+    let program = Program::own().map_err(|e| CliError::io(&e))?;
     let (mouth, ears) = mpsc::channel(HEARD_MAX);
     listen_for_signals(&mouth)?;
-    control::listen(&runtime, mouth.clone())
+    let asking = control::listen(&runtime, mouth.clone())
         .map_err(|e| CliError::new(Exit::CannotWrite, chain(&e)))?;
     if config.watch.0 && session.repository()?.is_none() {
         let paths = session.desired_paths()?.into_iter().map(Into::into).collect();
@@ -76,6 +83,7 @@ pub(super) async fn run(
         config: RefCell::new(config),
         complained: RefCell::new(None),
         followed: RefCell::new(None),
+        carried: RefCell::new(None),
     };
     let now = clock::now();
     // Hosts that were started together must not roll alike.
@@ -85,17 +93,26 @@ pub(super) async fn run(
         .iter()
         .chain(&keeper.identity())
         .fold(0_u64, |seed, byte| seed.wrapping_mul(0x0100_0000_01b3) ^ u64::from(*byte));
-    let controller = Controller::new(keeper.policy(), Dice::new(seed), now);
-    Drive::new(
-        &keeper,
-        controller,
-        ears,
-        vec![Box::new(Systemd), Box::new(Told::new(&runtime, clock::now)), Box::new(&shown)],
-    )
-    .run()
-    .await;
-    let _ = runtime.remove(control::SOCKET);
-    Ok(Exit::Ok)
+    let mut controller = Controller::new(keeper.policy(), Dice::new(seed), now);
+    if session.is_renewed() {
+        controller = controller.renewed(now);
+    }
+    let observers: Vec<Box<dyn Observer + '_>> =
+        vec![Box::new(Systemd), Box::new(Told::new(&runtime, clock::now)), Box::new(&shown)];
+    let end = Drive::new(&keeper, controller, ears, observers).run().await;
+    asking.end().await;
+    match end {
+        End::Stopped => {
+            let _ = runtime.remove(control::SOCKET);
+            Ok(Exit::Ok)
+        }
+        End::Renewed => {
+            tracing::info!("going on as the program that replaced this one");
+            let why =
+                format!("cannot start the program that replaced this one: {}", program.go_on());
+            Err(CliError::new(Exit::Failed, why))
+        }
+    }
 }
 
 /// What the command line says stands above the configuration.
@@ -155,6 +172,8 @@ struct Keeper<'a> {
     complained: RefCell<Option<String>>,
     /// What the repository said last, where one is followed.
     followed: RefCell<Option<Wish>>,
+    /// What the pass carries out that is being made.
+    carried: RefCell<Option<Wish>>,
 }
 
 /// The wish that is to be carried out.
@@ -218,9 +237,10 @@ impl Keeper<'_> {
                 let mut desired =
                     last_wish::load(&self.session.host, &of).map_err(|e| CliError::io(&e))?;
                 if let Some(desired) = &mut desired {
+                    desired.refused = Some(first_of(&diagnostics));
                     provide(&self.session.host, desired);
                 }
-                Read { wish: invalid(&diagnostics), desired, texts: None }
+                Read { wish: Wish::Invalid(first_of(&diagnostics)), desired, texts: None }
             }
         })
     }
@@ -235,7 +255,8 @@ impl Keeper<'_> {
         let began = Instant::now();
         let mut session = self.session.clone();
         session.now = clock::now();
-        let client = session.client(desired)?;
+        session.backoff.tries = TRIES;
+        let client = session.client(desired);
         let host = Host::lock(session.host.clone(), LOCK_PATIENCE).await;
         let host = host.map_err(|error| locked(&error))?;
         if let Some(texts) = texts {
@@ -247,6 +268,11 @@ impl Keeper<'_> {
         };
         let fresh =
             if order.asks_afresh() { SignedDuration::ZERO } else { self.config.borrow().sources.0 };
+        let own = match self.pass.windows {
+            WindowsArg::Keep => own(desired, &self.policy().windows, session.now),
+            WindowsArg::Ignore => BTreeMap::new(),
+        };
+        let holds = &Holds { own, ..holds.clone() };
         let request =
             Request { only, holds, max_age: fresh, ..session.request(desired, self.pass)? };
         let mut preview = tokio::select! {
@@ -285,18 +311,22 @@ impl Keeper<'_> {
 
 impl Hands for Keeper<'_> {
     async fn pass(&self, order: &Order, holds: &Holds, stop: &Stop) -> Done {
+        self.carried.replace(None);
         let Read { wish, desired, texts } = match self.read().await {
             Ok(read) => read,
             Err(error) => {
                 tracing::error!("{}", error.message());
                 let (wish, message) = (self.wish(), error.message().to_owned());
-                return Done { plan: None, wish, exit: error.exit().code(), message };
+                let every = BTreeMap::new();
+                return Done { plan: None, wish, every, exit: error.exit().code(), message };
             }
         };
         let Some(desired) = desired else {
             let message = sentence_of(&wish, "there is no valid one from before");
-            return Done { plan: None, wish, exit: Exit::Invalid.code(), message };
+            let every = BTreeMap::new();
+            return Done { plan: None, wish, every, exit: Exit::Invalid.code(), message };
         };
+        self.carried.replace(Some(wish.clone()));
         let unknown = unknown(&order.scope, &desired);
         let made = self.make(&desired, texts.as_deref(), (order, holds, stop)).await;
         let (plan, mut exit, mut message) = match made {
@@ -322,7 +352,9 @@ impl Hands for Keeper<'_> {
             exit = exit.or(Exit::Usage);
             message = format!("{id} is not in the desired state; {message}");
         }
-        Done { plan, wish, exit: exit.code(), message }
+        let every = desired.resources.iter();
+        let every = every.filter_map(|(id, declared)| Some((id.clone(), declared.pace.every?)));
+        Done { plan, wish, every: every.collect(), exit: exit.code(), message }
     }
 
     fn wish(&self) -> Wish {
@@ -337,29 +369,25 @@ impl Hands for Keeper<'_> {
         };
         match self.files(&of) {
             Ok((desired, _)) => Wish::Valid(desired.digest),
-            Err(diagnostics) => invalid(&diagnostics),
+            Err(diagnostics) => Wish::Invalid(first_of(&diagnostics)),
         }
+    }
+
+    fn carries(&self) -> Option<Wish> {
+        self.carried.borrow().clone()
     }
 
     fn reload(&self) -> Result<Policy, String> {
         let config = AgentConfig::load(&self.session.host, self.session.common.config.as_ref());
         let config = config.map_err(|error| chain(&error))?;
         self.config.replace(with_flags(config, self.args));
+        mention("the agent's configuration was read again");
         Ok(self.policy())
     }
 
     fn now(&self) -> Timestamp {
         clock::now()
     }
-}
-
-fn invalid(diagnostics: &[Diagnostic]) -> Wish {
-    let first = diagnostics.first().map(|first| {
-        let more = counted(diagnostics.len() - 1, "more mistake");
-        let more = if diagnostics.len() > 1 { format!(", and {more}") } else { String::new() };
-        format!("{}:{}: {}{more}", first.file, first.line, first.title)
-    });
-    Wish::Invalid(first.unwrap_or_default())
 }
 
 fn sentence_of(wish: &Wish, then: &str) -> String {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::cli::args::{Format, PassArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::text::headline;
+use crate::cli::output::units::seconds;
 use crate::cli::output::{contents, json};
 use crate::cli::session::{Session, known};
 use crate::cli::{CliError, mention, say};
@@ -54,9 +55,12 @@ fn oneline(status: &HostStatus) -> String {
     let current = status.resources.iter().filter(|r| r.state == State::Current).count();
     let ready = status.conditions.iter().find(|c| c.kind == "Ready" && c.reason != "Converged");
     let which = ready.map_or(String::new(), |ready| format!(" ({})", ready.message));
-    let last = status.last_pass_at.map_or(String::new(), |at| format!("; last pass {at}"));
+    let last = status.last_pass_at.map(seconds);
+    let last = last.map_or(String::new(), |at| format!("; last pass {at}"));
+    let told = status.conditions.iter().filter(|c| c.kind != "Ready" && c.status == "True");
+    let told: String = told.flat_map(|c| ["; ", c.kind.as_str()]).collect();
     format!(
-        "{} {}: {current} of {} as desired{which}{last}\n",
+        "{} {}: {current} of {} as desired{which}{told}{last}\n",
         status.hostname,
         status.state.name(),
         counted(all, "resource")
@@ -76,18 +80,20 @@ pub(super) async fn status(session: &Session) -> Result<Exit, CliError> {
         return Ok(Exit::Ok);
     }
     let mut text = format!("{}: {:?}", status.hostname, status.state);
-    if let Some(at) = status.last_pass_at {
+    if let Some(at) = status.last_pass_at.map(seconds) {
         let _ = write!(text, "; last pass {at}");
     }
     text.push('\n');
-    if let Some(agent) = &status.agent {
-        loop_lines(&mut text, agent);
+    match &status.agent {
+        Some(agent) => loop_lines(&mut text, agent),
+        None => text.push_str("  loop: no agent runs; passes are made by hand or by a timer\n"),
     }
     if let Some(revision) = &status.revision {
         let _ = writeln!(
             text,
             "  desired state: {revision} of {}, accepted {}",
-            revision.url, revision.accepted_at
+            revision.url,
+            seconds(revision.accepted_at)
         );
     }
     let told = |c: &&Condition| !matches!(c.kind.as_str(), "Ready" | "TrustStateLost");
@@ -114,10 +120,11 @@ fn shown(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
 
 /// The desired state, or the last valid one where the loop enforces that.
 async fn enforced(session: &Session) -> Result<DesiredState, CliError> {
-    match session.desired().await {
+    match session.desired_if_any().await {
         Err(error) if error.exit() == Exit::Invalid => {
             let last = last_wish::load(&session.host, &session.identity()?).ok().flatten();
-            let Some(desired) = last else { return Err(error) };
+            let Some(mut desired) = last else { return Err(error) };
+            desired.refused = Some(error.message().to_owned());
             mention("the last valid desired state is enforced:");
             Ok(desired)
         }
@@ -126,7 +133,8 @@ async fn enforced(session: &Session) -> Result<DesiredState, CliError> {
 }
 
 fn loop_lines(text: &mut String, agent: &AgentStatus) {
-    let next = agent.next_pass_at.map_or(String::new(), |at| format!(", next pass {at}"));
+    let next = agent.next_pass_at.map(seconds);
+    let next = next.map_or(String::new(), |at| format!(", next pass {at}"));
     let _ = writeln!(
         text,
         "  loop: {}{next}; last ({}): {}",
@@ -237,7 +245,7 @@ async fn coming(
         return Ok(());
     }
     let request = Request { only: Some(&trees), ..session.request(desired, pass)? };
-    let client = session.client(desired)?;
+    let client = session.client(desired);
     let preview = preview(&request, &session.host, &client).await.map_err(|e| CliError::io(&e))?;
     for change in preview.plan.changes.iter().filter(|change| trees.contains(&change.resource)) {
         let _ = writeln!(text, "{} {}", change.resource, headline(change));
@@ -282,7 +290,7 @@ pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, 
             let _ = writeln!(
                 text,
                 "  last change {}: {}, {}",
-                change.at,
+                seconds(change.at),
                 change.attribution.name(),
                 change.result
             );
@@ -309,7 +317,7 @@ fn found(session: &Session, desired: &DesiredState, id: &ResourceId) -> Result<F
 
 fn reader(session: &Session, desired: &DesiredState) -> Result<Reader, CliError> {
     let cache = session.host.cache_dir();
-    let client = session.client(desired)?;
+    let client = session.client(desired);
     Ok(Reader::new(client, Some(cache.as_std_path()), session.now, jiff::SignedDuration::ZERO))
 }
 
@@ -343,7 +351,9 @@ pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, Cli
         let line = format!("{mark} {version:<20} {published}{pre}{used}{failed}");
         let _ = writeln!(text, "{}", line.trim_end());
     }
-    if !listed.is_empty() {
+    if listed.is_empty() {
+        let _ = writeln!(text, "The source of {id} has no list of versions, only what it is now.");
+    } else {
         crate::cli::mention("(* is what the desired state accepts)");
     }
     say(&text);

@@ -18,7 +18,7 @@ use crate::host::runtime::Runtime;
 use crate::model::outcome::{Outcome, chain};
 use crate::monitor::notify::{Notifier, Notify, deliver};
 use crate::monitor::serve::{ServeError, serve_tcp, serve_unix, tcp, unix};
-use crate::monitor::{Event, Pass, Reporter};
+use crate::monitor::{Event, Pass, Reporter, Severity};
 use crate::reconcile::{Effects, Preview};
 
 /// The API's socket in the runtime directory.
@@ -58,6 +58,12 @@ impl Shown {
     /// Takes note of a pass that ended.
     pub(super) fn ended(&self, host: &Host, pass: &Ended<'_>) {
         let events = pass.report(host, &self.reporter);
+        // What a pass did it says itself; what it could not do, and what is wrong with the wish, only events say.
+        let quiet = |event: &&Event| event.resource.is_none() || event.reason == "Blocked";
+        for event in events.iter().filter(quiet).filter(|e| e.severity == Severity::Warning) {
+            let about = event.resource.as_ref().map_or("host".to_owned(), ToString::to_string);
+            tracing::warn!("{about}: {}: {}", event.reason, event.message);
+        }
         if let Some(notifier) = &self.notifier {
             notifier.tell(events);
         }
@@ -109,7 +115,7 @@ impl Ended<'_> {
             outcome,
             observed: &preview.observed,
             ledger: &preview.ledger,
-            requests: preview.requests,
+            asked: &preview.asked,
             trigger,
             took: began.elapsed(),
             now: session.now,

@@ -50,6 +50,9 @@ pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
             let _ = write!(text, ", {number} {what}");
         }
     }
+    if !plan.blocked.is_empty() {
+        let _ = write!(text, ", {} blocked", plan.blocked.len());
+    }
     if fetched > 0 {
         let _ = write!(text, "; {} fetched", bytes(fetched));
     }

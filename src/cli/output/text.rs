@@ -7,6 +7,7 @@ use crate::cli::output::json::About;
 use crate::cli::output::units::bytes;
 use camino::Utf8Path;
 
+use crate::model::contents::KeptForeign;
 use crate::model::extension::LinkTo;
 use crate::model::manifest::Binary;
 use crate::model::outcome::counted;
@@ -23,7 +24,10 @@ pub fn plan(plan: &Plan, about: &About) -> String {
         let checked = counted(managed, "resource");
         let wish = about.revision.as_ref().map(ToString::to_string);
         let wish = wish.unwrap_or_else(|| about.desired.join(", "));
-        let _ = writeln!(text, "No changes. The host is as {wish} says ({checked}).");
+        let _ = match wish.as_str() {
+            "" => writeln!(text, "No changes. Nothing in the desired state is for this host."),
+            wish => writeln!(text, "No changes. The host is as {wish} says ({checked})."),
+        };
         return text;
     }
     if let Some(revision) = &about.revision {
@@ -68,14 +72,21 @@ pub fn summary(status: &PlanSummary) -> String {
         parts.push(format!("{} unchanged", status.unchanged));
     }
     let mut text = parts.join(", ");
-    if status.fetch_bytes > 0 {
-        let _ = write!(text, "; fetch {}", bytes(status.fetch_bytes));
-    }
+    let fetched = bytes(status.fetch_bytes);
+    let _ = match (status.fetch_bytes, status.fetch_unknown) {
+        (0, 0) => Ok(()),
+        (_, 0) => write!(text, "; fetch {fetched}"),
+        (0, _) => write!(text, "; fetch an unknown size"),
+        _ => write!(text, "; fetch at least {fetched}"),
+    };
     text
 }
 
 /// More paths of a tree than this are counted, not listed.
 const PATHS_SHOWN: usize = 20;
+
+/// More kept paths than this are counted, not listed.
+const KEPT_SHOWN: usize = 5;
 
 /// More differences than this are counted, not listed.
 const DRIFT_SHOWN: usize = 20;
@@ -212,7 +223,8 @@ pub fn diff(change: &Change) -> Vec<String> {
                 lines.extend(switched(bin, release, links.as_deref(), expects));
             }
             Step::Install { .. } | Step::Try { .. } => lines.extend(in_place(step)),
-            Step::Exchange { tree, path, by, .. } => {
+            Step::Exchange { tree, path, by, keeps, .. } => {
+                lines.extend(keeps.iter().filter_map(|keeps| kept(keeps)));
                 let how = if *by == ExchangeBy::InPlace { ", file by file" } else { "" };
                 lines.push(format!("~ {path}/ from {tree}{how}"));
             }
@@ -272,6 +284,16 @@ fn removal_limit(change: &Change, rules: &AssembleRules) -> Option<String> {
     Some(format!(
         "? at most {most} may go (`max_delete`); how many do is seen when the archive is read"
     ))
+}
+
+/// The files of somebody else that a tree is rid of, and where they are from then on.
+fn kept(keeps: &KeptForeign) -> Option<String> {
+    let KeptForeign { into, paths, .. } = keeps;
+    let named = paths.get(..KEPT_SHOWN).unwrap_or(paths).join(", ");
+    let more = paths.len().saturating_sub(KEPT_SHOWN);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!paths.is_empty())
+        .then(|| format!("+ {into}/ keeps what somebody else has there: {named}{more}"))
 }
 
 /// A program that is replaced where it is.

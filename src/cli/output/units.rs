@@ -1,4 +1,11 @@
-//! Numbers for people.
+//! Numbers and times for people.
+
+use jiff::Timestamp;
+
+/// `2026-06-01T00:00:00Z`: nobody reads a fraction of a second.
+pub fn seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
 
 /// `14.2 MiB`.
 pub fn bytes(count: u64) -> String {

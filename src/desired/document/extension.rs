@@ -4,9 +4,9 @@ use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 
 use crate::desired::document::{
-    Argv, HealthDocument, MatchDocument, SizeText, SuspendDocument, VersionText,
+    Argv, HealthDocument, MatchDocument, SizeText, SuspendDocument, VersionText, WindowDocument,
 };
-use crate::desired::field::{Field, Short, Shorthand};
+use crate::desired::field::{Field, Short, Shorthand, Table};
 
 /// One image that systemd merges.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -60,6 +60,12 @@ pub struct ExtensionDocument {
     pub run: Field<Vec<Field<Short<Argv>>>>,
     /// Bounds on downloads and images.
     pub limits: Field<ImageLimitsDocument>,
+    /// How often its source is asked while nothing else calls for it, 1 s to 7 days, such as `1h`. Default: as the agent
+    /// asks all sources (`sources` in agent.yaml).
+    pub every: Field<String>,
+    /// When what is in use may be replaced, by name, for this one alone: instead of the `allow` windows of agent.yaml, and
+    /// beside its `deny` windows. Default: as there.
+    pub windows: Field<Table<WindowDocument>>,
     /// Leaves the extension alone for a while.
     pub suspend: Field<SuspendDocument>,
 }

@@ -13,6 +13,8 @@ pub struct HealthDocument {
     /// A systemd unit that must be active, and not be restarted meanwhile.
     pub unit: Field<String>,
     /// A program that must end with exit status 0: a list of program and arguments, without a shell.
+    /// `RECONCILE_ROOT` in its environment is what comes before paths of another root. While it cannot be started,
+    /// nothing is switched, unless the release itself may bring it.
     #[schemars(with = "Argv")]
     pub exec: Field<Short<Argv>>,
     /// A URL that must answer with status 200, or a map with another status. Redirects are not followed.

@@ -5,8 +5,9 @@ use serde::Deserialize;
 
 use crate::desired::document::{
     Argv, HealthDocument, MatchDocument, SizeText, SuspendDocument, VerifyDocument, VersionText,
+    WindowDocument,
 };
-use crate::desired::field::{Field, Short, Shorthand};
+use crate::desired::field::{Field, Short, Shorthand, Table};
 
 /// One directory kept equal to a casync store.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -71,6 +72,12 @@ pub struct TreeDocument {
     pub layout: Field<TreeLayoutDocument>,
     /// Bounds on what an archive may hold.
     pub limits: Field<TreeLimitsDocument>,
+    /// How often its source is asked while nothing else calls for it, 1 s to 7 days, such as `1h`. Default: as the agent
+    /// asks all sources (`sources` in agent.yaml).
+    pub every: Field<String>,
+    /// When what is in use may be replaced, by name, for this one alone: instead of the `allow` windows of agent.yaml, and
+    /// beside its `deny` windows. Default: as there.
+    pub windows: Field<Table<WindowDocument>>,
     /// Leaves the tree alone for a while.
     pub suspend: Field<SuspendDocument>,
 }

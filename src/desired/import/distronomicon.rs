@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::desired::Place;
+use crate::desired::import::by_hand::{TEMPLATE, app_of_unit};
 use crate::desired::import::unit::{Environment, Instance, Value};
 use crate::desired::import::{
     ConfigFile, Imported, Note, NoteKind, accepted, quoted, read, read_tree, unit,
@@ -16,7 +17,7 @@ use crate::desired::import::{
 use crate::model::Name;
 
 /// Name of the template units.
-const PREFIX: &str = "distronomicon";
+pub(super) const PREFIX: &str = "distronomicon";
 
 /// distronomicon's own defaults (version 0.2.0).
 const API_DEFAULT: &str = "https://api.github.com";
@@ -50,8 +51,12 @@ const WITHOUT_COUNTERPART: [&str; 6] =
 /// When one of `paths` or a unit cannot be read. An environment file that cannot be read is reported by
 /// [`import`].
 pub fn load(paths: &[PathBuf]) -> io::Result<Vec<ConfigFile>> {
-    let files = read_tree(paths, |path: &Path| path.to_string_lossy().contains("/distronomicon@"))?;
-    Ok(with_environment(files))
+    let files = read_tree(paths, |path: &Path| {
+        let path = path.to_string_lossy();
+        path.contains(TEMPLATE) || path.ends_with(".service")
+    })?;
+    let ours = |file: &ConfigFile| file.path.contains(TEMPLATE) || app_of_unit(file).is_some();
+    Ok(with_environment(files.into_iter().filter(ours).collect()))
 }
 
 /// The same files, and those with variables that they name and that can be read.

@@ -3,6 +3,7 @@
 //! Nothing is guessed silently. What cannot be carried over, what changes its meaning and what never
 //! worked is named in the report; secrets are never copied into the document.
 
+pub mod by_hand;
 pub mod casync_updater;
 pub mod distronomicon;
 pub mod go_updater;

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::desired::import::{ConfigFile, Imported, Note, NoteKind, go_updater, read_tree};
+use crate::desired::import::{
+    ConfigFile, Imported, Note, NoteKind, by_hand, go_updater, read_tree,
+};
 
 /// Updaters whose configuration is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +39,10 @@ pub fn recognise(file: &ConfigFile) -> Option<Updater> {
     let path = file.path.as_str();
     let name = path.rsplit('/').next().unwrap_or_default();
     let lines = || file.text.lines().map(str::trim_start);
-    if path.contains("/distronomicon@") || lines().any(|line| line.starts_with("DISTRONOMICON_")) {
+    if path.contains("/distronomicon@")
+        || by_hand::app_of_unit(file).is_some()
+        || lines().any(|line| line.starts_with("DISTRONOMICON_"))
+    {
         return Some(Updater::Distronomicon);
     }
     if name.ends_with(".catalog") || name == "00-updex.conf" || name.starts_with("updex-update.") {
@@ -82,7 +87,9 @@ fn keeps_instances_as_updex(text: &str) -> bool {
 /// Environment files of distronomicon that no unit names, each with the unit it would be used by: the app is
 /// named like the file.
 pub fn with_units(files: Vec<ConfigFile>) -> Vec<ConfigFile> {
-    let is_unit = |file: &ConfigFile| file.path.contains("/distronomicon@");
+    let is_unit = |file: &ConfigFile| {
+        file.path.contains("/distronomicon@") || by_hand::app_of_unit(file).is_some()
+    };
     let units: String =
         files.iter().filter(|file| is_unit(file)).map(|f| f.text.as_str()).collect();
     let mut made = Vec::new();

@@ -57,7 +57,8 @@ pub(super) fn extensions(
         let Some(spec) = checker.extension(&name, key.span, extension) else { continue };
         let spec = Spec::Extension(Box::new(spec));
         let (id, hosts) = (ResourceId::extension(name), checker.selection(&extension.hosts));
-        validated.resources.push(ValidatedResource { id, key: key.span, home, spec, hosts });
+        let (key, pace) = (key.span, checker.pace(&extension.every, &extension.windows));
+        validated.resources.push(ValidatedResource { id, key, home, spec, pace, hosts });
     }
 }
 

@@ -4,6 +4,7 @@ mod deliver;
 mod health;
 mod extension;
 mod layout;
+mod pace;
 mod selection;
 mod source;
 pub(super) mod tree;
@@ -15,22 +16,22 @@ use jiff::SignedDuration;
 use crate::desired::diagnostic::{Problem, Span};
 use crate::desired::document::{
     AppDocument, Argv, AssetDocument, BinaryDocument, BinaryList, CredentialDocument,
-    DesiredDocument, LibcDocument, LimitsDocument, OrderDocument, StripDocument, SuspendDocument,
-    VersionDocument,
+    DesiredDocument, LibcDocument, LimitsDocument, OrderDocument, StripDocument, VersionDocument,
 };
 use crate::desired::field::{Field, Short, Spanned};
 use crate::desired::parse::Problems;
 use crate::desired::{CredentialRef, FollowAs};
 use crate::model::facts::Libc;
 use crate::model::manifest::Binary;
+use crate::model::pace::Pace;
 use crate::model::selection::Match;
 use crate::model::step::{Binaries, Strip, UnpackLimits};
 use crate::model::{Constraint, Name, Prereleases, ResourceId};
+use crate::resource::Spec;
 use crate::resource::app::spec::{
     AppSpec, AssetWish, Downgrade, Narrow, Order, TagPattern, VersionWish, recipe,
 };
 use crate::resource::extension::spec::Activate;
-use crate::resource::{Spec, SuspendWish};
 
 /// Where apps live unless `home` says otherwise.
 const HOMES: &str = "/opt";
@@ -75,6 +76,8 @@ pub(super) struct ValidatedResource {
     /// The place that decides its home.
     pub(super) home: Span,
     pub(super) spec: Spec,
+    /// When it is looked after.
+    pub(super) pace: Pace,
     /// Which hosts it is for; `None` for all that the document is for.
     pub(super) hosts: Option<Match>,
 }
@@ -97,7 +100,8 @@ pub(super) fn validate(
         let home = app.home.good().map_or(key.span, |home| home.span);
         let spec = Spec::App(Box::new(checker.app(&name, key.span, app)));
         let (id, hosts) = (ResourceId::app(name), checker.selection(&app.hosts));
-        validated.resources.push(ValidatedResource { id, key: key.span, home, spec, hosts });
+        let (key, pace) = (key.span, checker.pace(&app.every, &app.windows));
+        validated.resources.push(ValidatedResource { id, key, home, spec, pace, hosts });
     }
     extension::extensions(document, directory, problems, &mut validated);
     validated.follow = extension::follow(document, problems);
@@ -414,16 +418,6 @@ impl Checker<'_> {
             file_bytes: self.size(&limits.file, "`limits.file`").unwrap_or(default.file_bytes),
             ratio: count(&limits.ratio, "`limits.ratio`", RATIO_MAX).unwrap_or(default.ratio),
         }
-    }
-
-    fn suspend(&self, suspend: &Spanned<SuspendDocument>) -> Option<SuspendWish> {
-        let reason = self.required(&suspend.value.reason, "`suspend.reason`", suspend.span)?;
-        let until = self.optional(&suspend.value.until, "`suspend.until`", values::time);
-        let reason = self.check(reason, "`suspend.reason`", |text| match text.trim() {
-            "" => Err("say why, for whoever reads the plan".to_owned()),
-            _ => Ok(text.to_owned()),
-        })?;
-        Some(SuspendWish { reason, until })
     }
 
     fn credential(&self, credential: &CredentialDocument) -> Option<CredentialRef> {

@@ -53,7 +53,8 @@ pub(super) fn trees(
         let home = tree.path.good().map_or(key.span, |path| path.span);
         let spec = Spec::Tree(Box::new(checker.tree(key.span, tree)));
         let (id, hosts) = (ResourceId { kind: Kind::Tree, name }, checker.selection(&tree.hosts));
-        validated.resources.push(ValidatedResource { id, key: key.span, home, spec, hosts });
+        let (key, pace) = (key.span, checker.pace(&tree.every, &tree.windows));
+        validated.resources.push(ValidatedResource { id, key, home, spec, pace, hosts });
     }
 }
 

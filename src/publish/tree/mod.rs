@@ -121,6 +121,9 @@ pub struct Published {
 /// Publishes a tree. `now` tells which files changed so lately that they may change again unnoticed.
 pub fn publish(wish: &Publication, now: Timestamp) -> Result<Published, PublishError> {
     let flags = wish.profile.flags(wish.digest);
+    // Nothing is made for a tree that is not there.
+    let tree = wish.tree.read_dir_utf8();
+    tree.map_err(|source| PublishError::Read { path: wish.tree.to_string(), source })?;
     files::prepare(wish)?;
     let store = Store::open(&wish.store, Using::Shared)?;
     let cache = Cache::lock(wish, flags)?;

@@ -7,6 +7,7 @@ use crate::model::{Action, Attribution, Drift};
 use crate::resource::decision::{count_drift, not_installed};
 use crate::resource::tree::observe::Live;
 use crate::resource::tree::plan::Situation;
+use crate::resource::tree::spec::TreeLayout;
 use crate::resource::tree::wanted::{OFFLINE, Offer, Wanted};
 
 /// Bytes of a mebibyte.
@@ -25,7 +26,9 @@ impl Situation<'_> {
     ) -> (Action, Attribution, String) {
         let (action, attribution, mut reason) = self.cause(wanted, drift, why);
         let extras = self.observed.extras.filter(|extras| *extras > 0);
-        if let Some(extras) = extras.filter(|_| attribution == Attribution::DriftCorrected) {
+        let set_aside =
+            attribution == Attribution::DriftCorrected && self.spec.layout == TreeLayout::Exchange;
+        if let Some(extras) = extras.filter(|_| set_aside) {
             let paths = counted(usize::try_from(extras).unwrap_or(usize::MAX), "path");
             let of = format!("; the tree with {paths} of somebody else is kept beside it");
             reason.push_str(&of);

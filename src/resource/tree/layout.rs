@@ -56,6 +56,11 @@ impl Layout {
         self.generation(slot).join(TREE)
     }
 
+    /// The directory of files of somebody else that were in a tree when another took its place.
+    pub fn kept(&self) -> Utf8PathBuf {
+        self.beside().join("kept")
+    }
+
     /// The directory of half-done work.
     pub fn staging(&self) -> Utf8PathBuf {
         self.beside().join("staging")

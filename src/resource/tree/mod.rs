@@ -15,7 +15,15 @@ mod drift;
 mod effects;
 mod explain;
 mod health;
+mod keep;
 mod retain;
+
+use camino::Utf8Path;
 
 pub use observe::TreeObserved;
 pub use spec::TreeSpec;
+
+/// What an operator should know about the tree at a path, in every pass.
+pub fn note(path: &Utf8Path, observed: &TreeObserved) -> Option<String> {
+    keep::note(&layout::Layout::new(path), observed)
+}

@@ -43,6 +43,9 @@ pub struct TreeObserved {
     pub mounts: Vec<Utf8PathBuf>,
     /// Names of ours in `staging/`: what an earlier pass left.
     pub leftovers: Vec<String>,
+    /// Names in `kept/`: directories with files of somebody else, sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
     /// Content differs where `stat` does not.
     pub rotten: bool,
     /// A digest of what is known about the nodes of a directory that is not ours.
@@ -161,6 +164,9 @@ pub fn observe(
     let staging = host.list(layout.staging())?.unwrap_or_default();
     observed.leftovers =
         staging.into_iter().map(|i| i.name).filter(|n| n.starts_with(STAGING_PREFIX)).collect();
+    let kept = host.list(layout.kept())?.unwrap_or_default();
+    observed.kept = kept.into_iter().map(|item| item.name).collect();
+    observed.kept.sort();
     observed.current = current(&layout, &observed);
     if let Some(slot) = &observed.current {
         let tree = match &observed.live {

@@ -1,5 +1,7 @@
 //! What to do about one tree; pure.
 
+use camino::{Utf8Path, Utf8PathBuf};
+
 use crate::model::plan::InUse;
 use crate::model::step::{
     AssembleRules, DeleteMax, ExchangeBy, Existing, Expected, ReleaseHead, Reuse, Seed,
@@ -265,7 +267,12 @@ impl Situation<'_> {
             },
             Live::Nothing | Live::Empty { .. } | Live::Link { .. } | Live::Other(_) => None,
         };
+        let set_aside =
+            |old: &Utf8PathBuf| old.parent().and_then(Utf8Path::file_name).is_some_and(is_adopted);
+        let current = self.observed.current.as_ref();
+        let current = current.filter(|_| !old.as_ref().is_some_and(set_aside));
         Step::Exchange {
+            keeps: current.map(|current| self.keeps(current)),
             tree: layout.tree(slot),
             path: layout.path.clone(),
             old,

@@ -30,7 +30,7 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &TreeObserved, debts: &[
         }
     }
     steps.extend(observed.leftovers.iter().map(|name| layout.sweep(name)));
-    for path in [layout.generations(), layout.staging(), layout.beside()] {
+    for path in [layout.generations(), layout.staging(), layout.kept(), layout.beside()] {
         steps.push(Step::RemoveEmpty { path });
     }
     steps.extend(forgive(id, debts));
@@ -38,6 +38,9 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &TreeObserved, debts: &[
     if let Some(why) = staying(observed).filter(|_| foreign) {
         change.reason.push_str("; the tree stays: ");
         change.reason.push_str(why);
+    }
+    if !observed.kept.is_empty() {
+        let _ = write!(change.reason, "; {} stays, which somebody else made", layout.kept());
     }
     for slot in others {
         let place = layout.tree(slot);

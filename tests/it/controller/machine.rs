@@ -9,12 +9,12 @@ use proptest::prelude::*;
 use reconcile::controller::backoff::{Backoff, Dice};
 use reconcile::controller::fight::FightRule;
 use reconcile::controller::machine::{
-    Controller, Ended, Event, Next, Policy, SETTLE, SUPERSEDED_MAX, Wish,
+    Controller, Ended, Event, Next, Policy, RENEW_APART, SETTLE, SUPERSEDED_MAX, Wish,
 };
 use reconcile::controller::queue::{Order, Scope, Ticket, Trigger};
 use reconcile::controller::schedule::Schedule;
-use reconcile::controller::window::{Rule, Window, Windows};
 use reconcile::model::outcome::{ChangeResult, End, Failure, FailureClass, Outcome};
+use reconcile::model::window::{Rule, Window, Windows};
 use reconcile::model::{
     Action, Attribution, Blocked, BlockedReason, Change, Digest, Drift, DriftKind, Plan, ResourceId,
 };
@@ -120,13 +120,16 @@ struct Clocked {
     /// The wish that the pass began with that is made.
     began_with: Wish,
     tickets: Ticket,
+    /// Resources that are asked about in a rhythm of their own.
+    every: BTreeMap<ResourceId, SignedDuration>,
 }
 
 impl Clocked {
     fn new(policy: Policy) -> Self {
         let controller = Controller::new(policy, Dice::new(7), start());
         let (wish, began_with) = (wish("first"), wish("first"));
-        Self { controller, now: start(), wish, began_with, tickets: 0 }
+        let every = BTreeMap::new();
+        Self { controller, now: start(), wish, began_with, tickets: 0, every }
     }
 
     /// One that has made its first pass and found nothing to do.
@@ -175,7 +178,8 @@ impl Clocked {
 
     fn ends(&mut self, result: &Result) {
         let plan = Some((&result.plan, &result.outcome));
-        self.controller.ended(&Ended { plan, wish: self.began_with.clone() }, self.now);
+        let (wish, every) = (self.began_with.clone(), &self.every);
+        self.controller.ended(&Ended { plan, wish, every }, self.now);
         self.controller.seen(&self.wish, self.now);
     }
 
@@ -456,7 +460,8 @@ fn pass_that_came_to_nothing_is_tried_again_with_everybody_who_waits() {
     let mut clocked = Clocked::settled(policy());
     clocked.request(Scope::All);
     clocked.expect_pass(&[Trigger::Request]);
-    clocked.controller.ended(&Ended { plan: None, wish: wish("first") }, clocked.now);
+    let every = &BTreeMap::new();
+    clocked.controller.ended(&Ended { plan: None, wish: wish("first"), every }, clocked.now);
     clocked.later(1);
     assert_eq!(clocked.expect_pass(&[Trigger::Retry]).scope, Scope::All);
 }
@@ -470,6 +475,84 @@ fn end_is_after_the_pass_that_is_being_made() {
     assert!(matches!(clocked.next(), Next::Wait(_)));
     clocked.ends(&Result::default());
     assert_eq!(clocked.next(), Next::Stop);
+}
+
+#[test]
+fn wish_of_the_very_pass_is_no_newer_one() {
+    let mut clocked = Clocked::new(policy());
+    clocked.expect_pass(&[Trigger::Start]);
+    // The watch tells of the files once when it begins, while the first pass carries them out.
+    clocked.hear(Event::Touched);
+    clocked.now += SETTLE;
+    assert_eq!(clocked.next(), Next::Look);
+    clocked.controller.carries(clocked.wish.clone());
+    assert!(!clocked.controller.seen(&clocked.wish, clocked.now), "nothing is cut off");
+    clocked.ends(&Result::default());
+    clocked.expect_wait();
+}
+
+#[test]
+fn replaced_program_goes_on_after_the_pass_and_not_twice_within_a_minute() {
+    let replaced = || {
+        let mut result = Result::default().change("agent", Action::Upgrade, End::Done);
+        result.outcome.replaced_self = true;
+        result
+    };
+    let mut clocked = Clocked::new(policy());
+    clocked.expect_pass(&[Trigger::Start]);
+    clocked.request(Scope::All);
+    assert!(matches!(clocked.next(), Next::Wait(_)), "the pass is finished first");
+    clocked.ends(&replaced());
+    assert_eq!(clocked.next(), Next::Renew);
+    clocked.hear(Event::Stop);
+    assert_eq!(clocked.next(), Next::Stop, "who is told to end does not begin anew");
+
+    let mut clocked = Clocked::new(policy());
+    clocked.controller = clocked.controller.renewed(start());
+    clocked.expect_pass(&[Trigger::Start]);
+    clocked.ends(&replaced());
+    while clocked.next() != Next::Renew {
+        clocked.wait();
+        if matches!(clocked.controller.next(clocked.now), Next::Pass(_)) {
+            clocked.ends(&Result::default());
+        }
+    }
+    assert!(clocked.now >= start() + RENEW_APART);
+}
+
+#[test]
+fn resource_with_a_rhythm_of_its_own_has_slots_of_its_own_beside_those_of_all() {
+    let mut clocked = Clocked::new(policy());
+    let (quick, slow) = (SignedDuration::from_secs(50), SignedDuration::from_hours(1));
+    clocked.every = BTreeMap::from([(id("a"), quick), (id("b"), slow)]);
+    clocked.expect_pass(&[Trigger::Start]);
+    clocked.ends(&Result::default());
+    let mut passes: BTreeMap<String, Vec<Timestamp>> = BTreeMap::new();
+    while clocked.now < start() + SignedDuration::from_hours(3) {
+        clocked.wait();
+        let Next::Pass(order) = clocked.next() else { panic!("no pass") };
+        assert!(!order.asks_afresh(), "how old an answer may be is said by the wish");
+        let what = match &order.scope {
+            Scope::All => "all".to_owned(),
+            Scope::Only(ids) => ids.iter().map(ToString::to_string).collect(),
+        };
+        passes.entry(what).or_default().push(clocked.now);
+        clocked.ends(&Result::default());
+    }
+    let apart = |name: &str| -> BTreeSet<i64> {
+        let times = passes[name].windows(2);
+        times.map(|pair| pair[1].duration_since(pair[0]).as_secs()).collect()
+    };
+    assert_eq!(apart("all"), [300].into());
+    assert_eq!(apart("app/a"), [50].into());
+    assert_eq!(apart("app/b"), [3600].into());
+    // One that is not wished any more has no slots either.
+    clocked.every.clear();
+    clocked.wait();
+    clocked.next();
+    clocked.ends(&Result::default());
+    let slot = policy().schedule.next(clocked.now);
+    assert_eq!(clocked.expect_wait(), slot);
 }
 
 #[test]
@@ -590,7 +673,7 @@ impl Story {
                     assert!(until > now, "does not go on at {until}");
                     self.clocked.now = until;
                 }
-                Next::Stop => panic!("nobody asked it to end"),
+                Next::Renew | Next::Stop => panic!("nobody asked it to end"),
             }
         }
         self.clocked.now = self.clocked.now.max(horizon);
@@ -620,7 +703,8 @@ impl Story {
             self.enforced = Some(wish.clone());
         }
         let plan = Some((&result.plan, &result.outcome));
-        self.clocked.controller.ended(&Ended { plan, wish }, now);
+        let every = &self.clocked.every;
+        self.clocked.controller.ended(&Ended { plan, wish, every }, now);
         self.clocked.controller.seen(&self.clocked.wish, now);
     }
 }

@@ -268,6 +268,35 @@ fn newer_wish_takes_the_place_of_one_that_is_being_fetched() {
 }
 
 #[test]
+fn first_pass_is_one_pass_however_long_it_takes() {
+    let world = world();
+    let (server, source) = web();
+    let (name, bytes) = (archive_name("1.0"), archive("1.0"));
+    // Longer than it takes until the files are looked at after the watch has begun.
+    let piece = bytes.len().div_ceil(5);
+    server.serve(&format!("/dl/{name}"), Reply::file(bytes).slow(piece, Duration::from_millis(80)));
+    world.wish_from(&source, "1.0", 3);
+    let running = Loop::start(&world, &IDLE);
+    assert_eq!(in_use(&world).as_deref(), Some("1.0"));
+    let passes = running.heard.iter().filter(|said| said.contains("making a pass"));
+    assert_eq!(passes.count(), 1, "{:#?}", running.heard);
+    running.stop();
+}
+
+#[test]
+fn source_is_asked_in_the_rhythm_that_its_resource_says() {
+    let world = world();
+    let (server, source) = web();
+    world.wish_from(&source, "latest", 3);
+    world.wish_also("    every: 1s\n");
+    let mut running = Loop::start(&world, &IDLE);
+    server.take_requests();
+    running.hear("making a pass (every)");
+    until("asking", || !server.requests().is_empty());
+    running.stop();
+}
+
+#[test]
 fn source_that_is_down_is_asked_again_until_it_is_back() {
     let world = world();
     let (server, source) = web();

@@ -6,7 +6,7 @@ use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
-use reconcile::controller::window::{Rule, Window, Windows};
+use reconcile::model::window::{Rule, Window, Windows};
 
 /// As in Berlin since 1996, written so that no zone database is needed.
 fn berlin() -> TimeZone {
@@ -157,4 +157,23 @@ proptest! {
         // The next one comes within a day, the hour of set clocks included.
         prop_assert!(first.duration_since(noon) <= SignedDuration::from_hours(25));
     }
+}
+
+#[test]
+fn own_windows_stand_instead_of_what_the_host_allows_and_beside_what_it_forbids() {
+    let deny = |window: Window| Window { rule: Rule::Deny, ..window };
+    let host = windows(&[("nights", window((2, 0), 120)), ("backup", deny(window((22, 15), 30)))]);
+    let own = windows(&[("evenings", window((22, 0), 60))]);
+    let both = host.with_own(&own);
+    // In winter Berlin is an hour ahead.
+    let closed = |windows: &Windows, time: &str| windows.closed(at(&format!("2026-01-10T{time}Z")));
+    assert!(closed(&host, "01:30:00").is_none() && closed(&both, "01:30:00").is_some());
+    assert!(closed(&host, "21:05:00").is_some() && closed(&both, "21:05:00").is_none());
+    assert!(closed(&both, "21:20:00").unwrap().why.contains("`backup`"));
+    // Who says only when not, is allowed when the host allows it.
+    let own = windows(&[("backup", deny(window((3, 0), 10)))]);
+    let both = host.with_own(&own);
+    assert!(closed(&both, "01:30:00").is_none());
+    assert!(closed(&both, "02:05:00").unwrap().why.contains("`backup of its own`"));
+    assert!(closed(&both, "21:20:00").unwrap().why.contains("`backup`"), "both have that name");
 }

@@ -324,6 +324,11 @@ fn update_and_vacuum_are_passes_over_what_is_followed() {
     assert!(fs::read_link(&link).unwrap().ends_with("demo_1.1.raw"));
     let again = host.world.run(&["sysupdate", "update"]).exits(0);
     assert!(again.stderr.contains("No update needed."), "{again:#?}");
+    let (here, away) = (host.source(), host.world.temp().join("away"));
+    fs::rename(&here, &away).unwrap();
+    let unread = host.world.run(&["sysupdate", "update"]).exits(1);
+    assert!(!unread.stderr.contains("No update needed."), "{unread:#?}");
+    fs::rename(&away, &here).unwrap();
     let partial = host.world.path("var/lib/extensions.d/.sysupdate.partial.demo_1.2.raw");
     fs::write(&partial, "half").unwrap();
     let vacuumed = host.world.run(&["sysupdate", "--json", "-m", "1", "vacuum"]).exits(0);
@@ -384,7 +389,7 @@ fn repositories_and_catalogs_are_listed() {
     let found = run(&["discover", to, "-o", "json"]).exits(0).json();
     assert_eq!(found["extensions"][0], json!({ "name": "demo", "versions": ["1.10", "1.9"] }));
     assert_eq!(found["extensions"][1]["versions"], json!(["2"]));
-    assert!(found["extensions"][2]["error"].as_str().unwrap().contains("SHA256SUMS"), "{found:#}");
+    assert!(found["extensions"][2]["error"].as_str().unwrap().contains("/lost"), "{found:#}");
     assert_eq!(found["extensions"].as_array().unwrap().len(), 3);
     let text = run(&["discover", to]).exits(0).stdout;
     assert!(text.contains("1.10, 1.9"), "{text}");

@@ -103,7 +103,7 @@ fn another_token_has_another_memory() {
     store(cache.path(), &first.into_noted()).unwrap();
     server.take_requests();
     let mut credentials = Credentials::default();
-    credentials.add(&server.authority(), "t").unwrap();
+    credentials.add(&server.authority(), "t");
     let hour = SignedDuration::from_hours(1);
     let with_token = Reader::new(client(credentials), Some(cache.path()), now(), hour);
     assert_eq!(run(with_token.document(&url, ANY, LIMIT)).unwrap().from, From::Network);
@@ -211,4 +211,28 @@ fn a_thousand_documents_come_over_few_connections() {
         assert_eq!(document.unwrap().body.as_slice(), format!("/{i}").as_bytes());
     }
     assert_eq!(reader.requests(), 1000);
+}
+
+#[test]
+fn source_with_a_rhythm_of_its_own_is_asked_in_that_by_a_pass_that_is_only_due() {
+    let (server, cache) = (Server::start(), tempfile::tempdir().unwrap());
+    let url = server.url("/list");
+    server.serve("/list", Reply::file("one").etag(Some("\"1\"")));
+    let first = reader(cache.path());
+    run(first.document(&url, ANY, LIMIT)).unwrap();
+    store(cache.path(), &first.into_noted()).unwrap();
+    let (minutes, hour) = (SignedDuration::from_mins, SignedDuration::from_hours(1));
+    let from = |after: SignedDuration, max_age, every| {
+        let reader = reader_at(cache.path(), now() + after, max_age).every(every);
+        run(reader.document(&url, ANY, LIMIT)).unwrap().from
+    };
+    assert_eq!(from(minutes(30), minutes(15), Some(hour)), From::Fresh, "less often than others");
+    assert_eq!(from(minutes(30), hour, Some(minutes(10))), From::NotModified, "more often");
+    assert_eq!(from(minutes(59), minutes(15), Some(hour)), From::NotModified, "about then");
+    assert_eq!(
+        from(minutes(1), NEVER, Some(hour)),
+        From::NotModified,
+        "asked afresh, it is asked too"
+    );
+    assert_eq!(from(minutes(20), minutes(15), None), From::NotModified);
 }

@@ -181,7 +181,7 @@ fn private_asset_is_fetched_over_the_api_and_the_token_stays_there() {
     assert!(without.to_string().contains("needs a token"), "{without}");
 
     let mut credentials = Credentials::default();
-    credentials.add(&github.api.authority(), "s3cret").unwrap();
+    credentials.add(&github.api.authority(), "s3cret");
     let client = client(credentials);
     let reader = Reader::new(client.clone(), None, now(), SignedDuration::ZERO);
     let found = run(releases(&github.spec("acme/tool"), &wish("latest"), ARCH, &reader)).unwrap();

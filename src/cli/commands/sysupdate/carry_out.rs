@@ -86,7 +86,13 @@ impl Carrying<'_> {
         }
         let exact = match version {
             Some(version) => Some(self.exact(version).await?),
-            None => None,
+            None => {
+                // What cannot be asked has no news, which is not the same as having nothing new.
+                if let Ok((spec, observed)) = look(self.session, self.component) {
+                    sets(self.session, &spec, &observed).await?;
+                }
+                None
+            }
         };
         let passed = self
             .carry_out(|spec| {
@@ -146,7 +152,7 @@ impl Carrying<'_> {
                 specs.push((id.clone(), spec.as_ref().clone()));
             }
         }
-        let client = session.client(&desired)?;
+        let client = session.client(&desired);
         let request = Request { only: Some(&only), ..session.request(&desired, self.pass)? };
         let failed = |e: std::io::Error| CliError::io(&e);
         if self.preview == Preview::Only {

@@ -44,7 +44,7 @@ pub(super) async fn sets<'a>(
         .collect();
     let desired = DesiredState::from_texts(Vec::new()).map_err(|e| session.invalid(&e))?;
     let cache = session.host.cache_dir();
-    let client = session.client(&desired)?;
+    let client = session.client(&desired);
     let no_age = jiff::SignedDuration::ZERO;
     let reader = Reader::new(client, Some(cache.as_std_path()), session.now, no_age);
     let offered = offered_files(spec, observed, &reader, session.now)

@@ -11,10 +11,11 @@ use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
-use crate::plan::hold::Closed;
-
 /// Longest time that one window may stay open.
 pub const OPEN_MAX: SignedDuration = SignedDuration::from_hours(7 * 24);
+
+/// Shortest.
+pub const OPEN_MIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// How far ahead an opening is looked for: every weekly pattern repeats within it, long windows included.
 const AHEAD_DAYS: i64 = 15;
@@ -24,6 +25,15 @@ const KNOWN: SignedDuration = SignedDuration::from_hours((AHEAD_DAYS - 1) * 24);
 
 /// How far back a window may have begun that is open still: [`OPEN_MAX`] and a day for zones.
 const BACK_DAYS: i64 = 8;
+
+/// Why nothing in use may be replaced now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Why.
+    pub why: String,
+    /// When it may, as far as that can be told.
+    pub until: Option<Timestamp>,
+}
 
 /// What a window does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,6 +96,21 @@ impl Windows {
         Some(Closed { why, until })
     }
 
+    /// The windows that a resource goes by which has some of its own: whatever forbids here forbids there; what is allowed
+    /// here is allowed there unless it says itself when it is.
+    #[must_use]
+    pub fn with_own(&self, own: &Self) -> Self {
+        let allows = own.0.values().any(|window| window.rule == Rule::Allow);
+        let kept = self.0.iter().filter(|(_, window)| window.rule == Rule::Deny || !allows);
+        let mut all: BTreeMap<_, _> = kept.map(|(name, w)| (name.clone(), w.clone())).collect();
+        for (name, window) in &own.0 {
+            let name =
+                if all.contains_key(name) { format!("{name} of its own") } else { name.clone() };
+            all.insert(name, window.clone());
+        }
+        Self(all)
+    }
+
     fn occurrences(&self, now: Timestamp) -> Vec<Occurrence<'_>> {
         let windows = self.0.iter();
         let occurrences = windows.flat_map(|(name, window)| {
@@ -119,4 +144,20 @@ struct Occurrence<'a> {
     rule: Rule,
     from: Timestamp,
     to: Timestamp,
+}
+
+/// A time of day such as `02:30`.
+pub fn time_of_day(text: &str) -> Result<Time, String> {
+    let parts = text.split_once(':').filter(|_| text.len() == 5);
+    let time = parts.and_then(|(hours, minutes)| {
+        Time::new(hours.parse().ok()?, minutes.parse().ok()?, 0, 0).ok()
+    });
+    time.ok_or_else(|| format!("`{text}` is no time of day; write one such as `02:30`"))
+}
+
+/// A time zone by its name or by a POSIX rule.
+pub fn zone(text: &str) -> Result<TimeZone, String> {
+    TimeZone::get(text).or_else(|_| TimeZone::posix(text)).map_err(|_| {
+        format!("`{text}` is no time zone of this host; check the name, or install tzdata")
+    })
 }
