@@ -17,11 +17,6 @@ fn place(host: &Look) -> Utf8PathBuf {
     host.places().state.join(NAME)
 }
 
-/// Whether any is kept.
-pub fn is_kept(host: &Look) -> bool {
-    host.stat(place(host)).is_ok_and(|stat| stat.is_some())
-}
-
 /// Keeps the texts of a valid desired state, if they are not those kept already.
 pub fn save(host: &Host, texts: &[SourceText]) -> io::Result<()> {
     let bytes = serde_json::to_vec(texts).map_err(io::Error::other)?;

@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -46,12 +46,17 @@ impl<'w> Loop<'w> {
     }
 
     fn begin(world: &'w World, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut agent = world.command(&["--effects", "run"]);
+        agent.args(arguments).envs(environment.iter().copied());
+        Self::begin_as(world, agent)
+    }
+
+    fn begin_as(world: &'w World, mut agent: Command) -> Self {
         let socket = world.path("notify.sock");
         let _ = fs::remove_file(&socket);
         let notified = UnixDatagram::bind(&socket).unwrap();
         notified.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut agent = world.command(&["--effects", "run"]);
-        agent.args(arguments).env("NOTIFY_SOCKET", &socket).envs(environment.iter().copied());
+        agent.env("NOTIFY_SOCKET", &socket);
         agent.stdout(Stdio::null()).stderr(Stdio::null());
         Self { world, agent: agent.spawn().unwrap(), notified, heard: Vec::new() }
     }
@@ -309,6 +314,46 @@ fn source_that_is_down_is_asked_again_until_it_is_back() {
     let sums = checksum_line(&archive_name("1.0"), &archive("1.0"));
     server.serve("/dl/SHA256SUMS", Reply::file(sums));
     until("another attempt", || in_use(&world).as_deref() == Some("1.0"));
+    // It was made for this resource alone, and is told all the same.
+    until("good news", || ask(&world, "/status").contains("\"state\":\"Current\""));
+    running.stop();
+}
+
+#[test]
+fn what_is_owed_and_what_is_settled_is_shown_at_once() {
+    let world = world();
+    fs::write(world.path("hook"), "#!/bin/sh\nexit 1\n").unwrap();
+    let running = Loop::start(&world, &IDLE);
+    let owed = || {
+        let status: serde_json::Value = serde_json::from_str(&ask(&world, "/status")).unwrap();
+        status["resources"][0]["owed"].as_array().unwrap().len()
+    };
+    assert_eq!(owed(), 1);
+    fs::write(world.path("hook"), "#!/bin/sh\nexit 0\n").unwrap();
+    let asked = running.request(&[]);
+    assert_eq!((asked.status.code(), owed()), (Some(0), 0), "{}", said(&asked));
+    running.stop();
+}
+
+#[test]
+fn requests_are_heard_again_after_there_were_too_many() {
+    /// Files that the agent may have open, fewer than the askers that it takes at once.
+    const FILES_MAX: usize = 64;
+    let world = world();
+    let mut agent = Command::new("sh");
+    agent.args(["-c", &format!("ulimit -n {FILES_MAX}; exec \"$@\""), "sh"]);
+    agent.arg(env!("CARGO_BIN_EXE_reconcile")).args(world.arguments(&["--effects", "run"]));
+    agent.args(IDLE).envs(world.environment());
+    let mut running = Loop::begin_as(&world, agent);
+    running.settles();
+    let socket = world.host("run/reconcile/control.sock");
+    let connect = |_| std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    let many: Vec<_> = (0..FILES_MAX).map(connect).collect();
+    let open = format!("/proc/{}/fd", running.agent.id());
+    until("too many", || fs::read_dir(&open).unwrap().count() >= FILES_MAX);
+    drop(many);
+    let asked = running.request(&[]);
+    assert_eq!(asked.status.code(), Some(0), "{}", said(&asked));
     running.stop();
 }
 
