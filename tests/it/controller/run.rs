@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -28,7 +29,7 @@ const IDLE: [&str; 3] = ["run", "--interval", "1d"];
 struct Loop<'w> {
     world: &'w World,
     agent: Child,
-    notified: UnixDatagram,
+    notified: mpsc::Receiver<String>,
     heard: Vec<String>,
 }
 
@@ -54,8 +55,7 @@ impl<'w> Loop<'w> {
     fn begin_as(world: &'w World, mut agent: Command) -> Self {
         let socket = world.path("notify.sock");
         let _ = fs::remove_file(&socket);
-        let notified = UnixDatagram::bind(&socket).unwrap();
-        notified.set_read_timeout(Some(PATIENCE)).unwrap();
+        let notified = notices(UnixDatagram::bind(&socket).unwrap());
         agent.env("NOTIFY_SOCKET", &socket);
         agent.stdout(Stdio::null()).stderr(Stdio::null());
         Self { world, agent: agent.spawn().unwrap(), notified, heard: Vec::new() }
@@ -64,15 +64,11 @@ impl<'w> Loop<'w> {
     /// Waits until something is said that holds a text; returns it.
     #[track_caller]
     fn hear(&mut self, text: &str) -> String {
-        let mut buffer = [0; 4096];
         loop {
-            let length = match self.notified.recv(&mut buffer) {
-                Ok(length) => length,
-                // Other tests of this process are stopped and continued.
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            let said = match self.notified.recv_timeout(PATIENCE) {
+                Ok(said) => said,
                 Err(error) => panic!("{error}: never said {text:?}, but: {:#?}", self.heard),
             };
-            let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
             self.heard.push(said.clone());
             if said.contains(text) {
                 return said;
@@ -110,6 +106,28 @@ impl Drop for Loop<'_> {
         let _ = self.agent.kill();
         let _ = self.agent.wait();
     }
+}
+
+/// What arrives at a socket, taken from it at once: an agent waits for room there, and its test may wait for it.
+fn notices(socket: UnixDatagram) -> mpsc::Receiver<String> {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        loop {
+            match socket.recv(&mut buffer) {
+                Ok(length) => {
+                    let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                    if tell.send(said).is_err() {
+                        return;
+                    }
+                }
+                // Other tests of this process are stopped and continued.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    });
+    told
 }
 
 #[track_caller]
