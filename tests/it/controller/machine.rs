@@ -498,7 +498,8 @@ fn pass_that_comes_to_nothing_backs_off_also_when_a_resource_is_due() {
     while clocked.now < end {
         clocked.wait();
         let Next::Pass(_) = clocked.next() else { panic!() };
-        clocked.controller.ended(&Ended { plan: None, wish: wish("first") }, clocked.now);
+        let ended = Ended { plan: None, wish: wish("first"), every: &BTreeMap::new() };
+        clocked.controller.ended(&ended, clocked.now);
         passes += 1;
         assert!(passes < 100, "backs off");
     }
@@ -760,7 +761,8 @@ impl Story {
             self.waiting.remove(ticket);
         }
         if self.breaks {
-            self.clocked.controller.ended(&Ended { plan: None, wish }, now);
+            let every = &BTreeMap::new();
+            self.clocked.controller.ended(&Ended { plan: None, wish, every }, now);
             self.clocked.controller.seen(&self.clocked.wish, now);
             return;
         }
