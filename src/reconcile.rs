@@ -31,6 +31,7 @@ use crate::plan::guard::Removals;
 use crate::plan::hold::Holds;
 use crate::plan::{Inputs, plan};
 use crate::record::commit::{Pass, conclude, intend};
+use crate::record::last_pass::LastPass;
 use crate::record::{cache, last_pass, ledger};
 use crate::resolve::{Question, resolve};
 use crate::resource::app::observe::Depth;
@@ -195,21 +196,15 @@ pub async fn perform(
     let stager = Stager::new(host, hands.client, hands.progress, facts, request.now);
     let mut journal = Journal::new(&preview.ledger, request.now);
     let outcome = apply(&preview.plan, host, &stager, &mut journal, hands.stop).await;
-    preview.ledger.trust = journal.into_trust();
+    (preview.ledger.trust, preview.ledger.debts) = journal.into_parts();
     conclude(host, &mut preview.ledger, &pass, &outcome)?;
-    let desired = request.desired.digest.to_string();
-    if request.only.is_none()
-        && let Err(error) = last_pass::save(host, &desired, &preview.plan, &outcome, request.now)
-    {
+    let earlier = last_pass::load(host).unwrap_or_default();
+    let last = LastPass::after(earlier, &pass, &outcome, request.only);
+    if let Err(error) = last_pass::save(host, &last) {
         tracing::warn!(%error, "cannot remember what this pass came to");
     }
-    let mut blocked = preview.plan.blocked.clone();
-    if request.only.is_some() {
-        // What other resources wait for is not in this plan.
-        blocked.extend(last_pass::load(host)?.into_iter().flat_map(|last| last.blocked));
-    }
     // The cache only saves transfers: failing to keep or to clean it is not a failure of the pass.
-    if let Err(error) = cache::sweep(host, (&preview.observed, &blocked), &outcome) {
+    if let Err(error) = cache::sweep(host, (&preview.observed, &last.blocked), &outcome) {
         tracing::warn!(%error, "cannot clean the cache");
     }
     if let Err(error) = store(host.cache_dir().as_std_path(), &preview.answers) {

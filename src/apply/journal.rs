@@ -74,9 +74,9 @@ impl Journal {
         Self { debts: ledger.debts.clone(), trust: ledger.trust.clone(), now }
     }
 
-    /// What is known not to work here, as it was written.
-    pub fn into_trust(self) -> Trust {
-        self.trust
+    /// What is known not to work here, and what is owed, as it was written.
+    pub fn into_parts(self) -> (Trust, Vec<Debt>) {
+        (self.trust, self.debts)
     }
 
     /// The time of the pass.
@@ -121,19 +121,12 @@ impl Journal {
             }
         };
         performed.map_err(|source| JournalError::Effect { effect: effect.describe(), source })?;
-        self.debts.retain(|debt| &debt.effect != effect);
-        Ok(save_debts(host, &self.debts)?)
+        Ok(self.strike(host, effect)?)
     }
 
     /// Strikes an effect out that was performed, whoever owed it.
     pub fn strike(&mut self, host: &Host, effect: &Effect) -> io::Result<()> {
-        self.debts.retain(|debt| &debt.effect != effect);
-        save_debts(host, &self.debts)
-    }
-
-    /// Whether an effect is owed.
-    pub fn owes(&self, effect: &Effect) -> bool {
-        self.debts.iter().any(|debt| &debt.effect == effect)
+        self.keep(host, |debt| &debt.effect != effect)
     }
 
     /// Writes down that a release does not work here, before anything is done about it.
@@ -149,7 +142,17 @@ impl Journal {
         resource: &ResourceId,
         effect: &Effect,
     ) -> Result<(), JournalError> {
-        self.debts.retain(|debt| &debt.effect != effect || &debt.resource != resource);
-        Ok(save_debts(host, &self.debts)?)
+        Ok(self.keep(host, |debt| &debt.effect != effect || &debt.resource != resource)?)
+    }
+
+    /// Strikes out all but some debts. Where there are no others the disk is left alone.
+    fn keep(&mut self, host: &Host, kept: impl Fn(&Debt) -> bool) -> io::Result<()> {
+        if self.debts.iter().all(&kept) {
+            return Ok(());
+        }
+        let debts: Vec<Debt> = self.debts.iter().filter(|debt| kept(debt)).cloned().collect();
+        save_debts(host, &debts)?;
+        self.debts = debts;
+        Ok(())
     }
 }

@@ -86,15 +86,9 @@ pub struct GitArgs {
         hide_short_help = true
     )]
     pub git: Option<String>,
-    /// The branch or tag to follow.
-    #[arg(
-        long = "ref",
-        global = true,
-        value_name = "BRANCH|TAG",
-        default_value = "HEAD",
-        hide_short_help = true
-    )]
-    pub reference: String,
+    /// The branch or tag to follow [default: HEAD].
+    #[arg(long = "ref", global = true, value_name = "BRANCH|TAG", hide_short_help = true)]
+    pub reference: Option<String>,
     /// The directory of the repository with the desired state [default: its top].
     #[arg(long, global = true, value_name = "DIR", hide_short_help = true)]
     pub git_path: Option<Utf8PathBuf>,
@@ -104,6 +98,25 @@ pub struct GitArgs {
     /// Accept only what a key of this OpenPGP keyring has signed.
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub git_keyring: Option<Utf8PathBuf>,
+}
+
+impl GitArgs {
+    /// The branch or tag to follow.
+    pub fn reference(&self) -> &str {
+        self.reference.as_deref().unwrap_or("HEAD")
+    }
+
+    /// An option about a repository that no other names, if one is given.
+    pub fn loose_option(&self) -> Option<&'static str> {
+        let given = [
+            ("--ref", self.reference.is_some()),
+            ("--git-path", self.git_path.is_some()),
+            ("--git-allowed-signers", self.git_allowed_signers.is_some()),
+            ("--git-keyring", self.git_keyring.is_some()),
+        ];
+        let mut given = given.into_iter().filter(|(_, given)| *given && self.git.is_none());
+        given.next().map(|(name, _)| name)
+    }
 }
 
 /// Options of a pass.
@@ -215,7 +228,8 @@ pub enum HooksArg {
 pub enum Command {
     /// Keep the host as desired: passes on schedule, on edits of the desired state and on request.
     ///
-    /// SIGHUP reads the configuration again and makes a pass, SIGTERM ends at the next safe point.
+    /// SIGHUP reads the configuration again and makes a pass, SIGTERM ends at the next safe point. What the
+    /// configuration says about `desired`, `git`, `watch` and `notify` takes a restart.
     Run(RunArgs),
     /// Ask the running agent for a pass.
     ///

@@ -7,6 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::cli::CliError;
 use crate::cli::args::{Cli, Command, GitArgs};
 use crate::cli::exit::Exit;
+use crate::controller::config::GitConfig;
 use crate::desired::{Diagnostic, Origin};
 use crate::model::outcome::{chain, counted};
 use crate::model::revision::TroubleKind;
@@ -47,6 +48,30 @@ impl Reading {
     }
 }
 
+/// Commands that may want to know what is desired here; the others tell about the program itself.
+pub fn reads_desired(command: &Command) -> bool {
+    !matches!(command, Command::Schema { .. } | Command::Completions { .. } | Command::Man { .. })
+}
+
+/// Names the repository of the agent's configuration. What the command line says about it stands above that.
+pub fn complete(named: &mut GitArgs, git: GitConfig) {
+    named.git = Some(git.url);
+    named.reference = named.reference.take().or(git.reference);
+    named.git_path = named.git_path.take().or(git.path);
+    // Whose signatures count is one choice: other keys would accept what the command line refuses.
+    if named.git_allowed_signers.is_none() && named.git_keyring.is_none() {
+        named.git_allowed_signers = git.allowed_signers;
+        named.git_keyring = git.keyring;
+    }
+}
+
+/// The error for an option about a repository where none is followed.
+pub fn nothing_to(option: &str) -> CliError {
+    let why =
+        format!("{option} is about a repository and none is followed here; give --git as well");
+    CliError::new(Exit::Usage, why)
+}
+
 /// The repository that the command line names, with the keys and the token that go with it.
 pub fn source(
     args: &GitArgs,
@@ -57,7 +82,7 @@ pub fn source(
     let usage = |message: String| CliError::new(Exit::Usage, message);
     let path = args.git_path.as_deref().unwrap_or(Utf8Path::new(""));
     let address =
-        Address::new(url, &args.reference, path.as_str()).map_err(|e| usage(e.to_string()))?;
+        Address::new(url, args.reference(), path.as_str()).map_err(|e| usage(e.to_string()))?;
     let signers = args.git_allowed_signers.as_deref();
     let signers = signers.map(|file| read(file, SIGNERS_BYTES_MAX)).transpose()?;
     let signers = signers.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());

@@ -64,7 +64,7 @@ pub struct Session {
     agent: OnceCell<AgentConfig>,
     holds: OnceCell<Holds>,
     reading: Reading,
-    /// Whether the repository is the one that the agent's configuration names.
+    /// Whether the repository is the one that the agent's configuration names, as it names it.
     follows_configured: bool,
     lock_timeout: Duration,
     /// The other host that is planned for.
@@ -158,27 +158,33 @@ impl Session {
             held: RefCell::new(None),
             told: Rc::default(),
         };
-        session.follow_configured();
+        if cli.command.as_ref().is_none_or(origin::reads_desired) {
+            session.follow_configured()?;
+        }
         Ok(session)
     }
 
-    /// Follows the repository of the agent's configuration where the command line names nothing else. A
-    /// configuration that cannot be read is reported by whoever needs it.
-    fn follow_configured(&mut self) {
-        if self.common.git.git.is_some() || !self.common.desired.is_empty() {
-            return;
+    /// Follows the repository of the agent's configuration where the command line names nothing else; what the
+    /// command line says about it stands above the configuration. A configuration that cannot be read is reported
+    /// by whoever needs it.
+    fn follow_configured(&mut self) -> Result<(), CliError> {
+        let needed = self.common.git.loose_option();
+        let silent = self.common.desired.is_empty() && self.common.git.git.is_none();
+        let configured = match silent.then(|| self.agent()) {
+            Some(Err(error)) if needed.is_some() => return Err(error),
+            agent => agent.and_then(Result::ok).and_then(|agent| agent.git.clone()),
+        };
+        match (configured, needed) {
+            (Some(git), _) => origin::complete(&mut self.common.git, git),
+            (None, Some(option)) => return Err(origin::nothing_to(option)),
+            (None, None) => return Ok(()),
         }
-        let Some(git) = self.agent().ok().and_then(|agent| agent.git.clone()) else { return };
-        let named = &mut self.common.git;
-        named.git = Some(git.url);
-        named.reference = git.reference.unwrap_or_else(|| named.reference.clone());
-        named.git_path = git.path;
-        named.git_allowed_signers = git.allowed_signers;
-        named.git_keyring = git.keyring;
-        self.follows_configured = true;
+        self.follows_configured = needed.is_none();
+        Ok(())
     }
 
-    /// The repository that the command line names; the one that the agent's configuration names is none.
+    /// The repository that the command line names or says something about; the one that the agent's configuration
+    /// names is none.
     pub fn named_repository(&self) -> Option<&GitArgs> {
         Some(&self.common.git).filter(|git| git.git.is_some() && !self.follows_configured)
     }

@@ -28,12 +28,12 @@ impl Backoff {
         self.first.checked_mul(factor).unwrap_or(self.most).min(self.most)
     }
 
-    /// Somewhere between nothing and the ceiling. Full jitter keeps hosts that failed together from
+    /// Somewhere up to the ceiling, but never nothing. Full jitter keeps hosts that failed together from
     /// coming back together.
     pub fn wait(&self, failures: u32, dice: &mut Dice) -> SignedDuration {
         let ceiling = self.ceiling(failures).as_millis().max(1).unsigned_abs();
-        let roll = u128::from(dice.roll()) % (ceiling + 1);
-        SignedDuration::from_millis(i64::try_from(roll).unwrap_or(i64::MAX))
+        let roll = u128::from(dice.roll()) % ceiling;
+        SignedDuration::from_millis(i64::try_from(roll + 1).unwrap_or(i64::MAX))
     }
 }
 

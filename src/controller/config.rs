@@ -368,6 +368,17 @@ impl AgentConfig {
             .map_err(|(line, column, what)| invalid(format_args!(":{line}:{column}"), what))
     }
 
+    /// Keys that are followed from the start of the agent on, and that say something else in another configuration.
+    pub fn only_at_start(&self, other: &Self) -> Vec<&'static str> {
+        let keys = [
+            ("desired", self.desired != other.desired),
+            ("git", self.git != other.git),
+            ("watch", self.watch != other.watch),
+            ("notify", self.notify != other.notify),
+        ];
+        keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+    }
+
     /// Reads a text; a mistake is told with its line and column, both from 1.
     pub fn from_text(text: &str) -> Result<Self, (u64, u64, String)> {
         // A file of comments only says nothing.

@@ -34,6 +34,9 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 /// Most that ask or wait at the same time.
 const ASKING_MAX: usize = 64;
 
+/// How long nobody is listened to when accepting fails: out of file descriptors, mostly.
+const REST: Duration = Duration::from_millis(200);
+
 /// How long somebody who connected may take to say what is wanted.
 const SAY_TIME_MAX: Duration = Duration::from_secs(5);
 
@@ -122,7 +125,14 @@ pub fn listen(runtime: &Runtime, heard: mpsc::Sender<Heard>) -> Result<Asking, C
     let places = Arc::clone(&room);
     let listening = tokio::spawn(async move {
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-            let Ok((stream, _)) = listener.accept().await else { break };
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a request");
+                    tokio::time::sleep(REST).await;
+                    continue;
+                }
+            };
             let heard = heard.clone();
             tokio::spawn(async move {
                 if let Err(error) = serve(stream, &heard).await {

@@ -96,7 +96,8 @@ pub struct Ended<'a> {
 struct Trouble {
     failures: u32,
     retry_at: Timestamp,
-    why: String,
+    /// Whether a pass over it alone said nothing about it, so that only one over everything does: a removal.
+    unseen_alone: bool,
 }
 
 /// The loop's state.
@@ -201,11 +202,13 @@ impl Controller {
     /// What to do. A pass that is returned counts as being made until [`Self::ended`]; meanwhile only looks
     /// are asked for.
     pub fn next(&mut self, now: Timestamp) -> Next {
-        if self.look_at.is_some_and(|at| at <= now) && !self.stopping {
+        // What is wished meanwhile is for whoever comes after.
+        let look_at = self.look_at.filter(|_| !self.stopping);
+        if look_at.is_some_and(|at| at <= now) {
             return Next::Look;
         }
         if self.running.is_some() {
-            return Next::Wait(self.look_at.unwrap_or(Timestamp::MAX));
+            return Next::Wait(look_at.unwrap_or(Timestamp::MAX));
         }
         if self.stopping {
             return Next::Stop;
@@ -249,9 +252,11 @@ impl Controller {
         if !own.is_empty() {
             self.queue.push(now, Trigger::Every, Scope::Only(own), None);
         }
-        let due = self.troubles.iter().filter(|(_, trouble)| trouble.retry_at <= now);
-        let due: BTreeSet<ResourceId> = due.map(|(id, _)| id.clone()).collect();
-        if !due.is_empty() {
+        let due = || self.troubles.iter().filter(move |(_, trouble)| trouble.retry_at <= now);
+        if due().any(|(_, trouble)| trouble.unseen_alone) {
+            self.queue.push(now, Trigger::Retry, Scope::All, None);
+        } else if due().next().is_some() {
+            let due: BTreeSet<ResourceId> = due().map(|(id, _)| id.clone()).collect();
             self.queue.push(now, Trigger::Retry, Scope::Only(due), None);
         }
     }
@@ -269,6 +274,11 @@ impl Controller {
         if order.is_personal() {
             self.stalled.retain(|id, _| !order.scope.has(id));
             self.fights.forget(|id| order.scope.has(id));
+        }
+        // What the pass says about them sets their time. Where it says nothing, they must not stay due.
+        let later = now + self.policy.backoff.most;
+        for (_, trouble) in self.troubles.iter_mut().filter(|(id, _)| order.scope.has(id)) {
+            trouble.retry_at = trouble.retry_at.max(later);
         }
         self.running = Some(order.clone());
     }
@@ -302,9 +312,16 @@ impl Controller {
         let cut_off = verdicts.values().any(|verdict| *verdict == Verdict::Untried);
         self.superseded = if cut_off { self.superseded + 1 } else { 0 };
         self.pace(ended.every, now);
-        if order.scope == Scope::All {
-            self.troubles.retain(|id, _| verdicts.contains_key(id));
-            self.stalled.retain(|id, _| verdicts.contains_key(id));
+        match &order.scope {
+            Scope::All => {
+                self.troubles.retain(|id, _| verdicts.contains_key(id));
+                self.stalled.retain(|id, _| verdicts.contains_key(id));
+            }
+            Scope::Only(ids) => {
+                for id in ids.iter().filter(|id| !verdicts.contains_key(id)) {
+                    self.unseen(id, now);
+                }
+            }
         }
         if let Some(until) = first_until(plan, now) {
             self.until = Some(self.until.map_or(until, |known| known.min(until)));
@@ -328,6 +345,14 @@ impl Controller {
         }
     }
 
+    /// Takes note that a pass over a resource alone said nothing about it.
+    fn unseen(&mut self, id: &ResourceId, now: Timestamp) {
+        if let Some(trouble) = self.troubles.get_mut(id) {
+            trouble.unseen_alone = true;
+            trouble.retry_at = now + self.policy.backoff.wait(trouble.failures, &mut self.dice);
+        }
+    }
+
     fn note(&mut self, id: ResourceId, verdict: Verdict, now: Timestamp) {
         match verdict {
             Verdict::Untried => {}
@@ -338,27 +363,19 @@ impl Controller {
                 self.troubles.remove(&id);
                 self.stalled.insert(id, stalled);
             }
-            Verdict::Again { not_before, why } => {
-                let failures = self.troubles.get(&id).map_or(0, |known| known.failures) + 1;
+            Verdict::Again { not_before } => {
+                let known = self.troubles.get(&id);
+                let failures = known.map_or(0, |known| known.failures) + 1;
+                let unseen_alone = known.is_some_and(|known| known.unseen_alone);
                 let wait = self.policy.backoff.wait(failures, &mut self.dice);
                 let retry_at = not_before.map_or(now, |time| time.max(now)) + wait;
-                self.troubles.insert(id, Trouble { failures, retry_at, why });
+                self.troubles.insert(id, Trouble { failures, retry_at, unseen_alone });
             }
         }
-    }
-
-    /// The wish as it was seen last.
-    pub fn wish(&self) -> Option<&Wish> {
-        self.wish.as_ref()
     }
 
     /// Whether the files of the desired state are about to be looked at.
     pub fn is_about_to_look(&self) -> bool {
         self.look_at.is_some()
-    }
-
-    /// Resources that are tried again, when, and why.
-    pub fn retries(&self) -> impl Iterator<Item = (&ResourceId, Timestamp, &str)> {
-        self.troubles.iter().map(|(id, trouble)| (id, trouble.retry_at, trouble.why.as_str()))
     }
 }

@@ -17,8 +17,6 @@ pub enum Verdict {
     Again {
         /// Not before then, where that is known.
         not_before: Option<Timestamp>,
-        /// What went wrong.
-        why: String,
     },
     /// Trying the same again will not help.
     Stalled(Stalled),
@@ -43,7 +41,7 @@ pub fn judge(plan: &Plan, outcome: &Outcome) -> BTreeMap<ResourceId, Verdict> {
 }
 
 fn of_blocked(blocked: &Blocked) -> Verdict {
-    let again = || Verdict::Again { not_before: blocked.until, why: blocked.message.clone() };
+    let again = || Verdict::Again { not_before: blocked.until };
     match blocked.reason {
         BlockedReason::SourceUnavailable
         | BlockedReason::RateLimited
@@ -58,16 +56,16 @@ fn of_end(change: &Change, end: &End) -> Verdict {
         End::Done => Verdict::Well,
         End::Interrupted => Verdict::Untried,
         End::Failed(failure) | End::RolledBack(failure) | End::RollbackFailed(failure) => {
-            let why = failure.message.clone();
             match failure.class {
                 FailureClass::Transient | FailureClass::Stale => {
-                    Verdict::Again { not_before: None, why }
+                    Verdict::Again { not_before: None }
                 }
                 FailureClass::Verification
                 | FailureClass::Unsuitable
                 | FailureClass::Unhealthy
                 | FailureClass::Permanent => {
-                    Verdict::Stalled(Stalled { change: fingerprint(change), message: why })
+                    let message = failure.message.clone();
+                    Verdict::Stalled(Stalled { change: fingerprint(change), message })
                 }
             }
         }

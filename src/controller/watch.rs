@@ -10,7 +10,8 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
@@ -38,24 +39,41 @@ struct Watches {
     by_number: BTreeMap<i32, Interest>,
 }
 
+/// How long nothing is watched when watches cannot be set: a link is gone at this moment, or too much is watched on
+/// this host.
+const REST: Duration = Duration::from_secs(5);
+
 /// Calls `touched` from a thread of its own, once at the beginning and then whenever something at or below one
 /// of the paths may have changed. The thread ends when `touched` returns false.
 pub fn watch(paths: Vec<PathBuf>, touched: impl Fn() -> bool + Send + 'static) -> io::Result<()> {
-    let mut watches = Watches::set(&paths)?;
     let looking = move || {
+        let mut watches = anew(&paths);
         while touched() {
-            let wait = || watches.wait().and_then(|()| Watches::set(&paths));
-            match wait() {
-                Ok(anew) => watches = anew,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot watch the desired state any more; it is read on schedule");
-                    return;
-                }
+            if let Err(error) = watches.wait() {
+                tracing::warn!(%error, "cannot go on watching the desired state; it is watched anew");
+                std::thread::sleep(REST);
             }
+            watches = anew(&paths);
         }
     };
     std::thread::Builder::new().name("watch".to_owned()).stack_size(128 << 10).spawn(looking)?;
     Ok(())
+}
+
+/// Sets watches, however often that takes. What fails is said once.
+fn anew(paths: &[PathBuf]) -> Watches {
+    let mut said = false;
+    loop {
+        match Watches::set(paths) {
+            Ok(watches) => return watches,
+            Err(error) if said => tracing::debug!(%error, "cannot watch the desired state yet"),
+            Err(error) => {
+                tracing::warn!(%error, "cannot watch the desired state now; until that works it is read on schedule");
+                said = true;
+            }
+        }
+        std::thread::sleep(REST);
+    }
 }
 
 impl Watches {
@@ -64,8 +82,7 @@ impl Watches {
         let mut watches = Self { inotify, by_number: BTreeMap::new() };
         for path in paths {
             let path = std::path::absolute(path)?;
-            let mut links_left = LINKS_MAX;
-            watches.add_way(&path, &mut links_left)?;
+            watches.add_way(&path)?;
             if path.is_dir() {
                 watches.add_tree(&path)?;
             }
@@ -74,34 +91,43 @@ impl Watches {
     }
 
     /// Watches each name on the way to a path that could lead elsewhere later: links, what is not there, and
-    /// the last.
-    fn add_way(&mut self, path: &Path, links_left: &mut usize) -> io::Result<()> {
+    /// the last. Goes as the kernel does: `..` leads up from where a link has led.
+    fn add_way(&mut self, path: &Path) -> io::Result<()> {
+        let mut links_left = LINKS_MAX;
         let mut reached = PathBuf::from("/");
-        let mut names = path.components().filter_map(|part| match part {
-            std::path::Component::Normal(name) => Some(name),
-            _ => None,
-        });
-        let mut next = names.next();
-        while let Some(name) = next {
+        let mut rest = path.to_owned();
+        loop {
+            let mut parts = rest.components();
+            let Some(part) = parts.next() else { return Ok(()) };
+            let after = parts.as_path().to_owned();
+            let Component::Normal(name) = part else {
+                match part {
+                    Component::ParentDir => {
+                        reached.pop();
+                    }
+                    Component::RootDir => reached = PathBuf::from("/"),
+                    _ => {}
+                }
+                rest = after;
+                continue;
+            };
             let here = reached.join(name);
-            next = names.next();
             let metadata = here.symlink_metadata();
             let is_link = metadata.as_ref().is_ok_and(std::fs::Metadata::is_symlink);
-            let decides = next.is_none() || is_link || metadata.is_err();
+            let decides = after.as_os_str().is_empty() || is_link || metadata.is_err();
             if decides && let Some(interest) = self.add(&reached)? {
                 interest.names.insert(name.to_owned());
             }
-            if metadata.is_err() {
+            if metadata.is_err() || (is_link && links_left == 0) {
                 return Ok(());
             }
-            if is_link && *links_left > 0 {
-                *links_left -= 1;
-                let target = std::fs::read_link(&here)?;
-                self.add_way(&reached.join(target), links_left)?;
+            if is_link {
+                links_left -= 1;
+                rest = std::fs::read_link(&here)?.join(after);
+            } else {
+                (reached, rest) = (here, after);
             }
-            reached = here;
         }
-        Ok(())
     }
 
     fn add_tree(&mut self, root: &Path) -> io::Result<()> {

@@ -1,11 +1,9 @@
-//! What systemd-sysext sees and says: names in search directories, versioned directories, its JSON.
+//! What systemd-sysext sees: names in search directories and in versioned directories.
 //!
 //! Sources: systemd-sysext(8), systemd.v(7), and systemd 252, 257 and 262 as measured. The names were measured
 //! along with the verdicts in `tests/golden/images/verdicts.json`.
 
 use std::cmp::Ordering;
-
-use serde::Deserialize;
 
 use crate::format::extension_release::{Class, Form};
 
@@ -15,98 +13,8 @@ const VERSIONED_SINCE: u32 = 256;
 /// Since this version files that systemd-sysupdate is still writing are passed over.
 const PARTIAL_HIDDEN_SINCE: u32 = 262;
 
-/// Bytes of an answer of systemd-sysext: a thousand extensions take less.
-pub const ANSWER_BYTES_MAX: usize = 1 << 20;
-
 /// Characters of a file's name: Linux allows no more (`NAME_MAX`).
 const NAME_BYTES_MAX: usize = 255;
-
-/// Why an answer of systemd cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum AnswerError {
-    /// Longer than [`ANSWER_BYTES_MAX`].
-    #[error("the answer of systemd-sysext is longer than {ANSWER_BYTES_MAX} bytes")]
-    TooLong,
-    /// Not the JSON that is expected.
-    #[error("the answer of systemd-sysext is not what any known version says")]
-    Json(#[source] serde_json::Error),
-}
-
-/// A hierarchy and what is merged into it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hierarchy {
-    /// Its path, such as `/usr`.
-    pub path: String,
-    /// Names of the merged extensions, in systemd's order; none when nothing is merged.
-    pub extensions: Vec<String>,
-    /// When they were merged, in microseconds since 1970.
-    pub since: Option<u64>,
-}
-
-/// An extension that systemd found in its search directories.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Listed {
-    /// Its name.
-    pub name: String,
-    /// `raw`, `directory`, `subvolume` or `block`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Where it is.
-    pub path: String,
-    /// When it was changed, in microseconds since 1970.
-    #[serde(default)]
-    pub time: Option<u64>,
-}
-
-/// Reads `systemd-sysext status --json=short`. Hierarchies with nothing merged say `"none"` up to 261, or are
-/// left out or say `null` since.
-pub fn parse_status(answer: &[u8]) -> Result<Vec<Hierarchy>, AnswerError> {
-    #[derive(Deserialize)]
-    struct Row {
-        hierarchy: String,
-        #[serde(default)]
-        extensions: Option<serde_json::Value>,
-        #[serde(default)]
-        since: Option<u64>,
-    }
-    let rows: Vec<Row> = from_json(answer)?;
-    let mut hierarchies = Vec::with_capacity(rows.len());
-    for row in rows {
-        let extensions = match row.extensions {
-            Some(list @ serde_json::Value::Array(_)) => {
-                serde_json::from_value(list).map_err(AnswerError::Json)?
-            }
-            Some(serde_json::Value::String(name)) if name != "none" => vec![name],
-            _ => Vec::new(),
-        };
-        hierarchies.push(Hierarchy { path: row.hierarchy, extensions, since: row.since });
-    }
-    Ok(hierarchies)
-}
-
-/// Reads `systemd-sysext list --json=short`.
-pub fn parse_list(answer: &[u8]) -> Result<Vec<Listed>, AnswerError> {
-    from_json(answer)
-}
-
-/// Nothing at all counts as an empty list: 252 prints nothing then.
-fn from_json<T: serde::de::DeserializeOwned>(answer: &[u8]) -> Result<Vec<T>, AnswerError> {
-    if answer.len() > ANSWER_BYTES_MAX {
-        return Err(AnswerError::TooLong);
-    }
-    if answer.trim_ascii().is_empty() {
-        return Ok(Vec::new());
-    }
-    serde_json::from_slice(answer).map_err(AnswerError::Json)
-}
-
-/// The number in the first line of `systemctl --version` or `systemd-sysext --version`:
-/// `systemd 252 (252.38-1~deb12u1)`.
-pub fn parse_version(answer: &str) -> Option<u32> {
-    let word = answer.lines().next()?.strip_prefix("systemd ")?.split_ascii_whitespace().next()?;
-    let digits = word.find(|char: char| !char.is_ascii_digit()).unwrap_or(word.len());
-    word.get(..digits)?.parse().ok()
-}
 
 /// What an entry of a search directory is, links followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

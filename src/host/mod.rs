@@ -283,8 +283,7 @@ impl Look {
         // With room for the whole file and a little more, one call reads it and has not filled the room.
         let stat = Stat::of(&rustix::fs::fstat(&file).map_err(|e| failed(e.into()))?);
         if stat.kind != ItemKind::File {
-            let why = format!("{} is not a regular file", self.real(path));
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            return Err(irregular(&self.real(path)));
         }
         let expected = stat.size.min(limit);
         let room = usize::try_from(expected).unwrap_or(0) + READ_SLACK;
@@ -362,10 +361,19 @@ impl Look {
         Ok(Some(items))
     }
 
-    /// SHA-256 of a file's content.
+    /// SHA-256 of a regular file's content. A link in its place is an error: what it leads to is another file than
+    /// the one that was looked at.
     pub fn sha256(&self, path: impl AsRef<Utf8Path>) -> io::Result<Digest> {
+        let path = path.as_ref();
+        let (at, place) = self.place(path);
         let real = self.real(path);
-        let mut file = File::open(&real).map_err(|e| about(&real, &e))?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(at, &*place, flags, Mode::empty());
+        let mut file = opened.map(File::from).map_err(|e| about(&real, &e.into()))?;
+        let stat = rustix::fs::fstat(&file).map_err(|e| about(&real, &e.into()))?;
+        if Stat::of(&stat).kind != ItemKind::File {
+            return Err(irregular(&real));
+        }
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 256 << 10];
         loop {
@@ -386,6 +394,10 @@ fn present<T>(result: Result<T, Errno>) -> io::Result<Option<T>> {
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+fn irregular(real: &Utf8Path) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("{real} is not a regular file"))
 }
 
 /// Puts the path into the error's text.

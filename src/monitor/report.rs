@@ -20,12 +20,12 @@ use crate::resource::app::observe::Depth;
 use crate::status::{self, Known, carry::carry};
 
 /// A pass that is over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Pass<'a> {
     /// The wish.
     pub desired: &'a DesiredState,
     /// What was to be done.
-    pub plan: &'a PlanDocument,
+    pub plan: PlanDocument,
     /// What became of it.
     pub outcome: &'a Outcome,
     /// The host before.
@@ -54,7 +54,7 @@ pub struct Report {
 }
 
 /// Looks at the host once more where something was done, and says what is and what changed.
-pub fn report(host: &Look, pass: &Pass<'_>, before: &Memory) -> Report {
+pub fn report(host: &Look, pass: Pass<'_>, before: &Memory) -> Report {
     let again = (!pass.outcome.results.is_empty())
         .then(|| observe(pass.desired, pass.ledger, host, Depth::Quick));
     let history = history::load(host).unwrap_or_default();
@@ -95,8 +95,7 @@ pub fn report(host: &Look, pass: &Pass<'_>, before: &Memory) -> Report {
     });
     let history = history.into_iter().rev().take(HISTORY_SHOWN).rev().collect();
     let memory = Memory { status: Some(status.clone()), tally, stored: Some(stored) };
-    let plan = pass.plan.clone();
-    let snapshot = Snapshot { at: pass.now, status, plan, history, numbers, next: None };
+    let snapshot = Snapshot { at: pass.now, status, plan: pass.plan, history, numbers, next: None };
     Report { snapshot, events, memory }
 }
 

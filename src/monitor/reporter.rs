@@ -33,7 +33,7 @@ impl Reporter {
 
     /// Takes note of a pass that ended; what changed is left to be told. What fails here is logged: no pass is
     /// undone because nobody can see it.
-    pub fn ended(&self, host: &Host, pass: &Pass<'_>) -> Vec<Event> {
+    pub fn ended(&self, host: &Host, pass: Pass<'_>) -> Vec<Event> {
         let report = report(host, pass, &memory::load(host));
         if let Err(error) = memory::save(host, &report.memory) {
             tracing::warn!(%error, "cannot remember what was told");

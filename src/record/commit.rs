@@ -86,7 +86,7 @@ pub fn conclude(
         }
         let never_began = result.end.failure().is_some_and(|failure| failure.step == "fetch");
         let gone = change.action == Action::Remove && result.end == End::Done;
-        if gone || (never_began && has_nothing(host, &inventory, change)?) {
+        if gone || (never_began && has_nothing(host, &inventory, change)) {
             inventory.to_mut().resources.remove(&change.resource);
             if gone {
                 trust.to_mut().floors.remove(&change.resource);
@@ -177,14 +177,13 @@ fn in_place<'a>(inventory: &'a mut Inventory, id: &ResourceId) -> Option<&'a mut
     inventory.resources.get_mut(id)?.in_place.as_mut()
 }
 
-/// Whether nothing of a resource is on the host or ever was: what could not even be fetched is not ours.
-fn has_nothing(host: &Host, inventory: &Inventory, change: &Change) -> io::Result<bool> {
+/// Whether nothing of a resource is on the host or ever was: what could not even be fetched is not ours. Where that
+/// cannot be told, it stays ours.
+fn has_nothing(host: &Host, inventory: &Inventory, change: &Change) -> bool {
     let owned = inventory.resources.get(&change.resource);
     let never = owned.filter(|owned| owned.activated.is_empty() && owned.adopted.is_empty());
-    Ok(match never {
-        Some(owned) => change.before.is_none() && host.stat(&owned.home)?.is_none(),
-        None => false,
-    })
+    let absent = |owned: &Owned| host.stat(&owned.home).is_ok_and(|stat| stat.is_none());
+    change.before.is_none() && never.is_some_and(absent)
 }
 
 /// The file that a change puts a program to.

@@ -1,6 +1,6 @@
 //! What the last pass came to: rebuilt by every pass, so it is written without waiting for the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use jiff::Timestamp;
@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{Change as Host, Look};
 use crate::model::outcome::{End, Outcome};
-use crate::model::{Blocked, Plan, ResourceId};
+use crate::model::{Blocked, ResourceId};
+use crate::record::commit::Pass;
 
 /// Far above what 10,000 resources need.
 const LAST_PASS_BYTES_MAX: u64 = 16 << 20;
@@ -24,7 +25,7 @@ const NAME: &str = "last-pass.json";
 pub struct LastPass {
     /// When it was.
     pub at: Timestamp,
-    /// The last one after which everything wished was there.
+    /// The last one over everything after which everything wished was there.
     pub converged_at: Option<Timestamp>,
     /// Digest of the desired state.
     pub desired: String,
@@ -34,36 +35,45 @@ pub struct LastPass {
     pub failed: BTreeMap<ResourceId, String>,
 }
 
-/// Remembers a pass.
-pub fn save(
-    host: &Host,
-    desired: &str,
-    plan: &Plan,
-    outcome: &Outcome,
-    now: Timestamp,
-) -> io::Result<()> {
-    let failed: BTreeMap<ResourceId, String> = outcome
-        .results
-        .iter()
-        .filter_map(|result| {
+impl LastPass {
+    /// What is known after a pass. One over some resources only says nothing about the others: what was known of
+    /// them stays.
+    pub fn after(
+        earlier: Option<Self>,
+        pass: &Pass<'_>,
+        outcome: &Outcome,
+        only: Option<&BTreeSet<ResourceId>>,
+    ) -> Self {
+        let failed = outcome.results.iter().filter_map(|result| {
             let message = match (&result.end, result.end.failure()) {
                 (End::Done, _) => return None,
                 (_, Some(failure)) => failure.message.clone(),
                 (_, None) => INTERRUPTED.to_owned(),
             };
             Some((result.resource.clone(), message))
-        })
-        .collect();
-    let converged = failed.is_empty() && plan.blocked.is_empty();
-    let earlier = load(host)?.and_then(|last| last.converged_at);
-    let last = LastPass {
-        at: now,
-        converged_at: if converged { Some(now) } else { earlier },
-        desired: desired.to_owned(),
-        blocked: plan.blocked.clone(),
-        failed,
-    };
-    let bytes = serde_json::to_vec(&last).map_err(io::Error::other)?;
+        });
+        let mut last = Self {
+            at: pass.now,
+            converged_at: None,
+            desired: pass.desired.digest.to_string(),
+            blocked: pass.plan.blocked.clone(),
+            failed: failed.collect(),
+        };
+        let converged = last.failed.is_empty() && last.blocked.is_empty() && only.is_none();
+        let earlier_at = earlier.as_ref().and_then(|earlier| earlier.converged_at);
+        last.converged_at = if converged { Some(pass.now) } else { earlier_at };
+        if let Some((only, earlier)) = only.zip(earlier) {
+            last.blocked
+                .extend(earlier.blocked.into_iter().filter(|b| !only.contains(&b.resource)));
+            last.failed.extend(earlier.failed.into_iter().filter(|(id, _)| !only.contains(id)));
+        }
+        last
+    }
+}
+
+/// Remembers a pass.
+pub fn save(host: &Host, last: &LastPass) -> io::Result<()> {
+    let bytes = serde_json::to_vec(last).map_err(io::Error::other)?;
     host.write_without_sync(host.places().state.join(NAME), &bytes)
 }
 

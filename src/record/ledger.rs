@@ -11,8 +11,8 @@
 use std::io;
 
 use camino::Utf8PathBuf;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::host::{Change, Look};
 use crate::model::ledger::{Debt, Inventory, LEDGER_FORMAT, Ledger, Overrides, Trust};
@@ -29,8 +29,8 @@ const DEBTS: &str = "debts.json";
 /// on with less knowledge but not with less caution.
 ///
 /// # Errors
-/// When a file cannot be read, or (as [`io::ErrorKind::InvalidData`]) when the overrides are damaged: going on
-/// could do exactly what an operator suspended.
+/// When a file cannot be read, or (as [`io::ErrorKind::InvalidData`]) when a newer version wrote one or the overrides
+/// are damaged: going on could do exactly what an operator suspended.
 pub fn load(host: &Look) -> io::Result<Ledger> {
     let (ledger, undecided) = read_all(host)?;
     match undecided {
@@ -44,6 +44,12 @@ pub fn look(host: &Look) -> io::Result<Ledger> {
     let (mut ledger, undecided) = read_all(host)?;
     ledger.losses.extend(undecided);
     Ok(ledger)
+}
+
+/// The part of a file that tells whether the rest can be understood. The debts have none.
+#[derive(Deserialize)]
+struct Format {
+    format: u64,
 }
 
 /// The ledger, and what is wrong with the overrides.
@@ -95,6 +101,16 @@ fn read<T: DeserializeOwned>(
 ) -> io::Result<Option<T>> {
     let path = host.places().state.join(name);
     let Some(bytes) = host.read(&path, LEDGER_BYTES_MAX)? else { return Ok(None) };
+    let format = serde_json::from_slice::<Format>(&bytes).map_or(0, |head| head.format);
+    if format > u64::from(LEDGER_FORMAT) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "{path} has format {format} and this version of reconcile knows {LEDGER_FORMAT}: a newer version \
+                 wrote it; install that one again"
+            ),
+        ));
+    }
     match serde_json::from_slice(&bytes) {
         Ok(value) => Ok(Some(value)),
         Err(error) => {

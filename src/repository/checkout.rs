@@ -75,13 +75,17 @@ impl Checkouts {
         if !self.exists(&place) {
             return None;
         }
-        let (mut found, mut left) = (Vec::new(), BYTES_MAX);
-        let home = self.home.join(&place);
-        let read = self.collect(&home, Utf8Path::new(""), &mut found, &mut left);
-        let same = read.is_ok() && fingerprint(&found) == *expected;
-        (!same).then(|| {
+        (!self.holds(&place, expected)).then(|| {
             format!("the files of commit {} on this host were changed by somebody", memory.commit)
         })
+    }
+
+    /// Whether what is in one of this name has such a fingerprint.
+    fn holds(&self, name: &str, expected: &str) -> bool {
+        let (mut found, mut left) = (Vec::new(), BYTES_MAX);
+        let home = self.home.join(name);
+        let read = self.collect(&home, Utf8Path::new(""), &mut found, &mut left);
+        read.is_ok() && fingerprint(&found) == expected
     }
 
     /// What is in a directory, as far as an accepted state goes.
@@ -144,7 +148,8 @@ impl Checkouts {
         Ok(plain.map(ToOwned::to_owned))
     }
 
-    /// Writes a new one, durably, in one piece.
+    /// Writes a new one, durably, in one piece. One of this name that is whole may be the one in use and is left
+    /// alone; one that is not gives way in one act.
     pub(super) fn write(
         &self,
         host: &Change,
@@ -153,6 +158,9 @@ impl Checkouts {
     ) -> Result<(), RepositoryError> {
         let new = self.home.join(NEW);
         let attempt = || -> io::Result<()> {
+            if self.exists(name) && self.holds(name, &fingerprint(files)) {
+                return Ok(());
+            }
             host.make_dirs(&self.home)?;
             host.remove(&new)?;
             host.make_new_dir(&new)?;
@@ -165,8 +173,12 @@ impl Checkouts {
                 }
             }
             host.sync_file_system(&new)?;
-            host.remove(self.home.join(name))?;
-            host.rename_new(&new, &self.home.join(name))
+            let at = self.home.join(name);
+            if host.stat(&at)?.is_none() {
+                return host.rename_new(&new, &at);
+            }
+            host.exchange(&new, &at)?;
+            host.remove(&new)
         };
         attempt().map_err(RepositoryError::Host)
     }

@@ -99,14 +99,24 @@ pub(super) fn is_idle(job: &Job<'_>) -> bool {
     Asked::begin(job.store).is_some()
 }
 
-/// Asks, in bounded time and space.
+/// Ends a transfer when nobody waits for it any more, however that came.
+#[derive(Debug, Default)]
+struct Interrupt(Arc<AtomicBool>);
+
+impl Drop for Interrupt {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Asks, in bounded time and space. Dropping the future interrupts the transfer.
 pub(super) async fn ask(job: &Job<'_>) -> Result<Answer, RepositoryError> {
     let url = job.source.address.url().to_owned();
     let Some(asked) = Asked::begin(job.store) else { return Err(RepositoryError::Busy { url }) };
-    let interrupt = Arc::new(AtomicBool::new(false));
+    let interrupt = Interrupt::default();
     let (source, known) = (job.source.clone(), job.known.clone());
     let (store, borrow) = (job.store.to_owned(), job.borrow.map(Utf8Path::to_owned));
-    let (have, now, stop) = (job.have, job.now, Arc::clone(&interrupt));
+    let (have, now, stop) = (job.have, job.now, Arc::clone(&interrupt.0));
     let mut work = tokio::task::spawn_blocking(move || {
         let _asked = asked;
         let (store, borrow) = (store.as_path(), borrow.as_deref());
@@ -138,7 +148,7 @@ pub(super) async fn ask(job: &Job<'_>) -> Result<Answer, RepositoryError> {
             }
         }
     };
-    interrupt.store(true, Ordering::Relaxed);
+    drop(interrupt);
     let _ = tokio::time::timeout(GRACE, work).await;
     Err(why)
 }

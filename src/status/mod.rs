@@ -14,7 +14,9 @@ use crate::model::agent::AgentStatus;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::{HistoryEntry, counted};
 use crate::model::revision::{Revision, TroubleKind};
-use crate::model::{Attribution, Digest, Drift, DriftKind, HostFacts, Level, ResourceId, Version};
+use crate::model::{
+    Attribution, Blocked, Digest, Drift, DriftKind, HostFacts, Level, ResourceId, Version,
+};
 use crate::observe::Observed;
 use crate::record::last_pass::{INTERRUPTED, LastPass};
 use crate::resource::{self, Context, Found, Spec};
@@ -216,14 +218,32 @@ fn of_wish(desired: &DesiredState) -> Vec<Condition> {
     nothing.into_iter().chain(trouble).chain(refused).collect()
 }
 
+/// What was last said about each resource.
+#[derive(Debug)]
+struct Latest<'a> {
+    changes: BTreeMap<&'a ResourceId, &'a HistoryEntry>,
+    blocked: BTreeMap<&'a ResourceId, &'a Blocked>,
+}
+
+impl<'a> Latest<'a> {
+    fn of(known: &Known<'a>) -> Self {
+        let blocked = known.last.map_or(&[][..], |last| &last.blocked);
+        Self {
+            changes: known.history.iter().map(|entry| (&entry.resource, entry)).collect(),
+            blocked: blocked.iter().rev().map(|blocked| (&blocked.resource, blocked)).collect(),
+        }
+    }
+}
+
 /// Judges a host.
 pub fn status(known: &Known<'_>) -> HostStatus {
+    let latest = Latest::of(known);
     let mut resources: BTreeMap<ResourceId, ResourceStatus> = BTreeMap::new();
     for (id, declared) in &known.desired.resources {
-        resources.insert(id.clone(), judge(known, id, Some(declared)));
+        resources.insert(id.clone(), judge((known, &latest), id, Some(declared)));
     }
     for id in known.ledger.inventory.resources.keys() {
-        resources.entry(id.clone()).or_insert_with(|| judge(known, id, None));
+        resources.entry(id.clone()).or_insert_with(|| judge((known, &latest), id, None));
     }
     let resources: Vec<ResourceStatus> = resources.into_values().collect();
     let HostFacts { hostname, .. } = known.observed.facts.clone();
@@ -264,7 +284,11 @@ fn of_host(known: &Known<'_>, resources: &[ResourceStatus], state: State) -> Vec
     [ready].into_iter().chain(lost).chain(of_wish(known.desired)).collect()
 }
 
-fn judge(known: &Known<'_>, id: &ResourceId, declared: Option<&Declared>) -> ResourceStatus {
+fn judge(
+    (known, latest): (&Known<'_>, &Latest<'_>),
+    id: &ResourceId,
+    declared: Option<&Declared>,
+) -> ResourceStatus {
     let spec = declared.map(|d| &d.spec);
     let found = known.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let current = found.and_then(Found::current);
@@ -299,16 +323,14 @@ fn judge(known: &Known<'_>, id: &ResourceId, declared: Option<&Declared>) -> Res
             .filter(|debt| &debt.resource == id)
             .map(|debt| debt.effect.describe())
             .collect(),
-        last_change: known.history.iter().rev().find(|entry| &entry.resource == id).map(|entry| {
-            LastChange {
-                at: entry.at,
-                attribution: entry.attribution,
-                result: entry.result.clone(),
-            }
+        last_change: latest.changes.get(id).map(|entry| LastChange {
+            at: entry.at,
+            attribution: entry.attribution,
+            result: entry.result.clone(),
         }),
         conditions: Vec::new(),
     };
-    status.conditions = conditions(known, id, spec, &status);
+    status.conditions = conditions((known, latest), id, spec, &status);
     let ready = ready(known, id, spec, &status);
     status.state = ready.0;
     status.conditions.insert(0, ready.1);
@@ -347,7 +369,7 @@ fn holds(kind: &str, reason: &str, message: String) -> Condition {
 
 /// Conditions other than `Ready` that hold.
 fn conditions(
-    known: &Known<'_>,
+    (known, latest): (&Known<'_>, &Latest<'_>),
     id: &ResourceId,
     spec: Option<&Spec>,
     status: &ResourceStatus,
@@ -374,8 +396,7 @@ fn conditions(
         let message = format!("{}: {}", quarantined.tag, quarantined.reason);
         conditions.push(holds("Quarantined", "HealthCheckFailed", message));
     }
-    let blocked = known.last.and_then(|last| last.blocked.iter().find(|b| &b.resource == id));
-    if let Some(blocked) = blocked {
+    if let Some(blocked) = latest.blocked.get(id) {
         let reason = format!("{:?}", blocked.reason);
         conditions.push(holds("Blocked", &reason, blocked.message.clone()));
     }

@@ -1,10 +1,14 @@
 //! Desired state in a Git repository: what is accepted, and what stays enforced meanwhile.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use gix::objs::Kind;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::support::repository::{Entry, Key, Origin, raw_entry};
 
@@ -150,6 +154,110 @@ fn repository_of_the_agent_s_configuration_needs_no_option() {
     says(&run(&[]).exits(0), &["install 0.3.0", &first[..10]]);
     let status = run(&["status", "-o", "json"]).exits(0);
     assert!(status.contains(&first), "{status}");
+}
+
+/// A host whose agent's configuration names the repository of another, with a few lines more.
+fn configured(world: &World, more: &str) -> impl Fn(&[&str]) -> Said {
+    let agent = world.root.path().join("etc/reconcile/agent.yaml");
+    fs::create_dir_all(agent.parent().unwrap()).unwrap();
+    fs::write(agent, format!("git:\n  url: {}\n{more}", world.origin.url())).unwrap();
+    let root = world.root.path().to_owned();
+    move |arguments| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
+        Said(command.arg("--root").arg(&root).args(arguments).output().unwrap())
+    }
+}
+
+#[test]
+fn what_the_command_line_demands_of_the_configured_repository_holds() {
+    let (world, first) = World::new();
+    let others = world.origin.beside().join("others");
+    fs::write(&others, Key::new().allowed("else@example.net", "")).unwrap();
+    let signers = world.signers().display().to_string();
+    // The key of the configuration signed it; the command line wants another.
+    let demand = format!("  ref: main\n  allowed_signers: {signers}\n");
+    let run = configured(&world, &demand);
+    run(&["--git-allowed-signers", others.to_str().unwrap()]).exits(77);
+    assert_eq!(world.installed(), None);
+    // The configuration demands nothing.
+    let run = configured(&world, "");
+    run(&["--ref", "main", "--git-allowed-signers", others.to_str().unwrap()]).exits(77);
+    let text = run(&["--ref", "main", "--git-allowed-signers", &signers]).exits(0);
+    says(&text, &[&first[..10], "signed by ops@example.net"]);
+}
+
+#[test]
+fn demand_on_no_repository_is_refused() {
+    let (world, _) = World::new();
+    let run = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
+        Said(command.arg("--root").arg(world.root.path()).args(more).output().unwrap())
+    };
+    says(&run(&["--git-keyring", "keys"]).exits(64), &["--git-keyring", "give --git"]);
+    let text = run(&["--desired", "examples", "--git-allowed-signers", "keys"]).exits(64);
+    says(&text, &["--git-allowed-signers"]);
+    run(&["schema"]).exits(0);
+}
+
+#[test]
+fn state_in_use_is_left_alone_when_it_is_whole_and_put_right_when_it_is_not() {
+    let (world, first) = World::new();
+    world.run(&[]).exits(0);
+    let used = world.state().join("repository").join(&first);
+    let same = |one: &fs::Metadata| one.ino() == fs::metadata(&used).unwrap().ino();
+    let before = fs::metadata(&used).unwrap();
+    fs::remove_file(world.state().join("repository.json")).unwrap();
+    world.run(&[]).exits(0);
+    assert!(same(&before), "it was whole");
+    for damage in [&|| fs::write(used.join("more.yaml"), "").unwrap(), &|| {
+        fs::write(used.join("web.yaml"), "apps: {}\n").unwrap();
+    }] as [&dyn Fn(); 2]
+    {
+        damage();
+        fs::remove_file(world.state().join("repository.json")).unwrap();
+        world.run(&[]).exits(0);
+        assert_eq!(fs::read_to_string(used.join("web.yaml")).unwrap(), wish("0.3.0"));
+        assert_eq!(fs::read_dir(&used).unwrap().count(), 1);
+        assert_eq!(
+            everything(&world.state().join("repository")).len(),
+            3,
+            "{used:?}, a file, a link"
+        );
+    }
+    assert_eq!(world.installed().as_deref(), Some("0.3.0"));
+}
+
+#[test]
+fn told_to_stop_while_the_repository_does_not_answer_it_ends() {
+    let (world, _) = World::new();
+    let asked = world.origin.beside().join("asked");
+    let hangs = world.origin.beside().join("hangs");
+    let script = format!("#!/bin/sh\n: > '{}'\nexec cat > /dev/null\n", asked.display());
+    fs::write(&hangs, script).unwrap();
+    fs::set_permissions(&hangs, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
+    command.arg("--root").arg(world.root.path()).args(["--git", "ssh://127.0.0.1/state", "run"]);
+    let mut agent = command.env("GIT_SSH_COMMAND", &hangs).spawn().unwrap();
+    let (began, pid) = (Instant::now(), Pid::from_raw(agent.id().try_into().unwrap()));
+    let mut patience = |what: &str| {
+        std::thread::sleep(Duration::from_millis(10));
+        // A repository has five minutes.
+        if began.elapsed() > Duration::from_mins(2) {
+            let _ = agent.kill();
+            panic!("{what} took too long");
+        }
+        agent.try_wait().unwrap()
+    };
+    while !asked.exists() {
+        assert_eq!(patience("asking"), None);
+    }
+    kill(pid, Signal::SIGTERM).unwrap();
+    let status = loop {
+        if let Some(status) = patience("ending") {
+            break status;
+        }
+    };
+    assert!(status.success(), "{status}");
 }
 
 #[test]

@@ -71,6 +71,7 @@ mod faults;
 #[cfg(target_arch = "x86_64")]
 mod quiet;
 mod interrupt;
+mod record;
 mod scenarios;
 mod tree;
 mod tree_attacks;

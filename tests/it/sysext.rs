@@ -1,71 +1,9 @@
-//! What systemd says about extensions is read, and what it will pick is known.
+//! What systemd will pick among extensions is known.
 
 use std::cmp::Ordering;
 
 use reconcile::format::extension_release::{Class, Form};
-use reconcile::format::sysext::{
-    ANSWER_BYTES_MAX, AnswerError, EntryKind, Wanted, image_name, parse_list, parse_status,
-    parse_version, pick,
-};
-
-#[test]
-fn status_is_read_in_all_shapes() {
-    let merged = br#"[{"hierarchy":"/usr","extensions":["a","b"],"since":1700000000000000}]"#;
-    let status = parse_status(merged).unwrap();
-    assert_eq!(status[0].path, "/usr");
-    assert_eq!(status[0].extensions, ["a", "b"]);
-    assert_eq!(status[0].since, Some(1_700_000_000_000_000));
-    for unmerged in [
-        r#"[{"hierarchy":"/opt","extensions":"none","since":null},{"hierarchy":"/usr","extensions":"none","since":null}]"#,
-        r#"[{"hierarchy":"/opt","extensions":null,"since":null},{"hierarchy":"/usr","extensions":[],"since":null}]"#,
-        r#"[{"hierarchy":"/opt"},{"hierarchy":"/usr"}]"#,
-    ] {
-        let status = parse_status(unmerged.as_bytes()).unwrap();
-        assert_eq!(status.len(), 2);
-        assert!(status.iter().all(|row| row.extensions.is_empty() && row.since.is_none()));
-    }
-    assert_eq!(parse_status(b"[]\n").unwrap(), []);
-    assert_eq!(parse_status(b"").unwrap(), []);
-}
-
-#[test]
-fn answers_that_are_none_are_errors() {
-    for answer in ["{}", "[{}]", "[{\"hierarchy\":1}]", "[", "No extensions"] {
-        assert!(matches!(parse_status(answer.as_bytes()), Err(AnswerError::Json(_))), "{answer}");
-    }
-    let long = vec![b' '; ANSWER_BYTES_MAX + 1];
-    assert!(matches!(parse_list(&long), Err(AnswerError::TooLong)));
-}
-
-#[test]
-fn list_is_read() {
-    let list = parse_list(
-        br#"[{"name":"foo","type":"raw","path":"/etc/extensions/foo.raw","time":1},{"name":"d","type":"directory","path":"/run/extensions/d","time":null}]"#,
-    )
-    .unwrap();
-    assert_eq!(
-        (list[0].name.as_str(), list[0].kind.as_str(), list[0].time),
-        ("foo", "raw", Some(1))
-    );
-    assert_eq!((list[1].path.as_str(), list[1].time), ("/run/extensions/d", None));
-}
-
-#[test]
-fn versions_of_systemd_are_read() {
-    for (text, version) in [
-        ("systemd 252 (252.38-1~deb12u1)\n+PAM +AUDIT\n", Some(252)),
-        ("systemd 262 (262.1-2)\n", Some(262)),
-        ("systemd 257.9\n", Some(257)),
-        ("systemd 260~rc2 (x)", Some(260)),
-        ("systemd v252", None),
-        ("systemd ", None),
-        ("systemd-sysext 252", None),
-        ("systemd 99999999999", None),
-        ("", None),
-    ] {
-        assert_eq!(parse_version(text), version, "{text:?}");
-    }
-}
+use reconcile::format::sysext::{EntryKind, Wanted, image_name, pick};
 
 #[test]
 fn names_in_search_directories_are_told_apart() {

@@ -1,7 +1,7 @@
 //! The loop as a program: what a pass is, where signals come from, and how one asks for a pass.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -280,7 +280,7 @@ impl Keeper<'_> {
                 preview.map_err(|e| CliError::io(&e))?
             }
             () = stop.wait_for_end() => {
-                return Err(CliError::new(Exit::Deferred, "stopped before anything was done"));
+                return Err(stopped());
             }
         };
         tracing::info!(why = order.why(), requests = preview.requests, "planned");
@@ -312,7 +312,11 @@ impl Keeper<'_> {
 impl Hands for Keeper<'_> {
     async fn pass(&self, order: &Order, holds: &Holds, stop: &Stop) -> Done {
         self.carried.replace(None);
-        let Read { wish, desired, texts } = match self.read().await {
+        let read = tokio::select! {
+            read = self.read() => read,
+            () = stop.wait_for_end() => Err(stopped()),
+        };
+        let Read { wish, desired, texts } = match read {
             Ok(read) => read,
             Err(error) => {
                 tracing::error!("{}", error.message());
@@ -380,14 +384,25 @@ impl Hands for Keeper<'_> {
     fn reload(&self) -> Result<Policy, String> {
         let config = AgentConfig::load(&self.session.host, self.session.common.config.as_ref());
         let config = config.map_err(|error| chain(&error))?;
-        self.config.replace(with_flags(config, self.args));
+        let config = with_flags(config, self.args);
+        let started = self.session.agent().map(|config| with_flags(config.clone(), self.args));
+        let late = started.map(|started| started.only_at_start(&config)).unwrap_or_default();
+        self.config.replace(config);
         mention("the agent's configuration was read again");
+        if !late.is_empty() {
+            let late = late.join(", ");
+            tracing::warn!("restart the agent for what the configuration says now about: {late}");
+        }
         Ok(self.policy())
     }
 
     fn now(&self) -> Timestamp {
         clock::now()
     }
+}
+
+fn stopped() -> CliError {
+    CliError::new(Exit::Deferred, "stopped before anything was done")
 }
 
 fn sentence_of(wish: &Wish, then: &str) -> String {
@@ -399,12 +414,10 @@ fn sentence_of(wish: &Wish, then: &str) -> String {
 
 /// The first resource that was asked for and that nobody knows.
 fn unknown<'o>(scope: &'o Scope, desired: &DesiredState) -> Option<&'o ResourceId> {
-    static NONE: BTreeSet<ResourceId> = BTreeSet::new();
-    let ids = match scope {
-        Scope::All => &NONE,
-        Scope::Only(ids) => ids,
-    };
-    ids.iter().find(|id| !desired.resources.contains_key(id))
+    match scope {
+        Scope::All => None,
+        Scope::Only(ids) => ids.iter().find(|id| !desired.resources.contains_key(id)),
+    }
 }
 
 /// A pass in one line.

@@ -111,7 +111,7 @@ impl Ended<'_> {
         let about = about(session, desired, &preview.observed);
         let pass = Pass {
             desired,
-            plan: &plan_document(preview.plan.clone(), about),
+            plan: plan_document(preview.plan.clone(), about),
             outcome,
             observed: &preview.observed,
             ledger: &preview.ledger,
@@ -120,7 +120,7 @@ impl Ended<'_> {
             took: began.elapsed(),
             now: session.now,
         };
-        reporter.ended(host, &pass)
+        reporter.ended(host, pass)
     }
 
     /// Shows and tells what a single pass came to, where anybody wants to know.

@@ -104,7 +104,7 @@ fn git_options(git: &GitArgs, absolute: impl Fn(&Utf8PathBuf) -> Utf8PathBuf) ->
     let files =
         files.into_iter().filter_map(|(name, file)| Some((name, absolute(file?).to_string())));
     let path = git.git_path.iter().map(|path| ("--git-path", path.to_string()));
-    let all = [("--git", url.clone()), ("--ref", git.reference.clone())];
+    let all = [("--git", url.clone()), ("--ref", git.reference().to_owned())];
     let all = all.into_iter().chain(path).chain(files);
     all.flat_map(|(name, value)| [name.to_owned(), value]).collect()
 }

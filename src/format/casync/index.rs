@@ -223,12 +223,6 @@ impl Index {
             Some(_) => None,
         }
     }
-
-    /// Number of the chunk that holds the byte at `offset` of the stream.
-    pub fn chunk_at(&self, offset: u64) -> Option<usize> {
-        let number = self.chunks.partition_point(|chunk| chunk.end <= offset);
-        (number < self.chunks.len()).then_some(number)
-    }
 }
 
 impl Header {

@@ -37,6 +37,19 @@ fn nothing_said_is_all_defaults() {
 }
 
 #[test]
+fn what_a_reload_does_not_follow_is_known() {
+    let read = |text| AgentConfig::from_text(text).unwrap();
+    let others = ["interval: 1h", "windows: { w: { start: '00:00', for: 1h } }"];
+    for text in others {
+        assert!(read("").only_at_start(&read(text)).is_empty(), "{text}");
+    }
+    let late =
+        "desired: [/srv]\ngit: { url: /srv/git }\nwatch: false\nnotify: { file: /srv/log }\n";
+    assert_eq!(read("").only_at_start(&read(late)), ["desired", "git", "watch", "notify"]);
+    assert!(read(late).only_at_start(&read(late)).is_empty());
+}
+
+#[test]
 fn mistakes_are_told_with_line_and_column() {
     for (text, line, column, said) in [
         ("interval: 5m\nintervall: 5m\n", 2, 1, "intervall"),

@@ -3,4 +3,5 @@
 mod config;
 mod machine;
 mod run;
+mod watch;
 mod window;

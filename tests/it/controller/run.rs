@@ -6,7 +6,8 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -28,7 +29,7 @@ const IDLE: [&str; 3] = ["run", "--interval", "1d"];
 struct Loop<'w> {
     world: &'w World,
     agent: Child,
-    notified: UnixDatagram,
+    notified: mpsc::Receiver<String>,
     heard: Vec<String>,
 }
 
@@ -46,12 +47,16 @@ impl<'w> Loop<'w> {
     }
 
     fn begin(world: &'w World, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut agent = world.command(&["--effects", "run"]);
+        agent.args(arguments).envs(environment.iter().copied());
+        Self::begin_as(world, agent)
+    }
+
+    fn begin_as(world: &'w World, mut agent: Command) -> Self {
         let socket = world.path("notify.sock");
         let _ = fs::remove_file(&socket);
-        let notified = UnixDatagram::bind(&socket).unwrap();
-        notified.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut agent = world.command(&["--effects", "run"]);
-        agent.args(arguments).env("NOTIFY_SOCKET", &socket).envs(environment.iter().copied());
+        let notified = notices(UnixDatagram::bind(&socket).unwrap());
+        agent.env("NOTIFY_SOCKET", &socket);
         agent.stdout(Stdio::null()).stderr(Stdio::null());
         Self { world, agent: agent.spawn().unwrap(), notified, heard: Vec::new() }
     }
@@ -59,15 +64,11 @@ impl<'w> Loop<'w> {
     /// Waits until something is said that holds a text; returns it.
     #[track_caller]
     fn hear(&mut self, text: &str) -> String {
-        let mut buffer = [0; 4096];
         loop {
-            let length = match self.notified.recv(&mut buffer) {
-                Ok(length) => length,
-                // Other tests of this process are stopped and continued.
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            let said = match self.notified.recv_timeout(PATIENCE) {
+                Ok(said) => said,
                 Err(error) => panic!("{error}: never said {text:?}, but: {:#?}", self.heard),
             };
-            let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
             self.heard.push(said.clone());
             if said.contains(text) {
                 return said;
@@ -105,6 +106,28 @@ impl Drop for Loop<'_> {
         let _ = self.agent.kill();
         let _ = self.agent.wait();
     }
+}
+
+/// What arrives at a socket, taken from it at once: an agent waits for room there, and its test may wait for it.
+fn notices(socket: UnixDatagram) -> mpsc::Receiver<String> {
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        loop {
+            match socket.recv(&mut buffer) {
+                Ok(length) => {
+                    let said = String::from_utf8_lossy(&buffer[..length]).into_owned();
+                    if tell.send(said).is_err() {
+                        return;
+                    }
+                }
+                // Other tests of this process are stopped and continued.
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(_) => return,
+            }
+        }
+    });
+    told
 }
 
 #[track_caller]
@@ -309,6 +332,46 @@ fn source_that_is_down_is_asked_again_until_it_is_back() {
     let sums = checksum_line(&archive_name("1.0"), &archive("1.0"));
     server.serve("/dl/SHA256SUMS", Reply::file(sums));
     until("another attempt", || in_use(&world).as_deref() == Some("1.0"));
+    // It was made for this resource alone, and is told all the same.
+    until("good news", || ask(&world, "/status").contains("\"state\":\"Current\""));
+    running.stop();
+}
+
+#[test]
+fn what_is_owed_and_what_is_settled_is_shown_at_once() {
+    let world = world();
+    fs::write(world.path("hook"), "#!/bin/sh\nexit 1\n").unwrap();
+    let running = Loop::start(&world, &IDLE);
+    let owed = || {
+        let status: serde_json::Value = serde_json::from_str(&ask(&world, "/status")).unwrap();
+        status["resources"][0]["owed"].as_array().unwrap().len()
+    };
+    assert_eq!(owed(), 1);
+    fs::write(world.path("hook"), "#!/bin/sh\nexit 0\n").unwrap();
+    let asked = running.request(&[]);
+    assert_eq!((asked.status.code(), owed()), (Some(0), 0), "{}", said(&asked));
+    running.stop();
+}
+
+#[test]
+fn requests_are_heard_again_after_there_were_too_many() {
+    /// Files that the agent may have open, fewer than the askers that it takes at once.
+    const FILES_MAX: usize = 64;
+    let world = world();
+    let mut agent = Command::new("sh");
+    agent.args(["-c", &format!("ulimit -n {FILES_MAX}; exec \"$@\""), "sh"]);
+    agent.arg(env!("CARGO_BIN_EXE_reconcile")).args(world.arguments(&["--effects", "run"]));
+    agent.args(IDLE).envs(world.environment());
+    let mut running = Loop::begin_as(&world, agent);
+    running.settles();
+    let socket = world.host("run/reconcile/control.sock");
+    let connect = |_| std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    let many: Vec<_> = (0..FILES_MAX).map(connect).collect();
+    let open = format!("/proc/{}/fd", running.agent.id());
+    until("too many", || fs::read_dir(&open).unwrap().count() >= FILES_MAX);
+    drop(many);
+    let asked = running.request(&[]);
+    assert_eq!(asked.status.code(), Some(0), "{}", said(&asked));
     running.stop();
 }
 

@@ -151,17 +151,18 @@ fn fetched(repository: &Path, request: &str) -> Vec<u8> {
         text.extend(b"0000");
         return text;
     }
-    if request.contains("deepen 2147483647") {
-        text.extend(packet(b"shallow-info\n"));
-        words("shallow ")
-            .iter()
-            .for_each(|id| text.extend(packet(format!("unshallow {id}").as_bytes())));
-        text.extend(b"0001");
+    let (word, said) = if request.contains("deepen 2147483647") {
+        ("shallow ", "unshallow")
     } else if request.contains("deepen 1") {
+        ("want ", "shallow")
+    } else {
+        ("", "")
+    };
+    if !said.is_empty() {
         text.extend(packet(b"shallow-info\n"));
-        words("want ")
-            .iter()
-            .for_each(|id| text.extend(packet(format!("shallow {id}").as_bytes())));
+        for id in words(word) {
+            text.extend(packet(format!("{said} {id}").as_bytes()));
+        }
         text.extend(b"0001");
     }
     text.extend(packet(b"packfile\n"));
@@ -197,7 +198,7 @@ fn pack(repository: &Path) -> Vec<u8> {
             Kind::Tag => 4,
         };
         let mut size = object.data.len();
-        let mut byte = kind << 4 | u8::try_from(size & 15).unwrap();
+        let mut byte = (kind << 4) | u8::try_from(size & 15).unwrap();
         size >>= 4;
         while size > 0 {
             bytes.push(byte | 0x80);
