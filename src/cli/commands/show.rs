@@ -120,9 +120,14 @@ fn shown(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
 
 /// The desired state, or the last valid one where the loop enforces that.
 async fn enforced(session: &Session) -> Result<DesiredState, CliError> {
-    match session.desired_if_any().await {
+    let last = last_wish::load(&session.host, &session.identity()?).ok().flatten();
+    // Where the loop enforces what was there before, that is the wish, also when nothing is there any more.
+    let read = match &last {
+        Some(_) => session.desired().await,
+        None => session.desired_if_any().await,
+    };
+    match read {
         Err(error) if error.exit() == Exit::Invalid => {
-            let last = last_wish::load(&session.host, &session.identity()?).ok().flatten();
             let Some(mut desired) = last else { return Err(error) };
             desired.refused = Some(error.message().to_owned());
             mention("the last valid desired state is enforced:");
