@@ -27,6 +27,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -192,7 +193,7 @@ impl Fleet {
         let sums = run("sha256sum", &names, &home.join("offer"));
         let mut listing = String::new();
         for name in names {
-            listing.push_str(&format!("<a href=\"{name}\">{name}</a>\n"));
+            writeln!(listing, "<a href=\"{name}\">{name}</a>").unwrap();
             files.insert(format!("/dl/{name}"), fs::read(home.join("offer").join(name)).unwrap());
         }
         listing.push_str("<a href=\"SHA256SUMS\">SHA256SUMS</a>\n");

@@ -131,7 +131,7 @@ impl Drop for Agent {
 fn until(what: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(60), "not in a minute: {what}");
+        assert!(began.elapsed() < Duration::from_mins(1), "not in a minute: {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -106,20 +106,10 @@ impl Session {
             .init();
         let now = common.now.unwrap_or_else(clock::now);
         let root = absolute(&common.root)?;
-        let mut places = Places::default();
-        if let Some(state) = directory("STATE_DIRECTORY") {
-            places.state = state;
-        }
-        if let Some(cache) = directory("CACHE_DIRECTORY") {
-            places.cache = cache;
-        }
-        if let Some(runtime) = directory("RUNTIME_DIRECTORY") {
-            places.runtime = runtime;
-        }
         let imagined = Imagined::of(cli)?;
         let host = match &imagined {
             Some(imagined) => imagined.look()?,
-            None => Look::new(root, places),
+            None => Look::new(root, places()),
         };
         let mut session = Self {
             only: common.only.iter().cloned().collect(),
@@ -429,6 +419,16 @@ fn absolute(path: &Utf8Path) -> Result<Utf8PathBuf, CliError> {
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// Where the state is: where systemd says, else the usual places.
+fn places() -> Places {
+    let usual = Places::default();
+    Places {
+        state: directory("STATE_DIRECTORY").unwrap_or(usual.state),
+        cache: directory("CACHE_DIRECTORY").unwrap_or(usual.cache),
+        runtime: directory("RUNTIME_DIRECTORY").unwrap_or(usual.runtime),
+    }
 }
 
 /// The first of a colon-separated list, as systemd sets these.

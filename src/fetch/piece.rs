@@ -29,10 +29,10 @@ pub enum Line {
 impl Line {
     fn of(response: &Response) -> Self {
         let stated = response.headers().get(CONNECTION).and_then(|value| value.to_str().ok());
-        let states = |word: &str| stated.is_some_and(|stated| stated.eq_ignore_ascii_case(word));
+        let says = |word: &str| stated.is_some_and(|stated| stated.eq_ignore_ascii_case(word));
         let kept = match response.version() {
-            Version::HTTP_09 | Version::HTTP_10 => states("keep-alive"),
-            _ => !states("close"),
+            Version::HTTP_09 | Version::HTTP_10 => says("keep-alive"),
+            _ => !says("close"),
         };
         if kept { Self::Kept } else { Self::Closed }
     }

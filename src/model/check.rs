@@ -69,9 +69,12 @@ impl Check {
 /// A program and its arguments as they would be typed into a shell.
 pub fn command_line(argv: &[String]) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
-    let quoted = |text: &String| match text.chars().all(plain) && !text.is_empty() {
-        true => text.clone(),
-        false => format!("'{}'", text.replace('\'', "'\\''")),
+    let quoted = |text: &String| {
+        if text.chars().all(plain) && !text.is_empty() {
+            text.clone()
+        } else {
+            format!("'{}'", text.replace('\'', "'\\''"))
+        }
     };
     argv.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }

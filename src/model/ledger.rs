@@ -147,7 +147,7 @@ pub struct Owned {
     /// What systemd left out when it was asked to merge it again: it is not asked twice for the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<Digest>,
-    /// What the directory of somebody else in a tree's place was recognised as.
+    /// What the program or tree of somebody else in its place was recognised as, where that is the wished one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recognised: Option<Recognised>,
 }
@@ -161,9 +161,6 @@ pub struct InPlace {
     /// Where a program was put, links followed: nothing else is removed or taken for a changed program of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placed: Option<Utf8PathBuf>,
-    /// What the file was recognised as, where it was the wished program before we replaced any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recognised: Option<Recognised>,
     /// Programs of ours that were replaced and kept, so that no backup of somebody else is taken for one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub backups: Vec<Backup>,
@@ -172,7 +169,7 @@ pub struct InPlace {
 impl InPlace {
     /// A file of which nothing is known yet.
     pub fn of(file: Utf8PathBuf) -> Self {
-        Self { file, placed: None, recognised: None, backups: Vec::new() }
+        Self { file, placed: None, backups: Vec::new() }
     }
 }
 

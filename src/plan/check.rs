@@ -3,7 +3,8 @@
 //! A plan is a file: it can be old, or edited. Nothing in it is taken that the desired state and the
 //! operator's decisions would not allow now.
 
-use camino::{Utf8Component, Utf8Path};
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
 
 use crate::desired::DesiredState;
 use crate::model::ledger::Ledger;
@@ -12,7 +13,6 @@ use crate::observe::Observed;
 use crate::resource::Found;
 use crate::resource::app::in_place::{backup_names, beside};
 use crate::resource::tree::layout::Layout;
-use jiff::Timestamp;
 
 /// What a saved plan is held against.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +99,7 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
         Step::Point { links, .. } => links.iter().map(|link| link.link.as_path()).collect(),
         Step::Exchange { tree, path, old, keeps, .. } => {
             let kept = keeps.iter().flat_map(|kept| [&kept.tree, &kept.generation, &kept.into]);
-            let kept = kept.map(|path| path.as_path());
+            let kept = kept.map(Utf8PathBuf::as_path);
             [tree.as_path(), path].into_iter().chain(old.as_deref()).chain(kept).collect()
         }
         Step::Promote { from, to, .. } => vec![from, to],

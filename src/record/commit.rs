@@ -246,11 +246,7 @@ fn recognise(inventory: &mut Cow<'_, Inventory>, pass: &Pass<'_>, unchanged: &Un
     let Some(sha256) = sha256 else { return };
     let Some(owned) = inventory.to_mut().resources.get_mut(id) else { return };
     let (version, digest) = (unchanged.in_use.version.clone(), unchanged.in_use.digest.clone());
-    let recognised = Some(Recognised { sha256: sha256.to_owned(), version, digest });
-    match &mut owned.in_place {
-        Some(file) => file.recognised = recognised,
-        None => owned.recognised = recognised,
-    }
+    owned.recognised = Some(Recognised { sha256: sha256.to_owned(), version, digest });
 }
 
 fn current<'a>(pass: &Pass<'a>, id: &ResourceId) -> Option<&'a str> {

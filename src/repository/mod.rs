@@ -205,7 +205,11 @@ pub async fn follow(
     Ok(Checkout {
         directory: checkouts.real(&memory.place()),
         base: checkouts.base(),
-        revision: revision(source, &memory, trouble.map(|trouble| enforced(&memory, trouble, now))),
+        revision: revision(
+            source,
+            &memory,
+            trouble.map(|trouble| enforced(&memory, &trouble, now)),
+        ),
         first: known.commit.is_none(),
         notes,
         _temporary: None,
@@ -286,7 +290,7 @@ pub async fn peek(
         }
         Ok(Answer::Same) => recalled(source, &checkouts, known, |_| None),
         Err(error) if have && known.accepted(source).is_ok() => {
-            recalled(source, &checkouts, known, |memory| Some(enforced(memory, told(&error), now)))
+            recalled(source, &checkouts, known, |memory| Some(enforced(memory, &told(&error), now)))
         }
         Err(error) => Err(error),
     }
@@ -300,7 +304,7 @@ pub fn recall(source: &Source, host: &Look, now: Timestamp) -> Result<Checkout, 
     let refusal = known.accepted(source).err();
     recalled(source, &checkouts, known, |memory| match refusal {
         Some(error) => Some(told(&error)),
-        None => memory.trouble.clone().map(|trouble| enforced(memory, trouble, now)),
+        None => memory.trouble.as_ref().map(|trouble| enforced(memory, trouble, now)),
     })
 }
 
@@ -337,14 +341,14 @@ fn told(error: &RepositoryError) -> Trouble {
 }
 
 /// What is said while a repository's present state cannot be used.
-fn enforced(memory: &Memory, trouble: Trouble, now: Timestamp) -> Trouble {
+fn enforced(memory: &Memory, trouble: &Trouble, now: Timestamp) -> Trouble {
     let age = SignedDuration::from_secs(now.duration_since(memory.accepted_at).as_secs());
     let short = memory.commit.get(..10).unwrap_or_default();
     let message = format!(
         "{}; {}@sha1:{short}, accepted {age:#} ago, stays enforced",
         trouble.message, memory.reference
     );
-    Trouble { message, ..trouble }
+    Trouble { kind: trouble.kind, message }
 }
 
 fn revision(source: &Source, memory: &Memory, trouble: Option<Trouble>) -> Revision {

@@ -339,9 +339,7 @@ fn judge(
 
 /// The version of a program that was there before us and is the wished one.
 fn recognised(known: &Known<'_>, id: &ResourceId, found: Option<&Found>) -> Option<Version> {
-    let owned = known.ledger.inventory.resources.get(id)?;
-    let file = owned.in_place.as_ref();
-    let recognised = file.map_or(&owned.recognised, |file| &file.recognised).as_ref()?;
+    let recognised = known.ledger.inventory.resources.get(id)?.recognised.as_ref()?;
     (found?.program()? == recognised.sha256).then(|| recognised.version.clone())
 }
 

@@ -13,7 +13,7 @@ use crate::support::repository::raw_entry;
 use crate::support::smart::{Manner, Smart};
 
 /// How long anything here may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A host that follows a repository over HTTP.
 struct Remote {
@@ -131,15 +131,15 @@ fn history_is_read_from_objects_that_are_what_their_names_say() {
     let middle = world.origin.commit(&[("web.yaml", &wish("0.3.0"))], &[], None);
     let forced = world.push(&wish("0.9.2"), &[&middle]);
     world.run(&[]).exits(77);
-    let forged = world.origin.commit(&[("web.yaml", &wish("0.3.0"))], &[&first], None);
+    let made_up = world.origin.commit(&[("web.yaml", &wish("0.3.0"))], &[&first], None);
     let object = |id: &str| world.origin.path().join("objects").join(&id[..2]).join(&id[2..]);
-    let (honest, other) = (fs::read(object(&middle)).unwrap(), fs::read(object(&forged)).unwrap());
+    let (honest, other) = (fs::read(object(&middle)).unwrap(), fs::read(object(&made_up)).unwrap());
     fs::remove_file(object(&middle)).unwrap();
     fs::write(object(&middle), other).unwrap();
     says(&world.run(&[]).exits(0), &["damaged", "stays enforced"]);
     assert_eq!(world.installed().as_deref(), Some("0.3.0"));
     fs::write(object(&middle), honest).unwrap();
-    world.origin.point(&format!("refs/replace/{middle}"), &forged);
+    world.origin.point(&format!("refs/replace/{middle}"), &made_up);
     let grafts = world.origin.path().join("info/grafts");
     fs::create_dir_all(grafts.parent().unwrap()).unwrap();
     fs::write(grafts, format!("{middle} {first}\n")).unwrap();

@@ -561,9 +561,9 @@ fn nobody_who_cannot_be_told_keeps_others_from_being_told() {
 fn pipe_in_the_place_of_a_file_is_not_waited_for() {
     let temp = tempfile::tempdir().unwrap();
     let pipe = utf8(&temp.path().join("events"));
-    let made = rustix::fs::FileType::Fifo;
+    let kind = rustix::fs::FileType::Fifo;
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::mknodat(rustix::fs::CWD, pipe.as_std_path(), made, mode, 0).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, pipe.as_std_path(), kind, mode, 0).unwrap();
     let (done, waits) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let url = "http://127.0.0.1:1/".to_owned();
@@ -571,7 +571,7 @@ fn pipe_in_the_place_of_a_file_is_not_waited_for() {
         tell(&Notify { file: Some(pipe), webhooks: vec![webhook], ..Notify::default() });
         done.send(()).unwrap();
     });
-    waits.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+    waits.recv_timeout(std::time::Duration::from_mins(1)).unwrap();
 }
 
 #[test]

@@ -272,7 +272,7 @@ pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, 
     known(&desired, id)?;
     let status = judged(session, &desired)?;
     let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
-    let reader = reader(session, &desired)?;
+    let reader = reader(session, &desired);
     let facts = crate::host::facts::observe(&session.host);
     let found = found(session, &desired, id)?;
     let wish = (&declared.spec, &found);
@@ -320,10 +320,10 @@ fn found(session: &Session, desired: &DesiredState, id: &ResourceId) -> Result<F
     }
 }
 
-fn reader(session: &Session, desired: &DesiredState) -> Result<Reader, CliError> {
+fn reader(session: &Session, desired: &DesiredState) -> Reader {
     let cache = session.host.cache_dir();
     let client = session.client(desired);
-    Ok(Reader::new(client, Some(cache.as_std_path()), session.now, jiff::SignedDuration::ZERO))
+    Reader::new(client, Some(cache.as_std_path()), session.now, jiff::SignedDuration::ZERO)
 }
 
 /// The versions that a source offers.
@@ -331,7 +331,7 @@ pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, Cli
     let desired = session.desired().await?;
     known(&desired, id)?;
     let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
-    let reader = reader(session, &desired)?;
+    let reader = reader(session, &desired);
     let found = found(session, &desired, id)?;
     let arch = crate::host::facts::observe(&session.host).arch;
     let listed = versions((&declared.spec, &found), arch, &reader, session.now)

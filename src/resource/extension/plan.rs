@@ -314,11 +314,7 @@ impl Situation<'_> {
             let off = "its features are not enabled".to_owned();
             (Action::Remove, Attribution::DesiredChanged, off)
         } else {
-            let kept = match self.spec.retired.as_slice() {
-                [] => format!("more than {} releases are kept", self.spec.retain),
-                _ => "a transfer is switched off, or more releases are kept than wished".to_owned(),
-            };
-            self.explain_tidy(Leftovers::of(&self.observed.leftovers), kept)
+            self.explain_tidy(Leftovers::of(&self.observed.leftovers), self.kept_too_many())
         };
         let offers = || wanted.iter().flat_map(|w| w.offers.iter().flatten());
         let to_fetch = || offers().filter(|offer| !offer.cached);
@@ -338,6 +334,13 @@ impl Situation<'_> {
             steps,
             undo: undo.unwrap_or_default(),
         })
+    }
+
+    fn kept_too_many(&self) -> String {
+        match self.spec.retired.as_slice() {
+            [] => format!("more than {} releases are kept", self.spec.retain),
+            _ => "a transfer is switched off, or more releases are kept than wished".to_owned(),
+        }
     }
 
     /// Images that are not kept, and what earlier passes left.

@@ -46,7 +46,7 @@ impl Situation<'_> {
             expects: Expected::Anything,
             preserve: self.spec.preserve.clone(),
             by,
-            keeps: Some(self.keeps(new)),
+            keeps: Some(Box::new(self.keeps(new))),
         };
         let owes = self.effects(work).iter().map(|due| due.owe(work)).collect();
         way_back(owes, switch, self.observed.version_of(slot).as_ref())

@@ -12,7 +12,7 @@ const NAMED_MAX: usize = 3;
 impl Situation<'_> {
     /// Where what is not ours in the tree of a generation is kept when another takes its place. Nothing is ever kept
     /// under a name that is there already.
-    pub(super) fn keeps(&self, slot: &str) -> Box<KeptForeign> {
+    pub(super) fn keeps(&self, slot: &str) -> KeptForeign {
         let layout = self.layout();
         let in_use = self.observed.current.as_deref() == Some(slot);
         let tree = if self.through_link() { layout.tree(slot) } else { layout.path.clone() };
@@ -26,12 +26,8 @@ impl Situation<'_> {
         let numbered = (2..).map(|number: u32| format!("{slot}.{number}"));
         let mut names = std::iter::once(slot.to_owned()).chain(numbered);
         let name = names.find(|name| !taken(name)).unwrap_or_else(|| slot.to_owned());
-        Box::new(KeptForeign {
-            tree,
-            generation: layout.generation(slot),
-            into: layout.kept().join(name),
-            paths,
-        })
+        let (generation, into) = (layout.generation(slot), layout.kept().join(name));
+        KeptForeign { tree, generation, into, paths }
     }
 }
 

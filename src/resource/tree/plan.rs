@@ -272,7 +272,7 @@ impl Situation<'_> {
         let current = self.observed.current.as_ref();
         let current = current.filter(|_| !old.as_ref().is_some_and(set_aside));
         Step::Exchange {
-            keeps: current.map(|current| self.keeps(current)),
+            keeps: current.map(|current| Box::new(self.keeps(current))),
             tree: layout.tree(slot),
             path: layout.path.clone(),
             old,

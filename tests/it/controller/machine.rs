@@ -602,8 +602,8 @@ fn resource_with_a_rhythm_of_its_own_has_slots_of_its_own_beside_those_of_all() 
     clocked.wait();
     clocked.next();
     clocked.ends(&Result::default());
-    let slot = policy().schedule.next(clocked.now);
-    assert_eq!(clocked.expect_wait(), slot);
+    let next = policy().schedule.next(clocked.now);
+    assert_eq!(clocked.expect_wait(), next);
 }
 
 #[test]
@@ -653,6 +653,10 @@ fn happens() -> impl Strategy<Value = Happens> {
 }
 
 /// A host over days, on which passes take time and a release waits for its window.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a trouble that comes and goes by itself"
+)]
 struct Story {
     clocked: Clocked,
     waiting: BTreeSet<Ticket>,

@@ -76,9 +76,9 @@ fn answer(stream: &TcpStream, repository: &Path, manner: Manner) -> Option<()> {
     stream.write_all(head("result").as_bytes()).ok()?;
     let text = String::from_utf8_lossy(&body);
     if text.contains("command=ls-refs") {
-        let mut number = 0_u64;
-        while manner == Manner::Endless {
-            number += 1;
+        // Endless: until nobody listens any more.
+        let numbers = (1_u64..).take_while(|_| manner == Manner::Endless);
+        for number in numbers {
             let line = format!("{number:040x} refs/heads/main{}{number}\n", "x".repeat(700));
             stream.write_all(&packet(line.as_bytes())).ok()?;
         }
