@@ -1,5 +1,9 @@
 //! Telling systemd how the agent is, when it was started as a service of the type `notify`.
 
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,6 +13,9 @@ use crate::controller::drive::{News, Observer};
 
 /// Longest status line, in bytes: systemd shows one line.
 const STATUS_BYTES_MAX: usize = 400;
+
+/// How long whoever is told may take: systemd reads at once, or is busy with itself.
+const SEND_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// Tells systemd, if it wants to know.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,7 +81,21 @@ fn line(text: &str) -> String {
 
 /// Nobody who listens is no error.
 fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+    if let Err(error) = send(states) {
         tracing::debug!(%error, "cannot tell systemd");
     }
+}
+
+/// As `sd_notify::notify`, but whoever does not take what he is told is not waited for: the loop goes on.
+#[expect(clippy::disallowed_methods, reason = "who is to be told stands in the environment alone")]
+fn send(states: &[NotifyState<'_>]) -> io::Result<()> {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
+    let address = match name.as_bytes() {
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ => SocketAddr::from_pathname(&name)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(SEND_TIME_MAX))?;
+    let text: String = states.iter().map(|state| format!("{state}\n")).collect();
+    socket.send_to_addr(text.as_bytes(), &address).map(drop)
 }

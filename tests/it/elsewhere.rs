@@ -110,10 +110,12 @@ fn exports_that_do_not_fit_are_refused() {
     assert!(other.contains("was exported by web-03"), "{other}");
     fs::write(&facts, "{}").unwrap();
     world.run(Place::Elsewhere, &["--dry-run", "--facts", &facts], 64);
-    for command in
-        [&["--host", "x"][..], &["status", "--host", "x"], &["plan", "--out", "f", "--host", "x"]]
+    let saved = (&["plan", "--out", "f", "--host", "x"][..], "leave out --out");
+    let previews = "preview another host";
+    for (command, says) in
+        [(&["--host", "x"][..], previews), (&["status", "--host", "x"], previews), saved]
     {
         let text = world.run(Place::Elsewhere, command, 64);
-        assert!(text.contains("preview another host"), "{text}");
+        assert!(text.contains(says), "{text}");
     }
 }

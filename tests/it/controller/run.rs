@@ -151,6 +151,29 @@ fn in_use(world: &World) -> Option<String> {
 }
 
 #[test]
+fn whoever_does_not_take_what_he_is_told_is_not_waited_for() {
+    let world = world();
+    let socket = world.path("notify.sock");
+    // It never reads: there is room for a few messages.
+    let _deaf = UnixDatagram::bind(&socket).unwrap();
+    let mut agent = world.command(&["--effects", "run"]);
+    agent.args(IDLE).env("NOTIFY_SOCKET", &socket).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut agent = agent.spawn().unwrap();
+    let began = Instant::now();
+    let mut answered = 0;
+    while answered < 6 {
+        assert!(began.elapsed() < PATIENCE, "{answered} requests were answered");
+        match world.agent(&["request", "--wait"]).status.code() {
+            Some(0) => answered += 1,
+            // It has not begun to listen.
+            _ => std::thread::sleep(POLL),
+        }
+    }
+    kill(Pid::from_raw(agent.id().try_into().unwrap()), Signal::SIGTERM).unwrap();
+    assert!(agent.wait().unwrap().success());
+}
+
+#[test]
 fn edited_wish_arrives() {
     let world = world();
     let mut running = Loop::start(&world, &IDLE);

@@ -245,8 +245,8 @@ fn reasons_say_what_to_do() {
         (
             "bar",
             "ID=_any\n",
-            "it has no `usr/lib/extension-release.d/extension-release.bar`; give the image the name \
-             that its release file has",
+            "it has no `usr/lib/extension-release.d/extension-release.bar`; whoever builds it must put that \
+             file in, or name the image as the release file it has",
         ),
         ("foo", "ID=_any\nSYSEXT_SCOPE=initrd\n", "SYSEXT_SCOPE=initrd leaves out system"),
     ] {
