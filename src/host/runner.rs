@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 
 use crate::host::renew::RENEWED;
+use crate::model::check::command_line;
 
 /// How long one hook or restart may take before it is killed.
 pub const RUN_TIME_MAX: Duration = Duration::from_mins(5);
@@ -105,7 +106,7 @@ pub async fn hook(
         .collect();
     // A unit lives on when `systemd-run` is killed.
     unit.push(format!("--property=RuntimeMaxSec={}", RUN_TIME_MAX.as_secs()));
-    unit.push(format!("--description=reconcile: {}", argv.join(" ")));
+    unit.push(format!("--description=reconcile: {}", command_line(argv)));
     unit.extend(environment.iter().map(|(key, value)| format!("--setenv={key}={value}")));
     unit.push("--".to_owned());
     // The manager expands variables in all but the program itself; `$$` is `$` in every version.
@@ -113,7 +114,7 @@ pub async fn hook(
     unit.extend(argv.first().cloned().into_iter().chain(doubled));
     run(&unit, &[]).await.map_err(|error| match error {
         RunError::Failed { status, output, .. } => {
-            RunError::Failed { command: argv.join(" "), status, output }
+            RunError::Failed { command: command_line(argv), status, output }
         }
         other => other,
     })
@@ -168,7 +169,7 @@ async fn start(
     environment: &[(&str, String)],
     (stdout, most): (Stdio, Duration),
 ) -> Result<String, RunError> {
-    let command_line = argv.join(" ");
+    let typed = command_line(argv);
     let Some((program, arguments)) = argv.split_first() else { return Ok(String::new()) };
     let mut child = Command::new(program)
         .args(arguments)
@@ -210,7 +211,7 @@ async fn start(
         group.ended();
     }
     match waited {
-        Err(_) => Err(RunError::TimedOut { command: command_line, after: most }),
+        Err(_) => Err(RunError::TimedOut { command: typed, after: most }),
         Ok(Err(source)) => Err(RunError::Start { program: program.clone(), source }),
         Ok(Ok(status)) if status.success() => Ok(String::from_utf8_lossy(&printed).into_owned()),
         Ok(Ok(status)) => {
@@ -219,7 +220,7 @@ async fn start(
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
             let text = lines.collect::<Vec<_>>().join("; ");
             let output = if text.is_empty() { text } else { format!(": {text}") };
-            Err(RunError::Failed { command: command_line, status: status.to_string(), output })
+            Err(RunError::Failed { command: typed, status: status.to_string(), output })
         }
     }
 }
