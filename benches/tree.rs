@@ -282,7 +282,7 @@ fn make_tree(root: &Path, files: usize, bytes: usize) {
         while content.len() < size {
             let word = random.next();
             let length = 3 + usize::try_from(word % 9).unwrap();
-            content.extend_from_slice(&format!("{:x} ", word >> 24).as_bytes()[..length]);
+            content.extend_from_slice(&format!("{:010x} ", word >> 24).as_bytes()[..length]);
         }
         content.truncate(size);
         let path = root.join(file_name(number));
