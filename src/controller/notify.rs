@@ -96,6 +96,6 @@ fn send(states: &[NotifyState<'_>]) -> io::Result<()> {
     };
     let socket = UnixDatagram::unbound()?;
     socket.set_write_timeout(Some(SEND_TIME_MAX))?;
-    let text: String = states.iter().map(|state| format!("{state}\n")).collect();
-    socket.send_to_addr(text.as_bytes(), &address).map(drop)
+    let lines: Vec<String> = states.iter().map(ToString::to_string).collect();
+    socket.send_to_addr(lines.join("\n").as_bytes(), &address).map(drop)
 }
