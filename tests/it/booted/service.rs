@@ -88,12 +88,18 @@ fn waiting_agent_is_one_thread_that_makes_no_system_call() {
     let _fleet = following(&machine, &weather("0.3.0", ""));
     // Threads that worked are kept for ten seconds.
     machine.until("test $(ls /proc/$(systemctl show -P MainPID reconcile)/task | wc -l) = 1");
-    let trace = machine.run(
-        "timeout -s INT 3 strace -f -qq -o /share/trace -p $(systemctl show -P MainPID reconcile); cat /share/trace",
-    );
-    // The call in which it waits began before and ends after.
-    let calls: Vec<&str> = trace.lines().filter(|line| !line.contains("<detached")).collect();
-    assert!(trace.contains("epoll_wait") && calls.is_empty(), "{trace}");
+    // Connections that worked are kept for a while as well: it comes to rest, and then there is nothing at all.
+    let mut trace = String::new();
+    for _ in 0..12 {
+        trace = machine.run(
+            "timeout -s INT 5 strace -f -qq -o /share/trace -p $(systemctl show -P MainPID reconcile); cat /share/trace",
+        );
+        // The call in which it waits began before and ends after.
+        if trace.contains("epoll_wait") && trace.lines().all(|line| line.contains("<detached")) {
+            return;
+        }
+    }
+    panic!("{trace}");
 }
 
 /// Answers every request, the program's a byte at a time as long as the machine has not crashed.
