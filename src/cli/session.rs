@@ -285,7 +285,7 @@ impl Session {
         Ok(now.digest != desired.digest)
     }
 
-    /// The same; where there is no desired state at all, nothing is wished, and what is installed can still be told.
+    /// Reads the desired state; where there is none at all, nothing is wished, and what is installed can still be told.
     pub async fn desired_if_any(&self) -> Result<DesiredState, CliError> {
         let paths = self.desired_paths()?;
         if self.common.git.git.is_some() || paths.iter().any(|path| path.exists()) {

@@ -33,8 +33,8 @@ fn state(host: &Host, index: usize) -> (String, Vec<String>) {
     (resource["state"].as_str().unwrap().to_owned(), words.collect())
 }
 
-#[test]
-fn image_that_is_not_merged_after_a_start_of_the_host_is_merged_by_one_refresh() {
+/// A host with two images that somebody unmerged.
+fn unmerged() -> Host {
     let mut host = Host::new();
     host.publish("demo_1.0.0.raw", "one");
     host.publish("other_1.0.0.raw", "one");
@@ -42,6 +42,12 @@ fn image_that_is_not_merged_after_a_start_of_the_host_is_merged_by_one_refresh()
     host.converges();
     noted(&host);
     unmerge(&host);
+    host
+}
+
+#[test]
+fn image_that_is_not_merged_after_a_start_of_the_host_is_merged_by_one_refresh() {
+    let mut host = unmerged();
     let before = host.refreshes();
     let (_, conditions) = state(&host, 0);
     assert!(conditions.contains(&"Pending NotMerged".to_owned()), "{conditions:?}");
@@ -65,13 +71,7 @@ fn image_for_the_next_boot_is_left_to_that() {
 
 #[test]
 fn what_systemd_leaves_out_is_told_and_not_tried_again_until_the_system_changes() {
-    let mut host = Host::new();
-    host.publish("demo_1.0.0.raw", "one");
-    host.publish("other_1.0.0.raw", "one");
-    host.wish(&[("demo", "    restart: [demo.service]\n"), ("other", "")]);
-    host.converges();
-    noted(&host);
-    unmerge(&host);
+    let mut host = unmerged();
     merges_only(&host, "other\\n");
     let ran = host.pass();
     assert_eq!(ran.code, 1, "{ran:#?}");
