@@ -2,12 +2,14 @@
 #![cfg(all(feature = "git", feature = "interop"))]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+
+use crate::support::smart::content;
 
 /// A working copy whose pushes go to a bare repository, and a host that follows that.
 struct World {
@@ -205,19 +207,7 @@ fn answer(stream: TcpStream, projects: &Path, instead: Option<&str>) -> Option<(
             _ => {}
         }
     }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    // Chunks end with an empty one.
-    let mut more = chunked;
-    while more {
-        let mut size = String::new();
-        reader.read_line(&mut size).ok()?;
-        let size = usize::from_str_radix(size.trim(), 16).ok()?;
-        let mut chunk = vec![0; size + 2];
-        reader.read_exact(&mut chunk).ok()?;
-        body.extend_from_slice(&chunk[..size]);
-        more = size > 0;
-    }
+    let body = content(&mut reader, (length, chunked))?;
     let mut stream = stream;
     if let Some(status) = instead {
         write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")

@@ -105,8 +105,14 @@ fn body(reader: &mut impl BufRead) -> Option<Vec<u8>> {
             _ => {}
         }
     }
+    content(reader, (length, chunked))
+}
+
+/// The body of a request of which the head was read: so many bytes, then chunks where there are any.
+pub fn content(reader: &mut impl BufRead, (length, mut chunked): (usize, bool)) -> Option<Vec<u8>> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
+    // Chunks end with an empty one.
     while chunked {
         let mut size = String::new();
         reader.read_line(&mut size).ok()?;
