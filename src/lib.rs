@@ -1,4 +1,6 @@
 //! Keeps the software a Linux host runs outside its package manager equal to a desired state.
+//!
+//! The program is the product. The library is there for it, for tests and for benches; it promises no stable interface.
 
 pub mod model;
 pub mod host;

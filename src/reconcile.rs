@@ -33,7 +33,7 @@ use crate::plan::{Inputs, plan};
 use crate::record::commit::{Pass, conclude, intend};
 use crate::record::last_pass::LastPass;
 use crate::record::{cache, last_pass, ledger};
-use crate::resolve::{Question, resolve};
+use crate::resolve::{Question, in_use, resolve};
 use crate::resource::app::observe::Depth;
 
 /// What one pass is about.
@@ -148,10 +148,15 @@ pub async fn preview_of(
         now: request.now,
     };
     let resolved = resolve(&question, &reader).await;
+    let in_use = match request.holds.is_empty() {
+        true => BTreeMap::new(),
+        false => in_use(&question, &reader),
+    };
     let plan = plan(&Inputs {
         desired: request.desired,
         observed: &observed,
         resolved: &resolved,
+        in_use: &in_use,
         ledger: &ledger,
         removals: request.removals,
         holds: request.holds,
@@ -204,7 +209,7 @@ pub async fn perform(
         tracing::warn!(%error, "cannot remember what this pass came to");
     }
     // The cache only saves transfers: failing to keep or to clean it is not a failure of the pass.
-    if let Err(error) = cache::sweep(host, (&preview.observed, &last.blocked), &outcome) {
+    if let Err(error) = cache::sweep(host, (&preview.observed, &last), &outcome) {
         tracing::warn!(%error, "cannot clean the cache");
     }
     if let Err(error) = store(host.cache_dir().as_std_path(), &preview.answers) {

@@ -16,14 +16,12 @@ use crate::fetch::{Client, piece};
 use crate::format::casync::deltas::DELTA_BYTES_MAX;
 use crate::format::casync::packs::PackList;
 use crate::host::Change as Host;
+use crate::model::cached::CHUNKS;
 use crate::model::outcome::{ChangeResult, Failure, FailureClass, chain};
 use crate::model::snapshot::{Nodes, SNAPSHOT_FORMAT, SnapshotHead};
 use crate::model::step::{AssembleRules, Ownership, PackSource, ReleaseHead, Seed};
 use crate::model::{Algorithm, Blob, Change, Digest, Evidence, Step};
 use crate::trust::Verified;
-
-/// Directory of the cache with chunks that were fetched.
-pub(super) const CHUNKS: &str = "chunks";
 
 /// A list of nodes is ours; this bounds a mistake.
 const NODES_BYTES_MAX: u64 = 1 << 30;

@@ -129,9 +129,10 @@ pub struct PassArgs {
     /// Use a source's answer that is at most this old (`15m`) without asking again.
     #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = time::length, hide_short_help = true)]
     pub max_age: jiff::SignedDuration,
-    /// Wait this long for another pass to end: `5m`, or a number of seconds.
-    #[arg(long, global = true, value_name = "DURATION", default_value = "0s", value_parser = time::length, hide_short_help = true)]
-    pub lock_timeout: jiff::SignedDuration,
+    /// Wait this long for another pass to end: `5m`, or a number of seconds. Without it a pass does not wait, and
+    /// small commands wait for ten seconds.
+    #[arg(long, global = true, value_name = "DURATION", value_parser = time::length, hide_short_help = true)]
+    pub lock_timeout: Option<jiff::SignedDuration>,
     /// Remove as many resources as the desired state leaves out, even all of them.
     #[arg(long, global = true, hide_short_help = true)]
     pub confirm_removals: bool,

@@ -1,7 +1,6 @@
 //! A host that is somewhere else: planned for on a laptop or in a pipeline.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -9,7 +8,7 @@ use crate::cli::CliError;
 use crate::cli::args::{Cli, Command};
 use crate::cli::exit::Exit;
 use crate::desired::DesiredState;
-use crate::host::{Look, Places, facts};
+use crate::host::{Look, Places, facts, read_bounded};
 use crate::model::ledger::Ledger;
 use crate::model::outcome::chain;
 use crate::model::selection::Identity;
@@ -95,9 +94,8 @@ impl Imagined {
 }
 
 fn read(file: &Utf8Path) -> Result<HostExport, CliError> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(file)
-        .and_then(|file| file.take(EXPORT_BYTES_MAX).read_to_end(&mut bytes))
+    let bytes = std::fs::File::open(file)
+        .and_then(|file| read_bounded(file, EXPORT_BYTES_MAX))
         .map_err(|error| CliError::new(Exit::Usage, format!("cannot read {file}: {error}")))?;
     HostExport::parse(&bytes).map_err(|error| unusable(file, &error))
 }

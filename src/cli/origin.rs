@@ -1,14 +1,13 @@
 //! Where the desired state comes from: paths on this host, or a repository.
 
-use std::io::Read;
-
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::cli::CliError;
-use crate::cli::args::{Cli, Command, GitArgs};
+use crate::cli::args::{Cli, Command, GitArgs, SysupdateCommand};
 use crate::cli::exit::Exit;
 use crate::controller::config::GitConfig;
 use crate::desired::{Diagnostic, Origin};
+use crate::host::read_bounded;
 use crate::model::outcome::{chain, counted};
 use crate::model::revision::TroubleKind;
 use crate::repository::{
@@ -34,16 +33,44 @@ pub enum Reading {
 impl Reading {
     /// As the command line needs it: who changes the host follows, who plans looks, all others recall.
     pub fn of(cli: &Cli) -> Self {
-        match &cli.command {
-            None | Some(Command::Apply { .. } | Command::Rollback { .. }) if cli.dry_run => {
-                Self::Peek
-            }
-            None | Some(Command::Apply { .. } | Command::Rollback { .. } | Command::Run(_)) => {
-                Self::Follow
-            }
-            Some(Command::Plan { .. } | Command::Units(_)) => Self::Peek,
-            Some(Command::Validate { .. }) => Self::Inspect,
-            Some(_) => Self::Recall,
+        let changes = match &cli.command {
+            None => true,
+            Some(command) => match command {
+                Command::Apply { .. } | Command::Rollback { .. } | Command::Run(_) => true,
+                Command::Sysupdate(args) => match args.command {
+                    SysupdateCommand::Update { .. } | SysupdateCommand::Vacuum => true,
+                    SysupdateCommand::List { .. }
+                    | SysupdateCommand::CheckNew
+                    | SysupdateCommand::Pending
+                    | SysupdateCommand::Features { .. }
+                    | SysupdateCommand::Components => false,
+                },
+                Command::Plan { .. } | Command::Units(_) => return Self::Peek,
+                Command::Validate { .. } => return Self::Inspect,
+                Command::Request { .. }
+                | Command::Diff { .. }
+                | Command::Status { .. }
+                | Command::History { .. }
+                | Command::Explain { .. }
+                | Command::Suspend { .. }
+                | Command::Resume { .. }
+                | Command::AcceptHistory { .. }
+                | Command::List { .. }
+                | Command::Schema { .. }
+                | Command::Import { .. }
+                | Command::Gc { .. }
+                | Command::Discover { .. }
+                | Command::Features { .. }
+                | Command::Publish { .. }
+                | Command::Doctor
+                | Command::Completions { .. }
+                | Command::Man { .. } => false,
+            },
+        };
+        match (changes, cli.dry_run) {
+            (true, true) => Self::Peek,
+            (true, false) => Self::Follow,
+            (false, _) => Self::Recall,
         }
     }
 }
@@ -98,16 +125,8 @@ pub fn source(
 }
 
 fn read(file: &Utf8Path, limit: u64) -> Result<Vec<u8>, CliError> {
-    let mut bytes = Vec::new();
-    let read =
-        std::fs::File::open(file).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(_) if bytes.len() as u64 > limit => {
-            Err(CliError::new(Exit::Config, format!("cannot use {file}: more than {limit} bytes")))
-        }
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(CliError::new(Exit::Config, format!("cannot read {file}: {error}"))),
-    }
+    let read = std::fs::File::open(file).and_then(|file| read_bounded(file, limit));
+    read.map_err(|error| CliError::new(Exit::Config, format!("cannot read {file}: {error}")))
 }
 
 /// What is read of a checkout in a directory, and by which names; relative paths are relative to `base`.

@@ -25,13 +25,13 @@ use crate::fetch::Backoff;
 use crate::fetch::client::Roots;
 use crate::host::renew::RENEWED;
 use crate::host::runner::Hooks;
-use crate::host::{LockError, Look, Places, clock, facts};
+use crate::host::{Change, LockError, Look, Places, clock, facts};
 use crate::model::ResourceId;
 use crate::model::outcome::chain;
 use crate::model::plan::PlanMetadata;
 use crate::model::selection::Identity;
 use crate::plan::guard::Removals;
-use crate::plan::hold::{Holds, own};
+use crate::plan::hold::Holds;
 use crate::provider::provide;
 use crate::reconcile::{Effects, Request};
 use crate::repository::{Checkout, Source};
@@ -39,6 +39,12 @@ use crate::resource::app::observe::Depth;
 
 /// Where the desired state is when nothing is said, below the root.
 pub(crate) const DESIRED: &str = "/etc/reconcile/desired-state";
+
+/// How long a pass waits for another to end: whoever asked for it may ask again.
+pub const AT_ONCE: Duration = Duration::ZERO;
+
+/// How long a decision or a small job waits for a pass to end.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Arguments and environment of one run.
 #[derive(Clone, Debug)]
@@ -62,11 +68,10 @@ pub struct Session {
     only: BTreeSet<ResourceId>,
     environment: Environment,
     agent: OnceCell<AgentConfig>,
-    holds: OnceCell<Holds>,
     reading: Reading,
     /// Whether the repository is the one that the agent's configuration names, as it names it.
     follows_configured: bool,
-    lock_timeout: Duration,
+    lock_timeout: Option<Duration>,
     /// The other host that is planned for.
     imagined: Option<Rc<Imagined>>,
     /// What a preview fetched is there as long as the session.
@@ -140,11 +145,10 @@ impl Session {
                 },
             },
             agent: OnceCell::new(),
-            holds: OnceCell::new(),
             common,
             reading: Reading::of(cli),
             follows_configured: false,
-            lock_timeout: cli.pass.lock_timeout.unsigned_abs(),
+            lock_timeout: cli.pass.lock_timeout.map(|time| time.unsigned_abs()),
             held: RefCell::new(None),
             told: Rc::default(),
         };
@@ -225,16 +229,26 @@ impl Session {
     }
 
     /// What the plan of a pass leaves for later.
-    fn holds(&self, desired: &DesiredState, pass: &PassArgs) -> Result<&Holds, CliError> {
-        let holds = match pass.windows {
-            WindowsArg::Keep => {
-                let windows = self.agent()?.windows();
-                let (closed, own) = (windows.closed(self.now), own(desired, &windows, self.now));
-                Holds { closed, own, ..Holds::default() }
-            }
+    pub fn holds(&self, desired: &DesiredState, pass: &PassArgs) -> Result<Holds, CliError> {
+        Ok(match pass.windows {
+            WindowsArg::Keep => Holds::by_windows(desired, &self.agent()?.windows(), self.now),
             WindowsArg::Ignore => Holds::default(),
-        };
-        Ok(self.holds.get_or_init(|| holds))
+        })
+    }
+
+    /// The same for a pass that begins now.
+    #[must_use]
+    pub fn renewed(mut self) -> Self {
+        self.now = self.common.now.unwrap_or_else(clock::now);
+        self
+    }
+
+    /// Takes the lock of the host, waiting as long for another pass as the command line says, or else as long as
+    /// the command does by itself.
+    pub async fn lock(&self, patience: Duration) -> Result<Change, CliError> {
+        let patience = self.lock_timeout.unwrap_or(patience);
+        let host = Change::lock(self.host.clone(), patience).await;
+        host.map_err(|error| locked(&error))
     }
 
     /// Reads the desired state: the part of it that is for this host. From a repository it is fetched first, if the
@@ -368,18 +382,19 @@ impl Session {
     pub fn request<'a>(
         &'a self,
         desired: &'a DesiredState,
+        holds: &'a Holds,
         pass: &PassArgs,
-    ) -> Result<Request<'a>, CliError> {
-        Ok(Request {
+    ) -> Request<'a> {
+        Request {
             desired,
-            holds: self.holds(desired, pass)?,
+            holds,
             depth: self.depth(),
             removals: if pass.confirm_removals { Removals::Confirmed } else { Removals::Guarded },
             only: (!self.only.is_empty()).then_some(&self.only),
             max_age: pass.max_age,
             effects: self.effects,
             now: self.now,
-        })
+        }
     }
 
     /// The names given with --only must be wished.
@@ -402,7 +417,7 @@ pub fn known(desired: &DesiredState, id: &ResourceId) -> Result<(), CliError> {
 }
 
 /// The error for a lock that was not had.
-pub fn locked(error: &LockError) -> CliError {
+fn locked(error: &LockError) -> CliError {
     let exit = match error {
         LockError::Held { .. } => Exit::Locked,
         LockError::Unwritable { .. } => Exit::CannotWrite,

@@ -23,7 +23,7 @@ use crate::controller::backoff::Backoff;
 use crate::controller::fight::FightRule;
 use crate::controller::machine::Policy;
 use crate::controller::schedule::Schedule;
-use crate::host::Look;
+use crate::host::{Look, read_bounded};
 use crate::model::window::{Rule, Window, Windows, time_of_day, zone};
 use crate::monitor::notify::Notify;
 
@@ -424,12 +424,8 @@ impl AgentConfig {
 }
 
 fn read(file: &Utf8PathBuf) -> io::Result<Vec<u8>> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    let opened = std::fs::File::open(file)
-        .map_err(|error| io::Error::new(error.kind(), format!("{file}: {error}")))?;
-    opened.take(BYTES_MAX).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let read = std::fs::File::open(file).and_then(|opened| read_bounded(opened, BYTES_MAX));
+    read.map_err(|error| io::Error::new(error.kind(), format!("{file}: {error}")))
 }
 
 /// JSON Schema 2020-12 of the configuration. It refuses unknown keys.

@@ -6,6 +6,7 @@
 //! Paths are host paths (`/opt/ripgrep`), relocated below the root. The root itself is trusted.
 
 mod beneath;
+mod bounded;
 mod carry;
 pub mod keep;
 mod merge;
@@ -36,6 +37,7 @@ use sha2::{Digest as _, Sha256};
 use crate::host::runner::Hooks;
 use crate::model::{Algorithm, Digest};
 
+pub use bounded::read_bounded;
 pub use change::{Change, LockError};
 
 /// Most entries looked at in one directory: far above any release, far below what would hurt.

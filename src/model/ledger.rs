@@ -11,6 +11,15 @@ use crate::model::{Digest, Effect, ResourceId, Version};
 /// Version of every ledger file's format.
 pub const LEDGER_FORMAT: u32 = 1;
 
+/// Digests of first uses that are kept of one resource: years of daily releases.
+const LOCKS_MAX: usize = 1000;
+
+/// Artifacts of one resource that are known not to run here, before all of them are forgotten.
+const UNSUITABLE_MAX: usize = 100;
+
+/// Releases of one resource that are known not to work here; the newest are kept.
+const QUARANTINED_MAX: usize = 100;
+
 /// All remembered things as read at the start of a pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
@@ -92,6 +101,33 @@ impl Trust {
         self.quarantined.iter().find(|quarantined| quarantined.is(resource, tag, digests))
     }
 
+    /// Notes the digest of a first use.
+    pub fn lock(&mut self, resource: &ResourceId, key: String, digest: Digest) {
+        self.locks.insert(key, digest);
+        let its: Vec<&String> = self.locks.keys().filter(|key| is_of(resource, key)).collect();
+        // Which go matters little: their releases would be first uses again.
+        let surplus = its.len().saturating_sub(LOCKS_MAX);
+        let surplus: Vec<String> = its.into_iter().take(surplus).cloned().collect();
+        surplus.iter().for_each(|key| drop(self.locks.remove(key)));
+    }
+
+    /// Notes that an artifact does not run on this host.
+    pub fn cannot_run(&mut self, resource: &ResourceId, key: String) {
+        self.unsuitable.insert(key);
+        if self.unsuitable.iter().filter(|key| is_of(resource, key)).count() > UNSUITABLE_MAX {
+            // They are found out again, one fetch each.
+            self.unsuitable.retain(|key| !is_of(resource, key));
+        }
+    }
+
+    /// Forgets a resource that is not ours any more.
+    pub fn forget(&mut self, resource: &ResourceId) {
+        self.floors.remove(resource);
+        self.locks.retain(|key, _| !is_of(resource, key));
+        self.unsuitable.retain(|key| !is_of(resource, key));
+        self.quarantined.retain(|quarantined| quarantined.resource != *resource);
+    }
+
     /// Notes that a release does not work here; once is enough.
     pub fn quarantine(&mut self, release: Quarantined) {
         let known = |q: &Quarantined| {
@@ -100,10 +136,23 @@ impl Trust {
         // Its bytes bind nobody: the publisher may mend them under the same tag.
         let locked = Self::lock_key(&release.resource, &release.tag, "");
         self.locks.retain(|key, _| !key.starts_with(&locked));
-        if !self.quarantined.iter().any(known) {
-            self.quarantined.push(release);
+        if self.quarantined.iter().any(known) {
+            return;
+        }
+        let resource = release.resource.clone();
+        self.quarantined.push(release);
+        let its = |quarantined: &Quarantined| quarantined.resource == resource;
+        if self.quarantined.iter().filter(|q| its(q)).count() > QUARANTINED_MAX
+            && let Some(oldest) = self.quarantined.iter().position(its)
+        {
+            self.quarantined.remove(oldest);
         }
     }
+}
+
+/// Whether a key of [`Trust::lock_key`] is one of a resource.
+fn is_of(resource: &ResourceId, key: &str) -> bool {
+    key.strip_prefix(&resource.to_string()).is_some_and(|rest| rest.starts_with(' '))
 }
 
 /// What is ours.
@@ -257,4 +306,48 @@ pub struct Debt {
     pub effect: Effect,
     /// Since when.
     pub since: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Algorithm;
+
+    fn digest(n: usize) -> Digest {
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&n.to_le_bytes());
+        Digest::new(Algorithm::Sha256, &bytes).unwrap()
+    }
+
+    #[test]
+    fn what_is_remembered_of_one_resource_is_bounded_and_goes_with_it() {
+        let (tool, toolbox): (ResourceId, ResourceId) =
+            ("app/tool".parse().unwrap(), "app/toolbox".parse().unwrap());
+        let mut trust = Trust::default();
+        for id in [&tool, &toolbox] {
+            for n in 0..1500 {
+                let (tag, bad) = (format!("v{n:05}"), format!("bad{n:05}"));
+                let key = Trust::lock_key(id, &tag, "a");
+                trust.lock(id, key.clone(), digest(n));
+                trust.cannot_run(id, key);
+                let (resource, reason) = (id.clone(), String::new());
+                let digests = vec![digest(n)];
+                trust.quarantine(Quarantined {
+                    resource,
+                    tag: bad,
+                    digests,
+                    reason,
+                    since: Timestamp::UNIX_EPOCH,
+                });
+            }
+        }
+        assert!(trust.locks.len() <= 2 * LOCKS_MAX && trust.unsuitable.len() <= 2 * UNSUITABLE_MAX);
+        assert_eq!(trust.quarantined.len(), 2 * QUARANTINED_MAX);
+        assert!(trust.quarantine_of(&tool, "bad01499", &[digest(1499)]).is_some());
+        trust.forget(&tool);
+        let mut ids = trust.locks.keys().chain(&trust.unsuitable);
+        assert!(ids.all(|key| key.starts_with("app/toolbox ")));
+        assert_eq!(trust.quarantined.len(), QUARANTINED_MAX);
+        assert!(!trust.locks.is_empty());
+    }
 }

@@ -1,6 +1,7 @@
 //! The nouns of the program: plain data without I/O, shared by every phase of a pass.
 
 pub mod agent;
+pub mod cached;
 pub mod check;
 pub mod contents;
 pub mod delta;

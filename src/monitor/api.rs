@@ -1,5 +1,7 @@
 //! The read-only HTTP API: what is answered to whom.
 
+use std::net::IpAddr;
+
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{
@@ -88,7 +90,9 @@ fn is_loopback(headers: &HeaderMap) -> bool {
         Some((name, port)) if port.chars().all(|c| c.is_ascii_digit()) => name,
         _ => named,
     };
-    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+    let unbracketed = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
+    let address = unbracketed.unwrap_or(name).parse::<IpAddr>();
+    name == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// What is said of the newest snapshot.

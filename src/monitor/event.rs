@@ -1,6 +1,6 @@
 //! What changed between two looks, each told once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -55,7 +55,7 @@ impl Event {
 const CONDITIONS: [(&str, &str, &str, Severity); 8] = [
     ("Drifted", "DriftDetected", "DriftCorrected", Severity::Warning),
     ("Suspended", "Suspended", "Resumed", Severity::Normal),
-    ("RolledBack", "RolledBack", "Resumed", Severity::Warning),
+    ("RolledBack", "Pinned", "Resumed", Severity::Warning),
     ("Quarantined", "ReleaseQuarantined", "ReleaseUnquarantined", Severity::Warning),
     ("Blocked", "Blocked", "Unblocked", Severity::Warning),
     ("Insecure", "Insecure", "Secured", Severity::Warning),
@@ -154,17 +154,22 @@ fn describe(change: &Change) -> String {
 }
 
 /// What is otherwise than at the look before. Nothing is told of a first look but what is wrong.
-pub(super) fn of_conditions(
+pub(super) fn of_conditions<'s>(
     about: About<'_>,
-    before: Option<&HostStatus>,
-    after: &HostStatus,
+    before: Option<&'s HostStatus>,
+    after: &'s HostStatus,
 ) -> Vec<Event> {
     let earlier = by_id(before);
+    let later = by_id(Some(after));
+    let conditions = |of: &BTreeMap<&ResourceId, &'s ResourceStatus>, id: &ResourceId| {
+        of.get(id).map_or(&[][..], |resource| resource.conditions.as_slice())
+    };
     let mut events = Vec::new();
-    for resource in &after.resources {
-        let was = earlier.get(&resource.id).map_or(&[][..], |r| r.conditions.as_slice());
-        let both = (was, resource.conditions.as_slice());
-        events.extend(differences(about, Some(&resource.id), both, &CONDITIONS));
+    // What was removed has no conditions any more, which is the end of those it had.
+    let ids: BTreeSet<&ResourceId> = earlier.keys().chain(later.keys()).copied().collect();
+    for id in ids {
+        let both = (conditions(&earlier, id), conditions(&later, id));
+        events.extend(differences(about, Some(id), both, &CONDITIONS));
     }
     let was = before.map_or(&[][..], |before| before.conditions.as_slice());
     events.extend(differences(about, None, (was, &after.conditions), &HOST_CONDITIONS));

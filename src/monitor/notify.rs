@@ -12,10 +12,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::fetch::post::post;
-use crate::host::Look;
 use crate::host::runner::{Hooks, hook};
+use crate::host::{Look, read_bounded};
 use crate::model::outcome::chain;
 use crate::monitor::event::{Event, Severity};
 
@@ -24,6 +26,12 @@ const QUEUE_MAX: usize = 1000;
 
 /// How long one receiver may take for one event.
 const DELIVERY_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// How long a single pass may be kept from its end by those who are told of it.
+pub const TELLING_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// The same for the loop, which others wait to see stopped.
+const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A secret is one line, in bytes.
 const SECRET_BYTES_MAX: u64 = 4096;
@@ -77,21 +85,30 @@ pub struct Webhook {
 }
 
 /// Tells of events from a task of its own.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Notifier {
     queue: mpsc::Sender<Event>,
+    telling: JoinHandle<()>,
 }
 
 impl Notifier {
-    /// Starts telling. It goes on as long as the runtime and a `Notifier` live.
+    /// Starts telling.
     pub fn start(notify: Notify, hooks: Hooks) -> Self {
         let (queue, mut events) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(async move {
+        let telling = tokio::spawn(async move {
             while let Some(event) = events.recv().await {
                 deliver(&notify, hooks, &event).await;
             }
         });
-        Self { queue }
+        Self { queue, telling }
+    }
+
+    /// Waits until everything handed over was told, as long as is reasonable.
+    pub async fn finish(self) {
+        drop(self.queue);
+        if timeout(LAST_WORDS_TIME_MAX, self.telling).await.is_err() {
+            tracing::warn!("not everybody could be told what changed in time");
+        }
     }
 
     /// Hands events over; returns at once.
@@ -157,12 +174,10 @@ async fn send(webhook: &Webhook, json: &str) -> Result<(), String> {
 
 /// The value of `X-Signature` for a body.
 fn signature(file: &Utf8Path, body: &str) -> Result<String, String> {
-    use std::io::Read;
-    let mut secret = String::new();
-    open(file, std::fs::OpenOptions::new().read(true))
-        .and_then(|file| file.take(SECRET_BYTES_MAX).read_to_string(&mut secret))
+    let secret = open(file, std::fs::OpenOptions::new().read(true))
+        .and_then(|file| read_bounded(file, SECRET_BYTES_MAX))
         .map_err(|error| format!("cannot read its secret {file}: {error}"))?;
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.trim().as_bytes());
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.trim_ascii());
     let tag = hmac::sign(&key, body.as_bytes());
     Ok(format!("sha256={}", data_encoding::HEXLOWER.encode(tag.as_ref())))
 }

@@ -74,7 +74,15 @@ pub fn report(host: &Look, pass: Pass<'_>, before: &Memory) -> Report {
     let about = event::About { at: pass.now, hostname: &status.hostname, plan: &name };
     let changes = pass.plan.spec.changes.iter().zip(&pass.outcome.results);
     let mut events = event::of_changes(about, changes.clone(), before.status.as_ref());
-    events.extend(event::of_conditions(about, before.status.as_ref(), &status));
+    // What a change said is not said again by the condition that it ended.
+    for event in event::of_conditions(about, before.status.as_ref(), &status) {
+        if !events
+            .iter()
+            .any(|told| (&told.resource, &told.reason) == (&event.resource, &event.reason))
+        {
+            events.push(event);
+        }
+    }
     let mut tally = before.tally.clone();
     tally.run(pass.trigger, result(pass.outcome), pass.took.as_secs_f64());
     tally.asked(pass.asked, pass.now);

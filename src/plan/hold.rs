@@ -37,6 +37,12 @@ pub struct Holds {
 }
 
 impl Holds {
+    /// What the windows of the host and those of the resources hold back at a moment.
+    pub fn by_windows(desired: &DesiredState, windows: &Windows, now: Timestamp) -> Self {
+        let (closed, own) = (windows.closed(now), own(desired, windows, now));
+        Self { closed, own, ..Self::default() }
+    }
+
     /// Nothing is held back.
     pub const NONE: Self = Self {
         closed: None,
@@ -44,6 +50,11 @@ impl Holds {
         stalled: BTreeMap::new(),
         fights: BTreeMap::new(),
     };
+
+    /// Whether nothing is held back.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::NONE
+    }
 
     /// Why what a resource has in use may not be replaced.
     fn closed_for(&self, id: &ResourceId) -> Option<&Closed> {

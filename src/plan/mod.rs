@@ -7,13 +7,14 @@ pub mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::desired::DesiredState;
+use crate::desired::{Declared, DesiredState};
 use crate::model::ledger::{Debt, Ledger};
-use crate::model::{Blocked, BlockedReason, Change, Plan, ResourceId, Step};
+use crate::model::{Action, Blocked, BlockedReason, Change, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::plan::guard::Removals;
 use crate::plan::hold::Holds;
-use crate::resource::{self, Context, Resolved};
+use crate::resource::decision::Decision;
+use crate::resource::{self, Context, Found, Resolved};
 
 /// Everything a plan depends on.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +25,8 @@ pub struct Inputs<'a> {
     pub observed: &'a Observed,
     /// The sources' answers.
     pub resolved: &'a BTreeMap<ResourceId, Resolved>,
+    /// What each resource has in use, to be kept whole where something newer is held back.
+    pub in_use: &'a BTreeMap<ResourceId, Resolved>,
     /// What is remembered.
     pub ledger: &'a Ledger,
     /// Whether many removals at once were confirmed.
@@ -41,25 +44,17 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         if inputs.only.is_some_and(|only| !only.contains(id)) {
             continue;
         }
-        let declared_at = declared.declared_at.to_string();
         let found = match inputs.observed.resources.get(id) {
             Some(Ok(found)) => found,
             Some(Err(message)) => {
-                plan.blocked.push(unobservable(id, message, Some(declared_at)));
+                let declared_at = Some(declared.declared_at.to_string());
+                plan.blocked.push(unobservable(id, message, declared_at));
                 continue;
             }
             None => continue,
         };
         let Some(resolved) = inputs.resolved.get(id) else { continue };
-        let debts = debts_of(inputs.ledger, id);
-        let context = Context {
-            id,
-            declared_at: &declared_at,
-            owned: inputs.ledger.inventory.at(id, declared.spec.home()),
-            debts: &debts,
-            facts: &inputs.observed.facts,
-        };
-        let decision = resource::plan(context, &declared.spec, found, resolved);
+        let decision = decide(inputs, (id, declared), found, resolved);
         let found_note = found.note(declared.spec.home());
         let notes = resolved.notes().iter().chain(&found_note);
         plan.notes.extend(notes.map(|note| format!("{id}: {note}")));
@@ -75,11 +70,43 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let ours = |step: &Step| matches!(step, Step::Install { file, .. } if agent == Some(file));
     plan.changes.sort_by_key(|change| change.steps.iter().any(ours));
     let mut plan = hold::hold(plan, inputs.holds);
+    keep_whole(inputs, &mut plan);
     plan.notes.extend(inputs.desired.notes.iter().cloned());
     plan.notes.extend(moved(inputs));
     plan.notes.extend(forgotten(inputs));
     plan.notes.extend(effects_left_out(inputs, &plan));
     plan
+}
+
+fn decide(
+    inputs: &Inputs<'_>,
+    (id, declared): (&ResourceId, &Declared),
+    found: &Found,
+    resolved: &Resolved,
+) -> Decision {
+    let context = Context {
+        id,
+        declared_at: &declared.declared_at.to_string(),
+        owned: inputs.ledger.inventory.at(id, declared.spec.home()),
+        debts: &debts_of(inputs.ledger, id),
+        facts: &inputs.observed.facts,
+    };
+    resource::plan(context, &declared.spec, found, resolved)
+}
+
+/// What is in use where something newer is held back is repaired, and what it owes is paid, all the same.
+fn keep_whole(inputs: &Inputs<'_>, plan: &mut Plan) {
+    let held = |reason| matches!(reason, BlockedReason::Deferred | BlockedReason::Stalled);
+    let held = plan.blocked.iter().filter(|blocked| held(blocked.reason));
+    let repairs = held.filter_map(|blocked| {
+        let id = &blocked.resource;
+        let declared = inputs.desired.resources.get(id)?;
+        let found = inputs.observed.resources.get(id)?.as_ref().ok()?;
+        let change = decide(inputs, (id, declared), found, inputs.in_use.get(id)?).change?;
+        matches!(change.action, Action::Repair | Action::Tidy).then_some(change)
+    });
+    let repairs = Plan { changes: repairs.collect(), ..Plan::default() };
+    plan.changes.extend(hold::hold(repairs, inputs.holds).changes);
 }
 
 /// Plans the removal of what is ours and not wished any more: only where the path that once declared it

@@ -6,10 +6,15 @@ use std::io;
 use camino::Utf8PathBuf;
 
 use crate::host::{Change as Host, Look};
+use crate::model::cached::{CHUNKS, PARTIAL};
 use crate::model::outcome::{End, Outcome};
 use crate::model::{Blocked, Digest};
 use crate::observe::Observed;
+use crate::record::last_pass::LastPass;
 use crate::resource::Found;
+
+/// Directories of the cache with downloads that are not finished: of artifacts and of the chunks of trees.
+const UNFINISHED: [&str; 2] = [PARTIAL, CHUNKS];
 
 /// Cached artifacts that no installed release was made from and no blocked wish waits for, and downloads that were given up.
 pub fn unused(
@@ -30,19 +35,23 @@ pub fn unused(
         }
     }
     if fetched.results.iter().all(|result| result.end == End::Done) {
-        unused.push(host.places().cache.join("partial"));
-        unused.push(host.places().cache.join("chunks"));
+        unused.extend(UNFINISHED.map(|name| host.places().cache.join(name)));
     }
     Ok(unused)
 }
 
-/// Removes them after a pass that changed something and failed at nothing, so that the cache stays bounded by what is kept.
-pub fn sweep(host: &Host, known: (&Observed, &[Blocked]), outcome: &Outcome) -> io::Result<()> {
-    let (observed, _) = known;
-    let all_done = outcome.results.iter().all(|result| result.end == End::Done);
+/// Removes them after a pass that changed something where nothing failed in it or waits for another attempt, so that
+/// the cache stays bounded by what is kept.
+pub fn sweep(
+    host: &Host,
+    (observed, last): (&Observed, &LastPass),
+    outcome: &Outcome,
+) -> io::Result<()> {
     let all_seen = observed.resources.values().all(Result::is_ok);
-    if outcome.results.is_empty() || !all_done || !all_seen {
+    if outcome.results.is_empty() || !last.failed.is_empty() || !all_seen {
         return Ok(());
     }
-    unused(host, known, outcome)?.into_iter().try_for_each(|path| host.remove(path))
+    unused(host, (observed, &last.blocked), outcome)?
+        .into_iter()
+        .try_for_each(|path| host.remove(path))
 }

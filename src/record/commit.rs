@@ -18,7 +18,7 @@ use crate::model::outcome::{
 use crate::model::plan::Unchanged;
 use crate::model::revision::Revision;
 use crate::model::step::Expected;
-use crate::model::{Action, Change, DriftKind, Level, Plan, ResourceId, Step};
+use crate::model::{Action, Change, DriftKind, Effect, Level, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::record::ledger::Saved;
 use crate::record::{history, ledger as files};
@@ -28,6 +28,10 @@ use crate::resource::app::layout::slot_name;
 
 /// Kept files that are remembered of one resource: there is one, and one more after a pass that was cut off.
 const BACKUPS_KNOWN_MAX: usize = 4;
+
+/// Releases of one resource that are remembered as having been in use, newest last: years of daily ones, some bytes
+/// each.
+const ACTIVATED_KNOWN_MAX: usize = 1000;
 
 /// Everything recording depends on.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +93,7 @@ pub fn conclude(
         if gone || (never_began && has_nothing(host, &inventory, change)) {
             inventory.to_mut().resources.remove(&change.resource);
             if gone {
-                trust.to_mut().floors.remove(&change.resource);
+                trust.to_mut().forget(&change.resource);
             }
         }
         if result.end == End::Done {
@@ -272,6 +276,8 @@ fn activate(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, slot: Option<&s
     let Some(owned) = inventory.to_mut().resources.get_mut(id) else { return };
     owned.activated.retain(|s| s != slot);
     owned.activated.push(slot.to_owned());
+    let surplus = owned.activated.len().saturating_sub(ACTIVATED_KNOWN_MAX);
+    owned.activated.drain(..surplus);
 }
 
 /// Raises the floor to what is in use now and locks the digest of a first use.
@@ -284,20 +290,32 @@ fn learn(
     let cannot_run =
         matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unsuitable);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| cannot_run) {
-        trust.to_mut().unsuitable.insert(fetched.lock_key.clone());
+        trust.to_mut().cannot_run(&change.resource, fetched.lock_key.clone());
     }
     let Some(after) = change.after.as_ref().filter(|a| in_use == Some(&slot_name(&a.tag))) else {
         return;
     };
     // What did not show that it works is no reason to refuse an older release that does, or other bytes.
-    if matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unhealthy) {
+    let unproven = match &result.end {
+        End::Failed(failure) => failure.class == FailureClass::Unhealthy,
+        End::Interrupted => is_confirmed_by(change),
+        _ => false,
+    };
+    if unproven {
         return;
     }
     raise(trust, pass, &change.resource, &after.version);
     let first_use = after.evidence.as_ref().is_some_and(|e| e.level == Level::Lock);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| first_use) {
-        trust.to_mut().locks.insert(fetched.lock_key.clone(), fetched.digest.clone());
+        let key = fetched.lock_key.clone();
+        trust.to_mut().lock(&change.resource, key, fetched.digest.clone());
     }
+}
+
+/// Whether a change has to show that it works before it counts.
+fn is_confirmed_by(change: &Change) -> bool {
+    let confirms = |step: &Step| matches!(step, Step::Owe { effect: Effect::Confirm { .. } });
+    change.steps.iter().any(confirms)
 }
 
 fn raise(

@@ -10,7 +10,7 @@
 
 use std::io;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Component, Utf8PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -59,7 +59,8 @@ fn read_all(host: &Look) -> io::Result<(Ledger, Option<String>)> {
     let inventory: Option<Inventory> = read(host, INVENTORY, &mut losses)?;
     let mut inventory = inventory.unwrap_or_default();
     inventory.resources.retain(|id, owned| {
-        let plain = owned.home.is_absolute() && !owned.home.as_str().contains("..");
+        let climbs = owned.home.components().any(|c| c == Utf8Component::ParentDir);
+        let plain = owned.home.is_absolute() && !climbs;
         if !plain {
             losses
                 .push(format!("the inventory names {} as the place of {id}: left out", owned.home));

@@ -158,6 +158,19 @@ pub enum RepositoryError {
         /// The commit.
         commit: String,
     },
+    /// The commit accepted before is too far back to be found, if it is there at all.
+    #[error(
+        "commit {found} is not taken: {known}, accepted before, is not among the {looked} commits before it; if it is \
+         meant, run `reconcile accept-history {found} --reason TEXT`"
+    )]
+    TooFar {
+        /// The commit accepted before.
+        known: String,
+        /// The commit refused.
+        found: String,
+        /// How many commits were looked at.
+        looked: usize,
+    },
     /// More than a desired state has.
     #[error(
         "commit {commit} is not taken: {what}; keep the desired state in a directory of its own and give --git-path"
@@ -232,6 +245,7 @@ impl RepositoryError {
             | Self::StrangeTag { .. }
             | Self::Rewritten { .. }
             | Self::Unrelated { .. }
+            | Self::TooFar { .. }
             | Self::Edited { .. }
             | Self::Unsafe { .. } => TroubleKind::Refused,
             Self::Endless { .. }

@@ -42,6 +42,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::host::{Change, Look};
+use crate::model::cached;
 use crate::model::outcome::chain;
 use crate::model::revision::{Revision, Trouble};
 use crate::trust::openpgp::{Keyring, KeyringError};
@@ -168,9 +169,10 @@ pub async fn follow(
     let checkouts = Checkouts::of(host);
     let known = memory::load(host, &checkouts, source)?;
     let have = known.memory.as_ref().is_some_and(|m| checkouts.has(m));
-    let cache = host.cache_dir().join("git").join(source.address.slug());
-    let cache_home = host.places().cache.join("git").join(source.address.slug());
-    host.make_dirs_unsynced(host.places().cache.join("git")).map_err(RepositoryError::Host)?;
+    let cache = host.cache_dir().join(cached::GIT).join(source.address.slug());
+    let cache_home = host.places().cache.join(cached::GIT).join(source.address.slug());
+    host.make_dirs_unsynced(host.places().cache.join(cached::GIT))
+        .map_err(RepositoryError::Host)?;
     let job = Job { source, known: &known, store: &cache, borrow: None, have, now };
     let mut answer = ask(&job, host, &cache_home).await;
     let mut notes = known.losses.clone();
@@ -182,7 +184,10 @@ pub async fn follow(
     }
     let (mut memory, trouble) = match answer {
         Ok(Answer::Same) => {
-            cache::tidy(host, &cache_home).map_err(RepositoryError::Host)?;
+            // What is left over takes space and stands in nobody's way.
+            if let Err(error) = cache::tidy(host, &cache_home) {
+                tracing::warn!(%error, "cannot tidy the cache of the repository");
+            }
             (known.accepted(source)?.clone(), None)
         }
         Ok(Answer::News(news)) => {
@@ -259,7 +264,7 @@ pub async fn peek(
     let known = memory::load(host, &checkouts, source)?;
     let have = known.memory.as_ref().is_some_and(|m| checkouts.has(m));
     let (temporary, path) = temporary()?;
-    let cache = host.cache_dir().join("git").join(source.address.slug());
+    let cache = host.cache_dir().join(cached::GIT).join(source.address.slug());
     let store = path.join("objects.git");
     let job = Job { source, known: &known, store: &store, borrow: Some(&cache), have, now };
     let mut notes = known.losses.clone();

@@ -267,8 +267,9 @@ impl<'a> Store<'a> {
 
     /// Whether a commit is another one or comes after it.
     pub(super) fn descends(&self, commit: &str, known: &str) -> Result<bool, RepositoryError> {
+        let tip = commit;
         let (Ok(commit), Ok(known)) =
-            (ObjectId::from_hex(commit.as_bytes()), ObjectId::from_hex(known.as_bytes()))
+            (ObjectId::from_hex(tip.as_bytes()), ObjectId::from_hex(known.as_bytes()))
         else {
             return Ok(false);
         };
@@ -287,8 +288,15 @@ impl<'a> Store<'a> {
             for parent in commit.parents() {
                 // What is beyond the end of a shallow history is not here.
                 let here = parent == known || !end || self.repository.has_object(parent);
-                if here && seen.len() < COMMITS_MAX && seen.insert(parent) {
+                if here && seen.insert(parent) {
                     pending.push_back(parent);
+                }
+                if seen.len() > COMMITS_MAX {
+                    return Err(RepositoryError::TooFar {
+                        known: known.to_string(),
+                        found: tip.to_owned(),
+                        looked: COMMITS_MAX,
+                    });
                 }
             }
         }

@@ -61,7 +61,7 @@ impl News {
         let mut memory = Memory::new(source, named, &self.object, self.signed_by.clone(), now);
         memory.files = Some(checkout::fingerprint(&self.files));
         let before = known.memory.as_ref();
-        if let Some(before) = before.filter(|b| b.commit == memory.commit) {
+        if let Some(before) = before.filter(|b| b.commit == memory.commit && b.id == memory.id) {
             memory.accepted_at = before.accepted_at;
         }
         let note = known.accepting(&self.commit, now).map(|accepting| {

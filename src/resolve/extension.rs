@@ -256,10 +256,14 @@ impl Extension<'_> {
 
     /// The wish cannot be carried out: stay, and repair what is damaged if the cache holds it.
     fn stay(&self, problem: Problem) -> Resolution<WantedSet> {
+        Resolution { wanted: self.in_use(), problem: Some(problem), notes: Vec::new() }
+    }
+
+    /// The release in use, to be kept whole.
+    pub(super) fn in_use(&self) -> Option<WantedSet> {
         let last = self.owned().and_then(|owned| owned.activated.last()).map(String::as_str);
         let slot = self.observed.current.as_deref().or(last);
-        let wanted = slot.and_then(|slot| self.keep(slot, None));
-        Resolution { wanted, problem: Some(problem), notes: Vec::new() }
+        slot.and_then(|slot| self.keep(slot, None))
     }
 
     /// An operator went back: the wish is not looked at until that ends.

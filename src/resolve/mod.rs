@@ -21,7 +21,7 @@ use camino::Utf8Path;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 
-use crate::desired::DesiredState;
+use crate::desired::{Declared, DesiredState};
 use crate::fetch::Reader;
 use crate::model::ledger::{Ledger, Owned};
 use crate::model::outcome::chain;
@@ -64,14 +64,45 @@ pub struct Question<'a> {
     pub now: Timestamp,
 }
 
+/// What is looked at: what was asked for and could be observed.
+fn looked_at<'a>(
+    question: &Question<'a>,
+) -> impl Iterator<Item = (&'a ResourceId, &'a Declared, &'a Found)> {
+    let Question { desired, observed, only, .. } = *question;
+    desired.resources.iter().filter_map(move |(id, declared)| {
+        let wanted = only.is_none_or(|only| only.contains(id));
+        let found = observed.resources.get(id)?.as_ref().ok()?;
+        wanted.then_some((id, declared, found))
+    })
+}
+
+/// What each resource has in use, to be kept whole while it waits for anything else. Nobody is asked.
+pub fn in_use(question: &Question<'_>, reader: &Reader) -> BTreeMap<ResourceId, Resolved> {
+    let resolved = looked_at(question).filter_map(|(id, declared, found)| {
+        let resolved = match (&declared.spec, found) {
+            (Spec::App(spec), Found::App(observed)) => {
+                let app = App { question, id, spec, observed, reader };
+                Resolved::App(Resolution { wanted: app.in_use(), ..Resolution::default() })
+            }
+            (Spec::Extension(spec), Found::Extension(observed)) => {
+                let extension = Extension { question, id, spec, observed, reader };
+                let wanted = extension.in_use();
+                Resolved::Extension(Resolution { wanted, ..Resolution::default() })
+            }
+            (Spec::Tree(spec), Found::Tree(observed)) => {
+                let tree = tree::Tree { question, id, spec, observed, reader };
+                Resolved::Tree(Resolution { wanted: tree.in_use(), ..Resolution::default() })
+            }
+            _ => return None,
+        };
+        Some((id.clone(), resolved))
+    });
+    resolved.collect()
+}
+
 /// Settles on one release for each resource.
 pub async fn resolve(question: &Question<'_>, reader: &Reader) -> BTreeMap<ResourceId, Resolved> {
-    let resources = question.desired.resources.iter().filter_map(|(id, declared)| {
-        let wanted = question.only.is_none_or(|only| only.contains(id));
-        let found = question.observed.resources.get(id)?.as_ref().ok()?;
-        wanted.then_some((id, declared, found))
-    });
-    futures_util::stream::iter(resources)
+    futures_util::stream::iter(looked_at(question))
         .map(|(id, declared, found)| async move {
             let reader = &reader.every(declared.pace.every);
             let resolved = match (&declared.spec, found) {

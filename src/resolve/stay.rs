@@ -13,9 +13,13 @@ use crate::source;
 impl App<'_> {
     /// The wish cannot be carried out: stay, and repair what is damaged if the cache holds it.
     pub(super) fn stay(&self, problem: Problem) -> Resolution<Wanted> {
+        Resolution { wanted: self.in_use(), problem: Some(problem), notes: Vec::new() }
+    }
+
+    /// The release in use, to be kept whole.
+    pub(super) fn in_use(&self) -> Option<Wanted> {
         let last = self.owned().and_then(|owned| owned.activated.last()).map(String::as_str);
-        let wanted = self.observed.current().or(last).and_then(|slot| self.keep(slot, None));
-        Resolution { wanted, problem: Some(problem), notes: Vec::new() }
+        self.observed.current().or(last).and_then(|slot| self.keep(slot, None))
     }
 
     /// An operator went back: the wish is not looked at until that ends.

@@ -33,9 +33,6 @@ use crate::source::{SourceError, read_local};
 /// File of a generation: the index it was made from.
 const INDEX: &str = "index.caidx";
 
-/// Directory of the cache with chunks that were fetched, a store like any other.
-const CHUNKS: &str = "chunks";
-
 /// One tree while it is resolved.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tree<'a> {
@@ -343,10 +340,14 @@ impl<'a> Tree<'a> {
 
     /// The wish cannot be carried out: stay, and repair what is damaged.
     fn stay(&self, problem: Problem) -> Resolution<Wanted> {
+        Resolution { wanted: self.in_use(), problem: Some(problem), notes: Vec::new() }
+    }
+
+    /// The generation in use, to be kept whole.
+    pub(super) fn in_use(&self) -> Option<Wanted> {
         let last = self.owned().and_then(|owned| owned.activated.last());
         let slot = self.observed.current.as_ref().or(last);
-        let wanted = slot.and_then(|slot| self.keep(slot, None));
-        Resolution { wanted, problem: Some(problem), notes: Vec::new() }
+        slot.and_then(|slot| self.keep(slot, None))
     }
 
     /// An operator went back: the wish is not looked at until that ends.

@@ -41,11 +41,11 @@ pub struct Here<'a> {
 
 /// Makes a program in the new directory `into`, as [`unpack`](crate::unpack::unpack()) does.
 ///
-/// The base is checked before anything is made of it, and what was made before it is kept: a patch needs no
-/// evidence of its own. Memory: what [`bsdiff::apply`] or [`zstd_delta::apply`] says, and the patch.
+/// The base is checked while the program is made of it, and what was made is checked too before it is kept: a patch
+/// needs no evidence of its own. Memory: what [`bsdiff::apply`] or [`zstd_delta::apply`] says, and the patch.
 pub fn patch(here: &Here<'_>, into: &Path, rules: &UnpackRules) -> Result<Unpacked, UnpackError> {
     let unreadable = |source| UnpackError::Base { path: here.base.to_owned(), source };
-    let mut base = File::open(here.base).map_err(unreadable)?;
+    let base = File::open(here.base).map_err(unreadable)?;
     let about = base.metadata().map_err(unreadable)?;
     if !about.is_file() {
         return Err(unreadable(io::ErrorKind::InvalidInput.into()));
@@ -53,7 +53,6 @@ pub fn patch(here: &Here<'_>, into: &Path, rules: &UnpackRules) -> Result<Unpack
     let mut packed = about.len();
     let patch = match here.patch {
         Some((patch, format)) => {
-            check_base(&mut base, here)?;
             let bytes = read_all(patch, PATCH_BYTES_MAX)?;
             packed = packed.saturating_add(bytes.len() as u64);
             Some((bytes, format))
@@ -67,8 +66,14 @@ pub fn patch(here: &Here<'_>, into: &Path, rules: &UnpackRules) -> Result<Unpack
     pipe::overlap(
         bound,
         move |filler| match patch {
-            None => filler.pump(&mut base, unreadable).map(drop),
-            Some((patch, format)) => apply(filler, here, (&base, &patch, format), size_max),
+            None => filler.pump(&mut &base, unreadable).map(drop),
+            Some((patch, format)) => std::thread::scope(|scope| {
+                let checking = scope.spawn(|| check_base(&base, here));
+                let applied = apply(filler, here, (&base, &patch, format), size_max);
+                // Of another base nothing else is worth saying.
+                checking.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                applied
+            }),
         },
         |chunks| {
             unpack_program(chunks, &made, &mut tree)?;
@@ -101,7 +106,7 @@ fn apply(
     }
 }
 
-fn check_base(base: &mut File, here: &Here<'_>) -> Result<(), UnpackError> {
+fn check_base(mut base: &File, here: &Here<'_>) -> Result<(), UnpackError> {
     let mut hash = Sha256::new();
     let mut piece = vec![0; READ_BYTES];
     loop {

@@ -292,12 +292,41 @@ fn gc_removes_only_what_can_be_had_again() {
     let before = tree::snapshot(&world.path("/opt"));
     let text = world.run(&["gc"]).exits(0).stdout;
     assert!(text.starts_with("Removed 1 file from the cache, 9 B freed"), "{text}");
+    tree::write(&world.path("/var/cache/reconcile/chunks/ab12/ab12.cacnk"), b"chunk");
     world.run(&["gc", "--all"]).exits(0);
-    assert!(!world.path("/var/cache/reconcile/blobs").exists());
+    for kept in ["blobs", "chunks"] {
+        assert!(!world.path(&format!("/var/cache/reconcile/{kept}")).exists(), "{kept}");
+    }
     assert_eq!(tree::snapshot(&world.path("/opt")), before);
     world.tick();
     let again = world.run(&["--dry-run"]).exits(0);
     assert!(again.stdout.starts_with("No changes."), "{}", again.stdout);
+}
+
+#[test]
+fn saved_plan_waits_for_a_window_like_any_other() {
+    let (mut world, mut offer) = installed();
+    offer.publish("1.1.0");
+    let config = "windows: { nights: { start: '00:00', for: 2h, zone: UTC0 } }";
+    tree::write(&world.path("/etc/reconcile/agent.yaml"), config.as_bytes());
+    let file = world.temp().join("saved.json").display().to_string();
+    world.run(&["plan", "--out", &file]).exits(0);
+    world.now = "2026-06-01T12:00:00Z".parse().unwrap();
+    let ran = world.run(&["apply", &file]).exits(3);
+    assert!(ran.stderr.contains("outside the maintenance window `nights`"), "{}", ran.stderr);
+    assert_eq!(version(&world), "1.0.0");
+    world.run(&["apply", &file, "--windows", "ignore"]).exits(0);
+    assert_eq!(version(&world), "1.1.0");
+}
+
+#[test]
+fn configuration_that_is_too_long_is_refused_and_not_cut() {
+    let (world, _offer) = world();
+    let config = format!("interval: 5m\n{}nonsense: 1\n", "# no more\n".repeat(200_000));
+    tree::write(&world.path("/etc/reconcile/agent.yaml"), config.as_bytes());
+    let file = world.path("/etc/reconcile/agent.yaml").display().to_string();
+    let ran = world.run(&["--config", &file]).exits(78);
+    assert!(ran.stderr.contains("it has more than"), "{}", ran.stderr);
 }
 
 #[test]

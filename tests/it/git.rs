@@ -330,6 +330,26 @@ fn key_that_is_struck_out_takes_what_it_signed_with_it() {
 }
 
 #[test]
+fn commands_of_the_reference_demand_what_a_pass_demands() {
+    let (world, _) = World::new();
+    world.run(&[]).exits(0);
+    world.allow(&Key::new().allowed("new@example.net", ""));
+    let definitions = world.root.path().join("etc/sysupdate.d");
+    fs::create_dir_all(&definitions).unwrap();
+    let transfer = "[Transfer]\nVerify=no\n[Source]\nType=regular-file\nPath=/srv/x\n\
+                    MatchPattern=x_@v.raw\n[Target]\nType=regular-file\nPath=/var/lib/x\n\
+                    MatchPattern=x_@v.raw\n";
+    fs::write(definitions.join("50-x.transfer"), transfer).unwrap();
+    fs::create_dir_all(world.root.path().join("srv/x")).unwrap();
+    fs::write(world.root.path().join("srv/x/x_1.raw"), "image").unwrap();
+    for command in ["update", "vacuum"] {
+        let said = world.run(&["sysupdate", command]);
+        assert_ne!(said.0.status.code(), Some(0), "{}", said.text());
+        says(&said.text(), &["is not in the allowed signers"]);
+    }
+}
+
+#[test]
 fn key_counts_at_the_time_of_acceptance() {
     let (mut world, first) = World::new();
     world.allow(&world.key.allowed("ops@example.net", "valid-before=\"20260101\""));
@@ -483,6 +503,21 @@ fn tag_is_followed_by_its_own_signature() {
     // A name that is both has to be said in full.
     world.origin.point("refs/heads/v1", &second);
     says(&world.run(&["--ref", "v1", "--dry-run"]).exits(65), &["both a branch and a tag"]);
+}
+
+#[test]
+fn tag_signed_anew_is_judged_at_the_time_of_its_own_acceptance() {
+    let (world, first) = World::new();
+    let tag = |key: &Key| {
+        world.origin.point("refs/tags/v1", &world.origin.tag("v1", &first, Some(key)));
+    };
+    tag(&world.key);
+    world.run(&["--ref", "refs/tags/v1", "--now", "2026-01-01T00:00:00Z"]).exits(0);
+    let other = Key::new();
+    world.allow(&other.allowed("new@example.net", "valid-after=\"20260601\""));
+    tag(&other);
+    world.run(&["--ref", "refs/tags/v1", "--now", "2026-07-01T00:00:00Z"]).exits(0);
+    world.run(&["--ref", "refs/tags/v1", "--now", "2026-07-02T00:00:00Z"]).exits(0);
 }
 
 #[test]

@@ -410,6 +410,7 @@ scenarios! {
     order_published
     other_desired_path
     outside_the_window
+    outside_the_window_and_damaged
     overrides_corrupt
     pinned_below_newest
     pinned_release_without_network

@@ -332,7 +332,7 @@ fn name_that_was_made_to_resolve_here_is_refused() {
     };
     let port = served.address.port();
     for host in
-        ["localhost", &format!("127.0.0.1:{port}"), "[::1]:9797", &format!("localhost:{port}")]
+        ["localhost", &format!("127.0.0.1:{port}"), "127.0.0.2:9797", "[::1]:9797", "localhost:80"]
     {
         assert_eq!(status(host), 200, "{host}");
     }
@@ -572,6 +572,31 @@ fn pipe_in_the_place_of_a_file_is_not_waited_for() {
         done.send(()).unwrap();
     });
     waits.recv_timeout(std::time::Duration::from_mins(1)).unwrap();
+}
+
+#[test]
+fn drift_that_was_seen_before_is_told_to_be_repaired_once() {
+    let (mut world, _offer) = world();
+    let told = world.root().join("var/log/events.jsonl");
+    std::fs::create_dir_all(told.parent().unwrap()).unwrap();
+    std::fs::create_dir_all(world.root().join("etc/reconcile")).unwrap();
+    let config = "notify:\n  file: /var/log/events.jsonl\n";
+    std::fs::write(world.root().join("etc/reconcile/agent.yaml"), config).unwrap();
+    let count = |reason: &str| {
+        let text = std::fs::read_to_string(&told).unwrap();
+        text.matches(&format!("\"reason\":\"{reason}\"")).count()
+    };
+    world.run(&[]).exits(69);
+    world.run(&["suspend", "app/tool", "--reason", "looked at"]).exits(0);
+    std::fs::remove_file(world.root().join("opt/tool/bin/tool")).unwrap();
+    world.tick();
+    world.run(&[]);
+    assert_eq!(count("DriftDetected"), 1);
+    world.run(&["resume", "app/tool"]).exits(0);
+    world.tick();
+    world.run(&[]).exits(69);
+    assert_eq!(count("DriftCorrected"), 1);
+    assert_eq!(count("Suspended"), count("Resumed"));
 }
 
 #[test]

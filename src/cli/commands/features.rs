@@ -4,11 +4,10 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::cli::args::{FeatureCommand, Format, PassArgs};
-use crate::cli::commands::pass;
+use crate::cli::args::{FeatureCommand, Format};
 use crate::cli::exit::Exit;
 use crate::cli::output::json;
-use crate::cli::session::Session;
+use crate::cli::session::{AT_ONCE, Session};
 use crate::cli::{CliError, say};
 use crate::format::sysupdate::search::folder_name;
 use crate::provider::{Component, components};
@@ -35,12 +34,11 @@ struct FeatureRow {
 pub(super) async fn features(
     session: &Session,
     command: &FeatureCommand,
-    args: &PassArgs,
 ) -> Result<Exit, CliError> {
     match command {
         FeatureCommand::List => Ok(list(session)),
-        FeatureCommand::Enable { feature } => switch(session, feature, "true", args).await,
-        FeatureCommand::Disable { feature } => switch(session, feature, "false", args).await,
+        FeatureCommand::Enable { feature } => switch(session, feature, "true").await,
+        FeatureCommand::Disable { feature } => switch(session, feature, "false").await,
     }
 }
 
@@ -85,12 +83,7 @@ fn list(session: &Session) -> Exit {
     Exit::Ok
 }
 
-async fn switch(
-    session: &Session,
-    feature: &str,
-    value: &str,
-    args: &PassArgs,
-) -> Result<Exit, CliError> {
+async fn switch(session: &Session, feature: &str, value: &str) -> Result<Exit, CliError> {
     let known = all(session).into_iter().find(|row| row.name == feature);
     let Some(row) = known else {
         let why = format!("no feature is called `{feature}`; `reconcile features list` names them");
@@ -99,7 +92,7 @@ async fn switch(
     let directory = folder_name(row.component.as_deref());
     let place = format!("/etc/{directory}/{feature}.feature.d");
     let file = format!("{place}/{SWITCH_FILE}");
-    let host = pass::lock(session, args).await?;
+    let host = session.lock(AT_ONCE).await?;
     let text = format!("[Feature]\nEnabled={value}\n");
     let written = host.make_dirs(&place).and_then(|()| host.write(&file, text.as_bytes()));
     written.map_err(|e| CliError::io(&e))?;

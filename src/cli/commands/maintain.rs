@@ -1,17 +1,16 @@
 //! Looking after the agent itself: gc and doctor.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use crate::cli::args::Format;
 use crate::cli::exit::Exit;
 use crate::cli::output::json;
 use crate::cli::output::units::bytes;
-use crate::cli::session::{Session, locked};
+use crate::cli::session::{PATIENCE, Session};
 use crate::cli::{CliError, say};
 use crate::host::runner::can_start;
-use crate::host::{Change as Host, ItemKind, Look};
+use crate::host::{ItemKind, Look};
+use crate::model::cached;
 use crate::model::outcome::{Outcome, chain, counted};
 use crate::observe::observe;
 use crate::provider::components;
@@ -29,13 +28,10 @@ pub(super) enum Gc {
 /// Removes artifacts from the cache.
 pub(super) async fn gc(session: &Session, which: Gc) -> Result<Exit, CliError> {
     let io = |e: std::io::Error| CliError::io(&e);
-    let host = Host::lock(session.host.clone(), Duration::from_secs(10))
-        .await
-        .map_err(|error| locked(&error))?;
+    let host = session.lock(PATIENCE).await?;
     let mut doomed = Vec::new();
     if which == Gc::All {
-        doomed
-            .extend(["blobs", "partial", "http", "git"].map(|name| host.places().cache.join(name)));
+        doomed.extend(cached::ALL.map(|name| host.places().cache.join(name)));
     } else {
         let desired = session.desired_if_any().await?;
         let ledger = ledger::look(&host).map_err(io)?;

@@ -8,7 +8,7 @@ use crate::cli::args::{PassArgs, WindowsArg};
 use crate::cli::commands::pass;
 use crate::cli::exit::{self, Exit};
 use crate::cli::origin;
-use crate::cli::session::{Session, known, locked as locked_out};
+use crate::cli::session::{AT_ONCE, PATIENCE, Session, known};
 use crate::cli::{CliError, say};
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
@@ -44,7 +44,7 @@ pub(super) async fn rollback(
     // The lock comes before anything is looked at, but looking alone takes none.
     let host = match preview {
         Preview::Only => None,
-        Preview::AndApply => Some(pass::lock(session, args).await?),
+        Preview::AndApply => Some(session.lock(AT_ONCE).await?),
     };
     let mut ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
     let slot = target(session, &desired, &ledger, id, wish.to)?;
@@ -57,7 +57,8 @@ pub(super) async fn rollback(
     ledger.overrides.pinned.insert(id.clone(), pinned);
     let only = BTreeSet::from([id.clone()]);
     let at_once = PassArgs { windows: WindowsArg::Ignore, ..args.clone() };
-    let mut request = session.request(&desired, &at_once)?;
+    let holds = session.holds(&desired, &at_once)?;
+    let mut request = session.request(&desired, &holds, &at_once);
     request.only = Some(&only);
     let client = session.client(&desired);
     let planned = crate::reconcile::preview_with(&request, &session.host, &client, ledger)
@@ -166,7 +167,7 @@ pub(super) async fn accept_history(
     let Some(source) = session.repository()? else {
         return Err(CliError::new(Exit::Usage, "say which repository with --git and --ref"));
     };
-    let host = locked(session).await?;
+    let host = session.lock(PATIENCE).await?;
     let until = repository::accept(&source, &host, commit, (reason, session.now))
         .map_err(|error| origin::refused(&error))?;
     say(&format!(
@@ -179,7 +180,7 @@ pub(super) async fn accept_history(
 /// Ends a suspension, a rollback or a quarantine.
 pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
     let mut ended = Vec::new();
-    let host = locked(session).await?;
+    let host = session.lock(PATIENCE).await?;
     let mut ledger = ledger::load(&host).map_err(|e| CliError::io(&e))?;
     let overrides = &mut ledger.overrides;
     ended.extend(overrides.suspended.remove(id).map(|s| format!("suspension ({})", s.reason)));
@@ -232,13 +233,8 @@ async fn look_again(
     ledger::save_debts(host, &ledger.debts).map_err(|e| CliError::io(&e))
 }
 
-async fn locked(session: &Session) -> Result<Host, CliError> {
-    let patience = std::time::Duration::from_secs(10);
-    Host::lock(session.host.clone(), patience).await.map_err(|error| locked_out(&error))
-}
-
 async fn edit(session: &Session, change: impl FnOnce(&mut Overrides)) -> Result<(), CliError> {
-    let host = locked(session).await?;
+    let host = session.lock(PATIENCE).await?;
     let mut ledger = ledger::load(&host).map_err(|e| CliError::io(&e))?;
     change(&mut ledger.overrides);
     save(&host, &ledger.overrides)

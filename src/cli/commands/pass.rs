@@ -11,16 +11,17 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::output::json::{About, plan_document};
 use crate::cli::output::progress::Bars;
 use crate::cli::output::{json, markdown, report, text};
-use crate::cli::session::{Session, locked};
+use crate::cli::session::{AT_ONCE, Session};
 use crate::cli::{CliError, mention, say};
 use crate::desired::DesiredState;
 use crate::fetch::Client;
-use crate::host::{Change as Host, Look};
+use crate::host::{Change as Host, Look, read_bounded};
 use crate::model::outcome::Outcome;
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
 use crate::model::{Digest, Plan};
 use crate::observe::Observed;
 use crate::plan::check::{Present, check};
+use crate::plan::hold::hold;
 use crate::reconcile::{self, Hands, Preview, Request};
 use crate::record::ledger;
 
@@ -39,7 +40,8 @@ pub(super) async fn plan(
     let desired = session.desired().await?;
     session.check_only(&desired)?;
     let client = session.client(&desired);
-    let request = session.request(&desired, args)?;
+    let holds = session.holds(&desired, args)?;
+    let request = session.request(&desired, &holds, args);
     let preview = match session.imagined() {
         Some(imagined) => {
             let (observed, ledger) = imagined.observed(&desired)?;
@@ -68,15 +70,17 @@ fn exit_of_plan(plan: &Plan, args: &PassArgs) -> Exit {
 /// Plans and applies, and once more when the desired state was edited meanwhile: a path unit is deaf while the
 /// service that it starts is running.
 pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit, CliError> {
+    let mut session = session.clone();
     let mut passes = 1;
     loop {
         let desired = session.desired().await?;
-        let exit = once(session, args, &desired).await?;
+        let exit = once(&session, args, &desired).await?;
         let again = passes < PASSES_MAX && session.common.output != Format::Json;
         if !(again && session.was_edited_since(&desired)?) {
             return Ok(exit);
         }
         mention("the desired state was edited meanwhile: another pass");
+        session = session.renewed();
         passes += 1;
     }
 }
@@ -88,8 +92,9 @@ async fn once(
 ) -> Result<Exit, CliError> {
     session.check_only(desired)?;
     let client = session.client(desired);
-    let host = lock(session, args).await?;
-    let request = session.request(desired, args)?;
+    let host = session.lock(AT_ONCE).await?;
+    let holds = session.holds(desired, args)?;
+    let request = session.request(desired, &holds, args);
     let mut preview =
         reconcile::preview(&request, host.look(), &client).await.map_err(|e| CliError::io(&e))?;
     if session.common.output != Format::Json {
@@ -107,8 +112,9 @@ pub(super) async fn apply_saved(
     let saved = read_plan(file)?;
     let session = &session.reading(&saved.metadata);
     let desired = session.desired().await?;
-    let host = lock(session, args).await?;
-    let request = session.request(&desired, args)?;
+    let host = session.lock(AT_ONCE).await?;
+    let holds = session.holds(&desired, args)?;
+    let request = session.request(&desired, &holds, args);
     let mut preview = still_fits(session, &request, host.look(), file, saved)?;
     if preview.plan.is_empty() {
         say("Nothing to do: the saved plan has no changes.\n");
@@ -126,7 +132,8 @@ pub(super) async fn show_saved(
     let saved = read_plan(file)?;
     let session = &session.reading(&saved.metadata);
     let desired = session.desired().await?;
-    let request = session.request(&desired, args)?;
+    let holds = session.holds(&desired, args)?;
+    let request = session.request(&desired, &holds, args);
     let preview = still_fits(session, &request, &session.host, file, saved)?;
     print(session, &preview.plan, about(session, &desired, &preview.observed));
     Ok(exit_of_plan(&preview.plan, args).or(exit::of_wish(&desired)))
@@ -161,17 +168,26 @@ fn still_fits(
         }
         check(change, &present).map_err(stale)?;
     }
+    // What is fetched ahead of a window was planned so; everything else is as it would be planned now.
+    let held = hold(saved.spec.clone(), request.holds).blocked.pop();
+    if let Some(held) = held.filter(|held| !saved.spec.blocked.contains(held)) {
+        return Err(CliError::new(
+            Exit::Deferred,
+            format!(
+                "{file} is not applied: {}: {}; `--windows ignore` applies it now",
+                held.resource, held.message
+            ),
+        ));
+    }
     let (answers, asked) = (Vec::new(), BTreeMap::new());
     Ok(Preview { plan: saved.spec, observed, ledger, answers, requests: 0, asked })
 }
 
 fn read_plan(file: &Utf8Path) -> Result<PlanDocument, CliError> {
-    use std::io::Read;
     let unreadable =
         |why: String| CliError::new(Exit::Usage, format!("cannot read the plan {file}: {why}"));
-    let mut bytes = Vec::new();
-    std::fs::File::open(file)
-        .and_then(|f| f.take(PLAN_BYTES_MAX).read_to_end(&mut bytes))
+    let bytes = std::fs::File::open(file)
+        .and_then(|file| read_bounded(file, PLAN_BYTES_MAX))
         .map_err(|e| unreadable(e.to_string()))?;
     let document: PlanDocument =
         serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
@@ -255,12 +271,6 @@ async fn stop_on_signal(stop: &Stop) -> std::convert::Infallible {
         stop.request(StopReason::Asked);
     }
     std::future::pending().await
-}
-
-/// Takes the lock of the host.
-pub(super) async fn lock(session: &Session, args: &PassArgs) -> Result<Host, CliError> {
-    let patience = args.lock_timeout.unsigned_abs();
-    Host::lock(session.host.clone(), patience).await.map_err(|error| locked(&error))
 }
 
 /// What a plan's document says besides the plan.

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
@@ -14,7 +14,7 @@ use crate::cli::commands::shown::{Ended, Shown};
 use crate::cli::exit::{self, Exit};
 use crate::cli::origin::first_of;
 use crate::cli::output::{report, text};
-use crate::cli::session::{Session, locked};
+use crate::cli::session::{PATIENCE, Session};
 use crate::cli::{CliError, mention, say};
 use crate::controller::backoff::Dice;
 use crate::controller::config::AgentConfig;
@@ -27,20 +27,17 @@ use crate::controller::told::Told;
 use crate::controller::watch::watch;
 use crate::desired::{DesiredState, Diagnostic, SourceText, render};
 use crate::fetch::NoProgress;
+use crate::host::clock;
 use crate::host::renew::Program;
 use crate::host::runtime::{Runtime, RuntimeError};
-use crate::host::{Change as Host, clock};
 use crate::model::outcome::{Outcome, chain};
 use crate::model::selection::Identity;
 use crate::model::window::Windows;
 use crate::model::{Plan, ResourceId};
-use crate::plan::hold::{Holds, own};
+use crate::plan::hold::Holds;
 use crate::provider::provide;
 use crate::reconcile::{self, Hands as PassHands, Request};
 use crate::record::last_wish;
-
-/// How long a pass of the loop waits for another one, one that an operator makes by hand, to end.
-const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Tries of one request in a pass of the loop. What still fails is tried again for its resource alone, with waits that
 /// grow: a fleet that waits in the middle of its passes would come back together with the server.
@@ -101,6 +98,8 @@ pub(super) async fn run(
         vec![Box::new(Systemd), Box::new(Told::new(&runtime, clock::now)), Box::new(&shown)];
     let end = Drive::new(&keeper, controller, ears, observers).run().await;
     asking.end().await;
+    drop(keeper);
+    shown.finish().await;
     match end {
         End::Stopped => {
             let _ = runtime.remove(control::SOCKET);
@@ -257,8 +256,7 @@ impl Keeper<'_> {
         session.now = clock::now();
         session.backoff.tries = TRIES;
         let client = session.client(desired);
-        let host = Host::lock(session.host.clone(), LOCK_PATIENCE).await;
-        let host = host.map_err(|error| locked(&error))?;
+        let host = session.lock(PATIENCE).await?;
         if let Some(texts) = texts {
             last_wish::save(&host, texts).map_err(|e| CliError::io(&e))?;
         }
@@ -268,13 +266,11 @@ impl Keeper<'_> {
         };
         let fresh =
             if order.asks_afresh() { SignedDuration::ZERO } else { self.config.borrow().sources.0 };
-        let own = match self.pass.windows {
-            WindowsArg::Keep => own(desired, &self.policy().windows, session.now),
-            WindowsArg::Ignore => BTreeMap::new(),
-        };
-        let holds = &Holds { own, ..holds.clone() };
+        // What the loop knows of windows it knew before the wish was read.
+        let windows = Holds::by_windows(desired, &self.policy().windows, session.now);
+        let holds = &Holds { closed: windows.closed, own: windows.own, ..holds.clone() };
         let request =
-            Request { only, holds, max_age: fresh, ..session.request(desired, self.pass)? };
+            Request { only, max_age: fresh, ..session.request(desired, holds, self.pass) };
         let mut preview = tokio::select! {
             preview = reconcile::preview(&request, host.look(), &client) => {
                 preview.map_err(|e| CliError::io(&e))?

@@ -249,7 +249,8 @@ async fn coming(
     if trees.is_empty() {
         return Ok(());
     }
-    let request = Request { only: Some(&trees), ..session.request(desired, pass)? };
+    let holds = session.holds(desired, pass)?;
+    let request = Request { only: Some(&trees), ..session.request(desired, &holds, pass) };
     let client = session.client(desired);
     let preview = preview(&request, &session.host, &client).await.map_err(|e| CliError::io(&e))?;
     for change in preview.plan.changes.iter().filter(|change| trees.contains(&change.resource)) {

@@ -1,6 +1,6 @@
 //! Showing and telling what passes come to.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::time::timeout;
 
@@ -16,16 +16,13 @@ use crate::desired::DesiredState;
 use crate::host::Change as Host;
 use crate::host::runtime::Runtime;
 use crate::model::outcome::{Outcome, chain};
-use crate::monitor::notify::{Notifier, Notify, deliver};
+use crate::monitor::notify::{Notifier, Notify, TELLING_TIME_MAX, deliver};
 use crate::monitor::serve::{ServeError, serve_tcp, serve_unix, tcp, unix};
 use crate::monitor::{Event, Pass, Reporter, Severity};
 use crate::reconcile::{Effects, Preview};
 
 /// The API's socket in the runtime directory.
 const SOCKET: &str = "api.sock";
-
-/// How long a single pass may be kept from its end by those who are told of it.
-const TELLING_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// What is shown and told of the loop.
 #[derive(Debug)]
@@ -53,6 +50,13 @@ impl Shown {
         let notifier =
             (notify != Notify::default()).then(|| Notifier::start(notify, session.host.hooks()));
         Ok(Self { reporter, notifier })
+    }
+
+    /// Tells what is to be told still.
+    pub(super) async fn finish(self) {
+        if let Some(notifier) = self.notifier {
+            notifier.finish().await;
+        }
     }
 
     /// Takes note of a pass that ended.

@@ -1,17 +1,15 @@
 //! The units that keep the agent running: printed or installed.
 
-use std::time::Duration;
-
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::cli::args::{GitArgs, ModeArg, UnitsArgs};
 use crate::cli::exit::Exit;
-use crate::cli::session::{DESIRED, Session, locked};
+use crate::cli::session::{DESIRED, PATIENCE, Session};
 use crate::cli::{CliError, mention, say};
 use crate::controller::config::PLACE;
 use crate::desired::{CredentialRef, DesiredState};
+use crate::host::Look;
 use crate::host::runner::run;
-use crate::host::{Change as Host, Look};
 use crate::model::outcome::chain;
 use crate::units::{self, Mode, Settings, UnitFile};
 
@@ -26,9 +24,6 @@ const GITHUB_TOKEN: &str = "github-token";
 
 /// The same for the repository with the desired state.
 const GIT_TOKEN: &str = "git-token";
-
-/// How long a pass that is going on is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Prints the units or installs them.
 pub(super) async fn units(session: &Session, args: &UnitsArgs) -> Result<Exit, CliError> {
@@ -131,8 +126,7 @@ fn credentials(host: &Look, desired: Option<&DesiredState>) -> Vec<(String, Utf8
 }
 
 async fn install(session: &Session, mode: Mode, files: &[UnitFile]) -> Result<Exit, CliError> {
-    let lock = Host::lock(session.host.clone(), PATIENCE).await;
-    let host = lock.map_err(|error| locked(&error))?;
+    let host = session.lock(PATIENCE).await?;
     let directory = Utf8Path::new(DIRECTORY);
     let stale: Vec<&str> =
         units::ALL.into_iter().filter(|name| !mode.enabled().contains(name)).collect();

@@ -4,9 +4,8 @@ use camino::Utf8Path;
 
 use crate::cli::CliError;
 use crate::cli::origin::{self, Reading};
-use crate::cli::session::{Session, locked};
+use crate::cli::session::{AT_ONCE, Session};
 use crate::desired::DesiredState;
-use crate::host::Change;
 use crate::model::selection::Identity;
 use crate::record::ledger;
 use crate::repository::{self, Checkout, Source};
@@ -28,8 +27,7 @@ impl Session {
         };
         let checkout = match self.reading {
             Reading::Follow => {
-                let host = Change::lock(self.host.clone(), self.lock_timeout).await;
-                let host = host.map_err(|error| locked(&error))?;
+                let host = self.lock(AT_ONCE).await?;
                 repository::follow(source, &host, self.now, &judge).await
             }
             Reading::Peek => repository::peek(source, &self.host, self.now, &judge).await,

@@ -7,11 +7,12 @@ use std::io::BufReader;
 use reqwest::Url;
 use sha2::{Digest as _, Sha256};
 
-use super::{CHUNKS, INDEX, Tree};
+use super::{INDEX, Tree};
 use crate::format::casync::chunk::{ChunkId, Form, Wanted};
 use crate::format::casync::deltas::{self, DELTA_BYTES_MAX};
 use crate::format::casync::index::Index;
 use crate::format::casync::packs::{LIST_SUFFIX, PackList, batches};
+use crate::model::cached::CHUNKS;
 use crate::model::step::PackSource;
 use crate::model::{Algorithm, Digest};
 use crate::resource::tree::wanted::Ways;
@@ -74,6 +75,7 @@ impl Tree<'_> {
     /// What must be fetched, in the order of the stream.
     fn missing(&self, index: &Index) -> (Ways, Vec<Wanted>) {
         let known = self.installed_chunks();
+        // A store like any other.
         let cache = self.question.cache.join(CHUNKS);
         let mut ways = Ways { bytes: index.length(), ..Ways::default() };
         let (mut seen, mut start, mut missing) = (HashSet::new(), 0, Vec::new());

@@ -11,7 +11,7 @@ use crate::cli::commands::sysupdate::contents::sets;
 use crate::cli::commands::sysupdate::{look, not_found, print};
 use crate::cli::exit::{self, Exit};
 use crate::cli::output::{report, text};
-use crate::cli::session::Session;
+use crate::cli::session::{AT_ONCE, Session};
 use crate::cli::{CliError, mention, say};
 use crate::desired::DesiredState;
 use crate::format::sysupdate::document::Vacuum;
@@ -153,14 +153,15 @@ impl Carrying<'_> {
             }
         }
         let client = session.client(&desired);
-        let request = Request { only: Some(&only), ..session.request(&desired, self.pass)? };
+        let holds = session.holds(&desired, self.pass)?;
+        let request = Request { only: Some(&only), ..session.request(&desired, &holds, self.pass) };
         let failed = |e: std::io::Error| CliError::io(&e);
         if self.preview == Preview::Only {
             let preview = reconcile::preview(&request, &session.host, &client).await;
             let plan = preview.map_err(failed)?.plan;
             return Ok(Passed { plan, specs, outcome: None });
         }
-        let host = pass::lock(session, self.pass).await?;
+        let host = session.lock(AT_ONCE).await?;
         let mut preview =
             reconcile::preview(&request, host.look(), &client).await.map_err(failed)?;
         let outcome = pass::carry_out(session, &request, (&host, &client), &mut preview).await?;

@@ -1,0 +1,17 @@
+//! Reading within a bound: what is longer is refused, because half of a file is another file.
+
+use std::io::{self, Read};
+
+/// All of a source that has at most `limit` bytes.
+///
+/// # Errors
+/// What the source says, or [`io::ErrorKind::FileTooLarge`] when it has more.
+pub fn read_bounded(source: impl Read, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    source.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let why = format!("it has more than {limit} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
+    Ok(bytes)
+}
