@@ -20,6 +20,7 @@ pub mod release;
 pub mod revision;
 pub mod selection;
 pub mod snapshot;
+pub mod span;
 pub mod step;
 pub mod version;
 pub mod window;

@@ -9,13 +9,14 @@ use crate::cli::args::RunArgs;
 use crate::cli::commands::pass::about;
 use crate::cli::exit::Exit;
 use crate::cli::output::json::plan_document;
-use crate::cli::session::Session;
+use crate::cli::session::{AT_ONCE, Session};
 use crate::controller::config::AgentConfig;
 use crate::controller::drive::{News, Observer};
 use crate::desired::DesiredState;
-use crate::host::Change as Host;
 use crate::host::runtime::Runtime;
+use crate::host::{Change as Host, clock};
 use crate::model::outcome::{Outcome, chain};
+use crate::model::window::Windows;
 use crate::monitor::notify::{Notifier, Notify, TELLING_TIME_MAX, deliver};
 use crate::monitor::serve::{ServeError, serve_tcp, serve_unix, tcp, unix};
 use crate::monitor::{Event, Pass, Reporter, Severity};
@@ -52,13 +53,6 @@ impl Shown {
         Ok(Self { reporter, notifier })
     }
 
-    /// Tells what is to be told still.
-    pub(super) async fn finish(self) {
-        if let Some(notifier) = self.notifier {
-            notifier.finish().await;
-        }
-    }
-
     /// Takes note of a pass that ended.
     pub(super) fn ended(&self, host: &Host, pass: &Ended<'_>) {
         let events = pass.report(host, &self.reporter);
@@ -70,6 +64,19 @@ impl Shown {
         }
         if let Some(notifier) = &self.notifier {
             notifier.tell(events);
+        }
+    }
+}
+
+impl Shown {
+    /// Writes down what was counted and is not written yet, which is lost where another pass is made just now, and tells
+    /// what is still to be told.
+    pub(super) async fn end(self, session: &Session) {
+        if let Ok(host) = session.lock(AT_ONCE).await {
+            self.reporter.finish(&host, clock::now());
+        }
+        if let Some(notifier) = self.notifier {
+            notifier.finish().await;
         }
     }
 }
@@ -103,6 +110,8 @@ pub(super) struct Ended<'a> {
     pub(super) preview: &'a Preview,
     /// What became of it.
     pub(super) outcome: &'a Outcome,
+    /// When what is in use may be replaced on this host.
+    pub(super) windows: &'a Windows,
     /// Why it was made.
     pub(super) trigger: &'a str,
     /// When it began.
@@ -111,7 +120,7 @@ pub(super) struct Ended<'a> {
 
 impl Ended<'_> {
     fn report(&self, host: &Host, reporter: &Reporter) -> Vec<Event> {
-        let Self { session, desired, preview, outcome, trigger, began } = *self;
+        let Self { session, desired, preview, outcome, windows, trigger, began } = *self;
         let about = about(session, desired, &preview.observed);
         let pass = Pass {
             desired,
@@ -119,6 +128,8 @@ impl Ended<'_> {
             outcome,
             observed: &preview.observed,
             ledger: &preview.ledger,
+            last: preview.last.as_ref(),
+            windows,
             asked: &preview.asked,
             trigger,
             took: began.elapsed(),
