@@ -9,6 +9,7 @@ mod health;
 pub mod install;
 pub mod exchange;
 pub mod journal;
+mod announce;
 mod merge;
 mod obtain;
 mod place;
@@ -117,6 +118,7 @@ pub async fn apply(
     health::confirm(&mut work, &baselines, host, journal, stop).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {
         stager.refresh(work.change, &mut work.result).await;
+        announce::announce(work.change, host, &mut work.result).await;
         remove(work.change, host, &mut work.result);
     }
     let tried = |step: &Step| matches!(step, Step::Try { .. });
@@ -203,6 +205,14 @@ fn commit_step(
         Step::Owe { effect } | Step::OweIfChanged { effect, .. } => {
             Ok(journal.owe(host, &change.resource, effect)?)
         }
+        Step::Seal { path } => {
+            result.notes.extend(switch::seal(host, path));
+            Ok(())
+        }
+        Step::Enlist { list, entries } => {
+            result.notes.extend(switch::enlist(host, list, entries));
+            Ok(())
+        }
         Step::Switch { bin, beside, release, links, expects } => {
             let (links, expects) = (links.as_deref(), expects.as_deref());
             let cleared =
@@ -254,6 +264,7 @@ fn commit_step(
         | Step::Try { .. }
         | Step::Assemble { .. }
         | Step::Merged { .. }
+        | Step::Announce { .. }
         | Step::Refresh { .. }
         | Step::Settle { .. }
         | Step::Forgive { .. }

@@ -112,7 +112,8 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
         Step::Remove { path, aside } => {
             std::iter::once(path.as_path()).chain(aside.as_deref()).collect()
         }
-        Step::RemoveEmpty { path } => vec![path],
+        Step::RemoveEmpty { path } | Step::Seal { path } => vec![path],
+        Step::Enlist { list, .. } => vec![list],
         Step::Refresh { copy, .. } => vec![&copy.index, &copy.store],
         Step::Fetch { delta, .. } => delta.iter().map(|delta| delta.base.as_path()).collect(),
         Step::Owe { .. }
@@ -120,6 +121,7 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
         | Step::Settle { .. }
         | Step::Forgive { .. }
         | Step::Merged { .. }
+        | Step::Announce { .. }
         | Step::Confirm { .. } => Vec::new(),
     }
 }

@@ -103,7 +103,7 @@ impl Spec {
     pub fn level_min(&self) -> Option<Level> {
         match self {
             Self::App(spec) => spec.verify.min,
-            Self::Extension(spec) => Some(spec.level_min()),
+            Self::Extension(spec) => spec.transfers.iter().map(|t| spec.level_of(t)).min(),
             Self::Tree(spec) => spec.verify.min,
         }
     }
