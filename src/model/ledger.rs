@@ -132,6 +132,9 @@ pub struct Owned {
     pub declared_in: String,
     /// Its directory: `/opt/ripgrep`.
     pub home: Utf8PathBuf,
+    /// Every directory that images were put into; empty where all of them are in `home`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directories: Vec<Utf8PathBuf>,
     /// What belongs to an app that is one file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_place: Option<InPlace>,

@@ -54,7 +54,12 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
             _ if in_place(path) => true,
             Some(declared) => declared.spec.owns(path),
             None if id.kind == Kind::Tree => Layout::new(home).covers(path),
-            None => path.starts_with(home) || is_link(step, path),
+            None => {
+                let mut directories = owned.iter().flat_map(|owned| &owned.directories);
+                path.starts_with(home)
+                    || is_link(step, path)
+                    || directories.any(|directory| path.starts_with(directory))
+            }
         };
         if paths(step).iter().any(|path| !own(path) || climbs(path)) {
             return Err(format!("a step of {id} leads out of {home}"));

@@ -116,9 +116,8 @@ fn look(
 ) -> Result<(ExtensionSpec, ExtensionObserved), CliError> {
     let nothing =
         || CliError::new(Exit::Failed, "No transfer definitions found that are carried out here.");
-    let (id, spec) = set_of(&session.host, component).ok_or_else(nothing)?;
-    let place = (&session.host, &id, spec.home.as_path());
-    let observed = observe(place, Some(&spec), Depth::Quick).map_err(|e| CliError::io(&e))?;
+    let (_, spec) = set_of(&session.host, component).ok_or_else(nothing)?;
+    let observed = observe(&session.host, &spec, Depth::Quick).map_err(|e| CliError::io(&e))?;
     Ok((spec, observed))
 }
 

@@ -187,22 +187,21 @@ impl ExtensionObserved {
     }
 }
 
-/// Looks at an extension. Without a wish, at what our manifests below `home` say.
-pub fn observe(
-    (host, id, home): (&Look, &ResourceId, &Utf8Path),
-    spec: Option<&ExtensionSpec>,
+/// Looks at an extension that is not wished any more: at what our manifests in its home or its directories say.
+pub fn observe_ours(
+    (host, id): (&Look, &ResourceId),
+    places: (&Utf8Path, &[Utf8PathBuf]),
     depth: Depth,
 ) -> io::Result<ExtensionObserved> {
+    let transfers = ours((host, id), places, depth)?;
+    let mut linked = transfers.iter().filter_map(TransferObserved::linked_image);
+    let current = linked.next().map(|(version, _)| version.to_owned());
+    Ok(ExtensionObserved { transfers, current, ..ExtensionObserved::default() })
+}
+
+/// Looks at an extension.
+pub fn observe(host: &Look, spec: &ExtensionSpec, depth: Depth) -> io::Result<ExtensionObserved> {
     let mut observed = ExtensionObserved::default();
-    let Some(spec) = spec else {
-        observed.transfers = ours(host, id, home, depth)?;
-        let linked = observed
-            .transfers
-            .iter()
-            .find_map(|t| t.linked_image().map(|(version, _)| version.to_owned()));
-        observed.current = linked;
-        return Ok(observed);
-    };
     let mut places = Places::new(host);
     for transfer in &spec.transfers {
         let seen = look(&mut places, transfer, (depth, spec.upkeep), &mut observed.leftovers)?;

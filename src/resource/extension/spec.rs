@@ -175,6 +175,18 @@ impl ExtensionSpec {
         self.transfers.is_empty()
     }
 
+    /// The directories of its images, where there is another one than its home.
+    pub fn directories(&self) -> Vec<&Utf8Path> {
+        let all = self.transfers.iter().chain(&self.retired);
+        let installed = all.filter(|transfer| transfer.entry.is_none());
+        let mut directories: Vec<&Utf8Path> =
+            installed.map(|transfer| transfer.directory.as_path()).collect();
+        directories.sort();
+        directories.dedup();
+        directories.retain(|directory| *directory != self.home);
+        directories
+    }
+
     /// Digest of everything that decides what the image of one version holds.
     pub fn recipe(&self) -> Digest {
         let parts: Vec<_> = self

@@ -1,4 +1,4 @@
-//! What systemd-sysupdate does beside fetching files: directories, what is read-only, its list, its listeners.
+//! What systemd-sysupdate does beside fetching files: directories, read-only images, its list, listeners.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -430,4 +430,32 @@ fn definitions_of_a_directory_become_extensions_and_the_first_dry_run_changes_no
     host.converges();
     assert_eq!(fs::read_link(&link).unwrap().to_str(), Some("../../var/lib/images/demo_3.raw"));
     host.world.run(&["import", "sysupdate", "/nowhere/at/all"]).exits(1);
+}
+
+#[test]
+fn all_that_definitions_brought_goes_with_them_wherever_it_is() {
+    let mut host = host();
+    fs::create_dir_all(host.world.path("srv/files")).unwrap();
+    // Two in one directory without a link, and one in a directory of its own.
+    for (id, place) in [("a", "one"), ("b", "one"), ("c", "two")] {
+        let target = format!("Path=/var/lib/{place}\nMatchPattern={id}_@v");
+        let source = format!("Path=/srv/files\nMatchPattern={id}_@v");
+        define(&host, ("sysupdate.d", id), ("regular-file", &source, &target));
+    }
+    for version in ["1", "2"] {
+        for id in ["a", "b", "c"] {
+            fs::write(host.world.path("srv/files").join(format!("{id}_{version}")), id).unwrap();
+        }
+        host.converges();
+    }
+    assert_eq!(names(&host.world.path("var/lib/one")), ["a_1", "a_2", "b_1", "b_2"]);
+    assert_eq!(names(&host.world.path("var/lib/two")), ["c_1", "c_2"]);
+    fs::remove_dir_all(host.world.path("usr/lib/sysupdate.d")).unwrap();
+    let plan = host.world.temp().join("plan");
+    host.world.run(&["plan", "--out", plan.to_str().unwrap()]).exits(0);
+    host.world.run(&["apply", plan.to_str().unwrap()]).exits(0);
+    for place in ["one", "two"] {
+        let left = fs::read_dir(host.world.path("var/lib").join(place)).unwrap().count();
+        assert_eq!(left, 0, "{place}");
+    }
 }

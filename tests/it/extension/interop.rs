@@ -287,3 +287,57 @@ fn list_of_what_was_installed_is_understood_by_systemd_and_that_of_systemd_here(
     ours(&["sysupdate", "cleanup"]);
     assert!(there("alpha/alpha-1") && !there("beta/beta-1") && list().len() == 1);
 }
+
+/// A listener as systemd sets it up, in a mount namespace of its own, and one pass that installs something.
+const LISTENS: &str = r#"
+set -eu
+mount -t proc proc "$S/proc"
+mount --bind /dev "$S/dev"
+mount -t tmpfs t "$S/run"
+mkdir -p "$S/run/systemd/sysupdate/notify"
+chroot "$S" timeout 60 systemd-socket-activate --accept --fdname=varlink \
+    -l /run/systemd/sysupdate/notify/io.systemd.sysext systemd-sysext > "$DIR/heard" 2>&1 &
+for i in $(seq 100); do
+    test -S "$S/run/systemd/sysupdate/notify/io.systemd.sysext" && break
+    sleep 0.1
+done
+mount --bind "$S/run" "$DIR/root/run"
+"$RECONCILE" --root "$DIR/root" --desired "$DIR/desired" --effects run
+kill $!
+wait || true
+cat "$DIR/heard"
+"#;
+
+#[test]
+fn extensions_of_systemd_are_refreshed_by_what_listeners_are_told() {
+    let Some(system) = std::env::var_os("RECONCILE_SYSTEM_ROOT") else {
+        println!(
+            "skipped: RECONCILE_SYSTEM_ROOT names no system; see tests/golden/sysupdate/README.md"
+        );
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let definitions = dir.path().join("root/usr/lib/sysupdate.d");
+    for place in [&definitions, &dir.path().join("root/run"), &dir.path().join("root/srv")] {
+        fs::create_dir_all(place).unwrap();
+    }
+    fs::create_dir_all(dir.path().join("desired")).unwrap();
+    fs::write(dir.path().join("desired/wish.yaml"), "sysupdate: { as: sysupdate }\n").unwrap();
+    fs::write(dir.path().join("root/srv/alpha-1"), "one").unwrap();
+    let text = "[Source]\nType=regular-file\nPath=/srv\nMatchPattern=alpha-@v\n\
+                [Target]\nType=regular-file\nPath=/var/lib/alpha\nMatchPattern=alpha-@v\n";
+    fs::write(definitions.join("alpha.transfer"), text).unwrap();
+    let output = Command::new("timeout")
+        .args(["120", "unshare", "-m", "--propagation", "private", "sh", "-c", LISTENS])
+        .env("RECONCILE", env!("CARGO_BIN_EXE_reconcile"))
+        .env("S", system)
+        .env("DIR", dir.path())
+        .output()
+        .unwrap();
+    let said = format!("{output:#?}");
+    assert!(output.status.success(), "{said}");
+    // It refreshes both classes, and finds nothing in either.
+    let heard = String::from_utf8_lossy(&output.stdout).matches("No extensions found.").count();
+    assert_eq!(heard, 2, "{said}");
+    assert!(!said.contains("was not told"), "{said}");
+}
