@@ -1,4 +1,4 @@
-//! What systemd-sysupdate does beside fetching files: directories, read-only images, its list, listeners.
+//! What systemd-sysupdate does beside fetching: directories, read-only images, its list, listeners.
 
 use std::fs;
 use std::io::{Read, Write};
