@@ -61,22 +61,38 @@ pub(super) async fn sysupdate(
     if let SysupdateCommand::Features { feature } = &args.command {
         return features(session, component, feature.as_deref(), args);
     }
-    let carrying = Carrying { session, args, pass, preview, component };
-    match &args.command {
+    match change(&Carrying { session, args, pass, preview, component }).await? {
+        Some(exit) => Ok(exit),
+        None => answer(session, args, component).await,
+    }
+}
+
+/// Does what changes something; `None` for a question.
+async fn change(carrying: &Carrying<'_>) -> Result<Option<Exit>, CliError> {
+    let Carrying { session, pass, component, .. } = *carrying;
+    let exit = match &carrying.args.command {
         SysupdateCommand::Update { version, cleanup } => {
             let exit = carrying.update(version.as_deref()).await?;
-            let cleans = *cleanup && exit == Exit::Ok;
-            return if cleans { carrying.cleanup().await } else { Ok(exit) };
+            if *cleanup && exit == Exit::Ok { carrying.cleanup().await? } else { exit }
         }
-        SysupdateCommand::Vacuum => return carrying.vacuum().await,
+        SysupdateCommand::Vacuum => carrying.vacuum().await?,
         SysupdateCommand::EnableFeature(choice) => {
-            return enable::features((session, pass), component, choice, Switch::On).await;
+            enable::features((session, pass), component, choice, Switch::On).await?
         }
         SysupdateCommand::DisableFeature(choice) => {
-            return enable::features((session, pass), component, choice, Switch::Off).await;
+            enable::features((session, pass), component, choice, Switch::Off).await?
         }
-        _ => {}
-    }
+        _ => return Ok(None),
+    };
+    Ok(Some(exit))
+}
+
+/// Says which versions there are.
+async fn answer(
+    session: &Session,
+    args: &SysupdateArgs,
+    component: &Component,
+) -> Result<Exit, CliError> {
     let (spec, observed) = look(session, component)?;
     if matches!(args.command, SysupdateCommand::Pending) {
         return Ok(if observed.pending { Exit::Ok } else { none(args) });
