@@ -172,6 +172,9 @@ fn poll(polls: u64) {
     let site = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/site");
     let site = site.display();
     let desired = host.path().join("site.yaml");
+    // As on any host, what lasts as long as the agent runs is in memory.
+    let run = tempfile::tempdir_in("/dev/shm").unwrap();
+    std::os::unix::fs::symlink(run.path(), host.path().join("run")).unwrap();
     let text = format!(
         "trees:\n  site:\n    path: /srv/site\n    source: {{ casync: {{ index: {site}/site.caidx, store: \
          {site}/site.castr }} }}\n"

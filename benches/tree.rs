@@ -1,8 +1,9 @@
 //! Trees from a casync store against casync, desync, rsync and a bare stat walk, in pairs, with memory.
 //!
-//! `cargo bench --bench tree [-- --quick] [-- --pairs N] [-- --http] [-- --desync PROGRAM]`. The trees are made
-//! from a seed in `/dev/shm`, published by casync itself. `--http` adds a server that takes 20 ms for every
-//! request. Bars are those of the goal table: P16, P22, P23, P24, P25, P26, P34.
+//! `cargo bench --bench tree [-- --quick] [-- --pairs N] [-- --http] [-- --only NAME]`. The trees are made from a seed
+//! in `/dev/shm`, published by casync itself. `--http` adds a server that takes 20 ms for every request. desync is taken
+//! from the path or `target/peers/bin` (Debian: `desync`, which needs nothing but libc), and left out where it is
+//! missing. Bars are those of the goal table: P16, P22, P23, P24, P25, P26, P34.
 #![allow(
     missing_docs,
     unreachable_pub,
@@ -51,18 +52,31 @@ fn main() {
     let pairs = option("--pairs").map_or(5, |text| text.parse().unwrap());
     let temp = tempfile::tempdir_in("/dev/shm").unwrap();
     let scale = if quick { 10 } else { 1 };
+    let (desync, only) = (desync(), option("--only"));
     for (name, files, bytes) in [
         ("K", 9_000 / scale, 400_000_000 / scale),
         ("F", 56, 150_000_000 / scale),
         ("S100k", 100_000 / scale, 20_000_000 / scale),
     ] {
+        if only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
         let lab = Lab::new(temp.path().join(name), name, files, bytes);
-        lab.local(pairs, option("--desync").as_deref());
+        lab.local(pairs, desync.as_deref());
         if args.iter().any(|arg| arg == "--http") && name == "F" {
-            lab.http(option("--desync").as_deref());
+            lab.http(desync.as_deref());
         }
         fs::remove_dir_all(&lab.dir).unwrap();
     }
+}
+
+/// The program desync, if it is anywhere.
+fn desync() -> Option<String> {
+    let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).chain([peers]);
+    let found = places.find_map(|place| Some(place.join("desync")).filter(|path| path.is_file()));
+    found.map(|path| path.display().to_string())
 }
 
 /// What a host has.
@@ -159,7 +173,7 @@ impl Lab {
         let bar = measure::Bar { value: peak, at_most: 96.0, text: "96 MiB" };
         absolute(&line("fresh memory"), &format!("{peak:.0} MiB"), bar);
         match desync {
-            None => skipped(&line("fresh"), "no --desync PROGRAM"),
+            None => skipped(&line("fresh"), "desync is not installed"),
             Some(desync) => {
                 let plain = self.text("store.castr");
                 let command = [desync, "untar", "-i", "-s", &plain, &v1, &out];

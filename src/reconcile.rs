@@ -84,6 +84,8 @@ pub struct Preview {
     pub requests: u64,
     /// What came of them, by host.
     pub asked: BTreeMap<String, Answers>,
+    /// What the pass came to, once it was made.
+    pub last: Option<LastPass>,
 }
 
 /// What the host has.
@@ -158,7 +160,8 @@ pub async fn preview_of(
         only: request.only,
     });
     let (requests, asked) = (reader.requests(), reader.answers());
-    Preview { plan, observed, ledger, answers: reader.into_noted(), requests, asked }
+    let answers = reader.into_noted();
+    Preview { plan, observed, ledger, answers, requests, asked, last: None }
 }
 
 /// What performing needs besides the host.
@@ -199,8 +202,8 @@ pub async fn perform(
     (preview.ledger.trust, preview.ledger.debts) = journal.into_parts();
     conclude(host, &mut preview.ledger, &pass, &outcome)?;
     let earlier = last_pass::load(host).unwrap_or_default();
-    let last = LastPass::after(earlier, &pass, &outcome, request.only);
-    if let Err(error) = last_pass::save(host, &last) {
+    let last = LastPass::after(earlier.as_ref(), &pass, &outcome, request.only);
+    if let Err(error) = last_pass::save(host, &last, earlier.as_ref()) {
         tracing::warn!(%error, "cannot remember what this pass came to");
     }
     // The cache only saves transfers: failing to keep or to clean it is not a failure of the pass.
@@ -210,5 +213,6 @@ pub async fn perform(
     if let Err(error) = store(host.cache_dir().as_std_path(), &preview.answers) {
         tracing::warn!(%error, "cannot remember what the sources said");
     }
+    preview.last = Some(last);
     Ok(outcome)
 }

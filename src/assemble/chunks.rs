@@ -4,8 +4,9 @@
 //! attempt goes on where this one stopped.
 
 use std::cell::Cell;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::collections::HashSet;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -13,11 +14,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use futures_util::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::assemble::crew::{Bench, Crew};
 use crate::assemble::error::{AssembleError, Refused};
 use crate::assemble::foreign::Foreign;
+use crate::assemble::here::{Slot, open_local};
 use crate::assemble::packed::{BATCHES_MAX, Stored};
 use crate::fetch::{Client, FetchError, Line, piece_by};
-use crate::format::casync::chunk::{self, ChunkId, Form, Wanted};
+use crate::format::casync::chunk::{ChunkError, ChunkId, Form, Wanted};
 use crate::format::casync::packs::{Batch, PackList, batches};
 
 /// Chunks asked for at once on the web: with 20 ms to a server, 3,200 in a second.
@@ -27,14 +30,14 @@ const IN_FLIGHT_MAX: usize = 64;
 /// Python's does); those beyond are not answered, and asked again after a second.
 const IN_FLIGHT_FIRST: usize = 6;
 
-/// Chunks read at once on this machine: more than cores, because some wait for disks.
-const LOCAL_MAX: usize = 8;
-
-/// Memory for chunks that are under way or wait for their turn, in bytes.
+/// Memory for chunks that are under way, in bytes.
 const WINDOW_BYTES: u64 = 48 << 20;
 
+/// Chunks that wait for the writer at most, while they are opened.
+const WAITING_MAX: usize = 32;
+
 /// What a chunk may have beyond its length in a store: compression that did not help.
-const OVERHEAD_BYTES_MAX: u64 = 64 << 10;
+pub(super) const OVERHEAD_BYTES_MAX: u64 = 64 << 10;
 
 /// Chunks that a place may fail to give before others are asked first.
 const FAILURES_MAX: u32 = 3;
@@ -49,8 +52,23 @@ pub struct Stores {
     cache: PathBuf,
     pub(super) places: Vec<Place>,
     packs: Option<PackList>,
-    foreign: Foreign,
+    pub(super) foreign: Foreign,
+    /// Chunks of packs that were not what the list says.
+    pack_failures: AtomicU32,
     pub(super) fetched: AtomicU64,
+}
+
+/// What was got of a chunk.
+#[derive(Debug)]
+enum Brought {
+    /// Nothing: it is in a place on this machine.
+    Here,
+    /// Its stored form, as a part of a pack.
+    Packed(Stored),
+    /// Its stored form, from the place with that number.
+    Stored { stored: Vec<u8>, form: Form, place: usize },
+    /// All of it, verified.
+    Opened(Vec<u8>),
 }
 
 #[derive(Debug)]
@@ -83,6 +101,7 @@ impl Stores {
             places,
             packs: None,
             foreign: Foreign::default(),
+            pack_failures: AtomicU32::new(0),
             fetched: AtomicU64::new(0),
         }
     }
@@ -114,7 +133,7 @@ impl Stores {
     }
 
     /// Whether anything is asked on the web.
-    fn on_the_web(&self) -> bool {
+    pub(super) fn on_the_web(&self) -> bool {
         self.places.iter().any(|place| place.local.is_none())
     }
 
@@ -135,9 +154,20 @@ impl Stores {
                 Err(damaged) => tried.push(damaged),
             }
         }
+        self.get_from_any(wanted, tried, None).await
+    }
+
+    /// One chunk from any place, but for that which was `asked` already.
+    async fn get_from_any(
+        self: &Arc<Self>,
+        wanted: Wanted,
+        mut tried: Vec<Refused>,
+        asked: Option<usize>,
+    ) -> Result<Vec<u8>, AssembleError> {
         for round in [Round::Living, Round::Dead] {
-            for place in &self.places {
-                if (round == Round::Dead) != place.dead.load(Ordering::Relaxed) {
+            for (number, place) in self.places.iter().enumerate() {
+                let again = round == Round::Living && asked == Some(number);
+                if again || (round == Round::Dead) != place.dead.load(Ordering::Relaxed) {
                     continue;
                 }
                 match self.get_from(place, wanted).await {
@@ -158,63 +188,107 @@ impl Stores {
             self.fetched.fetch_add(stored, Ordering::Relaxed);
             return Ok(bytes);
         }
+        let (stored, form) = self.fetch(place, wanted).await?;
         let missing = || Refused::Missing { place: place.url.clone() };
-        let fetched = match self.fetch(place, wanted, Form::Compressed).await {
-            Err(Refused::Missing { .. }) => {
-                (self.fetch(place, wanted, Form::Plain).await?, Form::Plain)
-            }
-            fetched => (fetched?, Form::Compressed),
-        };
-        let (stored, form) = fetched;
-        self.fetched.fetch_add(stored.len() as u64, Ordering::Relaxed);
         let (url, cache) = (place.url.clone(), self.cache.clone());
         let opened = tokio::task::spawn_blocking(move || {
-            let opened = open_and_keep(&cache, wanted, &stored, form);
+            let opened = open_and_keep((&cache, form), &wanted, &stored, &mut Bench::default());
             opened.map_err(|source| Refused::Wrong { place: url, source })
         });
         let opened = opened.await.unwrap_or_else(|_| Err(missing()));
         opened.inspect_err(|_| place.failed())
     }
 
-    /// One chunk that was read from a pack, if it was; whatever is wrong with it, it is asked for by its name then.
-    async fn get_read(
+    /// One chunk as it is stored, unverified, from the first place on the web; from all others only if that fails.
+    async fn bring(
         self: &Arc<Self>,
         wanted: Wanted,
-        stored: Option<Stored>,
-    ) -> Result<Vec<u8>, AssembleError> {
-        if let Some(stored) = stored {
-            let cache = self.cache.clone();
-            let opened = tokio::task::spawn_blocking(move || {
-                open_and_keep(&cache, wanted, stored.bytes(), Form::Compressed).ok()
-            });
-            if let Ok(Some(bytes)) = opened.await {
-                return Ok(bytes);
-            }
+        read: Option<Stored>,
+        here: bool,
+    ) -> Result<Brought, AssembleError> {
+        if let Some(stored) = read {
+            return Ok(Brought::Packed(stored));
         }
-        self.get(wanted).await
+        if here {
+            return Ok(Brought::Here);
+        }
+        let mut places = self.places.iter().enumerate();
+        let living =
+            places.find(|(_, place)| place.local.is_none() && !place.dead.load(Ordering::Relaxed));
+        let (mut tried, mut asked) = (Vec::new(), None);
+        if let Some((number, place)) = living {
+            match self.fetch(place, wanted).await {
+                Ok((stored, form)) => return Ok(Brought::Stored { stored, form, place: number }),
+                Err(refused) => tried.push(refused),
+            }
+            asked = Some(number);
+        }
+        self.get_from_any(wanted, tried, asked).await.map(Brought::Opened)
     }
 
-    /// The chunks in the order in which they are wanted, grouped by the requests that bring them.
-    async fn batches(self: &Arc<Self>, missing: Vec<Wanted>) -> Vec<Batch> {
+    /// Has a chunk verified. It is kept as it came even if nobody needs it any more.
+    fn open(self: &Arc<Self>, crew: &Crew, wanted: Wanted, brought: Brought) -> Slot {
+        let stores = Arc::clone(self);
+        crew.give(move |bench| match brought {
+            Brought::Opened(bytes) => Some(bytes),
+            Brought::Here => stores.get_here(&wanted, bench),
+            Brought::Packed(stored) => {
+                let place = (stores.cache(), Form::Compressed);
+                let opened = open_and_keep(place, &wanted, stored.bytes(), bench);
+                opened.inspect_err(|_| stores.pack_failed()).ok()
+            }
+            Brought::Stored { stored, form, place } => {
+                let opened = open_and_keep((stores.cache(), form), &wanted, &stored, bench);
+                let failed = |_: &_| stores.places.get(place).map_or((), Place::failed);
+                opened.inspect_err(failed).ok()
+            }
+        })
+    }
+
+    /// The chunks in the order in which they are wanted, grouped by the requests that bring them, and those that are
+    /// on this machine.
+    async fn batches(self: &Arc<Self>, missing: Vec<Wanted>) -> (Vec<Batch>, HashSet<ChunkId>) {
         let stores = Arc::clone(self);
         let grouped = tokio::task::spawn_blocking(move || {
+            let seeds = stores.places.iter().map_while(|place| place.local.as_deref());
+            let near: Vec<&Path> =
+                seeds.chain([stores.cache()]).filter(|store| store.is_dir()).collect();
+            let is_here = |wanted: &&Wanted| stores.is_here(wanted, &near);
+            let here: HashSet<ChunkId> =
+                missing.iter().filter(is_here).map(|wanted| wanted.id).collect();
             let packs = stores.packs.clone().unwrap_or_default();
-            batches(&packs, &missing, |wanted| stores.is_here(wanted))
+            (batches(&packs, &missing, |wanted| here.contains(&wanted.id)), here)
         });
         grouped.await.unwrap_or_default()
     }
 
     /// Whether a chunk is on this machine, in a place that is asked before any on the web.
-    fn is_here(&self, wanted: &Wanted) -> bool {
-        let names = [Form::Compressed, Form::Plain].map(|form| wanted.id.path(form));
-        let seeds = self.places.iter().map_while(|place| place.local.as_ref());
-        self.foreign.has(&wanted.id)
-            || seeds
-                .chain([&self.cache])
-                .any(|store| names.iter().any(|name| store.join(name).exists()))
+    fn is_here(&self, wanted: &Wanted, near: &[&Path]) -> bool {
+        let has = |store: &&Path| {
+            let mut forms = [Form::Compressed, Form::Plain].into_iter();
+            forms.any(|form| store.join(wanted.id.path(form)).exists())
+        };
+        self.foreign.has(&wanted.id) || near.iter().any(has)
     }
 
-    async fn fetch(&self, place: &Place, wanted: Wanted, form: Form) -> Result<Vec<u8>, Refused> {
+    /// The stored bytes of one chunk from a place on the web, and their form.
+    async fn fetch(&self, place: &Place, wanted: Wanted) -> Result<(Vec<u8>, Form), Refused> {
+        let fetched = match self.fetch_as(place, wanted, Form::Compressed).await {
+            Err(Refused::Missing { .. }) => {
+                (self.fetch_as(place, wanted, Form::Plain).await?, Form::Plain)
+            }
+            fetched => (fetched?, Form::Compressed),
+        };
+        self.fetched.fetch_add(fetched.0.len() as u64, Ordering::Relaxed);
+        Ok(fetched)
+    }
+
+    async fn fetch_as(
+        &self,
+        place: &Place,
+        wanted: Wanted,
+        form: Form,
+    ) -> Result<Vec<u8>, Refused> {
         let url = format!("{}/{}", place.url, wanted.id.path(form));
         let limit = wanted.length.saturating_add(OVERHEAD_BYTES_MAX);
         match piece_by(&self.client, &url, limit).await {
@@ -245,62 +319,63 @@ impl Stores {
         }
     }
 
-    /// Gets chunks in this order, several at once, and hands them out in the same order. Ends early when
-    /// nobody takes them any more.
-    pub async fn feed(
+    /// Gets chunks in this order from the web, many at once, and hands them out in the same order while they are being
+    /// opened. Ends early when nobody takes them any more.
+    pub(super) async fn feed(
         self: Arc<Self>,
+        crew: Arc<Crew>,
         missing: Vec<Wanted>,
-        to: mpsc::Sender<(ChunkId, Vec<u8>)>,
+        to: mpsc::Sender<(ChunkId, Slot)>,
     ) -> Result<(), AssembleError> {
-        let longest = missing.iter().map(|wanted| wanted.length).max().unwrap_or(1).max(1);
-        // Compressed and uncompressed, at the same time.
-        let fitting = usize::try_from(WINDOW_BYTES / (2 * longest)).unwrap_or(1).max(1);
-        if !self.on_the_web() {
-            return self.feed_some(missing, &to, LOCAL_MAX.min(fitting)).await.map(drop);
-        }
+        let fitting = fitting(&missing);
         if self.packs.is_some() {
             // Whoever has packs is a server for many, and what is read from them belongs together.
-            return self.feed_some(missing, &to, IN_FLIGHT_MAX.min(fitting)).await.map(drop);
+            return self.feed_some(&crew, missing, &to, IN_FLIGHT_MAX.min(fitting)).await.map(drop);
         }
         // The first ones tell how many connections the store can take.
         let mut first = missing;
         let rest = first.split_off(first.len().min(2 * IN_FLIGHT_FIRST));
-        if self.feed_some(first, &to, IN_FLIGHT_FIRST.min(fitting)).await? == Fed::Stopped {
+        if self.feed_some(&crew, first, &to, IN_FLIGHT_FIRST.min(fitting)).await? == Fed::Stopped {
             return Ok(());
         }
         let keeps = self.places.iter().any(|place| place.keeps.load(Ordering::Relaxed));
         let most = if keeps { IN_FLIGHT_MAX } else { IN_FLIGHT_FIRST };
-        self.feed_some(rest, &to, most.min(fitting)).await.map(drop)
+        self.feed_some(&crew, rest, &to, most.min(fitting)).await.map(drop)
     }
 
     /// The same for some of them, at most so many at once.
     async fn feed_some(
         self: &Arc<Self>,
+        crew: &Crew,
         missing: Vec<Wanted>,
-        to: &mpsc::Sender<(ChunkId, Vec<u8>)>,
+        to: &mpsc::Sender<(ChunkId, Slot)>,
         most: usize,
     ) -> Result<Fed, AssembleError> {
         let (stores, stopped) = (self, &Cell::new(false));
-        let batches = self.batches(missing).await;
+        let (batches, here) = self.batches(missing).await;
+        let here = &here;
         let mut got = futures_util::stream::iter(batches)
             .take_while(|_| std::future::ready(!stopped.get()))
             .map(|batch| stores.read(batch))
             .buffered(BATCHES_MAX)
             .flat_map(futures_util::stream::iter)
             .take_while(|_| std::future::ready(!stopped.get()))
-            .map(|(wanted, read)| async move { (wanted.id, stores.get_read(wanted, read).await) })
+            .map(|(wanted, read)| async move {
+                (wanted, stores.bring(wanted, read, here.contains(&wanted.id)).await)
+            })
             .buffered(most);
         let mut outcome = Ok(Fed::All);
-        while let Some((id, bytes)) = got.next().await {
-            match bytes {
-                // What is under way already is waited for, so that the cache has it for the next attempt.
-                _ if stopped.get() => {}
-                Ok(bytes) => {
-                    if to.send((id, bytes)).await.is_err() {
+        while let Some((wanted, brought)) = got.next().await {
+            match brought {
+                Ok(brought) => {
+                    // What is under way already is opened in any case, so that the cache has it for the next attempt.
+                    let slot = self.open(crew, wanted, brought);
+                    if !stopped.get() && to.send((wanted.id, slot)).await.is_err() {
                         outcome = Ok(Fed::Stopped);
                         stopped.set(true);
                     }
                 }
+                Err(_) if stopped.get() => {}
                 Err(error) => {
                     outcome = Err(error);
                     stopped.set(true);
@@ -309,6 +384,27 @@ impl Stores {
         }
         outcome
     }
+
+    /// Notes that a pack did not hold what its list says.
+    fn pack_failed(&self) {
+        if self.pack_failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
+            for place in &self.places {
+                place.packless.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// How many of these chunks may be under way at once.
+fn fitting(missing: &[Wanted]) -> usize {
+    let longest = missing.iter().map(|wanted| wanted.length).max().unwrap_or(1).max(1);
+    // Compressed and uncompressed, at the same time.
+    usize::try_from(WINDOW_BYTES / (2 * longest)).unwrap_or(1).max(1)
+}
+
+/// How many chunks may wait for the writer while they are opened.
+pub(super) fn waiting(missing: &[Wanted]) -> usize {
+    (fitting(missing) / 2).clamp(1, WAITING_MAX)
 }
 
 impl Place {
@@ -349,50 +445,19 @@ enum Round {
 /// A chunk of a store on this machine and how many bytes it has there.
 async fn read_local(store: PathBuf, wanted: Wanted) -> Result<(Vec<u8>, u64), Refused> {
     let place = store.display().to_string();
-    let read = tokio::task::spawn_blocking(move || open_local(&store, wanted));
-    read.await.unwrap_or(Err(Refused::Missing { place }))
-}
-
-fn open_local(store: &Path, wanted: Wanted) -> Result<(Vec<u8>, u64), Refused> {
-    for form in [Form::Compressed, Form::Plain] {
-        let path = store.join(wanted.id.path(form));
-        let place = || path.display().to_string();
-        let limit = wanted.length.saturating_add(OVERHEAD_BYTES_MAX);
-        match read_file(&path, limit) {
-            Ok(stored) => {
-                let opened = chunk::open(&wanted, &stored, form)
-                    .map_err(|source| Refused::Wrong { place: place(), source })?;
-                return Ok((opened, stored.len() as u64));
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(source) => return Err(Refused::Unreadable { place: place(), source }),
-        }
-    }
-    Err(Refused::Missing { place: store.display().to_string() })
-}
-
-fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() || metadata.len() > limit {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let room = usize::try_from(metadata.len()).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(room + 1);
-    file.take(limit).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let read = move || open_local(&store, &wanted, &mut Bench::default());
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or(Err(Refused::Missing { place }))
 }
 
 /// Verifies a chunk that came from elsewhere and keeps it as it came.
 fn open_and_keep(
-    cache: &Path,
-    wanted: Wanted,
+    (cache, form): (&Path, Form),
+    wanted: &Wanted,
     stored: &[u8],
-    form: Form,
-) -> Result<Vec<u8>, chunk::ChunkError> {
-    let bytes = chunk::open(&wanted, stored, form)?;
+    bench: &mut Bench,
+) -> Result<Vec<u8>, ChunkError> {
+    let bytes = bench.opener.open(wanted, stored, form)?;
     // The cache only saves transfers: failing to keep something is no failure.
     let _ = keep(cache, &wanted.id.path(form), stored);
     Ok(bytes)

@@ -4,18 +4,20 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, Timestamps};
 use rustix::io::Errno;
 
 use crate::assemble::attributes::{self, Wanted};
 use crate::assemble::changes::Bytes;
 use crate::assemble::error::AssembleError;
 use crate::assemble::stream::{Piece, Stream};
-use crate::assemble::write::{Clones, Made, Writer};
+use crate::assemble::write::{Later, Made, Writer};
 use crate::format::casync::catar::{Decoder, Metadata};
 use crate::format::casync::flags::Flags;
 use crate::host::nodes::node_stat;
+use crate::model::snapshot::NodeStat;
 use crate::model::step::Reuse;
 
 /// Bytes of a file copied at once where the kernel does not do it by itself.
@@ -64,22 +66,50 @@ impl Writer<'_> {
             rustix::fs::openat(parent, wish.name, flags, Mode::RUSR | Mode::WUSR)
         })?;
         let mut file = File::from(file);
-        let (bytes, tail) = match whole {
-            Some((old, node)) => {
-                let from = decoder.source().olds.get_mut(old).and_then(|old| old.file(node));
-                let from =
-                    from.ok_or_else(|| AssembleError::Died("a seed went away".to_owned()))?;
-                let tail = self
-                    .copy_whole(from, &file, wish.size)
-                    .map_err(|e| self.failed_io("write", wish.name, e))?;
-                (placed, tail)
+        let times = attributes::times(flags, wish.metadata);
+        let from = whole.and_then(|(old, node)| {
+            decoder.source().olds.get_mut(old).and_then(|old| old.take_file(node))
+        });
+        if let Some(from) = from {
+            if self.can_wait(wish) {
+                let stat = self.dress(wish, &file, None)?;
+                let later = Some(Later { from, to: file, times });
+                return Ok(Made {
+                    stat: NodeStat { size: wish.size, ..stat },
+                    bytes: placed,
+                    later,
+                });
             }
-            None => self.fill(wish, decoder, &mut file)?,
-        };
+            let shares = &self.copies.shares;
+            let copied = copy_whole(&from, &file, wish.size, shares, &mut self.buffer);
+            copied.map_err(|e| self.failed_io("write", wish.name, e))?;
+            let stat = self.dress(wish, &file, times)?;
+            return Ok(Made { stat, bytes: placed, later: None });
+        }
+        if whole.is_some() {
+            return Err(AssembleError::Died("a seed went away".to_owned()));
+        }
+        let (bytes, tail) = self.fill(wish, decoder, &mut file)?;
         if tail == Tail::Hole {
             file.set_len(wish.size).map_err(|e| self.failed_io("write", wish.name, e))?;
         }
-        let times = attributes::times(flags, wish.metadata);
+        let stat = self.dress(wish, &file, times)?;
+        Ok(Made { stat, bytes, later: None })
+    }
+
+    /// Whether a file may get its content after its mode and owner: writing clears capabilities and the bits that
+    /// lend the owner's rights.
+    fn can_wait(&self, wish: &FileWish<'_>) -> bool {
+        wish.wanted.mode & 0o6000 == 0 && wish.wanted.attributes == 0
+    }
+
+    /// Gives a file its mode, its owner, its attributes and its times.
+    fn dress(
+        &mut self,
+        wish: &FileWish<'_>,
+        file: &File,
+        times: Option<Timestamps>,
+    ) -> Result<NodeStat, AssembleError> {
         let done = attributes::apply(
             file.as_fd(),
             wish.wanted,
@@ -87,10 +117,10 @@ impl Writer<'_> {
             self.powers,
             &mut self.degraded,
         )
-        .and_then(|()| times.map_or(Ok(()), |times| rustix::fs::futimens(&file, &times)))
-        .and_then(|()| rustix::fs::fstat(&file));
+        .and_then(|()| times.map_or(Ok(()), |times| rustix::fs::futimens(file, &times)))
+        .and_then(|()| rustix::fs::fstat(file));
         let stat = done.map_err(|e| self.failed("set mode and time of", wish.name, e))?;
-        Ok(Made { stat: node_stat(&stat), bytes })
+        Ok(node_stat(&stat))
     }
 
     /// Gives a file of a generation a second name, where that is wished and nothing about it changes.
@@ -124,18 +154,7 @@ impl Writer<'_> {
             rustix::fs::linkat(root, path.as_slice(), parent, wish.name, AtFlags::empty())?;
             rustix::fs::statat(parent, wish.name, AtFlags::SYMLINK_NOFOLLOW)
         });
-        linked.ok().map(|stat| Made { stat: node_stat(&stat), bytes: Bytes::Same })
-    }
-
-    /// Copies a whole file: shared blocks where the file system can.
-    fn copy_whole(&mut self, from: &File, to: &File, size: u64) -> io::Result<Tail> {
-        if self.clones == Clones::Maybe {
-            match rustix::fs::ioctl_ficlone(to, from) {
-                Ok(()) => return Ok(Tail::Written),
-                Err(_) => self.clones = Clones::Never,
-            }
-        }
-        copy_range(from, 0, to, size, &mut self.buffer)
+        linked.ok().map(|stat| Made { stat: node_stat(&stat), bytes: Bytes::Same, later: None })
     }
 
     /// Writes a file piece by piece; whether its content is another than what is at its path now.
@@ -181,6 +200,26 @@ impl Writer<'_> {
             at += length;
         }
         Ok((if changed { Bytes::Other } else { Bytes::Same }, tail))
+    }
+}
+
+/// Copies a whole file: shared blocks where the file system can.
+pub(super) fn copy_whole(
+    from: &File,
+    to: &File,
+    size: u64,
+    shares: &AtomicBool,
+    buffer: &mut Vec<u8>,
+) -> io::Result<()> {
+    if shares.load(Ordering::Relaxed) {
+        match rustix::fs::ioctl_ficlone(to, from) {
+            Ok(()) => return Ok(()),
+            Err(_) => shares.store(false, Ordering::Relaxed),
+        }
+    }
+    match copy_range(from, 0, to, size, buffer)? {
+        Tail::Written => Ok(()),
+        Tail::Hole => to.set_len(size),
     }
 }
 

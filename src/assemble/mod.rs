@@ -4,8 +4,9 @@
 //!
 //! Reading order: `old` is an installed generation as a place to take bytes from, `chunks` are the stores,
 //! `stream` makes one archive of both, `write` turns its nodes into files, `changes` notes what is another than
-//! before. Chunks are fetched many at once and used in the order of the archive; memory is bounded by
-//! constants and by the number of nodes.
+//! before. One thread writes; a `crew` opens chunks ahead of it and copies whole files behind it. Chunks are
+//! fetched many at once and used in the order of the archive; memory is bounded by constants and by the number of
+//! nodes.
 
 mod adopt;
 mod attributes;
@@ -13,9 +14,12 @@ mod changes;
 mod check;
 mod chunks;
 mod content;
+mod copies;
+mod crew;
 mod delta;
 mod error;
 mod foreign;
+mod here;
 mod old;
 mod packed;
 mod refresh;
@@ -47,9 +51,12 @@ use crate::format::casync::index::Index;
 use crate::model::snapshot::{Nodes, Unsaid};
 use crate::model::step::{AssembleLimits, DeleteMax, Reuse};
 use changes::Changes;
+use copies::Copies;
+use crew::Crew;
 use foreign::Foreign;
+use here::Ahead;
 use old::Old;
-use stream::{Needs, Stream, Supply};
+use stream::{Feed, Needs, Stream, Supply};
 use write::{Bounds, Writer};
 
 /// Name of the tree in a generation.
@@ -66,9 +73,6 @@ pub const INDEX: &str = "index.caidx";
 
 /// File of a generation: everything of the archive that is not content of files, compressed.
 pub const SKELETON: &str = "skeleton.zst";
-
-/// Chunks that wait for the writer beside those under way.
-const WAITING_MAX: usize = 1;
 
 /// Everything that decides what is made.
 #[derive(Debug)]
@@ -135,12 +139,21 @@ pub async fn assemble(job: Job, stores: Stores) -> Result<Assembled, AssembleErr
         tokio::task::spawn_blocking(move || prepare(job, &cache)).await.map_err(died)??;
     let (prepared, foreign) = prepared;
     let stores = Arc::new(stores.with_foreign(foreign));
-    let (to, feed) = mpsc::channel(WAITING_MAX);
+    let crew = Arc::new(Crew::new());
     let missing = prepared.needs.missing.clone();
-    let (ask, asked) = mpsc::channel(WAITING_MAX);
+    // One chunk at a time is asked for beside those that are fed.
+    let (ask, asked) = mpsc::channel(1);
+    let (feed, supplying) = if stores.on_the_web() {
+        let (to, feed) = mpsc::channel(chunks::waiting(&missing));
+        let supplying = Arc::clone(&stores).feed(Arc::clone(&crew), missing, to);
+        (Feed::Web(feed), Some(supplying))
+    } else {
+        (Feed::Here(Ahead::new(Arc::clone(&stores), Arc::clone(&crew), missing)), None)
+    };
     let supply = Supply::new(ask, feed, &prepared.needs);
-    let writing = tokio::task::spawn_blocking(move || make(prepared, supply));
-    let supplying = Arc::clone(&stores).feed(missing, to);
+    let copies = Copies::new(crew);
+    let writing = tokio::task::spawn_blocking(move || make(prepared, supply, copies));
+    let supplying = async { if let Some(feeding) = supplying { feeding.await } else { Ok(()) } };
     let answering = Arc::clone(&stores).answer(asked);
     let (supplied, (), made) = tokio::join!(supplying, answering, writing);
     let made = made.map_err(died)?;
@@ -206,7 +219,7 @@ fn compared_with(seed: &SeedPlace, most: DeleteMax) -> Result<Comparing, Assembl
     }
 }
 
-fn make(prepared: Prepared, supply: Supply) -> Result<Assembled, AssembleError> {
+fn make(prepared: Prepared, supply: Supply, copies: Copies) -> Result<Assembled, AssembleError> {
     let Prepared { job, index, olds, needs, comparing } = prepared;
     let (nodes, touched) = match comparing {
         Comparing::With(nodes, touched) => (Some(nodes), touched),
@@ -217,7 +230,7 @@ fn make(prepared: Prepared, supply: Supply) -> Result<Assembled, AssembleError> 
     let unsaid = powers.unsaid(flags);
     let live = open_live(&job.live).filter(|_| unsaid != Unsaid::default());
     let bounds = Bounds { reuse: job.reuse, nodes_max: job.limits.nodes };
-    let mut writer = Writer::new(powers, bounds, comparing, live);
+    let mut writer = Writer::new(powers, bounds, comparing, copies, live);
     let length = index.length();
     let stream = Stream::new(Arc::clone(&index), olds, needs, supply)
         .map_err(|e| generation("compress", &job.into.join(SKELETON), e))?;

@@ -263,6 +263,12 @@ impl Old {
         self.opened.as_ref().map(|(_, file)| file)
     }
 
+    /// The same, to be kept.
+    pub(super) fn take_file(&mut self, node: usize) -> Option<File> {
+        self.file(node)?;
+        self.opened.take().map(|(_, file)| file)
+    }
+
     fn open_file(&self, node: usize) -> Option<(File, NodeStat)> {
         let path = self.nodes.path(node);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::assemble::chunks::Ask;
 use crate::assemble::error::AssembleError;
+use crate::assemble::here::{Ahead, Slot};
 use crate::assemble::old::{Old, Spot};
 use crate::format::casync::chunk::{ChunkId, Wanted, verify};
 use crate::format::casync::index::Index;
@@ -62,11 +63,28 @@ pub(super) struct Stream {
     pub(super) failed: Option<AssembleError>,
 }
 
+/// Where chunks come from without being asked for, in the order in which they are first needed.
+pub(super) enum Feed {
+    /// Stores on this machine.
+    Here(Ahead),
+    /// Stores on the web.
+    Web(mpsc::Receiver<(ChunkId, Slot)>),
+}
+
+impl Feed {
+    fn next(&mut self) -> Option<(ChunkId, Slot)> {
+        match self {
+            Self::Here(ahead) => ahead.next(),
+            Self::Web(feed) => feed.blocking_recv(),
+        }
+    }
+}
+
 /// Chunks from stores, in the order in which they are first needed.
 pub(super) struct Supply {
     /// Whoever fetches chunks out of order. Gone when the pass was asked to stop.
     ask: mpsc::Sender<Ask>,
-    feed: mpsc::Receiver<(ChunkId, Vec<u8>)>,
+    feed: Feed,
     /// Those that are still to come.
     coming: HashSet<ChunkId>,
     /// How often those that came are needed again.
@@ -113,11 +131,7 @@ impl Needs {
 }
 
 impl Supply {
-    pub(super) fn new(
-        ask: mpsc::Sender<Ask>,
-        feed: mpsc::Receiver<(ChunkId, Vec<u8>)>,
-        needs: &Needs,
-    ) -> Self {
+    pub(super) fn new(ask: mpsc::Sender<Ask>, feed: Feed, needs: &Needs) -> Self {
         let coming = needs.missing.iter().map(|wanted| wanted.id).collect();
         let (again, spare) = (needs.again.clone(), HashMap::new());
         Self { ask, feed, coming, again, spare, spare_bytes: 0 }
@@ -126,8 +140,13 @@ impl Supply {
     fn get(&mut self, wanted: Wanted) -> Result<Arc<Vec<u8>>, AssembleError> {
         let id = wanted.id;
         while self.coming.contains(&id) {
-            let Some((came, bytes)) = self.feed.blocking_recv() else { break };
+            if self.ask.is_closed() {
+                return Err(AssembleError::Interrupted);
+            }
+            let Some((came, slot)) = self.feed.next() else { break };
             self.coming.remove(&came);
+            // What did not come is asked for, when it is needed.
+            let Ok(Some(bytes)) = slot.recv() else { continue };
             let bytes = Arc::new(bytes);
             if came == id {
                 return Ok(self.keep(id, bytes));

@@ -4,15 +4,17 @@
 //! without following a link; names with a `/`, `.` and `..` never get here. So nothing can be made elsewhere,
 //! whatever the archive says.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Timestamps};
 use rustix::io::Errno;
 
 use crate::assemble::attributes::{self, About, Degraded, Powers, Wanted};
 use crate::assemble::changes::{Bytes, Changes, kind_of};
 use crate::assemble::content::FileWish;
+use crate::assemble::copies::{Copies, Copy};
 use crate::assemble::error::AssembleError;
 use crate::assemble::stream::Stream;
 use crate::format::casync::catar::{Content, Decoder, Metadata, Node};
@@ -41,8 +43,7 @@ pub(super) struct Writer<'a> {
     count: u64,
     pub(super) changes: Changes<'a>,
     pub(super) degraded: Degraded,
-    /// The file system shares no blocks: not tried again.
-    pub(super) clones: Clones,
+    pub(super) copies: Copies,
     pub(super) buffer: Vec<u8>,
 }
 
@@ -53,12 +54,6 @@ pub(super) struct Bounds {
     pub(super) reuse: Reuse,
     /// Most nodes.
     pub(super) nodes_max: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Clones {
-    Maybe,
-    Never,
 }
 
 /// A directory that is being filled.
@@ -73,6 +68,15 @@ struct Level {
 pub(super) struct Made {
     pub(super) stat: NodeStat,
     pub(super) bytes: Bytes,
+    /// Its content and its times are still to come.
+    pub(super) later: Option<Later>,
+}
+
+/// What is to be copied, and where to.
+pub(super) struct Later {
+    pub(super) from: File,
+    pub(super) to: File,
+    pub(super) times: Option<Timestamps>,
 }
 
 impl<'a> Writer<'a> {
@@ -80,6 +84,7 @@ impl<'a> Writer<'a> {
         powers: &'a Powers,
         bounds: Bounds,
         changes: Changes<'a>,
+        copies: Copies,
         live: Option<OwnedFd>,
     ) -> Self {
         let nodes_max = bounds.nodes_max.min(NODES_MAX as u64);
@@ -92,7 +97,7 @@ impl<'a> Writer<'a> {
             count: 0,
             changes,
             degraded: Degraded::default(),
-            clones: Clones::Maybe,
+            copies,
             buffer: Vec::new(),
         }
     }
@@ -166,7 +171,12 @@ impl<'a> Writer<'a> {
             _ => stat,
         };
         self.changes.made(&name, &stat, target, made.bytes);
-        self.add(&name, target, stat)?;
+        let number = self.add(&name, target, stat)?;
+        if let Some(Later { from, to, times }) = made.later {
+            let path = self.changes.path_of(&name);
+            let copy = Copy { number, path, from, to, times, stat };
+            self.copies.add(copy, &mut self.list)?;
+        }
         Ok(())
     }
 
@@ -193,7 +203,8 @@ impl<'a> Writer<'a> {
     }
 
     /// The list of all nodes, and what was noted.
-    pub(super) fn finish(self) -> Result<(Nodes, Changes<'a>, Vec<String>), AssembleError> {
+    pub(super) fn finish(mut self) -> Result<(Nodes, Changes<'a>, Vec<String>), AssembleError> {
+        self.copies.finish(&mut self.list)?;
         let nodes = self.list.finish().ok_or_else(|| AssembleError::Died("no root".to_owned()))?;
         Ok((nodes, self.changes, self.degraded.into_notes()))
     }
@@ -329,6 +340,6 @@ impl<'a> Writer<'a> {
             attributes::apply_at(parent, name, wanted, times.as_ref())?;
             rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)
         })?;
-        Ok(Made { stat: node_stat(&stat), bytes: Bytes::Same })
+        Ok(Made { stat: node_stat(&stat), bytes: Bytes::Same, later: None })
     }
 }

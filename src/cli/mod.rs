@@ -11,12 +11,17 @@ mod token;
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
 use crate::cli::args::Cli;
 use crate::cli::exit::Exit;
 use crate::cli::session::Session;
+
+/// How long a thread for blocking work is kept without any: longer than between two files of a pass, and short of the
+/// quiet after which the agent gives its memory back.
+const IDLE_THREADS_KEPT: Duration = Duration::from_secs(2);
 
 /// Why a command ended without an answer.
 #[derive(Debug)]
@@ -62,7 +67,8 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
         }
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = match builder.enable_all().thread_keep_alive(IDLE_THREADS_KEPT).build() {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("cannot start: {error}"));

@@ -6,16 +6,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::str::FromStr;
 
 use camino::Utf8PathBuf;
-use jiff::civil::{Time, Weekday};
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, SpanRelativeTo};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 use serde_saphyr::{MessageFormatter, UserMessageFormatter};
 
@@ -24,7 +19,9 @@ use crate::controller::fight::FightRule;
 use crate::controller::machine::Policy;
 use crate::controller::schedule::Schedule;
 use crate::host::Look;
-use crate::model::window::{Rule, Window, Windows, time_of_day, zone};
+use crate::model::span::Span;
+use crate::model::window::Windows;
+use crate::model::window::document::WindowDocument;
 use crate::monitor::notify::Notify;
 
 /// Where it is, below the root.
@@ -62,7 +59,7 @@ pub struct AgentConfig {
     pub watch: Watch,
     /// When what is in use may be replaced, by name. Fetching ahead, first installs and repairs wait for no
     /// window. Without any, always. A resource may have windows of its own.
-    pub windows: BTreeMap<String, WindowConfig>,
+    pub windows: BTreeMap<String, WindowDocument>,
     /// Who is told what changes. Nobody who cannot be told keeps anything from being done.
     pub notify: Notify,
 }
@@ -116,70 +113,6 @@ pub struct FightConfig {
     pub within: Span<1, 604_800, 3600>,
 }
 
-/// A window that comes back every week.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "Window")]
-pub struct WindowConfig {
-    /// `allow` (the default): what is in use is replaced only while such a window is open. `deny`: not while
-    /// this one is open.
-    #[serde(default)]
-    pub rule: RuleConfig,
-    /// The days on which it begins. Default: every day.
-    #[serde(default)]
-    pub days: Vec<Day>,
-    /// The time of day at which it begins, such as `02:30`.
-    pub start: Clock,
-    /// How long it stays open, at least a minute and at most 7 days, such as `3h`. Set clocks change nothing
-    /// about that.
-    #[serde(rename = "for")]
-    pub open: Span<60, 604_800, 60>,
-    /// The zone of its days and time: a name such as `Europe/Berlin`, or a POSIX rule such as
-    /// `CET-1CEST,M3.5.0,M10.5.0/3`. Default: that of the host.
-    #[serde(default)]
-    pub zone: Zone,
-}
-
-/// What a window does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[schemars(rename = "Rule")]
-pub enum RuleConfig {
-    /// Replacing is allowed while it is open.
-    #[default]
-    Allow,
-    /// Replacing is not allowed while it is open.
-    Deny,
-}
-
-/// A day of the week.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the days of the week")]
-pub enum Day {
-    Mon,
-    Tue,
-    Wed,
-    Thu,
-    Fri,
-    Sat,
-    Sun,
-}
-
-impl From<Day> for Weekday {
-    fn from(day: Day) -> Self {
-        match day {
-            Day::Mon => Self::Monday,
-            Day::Tue => Self::Tuesday,
-            Day::Wed => Self::Wednesday,
-            Day::Thu => Self::Thursday,
-            Day::Fri => Self::Friday,
-            Day::Sat => Self::Saturday,
-            Day::Sun => Self::Sunday,
-        }
-    }
-}
-
 /// Whether an edit starts a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(transparent)]
@@ -188,57 +121,6 @@ pub struct Watch(pub bool);
 impl Default for Watch {
     fn default() -> Self {
         Self(true)
-    }
-}
-
-/// A time span of at least `MIN` and at most `MAX` seconds, as people write it: `90s`, `5m`, `1h 30m`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span<const MIN: i64, const MAX: i64, const DEFAULT: i64>(pub SignedDuration);
-
-impl<const MIN: i64, const MAX: i64, const DEFAULT: i64> Default for Span<MIN, MAX, DEFAULT> {
-    fn default() -> Self {
-        Self(SignedDuration::from_secs(DEFAULT))
-    }
-}
-
-impl<'de, const MIN: i64, const MAX: i64, const DEFAULT: i64> Deserialize<'de>
-    for Span<MIN, MAX, DEFAULT>
-{
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
-
-impl<const MIN: i64, const MAX: i64, const DEFAULT: i64> FromStr for Span<MIN, MAX, DEFAULT> {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        // A day is 24 hours here: only windows follow the clock on the wall.
-        let parsed = text.parse::<jiff::Span>().ok();
-        let span =
-            parsed.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
-        let span = span.ok_or_else(|| {
-            format!("`{text}` is no time span; write one such as `90s` or `1h 30m`")
-        })?;
-        let (min, max) = (SignedDuration::from_secs(MIN), SignedDuration::from_secs(MAX));
-        if span < min || span > max {
-            return Err(format!("`{text}` is out of bounds: at least {min:#} and at most {max:#}"));
-        }
-        Ok(Self(span))
-    }
-}
-
-impl<const MIN: i64, const MAX: i64, const DEFAULT: i64> JsonSchema for Span<MIN, MAX, DEFAULT> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Span".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "minLength": 2 })
     }
 }
 
@@ -276,56 +158,6 @@ impl JsonSchema for Times {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({ "type": "integer", "minimum": 2, "maximum": 100 })
-    }
-}
-
-/// A time of day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clock(pub Time);
-
-impl<'de> Deserialize<'de> for Clock {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        time_of_day(&text).map(Self).map_err(D::Error::custom)
-    }
-}
-
-impl JsonSchema for Clock {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Clock".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "pattern": "^[0-2][0-9]:[0-5][0-9]$" })
-    }
-}
-
-/// A time zone; `None` is the host's own.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Zone(pub Option<TimeZone>);
-
-impl<'de> Deserialize<'de> for Zone {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        zone(&text).map(|zone| Self(Some(zone))).map_err(D::Error::custom)
-    }
-}
-
-impl JsonSchema for Zone {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Zone".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "minLength": 1 })
     }
 }
 
@@ -400,16 +232,8 @@ impl AgentConfig {
 
     /// When what is in use may be replaced.
     pub fn windows(&self) -> Windows {
-        let windows = self.windows.iter().map(|(name, window)| {
-            let rule = match window.rule {
-                RuleConfig::Allow => Rule::Allow,
-                RuleConfig::Deny => Rule::Deny,
-            };
-            let days = window.days.iter().map(|day| Weekday::from(*day)).collect();
-            let zone = window.zone.0.clone().unwrap_or_else(TimeZone::system);
-            (name.clone(), Window { rule, days, start: window.start.0, open: window.open.0, zone })
-        });
-        Windows(windows.collect())
+        let windows = self.windows.iter();
+        Windows(windows.map(|(name, written)| (name.clone(), written.window())).collect())
     }
 
     /// What the loop goes by, on the host with this identity.

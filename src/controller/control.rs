@@ -7,6 +7,7 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::controller::drive::Heard;
 use crate::controller::queue::Scope;
+use crate::host::accept::accepted;
 use crate::host::runtime::Runtime;
 use crate::model::ResourceId;
 
@@ -33,9 +35,6 @@ const LINE_BYTES_MAX: u64 = 1 << 20;
 
 /// Most that ask or wait at the same time.
 const ASKING_MAX: usize = 64;
-
-/// How long nobody is listened to when accepting fails: out of file descriptors, mostly.
-const REST: Duration = Duration::from_millis(200);
 
 /// How long somebody who connected may take to say what is wanted.
 const SAY_TIME_MAX: Duration = Duration::from_secs(5);
@@ -125,14 +124,9 @@ pub fn listen(runtime: &Runtime, heard: mpsc::Sender<Heard>) -> Result<Asking, C
     let places = Arc::clone(&room);
     let listening = tokio::spawn(async move {
         while let Ok(place) = Arc::clone(&places).acquire_owned().await {
-            let stream = match listener.accept().await {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a request");
-                    tokio::time::sleep(REST).await;
-                    continue;
-                }
-            };
+            let accept =
+                |cx: &mut Context<'_>| listener.poll_accept(cx).map_ok(|(stream, _)| stream);
+            let stream = accepted(accept).await;
             let heard = heard.clone();
             tokio::spawn(async move {
                 if let Err(error) = serve(stream, &heard).await {

@@ -19,6 +19,10 @@ use crate::plan::hold::Holds;
 /// Most things heard and not yet taken note of.
 pub const HEARD_MAX: usize = 64;
 
+/// How long nothing happens before what is not needed meanwhile may go: longer than threads without work are kept, so that
+/// what they leave behind goes too.
+const QUIET: SignedDuration = SignedDuration::from_secs(5);
+
 /// Something that came from outside.
 #[derive(Debug)]
 pub enum Heard {
@@ -42,6 +46,8 @@ pub trait Hands {
     fn carries(&self) -> Option<Wish>;
     /// Reads the agent's configuration again; on a mistake the old one is kept.
     fn reload(&self) -> Result<Policy, String>;
+    /// Nothing is to be done for a while: what is not needed meanwhile may go.
+    fn rest(&self);
     /// The time.
     fn now(&self) -> Timestamp;
 }
@@ -118,6 +124,10 @@ pub struct Drive<'a, H> {
     tickets: Ticket,
     last: String,
     told: Option<Timestamp>,
+    /// When something happened last.
+    stirred: Timestamp,
+    /// Whether it rests since then.
+    rests: bool,
 }
 
 impl<H> std::fmt::Debug for Drive<'_, H> {
@@ -135,7 +145,18 @@ impl<'a, H: Hands> Drive<'a, H> {
         observers: Vec<Box<dyn Observer + 'a>>,
     ) -> Self {
         let (waiting, last) = (BTreeMap::new(), "ready".to_owned());
-        Self { hands, controller, ears, observers, waiting, tickets: 0, last, told: None }
+        Self {
+            hands,
+            controller,
+            ears,
+            observers,
+            waiting,
+            tickets: 0,
+            last,
+            told: None,
+            stirred: hands.now(),
+            rests: false,
+        }
     }
 
     /// Goes round until it is told to stop, or is another program.
@@ -164,12 +185,27 @@ impl<'a, H: Hands> Drive<'a, H> {
                         self.tell(&News::Waiting { until, last: &last });
                         self.last = last;
                     }
-                    if let Some(heard) = listen(&mut self.ears, until, now).await {
-                        self.take(heard);
-                    }
+                    self.wait(until, now).await;
                 }
             }
         }
+    }
+
+    /// Waits for something to happen, and rests when nothing does.
+    async fn wait(&mut self, until: Timestamp, now: Timestamp) {
+        let rest_at = self.stirred + QUIET;
+        let rest_at = Some(rest_at).filter(|at| !self.rests && *at < until);
+        if let Some(heard) = listen(&mut self.ears, rest_at.unwrap_or(until), now).await {
+            self.take(heard);
+            self.stir();
+        } else if rest_at.is_some_and(|at| at <= self.hands.now()) {
+            self.hands.rest();
+            self.rests = true;
+        }
+    }
+
+    fn stir(&mut self) {
+        (self.stirred, self.rests) = (self.hands.now(), false);
     }
 
     async fn pass(&mut self, order: &Order) {
@@ -222,6 +258,7 @@ impl<'a, H: Hands> Drive<'a, H> {
         self.tell(&News::Ended(order, &done));
         self.told = None;
         self.last = done.message;
+        self.stir();
     }
 
     fn take(&mut self, heard: Heard) {

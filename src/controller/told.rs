@@ -59,6 +59,8 @@ impl Observer for Told<'_> {
                     Wish::Valid(_) => None,
                     Wish::Invalid(why) => Some(why.clone()),
                 };
+                // What comes next is told at once.
+                return;
             }
             News::Waiting { until, .. } => {
                 "waiting".clone_into(&mut status.state);

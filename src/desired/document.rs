@@ -6,7 +6,6 @@
 
 mod deliver;
 mod health;
-mod pace;
 mod selection;
 pub mod tree;
 
@@ -14,6 +13,7 @@ use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 
 use crate::desired::field::{Field, Short, Shorthand, Table};
+use crate::model::window::document::WindowDocument;
 
 mod extension;
 
@@ -25,7 +25,6 @@ pub use extension::{
 
 pub use deliver::{ChoriaDocument, DeltaDocument, SelfupdateDocument};
 pub use health::{HealthDocument, HttpProbeDocument, OnFailureDocument};
-pub use pace::{DayDocument, RuleDocument, WindowDocument};
 pub use selection::{ArchDocument, MatchDocument, TextList};
 
 /// What a host should run. Several files merge into one wish; the same app twice is an error.

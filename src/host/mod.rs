@@ -5,10 +5,12 @@
 //!
 //! Paths are host paths (`/opt/ripgrep`), relocated below the root. The root itself is trusted.
 
+pub mod accept;
 mod beneath;
 mod carry;
 pub mod keep;
 mod merge;
+pub mod memory;
 pub mod change;
 pub mod clock;
 pub mod facts;

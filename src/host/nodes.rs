@@ -82,8 +82,13 @@ impl Look {
         let directories: Vec<usize> = (0..nodes.count())
             .filter(|&n| nodes.stat(n).is_some_and(|s| s.kind == NodeKind::Directory))
             .collect();
-        let workers = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-        let workers = workers.min(nodes.count() / NODES_PER_THREAD_MIN).max(1);
+        // How many processors there are is asked only where several could be used: the answer is in several files.
+        let workers = match nodes.count() / NODES_PER_THREAD_MIN {
+            0 | 1 => 1,
+            enough => {
+                thread::available_parallelism().map_or(1, usize::from).min(enough).min(THREADS_MAX)
+            }
+        };
         let compared = if workers == 1 {
             walk.directories(&directories)
         } else {

@@ -20,6 +20,7 @@ pub mod revision;
 pub mod selection;
 pub mod snapshot;
 pub mod effect;
+pub mod span;
 pub mod step;
 pub mod version;
 pub mod window;

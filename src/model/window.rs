@@ -5,6 +5,8 @@
 //! forward a time that does not exist opens as much later, and on the day on which they are set back a
 //! time that exists twice opens once, at its first. Every day has its one window, of its full length.
 
+pub mod document;
+
 use std::collections::BTreeMap;
 
 use jiff::civil::{Date, Time, Weekday};

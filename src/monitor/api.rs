@@ -34,7 +34,7 @@ pub fn router(feed: Feed, hosts: Hosts) -> Router {
         .route("/", with(page))
         .route("/status", with(|feed| answer(feed, |s| json(&s.status))))
         .route("/plan", with(|feed| answer(feed, |s| json(&s.plan))))
-        .route("/history", with(|feed| answer(feed, |s| json(&s.history))))
+        .route("/history", with(|feed| answer(feed, |s| json(&s.newest()))))
         .route("/metrics", with(metrics))
         .route("/healthz", with(healthz))
         .route("/openapi.json", with(|_| json(&openapi::document())))
@@ -111,7 +111,7 @@ fn json(value: &impl Serialize) -> Response {
 fn metrics(feed: &Feed) -> Response {
     answer(feed, |snapshot| {
         let kind = "text/plain; version=0.0.4; charset=utf-8";
-        ([(CONTENT_TYPE, kind)], snapshot.metrics()).into_response()
+        ([(CONTENT_TYPE, kind)], snapshot.metrics(clock::now())).into_response()
     })
 }
 

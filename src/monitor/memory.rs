@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Change as Host, Look};
@@ -27,9 +28,27 @@ pub struct Memory {
     pub stored: Option<BTreeMap<String, u64>>,
 }
 
+impl Memory {
+    /// Whether losing this and having `other` instead would lose no more than counts and the time of the last pass.
+    pub(super) fn tells_the_same(&self, other: &Self) -> bool {
+        let timeless = |status: &HostStatus| HostStatus {
+            last_pass_at: None,
+            last_converged_at: None,
+            ..status.clone()
+        };
+        self.stored == other.stored
+            && self.status.as_ref().map(timeless) == other.status.as_ref().map(timeless)
+    }
+}
+
+/// Where it is.
+pub(super) fn place(host: &Look) -> Utf8PathBuf {
+    host.places().state.join(NAME)
+}
+
 /// What was told last; nothing when it cannot be read. Losing it costs counters and a repeated notification.
 pub fn load(host: &Look) -> Memory {
-    let bytes = host.read(host.places().state.join(NAME), MEMORY_BYTES_MAX).ok().flatten();
+    let bytes = host.read(place(host), MEMORY_BYTES_MAX).ok().flatten();
     let memory = bytes.and_then(|bytes| serde_json::from_slice::<Memory>(&bytes).ok());
     let memory = memory.unwrap_or_default();
     Memory { tally: memory.tally.checked(), ..memory }
@@ -38,5 +57,5 @@ pub fn load(host: &Look) -> Memory {
 /// Remembers what was told.
 pub fn save(host: &Host, memory: &Memory) -> io::Result<()> {
     let bytes = serde_json::to_vec(memory).map_err(io::Error::other)?;
-    host.write_without_sync(host.places().state.join(NAME), &bytes)
+    host.write_without_sync(place(host), &bytes)
 }

@@ -6,9 +6,10 @@ use std::fmt::Write;
 use jiff::Timestamp;
 
 use crate::model::ledger::Quarantined;
+use crate::model::window::Windows;
 use crate::model::{Kind, Plan};
 use crate::monitor::tally::{self, BUCKETS, Tally, labels};
-use crate::status::{CONDITIONS, HOST_CONDITIONS, HostStatus, State};
+use crate::status::{CONDITIONS, HOST_CONDITIONS, HostStatus, REBOOT_REQUIRED, State};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +56,19 @@ impl Text {
     }
 }
 
+/// Whether what is in use may be replaced at a moment.
+pub fn window(windows: &Windows, now: Timestamp) -> String {
+    let mut text = Text::default();
+    let name = "reconcile_window_open";
+    text.family(
+        name,
+        "gauge",
+        "Whether what is in use may be replaced, by the windows of the host.",
+    );
+    text.sample(name, &[], u8::from(windows.closed(now).is_none()));
+    text.0
+}
+
 /// When the next pass is due.
 pub fn next_run(at: Timestamp) -> String {
     let mut text = Text::default();
@@ -92,6 +106,14 @@ fn host(text: &mut Text, status: &HostStatus) {
         let holds = status.conditions.iter().any(|c| c.kind == condition && c.status == "True");
         text.sample(name, &[("type", condition)], u8::from(holds));
     }
+    let name = "reconcile_reboot_required";
+    text.family(
+        name,
+        "gauge",
+        "Whether something that is installed is used from the next start on.",
+    );
+    let required = status.conditions.iter().any(|c| c.kind == REBOOT_REQUIRED);
+    text.sample(name, &[], u8::from(required));
 }
 
 fn sources(text: &mut Text, tally: &Tally) {

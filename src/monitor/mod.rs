@@ -18,10 +18,13 @@ pub mod serve;
 mod stored;
 pub mod tally;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::model::outcome::HistoryEntry;
 use crate::model::plan::PlanDocument;
+use crate::model::window::Windows;
 use crate::status::HostStatus;
 
 pub use event::{Event, Severity};
@@ -40,18 +43,27 @@ pub struct Snapshot {
     pub status: HostStatus,
     /// What the pass did, or could not do.
     pub plan: PlanDocument,
-    /// The newest entries of the history, oldest first.
-    pub history: Vec<HistoryEntry>,
+    /// The newest entries of the history and the last one of each resource, oldest first.
+    pub history: Arc<[HistoryEntry]>,
     /// The same in numbers, as text for Prometheus.
     pub numbers: String,
+    /// When what is in use may be replaced on this host.
+    pub windows: Windows,
     /// When the next pass is due, as far as somebody waits for it here.
     pub next: Option<Timestamp>,
 }
 
 impl Snapshot {
-    /// All numbers, as text for Prometheus.
-    pub fn metrics(&self) -> String {
+    /// The newest entries of the history, oldest first.
+    pub fn newest(&self) -> &[HistoryEntry] {
+        let others = self.history.len().saturating_sub(HISTORY_SHOWN);
+        self.history.get(others..).unwrap_or_default()
+    }
+
+    /// All numbers at a moment, as text for Prometheus.
+    pub fn metrics(&self, now: Timestamp) -> String {
         let next = self.next.map(metrics::next_run).unwrap_or_default();
-        format!("{}{next}", self.numbers)
+        let window = metrics::window(&self.windows, now);
+        format!("{}{window}{next}", self.numbers)
     }
 }

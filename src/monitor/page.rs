@@ -114,7 +114,7 @@ fn body(html: &mut String, snapshot: &Snapshot, now: Timestamp) {
     }
     resources::waiting(html, snapshot, now);
     resources::installed(html, status, now);
-    history::history(html, &snapshot.history, now);
+    history::history(html, snapshot.newest(), now);
 }
 
 fn times(snapshot: &Snapshot, now: Timestamp) -> String {

@@ -1,6 +1,7 @@
 //! A finished pass as plain data: a snapshot and what changed since the one before.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,13 +10,15 @@ use crate::desired::DesiredState;
 use crate::fetch::Answers;
 use crate::host::Look;
 use crate::model::ledger::Ledger;
+use crate::model::outcome::HistoryEntry;
 use crate::model::outcome::{End, Outcome};
 use crate::model::plan::PlanDocument;
+use crate::model::window::Windows;
 use crate::monitor::event::{self, Event};
 use crate::monitor::memory::Memory;
-use crate::monitor::{HISTORY_SHOWN, Snapshot, metrics, stored};
+use crate::monitor::{Snapshot, metrics, stored};
 use crate::observe::{Observed, observe};
-use crate::record::{history, last_pass};
+use crate::record::last_pass::LastPass;
 use crate::resource::app::observe::Depth;
 use crate::status::{self, Known, carry::carry};
 
@@ -32,6 +35,10 @@ pub struct Pass<'a> {
     pub observed: &'a Observed,
     /// What is remembered after.
     pub ledger: &'a Ledger,
+    /// What it came to.
+    pub last: Option<&'a LastPass>,
+    /// When what is in use may be replaced on this host.
+    pub windows: &'a Windows,
     /// What came of asking sources, by host.
     pub asked: &'a BTreeMap<String, Answers>,
     /// Why it was made: one of few words, for it becomes a label.
@@ -53,17 +60,25 @@ pub struct Report {
     pub memory: Memory,
 }
 
+/// What was known before.
+#[derive(Clone, Debug)]
+pub struct Before<'a> {
+    /// What was told last.
+    pub memory: &'a Memory,
+    /// The newest entries of the history, those of this pass among them, and the last one of each resource.
+    pub history: Arc<[HistoryEntry]>,
+}
+
 /// Looks at the host once more where something was done, and says what is and what changed.
-pub fn report(host: &Look, pass: Pass<'_>, before: &Memory) -> Report {
+pub fn report(host: &Look, pass: Pass<'_>, known: Before<'_>) -> Report {
+    let Before { memory: before, history } = known;
     let again = (!pass.outcome.results.is_empty())
         .then(|| observe(pass.desired, pass.ledger, host, Depth::Quick));
-    let history = history::load(host).unwrap_or_default();
-    let last = last_pass::load(host).ok().flatten();
     let mut status = status::status(&Known {
         desired: pass.desired,
         observed: again.as_ref().unwrap_or(pass.observed),
         ledger: pass.ledger,
-        last: last.as_ref(),
+        last: pass.last,
         history: &history,
         // Whoever shows a snapshot knows the loop that made it.
         agent: None,
@@ -93,9 +108,10 @@ pub fn report(host: &Look, pass: Pass<'_>, before: &Memory) -> Report {
         quarantined: &pass.ledger.trust.quarantined,
         stored: &stored,
     });
-    let history = history.into_iter().rev().take(HISTORY_SHOWN).rev().collect();
     let memory = Memory { status: Some(status.clone()), tally, stored: Some(stored) };
-    let snapshot = Snapshot { at: pass.now, status, plan: pass.plan, history, numbers, next: None };
+    let windows = pass.windows.clone();
+    let snapshot =
+        Snapshot { at: pass.now, status, plan: pass.plan, history, numbers, windows, next: None };
     Report { snapshot, events, memory }
 }
 

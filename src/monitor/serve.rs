@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -19,6 +18,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::host::accept::accepted;
 use crate::monitor::Snapshot;
 use crate::monitor::api::{Hosts, router};
 
@@ -37,9 +37,6 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 
 /// Most header fields of a request.
 const FIELDS_MAX: usize = 64;
-
-/// How long a listener rests when accepting fails: out of file descriptors, mostly.
-const REST: Duration = Duration::from_millis(200);
 
 /// What is served: the newest snapshot, once there is one.
 pub type Feed = watch::Receiver<Option<Arc<Snapshot>>>;
@@ -114,24 +111,15 @@ where
 {
     let mut kept: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
-        match poll_fn(&mut accept).await {
-            Ok(stream) => {
-                kept.retain(|connection| !connection.is_finished());
-                if kept.len() >= CONNECTIONS_MAX
-                    && let Some(oldest) = kept.pop_front()
-                {
-                    oldest.abort();
-                }
-                kept.push_back(tokio::spawn(connection(stream, app.clone())));
-            }
-            Err(error) => rest(&error).await,
+        let stream = accepted(&mut accept).await;
+        kept.retain(|connection| !connection.is_finished());
+        if kept.len() >= CONNECTIONS_MAX
+            && let Some(oldest) = kept.pop_front()
+        {
+            oldest.abort();
         }
+        kept.push_back(tokio::spawn(connection(stream, app.clone())));
     }
-}
-
-async fn rest(error: &io::Error) {
-    tracing::warn!(%error, "cannot accept a connection");
-    tokio::time::sleep(REST).await;
 }
 
 async fn connection<S>(stream: S, app: Router)

@@ -1,8 +1,10 @@
 //! `history.jsonl`: one line for each change that was made or failed.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::sync::Arc;
 
-use crate::host::{Change, Look};
+use crate::host::{Change, Look, Stat};
 use crate::model::outcome::HistoryEntry;
 
 /// A history is rotated at 1 MiB, so two files stay far below this.
@@ -36,6 +38,32 @@ pub fn load(host: &Look) -> io::Result<Vec<HistoryEntry>> {
         entries.extend(lines.filter_map(|line| serde_json::from_slice::<HistoryEntry>(line).ok()));
     }
     Ok(entries)
+}
+
+/// The part of the history that is asked for again and again: read when its files are others than they were.
+#[derive(Clone, Debug, Default)]
+pub struct Recent {
+    files: [Option<Stat>; 2],
+    entries: Arc<[HistoryEntry]>,
+}
+
+impl Recent {
+    /// The `newest` entries and the last one of each resource, oldest first.
+    pub fn of(&mut self, host: &Look, newest: usize) -> io::Result<Arc<[HistoryEntry]>> {
+        let path = host.places().state.join(NAME);
+        let files = [host.stat(older(&path))?, host.stat(&path)?];
+        if files != self.files {
+            let entries = load(host)?;
+            let others = entries.len().saturating_sub(newest);
+            let mut seen = BTreeSet::new();
+            let last: Vec<bool> = entries.iter().rev().map(|e| seen.insert(&e.resource)).collect();
+            let kept: Vec<bool> =
+                last.into_iter().rev().enumerate().map(|(at, last)| last || at >= others).collect();
+            let kept = entries.into_iter().zip(kept).filter(|(_, kept)| *kept);
+            *self = Self { files, entries: kept.map(|(entry, _)| entry).collect() };
+        }
+        Ok(Arc::clone(&self.entries))
+    }
 }
 
 fn older(path: &camino::Utf8Path) -> camino::Utf8PathBuf {

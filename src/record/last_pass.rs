@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Change as Host, Look};
@@ -13,6 +13,10 @@ use crate::record::commit::Pass;
 
 /// Far above what 10,000 resources need.
 const LAST_PASS_BYTES_MAX: u64 = 16 << 20;
+
+/// How old what is remembered of a pass may become while passes come to the same, again and again: one that looks each
+/// second need not write each second.
+pub const SAME_FOR: SignedDuration = SignedDuration::from_mins(1);
 
 /// The message of a change that was not begun or not finished because the pass was asked to stop.
 pub const INTERRUPTED: &str = "interrupted";
@@ -39,7 +43,7 @@ impl LastPass {
     /// What is known after a pass. One over some resources only says nothing about the others: what was known of
     /// them stays.
     pub fn after(
-        earlier: Option<Self>,
+        earlier: Option<&Self>,
         pass: &Pass<'_>,
         outcome: &Outcome,
         only: Option<&BTreeSet<ResourceId>>,
@@ -60,19 +64,39 @@ impl LastPass {
             failed: failed.collect(),
         };
         let converged = last.failed.is_empty() && last.blocked.is_empty() && only.is_none();
-        let earlier_at = earlier.as_ref().and_then(|earlier| earlier.converged_at);
+        let earlier_at = earlier.and_then(|earlier| earlier.converged_at);
         last.converged_at = if converged { Some(pass.now) } else { earlier_at };
         if let Some((only, earlier)) = only.zip(earlier) {
-            last.blocked
-                .extend(earlier.blocked.into_iter().filter(|b| !only.contains(&b.resource)));
-            last.failed.extend(earlier.failed.into_iter().filter(|(id, _)| !only.contains(id)));
+            let blocked = earlier.blocked.iter().filter(|b| !only.contains(&b.resource));
+            last.blocked.extend(blocked.cloned());
+            let failed = earlier.failed.iter().filter(|(id, _)| !only.contains(*id));
+            last.failed.extend(failed.map(|(id, message)| (id.clone(), message.clone())));
         }
         last
     }
+
+    /// Whether another pass came to the same not long before.
+    fn says_as_much(&self, earlier: &Self) -> bool {
+        let again = |now: Timestamp, before: Timestamp| {
+            before <= now && now.duration_since(before) < SAME_FOR
+        };
+        let converged = match (self.converged_at, earlier.converged_at) {
+            (Some(now), Some(before)) => again(now, before),
+            (None, None) => true,
+            _ => false,
+        };
+        let what = (&self.desired, &self.blocked, &self.failed);
+        converged
+            && again(self.at, earlier.at)
+            && what == (&earlier.desired, &earlier.blocked, &earlier.failed)
+    }
 }
 
-/// Remembers a pass.
-pub fn save(host: &Host, last: &LastPass) -> io::Result<()> {
+/// Remembers a pass, unless what is remembered says as much.
+pub fn save(host: &Host, last: &LastPass, earlier: Option<&LastPass>) -> io::Result<()> {
+    if earlier.is_some_and(|earlier| last.says_as_much(earlier)) {
+        return Ok(());
+    }
     let bytes = serde_json::to_vec(last).map_err(io::Error::other)?;
     host.write_without_sync(host.places().state.join(NAME), &bytes)
 }

@@ -5,7 +5,8 @@ use std::io;
 use camino::Utf8PathBuf;
 
 use crate::desired::{DesiredState, SourceText};
-use crate::host::{Change as Host, Look};
+use crate::host::{Change as Host, Look, Stat};
+use crate::model::Digest;
 use crate::model::selection::Identity;
 
 /// All documents of a desired state have at most 64 MiB, which JSON may double.
@@ -17,15 +18,30 @@ fn place(host: &Look) -> Utf8PathBuf {
     host.places().state.join(NAME)
 }
 
-/// Keeps the texts of a valid desired state, if they are not those kept already.
-pub fn save(host: &Host, texts: &[SourceText]) -> io::Result<()> {
-    let bytes = serde_json::to_vec(texts).map_err(io::Error::other)?;
-    // A copy that is too large or damaged is another one, too.
-    let kept = host.read(place(host), BYTES_MAX).ok().flatten();
-    if kept.is_some_and(|kept| kept == bytes) {
+/// The copy as this process has left it: the digest of the texts in it, and what the file was then.
+#[derive(Clone, Debug, Default)]
+pub struct Kept(Option<(Digest, Stat)>);
+
+/// Keeps the texts of a valid desired state, if they are not those kept already; `digest` is that of the texts.
+pub fn save(
+    host: &Host,
+    (texts, digest): (&[SourceText], &Digest),
+    kept: &mut Kept,
+) -> io::Result<()> {
+    let there = host.stat(place(host))?;
+    let known = kept.0.take().filter(|(known, stat)| known == digest && Some(*stat) == there);
+    if known.is_some() {
+        kept.0 = known;
         return Ok(());
     }
-    host.write(place(host), &bytes)
+    let bytes = serde_json::to_vec(texts).map_err(io::Error::other)?;
+    // A copy that is too large or damaged is another one, too.
+    let copy = host.read(place(host), BYTES_MAX).ok().flatten();
+    if copy.is_none_or(|copy| copy != bytes) {
+        host.write(place(host), &bytes)?;
+    }
+    kept.0 = host.stat(place(host))?.map(|stat| (digest.clone(), stat));
+    Ok(())
 }
 
 /// The desired state that was kept; `None` when there is none, or none that this version understands.

@@ -2,6 +2,7 @@
 
 pub mod carry;
 pub mod export;
+mod host;
 
 use std::collections::BTreeMap;
 
@@ -9,20 +10,17 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Declared, DesiredState, Selection};
+use crate::desired::{Declared, DesiredState};
 use crate::model::agent::AgentStatus;
 use crate::model::ledger::Ledger;
-use crate::model::outcome::{HistoryEntry, counted};
-use crate::model::revision::{Revision, TroubleKind};
+use crate::model::outcome::HistoryEntry;
+use crate::model::revision::Revision;
 use crate::model::{
     Attribution, Blocked, Digest, Drift, DriftKind, HostFacts, Level, ResourceId, Version,
 };
 use crate::observe::Observed;
 use crate::record::last_pass::{INTERRUPTED, LastPass};
 use crate::resource::{self, Context, Found, Spec};
-
-/// Names shown in the summary of a host.
-const IDS_SHOWN: usize = 5;
 
 /// Everything status depends on.
 #[derive(Clone, Copy, Debug)]
@@ -132,8 +130,11 @@ pub const CONDITIONS: [&str; 9] = [
 ];
 
 /// Every type of condition that a host can have.
-pub const HOST_CONDITIONS: [&str; 5] =
-    ["Ready", "NoMatch", "DesiredStale", "DesiredRefused", "TrustStateLost"];
+pub const HOST_CONDITIONS: [&str; 6] =
+    ["Ready", "NoMatch", "DesiredStale", "DesiredRefused", "TrustStateLost", REBOOT_REQUIRED];
+
+/// The condition of a host on which something is installed that the next start of the host brings into use.
+pub const REBOOT_REQUIRED: &str = "RebootRequired";
 
 /// The state of one resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -195,29 +196,6 @@ pub struct Condition {
     pub last_transition_time: Option<Timestamp>,
 }
 
-/// What the wish says about the host as a whole.
-fn of_wish(desired: &DesiredState) -> Vec<Condition> {
-    let nothing = (desired.selection == Selection::Nothing).then(|| {
-        let message =
-            "nothing in the desired state is for this host; nothing is changed or removed";
-        holds("NoMatch", "NothingSelected", message.to_owned())
-    });
-    let trouble = desired.revision.as_ref().and_then(|revision| revision.trouble.as_ref());
-    let trouble = trouble.map(|trouble| {
-        let (kind, reason) = match trouble.kind {
-            TroubleKind::Unreachable => ("DesiredStale", "RepositoryUnreachable"),
-            TroubleKind::Refused => ("DesiredRefused", "RevisionRefused"),
-            TroubleKind::Unusable => ("DesiredRefused", "RevisionUnusable"),
-        };
-        holds(kind, reason, trouble.message.clone())
-    });
-    let refused = desired.refused.as_ref().map(|why| {
-        let message = format!("{why}; the last valid desired state is enforced");
-        holds("DesiredRefused", "Invalid", message)
-    });
-    nothing.into_iter().chain(trouble).chain(refused).collect()
-}
-
 /// What was last said about each resource.
 #[derive(Debug)]
 struct Latest<'a> {
@@ -257,31 +235,11 @@ pub fn status(known: &Known<'_>) -> HostStatus {
         last_converged_at: known.last.and_then(|last| last.converged_at),
         revision: known.desired.revision.clone(),
         desired: known.desired.digest.clone(),
-        conditions: of_host(known, &resources, state),
+        conditions: host::conditions(known, &resources, state),
         agent: known.agent.cloned(),
         losses: known.ledger.losses.clone(),
         resources,
     }
-}
-
-/// The summary over all resources, and what is lost.
-fn of_host(known: &Known<'_>, resources: &[ResourceStatus], state: State) -> Vec<Condition> {
-    let ready = if state == State::Current {
-        let resources = counted(resources.len(), "resource");
-        holds("Ready", "Converged", format!("{resources} as desired"))
-    } else {
-        let worst = resources.iter().filter(|resource| resource.state == state);
-        let ids: Vec<String> = worst.map(|resource| resource.id.to_string()).collect();
-        let shown = ids.get(..IDS_SHOWN).unwrap_or(&ids).join(", ");
-        let more = ids.len().saturating_sub(IDS_SHOWN);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let status = if state == State::Suspended { "True" } else { "False" };
-        let message = format!("{shown}{more}");
-        Condition { status: status.to_owned(), ..holds("Ready", state.name(), message) }
-    };
-    let lost = (!known.ledger.losses.is_empty())
-        .then(|| holds("TrustStateLost", "Unreadable", known.ledger.losses.join("; ")));
-    [ready].into_iter().chain(lost).chain(of_wish(known.desired)).collect()
 }
 
 fn judge(

@@ -140,9 +140,7 @@ fn service(settings: &Settings) -> String {
     let (kind, schedule) = match settings.mode {
         Mode::Service => {
             command.push("run".to_owned());
-            // Memory goes back when it is freed: afterwards the agent only waits, and nothing would give it back.
-            let lines = "Environment=MIMALLOC_PURGE_DELAY=0\n\
-                 ExecReload=/bin/kill -HUP $MAINPID\nWatchdogSec=5min\nTimeoutStopSec=2min\n\
+            let lines = "ExecReload=/bin/kill -HUP $MAINPID\nWatchdogSec=5min\nTimeoutStopSec=2min\n\
                  Restart=on-failure\nRestartSec=10s\nRestartPreventExitStatus=64 78\n";
             ("notify", lines)
         }

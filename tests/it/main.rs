@@ -21,6 +21,7 @@ mod archive_escapes;
 mod archive_lies;
 mod casync;
 mod casync_interop;
+mod desync_interop;
 mod casync_tree;
 mod publish_attacks;
 mod publish_tree;

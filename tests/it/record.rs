@@ -5,6 +5,7 @@ use std::os::unix::fs::symlink;
 
 use camino::Utf8PathBuf;
 use reconcile::host::{Look, Places};
+use reconcile::record::history::Recent;
 use serde_json::Value;
 
 use crate::support::duo::{PASS, World, archive_name, said, web};
@@ -36,6 +37,34 @@ fn pass_over_some_says_how_they_are_now_and_leaves_what_is_known_of_others() {
     fs::rename(world.path("source"), world.path("later")).unwrap();
     let output = only("app/other");
     assert!(!is_blocked(&world, "app/other"), "{}", said(&output));
+}
+
+#[test]
+fn history_is_read_again_when_it_is_another_and_the_last_change_of_each_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Utf8PathBuf::from_path_buf(dir.path().to_owned()).unwrap();
+    let host = Look::new(root, Places::default());
+    let state = dir.path().join("var/lib/reconcile");
+    fs::create_dir_all(&state).unwrap();
+    let line = |app: &str, at: u32| {
+        format!(
+            "{{\"at\":\"2026-06-01T00:00:{at:02}Z\",\"resource\":\"app/{app}\",\"action\":\"upgrade\",\
+             \"attribution\":\"upstream-moved\",\"plan\":\"p\",\"reason\":\"r\",\"result\":\"done\"}}\n"
+        )
+    };
+    let write = |name: &str, lines: &[String]| fs::write(state.join(name), lines.concat()).unwrap();
+    let mut recent = Recent::default();
+    let mut read = || {
+        let entries = recent.of(&host, 2).unwrap();
+        entries.iter().map(|e| format!("{} {}", e.resource.name, e.at)).collect::<Vec<_>>()
+    };
+    assert!(read().is_empty());
+    write("history.jsonl.1", &[line("rare", 1), line("a", 2)]);
+    write("history.jsonl", &[line("a", 3), line("b", 4), line("a", 5)]);
+    let at = |app: &str, at: u32| format!("{app} 2026-06-01T00:00:{at:02}Z");
+    assert_eq!(read(), [at("rare", 1), at("b", 4), at("a", 5)]);
+    write("history.jsonl", &[line("a", 3), line("b", 4), line("a", 5), line("b", 6)]);
+    assert_eq!(read(), [at("rare", 1), at("a", 5), at("b", 6)]);
 }
 
 #[test]

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use camino::Utf8PathBuf;
+use jiff::SignedDuration;
 use reconcile::host::runner::Hooks;
+use reconcile::model::outcome::HistoryEntry;
+use reconcile::model::window::Windows;
 use reconcile::monitor::event::Severity;
 use reconcile::monitor::notify::{Notifier, Notify, Webhook, deliver};
 use reconcile::monitor::{Event, Snapshot, page, serve};
@@ -157,6 +160,56 @@ fn sources_and_what_is_kept_are_counted() {
 }
 
 #[test]
+fn open_window_is_a_number() {
+    let (mut world, _offer) = world();
+    let config = world.temp().join("agent.yaml");
+    world.options.extend(["--config".to_owned(), config.display().to_string()]);
+    // World begins at midnight.
+    for (start, open) in [("00:00", 1.0), ("12:00", 0.0)] {
+        let window = format!("windows: {{ w: {{ start: '{start}', for: 1h, zone: UTC0 }} }}\n");
+        std::fs::write(&config, window).unwrap();
+        world.run(&[]).exits(69);
+        let metrics = metrics(&world);
+        lint(&metrics);
+        assert!((value(&metrics, "reconcile_window_open") - open).abs() < 0.1, "{metrics}");
+        assert!(value(&metrics, "reconcile_reboot_required") < 0.5);
+    }
+}
+
+#[test]
+fn pass_that_comes_to_the_same_soon_after_writes_nothing_about_it() {
+    let mut world = World::new();
+    let offer = Offer::start(TWO_RELEASES, world.temp());
+    world.wish(
+        "desired",
+        &format!("apps: {{ tool: {{ source: {{ file: {} }} }} }}\n", offer.address()),
+    );
+    let written = |world: &World| {
+        let file = std::fs::metadata(world.path("var/lib/reconcile/last-pass.json")).unwrap();
+        file.ino()
+    };
+    world.run(&[]).exits(0);
+    world.tick();
+    world.run(&[]).exits(0);
+    let first = written(&world);
+    world.now += SignedDuration::from_secs(59);
+    world.run(&[]).exits(0);
+    assert_eq!(written(&world), first);
+    world.now += SignedDuration::from_secs(1);
+    world.run(&[]).exits(0);
+    assert_ne!(written(&world), first, "a minute is too old");
+    let status = world.run(&["status", "-o", "json"]).json();
+    assert_eq!(status["lastPassAt"], world.now.to_string());
+    let second = written(&world);
+    world.wish(
+        "desired",
+        &format!("apps: {{ tool: {{ source: {{ file: {} }}, retain: 5 }} }}\n", offer.address()),
+    );
+    world.run(&[]).exits(0);
+    assert_ne!(written(&world), second, "another wish is news");
+}
+
+#[test]
 fn metrics_that_cannot_be_written_fail_no_pass() {
     let (mut world, _offer) = world();
     world.options.pop();
@@ -194,12 +247,17 @@ fn one_line_says_how_a_host_is() {
 fn snapshot(world: &World) -> Snapshot {
     let json = |arguments: &[&str]| world.run(arguments).json();
     let plan = json(&["--dry-run", "-o", "json"]);
+    let history: Vec<HistoryEntry> =
+        serde_json::from_value(json(&["history", "-o", "json"])).unwrap();
+    let metrics = metrics(world);
+    let (numbers, _) = metrics.split_once("# HELP reconcile_window_open").unwrap();
     Snapshot {
         at: world.now,
         status: serde_json::from_value(json(&["status", "-o", "json"])).unwrap(),
         plan: serde_json::from_value(plan).unwrap(),
-        history: serde_json::from_value(json(&["history", "-o", "json"])).unwrap(),
-        numbers: metrics(world),
+        history: history.into(),
+        numbers: numbers.to_owned(),
+        windows: Windows::default(),
         next: Some(world.now),
     }
 }
@@ -285,9 +343,9 @@ fn api_answers_with_the_documents_of_the_command_line() {
     }
     let (_, _, history) = served.get("/history");
     assert_eq!(serde_json::from_str::<Vec<Value>>(&history).unwrap().len(), 1);
-    assert_eq!(served.get("/metrics").2, snapshot.metrics());
+    assert_eq!(served.get("/metrics").2, snapshot.metrics(world.now));
     assert_eq!(served.get("/healthz").0, 503, "the next pass is long due");
-    lint(&snapshot.metrics());
+    lint(&snapshot.metrics(world.now));
     assert_eq!(served.get("/nothing").0, 404);
 }
 
@@ -422,7 +480,7 @@ fn page_shows_text_as_text() {
             condition.reason = attack.to_owned();
         }
     }
-    for entry in &mut snapshot.history {
+    for entry in Arc::get_mut(&mut snapshot.history).unwrap() {
         entry.reason = attack.to_owned();
         entry.error = Some(attack.to_owned());
         entry.result = attack.to_owned();

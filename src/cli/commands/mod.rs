@@ -16,6 +16,7 @@ mod shown;
 mod sysupdate;
 mod units;
 mod validate;
+mod wishes;
 
 use crate::cli::CliError;
 use crate::cli::args::{Cli, Command, PublishKind, UnitsArgs};

@@ -162,7 +162,7 @@ fn still_fits(
         check(change, &present).map_err(stale)?;
     }
     let (answers, asked) = (Vec::new(), BTreeMap::new());
-    Ok(Preview { plan: saved.spec, observed, ledger, answers, requests: 0, asked })
+    Ok(Preview { plan: saved.spec, observed, ledger, answers, requests: 0, asked, last: None })
 }
 
 fn read_plan(file: &Utf8Path) -> Result<PlanDocument, CliError> {
@@ -224,15 +224,16 @@ pub(super) async fn carry_out(
     };
     progress.finish();
     let outcome = outcome.map_err(|e| CliError::io(&e))?;
-    let ended = Ended {
-        session,
-        desired: request.desired,
-        preview,
-        outcome: &outcome,
-        trigger: "command",
-        began: session.began,
-    };
     if let Ok(agent) = session.agent() {
+        let ended = Ended {
+            session,
+            desired: request.desired,
+            preview,
+            outcome: &outcome,
+            windows: &agent.windows(),
+            trigger: "command",
+            began: session.began,
+        };
         ended.tell(host, &agent.notify).await;
     }
     if outcome.replaced_self {

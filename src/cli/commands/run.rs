@@ -11,8 +11,8 @@ use crate::apply::Stop;
 use crate::cli::args::{Format, PassArgs, RunArgs, WindowsArg};
 use crate::cli::commands::pass;
 use crate::cli::commands::shown::{Ended, Shown};
+use crate::cli::commands::wishes::{Read, Texts, Wishes};
 use crate::cli::exit::{self, Exit};
-use crate::cli::origin::first_of;
 use crate::cli::output::{report, text};
 use crate::cli::session::{Session, locked};
 use crate::cli::{CliError, mention, say};
@@ -25,19 +25,17 @@ use crate::controller::notify::Systemd;
 use crate::controller::queue::{Order, Scope};
 use crate::controller::told::Told;
 use crate::controller::watch::watch;
-use crate::desired::{DesiredState, Diagnostic, SourceText, render};
+use crate::desired::DesiredState;
 use crate::fetch::NoProgress;
 use crate::host::renew::Program;
 use crate::host::runtime::{Runtime, RuntimeError};
-use crate::host::{Change as Host, clock};
+use crate::host::{Change as Host, clock, memory};
 use crate::model::outcome::{Outcome, chain};
-use crate::model::selection::Identity;
 use crate::model::window::Windows;
 use crate::model::{Plan, ResourceId};
 use crate::plan::hold::{Holds, own};
-use crate::provider::provide;
 use crate::reconcile::{self, Hands as PassHands, Request};
-use crate::record::last_wish;
+use crate::record::last_wish::{self, Kept};
 
 /// How long a pass of the loop waits for another one, one that an operator makes by hand, to end.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
@@ -81,8 +79,8 @@ pub(super) async fn run(
         args,
         pass,
         config: RefCell::new(config),
-        complained: RefCell::new(None),
-        followed: RefCell::new(None),
+        wishes: Wishes::new(session),
+        kept: RefCell::default(),
         carried: RefCell::new(None),
     };
     let now = clock::now();
@@ -100,6 +98,7 @@ pub(super) async fn run(
     let observers: Vec<Box<dyn Observer + '_>> =
         vec![Box::new(Systemd), Box::new(Told::new(&runtime, clock::now)), Box::new(&shown)];
     let end = Drive::new(&keeper, controller, ears, observers).run().await;
+    shown.end(session).await;
     asking.end().await;
     match end {
         End::Stopped => {
@@ -168,22 +167,11 @@ struct Keeper<'a> {
     args: &'a RunArgs,
     pass: &'a PassArgs,
     config: RefCell<AgentConfig>,
-    /// The mistakes that were told last: each is told once.
-    complained: RefCell<Option<String>>,
-    /// What the repository said last, where one is followed.
-    followed: RefCell<Option<Wish>>,
+    wishes: Wishes<'a>,
+    /// The copy of the last valid wish, as this process has left it.
+    kept: RefCell<Kept>,
     /// What the pass carries out that is being made.
     carried: RefCell<Option<Wish>>,
-}
-
-/// The wish that is to be carried out.
-struct Read {
-    /// What the files say.
-    wish: Wish,
-    /// The wish, from the files or, when they are not valid, from the last time when they were.
-    desired: Option<DesiredState>,
-    /// The texts to keep for such a time.
-    texts: Option<Vec<SourceText>>,
 }
 
 impl Keeper<'_> {
@@ -195,61 +183,23 @@ impl Keeper<'_> {
     }
 
     fn policy(&self) -> Policy {
-        let mut policy = self.config.borrow().policy(&self.identity());
-        if self.pass.windows == WindowsArg::Ignore {
-            policy.windows = Windows::default();
-        }
-        policy
+        let policy = self.config.borrow().policy(&self.identity());
+        Policy { windows: self.windows(), ..policy }
     }
 
-    /// The wish of the files of this host, and their texts.
-    fn files(&self, of: &Identity) -> Result<(DesiredState, Vec<SourceText>), Vec<Diagnostic>> {
-        let paths = self.session.desired_paths().unwrap_or_default();
-        let paths: Vec<_> = paths.into_iter().map(Into::into).collect();
-        let texts = DesiredState::texts_for(&paths, of)?;
-        Ok((DesiredState::from_texts_for(texts.clone(), of)?, texts))
-    }
-
-    /// The wish that is to be carried out; from a repository, what was accepted of it last.
-    async fn read(&self) -> Result<Read, CliError> {
-        let of = self.session.identity()?;
-        if self.session.repository()?.is_some() {
-            let mut session = self.session.clone();
-            session.now = clock::now();
-            let desired = session.desired().await?;
-            let wish = Wish::Valid(desired.digest.clone());
-            self.followed.replace(Some(wish.clone()));
-            return Ok(Read { wish, desired: Some(desired), texts: None });
+    /// When what is in use may be replaced.
+    fn windows(&self) -> Windows {
+        match self.pass.windows {
+            WindowsArg::Keep => self.config.borrow().windows(),
+            WindowsArg::Ignore => Windows::default(),
         }
-        Ok(match self.files(&of) {
-            Ok((mut desired, texts)) => {
-                self.complained.replace(None);
-                let wish = Wish::Valid(desired.digest.clone());
-                provide(&self.session.host, &mut desired);
-                Read { wish, desired: Some(desired), texts: Some(texts) }
-            }
-            Err(diagnostics) => {
-                let told = render(&diagnostics, self.session.paint);
-                if self.complained.borrow().as_ref() != Some(&told) {
-                    mention(told.trim_end());
-                    self.complained.replace(Some(told));
-                }
-                let mut desired =
-                    last_wish::load(&self.session.host, &of).map_err(|e| CliError::io(&e))?;
-                if let Some(desired) = &mut desired {
-                    desired.refused = Some(first_of(&diagnostics));
-                    provide(&self.session.host, desired);
-                }
-                Read { wish: Wish::Invalid(first_of(&diagnostics)), desired, texts: None }
-            }
-        })
     }
 
     /// Makes one pass over a wish.
     async fn make(
         &self,
         desired: &DesiredState,
-        texts: Option<&[SourceText]>,
+        texts: Option<&Texts>,
         (order, holds, stop): (&Order, &Holds, &Stop),
     ) -> Result<(Plan, Outcome), CliError> {
         let began = Instant::now();
@@ -260,7 +210,9 @@ impl Keeper<'_> {
         let host = Host::lock(session.host.clone(), LOCK_PATIENCE).await;
         let host = host.map_err(|error| locked(&error))?;
         if let Some(texts) = texts {
-            last_wish::save(&host, texts).map_err(|e| CliError::io(&e))?;
+            let mut kept = self.kept.borrow_mut();
+            last_wish::save(&host, (&texts.all, &texts.digest), &mut kept)
+                .map_err(|e| CliError::io(&e))?;
         }
         let only = match &order.scope {
             Scope::All => None,
@@ -268,8 +220,9 @@ impl Keeper<'_> {
         };
         let fresh =
             if order.asks_afresh() { SignedDuration::ZERO } else { self.config.borrow().sources.0 };
+        let windows = self.windows();
         let own = match self.pass.windows {
-            WindowsArg::Keep => own(desired, &self.policy().windows, session.now),
+            WindowsArg::Keep => own(desired, &windows, session.now),
             WindowsArg::Ignore => BTreeMap::new(),
         };
         let holds = &Holds { own, ..holds.clone() };
@@ -298,6 +251,7 @@ impl Keeper<'_> {
                 desired,
                 preview: &preview,
                 outcome: &outcome,
+                windows: &windows,
                 trigger: order.triggers.first().map_or("schedule", |trigger| trigger.name()),
                 began,
             },
@@ -313,14 +267,14 @@ impl Hands for Keeper<'_> {
     async fn pass(&self, order: &Order, holds: &Holds, stop: &Stop) -> Done {
         self.carried.replace(None);
         let read = tokio::select! {
-            read = self.read() => read,
+            read = self.wishes.read() => read,
             () = stop.wait_for_end() => Err(stopped()),
         };
         let Read { wish, desired, texts } = match read {
             Ok(read) => read,
             Err(error) => {
                 tracing::error!("{}", error.message());
-                let (wish, message) = (self.wish(), error.message().to_owned());
+                let (wish, message) = (self.wishes.now(), error.message().to_owned());
                 let every = BTreeMap::new();
                 return Done { plan: None, wish, every, exit: error.exit().code(), message };
             }
@@ -332,7 +286,7 @@ impl Hands for Keeper<'_> {
         };
         self.carried.replace(Some(wish.clone()));
         let unknown = unknown(&order.scope, &desired);
-        let made = self.make(&desired, texts.as_deref(), (order, holds, stop)).await;
+        let made = self.make(&desired, texts.as_ref(), (order, holds, stop)).await;
         let (plan, mut exit, mut message) = match made {
             Ok((plan, outcome)) => {
                 let (exit, message) = (exit::of_pass(&plan, &outcome), summary(&plan, &outcome));
@@ -362,19 +316,7 @@ impl Hands for Keeper<'_> {
     }
 
     fn wish(&self) -> Wish {
-        // What a repository says is only known when it is asked, which every pass does.
-        if self.session.common.git.git.is_some() {
-            let unread = || Wish::Invalid("the repository was not read yet".to_owned());
-            return self.followed.borrow().clone().unwrap_or_else(unread);
-        }
-        let of = match self.session.identity() {
-            Ok(of) => of,
-            Err(error) => return Wish::Invalid(error.message().to_owned()),
-        };
-        match self.files(&of) {
-            Ok((desired, _)) => Wish::Valid(desired.digest),
-            Err(diagnostics) => Wish::Invalid(first_of(&diagnostics)),
-        }
+        self.wishes.now()
     }
 
     fn carries(&self) -> Option<Wish> {
@@ -394,6 +336,10 @@ impl Hands for Keeper<'_> {
             tracing::warn!("restart the agent for what the configuration says now about: {late}");
         }
         Ok(self.policy())
+    }
+
+    fn rest(&self) {
+        memory::give_back();
     }
 
     fn now(&self) -> Timestamp {

@@ -13,9 +13,10 @@ use crate::cli::session::Session;
 use crate::controller::config::AgentConfig;
 use crate::controller::drive::{News, Observer};
 use crate::desired::DesiredState;
-use crate::host::Change as Host;
 use crate::host::runtime::Runtime;
+use crate::host::{Change as Host, clock};
 use crate::model::outcome::{Outcome, chain};
+use crate::model::window::Windows;
 use crate::monitor::notify::{Notifier, Notify, deliver};
 use crate::monitor::serve::{ServeError, serve_tcp, serve_unix, tcp, unix};
 use crate::monitor::{Event, Pass, Reporter, Severity};
@@ -70,6 +71,15 @@ impl Shown {
     }
 }
 
+impl Shown {
+    /// Writes down what was counted and is not written yet; where another pass is made just now, that is lost.
+    pub(super) async fn end(&self, session: &Session) {
+        if let Ok(host) = Host::lock(session.host.clone(), Duration::ZERO).await {
+            self.reporter.finish(&host, clock::now());
+        }
+    }
+}
+
 impl Observer for &Shown {
     fn told(&mut self, news: &News<'_>) {
         if let News::Waiting { until, .. } = news {
@@ -99,6 +109,8 @@ pub(super) struct Ended<'a> {
     pub(super) preview: &'a Preview,
     /// What became of it.
     pub(super) outcome: &'a Outcome,
+    /// When what is in use may be replaced on this host.
+    pub(super) windows: &'a Windows,
     /// Why it was made.
     pub(super) trigger: &'a str,
     /// When it began.
@@ -107,7 +119,7 @@ pub(super) struct Ended<'a> {
 
 impl Ended<'_> {
     fn report(&self, host: &Host, reporter: &Reporter) -> Vec<Event> {
-        let Self { session, desired, preview, outcome, trigger, began } = *self;
+        let Self { session, desired, preview, outcome, windows, trigger, began } = *self;
         let about = about(session, desired, &preview.observed);
         let pass = Pass {
             desired,
@@ -115,6 +127,8 @@ impl Ended<'_> {
             outcome,
             observed: &preview.observed,
             ledger: &preview.ledger,
+            last: preview.last.as_ref(),
+            windows,
             asked: &preview.asked,
             trigger,
             took: began.elapsed(),

@@ -4,9 +4,10 @@ use schemars::{JsonSchema, Schema, json_schema};
 use serde::Deserialize;
 
 use crate::desired::document::{
-    Argv, HealthDocument, MatchDocument, SizeText, SuspendDocument, VersionText, WindowDocument,
+    Argv, HealthDocument, MatchDocument, SizeText, SuspendDocument, VersionText,
 };
 use crate::desired::field::{Field, Short, Shorthand, Table};
+use crate::model::window::document::WindowDocument;
 
 /// One image that systemd merges.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -5,9 +5,9 @@ use serde::Deserialize;
 
 use crate::desired::document::{
     Argv, HealthDocument, MatchDocument, SizeText, SuspendDocument, VerifyDocument, VersionText,
-    WindowDocument,
 };
 use crate::desired::field::{Field, Short, Shorthand, Table};
+use crate::model::window::document::WindowDocument;
 
 /// One directory kept equal to a casync store.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -35,6 +35,16 @@ impl Unreadable {
     fn somewhere(title: String) -> Self {
         Self(Some(Box::new(Problem::new(Span { start: usize::MAX, end: usize::MAX }, title))))
     }
+
+    /// The same with the innermost place that is known: this one, where there was none.
+    fn at(mut self, node: &Node<'_>) -> Self {
+        if let Some(problem) = &mut self.0
+            && problem.span.start == usize::MAX
+        {
+            problem.span = node.span;
+        }
+        self
+    }
 }
 
 impl From<Problem> for Unreadable {
@@ -88,10 +98,7 @@ impl<'a, 't> Decoder<'a, 't> {
 
     /// Reports an error that nobody has reported yet.
     fn report(self, error: Unreadable) -> Unreadable {
-        if let Some(mut problem) = error.0 {
-            if problem.span.start == usize::MAX {
-                problem.span = self.node.span;
-            }
+        if let Some(problem) = error.at(self.node).0 {
             self.problems.push(*problem);
         }
         Unreadable(None)
@@ -328,7 +335,8 @@ impl<'de> SeqAccess<'de> for Items<'_, '_> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Unreadable> {
-        self.rest.next().map(|node| seed.deserialize(self.decoder.at(node))).transpose()
+        let Some(node) = self.rest.next() else { return Ok(None) };
+        seed.deserialize(self.decoder.at(node)).map(Some).map_err(|error| error.at(node))
     }
 }
 
@@ -364,7 +372,7 @@ impl<'de> MapAccess<'de> for Pairs<'_, '_> {
         seed: V,
     ) -> Result<V::Value, Unreadable> {
         let node = self.value.take().unwrap_or(self.decoder.node);
-        seed.deserialize(self.decoder.at(node))
+        seed.deserialize(self.decoder.at(node)).map_err(|error| error.at(node))
     }
 }
 

@@ -1,14 +1,13 @@
 //! When a resource is looked after: its own rhythm, its own windows, and whether it is left alone.
 
 use jiff::SignedDuration;
-use jiff::civil::{Time, Weekday};
-use jiff::tz::TimeZone;
 
-use crate::desired::document::{DayDocument, RuleDocument, SuspendDocument, WindowDocument};
+use crate::desired::document::SuspendDocument;
 use crate::desired::field::{Field, Spanned, Table};
 use crate::desired::validate::{Checker, values};
 use crate::model::pace::{EVERY_MAX, EVERY_MIN, Pace};
-use crate::model::window::{OPEN_MAX, OPEN_MIN, Rule, Window, Windows, time_of_day, zone};
+use crate::model::window::Windows;
+use crate::model::window::document::WindowDocument;
 use crate::resource::SuspendWish;
 
 /// Most windows of one resource: each is looked at several times in every pass.
@@ -31,37 +30,8 @@ impl Checker<'_> {
         let listed = table.map(|table| table.value.0.as_slice()).unwrap_or_default();
         let windows = listed
             .iter()
-            .filter_map(|(name, window)| Some((name.value.clone(), self.window(window.good()?)?)));
+            .filter_map(|(name, window)| Some((name.value.clone(), window.value()?.window())));
         Pace { every, windows: Windows(windows.collect()) }
-    }
-
-    fn window(&self, window: &Spanned<WindowDocument>) -> Option<Window> {
-        let WindowDocument { rule, days, start, open, zone: named } = &window.value;
-        let start = self.required(start, "`windows.start`", window.span);
-        let start = start.and_then(|text| self.check(text, "`windows.start`", time_of_day));
-        let open = self.required(open, "`windows.for`", window.span);
-        let open = open.and_then(|text| {
-            self.check(text, "`windows.for`", |text| {
-                between(
-                    values::duration(text)?,
-                    (OPEN_MIN, OPEN_MAX),
-                    "write a time from 1min to 7d",
-                )
-            })
-        });
-        let zone = self.optional(named, "`windows.zone`", zone);
-        let days = self.items(days, "`windows.days`").map(|day| weekday(day.value));
-        let window = Window {
-            rule: match rule.value() {
-                Some(RuleDocument::Deny) => Rule::Deny,
-                Some(RuleDocument::Allow) | None => Rule::Allow,
-            },
-            days: days.collect(),
-            start: start.unwrap_or(Time::midnight()),
-            open: open.unwrap_or(OPEN_MIN),
-            zone: zone.unwrap_or_else(TimeZone::system),
-        };
-        (start.is_some() && open.is_some()).then_some(window)
     }
 
     pub(super) fn suspend(&self, suspend: &Spanned<SuspendDocument>) -> Option<SuspendWish> {
@@ -81,16 +51,4 @@ fn between(
     otherwise: &str,
 ) -> Result<SignedDuration, String> {
     if time < least || time > most { Err(otherwise.to_owned()) } else { Ok(time) }
-}
-
-fn weekday(day: DayDocument) -> Weekday {
-    match day {
-        DayDocument::Mon => Weekday::Monday,
-        DayDocument::Tue => Weekday::Tuesday,
-        DayDocument::Wed => Weekday::Wednesday,
-        DayDocument::Thu => Weekday::Thursday,
-        DayDocument::Fri => Weekday::Friday,
-        DayDocument::Sat => Weekday::Saturday,
-        DayDocument::Sun => Weekday::Sunday,
-    }
 }

@@ -211,9 +211,67 @@ impl FromStr for ChunkId {
 /// Bytes under a compressed name that begin with no known magic are taken as they are; the digest
 /// decides.
 pub fn open(wanted: &Wanted, stored: &[u8], form: Form) -> Result<Vec<u8>, ChunkError> {
-    let bytes = unpack(wanted, stored, form)?;
-    verify(wanted, &bytes)?;
-    Ok(bytes)
+    Opener::default().open(wanted, stored, form)
+}
+
+/// Opens chunks one after the other: making a zstd decompressor anew takes as long as opening a short chunk.
+#[derive(Default)]
+pub struct Opener(Option<zstd::bulk::Decompressor<'static>>);
+
+impl fmt::Debug for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Opener").field(&self.0.is_some()).finish()
+    }
+}
+
+impl Opener {
+    /// As [`open`].
+    pub fn open(
+        &mut self,
+        wanted: &Wanted,
+        stored: &[u8],
+        form: Form,
+    ) -> Result<Vec<u8>, ChunkError> {
+        let bytes = self.unpack(wanted, stored, form)?;
+        verify(wanted, &bytes)?;
+        Ok(bytes)
+    }
+
+    fn unpack(
+        &mut self,
+        wanted: &Wanted,
+        stored: &[u8],
+        form: Form,
+    ) -> Result<Vec<u8>, ChunkError> {
+        match (form, stored) {
+            (Form::Plain, _) => bounded(wanted, "plain", stored),
+            (_, [0x28, 0xb5, 0x2f, 0xfd, ..]) => {
+                self.unpack_zstd(wanted, stored).map_err(|error| broken(wanted, "zstd", error))
+            }
+            (_, [0xfd, b'7', b'z', b'X', b'Z', 0, ..]) => {
+                let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_MAX, 0)
+                    .map_err(|error| broken(wanted, "xz", error.into()))?;
+                bounded(wanted, "xz", liblzma::read::XzDecoder::new_stream(stored, stream))
+            }
+            (_, [0x1f, 0x8b, ..]) => {
+                bounded(wanted, "gzip", flate2::read::MultiGzDecoder::new(stored))
+            }
+            (Form::Compressed, _) => bounded(wanted, "no known compression", stored),
+        }
+    }
+
+    /// Decompresses in one call into exactly the room wanted, so that the window a frame asks for costs
+    /// no memory.
+    fn unpack_zstd(&mut self, wanted: &Wanted, stored: &[u8]) -> io::Result<Vec<u8>> {
+        let length = wanted.length.min(CHUNK_BYTES_MAX);
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+        let decompressor = match &mut self.0 {
+            Some(decompressor) => decompressor,
+            none => none.insert(zstd::bulk::Decompressor::new()?),
+        };
+        decompressor.decompress_to_buffer(stored, &mut bytes)?;
+        Ok(bytes)
+    }
 }
 
 /// Checks length and digest of uncompressed bytes.
@@ -231,32 +289,6 @@ pub fn verify(wanted: &Wanted, bytes: &[u8]) -> Result<(), ChunkError> {
 /// The compressed form of a chunk, as new chunks are stored: a zstd frame with content size.
 pub fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
     zstd::bulk::compress(bytes, ZSTD_LEVEL)
-}
-
-fn unpack(wanted: &Wanted, stored: &[u8], form: Form) -> Result<Vec<u8>, ChunkError> {
-    match (form, stored) {
-        (Form::Plain, _) => bounded(wanted, "plain", stored),
-        (_, [0x28, 0xb5, 0x2f, 0xfd, ..]) => unpack_zstd(wanted, stored),
-        (_, [0xfd, b'7', b'z', b'X', b'Z', 0, ..]) => {
-            let stream = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY_MAX, 0)
-                .map_err(|error| broken(wanted, "xz", error.into()))?;
-            bounded(wanted, "xz", liblzma::read::XzDecoder::new_stream(stored, stream))
-        }
-        (_, [0x1f, 0x8b, ..]) => bounded(wanted, "gzip", flate2::read::MultiGzDecoder::new(stored)),
-        (Form::Compressed, _) => bounded(wanted, "no known compression", stored),
-    }
-}
-
-/// Decompresses in one call into exactly the room wanted, so that the window a frame asks for costs
-/// no memory.
-fn unpack_zstd(wanted: &Wanted, stored: &[u8]) -> Result<Vec<u8>, ChunkError> {
-    let length = wanted.length.min(CHUNK_BYTES_MAX);
-    let room = usize::try_from(length).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(room);
-    let outcome = zstd::bulk::Decompressor::new()
-        .and_then(|mut decompressor| decompressor.decompress_to_buffer(stored, &mut bytes));
-    outcome.map_err(|error| broken(wanted, "zstd", error))?;
-    Ok(bytes)
 }
 
 fn bounded(

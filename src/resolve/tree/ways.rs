@@ -74,7 +74,12 @@ impl Tree<'_> {
     /// What must be fetched, in the order of the stream.
     fn missing(&self, index: &Index) -> (Ways, Vec<Wanted>) {
         let known = self.installed_chunks();
-        let cache = self.question.cache.join(CHUNKS);
+        // It is there only while something was fetched that is not in use yet.
+        let cache = Some(self.question.cache.join(CHUNKS)).filter(|cache| cache.is_dir());
+        let is_cached = |id: &ChunkId| {
+            let has = |form: &Form| cache.as_ref().is_some_and(|c| c.join(id.path(*form)).exists());
+            FORMS.iter().any(has)
+        };
         let mut ways = Ways { bytes: index.length(), ..Ways::default() };
         let (mut seen, mut start, mut missing) = (HashSet::new(), 0, Vec::new());
         for (number, chunk) in index.chunks.iter().enumerate() {
@@ -84,7 +89,7 @@ impl Tree<'_> {
                 ways.reused_bytes += length;
             } else if !seen.insert(chunk.id) {
                 // Once is enough.
-            } else if FORMS.iter().any(|form| cache.join(chunk.id.path(*form)).exists()) {
+            } else if is_cached(&chunk.id) {
                 ways.cached_chunks += 1;
             } else {
                 ways.fetched_chunks += 1;

@@ -419,6 +419,57 @@ fn watchdog_is_fed_by_the_waiting_loop() {
     running.stop();
 }
 
+/// Resident memory of a process, in KiB.
+fn resident(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn memory_is_given_back_between_passes() {
+    let world = world();
+    let mut running = Loop::start(&world, &IDLE);
+    for version in ["2.0", "1.0"] {
+        let busy = resident(running.agent.id());
+        until("rest", || resident(running.agent.id()) < busy * 3 / 4);
+        world.wish(version, 3);
+        running.settles();
+        assert_eq!(in_use(&world).as_deref(), Some(version), "it goes on as if nothing had been");
+    }
+    running.stop();
+}
+
+#[test]
+fn counts_of_the_last_moments_outlive_the_agent() {
+    let world = world();
+    let mut running = Loop::start(&world, &["run", "--interval", "1s"]);
+    running.settles();
+    running.settles();
+    let counted = |text: &str| {
+        let name = "reconcile_run_duration_seconds_count ";
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap().parse::<u64>().unwrap()
+    };
+    let passes = counted(&ask(&world, "/metrics"));
+    running.stop();
+    let metrics = world.path("metrics.prom");
+    world.agent(&["--metrics-file", metrics.to_str().unwrap()]);
+    assert!(counted(&fs::read_to_string(metrics).unwrap()) > passes);
+}
+
+#[test]
+fn copy_of_the_wish_that_somebody_removed_is_made_again() {
+    let world = world();
+    let running = Loop::start(&world, &IDLE);
+    let copy = world.host("var/lib/reconcile/desired.json");
+    let text = fs::read(&copy).unwrap();
+    fs::remove_file(&copy).unwrap();
+    assert_eq!(running.request(&[]).status.code(), Some(0));
+    assert_eq!(fs::read(&copy).unwrap(), text);
+    running.stop();
+}
+
 #[test]
 fn hooks_cannot_speak_to_systemd_in_the_name_of_the_agent() {
     let world = world();

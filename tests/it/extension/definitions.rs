@@ -300,6 +300,11 @@ fn image_linked_for_the_next_boot_is_pending() {
     assert_eq!(host.refreshes(), 0);
     let status = host.world.run(&["status", "-o", "json"]).json();
     assert!(status["resources"][0]["conditions"].to_string().contains("Pending"), "{status:#}");
+    assert!(status["conditions"].to_string().contains("RebootRequired"), "{status:#}");
+    let metrics = host.world.temp().join("reconcile.prom");
+    host.world.run(&["--metrics-file", metrics.to_str().unwrap()]).exits(0);
+    let metrics = fs::read_to_string(metrics).unwrap();
+    assert!(metrics.contains("\nreconcile_reboot_required 1\n"), "{metrics}");
 }
 
 #[test]
