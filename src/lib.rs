@@ -1,6 +1,7 @@
 //! Keeps the software a Linux host runs outside its package manager equal to a desired state.
 
 pub mod model;
+pub mod parallel;
 pub mod host;
 pub mod format;
 pub mod trust;

@@ -7,13 +7,20 @@ pub mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::desired::DesiredState;
+use crate::desired::{Declared, DesiredState};
 use crate::model::ledger::{Debt, Ledger};
 use crate::model::{Blocked, BlockedReason, Change, Plan, ResourceId, Step};
 use crate::observe::Observed;
+use crate::parallel::in_parallel;
 use crate::plan::guard::Removals;
 use crate::plan::hold::Holds;
 use crate::resource::{self, Context, Resolved};
+
+/// Resources that are decided about in a row: so many are worth a thread, as each takes some microseconds.
+const PART: usize = 128;
+
+/// A resource, and what is wished of it.
+type Wish<'a> = (&'a ResourceId, &'a Declared);
 
 /// Everything a plan depends on.
 #[derive(Clone, Copy, Debug)]
@@ -37,12 +44,36 @@ pub struct Inputs<'a> {
 /// Plans a pass.
 pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let mut plan = Plan { notes: inputs.ledger.losses.clone(), ..Plan::default() };
-    for (id, declared) in &inputs.desired.resources {
-        if inputs.only.is_some_and(|only| !only.contains(id)) {
-            continue;
-        }
+    let wished = |id: &ResourceId| inputs.only.is_none_or(|only| only.contains(id));
+    let wishes: Vec<_> = inputs.desired.resources.iter().filter(|(id, _)| wished(id)).collect();
+    let parts: Vec<&[Wish<'_>]> = wishes.chunks(PART).collect();
+    for part in in_parallel(&parts, 1, |part| decide(inputs, part)) {
+        plan.notes.extend(part.notes);
+        plan.changes.extend(part.changes);
+        plan.blocked.extend(part.blocked);
+        plan.unchanged.extend(part.unchanged);
+    }
+    if inputs.only.is_none() {
+        remove(inputs, &mut plan);
+    }
+    // Whoever replaces the program that makes the pass does so last.
+    let agent = inputs.observed.facts.agent.as_ref().map(|agent| &agent.file);
+    let ours = |step: &Step| matches!(step, Step::Install { file, .. } if agent == Some(file));
+    plan.changes.sort_by_key(|change| change.steps.iter().any(ours));
+    let mut plan = hold::hold(plan, inputs.holds);
+    plan.notes.extend(inputs.desired.notes.iter().cloned());
+    plan.notes.extend(moved(inputs));
+    plan.notes.extend(forgotten(inputs));
+    plan.notes.extend(effects_left_out(inputs, &plan));
+    plan
+}
+
+/// Decides about each of some resources.
+fn decide(inputs: &Inputs<'_>, wishes: &[Wish<'_>]) -> Plan {
+    let mut plan = Plan::default();
+    for (id, declared) in wishes {
         let declared_at = declared.declared_at.to_string();
-        let found = match inputs.observed.resources.get(id) {
+        let found = match inputs.observed.resources.get(*id) {
             Some(Ok(found)) => found,
             Some(Err(message)) => {
                 plan.blocked.push(unobservable(id, message, Some(declared_at)));
@@ -50,7 +81,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
             }
             None => continue,
         };
-        let Some(resolved) = inputs.resolved.get(id) else { continue };
+        let Some(resolved) = inputs.resolved.get(*id) else { continue };
         let debts = debts_of(inputs.ledger, id);
         let context = Context {
             id,
@@ -67,18 +98,6 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         plan.blocked.extend(decision.blocked);
         plan.unchanged.extend(decision.unchanged);
     }
-    if inputs.only.is_none() {
-        remove(inputs, &mut plan);
-    }
-    // Whoever replaces the program that makes the pass does so last.
-    let agent = inputs.observed.facts.agent.as_ref().map(|agent| &agent.file);
-    let ours = |step: &Step| matches!(step, Step::Install { file, .. } if agent == Some(file));
-    plan.changes.sort_by_key(|change| change.steps.iter().any(ours));
-    let mut plan = hold::hold(plan, inputs.holds);
-    plan.notes.extend(inputs.desired.notes.iter().cloned());
-    plan.notes.extend(moved(inputs));
-    plan.notes.extend(forgotten(inputs));
-    plan.notes.extend(effects_left_out(inputs, &plan));
     plan
 }
 
