@@ -3,6 +3,7 @@
 //! The program is the product. The library is there for it, for tests and for benches; it promises no stable interface.
 
 pub mod model;
+pub mod parallel;
 pub mod host;
 pub mod format;
 pub mod trust;

@@ -1,19 +1,18 @@
 //! 2. What the host has: every managed place is looked at, nothing is remembered or opened for writing.
 
+pub mod ahead;
+
 use std::collections::BTreeMap;
-use std::panic::resume_unwind;
-use std::thread;
 
 use crate::desired::DesiredState;
 use crate::host::{Look, facts};
 use crate::model::ledger::Ledger;
 use crate::model::{HostFacts, ResourceId};
+use crate::observe::ahead::Seen;
+use crate::parallel::in_parallel;
 use crate::resource::app::observe::Depth;
 use crate::resource::observe::Place;
 use crate::resource::{self, Found};
-
-/// Most threads that look at the host.
-const THREADS_MAX: usize = 8;
 
 /// Items that are worth a thread: looking at one takes longer than a tenth of starting one.
 const ITEMS_PER_THREAD_MIN: usize = 32;
@@ -29,6 +28,17 @@ pub struct Observed {
 
 /// Looks at everything that is wished or ours. What cannot be looked at never hides the rest.
 pub fn observe(desired: &DesiredState, ledger: &Ledger, host: &Look, depth: Depth) -> Observed {
+    observe_rest(desired, ledger, host, depth, Seen::default())
+}
+
+/// The same without looking again at what was `seen` already.
+pub fn observe_rest(
+    desired: &DesiredState,
+    ledger: &Ledger,
+    host: &Look,
+    depth: Depth,
+    mut seen: Seen,
+) -> Observed {
     let owned = |id: &ResourceId| ledger.inventory.resources.get(id);
     let wished = desired.resources.iter().map(|(id, declared)| {
         let (home, spec) = (declared.spec.home(), Some(&declared.spec));
@@ -39,37 +49,18 @@ pub fn observe(desired: &DesiredState, ledger: &Ledger, host: &Look, depth: Dept
         let place = Place { id, home: &owned.home, spec: None, owned: Some(owned) };
         places.entry(id).or_insert(place);
     }
+    let mut resources: BTreeMap<ResourceId, Result<Found, String>> = BTreeMap::new();
+    places.retain(|id, place| {
+        let found = seen.take(place, depth);
+        let unseen = found.is_none();
+        resources.extend(found.map(|found| ((*id).clone(), Ok(found))));
+        unseen
+    });
     let places: Vec<_> = places.into_iter().collect();
     let look = |(id, place): &(&ResourceId, Place<'_>)| {
         let found = resource::observe::observe(host, place, depth);
         ((*id).clone(), found.map_err(|error| error.to_string()))
     };
-    let resources = in_parallel(&places, look).into_iter().collect();
+    resources.extend(in_parallel(&places, ITEMS_PER_THREAD_MIN, look));
     Observed { facts: facts::observe(host), resources }
-}
-
-/// Works on all items with every processor, when there are enough for that to be worth starting threads.
-fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let workers = match items.len() / ITEMS_PER_THREAD_MIN {
-        0 | 1 => 1,
-        enough => {
-            thread::available_parallelism().map_or(1, usize::from).min(enough).min(THREADS_MAX)
-        }
-    };
-    if workers == 1 {
-        return items.iter().map(work).collect();
-    }
-    let work = &work;
-    thread::scope(|scope| {
-        let mut parts = items.chunks(items.len().div_ceil(workers));
-        let mine = parts.next().unwrap_or_default();
-        let threads: Vec<_> =
-            parts.map(|part| scope.spawn(|| part.iter().map(work).collect::<Vec<_>>())).collect();
-        let mut done: Vec<R> = Vec::with_capacity(items.len());
-        done.extend(mine.iter().map(work));
-        for thread in threads {
-            done.extend(thread.join().unwrap_or_else(|e| resume_unwind(e)));
-        }
-        done
-    })
 }

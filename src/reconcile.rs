@@ -6,6 +6,8 @@
 //!
 //! [`preview`] is the same without `apply` and `record`, and it takes a host that cannot be written.
 
+mod glance;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
@@ -26,7 +28,8 @@ use crate::model::facts::Agent;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::Outcome;
 use crate::model::{Plan, ResourceId};
-use crate::observe::{Observed, observe};
+use crate::observe::ahead::Seen;
+use crate::observe::{Observed, observe_rest};
 use crate::plan::guard::Removals;
 use crate::plan::hold::Holds;
 use crate::plan::{Inputs, plan};
@@ -35,6 +38,8 @@ use crate::record::last_pass::LastPass;
 use crate::record::{cache, last_pass, ledger};
 use crate::resolve::{Question, in_use, resolve};
 use crate::resource::app::observe::Depth;
+
+pub use glance::Glance;
 
 /// What one pass is about.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +95,12 @@ pub struct Preview {
 
 /// What the host has.
 pub fn look(request: &Request<'_>, host: &Look, ledger: &Ledger) -> Observed {
-    let mut observed = observe(request.desired, ledger, host, request.depth);
+    look_on(request, host, ledger, Seen::default())
+}
+
+/// The same where a part of it was seen already.
+fn look_on(request: &Request<'_>, host: &Look, ledger: &Ledger, seen: Seen) -> Observed {
+    let mut observed = observe_rest(request.desired, ledger, host, request.depth, seen);
     observed.facts.agent = agent(request.desired, host);
     match request.effects {
         Effects::Auto => {}
@@ -117,6 +127,19 @@ fn agent(desired: &DesiredState, host: &Look) -> Option<Agent> {
 /// Plans a pass. Nothing is written: a [`Look`] cannot.
 pub async fn preview(request: &Request<'_>, host: &Look, client: &Client) -> io::Result<Preview> {
     preview_with(request, host, client, ledger::load(host)?).await
+}
+
+/// The same where looking began before the wish was known.
+pub async fn preview_after(
+    request: &Request<'_>,
+    host: &Look,
+    client: &Client,
+    glance: Option<Glance>,
+) -> io::Result<Preview> {
+    let Some(glance) = glance else { return preview(request, host, client).await };
+    let (ledger, seen) = glance.finish(host)?;
+    let observed = look_on(request, host, &ledger, seen);
+    Ok(preview_of(request, host, client, (observed, ledger)).await)
 }
 
 /// The same with a ledger that holds a decision not yet written.

@@ -9,6 +9,7 @@ mod health;
 pub mod install;
 pub mod exchange;
 pub mod journal;
+mod announce;
 mod merge;
 mod obtain;
 mod place;
@@ -27,6 +28,7 @@ use crate::apply::switch::SwitchError;
 use crate::assemble::Changed;
 use crate::host::Change as Host;
 use crate::model::outcome::{ChangeResult, End, Failure, FailureClass, Outcome, chain};
+use crate::model::step::ExchangeBy;
 use crate::model::{Change, Plan, ResourceId, Step};
 
 /// Set when the pass is asked to stop: honoured between steps.
@@ -117,6 +119,7 @@ pub async fn apply(
     health::confirm(&mut work, &baselines, host, journal, stop).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {
         stager.refresh(work.change, &mut work.result).await;
+        announce::announce(work.change, host, &mut work.result).await;
         remove(work.change, host, &mut work.result);
     }
     let tried = |step: &Step| matches!(step, Step::Try { .. });
@@ -203,6 +206,14 @@ fn commit_step(
         Step::Owe { effect } | Step::OweIfChanged { effect, .. } => {
             Ok(journal.owe(host, &change.resource, effect)?)
         }
+        Step::Seal { path } => {
+            result.notes.extend(switch::seal(host, path));
+            Ok(())
+        }
+        Step::Enlist { list, entries } => {
+            result.notes.extend(switch::enlist(host, list, entries));
+            Ok(())
+        }
         Step::Switch { bin, beside, release, links, expects } => {
             let (links, expects) = (links.as_deref(), expects.as_deref());
             let cleared =
@@ -234,19 +245,7 @@ fn commit_step(
         Step::Exchange { tree, path, old, expects, preserve, by, keeps } => {
             let (old, keeps) = (old.as_deref(), keeps.as_deref());
             let trees = exchange::Trees { tree, path, old, expects: *expects, preserve, keeps };
-            let kept = exchange::keep(host, &trees, *by)?;
-            let exchanged = exchange::exchange(host, &trees, *by);
-            let put_away = match exchanged {
-                Ok(put_away) => put_away,
-                Err(error) => {
-                    exchange::keep_not(host, &trees);
-                    return Err(error);
-                }
-            };
-            result.notes.extend(kept);
-            let slot = tree.parent().and_then(Utf8Path::file_name);
-            result.switched_to = slot.map(str::to_owned);
-            put_away
+            exchange_trees(host, &trees, *by, result)
         }
         Step::Fetch { .. }
         | Step::Unpack { .. }
@@ -254,6 +253,7 @@ fn commit_step(
         | Step::Try { .. }
         | Step::Assemble { .. }
         | Step::Merged { .. }
+        | Step::Announce { .. }
         | Step::Refresh { .. }
         | Step::Settle { .. }
         | Step::Forgive { .. }
@@ -261,6 +261,22 @@ fn commit_step(
         | Step::Remove { .. }
         | Step::RemoveEmpty { .. } => Ok(()),
     }
+}
+
+/// Exchanges a tree; what somebody else has in the one in use is kept first.
+fn exchange_trees(
+    host: &Host,
+    trees: &exchange::Trees<'_>,
+    by: ExchangeBy,
+    result: &mut ChangeResult,
+) -> Result<(), SwitchError> {
+    let kept = exchange::keep(host, trees, by)?;
+    let exchanged = exchange::exchange(host, trees, by);
+    let put_away = exchanged.inspect_err(|_| exchange::keep_not(host, trees))?;
+    result.notes.extend(kept);
+    let slot = trees.tree.parent().and_then(Utf8Path::file_name);
+    result.switched_to = slot.map(str::to_owned);
+    put_away
 }
 
 /// Pays what is owed. An effect that fails stays owed and is tried again by every pass.

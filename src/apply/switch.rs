@@ -5,6 +5,7 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::format::sysupdate::installed;
 use crate::host::{Change as Host, ItemKind};
 use crate::model::Manifest;
 use crate::model::extension::LinkTo;
@@ -81,6 +82,7 @@ pub fn promote(host: &Host, from: &Utf8Path, to: &Utf8Path) -> Result<(), Switch
 
 /// Exchanges a complete staging directory with the damaged one in its place, and removes that.
 pub fn replace(host: &Host, from: &Utf8Path, to: &Utf8Path) -> Result<(), SwitchError> {
+    host.unseal(to)?;
     match host.exchange(from, to) {
         // What was there is gone: nothing is in the way any more.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(host.rename_new(from, to)?),
@@ -121,6 +123,36 @@ pub fn point(host: &Host, links: &[LinkTo]) -> Result<(), SwitchError> {
                 host.sync_dir(directory)?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Makes a directory immutable; why not, where that cannot be done. What is in it was verified, so that it is used
+/// all the same.
+pub fn seal(host: &Host, path: &Utf8Path) -> Option<String> {
+    let refused = host.seal(path).err()?;
+    Some(format!("it is to be read-only, but cannot be made immutable: {refused}"))
+}
+
+/// Enters into systemd-sysupdate's list what is not in it yet; why not, where that cannot be done. Only a cleanup would
+/// miss it.
+pub fn enlist(host: &Host, list: &Utf8Path, entries: &[String]) -> Option<String> {
+    let refused = enter(host, list, entries).err()?;
+    Some(format!("a later cleanup will not know what is installed here: {refused}"))
+}
+
+fn enter(host: &Host, list: &Utf8Path, entries: &[String]) -> io::Result<()> {
+    host.make_dirs(list)?;
+    let mut entered = false;
+    for text in entries {
+        let entry = list.join(installed::name(text));
+        if host.stat(&entry)?.is_none() {
+            host.symlink(text, &entry)?;
+            entered = true;
+        }
+    }
+    if entered {
+        host.sync_dir(list)?;
     }
     Ok(())
 }
@@ -291,6 +323,7 @@ fn cannot_exchange(error: &io::Error) -> bool {
 /// Removes something of ours; what may be in use is renamed aside first, so that it is there whole or not
 /// at all.
 pub fn remove(host: &Host, path: &Utf8Path, aside: Option<&Utf8Path>) -> Result<(), SwitchError> {
+    host.unseal(path)?;
     let Some(aside) = aside else { return Ok(host.remove(path)?) };
     if host.stat(path)?.is_none() {
         return Ok(());

@@ -13,7 +13,7 @@ use crate::controller::config::{Interval, SourcesAge};
 use crate::model::{ResourceId, Version};
 
 pub use publish_tree::{DigestArg, ProfileArg, StoreGcArgs, TreeArgs};
-pub use sysupdate::{ExitCodes, SysupdateArgs, SysupdateCommand};
+pub use sysupdate::{ComponentChoice, ExitCodes, FeatureChoice, SysupdateArgs, SysupdateCommand};
 pub use units::{ModeArg, UnitsArgs};
 
 /// Keeps the software a Linux host runs outside its package manager equal to a desired state.
@@ -409,7 +409,8 @@ pub enum ImportKind {
     Distronomicon,
     /// casync-updater's client configuration, by default all of `/etc/casync-updater`.
     CasyncUpdater,
-    /// This host's own sysupdate.d, followed as systemd-sysupdate carries it out.
+    /// This host's own sysupdate.d, followed as systemd-sysupdate carries it out; definitions of directories that are
+    /// named become extensions of the desired state.
     Sysupdate,
     /// The same, followed as updex carries it out.
     Updex,

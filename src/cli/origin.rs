@@ -38,12 +38,18 @@ impl Reading {
             Some(command) => match command {
                 Command::Apply { .. } | Command::Rollback { .. } | Command::Run(_) => true,
                 Command::Sysupdate(args) => match args.command {
-                    SysupdateCommand::Update { .. } | SysupdateCommand::Vacuum => true,
+                    SysupdateCommand::Update { .. }
+                    | SysupdateCommand::Vacuum
+                    | SysupdateCommand::Cleanup => true,
                     SysupdateCommand::List { .. }
                     | SysupdateCommand::CheckNew
                     | SysupdateCommand::Pending
                     | SysupdateCommand::Features { .. }
-                    | SysupdateCommand::Components => false,
+                    | SysupdateCommand::Components
+                    | SysupdateCommand::EnableFeature(_)
+                    | SysupdateCommand::DisableFeature(_)
+                    | SysupdateCommand::EnableComponent(_)
+                    | SysupdateCommand::DisableComponent(_) => false,
                 },
                 Command::Plan { .. } | Command::Units(_) => return Self::Peek,
                 Command::Validate { .. } => return Self::Inspect,

@@ -32,7 +32,7 @@ use crate::model::plan::PlanMetadata;
 use crate::model::selection::Identity;
 use crate::plan::guard::Removals;
 use crate::plan::hold::Holds;
-use crate::provider::provide;
+use crate::provider::{Texts, provide};
 use crate::reconcile::{Effects, Request};
 use crate::repository::{Checkout, Source};
 use crate::resource::app::observe::Depth;
@@ -294,9 +294,7 @@ impl Session {
             // Nothing but the documents went into it.
             return Ok(false);
         }
-        let Ok(mut now) = DesiredState::from_texts_for(texts, &identity) else { return Ok(true) };
-        provide(&self.host, &mut now);
-        Ok(now.digest != desired.digest)
+        Ok(desired.definitions.as_ref() != Some(&Texts::read(&self.host).digest()))
     }
 
     /// Reads the desired state; where there is none at all, nothing is wished, and what is installed can still be told.

@@ -18,6 +18,9 @@ pub(super) const SHORT: &str = "$short";
 /// Serde name of enums that are written as a map with one key, never as a word.
 pub(super) const CHOICE: &str = "$choice";
 
+/// Most rows of a table for which there is room before they are read.
+const ROWS_AT_ONCE_MAX: usize = 10_000;
+
 /// A value and its place in the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spanned<T> {
@@ -36,8 +39,8 @@ pub enum Field<T> {
     Absent,
     /// Written and not readable; reported.
     Bad,
-    /// Readable.
-    Good(Spanned<T>),
+    /// Readable. Apart from the rest: a document has many fields, and most of them are absent.
+    Good(Box<Spanned<T>>),
 }
 
 impl<T> Field<T> {
@@ -74,7 +77,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
                 let start = seq.next_element()?.unwrap_or_default();
                 let end = seq.next_element()?.unwrap_or_default();
                 Ok(match seq.next_element() {
-                    Ok(Some(value)) => Field::Good(Spanned { span: Span { start, end }, value }),
+                    Ok(Some(value)) => {
+                        Field::Good(Box::new(Spanned { span: Span { start, end }, value }))
+                    }
                     Ok(None) | Err(_) => Field::Bad,
                 })
             }
@@ -146,11 +151,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Table<T> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Table<T>, A::Error> {
-                let mut rows = Vec::new();
+                let mut rows =
+                    Vec::with_capacity(map.size_hint().unwrap_or_default().min(ROWS_AT_ONCE_MAX));
                 while let Some(key) = map.next_key::<Field<String>>()? {
                     let value = map.next_value()?;
                     if let Field::Good(key) = key {
-                        rows.push((key, value));
+                        rows.push((*key, value));
                     }
                 }
                 Ok(Table(rows))

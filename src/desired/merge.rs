@@ -60,6 +60,7 @@ pub(super) fn merge(
             notes: Vec::new(),
             roots,
             documents: digest.clone(),
+            definitions: None,
             digest,
         });
     }

@@ -48,6 +48,8 @@ pub struct DesiredState {
     pub documents: Digest,
     /// The same with what the host itself contributes: names the wish in plans and history.
     pub digest: Digest,
+    /// Digest of the host's own definitions, where they went into it.
+    pub definitions: Option<Digest>,
     /// How much of what was read is for this host.
     pub selection: Selection,
     /// Which commit it was read from, when it came from a repository.

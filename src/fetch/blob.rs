@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use crate::fetch::Client;
 use crate::fetch::error::{FetchError, Resumed, shown};
 use crate::fetch::hash::{Hasher, contradiction};
+use crate::fetch::packed::{Pieces, pack};
 use crate::fetch::partial::{PIECE_BYTES, Partial, cache_error, remove};
 use crate::fetch::retry::{http_date, retrying};
 use crate::model::step::Blob;
@@ -162,6 +163,8 @@ struct Place<'a> {
 enum Body {
     Web(Response),
     File(tokio::fs::File, PathBuf),
+    /// A directory, packed.
+    Packed(Pieces, PathBuf),
 }
 
 impl Place<'_> {
@@ -366,17 +369,25 @@ impl Body {
                 read.map_err(|source| FetchError::Local { path: path.clone(), source })?;
                 Ok((!piece.is_empty()).then(|| piece.into()))
             }
+            Self::Packed(pieces, path) => match pieces.recv().await {
+                Some(Err(source)) => Err(FetchError::Local { path: path.clone(), source }),
+                piece => Ok(piece.transpose().ok().flatten()),
+            },
         }
     }
 }
 
-/// Opens a `file:` source; anything but a regular file is refused without waiting for it.
+/// Opens a `file:` source: a directory where the URL ends with a slash, and otherwise a regular file. Anything else is
+/// refused without waiting for it.
 fn open_file(url: &Url) -> Result<(Body, Option<u64>), FetchError> {
     let path = url.to_file_path().map_err(|()| FetchError::BadUrl { url: shown(url) })?;
     let local = |source| FetchError::Local { path: path.clone(), source };
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = OpenOptions::new().read(true).custom_flags(flags).open(&path).map_err(local)?;
     let metadata = file.metadata().map_err(local)?;
+    if metadata.is_dir() && url.path().ends_with('/') {
+        return Ok((Body::Packed(pack(path.clone()), path), None));
+    }
     if !metadata.is_file() {
         return Err(local(std::io::ErrorKind::InvalidInput.into()));
     }

@@ -57,6 +57,9 @@ impl Credentials {
     }
 
     fn for_url(&self, url: &Url) -> Result<Option<&HeaderValue>, FetchError> {
+        if self.0.is_empty() {
+            return Ok(None);
+        }
         let private = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url));
         match self.0.get(&authority(url)).filter(|_| private) {
             None => Ok(None),
@@ -157,7 +160,8 @@ impl Client {
 
     /// Whether a request to `url` would carry a token.
     pub fn has_token(&self, url: &str) -> bool {
-        let url = Url::parse(url).ok();
+        let any = !self.0.credentials.0.is_empty();
+        let url = any.then(|| Url::parse(url).ok()).flatten();
         // Where one is lacking the request says so.
         url.is_some_and(|url| !matches!(self.0.credentials.for_url(&url), Ok(None)))
     }

@@ -14,6 +14,7 @@ pub mod record;
 pub mod memory;
 pub mod hash;
 pub mod partial;
+mod packed;
 pub mod blob;
 pub mod piece;
 

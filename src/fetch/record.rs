@@ -127,7 +127,7 @@ impl Page {
         let checked_at = Timestamp::try_from(metadata.modified().ok()?).ok()?;
         let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).ok()?);
         file.by_ref().take(metadata.len()).read_to_end(&mut bytes).ok()?;
-        let (head, body) = decode(&bytes)?;
+        let (head, body) = decode(bytes)?;
         Some(Self { key: key.clone(), head, body: Arc::new(body), checked_at })
     }
 
@@ -141,13 +141,13 @@ impl Page {
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<(Head, Vec<u8>)> {
+fn decode(mut bytes: Vec<u8>) -> Option<(Head, Vec<u8>)> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
-    let (line, body) = bytes.split_at_checked(end)?;
-    let body = body.get(1..)?;
-    let line: Line = serde_json::from_slice(line).ok()?;
-    let whole = line.format == FORMAT && line.sha256.as_bytes() == Sha256::digest(body).as_slice();
-    whole.then(|| (line.head, body.to_vec()))
+    let line: Line = serde_json::from_slice(bytes.get(..end)?).ok()?;
+    bytes.drain(..=end);
+    let whole =
+        line.format == FORMAT && line.sha256.as_bytes() == Sha256::digest(&bytes).as_slice();
+    whole.then_some((line.head, bytes))
 }
 
 /// Until when a host refuses requests, as remembered.
@@ -246,12 +246,12 @@ mod tests {
     fn page_that_is_not_whole_counts_as_absent() {
         let bytes = page(b"some body").encode().unwrap();
         for end in 0..bytes.len() {
-            assert!(decode(&bytes[..end]).is_none(), "{end} bytes");
+            assert!(decode(bytes[..end].to_vec()).is_none(), "{end} bytes");
         }
         let mut flipped = bytes.clone();
         *flipped.last_mut().unwrap() ^= 1;
-        assert!(decode(&flipped).is_none());
-        assert!(decode(&vec![0; bytes.len()]).is_none());
+        assert!(decode(flipped).is_none());
+        assert!(decode(vec![0; bytes.len()]).is_none());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{CWD, IFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::host::{Look, about, beneath};
@@ -22,6 +22,10 @@ const BESIDE: &str = ".new";
 
 /// How the directory is opened in which something is removed.
 const PARENT: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// How a directory is opened whose flags are read and set.
+const SEALED: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Write access: exists only while the host's lock is held.
 #[derive(Debug)]
@@ -89,6 +93,16 @@ impl Change {
             }
         }
         Err(LockError::Held { path })
+    }
+
+    /// Takes the host's lock where it is free now and was taken before. Nothing is made: whoever gets none takes it
+    /// the usual way, which says why it is not to be had.
+    pub fn seize(look: Look) -> Option<Self> {
+        let state = look.real(&look.places().state);
+        let file = OpenOptions::new().write(true).open(state.join("lock")).ok()?;
+        file.try_lock().ok()?;
+        sweep(&state).ok()?;
+        Some(Self { look, _lock: file })
     }
 
     /// Read access to the same host.
@@ -179,6 +193,32 @@ impl Change {
     pub fn symlink(&self, target: &str, at: &Utf8Path) -> io::Result<()> {
         let real = self.real(at);
         rustix::fs::symlink(target, real.as_std_path()).map_err(|e| about(&real, &e.into()))
+    }
+
+    /// Makes a directory immutable: nobody can add to it, take away from it or move it.
+    pub fn seal(&self, path: &Utf8Path) -> io::Result<()> {
+        let real = self.real(path);
+        let attempt = || -> Result<(), Errno> {
+            let directory = rustix::fs::open(real.as_std_path(), SEALED, Mode::empty())?;
+            let flags = rustix::fs::ioctl_getflags(&directory)?;
+            rustix::fs::ioctl_setflags(&directory, flags | IFlags::IMMUTABLE)
+        };
+        attempt().map_err(|e| about(&real, &e.into()))
+    }
+
+    /// Takes that back; fine where it was not done, and where there is no directory.
+    pub fn unseal(&self, path: &Utf8Path) -> io::Result<()> {
+        let real = self.real(path);
+        let Ok(directory) = rustix::fs::open(real.as_std_path(), SEALED, Mode::empty()) else {
+            return Ok(());
+        };
+        // Where flags cannot be read there are none.
+        let flags = rustix::fs::ioctl_getflags(&directory).unwrap_or(IFlags::empty());
+        if !flags.contains(IFlags::IMMUTABLE) {
+            return Ok(());
+        }
+        let cleared = rustix::fs::ioctl_setflags(&directory, flags - IFlags::IMMUTABLE);
+        cleared.map_err(|e| about(&real, &e.into()))
     }
 
     /// Gives a regular file a second name. Durable with the next sync of its directory.

@@ -134,6 +134,28 @@ pub struct ImageManifest {
     pub staged_at: Timestamp,
 }
 
+/// What systemd-sysupdate tells everybody who wants to know of an update, as the parameters of its method
+/// `io.systemd.SysUpdate.Notify.OnCompletedUpdate`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Announcement {
+    /// The component; absent for definitions that belong to none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub component: Option<String>,
+    /// The version that is there now.
+    pub version: String,
+    /// What was installed of it.
+    pub resources: Vec<Installed>,
+}
+
+/// One thing that was installed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Installed {
+    /// The name of its definition.
+    pub transfer: String,
+    /// Where it is.
+    pub path: String,
+}
+
 /// One link that leads to a release.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -168,7 +168,9 @@ pub struct Inventory {
 impl Inventory {
     /// What is ours of a resource in this directory; nothing of it elsewhere counts.
     pub fn at(&self, id: &ResourceId, home: &Utf8Path) -> Option<&Owned> {
-        self.resources.get(id).filter(|owned| owned.home == home)
+        // Comparing component by component takes longer, and is needed for what an operator edited by hand alone.
+        let same = |owned: &&Owned| owned.home.as_str() == home.as_str() || owned.home == home;
+        self.resources.get(id).filter(same)
     }
 }
 
@@ -181,6 +183,9 @@ pub struct Owned {
     pub declared_in: String,
     /// Its directory: `/opt/ripgrep`.
     pub home: Utf8PathBuf,
+    /// Every directory that images were put into; empty where all of them are in `home`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub directories: Vec<Utf8PathBuf>,
     /// What belongs to an app that is one file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_place: Option<InPlace>,

@@ -20,6 +20,7 @@ pub mod release;
 pub mod revision;
 pub mod selection;
 pub mod snapshot;
+pub mod effect;
 pub mod span;
 pub mod step;
 pub mod version;
@@ -28,13 +29,14 @@ pub mod window;
 pub use check::{Check, Probe};
 pub use delta::{Delta, Fallback, Patch, PatchFormat};
 pub use digest::{Algorithm, Digest};
+pub use effect::Effect;
 pub use extension::ExtensionClass;
 pub use facts::HostFacts;
 pub use id::{Kind, Name, ResourceId};
 pub use manifest::{Entry, EntryKind, Manifest};
 pub use plan::{Action, Attribution, Blocked, BlockedReason, Change, Drift, DriftKind, Plan};
 pub use release::{Artifact, Evidence, Level, Release, Subject};
-pub use step::{Blob, Effect, Step};
+pub use step::{Blob, Step};
 pub use version::{Constraint, Prereleases, Version};
 
 /// JSON Schema of a newtype that is written as text.

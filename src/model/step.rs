@@ -5,11 +5,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::check::command_line;
 use crate::model::contents::KeptForeign;
-use crate::model::extension::{ExtensionClass, ImageHead, LinkTo, PlaceRules};
+use crate::model::extension::{Announcement, ExtensionClass, ImageHead, LinkTo, PlaceRules};
 use crate::model::manifest::Binary;
-use crate::model::{Artifact, Check, Delta, Digest, Evidence, ResourceId, Version};
+use crate::model::{Artifact, Check, Delta, Digest, Effect, Evidence, ResourceId, Version};
 
 /// One atomic act. Steps of one change run in order; the change stops at the first failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +69,26 @@ pub enum Step {
         to: Utf8PathBuf,
         /// A damaged directory of ours stands there and is exchanged; otherwise nothing may be there.
         replaces: bool,
+    },
+    /// Make a directory immutable, where the file system can.
+    Seal {
+        /// The directory, in its place.
+        #[schemars(with = "String")]
+        path: Utf8PathBuf,
+    },
+    /// Note in systemd-sysupdate's list what is installed where, so that its cleanup knows it.
+    Enlist {
+        /// The directory of the list.
+        #[schemars(with = "String")]
+        list: Utf8PathBuf,
+        /// Texts of the entries.
+        entries: Vec<String>,
+    },
+    /// Tell whoever listens for updates of systemd-sysupdate what was installed. Who does not listen is not waited
+    /// for, and nothing depends on the answers.
+    Announce {
+        /// What is told.
+        announcement: Announcement,
     },
     /// Journal an effect if anything at or below certain paths is another in the assembled generation.
     OweIfChanged {
@@ -301,6 +320,9 @@ impl Step {
             Self::Install { .. } => "install",
             Self::Try { .. } => "try",
             Self::Point { .. } => "point",
+            Self::Seal { .. } => "seal",
+            Self::Enlist { .. } => "enlist",
+            Self::Announce { .. } => "announce",
             Self::Merged { .. } => "merge",
             Self::Refresh { .. } => "refresh",
             Self::Settle { .. } => "settle",
@@ -565,53 +587,6 @@ impl Default for AssembleLimits {
     /// A million files and 64 GiB: far above what signage, kiosks and edge software need.
     fn default() -> Self {
         Self { nodes: 1_000_000, bytes: 64 << 30 }
-    }
-}
-
-/// An effect on the running system that nobody can see afterwards, so it is journaled before the switch
-/// that makes it due. Effects run at least once and must be idempotent.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Effect {
-    /// `systemctl restart UNIT`.
-    Restart {
-        /// The unit.
-        unit: String,
-    },
-    /// `systemd-sysext refresh` or `systemd-confext refresh`: merges what is linked now.
-    Refresh {
-        /// What.
-        class: ExtensionClass,
-    },
-    /// A program with its arguments; no shell.
-    Run {
-        /// For whom: hooks of two resources are never merged.
-        resource: ResourceId,
-        /// Program and arguments.
-        argv: Vec<String>,
-        /// Given to the program as `RECONCILE_NEW_VERSION`.
-        version: Option<Version>,
-    },
-    /// Waiting until a release has shown that it works, so that a pass that was cut off is made up for.
-    Confirm {
-        /// Whose release.
-        resource: ResourceId,
-        /// Which one: the name of its slot.
-        slot: String,
-        /// The slot to go back to when it does not.
-        back_to: Option<String>,
-    },
-}
-
-impl Effect {
-    /// What an operator would type.
-    pub fn describe(&self) -> String {
-        match self {
-            Self::Restart { unit } => format!("restart {unit}"),
-            Self::Refresh { class } => format!("{} refresh", class.program()),
-            Self::Run { argv, .. } => format!("run {}", command_line(argv)),
-            Self::Confirm { resource, slot, .. } => format!("confirm that {resource} {slot} works"),
-        }
     }
 }
 

@@ -54,7 +54,12 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
             _ if in_place(path) => true,
             Some(declared) => declared.spec.owns(path),
             None if id.kind == Kind::Tree => Layout::new(home).covers(path),
-            None => path.starts_with(home) || is_link(step, path),
+            None => {
+                let mut directories = owned.iter().flat_map(|owned| &owned.directories);
+                path.starts_with(home)
+                    || is_link(step, path)
+                    || directories.any(|directory| path.starts_with(directory))
+            }
         };
         if paths(step).iter().any(|path| !own(path) || climbs(path)) {
             return Err(format!("a step of {id} leads out of {home}"));
@@ -112,7 +117,8 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
         Step::Remove { path, aside } => {
             std::iter::once(path.as_path()).chain(aside.as_deref()).collect()
         }
-        Step::RemoveEmpty { path } => vec![path],
+        Step::RemoveEmpty { path } | Step::Seal { path } => vec![path],
+        Step::Enlist { list, .. } => vec![list],
         Step::Refresh { copy, .. } => vec![&copy.index, &copy.store],
         Step::Fetch { delta, .. } => delta.iter().map(|delta| delta.base.as_path()).collect(),
         Step::Owe { .. }
@@ -120,6 +126,7 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
         | Step::Settle { .. }
         | Step::Forgive { .. }
         | Step::Merged { .. }
+        | Step::Announce { .. }
         | Step::Confirm { .. } => Vec::new(),
     }
 }

@@ -11,10 +11,17 @@ use crate::desired::{Declared, DesiredState};
 use crate::model::ledger::{Debt, Ledger};
 use crate::model::{Action, Blocked, BlockedReason, Change, Plan, ResourceId, Step};
 use crate::observe::Observed;
+use crate::parallel::in_parallel;
 use crate::plan::guard::Removals;
 use crate::plan::hold::Holds;
 use crate::resource::decision::Decision;
 use crate::resource::{self, Context, Found, Resolved};
+
+/// Resources that are decided about in a row: so many are worth a thread, as each takes some microseconds.
+const PART: usize = 128;
+
+/// A resource, and what is wished of it.
+type Wish<'a> = (&'a ResourceId, &'a Declared);
 
 /// Everything a plan depends on.
 #[derive(Clone, Copy, Debug)]
@@ -40,27 +47,14 @@ pub struct Inputs<'a> {
 /// Plans a pass.
 pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let mut plan = Plan { notes: inputs.ledger.losses.clone(), ..Plan::default() };
-    for (id, declared) in &inputs.desired.resources {
-        if inputs.only.is_some_and(|only| !only.contains(id)) {
-            continue;
-        }
-        let found = match inputs.observed.resources.get(id) {
-            Some(Ok(found)) => found,
-            Some(Err(message)) => {
-                let declared_at = Some(declared.declared_at.to_string());
-                plan.blocked.push(unobservable(id, message, declared_at));
-                continue;
-            }
-            None => continue,
-        };
-        let Some(resolved) = inputs.resolved.get(id) else { continue };
-        let decision = decide(inputs, (id, declared), found, resolved);
-        let found_note = found.note(declared.spec.home());
-        let notes = resolved.notes().iter().chain(&found_note);
-        plan.notes.extend(notes.map(|note| format!("{id}: {note}")));
-        plan.changes.extend(decision.change);
-        plan.blocked.extend(decision.blocked);
-        plan.unchanged.extend(decision.unchanged);
+    let wished = |id: &ResourceId| inputs.only.is_none_or(|only| only.contains(id));
+    let wishes: Vec<_> = inputs.desired.resources.iter().filter(|(id, _)| wished(id)).collect();
+    let parts: Vec<&[Wish<'_>]> = wishes.chunks(PART).collect();
+    for part in in_parallel(&parts, 1, |part| decide_all(inputs, part)) {
+        plan.notes.extend(part.notes);
+        plan.changes.extend(part.changes);
+        plan.blocked.extend(part.blocked);
+        plan.unchanged.extend(part.unchanged);
     }
     if inputs.only.is_none() {
         remove(inputs, &mut plan);
@@ -78,9 +72,34 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     plan
 }
 
+/// Decides about each of some resources.
+fn decide_all(inputs: &Inputs<'_>, wishes: &[Wish<'_>]) -> Plan {
+    let mut plan = Plan::default();
+    for (id, declared) in wishes {
+        let found = match inputs.observed.resources.get(*id) {
+            Some(Ok(found)) => found,
+            Some(Err(message)) => {
+                let declared_at = Some(declared.declared_at.to_string());
+                plan.blocked.push(unobservable(id, message, declared_at));
+                continue;
+            }
+            None => continue,
+        };
+        let Some(resolved) = inputs.resolved.get(*id) else { continue };
+        let decision = decide(inputs, (id, declared), found, resolved);
+        let found_note = found.note(declared.spec.home());
+        let notes = resolved.notes().iter().chain(&found_note);
+        plan.notes.extend(notes.map(|note| format!("{id}: {note}")));
+        plan.changes.extend(decision.change);
+        plan.blocked.extend(decision.blocked);
+        plan.unchanged.extend(decision.unchanged);
+    }
+    plan
+}
+
 fn decide(
     inputs: &Inputs<'_>,
-    (id, declared): (&ResourceId, &Declared),
+    (id, declared): Wish<'_>,
     found: &Found,
     resolved: &Resolved,
 ) -> Decision {

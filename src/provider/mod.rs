@@ -5,6 +5,7 @@
 
 mod catalogs;
 mod definitions;
+mod orphans;
 mod specifiers;
 mod written;
 
@@ -17,20 +18,22 @@ use crate::model::extension::Shape;
 use crate::model::pace::Pace;
 use crate::model::{Constraint, Digest, ExtensionClass, Level, Name, Prereleases, ResourceId};
 pub use crate::provider::catalogs::{Catalog, catalogs};
-pub use crate::provider::definitions::{Component, components};
+pub use crate::provider::definitions::{
+    Component, Texts, components, definitions_in, named_components,
+};
+pub use crate::provider::orphans::{orphans, wish_nothing_of};
+pub use crate::provider::specifiers::suggests;
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
+use crate::resource::extension::layout::class_of as searched_for;
 use crate::resource::extension::order::OrderWish;
 use crate::resource::extension::spec::{
-    Activate, FeatureWish, ImagePolicy, Transfer as Wish, Upkeep,
+    Activate, FeatureWish, Followed, ImagePolicy, Stock, Transfer as Wish, Tries, Upkeep,
 };
 use crate::source::spec::DirectoryUrl;
 
 /// Images kept where `InstancesMax=` sets no limit.
 const INSTANCES_UNLIMITED: u32 = 1000;
-
-/// Permission bits where `Mode=` and names state none.
-const MODE: u32 = 0o644;
 
 /// Largest download and image: a whole operating system.
 const IMAGE_BYTES_MAX: u64 = 8 << 30;
@@ -38,26 +41,19 @@ const IMAGE_BYTES_MAX: u64 = 8 << 30;
 /// The name of the set of transfers that belong to no component.
 const HOST_SET: &str = "host";
 
-/// Where systemd looks for extensions, and what it then takes them for.
-const SEARCHED: [(&str, ExtensionClass); 6] = [
-    ("/etc/extensions", ExtensionClass::Sysext),
-    ("/run/extensions", ExtensionClass::Sysext),
-    ("/var/lib/extensions", ExtensionClass::Sysext),
-    ("/run/confexts", ExtensionClass::Confext),
-    ("/var/lib/confexts", ExtensionClass::Confext),
-    ("/usr/local/lib/confexts", ExtensionClass::Confext),
-];
-
 /// Puts facts of the host into the wish, and adds what the host's definitions wish, when the desired state asks to
 /// follow them.
 pub fn provide(host: &Look, desired: &mut DesiredState) {
     written::complete(host, desired);
     let Some(follow) = desired.follow.clone() else { return };
     let mut notes = Vec::new();
-    let components = components(host, &mut notes);
-    desired.digest = Digest::of_json(&(&desired.digest, &components_text(&components)));
+    let texts = Texts::read(host);
+    let components = texts.components(&mut notes);
+    let definitions = texts.digest();
+    desired.digest = Digest::of_json(&(&desired.digest, &definitions));
+    desired.definitions = Some(definitions);
     for component in components {
-        let name = component.name.clone();
+        let name = &component.name;
         let features = &component.features;
         let mut set = Set::default();
         for transfer in &component.transfers {
@@ -79,12 +75,13 @@ pub fn provide(host: &Look, desired: &mut DesiredState) {
                     let Some(name) = one.first().map(|(_, wish)| wish.name.clone()) else {
                         continue;
                     };
-                    add(&follow, (&name, one), desired, &mut notes);
+                    add(&follow, (&name, None, one), desired, &mut notes);
                 }
             }
             FollowAs::Sysupdate => {
-                let name = name.as_deref().unwrap_or(HOST_SET);
-                add(&follow, (name, set), desired, &mut notes);
+                let resource = name.as_deref().unwrap_or(HOST_SET);
+                let followed = Followed { component: component.name.clone() };
+                add(&follow, (resource, Some(followed), set), desired, &mut notes);
             }
         }
     }
@@ -116,15 +113,13 @@ impl<'a> Set<'a> {
 /// What systemd makes of versions that lie where it looks for extensions.
 fn merged_by_file_name(transfer: &Transfer, wish: &Wish) -> Option<String> {
     let directory = &wish.directory;
-    let searched = SEARCHED.iter().any(|(place, _)| directory == place);
-    searched.then(|| {
-        let (file, name) = (&transfer.file, &transfer.id);
-        format!(
-            "{file}: systemd merges every image in {directory} under the name of its file, so all versions that \
-             are kept are merged at once; let `Path=` lead elsewhere and set `CurrentSymlink={directory}/{name}.raw`, \
-             or write `Path={directory}/{name}.raw.v`"
-        )
-    })
+    searched_for(directory)?;
+    let (file, name) = (&transfer.file, &transfer.id);
+    Some(format!(
+        "{file}: systemd merges every image in {directory} under the name of its file, so all versions that are kept \
+         are merged at once; let `Path=` lead elsewhere and set `CurrentSymlink={directory}/{name}.raw`, or write \
+         `Path={directory}/{name}.raw.v`"
+    ))
 }
 
 /// What one component wishes, as systemd-sysupdate would carry it out; `None` when nothing of it is ours.
@@ -145,7 +140,8 @@ pub fn set_of(host: &Look, component: &Component) -> Option<(ResourceId, Extensi
     let id = ResourceId::extension(name);
     let follow =
         Follow { as_what: FollowAs::Sysupdate, activate: Activate::Boot, root: String::new() };
-    let spec = spec(&follow, &id, set);
+    let followed = Followed { component: component.name.clone() };
+    let spec = spec(&follow, &id, Some(followed), set);
     Some((id, spec))
 }
 
@@ -157,13 +153,9 @@ pub fn resources_of(component: &Component, desired: &DesiredState) -> Vec<Resour
     its.map(|(id, _)| id.clone()).collect()
 }
 
-fn components_text(components: &[Component]) -> Vec<String> {
-    components.iter().map(|component| format!("{component:?}")).collect()
-}
-
 fn add(
     follow: &Follow,
-    (name, set): (&str, Set<'_>),
+    (name, followed, set): (&str, Option<Followed>, Set<'_>),
     desired: &mut DesiredState,
     notes: &mut Vec<String>,
 ) {
@@ -178,18 +170,24 @@ fn add(
         let at = &other.declared_at;
         return notes.push(format!("{file} is left alone: {id} is declared at {at}"));
     }
-    let spec = Spec::Extension(Box::new(spec(follow, &id, set)));
+    let spec = Spec::Extension(Box::new(spec(follow, &id, followed, set)));
     let declared_at = crate::desired::Place { file, line: 1 };
     let (root, pace) = (follow.root.clone(), Pace::default());
     let declared = Declared { spec, declared_at, root, pace };
     desired.resources.insert(id, declared);
 }
 
-fn spec(follow: &Follow, id: &ResourceId, set: Set<'_>) -> ExtensionSpec {
+fn spec(
+    follow: &Follow,
+    id: &ResourceId,
+    follows: Option<Followed>,
+    set: Set<'_>,
+) -> ExtensionSpec {
     let home = set.first().map(|(_, wish)| wish.directory.join(format!(".{}.reconcile", id.name)));
     let Set { ours: set, retired } = set;
-    let verify = set.iter().any(|(transfer, _)| transfer.verify);
-    let web = set.iter().any(|(_, wish)| matches!(wish.from, DirectoryUrl::Web(_)));
+    let listed = || set.iter().filter(|(_, wish)| wish.stock == Stock::Listed);
+    let verify = listed().any(|(transfer, _)| transfer.verify);
+    let web = listed().any(|(_, wish)| matches!(wish.from, DirectoryUrl::Web(_)));
     let most = |transfer: &Transfer| {
         let kept = transfer.target.instances_max.unwrap_or(u64::from(INSTANCES_UNLIMITED));
         u32::try_from(kept).unwrap_or(INSTANCES_UNLIMITED)
@@ -232,6 +230,7 @@ fn spec(follow: &Follow, id: &ResourceId, set: Set<'_>) -> ExtensionSpec {
         retired: retired.into_iter().map(|(_, wish)| wish).collect(),
         features: FeatureWish::default(),
         upkeep: Upkeep::Full,
+        follows,
     }
 }
 
@@ -242,7 +241,7 @@ fn class_of(wish: &Wish) -> Option<ExtensionClass> {
         Some("v") => place.parent().unwrap_or(place),
         _ => place,
     };
-    SEARCHED.iter().find(|(directory, _)| place == *directory).map(|(_, class)| *class)
+    searched_for(place)
 }
 
 /// A transfer as we carry it out; why not, otherwise.
@@ -252,10 +251,8 @@ fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, Stri
     }
     let shape = match transfer.target.kind {
         TargetKind::RegularFile => Shape::Image,
-        TargetKind::Directory => Shape::Directory,
-        TargetKind::Partition | TargetKind::Subvolume => {
-            return Err("its target is no file and no directory".to_owned());
-        }
+        TargetKind::Directory | TargetKind::Subvolume => Shape::Directory,
+        TargetKind::Partition => return Err("its target is no file and no directory".to_owned()),
     };
     let path = transfer.source.path.as_str();
     let from = match (transfer.source.kind, path.strip_prefix("file://")) {
@@ -265,10 +262,12 @@ fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, Stri
         (SourceKind::UrlFile | SourceKind::UrlTar, None) => {
             DirectoryUrl::Web(path.trim_end_matches('/').to_owned())
         }
-        (SourceKind::RegularFile | SourceKind::Tar, _) => DirectoryUrl::Local(host.real(path)),
-        (SourceKind::Directory | SourceKind::Subvolume, _) => {
-            return Err("its source is a directory, and nobody states a digest of it".to_owned());
-        }
+        _ => DirectoryUrl::Local(host.real(path)),
+    };
+    let stock = match transfer.source.kind {
+        SourceKind::UrlFile | SourceKind::UrlTar => Stock::Listed,
+        SourceKind::RegularFile | SourceKind::Tar => Stock::Files,
+        SourceKind::Directory | SourceKind::Subvolume => Stock::Directories,
     };
     let directory = Utf8PathBuf::from(&transfer.target.path);
     let link = match follow {
@@ -285,7 +284,9 @@ fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, Stri
     let named = named.unwrap_or(&transfer.id);
     let name = named.to_owned();
     let mut wish = Wish {
+        definition: Some(transfer.id.clone()),
         from,
+        stock,
         manifest: "SHA256SUMS".to_owned(),
         source: transfer.source.patterns.clone(),
         directory,
@@ -293,8 +294,11 @@ fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, Stri
         link,
         name,
         shape,
-        mode: transfer.target.mode.unwrap_or(MODE),
+        mode: transfer.target.mode,
+        read_only: transfer.target.read_only,
+        tries: Tries { left: transfer.target.tries_left, done: transfer.target.tries_done },
         searched: false,
+        entry: None,
     };
     wish.searched = class_of(&wish).is_some();
     Ok(wish)

@@ -2,6 +2,7 @@
 
 use crate::format::os_release::OsRelease;
 use crate::format::sysupdate::specifier::Specifiers;
+use crate::format::sysupdate::suggest;
 use crate::host::{Look, facts};
 use crate::model::facts::Arch;
 
@@ -39,5 +40,23 @@ pub(super) fn specifiers(host: &Look) -> Specifiers {
         version_id: of(&release, "VERSION_ID"),
         variant_id: of(&release, "VARIANT_ID"),
         ..Specifiers::default()
+    }
+}
+
+/// What decides what is proposed on a host.
+pub fn suggests(host: &Look) -> suggest::Host {
+    let facts = specifiers(host);
+    let release = crate::resource::extension::observe::os_release(host).unwrap_or_default();
+    let machine = host.read("/etc/machine-info", LINE_BYTES_MAX).ok().flatten();
+    let machine = machine.and_then(|b| OsRelease::parse(&b).ok()).unwrap_or_default();
+    let command_line = host.read("/proc/cmdline", LINE_BYTES_MAX).ok().flatten();
+    let tags = machine.get("TAGS").unwrap_or_default().split(':');
+    suggest::Host {
+        architecture: facts.architecture,
+        name: facts.host_name,
+        machine_id: facts.machine_id,
+        command_line: String::from_utf8_lossy(&command_line.unwrap_or_default()).into_owned(),
+        os_release: release,
+        machine_tags: tags.filter(|tag| !tag.is_empty()).map(str::to_owned).collect(),
     }
 }

@@ -8,7 +8,7 @@ use crate::format::sysupdate::pattern::Pattern;
 use crate::format::sysupdate::specifier::Specifiers;
 use crate::host::Look;
 use crate::model::Digest;
-use crate::provider::components;
+use crate::provider::Texts;
 use crate::provider::specifiers::specifiers;
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
@@ -54,7 +54,9 @@ fn expand(specifiers: &Specifiers, desired: &mut DesiredState) {
 
 fn drop_what_is_off(host: &Look, desired: &mut DesiredState) {
     let mut notes = Vec::new();
-    let components = components(host, &mut notes);
+    let texts = Texts::read(host);
+    let components = texts.components(&mut notes);
+    desired.definitions = Some(texts.digest());
     let features = || components.iter().flat_map(|component| &component.features);
     let is_on = |name: &str| features().any(|feature| feature.id == name && feature.enabled);
     let is_known = |name: &String| features().any(|feature| feature.id == *name);

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::cell::LazyCell;
+use std::collections::BTreeSet;
 use std::io;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
 use crate::desired::DesiredState;
@@ -159,7 +160,13 @@ fn own(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, pass: &Pass<'_>) {
     let same_file =
         |known: &Owned| known.in_place.as_ref().map(|known| known.file.as_path()) == file;
     let known = inventory.at(id, declared.spec.home());
-    if known.is_some_and(|known| known.declared_in == declared.root && same_file(known)) {
+    let directories = declared.spec.directories();
+    let all_known = |known: &Owned| {
+        directories.iter().all(|directory| known.directories.iter().any(|known| known == directory))
+    };
+    let same =
+        |known: &Owned| known.declared_in == declared.root && same_file(known) && all_known(known);
+    if known.is_some_and(same) {
         return;
     }
     let (declared_in, home) = (declared.root.clone(), declared.spec.home().to_owned());
@@ -170,10 +177,22 @@ fn own(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, pass: &Pass<'_>) {
     let in_place = known.as_ref().filter(|known| same_file(known));
     let in_place = in_place.and_then(|known| known.in_place.clone());
     let in_place = in_place.or_else(|| file.map(|file| InPlace::of(file.to_owned())));
+    let mut directories: BTreeSet<Utf8PathBuf> =
+        directories.into_iter().map(Utf8Path::to_owned).collect();
+    directories.extend(known.iter().flat_map(|known| known.directories.clone()));
     let kept = known.map(|k| (k.activated, k.started, k.left_out, k.recognised));
     let (activated, started, left_out, recognised) = kept.unwrap_or_default();
-    let owned =
-        Owned { declared_in, home, in_place, adopted, activated, started, left_out, recognised };
+    let owned = Owned {
+        declared_in,
+        home,
+        directories: directories.into_iter().collect(),
+        in_place,
+        adopted,
+        activated,
+        started,
+        left_out,
+        recognised,
+    };
     inventory.to_mut().resources.insert(id.clone(), owned);
 }
 

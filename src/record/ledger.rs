@@ -46,6 +46,12 @@ pub fn look(host: &Look) -> io::Result<Ledger> {
     Ok(ledger)
 }
 
+/// How long the inventory is, in bytes: how much there is to look at, before anything is read.
+pub fn inventory_bytes(host: &Look) -> u64 {
+    let stat = host.stat(host.places().state.join(INVENTORY)).ok().flatten();
+    stat.map_or(0, |stat| stat.size)
+}
+
 /// The part of a file that tells whether the rest can be understood. The debts have none.
 #[derive(Deserialize)]
 struct Format {

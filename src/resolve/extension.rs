@@ -14,7 +14,7 @@ use crate::resolve::listing::{Candidate, candidates};
 use crate::resource::decision::{Problem, Resolution, SlotState};
 use crate::resource::extension::observe::{ImageSeen, LinkSeen, TransferObserved};
 use crate::resource::extension::order::Order;
-use crate::resource::extension::spec::Upkeep;
+use crate::resource::extension::spec::{Transfer, Upkeep};
 use crate::resource::extension::wanted::{FileOffer, WantedSet, image_state, is_whole};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 
@@ -33,7 +33,7 @@ impl Extension<'_> {
         if let Some(problem) = suspended(self.question, self.id, self.spec.suspend.as_ref()) {
             return Resolution { problem: Some(problem), ..Resolution::default() };
         }
-        if self.spec.upkeep == Upkeep::Tidy || self.spec.is_off() {
+        if self.spec.upkeep != Upkeep::Full || self.spec.is_off() {
             return Resolution::default();
         }
         if let Some(resolution) = self.rolled_back() {
@@ -134,8 +134,8 @@ impl Extension<'_> {
         self.question.ledger.inventory.at(self.id, &self.spec.home)
     }
 
-    fn state(&self, slot: &str, image: Option<&ImageSeen>) -> SlotState {
-        image_state(self.spec, self.observed, self.owned(), (slot, image))
+    fn state(&self, slot: &str, transfer: &Transfer, image: Option<&ImageSeen>) -> SlotState {
+        image_state(self.spec, self.observed, self.owned(), (slot, transfer, image))
     }
 
     /// The installed release that an exact version asks for: nothing needs to be asked.
@@ -176,8 +176,9 @@ impl Extension<'_> {
     fn offer(&self, candidate: &Candidate) -> Result<WantedSet, Problem> {
         let slot = candidate.version.as_str();
         let mut offers = Vec::new();
-        for (image, file) in self.observed.images(slot).zip(&candidate.files) {
-            let state = self.state(slot, image);
+        let images = self.spec.transfers.iter().zip(self.observed.images(slot));
+        for ((transfer, image), file) in images.zip(&candidate.files) {
+            let state = self.state(slot, transfer, image);
             let manifest = image.and_then(|image| image.manifest.as_ref());
             let other = manifest
                 .zip(file.sha256.as_ref())
@@ -277,10 +278,10 @@ impl Extension<'_> {
     fn keep(&self, slot: &str, rolled_back: Option<String>) -> Option<WantedSet> {
         let version = self.observed.version_of(slot)?;
         let mut offers = Vec::new();
-        for (index, image) in self.observed.images(slot).enumerate() {
-            let offer = match self.state(slot, image) {
+        for (transfer, image) in self.spec.transfers.iter().zip(self.observed.images(slot)) {
+            let offer = match self.state(slot, transfer, image) {
                 SlotState::Whole | SlotState::Adopted => None,
-                SlotState::Damaged => Some(self.cached_copy(index, image?)?),
+                SlotState::Damaged => Some(self.cached_copy(transfer, image?)?),
                 // More is demanded than what is installed has, and nothing better can be had.
                 SlotState::Outdated(_) | SlotState::Missing | SlotState::Foreign => return None,
             };
@@ -289,9 +290,8 @@ impl Extension<'_> {
         Some(WantedSet { version, slot: slot.to_owned(), offers, rolled_back })
     }
 
-    fn cached_copy(&self, index: usize, image: &ImageSeen) -> Option<FileOffer> {
+    fn cached_copy(&self, transfer: &Transfer, image: &ImageSeen) -> Option<FileOffer> {
         let manifest = image.manifest.as_ref()?;
-        let transfer = self.spec.transfers.get(index)?;
         let fields = compare_all(&transfer.target, &image.file).fields?;
         self.is_cached(&manifest.digest).then(|| FileOffer {
             artifact: Artifact {

@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use camino::Utf8Path;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::fetch::Reader;
 use crate::format::sysupdate::manifest::{self, Manifest};
-use crate::format::sysupdate::pattern::{Fields, Match, Pattern};
+use crate::format::sysupdate::pattern::{Fields, Match, Pattern, compare_all};
 use crate::model::outcome::chain;
 use crate::model::{Artifact, BlockedReason, Digest, Level, Version};
 use crate::resolve::problem_of;
 use crate::resource::decision::Problem;
-use crate::resource::extension::spec::Transfer;
+use crate::resource::extension::spec::{Stock, Transfer};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 use crate::source::spec::DirectoryUrl;
+use crate::source::sysupdate::Directories;
 use crate::source::{Class, sysupdate};
 use crate::trust::openpgp::{KEYRING_BYTES_MAX, Keyring, verify_detached};
 
@@ -48,9 +50,20 @@ impl ListedFile {
 
 /// A list of files and who vouches for it.
 struct Listing {
-    files: Vec<(String, Option<u64>, Option<Digest>)>,
+    files: Vec<Listed>,
     level: Level,
     stated_by: String,
+}
+
+/// One line of a list.
+struct Listed {
+    path: String,
+    size: Option<u64>,
+    sha256: Option<Digest>,
+    /// Permission bits of a file on this host.
+    mode: Option<u32>,
+    /// When it was modified, in microseconds since 1970.
+    modified_us: Option<u64>,
 }
 
 /// Every version that all transfers of an extension have, and remarks.
@@ -95,21 +108,32 @@ pub(super) async fn offered(
 ) -> Result<(Vec<BTreeMap<String, ListedFile>>, Vec<String>), Problem> {
     let mut notes = Vec::new();
     let mut lists = Vec::new();
+    let mut read: Vec<(&Transfer, Listing)> = Vec::new();
     for transfer in &spec.transfers {
+        // Nobody's list is read twice; a directory without one is looked at for each: patterns say how far down.
+        let same = |other: &Transfer| {
+            (&other.from, &other.manifest, other.stock)
+                == (&transfer.from, &transfer.manifest, Stock::Listed)
+        };
+        if let Some((_, listing)) = read.iter().find(|(other, _)| same(other)) {
+            lists.push(matching(transfer, listing));
+            continue;
+        }
         let asked = Asked { spec, observed, transfer, reader, now };
         let listing = asked.listing(&mut notes).await?;
-        lists.push(matching(transfer, listing));
+        lists.push(matching(transfer, &listing));
+        read.push((transfer, listing));
     }
     Ok((lists, notes))
 }
 
 /// The file of each version: where several match, that of the first pattern, then the first by name.
-fn matching(transfer: &Transfer, listing: Listing) -> BTreeMap<String, ListedFile> {
+fn matching(transfer: &Transfer, listing: &Listing) -> BTreeMap<String, ListedFile> {
     let mut found: BTreeMap<String, ((usize, String), ListedFile)> = BTreeMap::new();
-    for (path, size, sha256) in listing.files {
-        let Some((rank, fields)) = first_match(&transfer.source, &path) else { continue };
+    for Listed { path, size, sha256, mode, modified_us } in &listing.files {
+        let Some((rank, fields)) = first_match(&transfer.source, path) else { continue };
         // A digest in the name that is not that of the file is somebody's mistake.
-        if fields.sha256.is_some() && sha256.is_some() && fields.sha256 != sha256 {
+        if fields.sha256.is_some() && sha256.is_some() && fields.sha256 != *sha256 {
             continue;
         }
         let key = (rank, path.clone());
@@ -118,13 +142,20 @@ fn matching(transfer: &Transfer, listing: Listing) -> BTreeMap<String, ListedFil
             continue;
         }
         let file = ListedFile {
-            url: sysupdate::file_url(&transfer.from, &path),
-            name: path.rsplit('/').next().unwrap_or(&path).to_owned(),
-            size,
-            sha256,
+            url: match transfer.stock {
+                Stock::Listed | Stock::Files => sysupdate::file_url(&transfer.from, path),
+                Stock::Directories => sysupdate::directory_url(&transfer.from, path),
+            },
+            name: path.rsplit('/').next().unwrap_or(path).to_owned(),
+            size: *size,
+            sha256: sha256.clone(),
             level: listing.level,
             stated_by: listing.stated_by.clone(),
-            fields,
+            fields: Fields {
+                mode: fields.mode.or(*mode),
+                modified_us: fields.modified_us.or(*modified_us),
+                ..fields
+            },
         };
         found.insert(version, (key, file));
     }
@@ -150,20 +181,19 @@ struct Asked<'a> {
 impl Asked<'_> {
     async fn listing(&self, notes: &mut Vec<String>) -> Result<Listing, Problem> {
         let Transfer { from, manifest: name, .. } = self.transfer;
-        let demanded = self.spec.level_min();
-        let bytes = match (sysupdate::manifest(from, name, self.reader).await, from) {
+        let demanded = self.spec.level_of(self.transfer);
+        if let (Stock::Directories, DirectoryUrl::Local(directory)) = (self.transfer.stock, from) {
+            return self.unlisted(directory, Directories::Wanted);
+        }
+        let mut bytes = match (sysupdate::manifest(from, name, self.reader).await, from) {
             (Ok(bytes), _) => bytes,
             (Err(error), DirectoryUrl::Local(directory))
                 if error.class() == Class::NotFound && demanded < Level::Checksum =>
             {
-                let files = sysupdate::files(directory).map_err(|e| problem_of(&e))?;
-                let files = files.into_iter().map(|(name, size)| (name, Some(size), None));
-                let stated_by = "nobody".to_owned();
-                return Ok(Listing { files: files.collect(), level: Level::Lock, stated_by });
+                return self.unlisted(directory, Directories::PassedOver);
             }
             (Err(error), _) => return Err(problem_of(&error)),
         };
-        let mut bytes = bytes;
         let (level, stated_by) = if demanded >= Level::Signature {
             (Level::Signature, self.signed(&mut bytes).await?)
         } else {
@@ -184,8 +214,31 @@ impl Asked<'_> {
         let warnings = manifest.warnings().iter().take(3);
         notes.extend(warnings.map(|w| format!("{name} line {}: {}", w.line, w.message)));
         let files = manifest.entries().iter();
-        let files = files.map(|e| (e.path.clone(), None, Some(e.sha256.clone()))).collect();
-        Ok(Listing { files, level, stated_by })
+        let files = files.map(|entry| Listed {
+            path: entry.path.clone(),
+            size: None,
+            sha256: Some(entry.sha256.clone()),
+            mode: None,
+            modified_us: None,
+        });
+        Ok(Listing { files: files.collect(), level, stated_by })
+    }
+
+    /// What is in a directory on this host for which nobody states digests.
+    fn unlisted(&self, directory: &Utf8Path, directories: Directories) -> Result<Listing, Problem> {
+        let descend = |path: &str| compare_all(&self.transfer.source, path).descend;
+        let found = sysupdate::found(directory, directories, &descend);
+        let found = found.map_err(|error| problem_of(&error))?.into_iter();
+        let inherits = self.transfer.stock == Stock::Files;
+        let files = found.map(|file| Listed {
+            path: file.path,
+            size: file.size,
+            sha256: None,
+            mode: Some(file.mode).filter(|_| inherits),
+            modified_us: file.modified_us.filter(|_| inherits),
+        });
+        let stated_by = "nobody".to_owned();
+        Ok(Listing { files: files.collect(), level: Level::Lock, stated_by })
     }
 
     fn check_freshness(&self, manifest: &Manifest) -> Result<(), Problem> {

@@ -55,6 +55,14 @@ impl Spec {
         }
     }
 
+    /// The directories of its images, where they are not in its home.
+    pub fn directories(&self) -> Vec<&Utf8Path> {
+        match self {
+            Self::Extension(spec) => spec.directories(),
+            Self::App(_) | Self::Tree(_) => Vec::new(),
+        }
+    }
+
     /// The one file that is replaced in place, where it is one.
     pub fn file(&self) -> Option<&Utf8Path> {
         match self {
@@ -103,7 +111,7 @@ impl Spec {
     pub fn level_min(&self) -> Option<Level> {
         match self {
             Self::App(spec) => spec.verify.min,
-            Self::Extension(spec) => Some(spec.level_min()),
+            Self::Extension(spec) => spec.transfers.iter().map(|t| spec.level_of(t)).min(),
             Self::Tree(spec) => spec.verify.min,
         }
     }

@@ -29,10 +29,12 @@ pub fn observe(host: &Look, place: &Place<'_>, depth: Depth) -> io::Result<Found
     let Place { id, home, .. } = *place;
     match (id.kind, place.spec) {
         (_, Some(Spec::Extension(spec))) => {
-            extension::observe::observe((host, id, home), Some(spec), depth).map(Found::Extension)
+            extension::observe::observe(host, spec, depth).map(Found::Extension)
         }
         (Kind::Extension, None) => {
-            extension::observe::observe((host, id, home), None, depth).map(Found::Extension)
+            let directories = place.owned.map_or(&[][..], |owned| &owned.directories);
+            let found = extension::observe::observe_ours((host, id), (home, directories), depth);
+            found.map(Found::Extension)
         }
         (_, Some(Spec::Tree(spec))) => {
             tree::observe::observe(host, home, &spec.preserve, depth).map(Found::Tree)

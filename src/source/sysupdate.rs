@@ -1,5 +1,8 @@
 //! Directories as systemd-sysupdate reads them: files, and a list of them with their digests.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+
 use camino::Utf8Path;
 use reqwest::Url;
 
@@ -17,6 +20,12 @@ const SIGNATURE_BYTES_MAX: u64 = 1 << 20;
 
 /// Most files of a local directory without a manifest.
 const FILES_MAX: usize = 10_000;
+
+/// Most directories that are looked into.
+const DIRECTORIES_MAX: usize = 4096;
+
+/// Permission bits that an image inherits from the file that it was made from.
+const INHERITED_MODE: u32 = 0o775;
 
 /// The list of files of a directory.
 pub async fn manifest(
@@ -116,17 +125,79 @@ pub fn file_url(from: &DirectoryUrl, path: &str) -> Option<String> {
     }
 }
 
-/// Names and sizes of the files of a local directory.
-pub fn files(directory: &Utf8Path) -> Result<Vec<(String, u64)>, SourceError> {
-    let failed = |source| SourceError::Local { path: directory.as_std_path().to_owned(), source };
-    let mut files = Vec::new();
-    for entry in directory.read_dir_utf8().map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let Ok(metadata) = entry.metadata() else { continue };
-        if metadata.is_file() && is_file_name(entry.file_name()) && files.len() < FILES_MAX {
-            files.push((entry.file_name().to_owned(), metadata.len()));
+/// The URL of a directory of a directory on this machine: it ends with a slash.
+pub fn directory_url(from: &DirectoryUrl, path: &str) -> Option<String> {
+    let DirectoryUrl::Local(directory) = from else { return None };
+    Url::from_directory_path(directory.join(path)).ok().map(String::from)
+}
+
+/// One file or directory of a local directory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Found {
+    /// Its path below the directory.
+    pub path: String,
+    /// Bytes of a file.
+    pub size: Option<u64>,
+    /// Permission bits.
+    pub mode: u32,
+    /// Modification time in microseconds since 1970, unless it was before.
+    pub modified_us: Option<u64>,
+}
+
+/// Files or directories of a local directory, sorted by path; links are passed over. Directories that `descend` names
+/// are looked into as well.
+pub fn found(
+    directory: &Utf8Path,
+    directories: Directories,
+    descend: &dyn Fn(&str) -> bool,
+) -> Result<Vec<Found>, SourceError> {
+    let mut found = Vec::new();
+    let mut pending = vec![String::new()];
+    let mut looked_at = 0;
+    while let Some(place) = pending.pop().filter(|_| looked_at < DIRECTORIES_MAX) {
+        looked_at += 1;
+        let path = directory.join(&place);
+        let failed = |source| SourceError::Local { path: path.as_std_path().to_owned(), source };
+        for entry in path.read_dir_utf8().map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let Ok(metadata) = entry.metadata() else { continue };
+            let name = entry.file_name();
+            if !is_file_name(name) || found.len() >= FILES_MAX {
+                continue;
+            }
+            let path = if place.is_empty() { name.to_owned() } else { format!("{place}/{name}") };
+            let wanted = match directories {
+                Directories::Wanted => metadata.is_dir(),
+                Directories::PassedOver => metadata.is_file(),
+            };
+            if metadata.is_dir() && descend(&path) {
+                pending.push(path.clone());
+            }
+            if wanted {
+                found.push(Found {
+                    path,
+                    size: metadata.is_file().then_some(metadata.len()),
+                    mode: metadata.mode() & INHERITED_MODE,
+                    modified_us: modified_us(&metadata),
+                });
+            }
         }
     }
-    files.sort();
-    Ok(files)
+    found.sort();
+    Ok(found)
+}
+
+/// Whether directories are what is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directories {
+    /// They are.
+    Wanted,
+    /// Files are.
+    PassedOver,
+}
+
+fn modified_us(metadata: &Metadata) -> Option<u64> {
+    let seconds = u64::try_from(metadata.mtime()).ok()?;
+    let rest = u64::try_from(metadata.mtime_nsec() / 1000).ok()?;
+    seconds.checked_mul(1_000_000)?.checked_add(rest)
 }

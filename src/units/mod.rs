@@ -90,7 +90,7 @@ pub fn render(settings: &Settings) -> Vec<UnitFile> {
 /// trees have owners.
 const SANDBOX: &str = "\
 NoNewPrivileges=yes
-CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_SETFCAP
+CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_SETFCAP CAP_LINUX_IMMUTABLE
 ProtectSystem=strict
 PrivateDevices=yes
 PrivateMounts=yes

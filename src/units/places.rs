@@ -98,13 +98,13 @@ fn written(spec: &Spec) -> Vec<Utf8PathBuf> {
             app.file.as_deref().map(around).into_iter().chain([home]).collect()
         }
         Spec::Extension(extension) => {
-            let transfers = extension.transfers.iter();
-            transfers
-                .flat_map(|transfer| {
-                    let link = transfer.link.as_deref().map(around);
-                    link.into_iter().chain([transfer.directory.clone()])
-                })
-                .collect()
+            let images = extension.transfers.iter().flat_map(|transfer| {
+                let link = transfer.link.as_deref().map(around);
+                link.into_iter().chain([transfer.directory.clone()])
+            });
+            // What systemd-sysupdate keeps of what was installed.
+            let lists = extension.follows.iter().map(|followed| around(&followed.list()));
+            images.chain(lists).collect()
         }
         // The generations are beside the tree.
         Spec::Tree(tree) => vec![around(&tree.path)],

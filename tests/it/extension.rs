@@ -31,6 +31,7 @@ mod crash;
 mod definitions;
 mod differential;
 mod directory;
+mod followed;
 mod groups;
 mod health;
 mod merged;

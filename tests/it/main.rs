@@ -55,6 +55,7 @@ mod sources;
 mod assets;
 mod schema;
 mod unpack_interop;
+mod glance;
 mod health;
 mod health_kinds;
 mod mishaps;

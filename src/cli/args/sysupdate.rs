@@ -1,6 +1,8 @@
 //! Options of the commands that scripts know from systemd-sysupdate and updex.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Subcommand, ValueEnum};
+
+use crate::format::sysupdate::pattern::boolean;
 
 /// A command for systemd-sysupdate.
 #[derive(Debug, Args)]
@@ -36,9 +38,14 @@ pub enum SysupdateCommand {
     Update {
         /// This version; the newest when absent.
         version: Option<String>,
+        /// Whether to clean up afterwards.
+        #[arg(long, value_name = "yes|no", value_parser = yes_or_no, default_value = "no", action = ArgAction::Set)]
+        cleanup: bool,
     },
     /// Take away what is not kept and what an interrupted update left.
     Vacuum,
+    /// Take away what was installed for definitions that are gone or off, by systemd-sysupdate's own list.
+    Cleanup,
     /// Whether something is in place and not in effect.
     Pending,
     /// The features, or one of them in detail.
@@ -48,6 +55,43 @@ pub enum SysupdateCommand {
     },
     /// The components.
     Components,
+    /// Switch features on, by the file that systemd-sysupdate writes.
+    EnableFeature(FeatureChoice),
+    /// Switch features off.
+    DisableFeature(FeatureChoice),
+    /// Switch components on.
+    EnableComponent(ComponentChoice),
+    /// Switch components off.
+    DisableComponent(ComponentChoice),
+}
+
+/// Which features.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct FeatureChoice {
+    /// This one.
+    pub feature: Option<String>,
+    /// All of them.
+    #[arg(short = 'a', long)]
+    pub feature_all: bool,
+    /// Those that are suggested on this host.
+    #[arg(short = 's', long)]
+    pub feature_suggested: bool,
+}
+
+/// Which components.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct ComponentChoice {
+    /// This one.
+    #[arg(value_name = "COMPONENT")]
+    pub name: Option<String>,
+    /// All of them.
+    #[arg(short = 'A', long)]
+    pub component_all: bool,
+    /// Those that are suggested on this host.
+    #[arg(short = 'S', long)]
+    pub component_suggested: bool,
 }
 
 /// Whose exit codes.
@@ -57,4 +101,9 @@ pub enum ExitCodes {
     Sysupdate,
     /// 2 when nothing is new, 1 for errors.
     Updex,
+}
+
+/// A switch as systemd reads them.
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    boolean(text).ok_or_else(|| "write yes or no".to_owned())
 }

@@ -12,9 +12,10 @@ use crate::cli::{CliError, mention, say};
 use crate::desired::import::recognise::{Updater, joined, load, publishing, recognise, with_units};
 use crate::desired::import::{
     ConfigFile, Imported, Note, NoteKind, by_hand, casync_updater, distronomicon, go_updater,
+    sysupdate,
 };
 use crate::model::outcome::{chain, counted};
-use crate::provider::components;
+use crate::provider::{components, definitions_in};
 
 /// Where units are when no path is given (systemd.unit(5)).
 const UNITS: [&str; 4] = [
@@ -50,9 +51,9 @@ pub(super) fn import(
     let named = what.first().and_then(|word| ImportKind::from_str(word.as_str(), false).ok());
     let paths = if named.is_some() { what.get(1..).unwrap_or_default() } else { what };
     let paths: Vec<PathBuf> = paths.iter().map(Into::into).collect();
-    if matches!(named, Some(ImportKind::Sysupdate | ImportKind::Updex)) && !paths.is_empty() {
-        let why = "definitions are followed where systemd looks for them, so there is no path to name; to look at \
-                   another host, give its root with --root";
+    if matches!(named, Some(ImportKind::Updex)) && !paths.is_empty() {
+        let why = "what updex carries out is followed where systemd looks for it, so there is no path to name; to look \
+                   at another host, give its root with --root";
         return Err(CliError::new(Exit::Usage, why));
     }
     let imported = match named {
@@ -63,7 +64,8 @@ pub(super) fn import(
             let unread = |e| unreadable("casync-updater's configuration", &e);
             casync_updater::import(&casync_updater::load(&paths).map_err(unread)?)
         }
-        Some(ImportKind::Sysupdate) => definitions(session, Updater::Sysupdate),
+        Some(ImportKind::Sysupdate) if paths.is_empty() => definitions(session, Updater::Sysupdate),
+        Some(ImportKind::Sysupdate) => extensions(session, &paths)?,
         Some(ImportKind::Updex) => definitions(session, Updater::Updex),
         Some(ImportKind::Distronomicon) => units(session, paths)?,
     };
@@ -180,6 +182,24 @@ fn elsewhere<'f>(session: &Session, files: impl Iterator<Item = &'f ConfigFile>)
         stray.count()
     );
     Some(note(NoteKind::Todo, text))
+}
+
+/// Turns the definitions of directories into extensions.
+fn extensions(session: &Session, paths: &[PathBuf]) -> Result<Imported, CliError> {
+    let mut said = Vec::new();
+    let mut transfers = Vec::new();
+    for path in paths {
+        let unread = |why: std::io::Error| unreadable(&path.display().to_string(), &why);
+        let whole = path.canonicalize().map_err(unread)?;
+        let whole = Utf8PathBuf::try_from(whole).map_err(|e| unread(e.into_io_error()))?;
+        if !whole.is_dir() {
+            return Err(unread(std::io::ErrorKind::NotADirectory.into()));
+        }
+        transfers.extend(definitions_in(&whole, &session.host, &mut said).transfers);
+    }
+    let mut imported = sysupdate::import(&transfers);
+    imported.notes.extend(said.into_iter().map(|text| note(NoteKind::Info, text)));
+    Ok(imported)
 }
 
 /// Definitions change with the operating system, so they are followed and not copied.

@@ -22,8 +22,9 @@ use crate::model::{Digest, Plan};
 use crate::observe::Observed;
 use crate::plan::check::{Present, check};
 use crate::plan::hold::hold;
-use crate::reconcile::{self, Hands, Preview, Request};
+use crate::reconcile::{self, Glance, Hands, Preview, Request};
 use crate::record::ledger;
+use crate::resource::app::observe::Depth;
 
 /// A saved plan of 10,000 changes stays below 64 MiB.
 const PLAN_BYTES_MAX: u64 = 64 << 20;
@@ -37,6 +38,7 @@ pub(super) async fn plan(
     args: &PassArgs,
     out: Option<&Utf8Path>,
 ) -> Result<Exit, CliError> {
+    let glance = if session.imagined().is_some() { None } else { glance(session, &session.host) };
     let desired = session.desired().await?;
     session.check_only(&desired)?;
     let client = session.client(&desired);
@@ -48,7 +50,7 @@ pub(super) async fn plan(
             reconcile::preview_of(&request, &session.host, &client, (observed, ledger)).await
         }
         None => {
-            let preview = reconcile::preview(&request, &session.host, &client).await;
+            let preview = reconcile::preview_after(&request, &session.host, &client, glance).await;
             preview.map_err(|e| CliError::io(&e))?
         }
     };
@@ -73,8 +75,12 @@ pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit
     let mut session = session.clone();
     let mut passes = 1;
     loop {
+        // A repository is fetched under the lock, too.
+        let apart = session.common.git.git.is_some();
+        let host = if apart { None } else { Host::seize(session.host.clone()) };
+        let glance = host.as_ref().and_then(|host| glance(&session, host.look()));
         let desired = session.desired().await?;
-        let exit = once(&session, args, &desired).await?;
+        let exit = once(&session, args, &desired, (host, glance)).await?;
         let again = passes < PASSES_MAX && session.common.output != Format::Json;
         if !(again && session.was_edited_since(&desired)?) {
             return Ok(exit);
@@ -85,22 +91,34 @@ pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit
     }
 }
 
+/// Looks at the host while the wish is read, where that saves time.
+fn glance(session: &Session, host: &Look) -> Option<Glance> {
+    (session.depth() == Depth::Quick).then(|| Glance::begin(host)).flatten()
+}
+
 async fn once(
     session: &Session,
     args: &PassArgs,
     desired: &DesiredState,
+    (host, glance): (Option<Host>, Option<Glance>),
 ) -> Result<Exit, CliError> {
     session.check_only(desired)?;
     let client = session.client(desired);
-    let host = session.lock(AT_ONCE).await?;
+    let host = match host {
+        Some(host) => host,
+        None => session.lock(AT_ONCE).await?,
+    };
     let holds = session.holds(desired, args)?;
     let request = session.request(desired, &holds, args);
-    let mut preview =
-        reconcile::preview(&request, host.look(), &client).await.map_err(|e| CliError::io(&e))?;
+    let preview = reconcile::preview_after(&request, host.look(), &client, glance).await;
+    let mut preview = preview.map_err(|e| CliError::io(&e))?;
     if session.common.output != Format::Json {
         print(session, &preview.plan, about(session, desired, &preview.observed));
     }
-    perform(session, &request, &host, &client, &mut preview).await
+    let exit = perform(session, &request, &host, &client, &mut preview).await;
+    // The program ends soon. To give back some hundred thousand small values before that takes milliseconds.
+    std::mem::forget(preview);
+    exit
 }
 
 /// Applies exactly a saved plan, if the host and the wish are still as they were.

@@ -2,6 +2,7 @@
 
 mod carry_out;
 mod contents;
+mod enable;
 
 use std::fmt::Write;
 
@@ -11,6 +12,7 @@ use crate::cli::args::{ExitCodes, PassArgs, SysupdateArgs, SysupdateCommand};
 use crate::cli::commands::overrides::Preview;
 use crate::cli::commands::sysupdate::carry_out::Carrying;
 use crate::cli::commands::sysupdate::contents::sets;
+use crate::cli::commands::sysupdate::enable::Switch;
 use crate::cli::exit::Exit;
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
@@ -18,7 +20,7 @@ use crate::format::sysupdate::document::{
     CheckNew, ComponentNames, FeatureDetail, Features, List, VersionDetail,
 };
 use crate::format::sysupdate::sets::UpdateSets;
-use crate::provider::{Component, components, set_of};
+use crate::provider::{Component, components, set_of, suggests};
 use crate::resource::app::observe::Depth;
 use crate::resource::extension::observe::observe;
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
@@ -29,12 +31,26 @@ pub(super) async fn sysupdate(
     args: &SysupdateArgs,
     (pass, preview): (&PassArgs, Preview),
 ) -> Result<Exit, CliError> {
+    match &args.command {
+        SysupdateCommand::EnableComponent(choice) => {
+            return enable::components(session, choice, Switch::On).await;
+        }
+        SysupdateCommand::DisableComponent(choice) => {
+            return enable::components(session, choice, Switch::Off).await;
+        }
+        _ => {}
+    }
     let all = components(&session.host, &mut Vec::new());
     if matches!(args.command, SysupdateCommand::Components) {
         return Ok(list_components(&all, args));
     }
     let found = all.iter().find(|c| c.name == args.component);
     let component = found.filter(|c| !c.transfers.is_empty() || !c.features.is_empty());
+    if matches!(args.command, SysupdateCommand::Cleanup) {
+        let gone = Component::named(args.component.clone());
+        let component = found.unwrap_or(&gone);
+        return Carrying { session, args, pass, preview, component }.cleanup().await;
+    }
     let component = component.ok_or_else(|| {
         let why = match &args.component {
             Some(name) => format!("No transfer definitions for component '{name}' found."),
@@ -43,14 +59,40 @@ pub(super) async fn sysupdate(
         CliError::new(Exit::Failed, why)
     })?;
     if let SysupdateCommand::Features { feature } = &args.command {
-        return features(component, feature.as_deref(), args);
+        return features(session, component, feature.as_deref(), args);
     }
-    let carrying = Carrying { session, args, pass, preview, component };
-    match &args.command {
-        SysupdateCommand::Update { version } => return carrying.update(version.as_deref()).await,
-        SysupdateCommand::Vacuum => return carrying.vacuum().await,
-        _ => {}
+    match change(&Carrying { session, args, pass, preview, component }).await? {
+        Some(exit) => Ok(exit),
+        None => answer(session, args, component).await,
     }
+}
+
+/// Does what changes something; `None` for a question.
+async fn change(carrying: &Carrying<'_>) -> Result<Option<Exit>, CliError> {
+    let Carrying { session, component, .. } = *carrying;
+    let exit = match &carrying.args.command {
+        SysupdateCommand::Update { version, cleanup } => {
+            let exit = carrying.update(version.as_deref()).await?;
+            if *cleanup && exit == Exit::Ok { carrying.cleanup().await? } else { exit }
+        }
+        SysupdateCommand::Vacuum => carrying.vacuum().await?,
+        SysupdateCommand::EnableFeature(choice) => {
+            enable::features(session, component, choice, Switch::On).await?
+        }
+        SysupdateCommand::DisableFeature(choice) => {
+            enable::features(session, component, choice, Switch::Off).await?
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(exit))
+}
+
+/// Says which versions there are.
+async fn answer(
+    session: &Session,
+    args: &SysupdateArgs,
+    component: &Component,
+) -> Result<Exit, CliError> {
     let (spec, observed) = look(session, component)?;
     if matches!(args.command, SysupdateCommand::Pending) {
         return Ok(if observed.pending { Exit::Ok } else { none(args) });
@@ -90,9 +132,8 @@ fn look(
 ) -> Result<(ExtensionSpec, ExtensionObserved), CliError> {
     let nothing =
         || CliError::new(Exit::Failed, "No transfer definitions found that are carried out here.");
-    let (id, spec) = set_of(&session.host, component).ok_or_else(nothing)?;
-    let place = (&session.host, &id, spec.home.as_path());
-    let observed = observe(place, Some(&spec), Depth::Quick).map_err(|e| CliError::io(&e))?;
+    let (_, spec) = set_of(&session.host, component).ok_or_else(nothing)?;
+    let observed = observe(&session.host, &spec, Depth::Quick).map_err(|e| CliError::io(&e))?;
     Ok((spec, observed))
 }
 
@@ -140,6 +181,7 @@ fn list_components(all: &[Component], args: &SysupdateArgs) -> Exit {
 }
 
 fn features(
+    session: &Session,
     component: &Component,
     feature: Option<&str>,
     args: &SysupdateArgs,
@@ -161,7 +203,7 @@ fn features(
         documentation: feature.documentation.clone(),
         app_stream: feature.app_stream.clone(),
         enabled: feature.enabled,
-        suggested: feature.suggestion.suggest.or(Some(false)),
+        suggested: feature.suggestion.holds(&suggests(&session.host)),
         transfers: named.map(|transfer| transfer.id.clone()).collect(),
     };
     let state = if feature.enabled { "enabled" } else { "disabled" };

@@ -254,6 +254,9 @@ pub fn diff(change: &Change) -> Vec<String> {
             | Step::Unpack { .. }
             | Step::Place { .. }
             | Step::Owe { .. }
+            | Step::Seal { .. }
+            | Step::Enlist { .. }
+            | Step::Announce { .. }
             | Step::RemoveEmpty { .. } => {}
         }
     }

@@ -8,6 +8,7 @@ pub mod casync_updater;
 pub mod distronomicon;
 pub mod go_updater;
 pub mod recognise;
+pub mod sysupdate;
 mod systemd;
 mod unit;
 

@@ -374,6 +374,10 @@ impl<'de> MapAccess<'de> for Pairs<'_, '_> {
         let node = self.value.take().unwrap_or(self.decoder.node);
         seed.deserialize(self.decoder.at(node)).map_err(|error| error.at(node))
     }
+
+    fn size_hint(&self) -> Option<usize> {
+        Some(self.rest.len())
+    }
 }
 
 struct Choice<'a, 't> {

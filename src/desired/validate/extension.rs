@@ -22,7 +22,9 @@ use crate::model::{Check, Constraint, ExtensionClass, Level, Name, Prereleases, 
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
 use crate::resource::extension::order::OrderWish;
-use crate::resource::extension::spec::{Activate, FeatureWish, ImagePolicy, Transfer, Upkeep};
+use crate::resource::extension::spec::{
+    Activate, FeatureWish, ImagePolicy, Stock, Transfer, Tries, Upkeep,
+};
 use crate::source::spec::DirectoryUrl;
 
 /// Where images are unless `home` says otherwise.
@@ -33,9 +35,6 @@ const RETAIN_DEFAULT: u32 = 2;
 
 /// Largest image unless `limits.image` says otherwise: a whole graphics driver has 2 GiB.
 const IMAGE_BYTES_DEFAULT: u64 = 8 << 30;
-
-/// Permission bits of images: what systemd-sysupdate gives them under the usual umask.
-const MODE: u32 = 0o644;
 
 /// Most patterns of one source: each compression that a publisher has had.
 const PATTERNS_MAX: usize = 32;
@@ -141,6 +140,7 @@ impl Checker<'_> {
                 all: self.features(&extension.requisite_features, "`requisite_features`"),
             },
             upkeep: Upkeep::Full,
+            follows: None,
             home: home?,
         })
     }
@@ -232,15 +232,20 @@ impl Checker<'_> {
             if versioned { format!("{directory}/{name}.raw.v") } else { format!("{HOMES}/{name}") };
         let link = Utf8PathBuf::from(format!("{}/{name}{ending}", class.search_directory()));
         Some(Transfer {
+            definition: None,
             from: from?,
+            stock: Stock::Listed,
             manifest: manifest.unwrap_or_else(|| "SHA256SUMS".to_owned()),
             source: patterns?,
             directory: home.unwrap_or_else(|| Utf8PathBuf::from(default)),
             target: Pattern::parse(&format!("{name}_@v{ending}")).into_iter().collect(),
             link: (!versioned).then_some(link),
             name: name.to_string(),
+            entry: None,
             shape,
-            mode: MODE,
+            mode: None,
+            read_only: None,
+            tries: Tries::default(),
             searched: true,
         })
     }

@@ -90,7 +90,9 @@ pub(super) fn validate(
 ) -> Validated {
     let hosts = selection::of_document(&document.hosts, problems);
     let mut validated = Validated { hosts, ..Validated::default() };
-    for (key, app) in document.apps.value().map(|t| t.0.as_slice()).unwrap_or_default() {
+    let apps = document.apps.value().map(|t| t.0.as_slice()).unwrap_or_default();
+    validated.resources.reserve(apps.len());
+    for (key, app) in apps {
         let subject = format!("app `{}`", key.value.escape_debug());
         let checker = Checker { subject, directory, problems };
         let Some(name) = checker.check(key, "the name", str::parse::<Name>) else {

@@ -6,7 +6,7 @@
 //! is an error. `[Transfer] InstancesMax=`, which updex reads, counts unless `[Target]
 //! InstancesMax=` is set.
 //!
-//! Partitions, subvolumes and places on boot file systems are read like everything else, and the
+//! Partitions and places on boot file systems are read like everything else, and the
 //! transfer's [`Standing`] says that they are not ours, and why.
 
 mod feature;

@@ -22,9 +22,11 @@
 pub mod definition;
 pub mod document;
 pub mod ini;
+pub mod installed;
 pub mod order;
 pub mod manifest;
 pub mod pattern;
 pub mod search;
 pub mod sets;
 pub mod specifier;
+pub mod suggest;

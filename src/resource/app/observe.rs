@@ -92,9 +92,13 @@ impl AppObserved {
 
     /// The slot in use, when all links agree on one.
     pub fn current(&self) -> Option<&str> {
-        let linked = self.linked_slots();
-        let mut slots = linked.iter();
-        slots.next().copied().filter(|_| slots.next().is_none())
+        if let Some(file) = &self.file {
+            return file.slot.as_deref();
+        }
+        let links = self.bin.iter().flat_map(|bin| bin.links.values());
+        let mut slots = links.filter_map(|text| parse_link(text)).map(|(slot, _)| slot);
+        let first = slots.next()?;
+        slots.all(|slot| slot == first).then_some(first)
     }
 
     /// The version of a release directory: what its manifest says, else what its tag carries.

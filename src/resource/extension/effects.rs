@@ -1,9 +1,12 @@
 //! What a change of an extension makes due, how it is looked at, and the way back; pure.
 
+use camino::Utf8Path;
+
 use crate::model::extension::LinkTo;
 use crate::model::{Check, Effect, Step};
 use crate::resource::confirm::{Confirm, owe, way_back};
 use crate::resource::extension::ExtensionSpec;
+use crate::resource::extension::layout::class_of;
 use crate::resource::extension::plan::Situation;
 use crate::resource::extension::spec::Activate;
 use crate::resource::extension::wanted::WantedSet;
@@ -15,7 +18,9 @@ impl Situation<'_> {
             return Vec::new();
         }
         let mut all = self.spec.transfers.iter().chain(&self.spec.retired);
-        let merged = all.any(|transfer| transfer.searched);
+        let mut links = self.observed.retired.iter().filter_map(|seen| seen.link.as_deref());
+        let searched = |link: &Utf8Path| link.parent().and_then(class_of).is_some();
+        let merged = all.any(|transfer| transfer.searched) || links.any(searched);
         let refresh = merged.then_some(Effect::Refresh { class: self.spec.class });
         let restarts = self.spec.restart.iter().map(|unit| Effect::Restart { unit: unit.clone() });
         let runs = self.spec.run.iter().map(|argv| Effect::Run {

@@ -2,11 +2,28 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use crate::model::ExtensionClass;
+
 /// Every half-done file of ours starts with this. systemd of every version passes over what starts with `.#`.
 pub const STAGING_PREFIX: &str = ".#reconcile.";
 
 /// End of the names of manifests.
 const MANIFEST_END: &str = ".reconcile.json";
+
+/// Where systemd looks for extensions, and what it then takes them for.
+const SEARCHED: [(&str, ExtensionClass); 6] = [
+    ("/etc/extensions", ExtensionClass::Sysext),
+    ("/run/extensions", ExtensionClass::Sysext),
+    ("/var/lib/extensions", ExtensionClass::Sysext),
+    ("/run/confexts", ExtensionClass::Confext),
+    ("/var/lib/confexts", ExtensionClass::Confext),
+    ("/usr/local/lib/confexts", ExtensionClass::Confext),
+];
+
+/// What systemd takes for extensions in a directory, if it looks for any there.
+pub fn class_of(directory: &Utf8Path) -> Option<ExtensionClass> {
+    SEARCHED.iter().find(|(place, _)| directory == *place).map(|(_, class)| *class)
+}
 
 /// The manifest of an image; `file` may be below directories of its own.
 pub fn manifest(directory: &Utf8Path, file: &str) -> Utf8PathBuf {

@@ -13,7 +13,7 @@ impl Situation<'_> {
     /// What of a slot in use is not merged, although the wish is that a pass merges it.
     pub(super) fn not_merged(&self, slot: &str) -> Vec<Drift> {
         let in_use = self.observed.current.as_deref() == Some(slot);
-        if !in_use || !self.is_looked_at() || self.spec.upkeep == Upkeep::Tidy {
+        if !in_use || !self.is_looked_at() || self.spec.upkeep != Upkeep::Full {
             return Vec::new();
         }
         let pairs = self.spec.transfers.iter().zip(&self.observed.transfers);

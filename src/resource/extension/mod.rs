@@ -11,6 +11,7 @@
 
 mod effects;
 mod explain;
+mod followed;
 pub mod layout;
 mod merged;
 pub mod observe;
@@ -20,6 +21,7 @@ pub mod remove;
 pub mod retain;
 mod retire;
 pub mod spec;
+mod steps;
 pub mod wanted;
 
 pub use observe::ExtensionObserved;

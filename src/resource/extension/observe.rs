@@ -1,6 +1,7 @@
 //! What the host has of an extension.
 
 mod ours;
+mod places;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::resource::extension::order::Order;
 use crate::resource::extension::spec::{ExtensionSpec, Transfer, Upkeep, join};
 use crate::trust::openpgp::{KEYRING_BYTES_MAX, systemd_keyring_paths};
 use ours::ours;
+use places::Places;
 
 /// The manifest of an image has a few hundred bytes, that of a directory of 200,000 entries 40 MiB.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -185,28 +187,28 @@ impl ExtensionObserved {
     }
 }
 
-/// Looks at an extension. Without a wish, at what our manifests below `home` say.
-pub fn observe(
-    (host, id, home): (&Look, &ResourceId, &Utf8Path),
-    spec: Option<&ExtensionSpec>,
+/// Looks at an extension that is not wished any more: at what our manifests in its home or its directories say.
+pub fn observe_ours(
+    (host, id): (&Look, &ResourceId),
+    places: (&Utf8Path, &[Utf8PathBuf]),
     depth: Depth,
 ) -> io::Result<ExtensionObserved> {
+    let transfers = ours((host, id), places, depth)?;
+    let mut linked = transfers.iter().filter_map(TransferObserved::linked_image);
+    let current = linked.next().map(|(version, _)| version.to_owned());
+    Ok(ExtensionObserved { transfers, current, ..ExtensionObserved::default() })
+}
+
+/// Looks at an extension.
+pub fn observe(host: &Look, spec: &ExtensionSpec, depth: Depth) -> io::Result<ExtensionObserved> {
     let mut observed = ExtensionObserved::default();
-    let Some(spec) = spec else {
-        observed.transfers = ours(host, id, home, depth)?;
-        let linked = observed
-            .transfers
-            .iter()
-            .find_map(|t| t.linked_image().map(|(version, _)| version.to_owned()));
-        observed.current = linked;
-        return Ok(observed);
-    };
+    let mut places = Places::new(host);
     for transfer in &spec.transfers {
-        let seen = look(host, transfer, (depth, spec.upkeep), &mut observed.leftovers)?;
+        let seen = look(&mut places, transfer, (depth, spec.upkeep), &mut observed.leftovers)?;
         observed.transfers.push(seen);
     }
     for transfer in &spec.retired {
-        let seen = look(host, transfer, (depth, spec.upkeep), &mut observed.leftovers)?;
+        let seen = look(&mut places, transfer, (depth, spec.upkeep), &mut observed.leftovers)?;
         observed.retired.push(seen);
     }
     observed.leftovers.sort();
@@ -238,12 +240,12 @@ fn current(spec: &ExtensionSpec, transfers: &[TransferObserved]) -> Option<Strin
 }
 
 fn look(
-    host: &Look,
+    places: &mut Places<'_>,
     transfer: &Transfer,
     (depth, upkeep): (Depth, Upkeep),
     leftovers: &mut Vec<Utf8PathBuf>,
 ) -> io::Result<TransferObserved> {
-    let directory = &transfer.directory;
+    let (host, directory) = (places.host, &transfer.directory);
     let mut seen = TransferObserved {
         directory: directory.clone(),
         link: transfer.link.clone(),
@@ -253,15 +255,11 @@ fn look(
     let mut looked_at = 0;
     while let Some(place) = pending.pop().filter(|_| looked_at < DIRECTORIES_MAX) {
         looked_at += 1;
-        let items = host.list(directory.join(&place))?.unwrap_or_default();
-        for item in &items {
+        let items = places.list(directory.join(&place))?;
+        for item in items.iter() {
             let file = below(&place, &item.name);
             let found = compare_all(&transfer.target, &file);
-            let kind = match transfer.shape {
-                Shape::Image => ItemKind::File,
-                Shape::Directory => ItemKind::Dir,
-            };
-            if let Some(fields) = found.fields.filter(|_| item.kind == kind) {
+            if let Some(fields) = found.fields.filter(|_| is_of(transfer, item.kind)) {
                 let image = image(host, directory, &file, depth)?;
                 // Two files of one version differ in counters only; the first by name is it.
                 seen.images.entry(fields.version).or_insert(image);
@@ -271,7 +269,12 @@ fn look(
             leftovers.extend(leftover(transfer, (&place, item), (&items, upkeep)));
         }
     }
-    if let Some(link) = &transfer.link {
+    if transfer.entry.is_some() {
+        // Only what was installed knows the link that leads to it.
+        let mut heads = seen.images.values().filter_map(|image| image.manifest.as_ref());
+        seen.link = heads.find_map(|manifest| manifest.head.link.clone());
+    }
+    if let Some(link) = &seen.link {
         seen.there = link_at(host, link)?;
         let beside = beside(link);
         if host.stat(&beside)?.is_some() {
@@ -279,6 +282,16 @@ fn look(
         }
     }
     Ok(seen)
+}
+
+/// Whether what is there of this type can be an image. What no definition owns any more may be either.
+fn is_of(transfer: &Transfer, kind: ItemKind) -> bool {
+    let either = transfer.entry.is_some();
+    match kind {
+        ItemKind::File => either || transfer.shape == Shape::Image,
+        ItemKind::Dir => either || transfer.shape == Shape::Directory,
+        ItemKind::Link | ItemKind::Other => false,
+    }
 }
 
 /// What a pass that was cut off left: staged files of this transfer, and manifests without an image. Tidying takes
@@ -291,7 +304,8 @@ fn leftover(
     let ours = |file: &str| compare_all(&transfer.target, &below(place, file)).fields.is_some();
     let staged = item.name.strip_prefix(STAGING_PREFIX);
     let staged = staged.map(|name| name.strip_suffix(".reconcile.json").unwrap_or(name));
-    let orphan = image_of(&item.name).filter(|file| !all.iter().any(|other| other.name == *file));
+    let is_there = |file: &str| all.binary_search_by(|other| other.name.as_str().cmp(file)).is_ok();
+    let orphan = image_of(&item.name).filter(|file| !is_there(file));
     let mut foreign = SYSUPDATE_PREFIXES.iter().filter(|_| upkeep == Upkeep::Tidy);
     let foreign = foreign.find_map(|prefix| item.name.strip_prefix(prefix));
     let left = staged.or(orphan).or(foreign).is_some_and(ours);

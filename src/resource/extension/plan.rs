@@ -7,12 +7,16 @@ use crate::model::{
     Action, Attribution, BlockedReason, Change, Digest, Drift, DriftKind, Effect, Step,
 };
 use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState};
-use crate::resource::extension::layout::{manifest, own_directories, staged, staged_manifest};
-use crate::resource::extension::observe::{ImageSeen, LinkSeen, TransferObserved};
+use crate::resource::extension::layout::{staged, staged_manifest};
+use crate::resource::extension::observe::{LinkSeen, TransferObserved};
 use crate::resource::extension::remove::before;
-use crate::resource::extension::spec::Transfer;
+use crate::resource::extension::spec::{Transfer, Upkeep};
+use crate::resource::extension::steps::{promote, take_away};
 use crate::resource::extension::wanted::{FileOffer, WantedSet, image_state};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
+
+/// Why a cleanup takes something away.
+const NOT_OWNED: &str = "no definition owns it any more";
 
 /// Everything that decides what happens to one extension.
 pub type Situation<'a> = decision::Situation<'a, ExtensionSpec, ExtensionObserved, WantedSet>;
@@ -41,6 +45,8 @@ struct Work {
     disrupts: bool,
     /// Names as systemd may write them, one group for each transfer.
     names: Vec<Vec<String>>,
+    /// What is installed: which transfer, and the file.
+    installed: Vec<(usize, String)>,
 }
 
 impl Situation<'_> {
@@ -53,21 +59,25 @@ impl Situation<'_> {
             self.spec.transfers.iter().zip(&self.observed.transfers).enumerate()
         {
             let image = seen.images.get(&wanted.slot);
-            let state = image_state(self.spec, self.observed, self.owned, (&wanted.slot, image));
+            let asked = (wanted.slot.as_str(), transfer, image);
+            let state = image_state(self.spec, self.observed, self.owned, asked);
             let offer = wanted.offers.get(index).and_then(Option::as_ref);
             work.drift.extend(self.image_drift(transfer, seen, wanted));
             let mut file = image.map(|image| image.file.clone());
             if state.must_be_made() || offer.is_some() {
                 let offer = offer.ok_or_else(|| self.cannot_be_had(wanted))?;
-                let name = file_name(transfer, offer)?;
+                let fields = transfer.fields(&offer.fields, image);
+                let name = file_name(transfer, (&fields, offer))?;
                 if state == SlotState::Foreign {
                     return Err(foreign(seen, &name));
                 }
                 if let SlotState::Outdated(why) = &state {
                     work.why = Some(why.clone());
                 }
-                work.steps.extend(self.stage(transfer, wanted, (offer, &name)));
+                work.steps.extend(self.stage(transfer, wanted, (offer, &fields, &name)));
                 promotions.extend(promote(seen, &name, file.as_deref()));
+                promotions.extend(transfer.seal(&name, &fields));
+                work.installed.push((index, name.clone()));
                 work.disrupts |= current || transfer.link.is_none();
                 file = Some(name);
             }
@@ -83,17 +93,25 @@ impl Situation<'_> {
             work.drift.extend(not_merged);
         }
         work.disrupts |= !work.links.is_empty();
+        work.steps.extend(self.enlist(&self.files(&work)));
         work.steps.extend(promotions);
         Ok(work)
+    }
+
+    /// What is installed, by transfer.
+    fn files(&self, work: &Work) -> Vec<(&Transfer, String)> {
+        let installed = work.installed.iter();
+        let files = installed
+            .filter_map(|(index, file)| Some((self.spec.transfers.get(*index)?, file.clone())));
+        files.collect()
     }
 
     fn stage(
         &self,
         transfer: &Transfer,
         wanted: &WantedSet,
-        (offer, file): (&FileOffer, &str),
+        (offer, fields, file): (&FileOffer, &Fields, &str),
     ) -> [Step; 2] {
-        let mode = offer.fields.mode.unwrap_or(transfer.mode);
         [
             Step::Fetch {
                 artifact: offer.artifact.clone(),
@@ -107,8 +125,8 @@ impl Situation<'_> {
                     class: self.spec.class,
                     name: transfer.name.clone(),
                     shape: transfer.shape,
-                    mode,
-                    modified_us: offer.fields.modified_us,
+                    mode: transfer.mode_of(fields),
+                    modified_us: fields.modified_us,
                     bytes_max: self.spec.image_bytes_max,
                     judged: transfer.searched,
                 },
@@ -228,13 +246,15 @@ impl Situation<'_> {
     /// Whether a transfer came into the wish after the release in use was installed: nothing of it is there, and
     /// what others have in use was made for another wish.
     pub(super) fn is_new(&self, seen: &TransferObserved) -> bool {
+        if !seen.images.is_empty() || seen.there != LinkSeen::Nothing {
+            return false;
+        }
         let recipe = self.spec.recipe();
         let made_before = |other: &TransferObserved| {
             let manifest = other.linked_image().and_then(|(_, image)| image.manifest.as_ref());
             manifest.is_some_and(|manifest| manifest.head.recipe != recipe)
         };
-        let nothing = seen.images.is_empty() && seen.there == LinkSeen::Nothing;
-        nothing && self.observed.transfers.iter().any(made_before)
+        self.observed.transfers.iter().any(made_before)
     }
 
     fn cannot_be_had(&self, wanted: &WantedSet) -> Problem {
@@ -271,6 +291,7 @@ impl Situation<'_> {
             work.why.get_or_insert("a transfer is switched off".to_owned());
         }
         work.links.extend(retired.links);
+        let files = self.files(&work);
         let mut steps = work.steps;
         let effects = if work.disrupts { self.effects(wanted) } else { Vec::new() };
         let looks = self.is_looked_at() || self.check().is_some();
@@ -302,6 +323,7 @@ impl Situation<'_> {
             effect: c.effect.clone(),
         }));
         steps.extend(confirm.zip(self.check()).map(|(confirm, check)| confirm.step(check)));
+        steps.extend(wanted.and_then(|wanted| self.announce(&wanted.slot, &files)));
         let keep = wanted.map(|w| w.slot.as_str()).or(self.observed.current.as_deref());
         let surplus = retired.removals.into_iter().chain(self.removals(keep, &steps));
         steps.extend(surplus.collect::<Vec<_>>());
@@ -311,8 +333,7 @@ impl Situation<'_> {
         let (action, attribution, reason) = if let Some(wanted) = wanted.filter(|_| working) {
             self.explain(wanted, &work.drift, work.why.as_deref())
         } else if self.spec.is_off() {
-            let off = "its features are not enabled".to_owned();
-            (Action::Remove, Attribution::DesiredChanged, off)
+            (Action::Remove, Attribution::DesiredChanged, self.why_off().to_owned())
         } else {
             self.explain_tidy(Leftovers::of(&self.observed.leftovers), self.kept_too_many())
         };
@@ -336,8 +357,16 @@ impl Situation<'_> {
         })
     }
 
+    fn why_off(&self) -> &'static str {
+        match self.spec.upkeep {
+            Upkeep::Clean => NOT_OWNED,
+            Upkeep::Full | Upkeep::Tidy => "its features are not enabled",
+        }
+    }
+
     fn kept_too_many(&self) -> String {
         match self.spec.retired.as_slice() {
+            _ if self.spec.upkeep == Upkeep::Clean => NOT_OWNED.to_owned(),
             [] => format!("more than {} releases are kept", self.spec.retain),
             _ => "a transfer is switched off, or more releases are kept than wished".to_owned(),
         }
@@ -365,38 +394,12 @@ impl Situation<'_> {
     }
 }
 
-/// First the manifest, then the image: an image without manifest would not be ours.
-fn promote(seen: &TransferObserved, file: &str, there: Option<&str>) -> [Step; 2] {
-    let from = staged(&seen.directory, file);
-    [
-        // One that an image left behind may be there.
-        Step::Promote {
-            from: staged_manifest(&from),
-            to: manifest(&seen.directory, file),
-            replaces: true,
-        },
-        Step::Promote { from, to: seen.directory.join(file), replaces: there == Some(file) },
-    ]
-}
-
-/// First the image, then the manifest, then directories that were made for it. An image that is a directory is
-/// renamed away first, so that it is there whole or not at all.
-pub(super) fn take_away(seen: &TransferObserved, image: &ImageSeen) -> Vec<Step> {
-    let is_directory = image.manifest.as_ref().is_some_and(|m| !m.entries.is_empty());
-    let aside = is_directory.then(|| staged(&seen.directory, &image.file));
-    let manifest = manifest(&seen.directory, &image.file);
-    let mut steps = vec![
-        Step::Remove { path: seen.directory.join(&image.file), aside },
-        Step::Remove { path: manifest, aside: None },
-    ];
-    let own = own_directories(&seen.directory, &image.file).into_iter();
-    steps.extend(own.map(|path| Step::RemoveEmpty { path }));
-    steps
-}
-
-fn file_name(transfer: &Transfer, offer: &FileOffer) -> Result<String, Problem> {
+fn file_name(
+    transfer: &Transfer,
+    (fields, offer): (&Fields, &FileOffer),
+) -> Result<String, Problem> {
     let pattern = transfer.target.first();
-    let name = pattern.map(|pattern| pattern.name(&offer.fields).map_err(|e| e.to_string()));
+    let name = pattern.map(|pattern| pattern.name(fields).map_err(|e| e.to_string()));
     match name {
         Some(Ok(name)) => Ok(name),
         Some(Err(why)) => Err(Problem {

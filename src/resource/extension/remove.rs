@@ -6,7 +6,7 @@ use crate::model::plan::InUse;
 use crate::model::{Change, Digest, Effect, ResourceId, Step};
 use crate::resource::decision::{forgive, removal};
 use crate::resource::extension::ExtensionObserved;
-use crate::resource::extension::plan::take_away;
+use crate::resource::extension::steps::take_away;
 
 /// Takes away links that lead to images of ours, merges what is left, and removes the images. Everything else
 /// stays. Effects are only run on the running system.

@@ -4,13 +4,15 @@ use std::cmp::Reverse;
 
 use crate::resource::extension::order::Order;
 use crate::resource::extension::plan::Situation;
-use crate::resource::extension::spec::Activate;
+use crate::resource::extension::spec::{Activate, Upkeep};
 
 impl Situation<'_> {
     /// Versions whose images are removed once `in_use` is the one in use: ours, older than the `retain` most
     /// recently activated, and neither protected nor merged. Nothing when it is not known what is in use.
     pub(super) fn surplus(&self, in_use: Option<&str>) -> Vec<String> {
-        let Some(in_use) = in_use else { return Vec::new() };
+        let Some(in_use) = in_use.filter(|_| self.spec.upkeep != Upkeep::Clean) else {
+            return Vec::new();
+        };
         let (spec, observed) = (self.spec, self.observed);
         let activated = |version: &str| {
             let slots = self.owned.map_or(&[][..], |owned| &owned.activated);

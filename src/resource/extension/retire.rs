@@ -3,7 +3,9 @@
 use crate::model::Step;
 use crate::model::extension::LinkTo;
 use crate::resource::extension::observe::{ImageSeen, TransferObserved};
-use crate::resource::extension::plan::{Situation, take_away};
+use crate::resource::extension::plan::Situation;
+use crate::resource::extension::spec::Transfer;
+use crate::resource::extension::steps::take_away;
 
 /// Links and images of transfers that are switched off.
 #[derive(Debug, Default)]
@@ -18,24 +20,34 @@ impl Situation<'_> {
     /// Only what is ours goes, and nothing that is protected.
     pub(super) fn retired(&self) -> Retired {
         let mut retired = Retired::default();
-        for seen in &self.observed.retired {
+        for (transfer, seen) in self.spec.retired.iter().zip(&self.observed.retired) {
             let goes: Vec<&ImageSeen> = seen
                 .images
                 .iter()
-                .filter(|(version, image)| self.is_retired(seen, version, image))
+                .filter(|(version, image)| self.is_retired((transfer, seen), version, image))
                 .map(|(_, image)| image)
                 .collect();
             retired.links.extend(link_of(seen, &goes));
+            let all = goes.len() == seen.images.len();
             for image in goes {
                 retired.removals.extend(take_away(seen, image));
             }
+            let entry = transfer.entry.iter().filter(|_| all);
+            retired.removals.extend(entry.map(|e| Step::Remove { path: e.clone(), aside: None }));
         }
         retired
     }
 
-    fn is_retired(&self, seen: &TransferObserved, version: &str, image: &ImageSeen) -> bool {
+    fn is_retired(
+        &self,
+        (transfer, seen): (&Transfer, &TransferObserved),
+        version: &str,
+        image: &ImageSeen,
+    ) -> bool {
         let named = |versions: &[String]| versions.iter().any(|v| v == version);
         let ours = match &image.manifest {
+            // The list says that a definition brought it.
+            _ if transfer.entry.is_some() => true,
             Some(manifest) => manifest.head.resource == *self.id,
             None => named(&self.observed.adopted(self.owned)),
         };

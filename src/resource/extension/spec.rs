@@ -30,6 +30,8 @@ pub struct ExtensionSpec {
     pub features: FeatureWish,
     /// What a pass does.
     pub upkeep: Upkeep,
+    /// What of the host's own definitions it carries out; absent for what is declared here.
+    pub follows: Option<Followed>,
     /// The extension's own directory, absolute.
     pub home: Utf8PathBuf,
     /// Releases kept in all, the one in use included; at least 1.
@@ -56,11 +58,44 @@ pub struct ExtensionSpec {
     pub suspend: Option<SuspendWish>,
 }
 
+/// The component of the host's definitions that an extension carries out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Followed {
+    /// Its name; none for definitions that belong to no component.
+    pub component: Option<String>,
+}
+
+/// What there is at a source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stock {
+    /// Files, and a list of them with their digests.
+    #[default]
+    Listed,
+    /// Files of a directory on this host: a list is used where there is one.
+    Files,
+    /// Directories of a directory on this host.
+    Directories,
+}
+
+/// Numbers of boot attempts that a definition states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tries {
+    /// `TriesLeft=`.
+    pub left: Option<u64>,
+    /// `TriesDone=`.
+    pub done: Option<u64>,
+}
+
 /// One file of every release: where it comes from and where it goes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Transfer {
+    /// The name of its definition, where the host has one.
+    pub definition: Option<String>,
     /// The directory of the source.
     pub from: DirectoryUrl,
+    /// What is in there.
+    pub stock: Stock,
     /// Name of the list of files there.
     pub manifest: String,
     /// What names of files at the source look like; the first that matches says what the file is.
@@ -77,10 +112,16 @@ pub struct Transfer {
     pub name: String,
     /// Whether images are files, or directories that archives are unpacked into.
     pub shape: Shape,
-    /// Permission bits of images, where the source states none.
-    pub mode: u32,
+    /// Permission bits of images, whatever the source states.
+    pub mode: Option<u32>,
+    /// Whether images can be written to, whatever their names say.
+    pub read_only: Option<bool>,
+    /// What names say of boot attempts, whatever the source states.
+    pub tries: Tries,
     /// Whether systemd looks for extensions where its link or its images are.
     pub searched: bool,
+    /// The entry of systemd-sysupdate's list of what it installed, for a place that no definition owns any more.
+    pub entry: Option<Utf8PathBuf>,
 }
 
 fn texts<S: Serializer>(patterns: &[Pattern], serializer: S) -> Result<S::Ok, S::Error> {
@@ -121,9 +162,29 @@ impl ExtensionSpec {
         self.verify.min.unwrap_or(default)
     }
 
+    /// The same for one transfer: nobody states what is in a plain directory of this host.
+    pub fn level_of(&self, transfer: &Transfer) -> Level {
+        match transfer.stock {
+            Stock::Listed => self.level_min(),
+            Stock::Files | Stock::Directories => self.level_min().min(Level::Lock),
+        }
+    }
+
     /// Whether everything it would transfer is switched off: what it brought goes.
     pub fn is_off(&self) -> bool {
         self.transfers.is_empty()
+    }
+
+    /// The directories of its images, where there is another one than its home.
+    pub fn directories(&self) -> Vec<&Utf8Path> {
+        let all = self.transfers.iter().chain(&self.retired);
+        let installed = all.filter(|transfer| transfer.entry.is_none());
+        let mut directories: Vec<&Utf8Path> =
+            installed.map(|transfer| transfer.directory.as_path()).collect();
+        directories.sort();
+        directories.dedup();
+        directories.retain(|directory| *directory != self.home);
+        directories
     }
 
     /// Digest of everything that decides what the image of one version holds.
@@ -139,9 +200,11 @@ impl ExtensionSpec {
     /// Whether a path is one of this extension's own.
     pub fn owns(&self, path: &Utf8Path) -> bool {
         let is = |link: &Utf8PathBuf| path == link || path == beside(link);
-        self.transfers.iter().chain(&self.retired).any(|transfer| {
-            path.starts_with(&transfer.directory) || transfer.link.as_ref().is_some_and(is)
-        })
+        let listed = |followed: &Followed| path.starts_with(followed.list());
+        self.follows.as_ref().is_some_and(listed)
+            || self.transfers.iter().chain(&self.retired).any(|transfer| {
+                path.starts_with(&transfer.directory) || transfer.link.as_ref().is_some_and(is)
+            })
     }
 }
 
@@ -171,6 +234,8 @@ pub enum Upkeep {
     Full,
     /// Only takes away what is not kept; no source is asked.
     Tidy,
+    /// Only takes away what no definition owns any more, whoever installed it; no source is asked.
+    Clean,
 }
 
 /// When a new image is merged.

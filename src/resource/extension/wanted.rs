@@ -5,7 +5,7 @@ use crate::model::ledger::Owned;
 use crate::model::{Artifact, Evidence, Version};
 use crate::resource::decision::SlotState;
 use crate::resource::extension::observe::{ExtensionObserved, ImageSeen};
-use crate::resource::extension::spec::ExtensionSpec;
+use crate::resource::extension::spec::{ExtensionSpec, Transfer};
 
 /// The release to be on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub fn image_state(
     spec: &ExtensionSpec,
     observed: &ExtensionObserved,
     owned: Option<&Owned>,
-    (slot, image): (&str, Option<&ImageSeen>),
+    (slot, transfer, image): (&str, &Transfer, Option<&ImageSeen>),
 ) -> SlotState {
     let Some(image) = image else { return SlotState::Missing };
     let Some(manifest) = &image.manifest else {
@@ -55,7 +55,7 @@ pub fn image_state(
     if !image.drift.is_empty() {
         return SlotState::Damaged;
     }
-    let (level, min) = (manifest.evidence.level, spec.level_min());
+    let (level, min) = (manifest.evidence.level, spec.level_of(transfer));
     if level < min {
         return SlotState::Outdated(format!(
             "it was verified by {}, now {} is demanded",
@@ -73,8 +73,9 @@ pub fn is_whole(
     owned: Option<&Owned>,
     slot: &str,
 ) -> bool {
+    let mut images = spec.transfers.iter().zip(observed.images(slot));
     !observed.transfers.is_empty()
-        && observed
-            .images(slot)
-            .all(|image| !image_state(spec, observed, owned, (slot, image)).must_be_made())
+        && images.all(|(transfer, image)| {
+            !image_state(spec, observed, owned, (slot, transfer, image)).must_be_made()
+        })
 }

@@ -12,6 +12,8 @@ import json, os, random, shutil, subprocess, sys
 SYSTEM = sys.argv[1]
 COUNT = int(sys.argv[2]) if len(sys.argv) > 2 else 60
 CASE = os.path.join(SYSTEM, "case")
+# From this situation on there is more than files.
+WIDE = 80
 # Versions that orders disagree about.
 POOL = ["1.0", "1.0.0", "1.2", "1.10", "1.2~rc1", "1.2-2", "1.2-10", "1.2.3a", "1.2.3", "1.2+7", "1.2^1", "2", "10",
         "2024.01.05", "v3", "3_1", "4.0-rc1", "4.0", "abc"]
@@ -54,6 +56,25 @@ def generate(rng):
     return {"transfers": transfers, "features": features}
 
 
+def widen(rng, case):
+    """Directories, what is read-only, modes and boot attempts; counted from WIDE on, so that earlier situations stay."""
+    case["wide"] = True
+    for t in case["transfers"]:
+        base = t["patterns"][0][0]
+        t["mode"] = rng.choice([None, None, "0640", "0755"])
+        t["ro"] = rng.choice([None, None, "yes"])
+        t["offered_mode"] = rng.choice([0o644, 0o600, 0o775, 0o444])
+        t["tries"] = rng.choice([None, 5])
+        if rng.random() < 0.4:
+            # A directory that is read-only is what systemd 262 cannot move to its place.
+            t.update({"kind": "directory", "patterns": [f"{base}-@v"], "target": [f"{base}-@v"], "ro": None})
+            t["link"] = base if t["link"] else None
+            for names in ("offered", "installed"):
+                t[names] = {v: f"{base}-{v}" for v in t[names]}
+        elif rng.random() < 0.5:
+            t["target"] = [f"{base}-@v+@l-@d.raw"] + t["target"]
+
+
 def definition(t):
     lines = ["[Transfer]", "Verify=no"]
     lines += [f"MinVersion={t['min']}"] if t["min"] else []
@@ -61,9 +82,12 @@ def definition(t):
     lines += [f"Features={t['feature']}"] if t["feature"] else []
     path = f"file:///case/source/{t['id']}" if t["kind"] == "url-file" else f"/srv/{t['id']}"
     lines += ["[Source]", f"Type={t['kind']}", f"Path={path}", "MatchPattern=" + " ".join(t["patterns"])]
-    lines += ["[Target]", "Type=regular-file", f"Path=/var/lib/{t['id']}", "MatchPattern=" + " ".join(t["target"])]
+    kind = "directory" if t["kind"] == "directory" else "regular-file"
+    lines += ["[Target]", f"Type={kind}", f"Path=/var/lib/{t['id']}", "MatchPattern=" + " ".join(t["target"])]
     lines += [f"InstancesMax={t['max']}"] if t["max"] else []
     lines += [f"CurrentSymlink={t['link']}"] if t["link"] else []
+    for key, value in (("Mode", "mode"), ("ReadOnly", "ro"), ("TriesLeft", "tries")):
+        lines += [f"{key}={t[value]}"] if t.get(value) else []
     return "\n".join(lines) + "\n"
 
 
@@ -71,6 +95,11 @@ def put(path, text):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w") as f:
         f.write(text)
+
+
+def instance(t, place, name):
+    """A file, or a directory with one in it, that holds its name."""
+    put(f"{place}/{name}/text" if t["kind"] == "directory" else f"{place}/{name}", f"bytes of {name}\n")
 
 
 def build(case):
@@ -84,12 +113,14 @@ def build(case):
         os.makedirs(f"{root}/var/lib/{t['id']}", exist_ok=True)
         sums = []
         for name in t["offered"].values():
-            put(f"{source}/{name}", f"bytes of {name}\n")
+            instance(t, source, name)
+            if case.get("wide"):
+                os.chmod(f"{source}/{name}", 0o755 if t["kind"] == "directory" else t["offered_mode"])
             sums.append(f"{hashlib.sha256(f'bytes of {name}' .encode() + bytes([10])).hexdigest()}  {name}\n")
         if t["kind"] == "url-file":
             put(f"{source}/SHA256SUMS", "".join(sorted(sums)))
         for name in t["installed"].values():
-            put(f"{root}/var/lib/{t['id']}/{name}", f"bytes of {name}\n")
+            instance(t, f"{root}/var/lib/{t['id']}", name)
         if t["link"] and t.get("linked"):
             os.symlink(t["linked"], f"{root}/var/lib/{t['id']}/{t['link']}")
     for name, on in case["features"].items():
@@ -110,6 +141,8 @@ def files(case):
         names = sorted(os.listdir(d))
         found[t["id"]] = {
             "files": [n for n in names if not os.path.islink(f"{d}/{n}")],
+            **({"modes": {n: oct(os.stat(f"{d}/{n}").st_mode & 0o7777) for n in names
+                          if os.path.isfile(f"{d}/{n}") and not os.path.islink(f"{d}/{n}")}} if case.get("wide") else {}),
             "link": os.readlink(f"{d}/{t['link']}") if t["link"] and os.path.islink(f"{d}/{t['link']}") else None,
         }
     return found
@@ -124,6 +157,8 @@ def main():
     for seed in range(COUNT):
         rng = random.Random(f"reconcile {seed}")
         case = generate(rng)
+        if seed >= WIDE:
+            widen(rng, case)
         # As an earlier update left it: links lead to what is current.
         build(case)
         current = (ask("list")[0]["out"] or {}).get("current")

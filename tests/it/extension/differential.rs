@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
@@ -22,7 +22,7 @@ const CASES: &str = include_str!("../../golden/sysupdate/cases.jsonl");
 const DIFFERENCES: &str = include_str!("../../golden/sysupdate/differences.txt");
 
 /// Cases at the least: fewer were a mistake in recording.
-const CASES_MIN: usize = 60;
+const CASES_MIN: usize = 100;
 
 fn texts(value: &Value) -> Vec<&str> {
     value.as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect()
@@ -49,7 +49,13 @@ fn build(case: &Value) -> World {
         let mut sums = Vec::new();
         for name in transfer["offered"].as_object().unwrap().values() {
             let name = name.as_str().unwrap();
-            fs::write(source.join(name), bytes(name)).unwrap();
+            instance(transfer, &source.join(name), name);
+            if let Some(mode) =
+                transfer["offered_mode"].as_u64().filter(|_| !is_directory(transfer))
+            {
+                let mode = u32::try_from(mode).unwrap();
+                fs::set_permissions(source.join(name), fs::Permissions::from_mode(mode)).unwrap();
+            }
             sums.push(format!("{}  {name}\n", HEXLOWER.encode(&Sha256::digest(bytes(name)))));
         }
         sums.sort();
@@ -58,7 +64,7 @@ fn build(case: &Value) -> World {
         }
         for name in transfer["installed"].as_object().unwrap().values() {
             let name = name.as_str().unwrap();
-            fs::write(target.join(name), bytes(name)).unwrap();
+            instance(transfer, &target.join(name), name);
         }
         if let Some(linked) = transfer["linked"].as_str() {
             symlink(linked, target.join(transfer["link"].as_str().unwrap())).unwrap();
@@ -71,6 +77,20 @@ fn build(case: &Value) -> World {
         fs::write(definitions.join(format!("{name}.feature")), text).unwrap();
     }
     world
+}
+
+fn is_directory(transfer: &Value) -> bool {
+    transfer["kind"] == "directory"
+}
+
+/// A file, or a directory with one in it, that holds its name.
+fn instance(transfer: &Value, place: &Path, name: &str) {
+    if is_directory(transfer) {
+        fs::create_dir_all(place).unwrap();
+        fs::write(place.join("text"), bytes(name)).unwrap();
+    } else {
+        fs::write(place, bytes(name)).unwrap();
+    }
 }
 
 /// As `record.py` writes it.
@@ -91,16 +111,25 @@ fn definition(transfer: &Value, source: &Path) -> String {
     } else {
         format!("/srv/{id}")
     };
+    let made = if is_directory(transfer) { "directory" } else { "regular-file" };
     let (from, to) = (texts(&transfer["patterns"]).join(" "), texts(&transfer["target"]).join(" "));
     text.push_str(&format!(
         "[Source]\nType={kind}\nPath={path}\nMatchPattern={from}\n\
-         [Target]\nType=regular-file\nPath=/var/lib/{id}\nMatchPattern={to}\n"
+         [Target]\nType={made}\nPath=/var/lib/{id}\nMatchPattern={to}\n"
     ));
     if let Some(max) = transfer["max"].as_u64() {
         text.push_str(&format!("InstancesMax={max}\n"));
     }
     if let Some(link) = transfer["link"].as_str() {
         text.push_str(&format!("CurrentSymlink={link}\n"));
+    }
+    for (key, value) in [("mode", "Mode"), ("ro", "ReadOnly")] {
+        if let Some(set) = transfer[key].as_str() {
+            text.push_str(&format!("{value}={set}\n"));
+        }
+    }
+    if let Some(tries) = transfer["tries"].as_u64() {
+        text.push_str(&format!("TriesLeft={tries}\n"));
     }
     text
 }
@@ -113,16 +142,26 @@ fn after(case: &Value, world: &World) -> Value {
         let directory = world.path("var/lib").join(id);
         let mut files = Vec::new();
         let mut link = None;
+        let mut modes = BTreeMap::new();
         for entry in fs::read_dir(&directory).unwrap().flatten() {
             let name = entry.file_name().into_string().unwrap();
             if entry.file_type().unwrap().is_symlink() {
                 link = Some(fs::read_link(entry.path()).unwrap().display().to_string());
             } else if !name.ends_with(".reconcile.json") {
+                let metadata = entry.metadata().unwrap();
+                if metadata.is_file() {
+                    let mode = metadata.permissions().mode() & 0o7777;
+                    modes.insert(name.clone(), format!("0o{mode:o}"));
+                }
                 files.push(name);
             }
         }
         files.sort();
-        found.insert(id.to_owned(), json!({ "files": files, "link": link }));
+        let mut after = json!({ "files": files, "link": link });
+        if case["wide"] == true {
+            after["modes"] = json!(modes);
+        }
+        found.insert(id.to_owned(), after);
     }
     json!(found)
 }

@@ -14,9 +14,10 @@
 //! | 12 | a list that is no list | `damaged_list_is_an_error_and_no_change` |
 //! | 15 | signatures | `signed.rs`, `tests/it/openpgp.rs` |
 //! | 16 | directories at the source and here, names that lead out | `files_below_directories_of_the_source_are_found`, `versions_in_directories_of_their_own_come_and_go_with_them` |
-//! | 17 | features switched on and off | `definitions.rs` |
+//! | 17 | features and components switched on and off, suggested | `features_and_components_are_switched_…` |
 //! | 18 | every component | `pass_carries_out_every_component_that_is_on` |
-//! | 13, 14 | the database of installed files, varlink | not carried out here |
+//! | 13 | the list of what was installed, cleaning up | `what_was_installed_is_on_the_list_…`, `update_cleans_up_…` in `followed.rs` |
+//! | 14 | listeners over varlink | `whoever_listens_is_told_once_…` in `followed.rs` |
 
 use std::fs;
 
@@ -296,4 +297,49 @@ fn pass_carries_out_every_component_that_is_on() {
     assert_eq!(files(&host, "01-web"), ["current", "web-1.raw"]);
     assert_eq!(files(&host, "01-linux"), ["current", "linux-v1.erofs"]);
     assert!(files(&host, "01-off").is_empty());
+}
+
+#[test]
+fn features_and_components_are_switched_by_the_files_that_systemd_writes() {
+    let mut host = host();
+    define(&host, ("sysupdate.d", "05-optional"), "optional-@v.efi", "Features=optional");
+    define(&host, ("sysupdate.web.d", "01-web"), "web-@v.raw", "");
+    let usr = host.world.path("usr/lib");
+    let write = |name: &str, text: &str| fs::write(usr.join(name), text).unwrap();
+    write("sysupdate.d/optional.feature", "[Feature]\nSuggestOnMachineTag=edge\n");
+    write("sysupdate.d/other.feature", "[Feature]\nSuggestOnOSRelease=nonsense\n");
+    write("sysupdate.web.component", "[Component]\nEnabled=no\nSuggest=yes\n");
+    let detail = |name: &str| ask(&host, &["features", name]).exits(0).json();
+    assert_eq!(detail("optional")["suggested"], json!(false));
+    assert_eq!(detail("other").get("suggested"), None, "a condition that is malformed");
+    fs::create_dir_all(host.world.path("etc")).unwrap();
+    fs::write(host.world.path("etc/machine-info"), "TAGS=site:edge\n").unwrap();
+    assert_eq!(detail("optional")["suggested"], json!(true));
+    ask(&host, &["enable-feature", "--feature-suggested"]).exits(0);
+    let place = host.world.path("etc/sysupdate.d");
+    let file = place.join("optional.feature.d/50-systemd-sysupdate-enabled.conf");
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!(
+        text,
+        "# Generated via 'systemd-sysupdate enable-feature'\n\n[Feature]\nEnabled=yes\n"
+    );
+    assert!(!place.join("other.feature.d").exists());
+    assert_eq!(detail("optional")["enabled"], json!(true));
+    ask(&host, &["disable-feature", "optional"]).exits(0);
+    assert_eq!(detail("optional")["enabled"], json!(false));
+    ask(&host, &["enable-feature", "--feature-all"]).exits(0);
+    assert!(place.join("other.feature.d").exists());
+    ask(&host, &["enable-feature", "none"]).exits(1);
+    ask(&host, &["enable-component", "-S"]).exits(0);
+    let web = host.world.path("etc/sysupdate.web.component.d/50-systemd-sysupdate-enabled.conf");
+    let text = "# Generated via 'systemd-sysupdate enable-component'\n\n[Component]\nEnabled=yes\n";
+    assert_eq!(fs::read_to_string(&web).unwrap(), text);
+    let components = ask(&host, &["components"]).json();
+    assert_eq!(components["components"], json!(["web"]));
+    ask(&host, &["disable-component", "web"]).exits(0);
+    ask(&host, &["enable-component", "none"]).exits(1);
+    offer(&host, &["linux-v1.erofs", "linux-v1.erofs.caibx", "web-1.raw", "optional-v1.efi"]);
+    host.converges();
+    assert!(files(&host, "01-web").is_empty());
+    assert_eq!(files(&host, "05-optional"), ["current", "optional-v1.efi"]);
 }

@@ -205,3 +205,139 @@ fn recorded_answers_are_those_of_the_system_at_hand() {
         "{differ:#?}"
     );
 }
+
+/// Runs the program below a system root that was made for tests; its directory is the first argument.
+const BELOW: &str = r#"
+R=$1; shift
+mount -t proc proc "$R/proc" && mount --bind /dev "$R/dev" && mount -t tmpfs t "$R/run" && exec chroot "$R" "$@"
+"#;
+
+/// Longest that one answer of the other system takes, for `timeout`.
+const ANSWER_TIME_MAX: &str = "60";
+
+/// What one program lists as installed the other one cleans up, both ways.
+#[test]
+fn list_of_what_was_installed_is_understood_by_systemd_and_that_of_systemd_here() {
+    let Some(system) = std::env::var_os("RECONCILE_SYSTEM_ROOT") else {
+        println!(
+            "skipped: RECONCILE_SYSTEM_ROOT names no system; see tests/golden/sysupdate/README.md"
+        );
+        return;
+    };
+    let system = Path::new(&system);
+    let dir = tempfile::Builder::new().prefix("list").tempdir_in(system).unwrap();
+    let root = dir.path().join("root");
+    let seen = format!("--root=/{}/root", dir.path().file_name().unwrap().to_str().unwrap());
+    let definitions = root.join("usr/lib/sysupdate.d");
+    fs::create_dir_all(&definitions).unwrap();
+    fs::create_dir_all(root.join("srv/beta-1/inside")).unwrap();
+    fs::write(root.join("srv/alpha-1"), "one").unwrap();
+    fs::create_dir_all(dir.path().join("desired")).unwrap();
+    fs::write(dir.path().join("desired/wish.yaml"), "sysupdate: { as: sysupdate }\n").unwrap();
+    let define = |id: &str, kind: &str| {
+        let text = format!(
+            "[Transfer]\nVerify=no\n[Source]\nType={kind}\nPath=/srv\nMatchPattern={id}-@v\n\
+             [Target]\nType={kind}\nPath=/var/lib/{id}\nMatchPattern={id}-@v\n"
+        );
+        fs::write(definitions.join(format!("{id}.transfer")), text).unwrap();
+    };
+    let ours = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
+        command.arg("--root").arg(&root).arg("--desired").arg(dir.path().join("desired"));
+        let output = command.args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:#?}");
+    };
+    let theirs = |verb: &str| {
+        let mut command = Command::new("timeout");
+        command.args([ANSWER_TIME_MAX, "unshare", "-m", "--propagation", "private", "sh", "-c"]);
+        command.args([BELOW, "sh"]).arg(system).arg("/usr/lib/systemd/systemd-sysupdate");
+        let output = command.args([&seen, "--verify=no", verb]).output().unwrap();
+        assert!(output.status.success(), "{verb}: {output:#?}");
+    };
+    let list = || {
+        let entries = fs::read_dir(root.join("var/lib/systemd/sysupdate/installdb")).unwrap();
+        let mut entries: Vec<_> =
+            entries.flatten().map(|e| (e.file_name(), fs::read_link(e.path()).unwrap())).collect();
+        entries.sort();
+        entries
+    };
+    let there = |path: &str| root.join("var/lib").join(path).exists();
+    let both = || {
+        define("alpha", "regular-file");
+        define("beta", "directory");
+    };
+    both();
+    ours(&[]);
+    let by_us = list();
+    assert_eq!(by_us.len(), 2);
+    theirs("cleanup");
+    assert_eq!(list(), by_us, "nothing is without an owner");
+    fs::remove_file(definitions.join("beta.transfer")).unwrap();
+    theirs("cleanup");
+    assert!(there("alpha/alpha-1") && !there("beta/beta-1"));
+    fs::remove_file(definitions.join("alpha.transfer")).unwrap();
+    ours(&["sysupdate", "cleanup"]);
+    assert!(!there("alpha/alpha-1") && list().is_empty());
+    both();
+    theirs("update");
+    assert_eq!(list(), by_us, "entries are the same whoever makes them");
+    ours(&["sysupdate", "cleanup"]);
+    assert!(there("alpha/alpha-1") && there("beta/beta-1"));
+    fs::remove_file(definitions.join("beta.transfer")).unwrap();
+    ours(&["sysupdate", "cleanup"]);
+    assert!(there("alpha/alpha-1") && !there("beta/beta-1") && list().len() == 1);
+}
+
+/// A listener as systemd sets it up, in a mount namespace of its own, and one pass that installs something.
+const LISTENS: &str = r#"
+set -eu
+mount -t proc proc "$S/proc"
+mount --bind /dev "$S/dev"
+mount -t tmpfs t "$S/run"
+mkdir -p "$S/run/systemd/sysupdate/notify"
+chroot "$S" timeout 60 systemd-socket-activate --accept --fdname=varlink \
+    -l /run/systemd/sysupdate/notify/io.systemd.sysext systemd-sysext > "$DIR/heard" 2>&1 &
+for i in $(seq 100); do
+    test -S "$S/run/systemd/sysupdate/notify/io.systemd.sysext" && break
+    sleep 0.1
+done
+mount --bind "$S/run" "$DIR/root/run"
+"$RECONCILE" --root "$DIR/root" --desired "$DIR/desired" --effects run
+kill $!
+wait || true
+cat "$DIR/heard"
+"#;
+
+#[test]
+fn extensions_of_systemd_are_refreshed_by_what_listeners_are_told() {
+    let Some(system) = std::env::var_os("RECONCILE_SYSTEM_ROOT") else {
+        println!(
+            "skipped: RECONCILE_SYSTEM_ROOT names no system; see tests/golden/sysupdate/README.md"
+        );
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let definitions = dir.path().join("root/usr/lib/sysupdate.d");
+    for place in [&definitions, &dir.path().join("root/run"), &dir.path().join("root/srv")] {
+        fs::create_dir_all(place).unwrap();
+    }
+    fs::create_dir_all(dir.path().join("desired")).unwrap();
+    fs::write(dir.path().join("desired/wish.yaml"), "sysupdate: { as: sysupdate }\n").unwrap();
+    fs::write(dir.path().join("root/srv/alpha-1"), "one").unwrap();
+    let text = "[Source]\nType=regular-file\nPath=/srv\nMatchPattern=alpha-@v\n\
+                [Target]\nType=regular-file\nPath=/var/lib/alpha\nMatchPattern=alpha-@v\n";
+    fs::write(definitions.join("alpha.transfer"), text).unwrap();
+    let output = Command::new("timeout")
+        .args(["120", "unshare", "-m", "--propagation", "private", "sh", "-c", LISTENS])
+        .env("RECONCILE", env!("CARGO_BIN_EXE_reconcile"))
+        .env("S", system)
+        .env("DIR", dir.path())
+        .output()
+        .unwrap();
+    let said = format!("{output:#?}");
+    assert!(output.status.success(), "{said}");
+    // It refreshes both classes, and finds nothing in either.
+    let heard = String::from_utf8_lossy(&output.stdout).matches("No extensions found.").count();
+    assert_eq!(heard, 2, "{said}");
+    assert!(!said.contains("was not told"), "{said}");
+}

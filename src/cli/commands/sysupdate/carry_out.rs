@@ -19,8 +19,9 @@ use crate::format::sysupdate::pattern::compare_all;
 use crate::format::sysupdate::sets::Flag;
 use crate::model::outcome::{End, Outcome};
 use crate::model::{Action, BlockedReason, Constraint, Plan, ResourceId, Step};
-use crate::provider::{Component, resources_of};
+use crate::provider::{Component, orphans, resources_of, wish_nothing_of};
 use crate::reconcile::{self, Request};
+use crate::record::ledger;
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
 use crate::resource::extension::spec::{Transfer, Upkeep};
@@ -124,6 +125,37 @@ impl Carrying<'_> {
         Ok(if passed.is_good() { Exit::Ok } else { Exit::Failed })
     }
 
+    /// Removes what systemd-sysupdate's list says was installed and no definition owns any more.
+    pub(super) async fn cleanup(&self) -> Result<Exit, CliError> {
+        let Self { session, component, .. } = self;
+        if let Some(why) = component.broken.first() {
+            let why = format!("{why}: what it owns is not known, so nothing is cleaned up");
+            return Err(CliError::new(Exit::Failed, why));
+        }
+        let failed = |e: std::io::Error| CliError::io(&e);
+        let orphans = orphans(&session.host, component).map_err(failed)?;
+        let mut desired = session.desired().await?;
+        let mut only: BTreeSet<_> = resources_of(component, &desired).into_iter().collect();
+        if only.is_empty() {
+            let ledger = ledger::load(&session.host).map_err(failed)?;
+            only.extend(wish_nothing_of(component, &mut desired, &ledger));
+        }
+        if only.is_empty() {
+            self.resources(&desired)?;
+        }
+        if orphans.is_empty() {
+            return Ok(Exit::Ok);
+        }
+        let passed = self
+            .carry_out_of(desired, only, |spec| {
+                spec.upkeep = Upkeep::Clean;
+                spec.retired.clone_from(&orphans);
+            })
+            .await?;
+        self.tell(&passed);
+        Ok(if passed.is_good() { Exit::Ok } else { Exit::Failed })
+    }
+
     /// A version that is on offer or here already, as a wish.
     async fn exact(&self, version: &str) -> Result<Constraint, CliError> {
         let (spec, observed) = look(self.session, self.component)?;
@@ -139,9 +171,19 @@ impl Carrying<'_> {
 
     /// A pass over the resources that carry out the component, with a wish that differs for this pass only.
     async fn carry_out(&self, edit: impl Fn(&mut ExtensionSpec)) -> Result<Passed, CliError> {
-        let session = self.session;
-        let mut desired = session.desired().await?;
+        let desired = self.session.desired().await?;
         let only = self.resources(&desired)?;
+        self.carry_out_of(desired, only, edit).await
+    }
+
+    /// The same for resources of a wish.
+    async fn carry_out_of(
+        &self,
+        mut desired: DesiredState,
+        only: BTreeSet<ResourceId>,
+        edit: impl Fn(&mut ExtensionSpec),
+    ) -> Result<Passed, CliError> {
+        let session = self.session;
         let mut specs = Vec::new();
         for id in &only {
             if let Some(declared) = desired.resources.get_mut(id)

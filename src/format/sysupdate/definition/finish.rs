@@ -66,7 +66,7 @@ impl Draft {
             current_symlink: self.current_symlink,
             partition: self.partition,
         };
-        let standing = also_kinds(standing, source.kind, kind);
+        let standing = also_kinds(standing, kind);
         Ok(Transfer {
             id: id.to_owned(),
             file: file.to_owned(),
@@ -127,16 +127,11 @@ impl Draft {
     }
 }
 
-fn also_kinds(mut why: Vec<String>, source: SourceKind, target: TargetKind) -> Vec<String> {
-    if source == SourceKind::Subvolume {
-        why.push("[Source] Type=subvolume copies btrfs subvolumes".to_owned());
-    }
+fn also_kinds(mut why: Vec<String>, target: TargetKind) -> Vec<String> {
     match target {
         TargetKind::Partition => why.push("[Target] Type=partition writes partitions".to_owned()),
-        TargetKind::Subvolume => {
-            why.push("[Target] Type=subvolume makes btrfs subvolumes".to_owned());
-        }
-        TargetKind::RegularFile | TargetKind::Directory => {}
+        // What a file system without subvolumes has instead.
+        TargetKind::Subvolume | TargetKind::RegularFile | TargetKind::Directory => {}
     }
     why
 }

@@ -191,7 +191,6 @@ fn what_is_not_ours_says_why() {
          [Target] Type=partition writes partitions"
     );
     assert!(why(web, "Path=/EFI/Linux\nPathRelativeTo=boot").contains("PathRelativeTo=boot"));
-    assert!(why("Type=subvolume\nPath=/a", "Path=/b").contains("[Source] Type=subvolume"));
     assert!(why("Type=tar\nPath=/a\nPathRelativeTo=explicit", "Path=/b").contains("explicit"));
 }
 

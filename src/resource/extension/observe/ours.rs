@@ -10,43 +10,65 @@ use crate::model::ResourceId;
 use crate::resource::app::observe::Depth;
 use crate::resource::extension::layout::image_of;
 use crate::resource::extension::observe::{
-    DIRECTORIES_MAX, ImageSeen, TransferObserved, below, differs, link_at, read_manifest,
+    DIRECTORIES_MAX, ImageSeen, LinkSeen, TransferObserved, below, differs, link_at, read_manifest,
 };
 
-/// Images below `home` whose manifest names this resource, by the link that leads to them.
+/// Images whose manifest names this resource: those of its directories, or of its home where it has none.
 pub(super) fn ours(
-    host: &Look,
-    id: &ResourceId,
-    home: &Utf8Path,
+    (host, id): (&Look, &ResourceId),
+    (home, directories): (&Utf8Path, &[Utf8PathBuf]),
     depth: Depth,
 ) -> io::Result<Vec<TransferObserved>> {
-    let mut by_link: BTreeMap<Option<Utf8PathBuf>, TransferObserved> = BTreeMap::new();
-    // The home of what the host's own definitions wish is no directory: its images are beside it.
-    let home = match home.parent() {
-        Some(parent) if host.stat(home)?.is_none() => parent,
-        _ => home,
-    };
-    for (place, items) in places(host, home)? {
+    let mut found = Vec::new();
+    for directory in directories {
+        in_directory((host, id), directory, depth, &mut found)?;
+    }
+    if directories.is_empty() {
+        // The home of what the host's own definitions wish is no directory: its images are beside it.
+        let home = match home.parent() {
+            Some(parent) if host.stat(home)?.is_none() => parent,
+            _ => home,
+        };
+        in_directory((host, id), home, depth, &mut found)?;
+    }
+    Ok(found)
+}
+
+fn in_directory(
+    (host, id): (&Look, &ResourceId),
+    directory: &Utf8Path,
+    depth: Depth,
+    found: &mut Vec<TransferObserved>,
+) -> io::Result<()> {
+    let before = found.len();
+    for (place, items) in places(host, directory)? {
         for item in &items {
             let Some(file) = image_of(&item.name).map(|file| below(&place, file)) else { continue };
-            let manifest = read_manifest(host, home, &file)?;
+            let manifest = read_manifest(host, directory, &file)?;
             let Some(manifest) = manifest.filter(|m| &m.head.resource == id) else { continue };
-            let drift = differs(host, &home.join(&file), &manifest, depth)?;
+            let drift = differs(host, &directory.join(&file), &manifest, depth)?;
             let link = manifest.head.link.clone();
             let version = manifest.head.version.to_string();
-            let transfer = by_link.entry(link.clone()).or_default();
-            transfer.directory = home.to_owned();
-            transfer.link = link;
             let image = ImageSeen { file, manifest: Some(manifest), drift };
-            transfer.images.insert(version, image);
+            let transfers = found.iter_mut().skip(before);
+            // Several transfers may have no link, and then each has an image of this version.
+            let mut of_link = transfers.filter(|seen| seen.link == link);
+            match of_link.find(|seen| !seen.images.contains_key(&version)) {
+                Some(seen) => {
+                    seen.images.insert(version, image);
+                }
+                None => found.push(TransferObserved {
+                    directory: directory.to_owned(),
+                    there: link
+                        .as_deref()
+                        .map_or(Ok(LinkSeen::Nothing), |link| link_at(host, link))?,
+                    link,
+                    images: BTreeMap::from([(version, image)]),
+                }),
+            }
         }
     }
-    for transfer in by_link.values_mut() {
-        if let Some(link) = &transfer.link {
-            transfer.there = link_at(host, link)?;
-        }
-    }
-    Ok(by_link.into_values().collect())
+    Ok(())
 }
 
 /// A directory and those below it that may hold images: not those that are images themselves.

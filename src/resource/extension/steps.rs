@@ -1,0 +1,34 @@
+//! How an image comes to its place and how it goes; pure.
+
+use crate::model::Step;
+use crate::resource::extension::layout::{manifest, own_directories, staged, staged_manifest};
+use crate::resource::extension::observe::{ImageSeen, TransferObserved};
+
+/// First the manifest, then the image: an image without manifest would not be ours.
+pub(super) fn promote(seen: &TransferObserved, file: &str, there: Option<&str>) -> [Step; 2] {
+    let from = staged(&seen.directory, file);
+    [
+        // One that an image left behind may be there.
+        Step::Promote {
+            from: staged_manifest(&from),
+            to: manifest(&seen.directory, file),
+            replaces: true,
+        },
+        Step::Promote { from, to: seen.directory.join(file), replaces: there == Some(file) },
+    ]
+}
+
+/// First the image, then the manifest, then directories that were made for it. An image that is a directory is
+/// renamed away first, so that it is there whole or not at all.
+pub(super) fn take_away(seen: &TransferObserved, image: &ImageSeen) -> Vec<Step> {
+    let is_directory = image.manifest.as_ref().is_some_and(|m| !m.entries.is_empty());
+    let aside = is_directory.then(|| staged(&seen.directory, &image.file));
+    let manifest = manifest(&seen.directory, &image.file);
+    let mut steps = vec![
+        Step::Remove { path: seen.directory.join(&image.file), aside },
+        Step::Remove { path: manifest, aside: None },
+    ];
+    let own = own_directories(&seen.directory, &image.file).into_iter();
+    steps.extend(own.map(|path| Step::RemoveEmpty { path }));
+    steps
+}
