@@ -5,7 +5,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::cli::args::{GitArgs, ModeArg, UnitsArgs};
-use crate::cli::exit::Exit;
+use crate::cli::exit::{self, Exit};
 use crate::cli::session::{DESIRED, Session, locked};
 use crate::cli::{CliError, mention, say};
 use crate::controller::config::PLACE;
@@ -47,7 +47,9 @@ async fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliEr
     let desired = if session.common.git.git.is_some()
         || session.desired_paths()?.iter().any(|path| path.exists())
     {
-        Some(session.desired().await?)
+        let desired = session.desired().await?;
+        refuse_unusable(&desired)?;
+        Some(desired)
     } else {
         mention("there is no desired state yet: the units allow for what is usual");
         None
@@ -92,6 +94,18 @@ async fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliEr
         watched: inputs.iter().flat_map(|path| watched(path)).collect(),
         credentials: credentials(&session.host, desired.as_ref()),
     })
+}
+
+/// What stays enforced of a repository is no base for units that are to keep what it has now.
+fn refuse_unusable(desired: &DesiredState) -> Result<(), CliError> {
+    let trouble = desired.revision.as_ref().and_then(|revision| revision.trouble.as_ref());
+    match exit::of_wish(desired) {
+        exit @ (Exit::Invalid | Exit::Refused) => {
+            let why = trouble.map_or("", |trouble| trouble.message.as_str());
+            Err(CliError::new(exit, format!("no units are made for this desired state: {why}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The options that name a repository, with paths that hold anywhere.
