@@ -56,6 +56,11 @@ impl Shown {
         Ok(Self { reporter, notifier })
     }
 
+    /// Ends to listen.
+    pub(super) fn end(runtime: &Runtime) {
+        let _ = runtime.remove(SOCKET);
+    }
+
     /// Takes note of a pass that ended.
     pub(super) fn ended(&self, host: &Host, pass: &Ended<'_>) {
         let events = pass.report(host, &self.reporter);
