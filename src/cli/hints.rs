@@ -27,7 +27,9 @@ pub(super) fn note(common: &CommonArgs) {
         words.extend(value.into_iter().flat_map(|value| [option.to_owned(), value.to_owned()]));
     };
     give("--root", Some(common.root.as_str()).filter(|root| *root != "/"));
-    common.desired.iter().for_each(|path| give("--desired", Some(path.as_str())));
+    for path in &common.desired {
+        give("--desired", Some(path.as_str()));
+    }
     give("--config", common.config.as_ref().map(|path| path.as_str()));
     give("--git", common.git.git.as_deref());
     give("--ref", common.git.reference.as_deref());

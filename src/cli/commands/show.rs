@@ -315,7 +315,9 @@ pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, 
         return Ok(exit);
     }
     let mut text = String::new();
-    resource.iter().for_each(|resource| installed(&mut text, resource));
+    if let Some(resource) = resource {
+        installed(&mut text, resource);
+    }
     let _ = writeln!(text, "  declared at {}", declared.declared_at);
     for line in choice {
         let _ = writeln!(text, "  {line}");
