@@ -103,7 +103,7 @@ pub(super) async fn run(
     match end {
         End::Stopped => {
             let _ = runtime.remove(control::SOCKET);
-            Shown::end(&runtime);
+            Shown::unlisten(&runtime);
             Ok(Exit::Ok)
         }
         End::Renewed => {

@@ -56,8 +56,8 @@ impl Shown {
         Ok(Self { reporter, notifier })
     }
 
-    /// Ends to listen.
-    pub(super) fn end(runtime: &Runtime) {
+    /// Takes the socket away, at which nobody listens any more.
+    pub(super) fn unlisten(runtime: &Runtime) {
         let _ = runtime.remove(SOCKET);
     }
 
