@@ -11,7 +11,7 @@ use crate::apply::{Stop, Work, commit, settle};
 use crate::host::Change as Host;
 use crate::model::ledger::Quarantined;
 use crate::model::outcome::{End, Failure, FailureClass, chain};
-use crate::model::{Action, Change, Check, Effect, ResourceId, Step};
+use crate::model::{Action, Change, Check, Effect, Kind, ResourceId, Step};
 
 /// Why the checks of releases failed before anything was touched.
 pub(super) type Baselines = BTreeMap<ResourceId, Unhealthy>;
@@ -115,9 +115,11 @@ pub(super) async fn confirm(
     }
 }
 
-/// Whether what was in use had been changed by somebody else: that its check failed then excuses no other release.
+/// Whether what was in use had been changed by somebody else, and something else is gone back to: that its check
+/// failed then excuses no other release. A tree that was changed is itself what is gone back to.
 fn was_spoilt(change: &Change) -> bool {
-    !change.drift.is_empty() && change.action != Action::Repair
+    let is_app = change.resource.kind == Kind::App;
+    is_app && !change.drift.is_empty() && change.action != Action::Repair
 }
 
 enum Watched {
