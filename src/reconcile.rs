@@ -186,6 +186,7 @@ pub async fn preview_of(
         removals: request.removals,
         holds: request.holds,
         only: request.only,
+        now: request.now,
     });
     let (requests, asked) = (reader.requests(), reader.answers());
     let answers = reader.into_noted();

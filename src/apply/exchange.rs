@@ -62,7 +62,8 @@ pub fn keep(host: &Host, trees: &Trees<'_>, by: ExchangeBy) -> Result<Option<Str
     let kept = host.keep_foreign(tree, into, ours)?;
     Ok((kept > 0).then(|| {
         let paths = counted(usize::try_from(kept).unwrap_or(usize::MAX), "path");
-        format!("{paths} of somebody else are kept in {into}")
+        let are = if kept == 1 { "is" } else { "are" };
+        format!("{paths} of somebody else {are} kept in {into}")
     }))
 }
 

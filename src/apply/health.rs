@@ -11,7 +11,7 @@ use crate::apply::{Stop, Work, commit, settle};
 use crate::host::Change as Host;
 use crate::model::ledger::Quarantined;
 use crate::model::outcome::{End, Failure, FailureClass, chain};
-use crate::model::{Change, Check, Effect, ResourceId, Step};
+use crate::model::{Action, Change, Check, Effect, Kind, ResourceId, Step};
 
 /// Why the checks of releases failed before anything was touched.
 pub(super) type Baselines = BTreeMap<ResourceId, Unhealthy>;
@@ -96,11 +96,11 @@ pub(super) async fn confirm(
             Watched::Ended(Health::Holds) => None,
             // A check that could not look says nothing about what was in use.
             Watched::Ended(Health::Fails(why)) => match baselines.get(&work.change.resource) {
-                Some(Unhealthy::Fails(before)) => {
+                Some(Unhealthy::Fails(before)) if !was_spoilt(work.change) => {
                     work.result.notes.push(format!("{why}; but before the switch, {before}"));
                     None
                 }
-                Some(Unhealthy::Blind { .. }) | None => Some(why),
+                Some(_) | None => Some(why),
             },
         };
         if let Some(why) = why {
@@ -113,6 +113,13 @@ pub(super) async fn confirm(
             work.result.end = End::Failed(Failure { step: "confirm", class, message });
         }
     }
+}
+
+/// Whether what was in use had been changed by somebody else, and something else is gone back to: that its check
+/// failed then excuses no other release. A tree that was changed is itself what is gone back to.
+fn was_spoilt(change: &Change) -> bool {
+    let is_app = change.resource.kind == Kind::App;
+    is_app && !change.drift.is_empty() && change.action != Action::Repair
 }
 
 enum Watched {
@@ -182,7 +189,13 @@ pub(super) fn went_back(
     still: Option<String>,
 ) -> End {
     let now = match &change.before {
-        Some(before) => format!("{} is in use again", before.version),
+        Some(before) => {
+            let version = before.version.to_string();
+            // Tags with other characters are written otherwise in names of slots.
+            let told = |slot: &&str| *slot != before.tag && !slot.contains('%');
+            let other = gone_back_to(change).filter(told);
+            format!("{} is in use again", other.map_or(version, str::to_owned))
+        }
         None if change.undo.iter().any(|step| matches!(step, Step::Point { .. })) => {
             "it was taken away again".to_owned()
         }
@@ -193,6 +206,14 @@ pub(super) fn went_back(
         None => End::RolledBack(failure(format!("{why}; {now}"))),
         Some(still) => End::RollbackFailed(failure(format!("{why}; {now}, but {still}"))),
     }
+}
+
+/// The slot of an app that is in use after going back.
+fn gone_back_to(change: &Change) -> Option<&str> {
+    change.undo.iter().find_map(|step| match step {
+        Step::Switch { release, .. } | Step::Install { release, .. } => release.file_name(),
+        _ => None,
+    })
 }
 
 /// Remembers that a release does not work here, before anything is done about it.

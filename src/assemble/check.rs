@@ -1,11 +1,12 @@
 //! Whether the content of an installed generation is still what it was made of.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::thread;
 
 use crate::assemble::old::{Old, SeedPlace, Trust};
+use crate::format::casync::chunk::ChunkId;
 
 /// Most threads that hash one tree.
 const THREADS_MAX: usize = 16;
@@ -33,4 +34,23 @@ pub fn damaged(generation: PathBuf, tree: PathBuf) -> Option<BTreeSet<Vec<u8>>> 
         done.flatten().collect::<BTreeSet<usize>>()
     });
     Some(found.into_iter().map(|node| old.nodes.path(node)).collect())
+}
+
+/// Chunks of an installed generation that can be put together from its tree, which somebody touched. `None` when the
+/// generation itself is damaged.
+pub fn usable(generation: PathBuf, tree: PathBuf, trust: Trust) -> Option<HashSet<ChunkId>> {
+    let mut old = Old::open(SeedPlace { generation, tree, touched: HashSet::new(), trust })?;
+    let mut touched: HashMap<usize, bool> = HashMap::new();
+    let mut usable = HashSet::new();
+    for number in 0..old.chunks() {
+        let mut as_made = true;
+        for node in old.files_of(number) {
+            let touched = touched.entry(node).or_insert_with(|| old.file(node).is_none());
+            as_made &= !*touched;
+        }
+        if as_made || old.is_whole(number) {
+            usable.extend(old.id(number));
+        }
+    }
+    Some(usable)
 }

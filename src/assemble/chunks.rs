@@ -204,12 +204,12 @@ impl Stores {
         self: &Arc<Self>,
         wanted: Wanted,
         read: Option<Stored>,
-        here: bool,
+        here: &HashSet<ChunkId>,
     ) -> Result<Brought, AssembleError> {
         if let Some(stored) = read {
             return Ok(Brought::Packed(stored));
         }
-        if here {
+        if here.contains(&wanted.id) {
             return Ok(Brought::Here);
         }
         let mut places = self.places.iter().enumerate();
@@ -360,9 +360,7 @@ impl Stores {
             .buffered(BATCHES_MAX)
             .flat_map(futures_util::stream::iter)
             .take_while(|_| std::future::ready(!stopped.get()))
-            .map(|(wanted, read)| async move {
-                (wanted, stores.bring(wanted, read, here.contains(&wanted.id)).await)
-            })
+            .map(|(wanted, read)| async move { (wanted, stores.bring(wanted, read, here).await) })
             .buffered(most);
         let mut outcome = Ok(Fed::All);
         while let Some((wanted, brought)) = got.next().await {

@@ -138,7 +138,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::panic, reason = "it is what is tested")]
     fn crew_survives_a_job_that_panics() {
         let crew = Crew::new();
         let lost: Vec<Receiver<u8>> =

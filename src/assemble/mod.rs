@@ -39,7 +39,7 @@ use tokio::sync::mpsc;
 pub use adopt::{fingerprint, is_made_of};
 pub use attributes::{Accounts, Me, Owner, Powers};
 pub use changes::Changed;
-pub use check::damaged;
+pub use check::{damaged, usable};
 pub use chunks::Stores;
 pub use error::AssembleError;
 pub use foreign::is_store;

@@ -231,6 +231,11 @@ impl Old {
         self.index.chunks.len()
     }
 
+    /// What a chunk is called.
+    pub(super) fn id(&self, number: usize) -> Option<ChunkId> {
+        self.index.chunks.get(number).map(|chunk| chunk.id)
+    }
+
     /// Whether a chunk can be put together from the files and is what the index says.
     pub(super) fn is_whole(&self, number: usize) -> bool {
         let chunk = || {

@@ -3,6 +3,7 @@
 pub mod args;
 mod commands;
 pub mod exit;
+mod hints;
 pub mod imagined;
 pub mod origin;
 pub mod output;
@@ -67,6 +68,7 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Ok.into() };
         }
     };
+    hints::note(&cli.common);
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = match builder.enable_all().thread_keep_alive(IDLE_THREADS_KEPT).build() {
         Ok(runtime) => runtime,
@@ -92,15 +94,15 @@ pub fn main() -> ExitCode {
 
 /// Prints a result. A reader that went away is no error.
 pub(crate) fn say(text: &str) {
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    let _ = std::io::stdout().lock().write_all(hints::result(text).as_bytes());
 }
 
 /// Prints what went wrong.
 pub(crate) fn complain(message: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "error: {message}");
+    let _ = writeln!(std::io::stderr().lock(), "error: {}", hints::message(message));
 }
 
 /// Prints something that is not the result.
 pub(crate) fn mention(message: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{message}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", hints::message(message));
 }

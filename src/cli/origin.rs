@@ -152,7 +152,12 @@ pub fn first_of(diagnostics: &[Diagnostic]) -> String {
         0 => String::new(),
         more => format!(", and {}", counted(more, "more mistake")),
     };
-    format!("{}:{}: {}{more}", first.file, first.line, first.title)
+    let place = match first.line {
+        // It is about the file as a whole.
+        0 => first.file.clone(),
+        line => format!("{}:{line}", first.file),
+    };
+    format!("{place}: {}{more}", first.title)
 }
 
 /// The error for a repository of which nothing can be used.

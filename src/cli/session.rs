@@ -193,8 +193,13 @@ impl Session {
             crate::cli::mention(&format!("the root {root} does not exist: an empty host"));
             return Ok(());
         }
-        let why =
-            format!("the root {root} is no directory that exists; make it, or correct --root");
+        let why = match root.parent().filter(|parent| !parent.exists()) {
+            Some(parent) => format!(
+                "the root {root} cannot be an empty host, as {parent} does not exist; make that directory, or \
+                 correct --root"
+            ),
+            None => format!("the root {root} is no directory; correct --root"),
+        };
         Err(CliError::new(Exit::Usage, why))
     }
 
@@ -410,7 +415,11 @@ pub fn known(desired: &DesiredState, id: &ResourceId) -> Result<(), CliError> {
         return Ok(());
     }
     let names: Vec<String> = desired.resources.keys().map(ToString::to_string).collect();
-    let message = format!("{id} is not in the desired state, which has: {}", names.join(", "));
+    let has = match names.as_slice() {
+        [] => "has nothing".to_owned(),
+        names => format!("has: {}", names.join(", ")),
+    };
+    let message = format!("{id} is not in the desired state, which {has}");
     Err(CliError::new(Exit::Usage, message))
 }
 

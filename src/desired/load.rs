@@ -25,12 +25,8 @@ const COMMON: &str = "common";
 /// A directory for each host.
 const HOSTS: &str = "hosts";
 
-/// The texts below `paths`, or everything that cannot be read.
-pub(super) fn texts(paths: &[PathBuf]) -> Result<Vec<SourceText>, Vec<Diagnostic>> {
-    read_all(paths, &read_root)
-}
-
-/// The same, of directories that have a place for each host only what is for all and for this one.
+/// The texts below `paths`, or everything that cannot be read; of directories that have a place for each host only
+/// what is for all and for this one, which may be none.
 pub(super) fn texts_for(paths: &[PathBuf], host: &str) -> Result<Vec<SourceText>, Vec<Diagnostic>> {
     read_all(paths, &|path, texts, errors| match layout(path, host) {
         None => read_root(path, texts, errors),
@@ -76,15 +72,20 @@ pub(super) fn texts_from(origin: &Origin, host: &str) -> Result<Vec<SourceText>,
     })
 }
 
-/// The directories for this host in a directory that has one for all and one for each; `None` for any other.
+/// The directories for this host in a directory that has one for all and one for each; `None` for any other. Git keeps
+/// no empty directory, so one of the two is enough where no documents stand beside it.
 fn layout(path: &Path, host: &str) -> Option<Vec<PathBuf>> {
     let (common, hosts) = (path.join(COMMON), path.join(HOSTS));
-    if !common.is_dir() || !hosts.is_dir() {
-        return None;
+    let alone = || documents(path).is_ok_and(|documents| documents.is_empty());
+    match (common.is_dir(), hosts.is_dir()) {
+        (true, true) => {}
+        (true, false) | (false, true) if alone() => {}
+        _ => return None,
     }
     let plain = !host.is_empty() && !host.starts_with('.') && !host.contains('/');
     let own = Some(hosts.join(host)).filter(|own| plain && own.is_dir());
-    Some([Some(common), own].into_iter().flatten().collect())
+    let common = Some(common).filter(|common| common.is_dir());
+    Some([common, own].into_iter().flatten().collect())
 }
 
 /// The hosts that have a directory of their own.
@@ -131,7 +132,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
         _ => error.to_string(),
     };
     let help = match error.kind() {
-        io::ErrorKind::NotFound => "check `--desired`: nothing is changed on the host meanwhile",
+        io::ErrorKind::NotFound => "check the path; nothing is changed on the host meanwhile",
         io::ErrorKind::PermissionDenied => "make it readable for the user that runs reconcile",
         _ => "repair the file or the file system, and run again",
     };
@@ -170,7 +171,10 @@ fn empty(path: &str) -> Diagnostic {
     Diagnostic::about_file(
         path,
         "the directory holds no document",
-        Some("put a file whose name ends in `.yaml` directly into it; subdirectories are not read"),
+        Some(
+            "put a file whose name ends in `.yaml` directly into it; of subdirectories only `common` and \
+             `hosts/<name>` are read",
+        ),
     )
 }
 

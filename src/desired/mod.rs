@@ -176,12 +176,12 @@ impl DesiredState {
     }
 
     /// Reads every document below `paths`: each a file, or a directory whose `*.yaml` and `*.yml` files
-    /// are taken in the order of their names. Subdirectories and hidden files are passed over.
+    /// are taken in the order of their names. Subdirectories other than `common` and hidden files are passed over.
     ///
     /// # Errors
     /// Everything that is wrong with any of them.
     pub fn load(paths: &[PathBuf]) -> Result<Self, Vec<Diagnostic>> {
-        Self::from_texts(load::texts(paths)?)
+        Self::from_texts(load::texts_for(paths, "")?)
     }
 
     /// The texts of the documents that are for one host.
@@ -212,7 +212,7 @@ impl DesiredState {
     }
 
     /// The same for one host: what is for others is read and left out. A directory that has the directories `common`
-    /// and `hosts` is read as `common` and `hosts/<name>`.
+    /// and `hosts`, or one of them and no document, is read as `common` and `hosts/<name>`.
     ///
     /// # Errors
     /// Everything that is wrong with any of them, also with what is for other hosts.

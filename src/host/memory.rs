@@ -9,18 +9,24 @@
 )]
 
 use std::ffi::c_void;
+use std::io::Read;
 use std::ops::Range;
 
 /// The kernel's list of this process's mappings; see `proc_pid_smaps(5)`.
 const MAPPINGS: &str = "/proc/self/smaps";
 
+/// Room for the list: some 150 mappings of 700 bytes, and much more.
+const MAPPINGS_BYTES: usize = 1 << 20;
+
 /// Gives back what the allocator keeps free for this thread and for threads that have ended, and the pages of the program's
 /// file. Whatever cannot be given back stays, which does no harm.
 pub fn give_back() {
     let here = give_back as fn() as usize;
-    let mappings = std::fs::read_to_string(MAPPINGS).unwrap_or_default();
-    let places = of_the_program(&mappings, here);
-    // It is not small, and is freed before what is free is given back.
+    // Freed as a whole before what is free is given back; a text that grows leaves its former places among what is in use.
+    let mut mappings = String::with_capacity(MAPPINGS_BYTES);
+    let read =
+        std::fs::File::open(MAPPINGS).and_then(|mut file| file.read_to_string(&mut mappings));
+    let places = if read.is_ok() { of_the_program(&mappings, here) } else { Vec::new() };
     drop(mappings);
     // SAFETY: `mi_collect` may be called at any time by any thread: it only returns pages that hold no
     // allocation to the system, of this thread's heap and of those that ended threads have left.

@@ -7,8 +7,10 @@ pub mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use crate::desired::{Declared, DesiredState};
-use crate::model::ledger::{Debt, Ledger};
+use crate::model::ledger::{Debt, Ledger, Suspension};
 use crate::model::{Action, Blocked, BlockedReason, Change, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::parallel::in_parallel;
@@ -42,6 +44,8 @@ pub struct Inputs<'a> {
     pub holds: &'a Holds,
     /// Only these resources; everything, removals included, when absent.
     pub only: Option<&'a BTreeSet<ResourceId>>,
+    /// The time of the pass.
+    pub now: Timestamp,
 }
 
 /// Plans a pass.
@@ -107,6 +111,7 @@ fn decide(
         id,
         declared_at: &declared.declared_at.to_string(),
         owned: inputs.ledger.inventory.at(id, declared.spec.home()),
+        trust: &inputs.ledger.trust,
         debts: &debts_of(inputs.ledger, id),
         facts: &inputs.observed.facts,
     };
@@ -140,10 +145,6 @@ fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
         if inputs.desired.resources.values().any(|declared| declared.spec.home() == owned.home) {
             continue;
         }
-        if let Some(suspension) = inputs.ledger.overrides.suspended.get(id) {
-            plan.notes.push(format!("{id} is not removed: suspended ({})", suspension.reason));
-            continue;
-        }
         if !inputs.desired.roots.contains(&owned.declared_in) {
             plan.notes.push(format!(
                 "{id} is kept: {} declared it and was not read in this pass",
@@ -151,12 +152,24 @@ fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
             ));
             continue;
         }
+        let suspension = inputs.ledger.overrides.suspended.get(id);
+        if let Some(suspension) = suspension.filter(|suspension| suspension.holds(inputs.now)) {
+            plan.blocked.push(not_removed(inputs, id, suspension));
+            continue;
+        }
         match inputs.observed.resources.get(id) {
             Some(Ok(found)) => {
                 let debts = debts_of(inputs.ledger, id);
                 let facts = &inputs.observed.facts;
-                let context =
-                    Context { id, declared_at: "", owned: Some(owned), debts: &debts, facts };
+                let (owned_by_us, trust) = (Some(owned), &inputs.ledger.trust);
+                let context = Context {
+                    id,
+                    declared_at: "",
+                    owned: owned_by_us,
+                    trust,
+                    debts: &debts,
+                    facts,
+                };
                 installed += usize::from(!found.slots().is_empty());
                 removals.push(found.remove(&context, owned));
             }
@@ -175,6 +188,23 @@ fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
             declared_at: None,
             ahead: Vec::new(),
         })),
+    }
+}
+
+/// What an operator wants left alone is not removed either.
+fn not_removed(inputs: &Inputs<'_>, id: &ResourceId, suspension: &Suspension) -> Blocked {
+    let found = inputs.observed.resources.get(id).and_then(|found| found.as_ref().ok());
+    Blocked {
+        resource: id.clone(),
+        reason: BlockedReason::Suspended,
+        message: format!(
+            "it is not desired any more and not removed: suspended by an operator: {}",
+            suspension.reason
+        ),
+        staying_on: found.and_then(resource::in_use).map(|in_use| in_use.version),
+        until: suspension.until,
+        declared_at: None,
+        ahead: Vec::new(),
     }
 }
 

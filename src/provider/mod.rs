@@ -145,6 +145,16 @@ pub fn set_of(host: &Look, component: &Component) -> Option<(ResourceId, Extensi
     Some((id, spec))
 }
 
+/// Which transfers of a component are not carried out, and why.
+pub fn left_alone(host: &Look, component: &Component, as_what: FollowAs) -> Vec<String> {
+    let transfers = component.transfers.iter();
+    let left = transfers.filter_map(|transfer| {
+        let why = wish(host, transfer, as_what).err()?;
+        Some(format!("{} is left alone: {why}", transfer.file))
+    });
+    left.collect()
+}
+
 /// The resources of a wish that carry out the definitions of a component.
 pub fn resources_of(component: &Component, desired: &DesiredState) -> Vec<ResourceId> {
     let is_its = |file: &str| component.transfers.iter().any(|transfer| transfer.file == file);

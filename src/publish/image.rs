@@ -114,6 +114,10 @@ pub async fn extension(release: &ExtensionRelease<'_>) -> Result<Utf8PathBuf, Pu
     }
     let ending = ENDINGS.iter().rev().find(|ending| image.as_str().ends_with(**ending));
     let ending = ending.ok_or_else(|| PublishError::Ending(image.to_owned()))?;
+    let seen = image.metadata().map_err(failed("read", image))?;
+    if !seen.is_file() {
+        return Err(failed("read", image)(io::Error::other("it is not a regular file")));
+    }
     let all = repository.join("ext");
     let _alone = place::lock(all.as_std_path()).map_err(PublishError::Lock)?;
     let directory = all.join(name.as_str());
@@ -125,6 +129,10 @@ pub async fn extension(release: &ExtensionRelease<'_>) -> Result<Utf8PathBuf, Pu
     let published = publish(release, &directory, &file).await;
     // What cannot be removed is in nobody's way, and the next publisher removes it.
     let _ = remove(&staging);
+    if published.is_err() {
+        // Only one that was made for this has nothing in it.
+        let _ = std::fs::remove_dir(&directory);
+    }
     published?;
     Ok(directory.join(file))
 }

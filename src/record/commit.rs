@@ -132,6 +132,8 @@ fn note_backup(inventory: &mut Inventory, change: &Change, pass: &Pass<'_>) {
     let found = pass.observed.resources.get(&change.resource).and_then(|found| found.as_ref().ok());
     let Some(Found::App(AppObserved { file: Some(file), .. })) = found else { return };
     let theirs = file.is_foreign(Some(owned));
+    // What somebody made of ours is kept for them, and never overwritten.
+    let edited = file.is_tampered(Some(owned));
     let Some(known) = &mut owned.in_place else { return };
     if let Some(path) = installed(change).filter(|_| !theirs) {
         known.placed = Some(path.to_owned());
@@ -143,7 +145,7 @@ fn note_backup(inventory: &mut Inventory, change: &Change, pass: &Pass<'_>) {
             continue;
         };
         // The first program of somebody else stays where it is kept, whatever is replaced later.
-        if theirs {
+        if theirs || edited {
             continue;
         }
         let backup = Backup { path: kept.path.clone(), size: *size, mtime: *mtime };

@@ -25,7 +25,7 @@ use crate::resource::app::spec::{Downgrade, Order, TagPattern, VersionWish};
 use crate::resource::decision::{Problem, Resolution};
 use crate::resource::tree::observe::holds;
 use crate::resource::tree::spec::{CasyncSource, Place, TreeLayout, TreeVersion, file_url};
-use crate::resource::tree::wanted::{HERE, OFFLINE, Offer, State, Wanted, Ways, slot_of, state};
+use crate::resource::tree::wanted::{HERE, OFFLINE, Offer, State, Wanted, slot_of, state};
 use crate::resource::tree::{TreeObserved, TreeSpec};
 use crate::source::casync::{IndexFile, has_versions, read, releases};
 use crate::source::{SourceError, read_local};
@@ -301,12 +301,13 @@ impl<'a> Tree<'a> {
     fn own_copy(&self, slot: &str) -> Option<Offer> {
         let head = self.observed.head(slot)?;
         let path = self.observed.generations.get(slot)?.real.join(INDEX);
-        let bytes = fs::metadata(&path).ok()?.len();
+        let bytes = fs::read(&path).ok()?;
+        let index = Index::read(bytes.as_slice()).ok()?;
         Some(Offer {
             artifact: Artifact {
                 name: INDEX.to_owned(),
                 urls: vec![file_url(&path)],
-                size: Some(bytes),
+                size: u64::try_from(bytes.len()).ok(),
                 digest: None,
                 content: None,
             },
@@ -315,7 +316,7 @@ impl<'a> Tree<'a> {
             packs: None,
             delta: None,
             published: head.published,
-            ways: Ways { bytes: head.bytes, reused_bytes: head.bytes, ..Ways::default() },
+            ways: self.missing(&index).ways,
             offline: false,
         })
     }

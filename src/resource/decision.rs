@@ -218,8 +218,19 @@ pub(super) fn count_drift(drift: &[Drift], not_whole: &str) -> String {
         [first, ..] if drift.iter().all(|d| d.kind == DriftKind::NotMerged) => {
             format!("{} is linked, but systemd has not merged it", first.path)
         }
+        [one] if one.kind == DriftKind::Extra => {
+            format!("{} was added by somebody else", one.path)
+        }
         [one] => format!("{} was changed by somebody else", one.path),
         more => format!("{} paths were changed by somebody else", more.len()),
+    }
+}
+
+/// Why some of what is kept goes: there is more of it than `retain` allows.
+pub(super) fn more_than(retain: u32, what: &str) -> String {
+    match retain {
+        1 => format!("more than one {what} is kept"),
+        most => format!("more than {most} {what}s are kept"),
     }
 }
 

@@ -15,7 +15,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::model::ledger::{Debt, Owned};
+use crate::model::ledger::{Debt, Owned, Trust};
 use crate::model::manifest::EntryKind;
 use crate::model::plan::InUse;
 use crate::model::{Change, Check, Digest, Drift, Effect, HostFacts, Level, ResourceId, Version};
@@ -424,6 +424,8 @@ pub struct Context<'a> {
     pub declared_at: &'a str,
     /// What the inventory says.
     pub owned: Option<&'a Owned>,
+    /// What is known of releases: which of them did not work.
+    pub trust: &'a Trust,
     /// Effects owed for it.
     pub debts: &'a [Debt],
     /// The host.

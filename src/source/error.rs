@@ -39,6 +39,12 @@ pub enum SourceError {
         /// What was looked for.
         what: String,
     },
+    /// A directory of this host has no such file.
+    #[error("cannot find {what}; check the spelling, and that something is published there")]
+    Absent {
+        /// What was looked for.
+        what: String,
+    },
     /// A directory of this host holds nothing that could be a release.
     #[error("cannot find releases in {}: {what}", .path.display())]
     Nothing {
@@ -114,7 +120,10 @@ impl SourceError {
         match self {
             Self::Unreachable { .. } | Self::Gone { .. } => Class::Unreachable,
             Self::RateLimited { .. } => Class::RateLimited,
-            Self::NotFound { .. } | Self::Nothing { .. } | Self::NoIndex { .. } => Class::NotFound,
+            Self::NotFound { .. }
+            | Self::Absent { .. }
+            | Self::Nothing { .. }
+            | Self::NoIndex { .. } => Class::NotFound,
             Self::Denied { .. } => Class::Denied,
             Self::Malformed { .. } => Class::Malformed,
             Self::Local { source, .. } => match source.kind() {

@@ -55,7 +55,7 @@ pub async fn signature(
             Err(error) => return Err(error),
         }
     }
-    Err(SourceError::NotFound { what: format!("a signature of {name} (`{name}.gpg`)") })
+    Err(absent(from, format!("a signature of {name} (`{name}.gpg`)")))
 }
 
 /// Reads the list and its signatures anew the next time, as they cannot belong together. Whether anything of them was
@@ -93,13 +93,21 @@ async fn read(
                 DirectoryUrl::Local(path) if !path.exists() => {
                     SourceError::Gone { path: path.as_std_path().to_owned(), source }
                 }
-                _ => SourceError::NotFound { what: format!("{name} in {}", shown(from)) },
+                _ => absent(from, format!("{name} in {}", shown(from))),
             })
         }
         Err(SourceError::NotFound { .. }) => {
-            Err(SourceError::NotFound { what: format!("{name} in {}", shown(from)) })
+            Err(absent(from, format!("{name} in {}", shown(from))))
         }
         read => read,
+    }
+}
+
+/// What a directory has not.
+fn absent(from: &DirectoryUrl, what: String) -> SourceError {
+    match from {
+        DirectoryUrl::Web(_) => SourceError::NotFound { what },
+        DirectoryUrl::Local(_) => SourceError::Absent { what },
     }
 }
 

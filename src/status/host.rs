@@ -55,7 +55,11 @@ fn of_wish(desired: &DesiredState) -> Vec<Condition> {
         holds(kind, reason, trouble.message.clone())
     });
     let refused = desired.refused.as_ref().map(|why| {
-        let message = format!("{why}; the last valid desired state is enforced");
+        let meanwhile = match desired.roots.as_slice() {
+            [] => "nothing is changed until it is valid",
+            _ => "the last valid desired state is enforced",
+        };
+        let message = format!("{why}; {meanwhile}");
         holds("DesiredRefused", "Invalid", message)
     });
     nothing.into_iter().chain(trouble).chain(refused).collect()

@@ -3,6 +3,7 @@
 pub mod carry;
 pub mod export;
 mod host;
+mod seen;
 
 use std::collections::BTreeMap;
 
@@ -20,7 +21,8 @@ use crate::model::{
 };
 use crate::observe::Observed;
 use crate::record::last_pass::{INTERRUPTED, LastPass};
-use crate::resource::{self, Context, Found, Spec};
+use crate::resource::{Found, Spec};
+use crate::status::seen::{drift, recognised, taken_away};
 
 /// Everything status depends on.
 #[derive(Clone, Copy, Debug)]
@@ -148,7 +150,7 @@ pub struct ResourceStatus {
     pub requested: Option<String>,
     /// True when the version can move without an edit.
     pub floating: bool,
-    /// The version in use.
+    /// The version in use; where somebody took it out of use, the one that is put back.
     pub version: Option<Version>,
     /// SHA-256 of its artifact.
     pub digest: Option<Digest>,
@@ -249,7 +251,9 @@ fn judge(
 ) -> ResourceStatus {
     let spec = declared.map(|d| &d.spec);
     let found = known.observed.resources.get(id).and_then(|found| found.as_ref().ok());
+    let drift = declared.zip(found).map(|(d, f)| drift(known, id, d, f)).unwrap_or_default();
     let current = found.and_then(Found::current);
+    let current = current.or_else(|| taken_away(known, id, (found?, &drift)));
     let made_from = found.zip(current).and_then(|(found, slot)| found.made_from(slot));
     let others = found.map(Found::slots).unwrap_or_default();
     let works = |slot: &str| {
@@ -273,7 +277,7 @@ fn judge(
         digest: made_from.map(|(digest, _)| digest.clone()),
         verified: made_from.map(|(_, level)| level),
         kept: others.map(Found::tag_of).collect(),
-        drift: declared.zip(found).map(|(d, f)| drift(known, id, d, f)).unwrap_or_default(),
+        drift,
         owed: known
             .ledger
             .debts
@@ -293,24 +297,6 @@ fn judge(
     status.state = ready.0;
     status.conditions.insert(0, ready.1);
     status
-}
-
-/// The version of a program that was there before us and is the wished one.
-fn recognised(known: &Known<'_>, id: &ResourceId, found: Option<&Found>) -> Option<Version> {
-    let recognised = known.ledger.inventory.resources.get(id)?.recognised.as_ref()?;
-    (found?.program()? == recognised.sha256).then(|| recognised.version.clone())
-}
-
-/// The drift that a pass would correct.
-fn drift(known: &Known<'_>, id: &ResourceId, declared: &Declared, found: &Found) -> Vec<Drift> {
-    let context = Context {
-        id,
-        declared_at: "",
-        owned: known.ledger.inventory.at(id, declared.spec.home()),
-        debts: &[],
-        facts: &known.observed.facts,
-    };
-    resource::drift(context, &declared.spec, found)
 }
 
 fn holds(kind: &str, reason: &str, message: String) -> Condition {
@@ -383,7 +369,8 @@ fn conditions(
 fn not_read(known: &Known<'_>, id: &ResourceId) -> Option<String> {
     let owned = known.ledger.inventory.resources.get(id)?;
     let read = known.desired.roots.contains(&owned.declared_in);
-    (!read).then(|| format!("it is kept: {} declared it and is not read here", owned.declared_in))
+    let how = if known.desired.refused.is_some() { "not valid now" } else { "not read here" };
+    (!read).then(|| format!("it is kept: {} declared it and is {how}", owned.declared_in))
 }
 
 /// The summary.

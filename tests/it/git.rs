@@ -442,6 +442,7 @@ fn invalid_commit_leaves_the_last_valid_one_enforced_and_is_told_everywhere() {
     let status = world.run(&["status"]).exits(0);
     says(&status, &["DesiredRefused (RevisionUnusable)", &first[..10], &second[..10]]);
     says(&world.run(&["validate"]).exits(65), &["sauce"]);
+    says(&world.run(&["units", "--install"]).exits(65), &["no units are made", &second[..10]]);
     // What was not valid was not accepted: whoever takes it back rewrites nothing.
     let third = world.push(&wish("0.9.2"), &[&first]);
     world.run(&[]).exits(0);
@@ -468,12 +469,12 @@ fn loop_repairs_by_the_last_valid_commit_while_a_request_tells_what_is_wrong_wit
     let second = world.push("apps: [\n", &[&first]);
     fs::remove_file(world.root.path().join("opt/weather/bin/weather")).unwrap();
     let text = request(&world).exits(65);
-    says(&text, &["no valid desired state", &second[..10], "stays enforced", "1 to repair"]);
+    says(&text, &["no valid desired state", &second[..10], "stays enforced", "1 repaired"]);
     assert_eq!(world.installed().as_deref(), Some("0.3.0"));
     let unsigned = world.origin.commit(&[("web.yaml", &wish("0.9.2"))], &[&second], None);
     world.origin.point("refs/heads/main", &unsigned);
     fs::remove_file(world.root.path().join("opt/weather/bin/weather")).unwrap();
-    says(&request(&world).exits(77), &["is not signed", "1 to repair"]);
+    says(&request(&world).exits(77), &["is not signed", "1 repaired"]);
     assert_eq!(world.installed().as_deref(), Some("0.3.0"));
     world.push(&wish("0.9.2"), &[&second]);
     request(&world).exits(0);

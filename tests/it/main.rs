@@ -60,6 +60,7 @@ mod health;
 mod health_kinds;
 mod mishaps;
 mod newcomer;
+mod operator;
 mod import;
 mod import_any;
 mod in_place;

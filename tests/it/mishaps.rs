@@ -78,7 +78,7 @@ fn root_with_a_wrong_name_in_its_path_is_an_error_and_is_not_made() {
     for command in [&["--dry-run"][..], &[], &["status"], &["suspend", "app/tool", "--reason", "x"]]
     {
         let said = world.run(command).exits(64);
-        assert!(said.stderr.contains("is no directory that exists"), "{said:#?}");
+        assert!(said.stderr.contains("is no directory; correct --root"), "{said:#?}");
     }
     assert!(world.root().is_file());
     world.run(&["validate"]).exits(0);

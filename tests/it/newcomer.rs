@@ -177,5 +177,7 @@ fn unit_that_is_written_by_hand_is_imported_like_one_of_the_template() {
         let told = world.run(arguments).exits(0);
         assert!(told.stdout.contains("BurntSushi/ripgrep"), "{told:#?}");
         assert!(told.stderr.contains("tools.service runs distronomicon"), "{told:#?}");
+        assert!(!told.stderr.contains("distronomicon@rg"), "{told:#?}");
+        assert!(!told.stdout.contains("distronomicon@rg"), "{told:#?}");
     }
 }

@@ -320,6 +320,7 @@ scenarios! {
     d13_plain_file_in_bin
     d15_checksum_file_listed_first
     d18_program_named_like_a_temporary_file
+    damaged_release_is_not_gone_back_to
     desired_version_goes_back
     digest_pinned
     digest_pinned_elsewhere
@@ -376,10 +377,12 @@ scenarios! {
     in_place_mode_takes_the_program_away
     in_place_newer_release
     in_place_removed_from_wish
+    in_place_removed_with_its_backups
     in_place_rolled_back
     in_place_same_bytes_are_there
     in_place_same_program_in_two_versions
     in_place_several_programs
+    in_place_tampered_and_failing_release
     in_place_tampered_is_no_backup
     inside_the_window
     inventory_lost_and_unwished
@@ -426,6 +429,7 @@ scenarios! {
     retain_lowered
     retain_one
     retain_two
+    retargeted_link_and_failing_release
     rollback_expired
     rolled_back
     rolled_back_then_resumed
@@ -443,6 +447,7 @@ scenarios! {
     suspended_and_damaged
     suspension_expired
     tag_moved_to_other_bytes
+    tampered_link_and_failing_release
     trust_lost
     verification_raised
     verify_none_is_loud

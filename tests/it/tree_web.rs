@@ -470,3 +470,24 @@ fn delta_that_is_damaged_or_for_files_somebody_changed_costs_only_requests() {
         assert!(chunks > 0 && (drift || chunks < 120), "{how}: {chunks}");
     }
 }
+
+#[test]
+fn repair_fetches_no_more_than_its_plan_says() {
+    for packing in [Packing::Chunks, Packing::ChunksAndPacks] {
+        let mut web = Web::new(packing);
+        web.pass();
+        tree::write(&web.world.path("/srv/site/data/a"), &noise(9, 3_000_000));
+        let mut touched = noise(2, 3_000_000);
+        touched[0] ^= 1;
+        tree::write(&web.world.path("/srv/site/data/b"), &touched);
+        tree::write(&web.world.path("/srv/site/data/mine"), b"mine");
+        web.world.tick();
+        let plan = web.world.run(&["--dry-run", "-o", "json"]).exits(0).json();
+        let planned = plan["spec"]["changes"][0]["fetchBytes"].as_u64().unwrap();
+        let done = web.world.run(&["-o", "json"]).exits(0).json();
+        let fetched = done["results"][0]["fetchedBytes"].as_u64().unwrap();
+        assert!(0 < fetched && fetched <= planned, "{fetched} of {planned}");
+        // A chunk that is as it was made is not counted, whatever else became of its file.
+        assert!(planned < 4_000_000, "{planned}");
+    }
+}

@@ -9,13 +9,14 @@ use crate::cli::args::ImportKind;
 use crate::cli::exit::Exit;
 use crate::cli::session::Session;
 use crate::cli::{CliError, mention, say};
+use crate::desired::FollowAs;
 use crate::desired::import::recognise::{Updater, joined, load, publishing, recognise, with_units};
 use crate::desired::import::{
     ConfigFile, Imported, Note, NoteKind, by_hand, casync_updater, distronomicon, go_updater,
     sysupdate,
 };
 use crate::model::outcome::{chain, counted};
-use crate::provider::{components, definitions_in};
+use crate::provider::{components, definitions_in, left_alone};
 
 /// Where units are when no path is given (systemd.unit(5)).
 const UNITS: [&str; 4] = [
@@ -50,6 +51,10 @@ pub(super) fn import(
     }
     let named = what.first().and_then(|word| ImportKind::from_str(word.as_str(), false).ok());
     let paths = if named.is_some() { what.get(1..).unwrap_or_default() } else { what };
+    if let Some(missing) = paths.iter().find(|path| !path.exists()) {
+        let why = format!("cannot import {missing}: there is no such file or directory");
+        return Err(CliError::new(Exit::Failed, why));
+    }
     let paths: Vec<PathBuf> = paths.iter().map(Into::into).collect();
     if matches!(named, Some(ImportKind::Updex)) && !paths.is_empty() {
         let why = "what updex carries out is followed where systemd looks for it, so there is no path to name; to look \
@@ -105,10 +110,8 @@ fn units(session: &Session, paths: Vec<PathBuf>) -> Result<Imported, CliError> {
 
 /// Imports units of the template and those that are written by hand.
 fn instances(files: Vec<ConfigFile>) -> Imported {
-    let (files, notes) = by_hand::as_instances(files);
-    let mut imported = distronomicon::import(&files);
-    imported.notes.extend(notes);
-    imported
+    let (files, taken) = by_hand::as_instances(files);
+    by_hand::as_they_are(distronomicon::import(&files), &taken)
 }
 
 /// Which of two units wins depends on its place, as the managed host sees it.
@@ -176,10 +179,12 @@ fn elsewhere<'f>(session: &Session, files: impl Iterator<Item = &'f ConfigFile>)
     };
     let mut stray = files.filter(|file| !is_found(file));
     let first = stray.next()?;
+    let (what, them) = match stray.count() {
+        0 => (format!("{} stands", first.path), "it"),
+        more => (format!("{} and {more} more stand", first.path), "them"),
+    };
     let text = format!(
-        "{} and {} others stand where neither systemd nor reconcile looks: move them to /etc/sysupdate.d",
-        first.path,
-        stray.count()
+        "{what} where neither systemd nor reconcile looks: move {them} to /etc/sysupdate.d"
     );
     Some(note(NoteKind::Todo, text))
 }
@@ -206,9 +211,15 @@ fn extensions(session: &Session, paths: &[PathBuf]) -> Result<Imported, CliError
 fn definitions(session: &Session, carrier: Updater) -> Imported {
     let mut said = Vec::new();
     let found = components(&session.host, &mut said);
+    let as_what = if carrier == Updater::Updex { FollowAs::Updex } else { FollowAs::Sysupdate };
+    let left = found.iter().flat_map(|component| left_alone(&session.host, component, as_what));
+    let left: Vec<Note> = left.map(|text| note(NoteKind::Unmapped, text)).collect();
     let transfers: usize = found.iter().map(|component| component.transfers.len()).sum();
+    let transfers = transfers.saturating_sub(left.len());
     let mut notes: Vec<Note> = said.into_iter().map(|text| note(NoteKind::Info, text)).collect();
-    let text = format!("{} found; they are followed, not copied", counted(transfers, "transfer"));
+    notes.extend(left);
+    let are = if transfers == 1 { "it is followed" } else { "they are followed" };
+    let text = format!("{} found; {are}, not copied", counted(transfers, "transfer"));
     notes.push(note(NoteKind::Info, text));
     if transfers == 0 {
         return Imported { document: String::new(), notes };

@@ -19,7 +19,7 @@ mod validate;
 mod wishes;
 
 use crate::cli::CliError;
-use crate::cli::args::{Cli, Command, PublishKind, UnitsArgs};
+use crate::cli::args::{Cli, Command, Format, PublishKind, UnitsArgs};
 use crate::cli::commands::maintain::Gc;
 use crate::cli::commands::overrides::Preview;
 use crate::cli::exit::Exit;
@@ -32,6 +32,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
     if cli.command.as_ref().is_none_or(looks_at_host) {
         session.check_root()?;
     }
+    check_format(session.common.output, cli.command.as_ref())?;
     match &cli.command {
         None | Some(Command::Apply { file: None }) if !cli.dry_run => {
             pass::reconcile(session, &cli.pass).await
@@ -67,7 +68,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             overrides::rollback(session, resource, &wish, &cli.pass, preview).await
         }
         Some(Command::Suspend { resource, reason, until }) => {
-            overrides::suspend(session, resource, reason, *until).await
+            overrides::suspend(session, resource, (reason, *until)).await
         }
         Some(Command::Resume { resource }) => overrides::resume(session, resource).await,
         Some(Command::AcceptHistory { commit, reason }) => {
@@ -93,6 +94,37 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Completions { shell }) => Ok(generate::completions(*shell)),
         Some(Command::Man { directory }) => generate::man(directory),
     }
+}
+
+/// Refuses a format that a command has not, so that no program takes a text for a document.
+fn check_format(format: Format, command: Option<&Command>) -> Result<(), CliError> {
+    let plans = matches!(
+        command,
+        None | Some(Command::Plan { .. } | Command::Apply { .. } | Command::Rollback { .. })
+    );
+    let has_text_alone = matches!(
+        command,
+        Some(
+            Command::Suspend { .. }
+                | Command::Resume { .. }
+                | Command::AcceptHistory { .. }
+                | Command::Request { .. }
+                | Command::Import { .. }
+                | Command::Units(_)
+                | Command::Completions { .. }
+                | Command::Man { .. }
+                | Command::Publish { kind: PublishKind::Extension(_) | PublishKind::Program(_) }
+        )
+    );
+    let (name, has) = match format {
+        Format::Text | Format::Oneline => return Ok(()),
+        Format::Json => ("json", !has_text_alone),
+        Format::Markdown => ("markdown", plans),
+    };
+    if has {
+        return Ok(());
+    }
+    Err(CliError::new(Exit::Usage, format!("this command has no output as {name}; leave out -o")))
 }
 
 async fn publish_kind(session: &Session, kind: &PublishKind, deed: Deed) -> Result<Exit, CliError> {

@@ -9,7 +9,7 @@ use crate::cli::commands::pass;
 use crate::cli::exit::{self, Exit};
 use crate::cli::origin;
 use crate::cli::session::{AT_ONCE, PATIENCE, Session, known};
-use crate::cli::{CliError, say};
+use crate::cli::{CliError, mention, say};
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
 use crate::model::ledger::{Debt, Ledger, Overrides, Pinned, Quarantined, Suspension};
@@ -39,6 +39,7 @@ pub(super) async fn rollback(
     args: &PassArgs,
     preview: Preview,
 ) -> Result<Exit, CliError> {
+    check(session, wish.reason, wish.until)?;
     let desired = session.desired().await?;
     known(&desired, id)?;
     // The lock comes before anything is looked at, but looking alone takes none.
@@ -139,14 +140,33 @@ fn target(
     })
 }
 
+/// Refuses a decision that nobody will understand, and one that ends before it begins.
+fn check(session: &Session, reason: &str, until: Option<Timestamp>) -> Result<(), CliError> {
+    if reason.trim().is_empty() {
+        let why = "--reason is empty; say why, for whoever finds it later";
+        return Err(CliError::new(Exit::Usage, why));
+    }
+    match until.filter(|until| *until <= session.now) {
+        Some(until) => {
+            let why = format!("--until {until} is over already; name a time to come");
+            Err(CliError::new(Exit::Usage, why))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Leaves a resource alone.
 pub(super) async fn suspend(
     session: &Session,
     id: &ResourceId,
-    reason: &str,
-    until: Option<Timestamp>,
+    (reason, until): (&str, Option<Timestamp>),
 ) -> Result<Exit, CliError> {
-    known(&session.desired().await?, id)?;
+    check(session, reason, until)?;
+    // What is installed can be left alone also when nobody wishes it any more, or nobody can say what is wished.
+    let ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
+    if !ledger.inventory.resources.contains_key(id) {
+        known(&session.desired().await?, id)?;
+    }
     let suspension = Suspension { reason: reason.to_owned(), until };
     edit(session, |overrides| {
         overrides.suspended.insert(id.clone(), suspension);
@@ -164,6 +184,7 @@ pub(super) async fn accept_history(
     commit: &str,
     reason: &str,
 ) -> Result<Exit, CliError> {
+    check(session, reason, None)?;
     let Some(source) = session.repository()? else {
         return Err(CliError::new(Exit::Usage, "say which repository with --git and --ref"));
     };
@@ -213,9 +234,13 @@ async fn look_again(
     lifted: &[Quarantined],
     ledger: &mut Ledger,
 ) -> Result<(), CliError> {
-    let desired = session.desired().await?;
-    let Some(declared) = desired.resources.get(id) else { return Ok(()) };
-    if declared.spec.health().is_none() {
+    // Where nobody can say what is wished, it is owed; the next pass strikes it out when it is not.
+    let desired = session.desired().await.or_else(|error| {
+        mention(&format!("{}; it is resumed all the same", error.message()));
+        DesiredState::from_texts(Vec::new()).map_err(|_| error)
+    })?;
+    let declared = desired.resources.get(id);
+    if declared.is_some_and(|declared| declared.spec.health().is_none()) {
         return Ok(());
     }
     let observed = observe(&desired, ledger, host, session.depth());

@@ -207,8 +207,8 @@ fn read_plan(file: &Utf8Path) -> Result<PlanDocument, CliError> {
     let bytes = std::fs::File::open(file)
         .and_then(|file| read_bounded(file, PLAN_BYTES_MAX))
         .map_err(|e| unreadable(e.to_string()))?;
-    let document: PlanDocument =
-        serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+    let document: PlanDocument = serde_json::from_slice(&bytes)
+        .map_err(|_| unreadable("it is not, or not all of, what `plan --out` saves".to_owned()))?;
     if document.api_version != PLAN_API_VERSION || document.spec.name() != document.metadata.name {
         return Err(unreadable(
             "it was edited, or made by another version of reconcile".to_owned(),

@@ -101,6 +101,7 @@ pub(super) async fn run(
     match end {
         End::Stopped => {
             let _ = runtime.remove(control::SOCKET);
+            Shown::unlisten(&runtime);
             Ok(Exit::Ok)
         }
         End::Renewed => {
@@ -284,7 +285,8 @@ impl Hands for Keeper<'_> {
         let made = self.make(&desired, texts.as_ref(), (order, holds, stop)).await;
         let (plan, mut exit, mut message) = match made {
             Ok((plan, outcome)) => {
-                let (exit, message) = (exit::of_pass(&plan, &outcome), summary(&plan, &outcome));
+                let (exit, message) =
+                    (exit::of_pass(&plan, &outcome), report::sentence(&plan, &outcome));
                 (Some((plan, outcome)), exit, message)
             }
             Err(error) => {
@@ -359,23 +361,4 @@ fn unknown<'o>(scope: &'o Scope, desired: &DesiredState) -> Option<&'o ResourceI
         Scope::All => None,
         Scope::Only(ids) => ids.iter().find(|id| !desired.resources.contains_key(id)),
     }
-}
-
-/// A pass in one line.
-fn summary(plan: &Plan, outcome: &Outcome) -> String {
-    let status = plan.summary();
-    let failed: Vec<String> = outcome
-        .results
-        .iter()
-        .filter(|result| result.end != crate::model::outcome::End::Done)
-        .map(|result| format!("{} {}", result.resource, result.end.name()))
-        .collect();
-    let mut line = match text::summary(&status) {
-        empty if empty.is_empty() => "nothing to do".to_owned(),
-        done => done,
-    };
-    if !failed.is_empty() {
-        line = format!("{line}; {}", failed.join(", "));
-    }
-    line
 }

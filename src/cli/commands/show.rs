@@ -18,7 +18,8 @@ use crate::fetch::memory::Reader;
 use crate::model::agent::AgentStatus;
 use crate::model::contents::PATHS_MAX;
 use crate::model::outcome::counted;
-use crate::model::{Kind, ResourceId};
+use crate::model::plan::PLAN_API_VERSION;
+use crate::model::{Drift, Kind, ResourceId};
 use crate::monitor::memory;
 use crate::observe::observe;
 use crate::reconcile::{Request, preview};
@@ -69,15 +70,15 @@ fn oneline(status: &HostStatus) -> String {
 
 /// What is installed and in which condition.
 pub(super) async fn status(session: &Session) -> Result<Exit, CliError> {
-    let desired = enforced(session).await?;
+    let (desired, exit) = enforced(session).await?;
     let status = judged(session, &desired)?;
     if session.common.output == Format::Json {
         say(&json::render(&status));
-        return Ok(Exit::Ok);
+        return Ok(exit);
     }
     if session.common.output == Format::Oneline {
         say(&oneline(&status));
-        return Ok(Exit::Ok);
+        return Ok(exit);
     }
     let mut text = format!("{}: {:?}", status.hostname, status.state);
     if let Some(at) = status.last_pass_at.map(seconds) {
@@ -108,7 +109,7 @@ pub(super) async fn status(session: &Session) -> Result<Exit, CliError> {
         line(&mut text, resource);
     }
     say(&text);
-    Ok(Exit::Ok)
+    Ok(exit)
 }
 
 /// Every condition but `Ready`; a blocked wish that says why a release is quarantined says all of it.
@@ -118,8 +119,9 @@ fn shown(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
     conditions.iter().filter(passed)
 }
 
-/// The desired state, or the last valid one where the loop enforces that.
-async fn enforced(session: &Session) -> Result<DesiredState, CliError> {
+/// The desired state, or the last valid one where the loop enforces that, or none where nobody knows of a valid one;
+/// and what that means for the exit code.
+async fn enforced(session: &Session) -> Result<(DesiredState, Exit), CliError> {
     let last = last_wish::load(&session.host, &session.identity()?).ok().flatten();
     // Where the loop enforces what was there before, that is the wish, also when nothing is there any more.
     let read = match &last {
@@ -128,12 +130,16 @@ async fn enforced(session: &Session) -> Result<DesiredState, CliError> {
     };
     match read {
         Err(error) if error.exit() == Exit::Invalid => {
-            let Some(mut desired) = last else { return Err(error) };
-            desired.refused = Some(error.message().to_owned());
-            mention("the last valid desired state is enforced:");
-            Ok(desired)
+            let refused = Some(error.message().to_owned());
+            if let Some(desired) = last {
+                mention("the last valid desired state is enforced:");
+                return Ok((DesiredState { refused, ..desired }, Exit::Ok));
+            }
+            mention("what is installed all the same:");
+            let nothing = DesiredState::from_texts(Vec::new()).map_err(|_| error)?;
+            Ok((DesiredState { refused, ..nothing }, Exit::Invalid))
         }
-        read => read,
+        read => read.map(|desired| (desired, Exit::Ok)),
     }
 }
 
@@ -204,8 +210,10 @@ pub(super) async fn diff(
     let drifted: Vec<&ResourceStatus> =
         status.resources.iter().filter(wanted).filter(|r| !r.drift.is_empty()).collect();
     if session.common.output == Format::Json {
-        let drift: Vec<_> = drifted.iter().map(|r| (&r.id, &r.drift)).collect();
-        say(&json::render(&drift));
+        let resources =
+            drifted.iter().map(|r| Drifted { resource: &r.id, drift: &r.drift }).collect();
+        let (api_version, kind) = (PLAN_API_VERSION, "Diff");
+        say(&json::render(&DiffDocument { api_version, kind, resources }));
         return Ok(Exit::Ok);
     }
     let mut text = String::new();
@@ -227,12 +235,31 @@ pub(super) async fn diff(
     Ok(Exit::Ok)
 }
 
+/// What `diff` says, for programs.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DiffDocument<'a> {
+    /// `reconcile/v1`.
+    api_version: &'static str,
+    /// `Diff`.
+    kind: &'static str,
+    /// Those that somebody changed.
+    resources: Vec<Drifted<'a>>,
+}
+
+/// What somebody changed of one resource.
+#[derive(Debug, Serialize)]
+struct Drifted<'a> {
+    resource: &'a ResourceId,
+    drift: &'a [Drift],
+}
+
 /// What `explain` says, for programs.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Explained<'a> {
     resource: Option<&'a ResourceStatus>,
-    declared_at: String,
+    declared_at: Option<String>,
     choice: Vec<String>,
 }
 
@@ -269,10 +296,13 @@ async fn coming(
 
 /// Everything known about one resource and how its version is chosen.
 pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
-    let desired = session.desired().await?;
-    known(&desired, id)?;
+    let (desired, exit) = enforced(session).await?;
     let status = judged(session, &desired)?;
-    let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
+    let resource = status.resources.iter().find(|r| &r.id == id);
+    let Some(declared) = desired.resources.get(id) else {
+        let Some(resource) = resource else { return known(&desired, id).map(|()| exit) };
+        return Ok(unwished(session, resource, exit));
+    };
     let reader = reader(session, &desired);
     let facts = crate::host::facts::observe(&session.host);
     let found = found(session, &desired, id)?;
@@ -280,34 +310,51 @@ pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, 
     let ledger = ledger::look(&session.host).map_err(|e| CliError::io(&e))?;
     let about = About { facts: &facts, trust: &ledger.trust };
     let choice = explain_choice(id, wish, about, &reader, session.now).await;
-    let resource = status.resources.iter().find(|r| &r.id == id);
     if session.common.output == Format::Json {
         let declared_at = declared.declared_at.to_string();
-        say(&json::render(&Explained { resource, declared_at, choice }));
-        return Ok(Exit::Ok);
+        say(&json::render(&Explained { resource, declared_at: Some(declared_at), choice }));
+        return Ok(exit);
     }
     let mut text = String::new();
     if let Some(resource) = resource {
-        line(&mut text, resource);
-        if !resource.kept.is_empty() {
-            let _ = writeln!(text, "  kept to go back to: {}", resource.kept.join(", "));
-        }
-        if let Some(change) = &resource.last_change {
-            let _ = writeln!(
-                text,
-                "  last change {}: {}, {}",
-                seconds(change.at),
-                change.attribution.name(),
-                change.result
-            );
-        }
+        installed(&mut text, resource);
     }
     let _ = writeln!(text, "  declared at {}", declared.declared_at);
     for line in choice {
         let _ = writeln!(text, "  {line}");
     }
     say(&text);
-    Ok(Exit::Ok)
+    Ok(exit)
+}
+
+/// What is known about a resource that is installed and not in the desired state.
+fn unwished(session: &Session, resource: &ResourceStatus, exit: Exit) -> Exit {
+    if session.common.output == Format::Json {
+        let choice = Vec::new();
+        say(&json::render(&Explained { resource: Some(resource), declared_at: None, choice }));
+        return exit;
+    }
+    let mut text = String::new();
+    installed(&mut text, resource);
+    say(&text);
+    exit
+}
+
+/// What is installed of a resource, and what became of it last.
+fn installed(text: &mut String, resource: &ResourceStatus) {
+    line(text, resource);
+    if !resource.kept.is_empty() {
+        let _ = writeln!(text, "  kept to go back to: {}", resource.kept.join(", "));
+    }
+    if let Some(change) = &resource.last_change {
+        let _ = writeln!(
+            text,
+            "  last change {}: {}, {}",
+            seconds(change.at),
+            change.attribution.name(),
+            change.result
+        );
+    }
 }
 
 /// What the host has of one resource.
@@ -348,10 +395,10 @@ pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, Cli
     let mut text = String::new();
     for Listed { release, accepted } in &listed {
         let published = release.published.map_or(String::new(), |p| p.to_string());
-        let mark = if *accepted { "*" } else { " " };
         let pre = if release.prerelease { " prerelease" } else { "" };
         let used = if in_use.as_ref() == Some(&release.tag) { " in use" } else { "" };
         let failed = ledger.trust.quarantine_of(id, &release.tag, &[]);
+        let mark = if *accepted && failed.is_none() { "*" } else { " " };
         let failed = if failed.is_some() { " quarantined" } else { "" };
         let version = release.version.to_string();
         let line = format!("{mark} {version:<20} {published}{pre}{used}{failed}");

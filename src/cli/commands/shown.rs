@@ -53,6 +53,11 @@ impl Shown {
         Ok(Self { reporter, notifier })
     }
 
+    /// Takes the socket away, at which nobody listens any more.
+    pub(super) fn unlisten(runtime: &Runtime) {
+        let _ = runtime.remove(SOCKET);
+    }
+
     /// Takes note of a pass that ended.
     pub(super) fn ended(&self, host: &Host, pass: &Ended<'_>) {
         let events = pass.report(host, &self.reporter);

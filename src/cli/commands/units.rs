@@ -3,7 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::cli::args::{GitArgs, ModeArg, UnitsArgs};
-use crate::cli::exit::Exit;
+use crate::cli::exit::{self, Exit};
 use crate::cli::session::{DESIRED, PATIENCE, Session};
 use crate::cli::{CliError, mention, say};
 use crate::controller::config::PLACE;
@@ -42,7 +42,9 @@ async fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliEr
     let desired = if session.common.git.git.is_some()
         || session.desired_paths()?.iter().any(|path| path.exists())
     {
-        Some(session.desired().await?)
+        let desired = session.desired().await?;
+        refuse_unusable(&desired)?;
+        Some(desired)
     } else {
         mention("there is no desired state yet: the units allow for what is usual");
         None
@@ -87,6 +89,18 @@ async fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliEr
         watched: inputs.iter().flat_map(|path| watched(path)).collect(),
         credentials: credentials(&session.host, desired.as_ref()),
     })
+}
+
+/// What stays enforced of a repository is no base for units that are to keep what it has now.
+fn refuse_unusable(desired: &DesiredState) -> Result<(), CliError> {
+    let trouble = desired.revision.as_ref().and_then(|revision| revision.trouble.as_ref());
+    match exit::of_wish(desired) {
+        exit @ (Exit::Invalid | Exit::Refused) => {
+            let why = trouble.map_or("", |trouble| trouble.message.as_str());
+            Err(CliError::new(exit, format!("no units are made for this desired state: {why}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The options that name a repository, with paths that hold anywhere.

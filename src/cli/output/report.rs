@@ -1,14 +1,15 @@
 //! What a pass did, for people.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use serde::Serialize;
 
 use crate::cli::output::text::{headline, sign};
 use crate::cli::output::units::bytes;
-use crate::model::Plan;
 use crate::model::outcome::{ChangeResult, End, Outcome};
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
+use crate::model::{Action, Plan};
 
 /// One line for each change, and what failed in full.
 pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
@@ -58,6 +59,49 @@ pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
     }
     text.push_str(".\n");
     text
+}
+
+/// Most characters of the reason why a change failed, where there is one line for all of a pass.
+const REASON_MAX: usize = 300;
+
+/// What became of a pass, in one line: `1 upgraded, 2 unchanged; app/tool failed at fetch: …`.
+pub fn sentence(plan: &Plan, outcome: &Outcome) -> String {
+    let mut done: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut others = Vec::new();
+    for (change, result) in plan.changes.iter().zip(&outcome.results) {
+        match (&result.end, result.end.failure()) {
+            (End::Done, _) => *done.entry(past(change.action)).or_default() += 1,
+            (end, None) => others.push(format!("{} {}", result.resource, end.name())),
+            (end, Some(failure)) => {
+                let words: Vec<&str> = failure.message.split_whitespace().collect();
+                let why: String = words.join(" ").chars().take(REASON_MAX).collect();
+                let (id, name) = (&result.resource, end.name());
+                others.push(format!("{id} {name} at {}: {why}", failure.step));
+            }
+        }
+    }
+    let done = done.into_iter().map(|(done, number)| format!("{number} {done}"));
+    let rest = [(plan.blocked.len(), "blocked"), (plan.unchanged.len(), "unchanged")];
+    let rest = rest.into_iter().filter(|(number, _)| *number > 0);
+    let counts = done.chain(rest.map(|(number, what)| format!("{number} {what}")));
+    let counts = counts.collect::<Vec<_>>().join(", ");
+    let parts = [counts].into_iter().filter(|counts| !counts.is_empty()).chain(others);
+    let parts: Vec<String> = parts.collect();
+    if parts.is_empty() { "nothing to do".to_owned() } else { parts.join("; ") }
+}
+
+/// What was done, for a count of it.
+fn past(action: Action) -> &'static str {
+    match action {
+        Action::Install => "installed",
+        Action::Upgrade => "upgraded",
+        Action::Downgrade => "downgraded",
+        Action::Replace => "replaced",
+        Action::Repair => "repaired",
+        Action::Remove => "removed",
+        Action::Tidy => "tidied",
+        Action::Fetch => "fetched ahead",
+    }
 }
 
 /// A pass as a document for programs.

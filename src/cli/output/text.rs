@@ -157,11 +157,13 @@ pub fn headline(change: &Change) -> String {
 pub fn transfer(change: &Change) -> Option<String> {
     change.steps.iter().find_map(|step| {
         let Step::Fetch { artifact, evidence, delta, .. } = step else { return None };
+        let assembles = change.steps.iter().any(|step| matches!(step, Step::Assemble { .. }));
+        let chunks = if assembles { " and its chunks" } else { "" };
         let how = match (delta, change.fetch_bytes, change.reused_bytes) {
             (Some(delta), ..) => shortcut(delta, artifact),
             (_, Some(0), 0) => format!("reuse {} (cached)", artifact.name),
             (_, Some(0), reused) => format!("reuse {} ({} cached)", artifact.name, bytes(reused)),
-            (_, Some(size), _) => format!("fetch {} ({})", artifact.name, bytes(size)),
+            (_, Some(size), _) => format!("fetch {}{chunks} ({})", artifact.name, bytes(size)),
             (_, None, _) => format!("fetch {} (size unknown)", artifact.name),
         };
         let verified = match evidence.level {

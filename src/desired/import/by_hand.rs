@@ -1,7 +1,7 @@
 //! Units that run distronomicon without being made from its template.
 
 use crate::desired::import::distronomicon::PREFIX;
-use crate::desired::import::{ConfigFile, Note, NoteKind, systemd};
+use crate::desired::import::{ConfigFile, Imported, Note, NoteKind, systemd};
 
 /// What the path of every unit made from the template has in it.
 pub(super) const TEMPLATE: &str = "/distronomicon@";
@@ -22,22 +22,48 @@ pub fn app_of_unit(file: &ConfigFile) -> Option<String> {
     })
 }
 
-/// The same files, each such unit as the instance of the template that is named like its app; the other names are
-/// those of the units.
-pub fn as_instances(files: Vec<ConfigFile>) -> (Vec<ConfigFile>, Vec<Note>) {
-    let mut notes = Vec::new();
+/// A unit that is taken for an instance of the template.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    app: String,
+    /// Its path, and that of the instance.
+    unit: String,
+    instance: String,
+}
+
+/// The same files, each such unit as the instance of the template that is named like its app.
+pub fn as_instances(files: Vec<ConfigFile>) -> (Vec<ConfigFile>, Vec<Taken>) {
+    let mut taken = Vec::new();
     let renamed = files.into_iter().map(|file| {
         let Some(app) = app_of_unit(&file) else { return file };
-        let unit = file.path.rsplit('/').next().unwrap_or_default();
-        notes.push(Note {
+        let instance = format!("/etc/systemd/system/{PREFIX}@{app}.service");
+        taken.push(Taken { app, unit: file.path.clone(), instance: instance.clone() });
+        ConfigFile { path: instance, ..file }
+    });
+    (renamed.collect(), taken)
+}
+
+/// What was imported, with the places where those units really are, and what to disable of them.
+pub fn as_they_are(mut imported: Imported, taken: &[Taken]) -> Imported {
+    for Taken { app, unit, instance } in taken {
+        imported.document = imported.document.replace(instance, unit);
+        // There is no such timer.
+        let timer = format!("{PREFIX}@{app}.timer");
+        imported.notes.retain(|note| !note.text.contains(&timer));
+        for place in imported.notes.iter_mut().filter_map(|note| note.place.as_mut()) {
+            if place.file == *instance {
+                place.file.clone_from(unit);
+            }
+        }
+        let name = unit.rsplit('/').next().unwrap_or_default();
+        imported.notes.push(Note {
             kind: NoteKind::Todo,
             subject: app.clone(),
             place: None,
             text: format!(
-                "{unit} runs distronomicon for it: that is the unit to disable, with its timer"
+                "{name} runs distronomicon for it: that is the unit to disable, with its timer"
             ),
         });
-        ConfigFile { path: format!("/etc/systemd/system/{PREFIX}@{app}.service"), ..file }
-    });
-    (renamed.collect(), notes)
+    }
+    imported
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::desired::import::{ConfigFile, Imported, Note, NoteKind, quoted, read_tree};
 use crate::desired::{DesiredState, Place, SourceText};
 use crate::model::Name;
+use crate::model::pace::EVERY_MAX;
 
 /// What only a shell understands: a line with any of these is given to bash as it is.
 const SHELL: &[char] = &[
@@ -131,10 +132,10 @@ impl Import {
             let _ = writeln!(tree, "    on_start: [{}]", start.join(", "));
         }
         if let Some(interval) = entry.get("interval").and_then(Value::as_u64) {
-            let seconds = interval.div_ceil(1000);
-            let why =
-                format!("it was looked at every {seconds} s; set the schedule of reconcile itself");
-            self.note(NoteKind::Todo, &name, Some(file), why);
+            let every = rhythm(interval.div_ceil(1000));
+            let _ = writeln!(tree, "    every: {every}");
+            let why = format!("it is asked every {every}, at the passes that reconcile makes then");
+            self.note(NoteKind::Changed, &name, Some(file), why);
         }
         self.take(&name, &tree, file);
     }
@@ -217,6 +218,16 @@ fn argv(line: &str) -> String {
     format!("[{}]", words.join(", "))
 }
 
+/// Seconds as `every` takes them, in the largest unit that says it exactly.
+fn rhythm(seconds: u64) -> String {
+    let most = u64::try_from(EVERY_MAX.as_secs()).unwrap_or(u64::MAX);
+    match seconds.clamp(1, most) {
+        hours if hours % 3600 == 0 => format!("{}h", hours / 3600),
+        minutes if minutes % 60 == 0 => format!("{}m", minutes / 60),
+        seconds => format!("{seconds}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,6 +261,7 @@ mod tests {
             "paths: [\"conf.d\", \".\"]",
             "store: \"/media/usb/s.castr\", refresh: true } }",
             "on_start: [[\"systemctl\", \"start\", \"web\"]]",
+            "    every: 1m\n",
         ] {
             assert!(imported.document.contains(part), "{}", imported.document);
         }

@@ -15,6 +15,7 @@ use crate::format::casync::packs::{LIST_SUFFIX, PackList, batches};
 use crate::model::cached::CHUNKS;
 use crate::model::step::PackSource;
 use crate::model::{Algorithm, Digest};
+use crate::resource::tree::observe::takeable;
 use crate::resource::tree::wanted::Ways;
 use crate::source::casync::IndexFile;
 
@@ -34,16 +35,28 @@ pub(super) struct Found {
     pub(super) delta: Option<String>,
 }
 
+/// What must be fetched.
+pub(super) struct Missing {
+    pub(super) ways: Ways,
+    /// What the tree in use never had, in the order of the stream.
+    chunks: Vec<Wanted>,
+    /// Bytes of what somebody changed there: they come chunk by chunk, when they are needed.
+    spoilt_bytes: u64,
+}
+
 impl Tree<'_> {
     /// Where the bytes of an index will come from, when they are taken from `stores`.
     pub(super) async fn ways(&self, file: &IndexFile, index: &Index, stores: &[String]) -> Found {
-        let (mut ways, missing) = self.missing(index);
+        let Missing { mut ways, chunks: missing, spoilt_bytes } = self.missing(index);
         let mut found = Found { ways, packs: None, delta: None };
         let on_the_web = stores.iter().any(|store| !store.starts_with("file:"));
         if !on_the_web || missing.len() < PACKS_WORTH {
             return found;
         }
-        if let Some((url, bytes)) = self.delta(file, ways.fetched_bytes).await {
+        // What somebody changed cannot be patched.
+        if spoilt_bytes == 0
+            && let Some((url, bytes)) = self.delta(file, ways.fetched_bytes).await
+        {
             found.delta = Some(url);
             found.ways.delta_bytes = Some(bytes);
             found.ways.fetched_bytes = bytes;
@@ -61,20 +74,21 @@ impl Tree<'_> {
             .iter()
             .flat_map(|batch| &batch.chunks)
             .filter(|(_, spot)| spot.is_none())
-            .map(|(wanted, _)| wanted.length)
+            .map(|(wanted, _)| stored_at_most(wanted.length))
             .sum();
         let read: u64 = reads().map(|read| read.bytes.end - read.bytes.start).sum();
         ways.packed_chunks = packed;
         ways.pack_requests = reads().count() as u64;
-        ways.fetched_bytes = read + unpacked;
+        ways.fetched_bytes = read + unpacked + spoilt_bytes;
         found.ways = ways;
         found.packs = Some(source);
         found
     }
 
-    /// What must be fetched, in the order of the stream.
-    fn missing(&self, index: &Index) -> (Ways, Vec<Wanted>) {
+    /// What must be fetched, at most.
+    pub(super) fn missing(&self, index: &Index) -> Missing {
         let known = self.installed_chunks();
+        let takeable = self.takeable_chunks();
         // A store like any other; it is there only while something was fetched that is not in use yet.
         let cache = Some(self.question.cache.join(CHUNKS)).filter(|cache| cache.is_dir());
         let is_cached = |id: &ChunkId| {
@@ -82,11 +96,13 @@ impl Tree<'_> {
             FORMS.iter().any(has)
         };
         let mut ways = Ways { bytes: index.length(), ..Ways::default() };
-        let (mut seen, mut start, mut missing) = (HashSet::new(), 0, Vec::new());
+        let (mut seen, mut start, mut chunks, mut spoilt_bytes) =
+            (HashSet::new(), 0, Vec::new(), 0);
         for (number, chunk) in index.chunks.iter().enumerate() {
             let length = chunk.end - start;
             start = chunk.end;
-            if known.contains(&chunk.id) {
+            let listed = known.contains(&chunk.id);
+            if listed && takeable.as_ref().is_none_or(|takeable| takeable.contains(&chunk.id)) {
                 ways.reused_bytes += length;
             } else if !seen.insert(chunk.id) {
                 // Once is enough.
@@ -94,11 +110,15 @@ impl Tree<'_> {
                 ways.cached_chunks += 1;
             } else {
                 ways.fetched_chunks += 1;
-                ways.fetched_bytes += length;
-                missing.extend(index.wanted(number));
+                ways.fetched_bytes += stored_at_most(length);
+                if listed {
+                    spoilt_bytes += stored_at_most(length);
+                } else {
+                    chunks.extend(index.wanted(number));
+                }
             }
         }
-        (ways, missing)
+        Missing { ways, chunks, spoilt_bytes }
     }
 
     /// Chunks of the tree in use.
@@ -108,6 +128,16 @@ impl Tree<'_> {
             Index::read(BufReader::new(File::open(path).ok()?)).ok()
         });
         installed.iter().flat_map(|index| &index.chunks).map(|chunk| chunk.id).collect()
+    }
+
+    /// Those of them that its files still have; `None` where nobody changed any.
+    fn takeable_chunks(&self) -> Option<HashSet<ChunkId>> {
+        if self.observed.drift.is_empty() && !self.observed.rotten {
+            return None;
+        }
+        let path = &self.spec.path;
+        let path = self.question.root.join(path.strip_prefix("/").unwrap_or(path));
+        Some(takeable(self.observed, &path))
     }
 
     /// The delta from the tree in use that lies beside an index on the web, where it saves half or more.
@@ -130,6 +160,12 @@ impl Tree<'_> {
         let read = PackList::read(list.body.as_slice()).ok()?;
         Some((PackSource { list: url.into(), digest }, read))
     }
+}
+
+/// What a chunk of so many bytes takes in a store when nothing of it can be compressed: as zstd frames it (RFC 8878), with
+/// 3 bytes for each block of 128 KiB, and a head and a checksum of at most 22.
+fn stored_at_most(length: u64) -> u64 {
+    length.saturating_add(32 + length / (32 << 10))
 }
 
 /// The URL of what an index has beside it.

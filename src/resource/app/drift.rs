@@ -13,8 +13,7 @@ use crate::resource::decision::SlotState;
 impl Situation<'_> {
     /// Everything that differs from the release that was made the one in use last.
     pub fn drift(&self) -> Vec<Drift> {
-        let last = self.owned.and_then(|owned| owned.activated.last()).map(String::as_str);
-        let Some(slot) = last.or(self.observed.current()) else { return Vec::new() };
+        let Some(slot) = self.last().or(self.observed.current()) else { return Vec::new() };
         let tag = tag_of_slot(slot);
         let tags = &self.spec.version.tag;
         let version = self.observed.version_of(slot, tags).or_else(|| tags.version(&tag));

@@ -1,12 +1,16 @@
 //! Names and reasons for what happens to an app; pure.
 
 use crate::model::{Action, Attribution, Drift};
+use crate::resource::app::layout::tag_of_slot;
 use crate::resource::app::plan::Situation;
 use crate::resource::app::wanted::Wanted;
 use crate::resource::decision::{count_drift, not_installed};
 
 /// What is said when no path can be named.
 const NOT_WHOLE: &str = "the release is not whole";
+
+/// What is said of links of which some lead elsewhere than others.
+const MIXED: &str = "links point into several releases";
 
 impl Situation<'_> {
     /// What a change of the release in use is called, who caused it, and why.
@@ -17,18 +21,29 @@ impl Situation<'_> {
         why: Option<&str>,
     ) -> (Action, Attribution, String) {
         let version = &wanted.version;
-        let Some(current) = self.observed.current() else {
-            return self.explain_none_in_use(wanted, drift);
+        let repair = |mut why: String| {
+            if let Some(lost) = self.lost() {
+                why = format!("{why}; {lost}");
+            }
+            (Action::Repair, Attribution::DriftCorrected, why)
         };
-        if current == wanted.slot {
+        let corrects = self.was_in_use(&wanted.slot);
+        let mixed = self.observed.linked_slots().len() > 1;
+        if mixed && (corrects || !self.was_active()) {
+            return repair(MIXED.to_owned());
+        }
+        let Some(from) = self.stands_on() else {
+            let requested = &self.spec.version.want;
+            let floating = requested.is_floating().then(|| requested.to_string());
+            return not_installed(floating.as_deref(), wanted.version.as_str());
+        };
+        if from == wanted.slot {
             return match why {
                 Some(why) => (Action::Replace, Attribution::DesiredChanged, why.to_owned()),
-                None => {
-                    (Action::Repair, Attribution::DriftCorrected, count_drift(drift, NOT_WHOLE))
-                }
+                None => repair(count_drift(drift, NOT_WHOLE)),
             };
         }
-        let before = self.current_version();
+        let before = self.stands_on_version();
         let action = match &before {
             Some(before) if before.is_opaque() || version.is_opaque() => Action::Replace,
             Some(before) if version > before => Action::Upgrade,
@@ -38,8 +53,12 @@ impl Situation<'_> {
         if let Some(reason) = &wanted.rolled_back {
             return (action, Attribution::RolledBack, reason.clone());
         }
-        if !drift.is_empty() {
-            return (Action::Repair, Attribution::DriftCorrected, count_drift(drift, NOT_WHOLE));
+        if !drift.is_empty() && corrects {
+            return repair(count_drift(drift, NOT_WHOLE));
+        }
+        if action == Action::Downgrade && !self.works(from) {
+            let why = format!("{} did not work here", tag_of_slot(from));
+            return (action, Attribution::RolledBack, why);
         }
         let wish = &self.spec.version;
         let still_wished =
@@ -51,29 +70,5 @@ impl Situation<'_> {
         } else {
             (action, Attribution::DesiredChanged, format!("{} is wished", wish.want))
         }
-    }
-
-    fn explain_none_in_use(
-        &self,
-        wanted: &Wanted,
-        drift: &[Drift],
-    ) -> (Action, Attribution, String) {
-        let mixed = self.observed.linked_slots().len() > 1;
-        if mixed {
-            let why = "links point into several releases".to_owned();
-            return (Action::Repair, Attribution::DriftCorrected, why);
-        }
-        let was_active = self.was_active();
-        if was_active {
-            let why = if drift.is_empty() {
-                "nothing is linked".to_owned()
-            } else {
-                count_drift(drift, NOT_WHOLE)
-            };
-            return (Action::Repair, Attribution::DriftCorrected, why);
-        }
-        let requested = &self.spec.version.want;
-        let floating = requested.is_floating().then(|| requested.to_string());
-        not_installed(floating.as_deref(), wanted.version.as_str())
     }
 }

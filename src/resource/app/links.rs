@@ -44,10 +44,22 @@ impl Situation<'_> {
         by_name.into_iter().map(|(name, path)| Binary { name, path }).collect()
     }
 
+    /// The programs that a release will have, before it was unpacked: those that are listed, else those of the
+    /// release before it, else one of the app's name.
+    pub(super) fn likely_names(&self) -> Vec<&str> {
+        if let Binaries::Listed(listed) = &self.spec.binaries {
+            return listed.iter().map(|binary| binary.name.as_str()).collect();
+        }
+        let before = self.stands_on().and_then(|slot| self.observed.slots.get(slot));
+        match before.and_then(|slot| slot.manifest.as_ref()) {
+            Some(manifest) => manifest.binaries.iter().map(|b| b.name.as_str()).collect(),
+            None => vec![self.id.name.as_str()],
+        }
+    }
+
     /// Whether this release is the one that was made the one in use last.
     pub(super) fn was_in_use(&self, slot: &str) -> bool {
-        let last = self.owned.and_then(|owned| owned.activated.last());
-        last.map_or(self.observed.current(), |last| Some(last.as_str())) == Some(slot)
+        self.last().or(self.observed.current()) == Some(slot)
     }
 
     /// Links of `bin` that point into `releases`, and those that bear a name of the release in use.

@@ -17,6 +17,7 @@ pub mod plan;
 pub mod remove;
 pub mod retain;
 pub mod spec;
+mod stands;
 pub mod wanted;
 
 pub use observe::AppObserved;

@@ -10,7 +10,9 @@ use crate::resource::app::retain::surplus;
 use crate::resource::app::wanted::{Offer, Wanted, slot_state};
 use crate::resource::app::{AppObserved, AppSpec};
 use crate::resource::confirm::Confirm;
-use crate::resource::decision::{self, ADOPTED, Decision, Leftovers, Problem, SlotState};
+use crate::resource::decision::{
+    self, ADOPTED, Decision, Leftovers, Problem, SlotState, more_than,
+};
 
 /// Everything that decides what happens to one app.
 pub type Situation<'a> = decision::Situation<'a, AppSpec, AppObserved, Wanted>;
@@ -67,6 +69,9 @@ impl Situation<'_> {
             return Ok(work);
         }
         work.drift = self.slot_drift(wanted, &state);
+        if !self.was_in_use(&wanted.slot) {
+            work.drift.extend(self.drift());
+        }
         match &state {
             SlotState::Outdated(why) => work.why = Some(why.clone()),
             SlotState::Foreign if self.observed.linked_slots().is_empty() => {
@@ -163,7 +168,12 @@ impl Situation<'_> {
 
     /// Refuses a switch that would have to destroy or cannot carry along what is not ours.
     fn check_bin(&self, layout: &Layout, links: Option<&[Binary]>) -> Result<(), Problem> {
-        let named = |name: &String| links.unwrap_or_default().iter().any(|b| &b.name == name);
+        let names = match links {
+            Some(links) => links.iter().map(|link| link.name.as_str()).collect(),
+            None => self.likely_names(),
+        };
+        let named = |name: &String| names.contains(&name.as_str());
+        let brings = if links.is_some() { "brings" } else { "most likely brings" };
         let ours = self.our_links();
         if let Some(bin) = &self.observed.bin {
             let foreign = bin.links.keys().filter(|name| !ours.contains_key(*name));
@@ -172,7 +182,7 @@ impl Situation<'_> {
             if let Some((name, kind)) = others.clone().chain(foreign).find(|(name, _)| named(name))
             {
                 return Err(Problem::foreign(format!(
-                    "{} is a {kind} that reconcile did not put there, and the release brings a \
+                    "{} is a {kind} that reconcile did not put there, and the release {brings} a \
                      program of that name; move it away",
                     layout.bin().join(name)
                 )));
@@ -213,15 +223,15 @@ impl Situation<'_> {
                 .map(|o| o.evidence.clone())
                 .or_else(|| manifest.map(|m| m.evidence.clone())),
             requested: Some(self.spec.version.want.to_string()),
-            floating: self.spec.version.want.is_floating(),
+            floating: self.spec.version.want.is_floating() && wanted.rolled_back.is_none(),
         }
     }
 
     fn before(&self) -> Option<InUse> {
-        let slot = self.observed.current()?;
+        let slot = self.stands_on()?;
         let manifest = self.observed.slots.get(slot).and_then(|s| s.manifest.as_ref());
         Some(InUse {
-            version: self.current_version()?,
+            version: self.stands_on_version()?,
             tag: tag_of_slot(slot),
             digest: manifest.map(|m| m.digest.clone()),
             evidence: manifest.map(|m| m.evidence.clone()),
@@ -239,7 +249,7 @@ impl Situation<'_> {
         let keeps = |step: &Step| matches!(step, Step::Install { keeps: Some(_), .. });
         let kept = steps.iter().any(keeps).then_some(ADOPTED);
         let confirm = wanted.zip(self.check()).and_then(|(wanted, _)| {
-            let from = self.observed.current().or(kept);
+            let from = self.back_to(&wanted.slot, kept);
             let switched = || Some(self.confirm_switch(&wanted.slot, from));
             if work.disrupts { switched() } else { self.confirm_owed(&wanted.slot) }
         });
@@ -283,7 +293,7 @@ impl Situation<'_> {
         let (action, attribution, reason) = if working {
             self.explain(work.wanted.as_ref()?, &work.drift, work.why.as_deref())
         } else {
-            let kept = format!("more than {} releases are kept", self.spec.retain);
+            let kept = more_than(self.spec.retain, "release");
             self.explain_tidy(Leftovers::of(&swept), kept)
         };
         Some(Change {

@@ -1,5 +1,9 @@
 //! What to do about an app that is not wished any more; pure.
 
+use std::fmt::Write;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
 use crate::model::ledger::{Debt, Owned};
 use crate::model::plan::InUse;
 use crate::model::{Change, Digest, ResourceId, Step};
@@ -12,6 +16,7 @@ use crate::resource::decision::{forgive, removal};
 pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[Debt]) -> Change {
     let layout = Layout::new(&owned.home);
     let mut steps: Vec<Step> = Vec::new();
+    let mut stays: Vec<&Utf8PathBuf> = Vec::new();
     let ours = |text: &str| parse_link(text).is_some();
     if let Some(bin) = &observed.bin {
         // Not a removal of the directory: what somebody puts there meanwhile is carried along.
@@ -29,8 +34,16 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
     if let Some(file) = &observed.file {
         // Only what was put there is looked at; what is not of any release of ours is somebody else's by now.
         let ours = file.slot.as_ref().map(|_| file.path.clone());
-        let left = ours.into_iter().chain(file.leftover.clone());
+        let known = |path: &Utf8Path, stat: Option<(u64, i64)>| {
+            let mut known = owned.in_place.iter().flat_map(|in_place| &in_place.backups);
+            known.any(|b| b.path == path && Some((b.size, b.mtime)) == stat)
+        };
+        let (mine, others): (Vec<_>, Vec<_>) =
+            file.backups.iter().partition(|(path, stat)| known(path, *stat));
+        let mine = mine.into_iter().map(|(path, _)| path.clone());
+        let left = ours.into_iter().chain(mine).chain(file.leftover.clone());
         steps.extend(left.map(|path| Step::Remove { path, aside: None }));
+        stays.extend(others.into_iter().map(|(path, _)| path));
     }
     for (name, slot) in &observed.slots {
         if slot.manifest.is_some() || owned.adopted.contains(name) {
@@ -44,7 +57,11 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
         steps.push(Step::RemoveEmpty { path });
     }
     steps.extend(forgive(id, debts));
-    removal(id, owned, before(observed), Digest::of_json(observed), steps)
+    let mut change = removal(id, owned, before(observed), Digest::of_json(observed), steps);
+    for path in stays {
+        let _ = write!(change.reason, "; {path} stays, which is not reconcile's own");
+    }
+    change
 }
 
 /// What is in use.

@@ -6,7 +6,7 @@ use crate::model::plan::InUse;
 use crate::model::{
     Action, Attribution, BlockedReason, Change, Digest, Drift, DriftKind, Effect, Step,
 };
-use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState};
+use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState, more_than};
 use crate::resource::extension::layout::{staged, staged_manifest};
 use crate::resource::extension::observe::{LinkSeen, TransferObserved};
 use crate::resource::extension::remove::before;
@@ -279,7 +279,7 @@ impl Situation<'_> {
             digest: offered.or_else(|| manifest.map(|m| m.digest.clone())),
             evidence: evidence.or_else(|| manifest.map(|m| m.evidence.clone())),
             requested: Some(self.spec.version.to_string()),
-            floating: self.spec.version.is_floating(),
+            floating: self.spec.version.is_floating() && wanted.rolled_back.is_none(),
         }
     }
 
@@ -367,7 +367,7 @@ impl Situation<'_> {
     fn kept_too_many(&self) -> String {
         match self.spec.retired.as_slice() {
             _ if self.spec.upkeep == Upkeep::Clean => NOT_OWNED.to_owned(),
-            [] => format!("more than {} releases are kept", self.spec.retain),
+            [] => more_than(self.spec.retain, "release"),
             _ => "a transfer is switched off, or more releases are kept than wished".to_owned(),
         }
     }

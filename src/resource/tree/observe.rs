@@ -1,13 +1,14 @@
 //! What the host has of a tree.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use crate::assemble::{damaged, fingerprint, is_made_of};
+use crate::assemble::{Trust, damaged, fingerprint, is_made_of, usable};
+use crate::format::casync::chunk::ChunkId;
 use crate::format::casync::index::Index;
 use crate::host::{ItemKind, Look, Places};
 use crate::model::difference::Difference;
@@ -199,6 +200,19 @@ pub fn observe(
 /// Whether the directory at a path of this machine holds what an index describes, and nothing else.
 pub fn holds(tree: &Utf8Path, index: &Index) -> bool {
     is_made_of(index, tree.as_std_path())
+}
+
+/// Chunks that can be taken from the tree in use, at a path of this machine, which somebody changed.
+pub fn takeable(observed: &TreeObserved, path: &Utf8Path) -> HashSet<ChunkId> {
+    let current = observed.current.as_ref();
+    let Some(generation) = current.and_then(|slot| observed.generations.get(slot)) else {
+        return HashSet::new();
+    };
+    let through_link = matches!(observed.live, Live::Link { .. });
+    let tree = if through_link { generation.real.join(TREE) } else { path.to_owned() };
+    let trust = if observed.rotten { Trust::Nothing } else { Trust::Stat };
+    let taken = usable(generation.real.clone().into(), tree.into(), trust);
+    taken.unwrap_or_default()
 }
 
 /// Refuses a link where our directory should be: what is made and removed through it would be elsewhere.

@@ -9,7 +9,7 @@ use crate::model::step::{
 use crate::model::{
     Action, Attribution, BlockedReason, Change, Digest, Drift, Effect, Step, Version,
 };
-use crate::resource::decision::{self, ADOPTED, Decision, Leftovers, Problem};
+use crate::resource::decision::{self, ADOPTED, Decision, Leftovers, Problem, more_than};
 use crate::resource::tree::layout::{Layout, is_adopted, slot_name};
 use crate::resource::tree::observe::Live;
 use crate::resource::tree::remove::{before, exchange_by};
@@ -305,7 +305,7 @@ impl Situation<'_> {
             digest: Some(wanted.index.clone()),
             evidence: offered.or_else(|| head.map(|head| head.evidence.clone())),
             requested: Some(self.spec.requested()),
-            floating: self.spec.is_floating(),
+            floating: self.spec.is_floating() && wanted.rolled_back.is_none(),
         }
     }
 
@@ -345,8 +345,9 @@ impl Situation<'_> {
         if steps.is_empty() {
             return None;
         }
-        let ways = work.wanted.as_ref().and_then(|w| w.offer.as_ref()).map(|offer| offer.ways);
-        let ways = ways.filter(|_| work.staged);
+        let offer = work.wanted.as_ref().and_then(|w| w.offer.as_ref()).filter(|_| work.staged);
+        let index = offer.map_or(0, |offer| offer.artifact.size.unwrap_or(INDEX_BYTES_MAX));
+        let ways = offer.map(|offer| offer.ways);
         let (action, attribution, reason) = if working {
             self.explain(work.wanted.as_ref()?, &work.drift, work.why.as_deref())
         } else if starts {
@@ -355,7 +356,7 @@ impl Situation<'_> {
             let why = "the offline copy has not what is installed".to_owned();
             (Action::Tidy, Attribution::CopyBehind, why)
         } else {
-            let kept = format!("more than {} generations are kept", self.spec.retain);
+            let kept = more_than(self.spec.retain, "generation");
             self.explain_tidy(Leftovers::of(&swept), kept)
         };
         let after = work.wanted.as_ref().zip(work.slot.as_deref());
@@ -368,7 +369,7 @@ impl Situation<'_> {
             before: before(self.observed),
             after: after.map(|(wanted, slot)| self.in_use(wanted, slot)),
             drift: work.drift,
-            fetch_bytes: Some(ways.map_or(0, |ways| ways.fetched_bytes)),
+            fetch_bytes: Some(index + ways.map_or(0, |ways| ways.fetched_bytes)),
             reused_bytes: ways.map_or(0, |ways| ways.reused_bytes),
             observed: Digest::of_json(self.observed),
             contents: work

@@ -68,7 +68,7 @@ pub struct Ways {
     pub cached_chunks: u64,
     /// Different chunks that must be fetched.
     pub fetched_chunks: u64,
-    /// Their bytes: as they lie in packs, else before compression.
+    /// Their bytes: as they lie in packs, else at most as many as they would take uncompressed.
     pub fetched_bytes: u64,
     /// How many of them are read from packs.
     pub packed_chunks: u64,

@@ -98,6 +98,9 @@ impl<'w> Loop<'w> {
         self.hear("STOPPING=1");
         let status = self.agent.wait().unwrap();
         assert!(status.success(), "{status}");
+        for socket in ["api.sock", "control.sock"] {
+            assert!(!self.world.host("run/reconcile").join(socket).exists(), "{socket} is left");
+        }
     }
 }
 
@@ -253,7 +256,7 @@ fn request_is_answered_when_its_pass_was_made_with_its_exit_code() {
     let asked = running.request(&[]);
     assert_eq!(asked.status.code(), Some(0), "{}", said(&asked));
     assert_eq!(in_use(&world).as_deref(), Some("1.0"), "repaired by the time of the answer");
-    assert!(said(&asked).contains("1 to repair"), "{}", said(&asked));
+    assert!(said(&asked).contains("1 repaired"), "{}", said(&asked));
     let asked = running.request(&["--only", "app/nobody"]);
     assert_eq!(asked.status.code(), Some(64), "{}", said(&asked));
     world.wish("3.0", 3);
@@ -404,7 +407,7 @@ fn drift_is_repaired_when_it_is_time() {
     let mut running = Loop::start(&world, &["run", "--interval", "1s"]);
     fs::remove_file(world.host("opt/duo/bin/alpha")).unwrap();
     until("a repair", || in_use(&world).as_deref() == Some("1.0"));
-    running.hear("1 to repair");
+    running.hear("1 repaired");
     running.stop();
 }
 
@@ -499,7 +502,7 @@ fn outside_its_window_a_release_is_fetched_and_inside_it_comes_into_use() {
     assert_eq!(in_use(&world).as_deref(), Some("1.0"), "a first install waits for no window");
     world.wish_from(&source, "2.0", 3);
     let last = running.settles();
-    assert!(last.contains("1 to fetch") && last.contains("1 blocked"), "{last}");
+    assert!(last.contains("1 fetched ahead") && last.contains("1 blocked"), "{last}");
     assert_eq!(in_use(&world).as_deref(), Some("1.0"));
     let preview = world.agent(&["--dry-run", "--config", config.to_str().unwrap()]);
     let text = said(&preview);

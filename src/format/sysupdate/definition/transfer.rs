@@ -243,7 +243,7 @@ impl Draft {
             "RequisiteFeatures" => reader.add_words(at, &mut self.requisite_features),
             "InstancesMax" => {
                 let message = "InstancesMax= belongs in section [Target]; systemd ignores it here, \
-                               updex does not.";
+                               updex does not";
                 reader.warn(&at.place, message);
                 set_instances(reader, at, &mut self.transfer_instances_max);
             }

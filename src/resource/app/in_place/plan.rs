@@ -49,15 +49,30 @@ impl Situation<'_> {
             Some((size, mtime)) => Expected::File { size, mtime },
             None => Expected::Nothing,
         };
-        // What somebody made of a program of ours is nothing to go back to.
-        let spoilt = file.is_tampered(self.owned) || (file.slot.is_some() && file.cannot_run());
-        let kept = expects != Expected::Nothing && !spoilt;
-        let backup = if kept { Some(self.backup(file)?) } else { None };
+        let spoilt = file.slot.is_some() && file.cannot_run();
+        let backup = match expects {
+            Expected::Nothing => None,
+            _ if spoilt || self.loses(file) => None,
+            _ => Some(self.backup(file)?),
+        };
         let mut step = self.place(file, &wanted.slot, program, (expects, backup));
         if let Step::Install { keeps, .. } = &mut step {
             *keeps = self.keeps(file).map(Box::new);
         }
         Ok(Some(step))
+    }
+
+    /// Whether what somebody made of a program of ours is not kept: that is nothing to go back to, so it never displaces
+    /// anything, nor is more than one kept.
+    fn loses(&self, file: &FileFound) -> bool {
+        file.is_tampered(self.owned) && !file.backups.is_empty()
+    }
+
+    /// What is to be said about it.
+    pub(in crate::resource::app) fn lost(&self) -> Option<String> {
+        let file = self.observed.file.as_ref().filter(|file| self.loses(file))?;
+        let (kept, _) = file.backups.first()?;
+        Some(format!("what is there now is not kept, as {kept} is there already"))
     }
 
     /// Trying the program that is to take the place of the running agent, before it does.
@@ -163,8 +178,7 @@ impl Situation<'_> {
         file: &FileFound,
         wanted: &Wanted,
     ) -> Option<Drift> {
-        let last = self.owned.and_then(|owned| owned.activated.last());
-        if last != Some(&wanted.slot) {
+        if self.last() != Some(&wanted.slot) {
             return None;
         }
         if file.slot.as_ref() == Some(&wanted.slot) {
