@@ -4,10 +4,14 @@ pub mod ahead;
 
 use std::collections::BTreeMap;
 
+use camino::{Utf8Path, Utf8PathBuf};
+
 use crate::desired::DesiredState;
+use crate::host::spot::{Last, Spots};
 use crate::host::{Look, facts};
 use crate::model::ledger::Ledger;
-use crate::model::{HostFacts, ResourceId};
+use crate::model::spot::Spot;
+use crate::model::{HostFacts, Kind, ResourceId};
 use crate::observe::ahead::Seen;
 use crate::parallel::in_parallel;
 use crate::resource::app::observe::Depth;
@@ -24,6 +28,16 @@ pub struct Observed {
     pub facts: HostFacts,
     /// Everything that is wished or ours; the error's text for what could not be looked at.
     pub resources: BTreeMap<ResourceId, Result<Found, String>>,
+    /// Where the places of resources really are, by their paths.
+    pub spots: BTreeMap<Utf8PathBuf, Spot>,
+}
+
+impl Observed {
+    /// Whether two paths are names of one place.
+    pub fn are_one(&self, one: &Utf8Path, other: &Utf8Path) -> bool {
+        let spot = self.spots.get(one);
+        one == other || spot.is_some() && spot == self.spots.get(other)
+    }
 }
 
 /// Looks at everything that is wished or ours. What cannot be looked at never hides the rest.
@@ -62,5 +76,28 @@ pub fn observe_rest(
         ((*id).clone(), found.map_err(|error| error.to_string()))
     };
     resources.extend(in_parallel(&places, ITEMS_PER_THREAD_MIN, look));
-    Observed { facts: facts::observe(host), resources }
+    Observed { facts: facts::observe(host), resources, spots: spots(desired, ledger, host) }
+}
+
+/// Where every place is that is wished or ours. One alone cannot be another's.
+fn spots(desired: &DesiredState, ledger: &Ledger, host: &Look) -> BTreeMap<Utf8PathBuf, Spot> {
+    let wished = desired.resources.iter().flat_map(|(id, declared)| {
+        let file = declared.spec.file().map(|file| (id.kind, file));
+        std::iter::once((id.kind, declared.spec.home())).chain(file)
+    });
+    let ours = ledger.inventory.resources.iter().flat_map(|(id, owned)| {
+        let file = owned.in_place.as_ref().map(|known| (id.kind, known.file.as_path()));
+        std::iter::once((id.kind, owned.home.as_path())).chain(file)
+    });
+    let paths: BTreeMap<&Utf8Path, Kind> = wished.chain(ours).map(|(kind, p)| (p, kind)).collect();
+    if paths.len() < 2 {
+        return BTreeMap::new();
+    }
+    let mut spots = Spots::new(host);
+    let found = paths.into_iter().filter_map(|(path, kind)| {
+        // A tree replaces a link at its path, an app lives behind it.
+        let last = if kind == Kind::App { Last::Followed } else { Last::Stays };
+        Some((path.to_owned(), spots.of(path, last)?))
+    });
+    found.collect()
 }

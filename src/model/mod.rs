@@ -22,6 +22,7 @@ pub mod selection;
 pub mod snapshot;
 pub mod effect;
 pub mod span;
+pub mod spot;
 pub mod step;
 pub mod version;
 pub mod window;

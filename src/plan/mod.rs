@@ -3,10 +3,12 @@
 pub mod check;
 pub mod guard;
 pub mod hold;
+mod places;
 pub mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use camino::Utf8Path;
 use jiff::Timestamp;
 
 use crate::desired::{Declared, DesiredState};
@@ -16,6 +18,7 @@ use crate::observe::Observed;
 use crate::parallel::in_parallel;
 use crate::plan::guard::Removals;
 use crate::plan::hold::Holds;
+use crate::plan::places::Places;
 use crate::resource::decision::Decision;
 use crate::resource::{self, Context, Found, Resolved};
 
@@ -51,17 +54,18 @@ pub struct Inputs<'a> {
 /// Plans a pass.
 pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let mut plan = Plan { notes: inputs.ledger.losses.clone(), ..Plan::default() };
+    let places = Places::new(inputs.desired, inputs.observed);
     let wished = |id: &ResourceId| inputs.only.is_none_or(|only| only.contains(id));
     let wishes: Vec<_> = inputs.desired.resources.iter().filter(|(id, _)| wished(id)).collect();
     let parts: Vec<&[Wish<'_>]> = wishes.chunks(PART).collect();
-    for part in in_parallel(&parts, 1, |part| decide_all(inputs, part)) {
+    for part in in_parallel(&parts, 1, |part| decide_all(inputs, &places, part)) {
         plan.notes.extend(part.notes);
         plan.changes.extend(part.changes);
         plan.blocked.extend(part.blocked);
         plan.unchanged.extend(part.unchanged);
     }
     if inputs.only.is_none() {
-        remove(inputs, &mut plan);
+        remove(inputs, &places, &mut plan);
     }
     // Whoever replaces the program that makes the pass does so last.
     let agent = inputs.observed.facts.agent.as_ref().map(|agent| &agent.file);
@@ -77,9 +81,13 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
 }
 
 /// Decides about each of some resources.
-fn decide_all(inputs: &Inputs<'_>, wishes: &[Wish<'_>]) -> Plan {
+fn decide_all(inputs: &Inputs<'_>, places: &Places<'_>, wishes: &[Wish<'_>]) -> Plan {
     let mut plan = Plan::default();
     for (id, declared) in wishes {
+        if let Some(blocked) = places.refuse(id, inputs.desired, inputs.observed) {
+            plan.blocked.push(blocked);
+            continue;
+        }
         let found = match inputs.observed.resources.get(*id) {
             Some(Ok(found)) => found,
             Some(Err(message)) => {
@@ -135,14 +143,20 @@ fn keep_whole(inputs: &Inputs<'_>, plan: &mut Plan) {
 
 /// Plans the removal of what is ours and not wished any more: only where the path that once declared it
 /// was read completely in this pass.
-fn remove(inputs: &Inputs<'_>, plan: &mut Plan) {
+fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
     let mut removals: Vec<Change> = Vec::new();
     let mut installed = 0;
     for (id, owned) in &inputs.ledger.inventory.resources {
         if inputs.desired.resources.contains_key(id) {
             continue;
         }
-        if inputs.desired.resources.values().any(|declared| declared.spec.home() == owned.home) {
+        let named = |home: &Utf8Path| home == owned.home;
+        let mut wished = inputs.desired.resources.values().map(|declared| declared.spec.home());
+        if wished.any(named) {
+            continue;
+        }
+        if let Some(other) = places.wished_by(owned, inputs.observed) {
+            plan.notes.push(format!("{id} is not removed: its place is that of {other} now"));
             continue;
         }
         if !inputs.desired.roots.contains(&owned.declared_in) {
@@ -213,7 +227,7 @@ fn moved(inputs: &Inputs<'_>) -> Vec<String> {
     let resources = inputs.desired.resources.iter().filter_map(|(id, declared)| {
         let owned = inputs.ledger.inventory.resources.get(id)?;
         let (old, new) = (&owned.home, declared.spec.home());
-        (old != new)
+        (!inputs.observed.are_one(old, new))
             .then(|| format!("{id} moves from {old} to {new}; remove the old directory by hand"))
     });
     resources.collect()

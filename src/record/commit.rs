@@ -172,7 +172,7 @@ fn own(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, pass: &Pass<'_>) {
         return;
     }
     let (declared_in, home) = (declared.root.clone(), declared.spec.home().to_owned());
-    let known = known.cloned().or_else(|| renamed(inventory.to_mut(), pass, &home));
+    let known = known.cloned().or_else(|| renamed(inventory.to_mut(), pass, (id, &home)));
     let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let adopted = found.map(|found| found.adopted(known.as_ref(), &declared.spec));
     let adopted = adopted.unwrap_or_default();
@@ -245,12 +245,15 @@ fn note_left_out(
     }
 }
 
-/// The same directory under the name it had before: what is in it stays ours.
-fn renamed(inventory: &mut Inventory, pass: &Pass<'_>, home: &Utf8Path) -> Option<Owned> {
-    let was = inventory
-        .resources
-        .iter()
-        .find(|(id, owned)| owned.home == home && !pass.desired.resources.contains_key(id));
+/// The same directory under the name or the path it had before: what is in it stays ours.
+fn renamed(
+    inventory: &mut Inventory,
+    pass: &Pass<'_>,
+    (id, home): (&ResourceId, &Utf8Path),
+) -> Option<Owned> {
+    let free = |known: &ResourceId| known == id || !pass.desired.resources.contains_key(known);
+    let mut ours = inventory.resources.iter();
+    let was = ours.find(|(known, o)| pass.observed.are_one(&o.home, home) && free(known));
     let was = was.map(|(id, _)| id.clone())?;
     inventory.resources.remove(&was)
 }

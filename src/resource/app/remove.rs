@@ -17,7 +17,10 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
     let layout = Layout::new(&owned.home);
     let mut steps: Vec<Step> = Vec::new();
     let mut stays: Vec<&Utf8PathBuf> = Vec::new();
-    let ours = |text: &str| parse_link(text).is_some();
+    let mine = |name: &str| is_mine(name, id, owned, observed);
+    let theirs =
+        |slot: &str| observed.slots.get(slot).is_some_and(|s| s.manifest.is_some()) && !mine(slot);
+    let ours = |text: &str| parse_link(text).is_some_and(|(slot, _)| !theirs(slot));
     if let Some(bin) = &observed.bin {
         // Not a removal of the directory: what somebody puts there meanwhile is carried along.
         if bin.links.values().any(|text| ours(text)) {
@@ -33,7 +36,7 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
     }
     if let Some(file) = &observed.file {
         // Only what was put there is looked at; what is not of any release of ours is somebody else's by now.
-        let ours = file.slot.as_ref().map(|_| file.path.clone());
+        let ours = file.slot.as_ref().filter(|slot| !theirs(slot)).map(|_| file.path.clone());
         let known = |path: &Utf8Path, stat: Option<(u64, i64)>| {
             let mut known = owned.in_place.iter().flat_map(|in_place| &in_place.backups);
             known.any(|b| b.path == path && Some((b.size, b.mtime)) == stat)
@@ -45,10 +48,8 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
         steps.extend(left.map(|path| Step::Remove { path, aside: None }));
         stays.extend(others.into_iter().map(|(path, _)| path));
     }
-    for (name, slot) in &observed.slots {
-        if slot.manifest.is_some() || owned.adopted.contains(name) {
-            steps.push(layout.remove(layout.slot(name)));
-        }
+    for name in observed.slots.keys().filter(|name| mine(name)) {
+        steps.push(layout.remove(layout.slot(name)));
     }
     for name in &observed.leftovers {
         steps.push(layout.sweep(name));
@@ -62,6 +63,14 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
         let _ = write!(change.reason, "; {path} stays, which is not reconcile's own");
     }
     change
+}
+
+/// Whether a release was made for this resource, or came to it by another name of the wish.
+fn is_mine(name: &str, id: &ResourceId, owned: &Owned, observed: &AppObserved) -> bool {
+    let manifest = observed.slots.get(name).and_then(|slot| slot.manifest.as_ref());
+    let made = manifest.is_some_and(|manifest| manifest.resource == id.to_string());
+    let known = |names: &[String]| names.iter().any(|known| known == name);
+    made || known(&owned.adopted) || manifest.is_some() && known(&owned.activated)
 }
 
 /// What is in use.

@@ -15,15 +15,21 @@ use crate::resource::tree::spec::TreeLayout;
 /// Removes what is ours and leaves everything else: a tree in which somebody keeps files of their own stays.
 pub fn remove(id: &ResourceId, owned: &Owned, observed: &TreeObserved, debts: &[Debt]) -> Change {
     let layout = Layout::new(&owned.home);
+    // One that was made for another resource, and did not come to this one by another name of the wish.
+    let theirs = |slot: &str| {
+        let head = observed.head(slot).filter(|head| head.resource != id.to_string());
+        head.is_some() && !owned.activated.iter().any(|known| known == slot)
+    };
     let foreign = observed.current.is_some() && staying(observed).is_some();
+    let not_mine = observed.current.as_deref().is_some_and(theirs);
     let mut steps: Vec<Step> = Vec::new();
-    if observed.current.is_some() && !foreign {
+    if observed.current.is_some() && !foreign && !not_mine {
         steps.push(layout.remove(layout.path.clone()));
     }
     // What was there before us is not ours to remove.
     let (others, ours): (Vec<_>, Vec<_>) =
         observed.generations.keys().partition(|slot| is_adopted(slot));
-    for slot in ours {
+    for slot in ours.into_iter().filter(|slot| !theirs(slot)) {
         let through_link = matches!(observed.live, Live::Link { .. });
         if !(foreign && through_link && observed.current.as_ref() == Some(slot)) {
             steps.push(layout.remove(layout.generation(slot)));

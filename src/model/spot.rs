@@ -1,0 +1,14 @@
+//! One place of a host, whatever it is called.
+
+use camino::Utf8PathBuf;
+
+/// A place: the same for all names of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Spot {
+    /// Device number of the nearest directory above it that exists.
+    pub device: u64,
+    /// Inode of that directory.
+    pub inode: u64,
+    /// What of the path is below it.
+    pub rest: Utf8PathBuf,
+}
