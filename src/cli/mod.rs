@@ -60,6 +60,7 @@ impl CliError {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    crate::host::limits::raise();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

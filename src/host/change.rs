@@ -71,11 +71,17 @@ impl Change {
         let unwritable = |source| LockError::Unwritable { path: state.clone(), source };
         make_missing(&state, &|_| Ok(())).map_err(unwritable)?;
         let path = state.join("lock");
+        if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
+            let why = format!("{path} is not a regular file; remove it");
+            return Err(unwritable(io::Error::new(io::ErrorKind::InvalidInput, why)));
+        }
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .mode(0o600)
+            // A pipe in its place is not waited for.
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
             .open(&path)
             .map_err(unwritable)?;
         let tries = patience.as_millis() / LOCK_POLL.as_millis();
@@ -99,7 +105,11 @@ impl Change {
     /// the usual way, which says why it is not to be had.
     pub fn seize(look: Look) -> Option<Self> {
         let state = look.real(&look.places().state);
-        let file = OpenOptions::new().write(true).open(state.join("lock")).ok()?;
+        // A pipe in its place is not waited for.
+        let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+        let opened =
+            OpenOptions::new().write(true).custom_flags(nonblocking).open(state.join("lock"));
+        let file = opened.ok().filter(|file| file.metadata().is_ok_and(|m| m.is_file()))?;
         file.try_lock().ok()?;
         sweep(&state).ok()?;
         Some(Self { look, _lock: file })

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::fetch::post::post;
-use crate::host::runner::{Hooks, hook};
+use crate::host::runner::{Hooks, RunError, hook};
 use crate::host::{Look, read_bounded};
 use crate::model::outcome::chain;
 use crate::monitor::event::{Event, Severity};
@@ -141,8 +141,8 @@ pub async fn deliver(notify: &Notify, hooks: Hooks, event: &Event) {
         let posting = tokio::time::timeout(DELIVERY_TIME_MAX, send(webhook, &json));
         match posting.await {
             Ok(Ok(())) => {}
-            Ok(Err(why)) => tracing::warn!("cannot tell {}: {why}", webhook.url),
-            Err(_) => tracing::warn!("cannot tell {}: no answer in time", webhook.url),
+            Ok(Err(why)) => tracing::warn!("cannot tell {}: {why}", address(&webhook.url)),
+            Err(_) => tracing::warn!("cannot tell {}: no answer in time", address(&webhook.url)),
         }
     }
     for argv in &notify.run {
@@ -155,8 +155,30 @@ pub async fn deliver(notify: &Notify, hooks: Hooks, event: &Event) {
         environment.extend(resource.map(|id| ("RECONCILE_RESOURCE", id)));
         match tokio::time::timeout(DELIVERY_TIME_MAX, hook(hooks, argv, &environment)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("cannot tell a program: {}", chain(&error)),
-            Err(_) => tracing::warn!("`{}` took too long for an event", argv.join(" ")),
+            Ok(Err(error)) => tracing::warn!("cannot tell a program: {}", bare(argv, &error)),
+            Err(_) => tracing::warn!("`{}` took too long for an event", program(argv)),
+        }
+    }
+}
+
+/// What of a webhook's URL may be logged: the rest of many is a secret.
+fn address(url: &str) -> String {
+    let url = reqwest::Url::parse(url).ok();
+    let address = url.and_then(|url| Some(format!("{}://{}", url.scheme(), url.host_str()?)));
+    address.unwrap_or_else(|| "a webhook".to_owned())
+}
+
+fn program(argv: &[String]) -> &str {
+    argv.first().map_or("a program", String::as_str)
+}
+
+/// Why a program failed, without its arguments and what it printed: there may be secrets in both.
+fn bare(argv: &[String], error: &RunError) -> String {
+    match error {
+        RunError::Start { .. } => chain(error),
+        RunError::Failed { status, .. } => format!("`{}` failed with {status}", program(argv)),
+        RunError::TimedOut { after, .. } => {
+            format!("`{}` was killed after {} s", program(argv), after.as_secs())
         }
     }
 }
