@@ -6,9 +6,10 @@ use camino::Utf8Path;
 
 use crate::apply::switch::SwitchError;
 use crate::assemble::{HEAD, NODES};
+use crate::host::carry::{Carried, hidden};
 use crate::host::keep::Ours;
 use crate::host::{Change as Host, ItemKind};
-use crate::model::contents::KeptForeign;
+use crate::model::contents::{Hidden, KeptForeign};
 use crate::model::outcome::counted;
 use crate::model::snapshot::{Nodes, SnapshotHead};
 use crate::model::step::{ExchangeBy, Expected};
@@ -41,25 +42,77 @@ impl Trees<'_> {
     }
 }
 
-/// Gives what is somebody else's in the tree in use a second name that outlives it; says so when there was anything.
-pub fn keep(host: &Host, trees: &Trees<'_>, by: ExchangeBy) -> Result<Option<String>, SwitchError> {
+/// Brings a tree into use, once what is somebody else's in the one in use has a second name; says so when there was
+/// anything. The inner result is about what is done after that: the tree that was in use goes to its place. The next
+/// pass does what is left of it.
+pub fn perform(
+    host: &Host,
+    trees: &Trees<'_>,
+    by: ExchangeBy,
+) -> Result<(Option<String>, Result<(), SwitchError>), SwitchError> {
+    refuse_hidden(host, trees)?;
+    let standing = host.stat(trees.path)?.map(|stat| stat.inode);
+    let kept = keep(host, trees, by)?;
+    match exchange(host, trees, by) {
+        Ok(put_away) => Ok((kept, put_away)),
+        Err(error) => {
+            // A merge may have removed the first names by now, and so may whatever follows an exchange.
+            let stands = host.stat(trees.path)?.map(|stat| stat.inode) == standing;
+            if let Some(kept) = trees.keeps.filter(|_| stands && by != ExchangeBy::InPlace) {
+                // What cannot be removed is more than is needed, and told in every pass.
+                let _ = host.remove(&kept.into);
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Refuses to exchange where that would leave no place for what is carried along, before anything moves.
+fn refuse_hidden(host: &Host, trees: &Trees<'_>) -> Result<(), SwitchError> {
+    let from = trees.keeps.map_or(trees.path, |kept| kept.tree.as_path());
+    if trees.preserve.is_empty() || host.inode_of_dir(from)?.is_none() {
+        return Ok(());
+    }
+    let Some(nodes) = trees.tree.parent().map(|coming| list(host, coming)).transpose()?.flatten()
+    else {
+        return Ok(());
+    };
+    let hides = |path: &[u8]| nodes.hides(path);
+    match hidden(&host.real(from), trees.preserve, &hides)? {
+        Some(path) => {
+            let path = trees.path.join(String::from_utf8_lossy(&path).as_ref());
+            Err(Hidden { path }.into())
+        }
+        None => Ok(()),
+    }
+}
+
+/// The list of a generation's nodes, where it can be read.
+fn list(host: &Host, generation: &Utf8Path) -> io::Result<Option<Nodes>> {
+    let bytes = host.read(generation.join(NODES), GENERATION_BYTES_MAX)?;
+    Ok(bytes.and_then(|bytes| Nodes::decode(&bytes).ok()))
+}
+
+fn keep(host: &Host, trees: &Trees<'_>, by: ExchangeBy) -> Result<Option<String>, SwitchError> {
     let Some(KeptForeign { tree, generation, into, .. }) = trees.keeps else { return Ok(None) };
     if host.inode_of_dir(tree)?.is_none() {
         return Ok(None);
     }
-    let list = |generation: &Utf8Path| -> io::Result<Option<Nodes>> {
-        let bytes = host.read(generation.join(NODES), GENERATION_BYTES_MAX)?;
-        Ok(bytes.and_then(|bytes| Nodes::decode(&bytes).ok()))
-    };
     let coming = match trees.tree.parent() {
-        Some(generation) if by == ExchangeBy::InPlace => list(generation)?,
+        Some(generation) if by == ExchangeBy::InPlace => list(host, generation)?,
         _ => None,
     };
     // Without its list nobody can say what is ours, so all of it is kept.
-    let nodes = list(generation)?;
+    let nodes = list(host, generation)?;
     let (nodes, coming) = (nodes.as_ref(), coming.as_ref());
     let ours = Ours { nodes, coming, preserve: trees.preserve };
-    let kept = host.keep_foreign(tree, into, ours)?;
+    if host.stat(into)?.is_some() {
+        return Err(SwitchError::Stale { path: into.clone(), what: "it exists now".to_owned() });
+    }
+    let kept = host.keep_foreign(tree, into, ours).inspect_err(|_| {
+        // Nothing gave way yet, and the next attempt would keep all of it once more.
+        let _ = host.remove(into);
+    })?;
     Ok((kept > 0).then(|| {
         let paths = counted(usize::try_from(kept).unwrap_or(usize::MAX), "path");
         let are = if kept == 1 { "is" } else { "are" };
@@ -67,24 +120,14 @@ pub fn keep(host: &Host, trees: &Trees<'_>, by: ExchangeBy) -> Result<Option<Str
     }))
 }
 
-/// Takes those second names away again where the tree stays in use.
-pub fn keep_not(host: &Host, trees: &Trees<'_>) {
-    if let Some(kept) = trees.keeps {
-        // What cannot be removed is more than is needed, and told in every pass.
-        let _ = host.remove(&kept.into);
-    }
-}
-
-/// Brings a tree into use. The inner result is about what is done once that has happened: the tree that was in
-/// use goes to its place. The next pass does what is left of it.
-pub fn exchange(
+fn exchange(
     host: &Host,
     trees: &Trees<'_>,
     by: ExchangeBy,
 ) -> Result<Result<(), SwitchError>, SwitchError> {
     match by {
         ExchangeBy::Directory => directories(host, trees),
-        ExchangeBy::Link => link(host, trees).map(Ok),
+        ExchangeBy::Link => link(host, trees),
         ExchangeBy::InPlace => in_place(host, trees),
     }
 }
@@ -101,11 +144,15 @@ fn directories(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>
         return Ok(Ok(()));
     }
     refuse_mounts(host, trees.path)?;
-    if !trees.preserve.is_empty() {
-        host.carry(trees.path, trees.tree, trees.preserve)?;
+    if trees.old.is_none() && trees.keeps.is_none() && !host.is_empty_dir(trees.path)? {
+        let what = "it is not empty any more".to_owned();
+        return Err(SwitchError::Stale { path: trees.path.to_owned(), what });
     }
+    let carried = carry(host, trees.path, trees)?;
     swap(host, trees.tree, trees.path)?;
-    Ok(put_away(host, trees))
+    // Whoever replaced a file meanwhile did so in the tree that is in use no more.
+    let carried = carry_again(host, (trees.tree, trees.path), trees, carried);
+    Ok(carried.and_then(|()| put_away(host, trees)))
 }
 
 /// Not atomic: the files of the new tree are moved one by one. The head of its generation says last that it is the
@@ -115,11 +162,14 @@ fn in_place(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, S
     let (Some(inode), true) = (found, trees.fit(found)) else {
         return directories(host, trees);
     };
+    if trees.keeps.is_none() && !host.is_empty_dir(trees.path)? {
+        // Nothing in there is ours, so a merge would remove all of it.
+        return directories(host, trees);
+    }
     let generation = trees.tree.parent().unwrap_or(trees.tree);
-    let read = |path: &Utf8Path| host.read(path, GENERATION_BYTES_MAX);
-    let nodes = read(&generation.join(NODES))?.and_then(|bytes| Nodes::decode(&bytes).ok());
+    let nodes = list(host, generation)?;
     let head_of = |generation: &Utf8Path| -> io::Result<Option<SnapshotHead>> {
-        let bytes = read(&generation.join(HEAD))?;
+        let bytes = host.read(generation.join(HEAD), GENERATION_BYTES_MAX)?;
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     };
     if let Some(old) = trees.old
@@ -141,7 +191,8 @@ fn in_place(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, S
     };
     host.sync_file_system(trees.path)?;
     host.write(generation.join(NODES), &merged.encode())?;
-    write_head(host, generation, &SnapshotHead { inode, ..head })?;
+    let merged = Some(head.inode);
+    write_head(host, generation, &SnapshotHead { inode, merged, ..head })?;
     Ok(host.remove(trees.tree).map_err(SwitchError::from))
 }
 
@@ -155,11 +206,13 @@ fn put_away(host: &Host, trees: &Trees<'_>) -> Result<(), SwitchError> {
             host.make_dirs(old.parent().unwrap_or(old))?;
             Ok(host.rename_new(trees.tree, old)?)
         }
+        // It was empty; what came meanwhile is moved to its place by the next pass.
+        None if trees.keeps.is_none() => Ok(host.remove_empty(trees.tree)?),
         None => Ok(host.remove(trees.tree)?),
     }
 }
 
-fn link(host: &Host, trees: &Trees<'_>) -> Result<(), SwitchError> {
+fn link(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, SwitchError> {
     let parent = trees.path.parent().unwrap_or(trees.path);
     host.make_dirs(parent)?;
     let target = trees.tree.strip_prefix(parent).unwrap_or(trees.tree);
@@ -171,11 +224,12 @@ fn link(host: &Host, trees: &Trees<'_>) -> Result<(), SwitchError> {
             None => host.remove_empty(trees.path)?,
         }
     }
-    if let Some(kept) = trees.keeps.filter(|_| !trees.preserve.is_empty())
-        && host.inode_of_dir(&kept.tree)?.is_some()
-    {
-        host.carry(&kept.tree, trees.tree, trees.preserve)?;
-    }
+    let kept = trees.keeps.map(|kept| kept.tree.as_path());
+    let kept = match kept {
+        Some(kept) if host.inode_of_dir(kept)?.is_some() => Some(kept),
+        _ => None,
+    };
+    let carried = kept.map(|kept| carry(host, kept, trees)).transpose()?.flatten();
     let beside = trees.tree.with_extension("link");
     host.remove(&beside)?;
     host.symlink(target.as_str(), &beside)?;
@@ -183,7 +237,8 @@ fn link(host: &Host, trees: &Trees<'_>) -> Result<(), SwitchError> {
     if let Some(stat) = stat.filter(|stat| stat.kind != ItemKind::Link) {
         return Err(SwitchError::Foreign { path: trees.path.to_owned(), kind: stat.kind.name() });
     }
-    Ok(host.rename_over(&beside, trees.path)?)
+    host.rename_over(&beside, trees.path)?;
+    Ok(kept.map_or(Ok(()), |kept| carry_again(host, (kept, trees.tree), trees, carried)))
 }
 
 /// The link is made where the directory is to go, so that one exchange brings both to their places.
@@ -191,18 +246,33 @@ fn link_for_directory(
     host: &Host,
     trees: &Trees<'_>,
     (target, old): (&Utf8Path, &Utf8Path),
-) -> Result<(), SwitchError> {
+) -> Result<Result<(), SwitchError>, SwitchError> {
     refuse_mounts(host, trees.path)?;
-    if !trees.preserve.is_empty() {
-        host.carry(trees.path, trees.tree, trees.preserve)?;
-    }
+    let carried = carry(host, trees.path, trees)?;
     host.make_dirs(old.parent().unwrap_or(old))?;
     // A pass that was cut off may have left one.
     if host.stat(old)?.is_some_and(|stat| stat.kind == ItemKind::Link) {
         host.remove(old)?;
     }
     host.symlink(target.as_str(), old)?;
-    swap(host, old, trees.path)
+    swap(host, old, trees.path)?;
+    Ok(carry_again(host, (old, trees.tree), trees, carried))
+}
+
+/// Carries what is preserved from the tree in use into the new one.
+fn carry(host: &Host, from: &Utf8Path, trees: &Trees<'_>) -> io::Result<Option<Carried>> {
+    let preserve = trees.preserve;
+    (!preserve.is_empty()).then(|| host.carry(from, trees.tree, preserve)).transpose()
+}
+
+fn carry_again(
+    host: &Host,
+    (from, to): (&Utf8Path, &Utf8Path),
+    trees: &Trees<'_>,
+    carried: Option<Carried>,
+) -> Result<(), SwitchError> {
+    let Some(carried) = carried else { return Ok(()) };
+    Ok(host.carry_again(from, to, trees.preserve, carried)?)
 }
 
 fn refuse_mounts(host: &Host, path: &Utf8Path) -> Result<(), SwitchError> {

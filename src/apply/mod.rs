@@ -270,9 +270,7 @@ fn exchange_trees(
     by: ExchangeBy,
     result: &mut ChangeResult,
 ) -> Result<(), SwitchError> {
-    let kept = exchange::keep(host, trees, by)?;
-    let exchanged = exchange::exchange(host, trees, by);
-    let put_away = exchanged.inspect_err(|_| exchange::keep_not(host, trees))?;
+    let (kept, put_away) = exchange::perform(host, trees, by)?;
     result.notes.extend(kept);
     let slot = trees.tree.parent().and_then(Utf8Path::file_name);
     result.switched_to = slot.map(str::to_owned);

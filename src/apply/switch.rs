@@ -8,6 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::format::sysupdate::installed;
 use crate::host::{Change as Host, ItemKind};
 use crate::model::Manifest;
+use crate::model::contents::Hidden;
 use crate::model::extension::LinkTo;
 use crate::model::manifest::{Binary, MANIFEST_NAME};
 use crate::model::outcome::FailureClass;
@@ -37,6 +38,9 @@ pub enum SwitchError {
         /// Its type.
         kind: &'static str,
     },
+    /// What is to be carried along would have no place.
+    #[error(transparent)]
+    Hidden(#[from] Hidden),
     /// The release cannot be put in the place of one file.
     #[error(
         "{path} has {} programs ({}), and one file is to be replaced; name it with `binaries`",
@@ -62,9 +66,10 @@ impl SwitchError {
         match self {
             Self::Io(_) => FailureClass::Transient,
             Self::Stale { .. } => FailureClass::Stale,
-            Self::Foreign { .. } | Self::NotOneProgram { .. } | Self::NoManifest { .. } => {
-                FailureClass::Permanent
-            }
+            Self::Foreign { .. }
+            | Self::Hidden(_)
+            | Self::NotOneProgram { .. }
+            | Self::NoManifest { .. } => FailureClass::Permanent,
         }
     }
 }
@@ -216,25 +221,49 @@ pub fn switch(host: &Host, wish: &Links<'_>) -> Result<Result<(), SwitchError>, 
         host.rename_new(beside, wish.bin)?;
         return Ok(Ok(()));
     }
+    let linked = files(host, beside)?;
     match host.exchange(beside, wish.bin) {
         Err(error) if cannot_exchange(&error) => one_by_one(host, wish, &new)?,
         exchanged => exchanged?,
     }
-    let brought = bring_over(host, wish, &new);
+    let brought = bring_over(host, wish, (&new, &linked));
     Ok(brought.and_then(|()| Ok(host.remove(beside)?)))
+}
+
+/// The inodes of the files of somebody else that the new directory has, too.
+fn files(host: &Host, beside: &Utf8Path) -> io::Result<BTreeMap<String, u64>> {
+    let mut files = BTreeMap::new();
+    for item in host.list(beside)?.unwrap_or_default() {
+        let stat = host.stat(beside.join(&item.name))?;
+        if let Some(stat) = stat.filter(|stat| stat.kind == ItemKind::File) {
+            files.insert(item.name, stat.inode);
+        }
+    }
+    Ok(files)
 }
 
 /// Moves what somebody put into the old directory while the new one was made.
 fn bring_over(
     host: &Host,
     wish: &Links<'_>,
-    new: &BTreeMap<String, String>,
+    (new, linked): (&BTreeMap<String, String>, &BTreeMap<String, u64>),
 ) -> Result<(), SwitchError> {
     for item in host.list(wish.beside)?.unwrap_or_default() {
         let known = wish.expected().iter().any(|(name, _)| *name == item.name);
         let (from, to) = (wish.beside.join(&item.name), wish.bin.join(&item.name));
-        if !known && !new.contains_key(&item.name) && host.stat(&to)?.is_none() {
+        if known || new.contains_key(&item.name) {
+            continue;
+        }
+        let inode = |path: &Utf8Path| Ok::<_, io::Error>(host.stat(path)?.map(|stat| stat.inode));
+        let there = inode(&to)?;
+        if there.is_none() {
             host.rename_new(&from, &to)?;
+        } else if item.kind == ItemKind::File
+            && there == linked.get(&item.name).copied()
+            && there != inode(&from)?
+        {
+            // It was replaced after the new directory got its second name.
+            host.rename_over(&from, &to)?;
         }
     }
     Ok(())

@@ -98,6 +98,7 @@ pub(super) async fn stage(
         published: rules.published,
         staged_at: wish.now,
         inode: made.inode,
+        merged: None,
         nodes: made.nodes,
         bytes: made.bytes,
         unsaid: made.unsaid,

@@ -88,6 +88,7 @@ impl Merge<'_> {
                 continue;
             }
             if self.kind(number) == NodeKind::Directory {
+                let made = there.is_none();
                 let below = from.map(|from| opened(from, &name)).transpose()?.flatten();
                 let next = match opened(to, &name)? {
                     Some(next) => next,
@@ -98,6 +99,11 @@ impl Merge<'_> {
                     }
                 };
                 self.bring(number, below.as_ref(), &next)?;
+                if let Some(listed) =
+                    self.nodes.stat(number).filter(|_| made && self.is_preserved(&path))
+                {
+                    dress(&next, listed)?;
+                }
                 continue;
             }
             let Some(from) = from else { continue };
@@ -106,7 +112,7 @@ impl Merge<'_> {
                 continue;
             }
             if there.is_some_and(|there| there.kind == NodeKind::Directory) {
-                beneath::remove(to.as_fd(), &name)?;
+                self.prune(to, &name, &path)?;
             }
             rustix::fs::renameat(from, &name, to, &name)?;
         }
@@ -156,11 +162,14 @@ impl Merge<'_> {
         let mut whole = Whole::Yes;
         for (number, name, path) in self.entries(directory) {
             let Some(listed) = self.nodes.stat(number) else { continue };
+            if self.is_preserved(&path) {
+                continue;
+            }
             if listed.kind == NodeKind::Directory {
                 if self.finish(number, &open(to, &name)?)? == Whole::No {
                     whole = Whole::No;
                 }
-            } else if !self.is_preserved(&path) {
+            } else {
                 let found = stat(to, &name)?;
                 if !found.is_some_and(|f| f.inode == listed.inode && !differs(listed, &f)) {
                     whole = Whole::No;
@@ -183,21 +192,25 @@ impl Merge<'_> {
         let now = node_stat(&rustix::fs::fstat(to)?);
         let Some(added) = self.add(directory, parent, now, list) else { return Ok(None) };
         for (number, name, path) in self.entries(directory) {
-            if self.kind(number) == NodeKind::Directory {
-                if self.list(number, &open(to, &name)?, (added, list))?.is_none() {
-                    return Ok(None);
-                }
-                continue;
-            }
-            // What is preserved is not what the archive has, whatever it looks like.
-            let listed = self.nodes.stat(number).copied();
-            let now = if self.is_preserved(&path) { listed } else { stat(to, &name)? };
-            let added = now.and_then(|now| self.add(number, added, now, list));
-            if added.is_none() {
+            let listed = if self.is_preserved(&path) {
+                // What is preserved is not what the archive has, whatever it looks like.
+                self.list_as_made(number, (added, list))
+            } else if self.kind(number) == NodeKind::Directory {
+                self.list(number, &open(to, &name)?, (added, list))?
+            } else {
+                stat(to, &name)?.and_then(|now| self.add(number, added, now, list).map(|_| ()))
+            };
+            if listed.is_none() {
                 return Ok(None);
             }
         }
         Ok(Some(()))
+    }
+
+    /// Lists a node and what is below it as it was made.
+    fn list_as_made(&self, number: usize, (parent, list): (u32, &mut NodesBuilder)) -> Option<()> {
+        let added = self.add(number, parent, *self.nodes.stat(number)?, list)?;
+        self.nodes.children(number).try_for_each(|child| self.list_as_made(child, (added, list)))
     }
 
     fn add(

@@ -8,8 +8,9 @@
 pub mod accept;
 mod beneath;
 mod bounded;
-mod carry;
+pub mod carry;
 pub mod keep;
+pub mod limits;
 mod merge;
 pub mod memory;
 pub mod change;
@@ -21,6 +22,7 @@ pub mod nodes;
 pub mod renew;
 pub mod runner;
 pub mod runtime;
+pub mod spot;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -145,6 +147,8 @@ pub struct Stat {
     pub mtime: i64,
     /// Nanoseconds to add to that.
     pub mtime_ns: u64,
+    /// Its inode.
+    pub inode: u64,
     /// Names it has. A directory has two and one for each directory in it, where the file system counts them.
     pub links: u64,
 }
@@ -157,6 +161,7 @@ impl Stat {
             size: stat.st_size.cast_unsigned(),
             mtime: stat.st_mtime,
             mtime_ns: stat.st_mtime_nsec,
+            inode: stat.st_ino,
             links: stat.st_nlink,
         }
     }

@@ -22,6 +22,9 @@ pub struct Contents {
     pub undecided: u64,
     /// The first of them, sorted by path.
     pub paths: Vec<PathChange>,
+    /// A path where something else comes than a directory, and a directory with preserved files is.
+    #[serde(skip)]
+    pub hidden: Option<String>,
 }
 
 /// How many paths, and the bytes of the files among them.
@@ -56,6 +59,17 @@ pub enum PathChangeKind {
     Changed,
     /// It goes.
     Removed,
+}
+
+/// Why a tree cannot give way: what is preserved in it would have no place in the next one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "preserved files are below {path}, where the release has something else than a directory; move them away, or \
+     name {path} itself in `preserve` to keep all of it"
+)]
+pub struct Hidden {
+    /// Where both are.
+    pub path: Utf8PathBuf,
 }
 
 impl Contents {

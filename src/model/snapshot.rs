@@ -56,6 +56,10 @@ pub struct SnapshotHead {
     pub staged_at: Timestamp,
     /// Inode of the tree's root: says which generation a directory is, wherever it was renamed to.
     pub inode: u64,
+    /// Inode of the tree whose files were moved into the one in use, where that is how it came there: what is left of
+    /// that tree holds nothing of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merged: Option<u64>,
     /// Nodes of the tree.
     pub nodes: u64,
     /// Bytes of its archive.
@@ -324,6 +328,12 @@ impl Nodes {
             return Some(0);
         }
         path.split(|&byte| byte == b'/').try_fold(0, |directory, name| self.child(directory, name))
+    }
+
+    /// Whether something that is no directory is at a path.
+    pub fn hides(&self, path: &[u8]) -> bool {
+        let stat = self.find(path).and_then(|number| self.stat(number));
+        stat.is_some_and(|stat| stat.kind != NodeKind::Directory)
     }
 
     /// The entry of a directory with this name.

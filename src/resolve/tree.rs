@@ -23,7 +23,8 @@ use crate::resolve::decided::{quarantined, rolled_back, suspended};
 use crate::resolve::{Question, policy, problem_of};
 use crate::resource::app::spec::{Downgrade, Order, TagPattern, VersionWish};
 use crate::resource::decision::{Problem, Resolution};
-use crate::resource::tree::observe::holds;
+use crate::resource::tree::layout::Layout;
+use crate::resource::tree::observe::{holds, is_as_made};
 use crate::resource::tree::spec::{CasyncSource, Place, TreeLayout, TreeVersion, file_url};
 use crate::resource::tree::wanted::{HERE, OFFLINE, Offer, State, Wanted, slot_of, state};
 use crate::resource::tree::{TreeObserved, TreeSpec};
@@ -163,11 +164,11 @@ impl<'a> Tree<'a> {
         }
         match state(self.spec, self.observed, &wanted) {
             State::InUse => return Ok(wanted),
-            State::Kept(slot) => {
+            State::Kept(slot) if self.is_as_made(&slot) => {
                 wanted.contents = self.contents_of_kept(&slot).map(Box::new);
                 return Ok(wanted);
             }
-            State::Damaged | State::Outdated(_) | State::Missing => {}
+            State::Kept(_) | State::Damaged | State::Outdated(_) | State::Missing => {}
         }
         let index = Index::read(found.file.bytes.as_slice()).map_err(|error| Problem {
             reason: BlockedReason::SourceUnavailable,
@@ -278,6 +279,11 @@ impl<'a> Tree<'a> {
     /// Wants a generation that is there; `None` when it is gone.
     fn keep(&self, slot: &str, rolled_back: Option<String>) -> Option<Wanted> {
         let head = self.observed.head(slot)?;
+        // One that was made anew stands for it.
+        let same =
+            |current: &&String| self.observed.head(current).is_some_and(|h| h.index == head.index);
+        let slot = self.observed.current.as_ref().filter(same).map_or(slot, String::as_str);
+        let head = self.observed.head(slot)?;
         let mut wanted = Wanted {
             version: head.version.clone(),
             index: head.index.clone(),
@@ -290,11 +296,27 @@ impl<'a> Tree<'a> {
         };
         match state(self.spec, self.observed, &wanted) {
             State::InUse => {}
-            State::Kept(slot) => wanted.contents = self.contents_of_kept(&slot).map(Box::new),
+            State::Kept(slot) => {
+                wanted.contents = self.contents_of_kept(&slot).map(Box::new);
+                if !self.is_as_made(&slot) {
+                    wanted.offer = Some(Box::new(self.own_copy(&slot)?));
+                }
+            }
             State::Damaged => wanted.offer = Some(Box::new(self.own_copy(slot)?)),
             State::Outdated(_) | State::Missing => return None,
         }
         Some(wanted)
+    }
+
+    /// Whether a generation that is kept can be used as it is.
+    fn is_as_made(&self, slot: &str) -> bool {
+        let Some(head) = self.observed.head(slot) else { return false };
+        // What is moved file by file may be half moved, and is looked at when all of it is.
+        if self.spec.layout == TreeLayout::InPlace {
+            return true;
+        }
+        let layout = Layout::new(&self.spec.path);
+        is_as_made(self.question.root, &layout, (slot, head), &self.spec.preserve)
     }
 
     /// A generation made anew from its own index: no source needs to be asked for that.

@@ -35,6 +35,7 @@ mod deliver_interop;
 mod images;
 mod image_interop;
 mod sysext;
+mod places;
 mod programs;
 mod unpack;
 
@@ -85,6 +86,7 @@ mod tree_power;
 mod tree_web;
 #[cfg(target_arch = "x86_64")]
 mod tree_crash;
+mod tree_data;
 mod cli;
 mod drills;
 mod controller;

@@ -44,7 +44,9 @@ fn preserved_paths_are_never_carried_through_a_link_of_the_archive() {
     tree::remove(&publisher.source.join("a"));
     symlink(&outside, publisher.source.join("a")).unwrap();
     publisher.publish();
-    pass(&mut world);
+    world.tick();
+    let refused = world.run(&[]).exits(1);
+    assert!(refused.stdout.contains("preserved files are below /srv/site/a"), "{refused:#?}");
     assert_eq!(fs::read(outside.join("b/d.log/precious")).unwrap(), b"precious");
     assert_eq!(fs::read_dir(outside.join("b")).unwrap().count(), 1);
     assert_eq!(fs::read(world.path("/srv/site/a/b/d.log")).unwrap(), b"mine");

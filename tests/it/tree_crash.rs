@@ -200,6 +200,16 @@ fn failing_disk_leaves_the_old_or_the_new_tree() {
 }
 
 #[test]
+fn failing_disk_in_place_leaves_what_is_preserved() {
+    let site = Site::laid_out(Installed::Yes, "in-place");
+    let check = |site: &Site| {
+        let own = fs::read_to_string(site.path("root/srv/site/own.log")).unwrap();
+        (own != "mine").then(|| format!("{own:?}"))
+    };
+    cut_off("failing disk in place", &site, |point| Act::Fail(point, Errno::EIO), check);
+}
+
+#[test]
 fn killed_update_in_place_is_finished_by_the_next_pass() {
     let site = Site::laid_out(Installed::Yes, "in-place");
     // A mixture, but every file is the old or the new one, whole.

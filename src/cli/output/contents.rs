@@ -5,7 +5,7 @@ use crate::model::contents::{Contents, PathChangeKind, Sum};
 
 /// One line that counts, then one for each of the first `most` paths.
 pub fn lines(contents: &Contents, most: usize) -> Vec<String> {
-    let Contents { added, changed, removed, undecided, paths } = contents;
+    let Contents { added, changed, removed, undecided, paths, .. } = contents;
     let sum = |what: &str, sum: &Sum| {
         (sum.paths > 0).then(|| format!("{} {what}{}", sum.paths, size(sum.bytes)))
     };

@@ -1,10 +1,13 @@
 //! What an update makes of each path, read from the listing beside its index.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use camino::Utf8Path;
 
 use super::Tree;
 use super::ways::beside;
@@ -15,7 +18,7 @@ use crate::model::contents::Contents;
 use crate::model::snapshot::{NodeKind, Nodes};
 use crate::resource::tree::contents::{Coming, contents};
 use crate::resource::tree::layout::TREE;
-use crate::resource::tree::observe::Live;
+use crate::resource::tree::observe::{Live, hidden};
 use crate::source::casync::IndexFile;
 
 /// Ending of the name of the listing beside an index.
@@ -61,9 +64,26 @@ impl Tree<'_> {
             let (kind, digest) = digests.get(coming.path).copied().flatten()?;
             budget = budget.checked_sub(coming.size)?;
             let path = home.as_ref()?.join(std::ffi::OsStr::from_bytes(coming.path));
-            hash(&path, kind, coming.size).ok().map(|found| found == digest)
+            // casync may name the digest after its command line, whatever the stream has.
+            let other = match kind {
+                DigestKind::Sha256 => DigestKind::Sha512_256,
+                DigestKind::Sha512_256 => DigestKind::Sha256,
+            };
+            let is = |kind| hash(&path, kind, coming.size).map(|found| found == digest);
+            is(kind).and_then(|same| Ok(same || is(other)?)).ok()
         };
-        Some(contents(self.spec, &nodes, coming.into_iter(), same_content))
+        let coming = coming.into_iter();
+        let hiding: HashSet<&[u8]> =
+            coming.clone().filter(|c| c.kind != NodeKind::Directory).map(|c| c.path).collect();
+        let hidden = self.hidden(&|path| hiding.contains(path));
+        Some(Contents { hidden, ..contents(self.spec, &nodes, coming, same_content) })
+    }
+
+    /// A directory with preserved files in it for which the next tree has no place.
+    fn hidden(&self, hides: &dyn Fn(&[u8]) -> bool) -> Option<String> {
+        let preserve = &self.spec.preserve;
+        let home = self.home().filter(|_| !preserve.is_empty())?;
+        hidden(Utf8Path::from_path(&home)?, preserve, hides)
     }
 
     /// What going to a generation that is kept makes of the paths in use.
@@ -87,17 +107,18 @@ impl Tree<'_> {
         let there = self.observed.generations.get(slot)?.real.join(TREE);
         let mut budget = HASHED_BYTES_MAX;
         let same_content = |coming: &Coming<'_>| {
-            // What would take long to read is told as changed.
-            budget = match budget.checked_sub(coming.size.saturating_mul(2)) {
-                Some(rest) => rest,
-                None => return Some(false),
-            };
+            let inode = |nodes: &Nodes| Some(nodes.stat(nodes.find(coming.path)?)?.inode);
+            if inode(&nodes) == inode(&kept) {
+                return Some(true);
+            }
+            budget = budget.checked_sub(coming.size.saturating_mul(2))?;
             let name = std::ffi::OsStr::from_bytes(coming.path);
             let hash = |tree: &Path| hash(&tree.join(name), DigestKind::Sha256, coming.size).ok();
             let (here, kept) = (hash(home.as_ref()?), hash(there.as_std_path()));
             Some(here.is_some() && here == kept)
         };
-        Some(contents(self.spec, &nodes, coming, same_content))
+        let hidden = self.hidden(&|path| kept.hides(path));
+        Some(Contents { hidden, ..contents(self.spec, &nodes, coming, same_content) })
     }
 
     async fn listing(&self, file: &IndexFile) -> Option<Vec<u8>> {

@@ -23,8 +23,8 @@ pub struct Coming<'a> {
     pub time: Option<(i64, u32)>,
 }
 
-/// Compares what is installed with what is to be. `same_content` is asked about files of equal size and another
-/// time: whether their content is the same, `None` where that cannot be told.
+/// Compares what is installed with what is to be. `same_content` is asked about files of equal size, those with
+/// another time first: whether their content is the same, `None` where that cannot be told.
 pub fn contents<'a>(
     spec: &TreeSpec,
     nodes: &Nodes,
@@ -32,6 +32,7 @@ pub fn contents<'a>(
     mut same_content: impl FnMut(&Coming<'a>) -> Option<bool>,
 ) -> Contents {
     let mut contents = Contents::default();
+    let mut same_times = Vec::new();
     let mut stays = vec![false; nodes.count()];
     let devices = spec.allow.contains(&Special::Devices);
     for node in coming {
@@ -49,16 +50,19 @@ pub fn contents<'a>(
         let other_target = node.target.is_some_and(|target| target != nodes.target(number));
         let same = if other_about(spec, stat, &node) || other_target {
             Some(false)
-        } else if node.kind != NodeKind::File || node.time == Some(stat.mtime) {
+        } else if node.kind != NodeKind::File {
             Some(true)
+        } else if node.time == Some(stat.mtime) {
+            // Nearly always the same: looked at with what the others leave of the budget.
+            same_times.push(node);
+            continue;
         } else {
             same_content(&node)
         };
-        match same {
-            Some(true) => {}
-            Some(false) => contents.note(node.path, PathChangeKind::Changed, node.size),
-            None => contents.undecided += 1,
-        }
+        judge(same, &node, &mut contents);
+    }
+    for node in same_times {
+        judge(same_content(&node), &node, &mut contents);
     }
     for (number, _) in stays.iter().enumerate().filter(|(_, stays)| !**stays) {
         let path = nodes.path(number);
@@ -69,6 +73,14 @@ pub fn contents<'a>(
         contents.note(&path, PathChangeKind::Removed, file.map_or(0, |stat| stat.size));
     }
     contents.finish()
+}
+
+fn judge(same: Option<bool>, node: &Coming<'_>, contents: &mut Contents) {
+    match same {
+        Some(true) => {}
+        Some(false) => contents.note(node.path, PathChangeKind::Changed, node.size),
+        None => contents.undecided += 1,
+    }
 }
 
 fn other_about(spec: &TreeSpec, stat: &NodeStat, coming: &Coming<'_>) -> bool {

@@ -1,15 +1,26 @@
 //! Files of somebody else in a tree: where they are kept when it gives way, and how that is told; pure.
 
 use crate::model::DriftKind;
-use crate::model::contents::KeptForeign;
+use crate::model::contents::{Hidden, KeptForeign};
+use crate::resource::decision::Problem;
 use crate::resource::tree::TreeObserved;
 use crate::resource::tree::layout::Layout;
 use crate::resource::tree::plan::Situation;
+use crate::resource::tree::wanted::Wanted;
 
 /// Directories of kept files that are named in a note.
 const NAMED_MAX: usize = 3;
 
 impl Situation<'_> {
+    /// Refuses what would leave no place for what is preserved, where that is known before the archive is read.
+    pub(super) fn check_preserved(&self, wanted: &Wanted) -> Result<(), Problem> {
+        let hidden = wanted.contents.as_ref().and_then(|contents| contents.hidden.as_ref());
+        match hidden.map(|path| Hidden { path: self.spec.path.join(path) }) {
+            None => Ok(()),
+            Some(error) => Err(Problem::foreign(error.to_string())),
+        }
+    }
+
     /// Where what is not ours in the tree of a generation is kept when another takes its place. Nothing is ever kept
     /// under a name that is there already.
     pub(super) fn keeps(&self, slot: &str) -> KeptForeign {

@@ -2,7 +2,11 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
@@ -10,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::assemble::{Trust, damaged, fingerprint, is_made_of, usable};
 use crate::format::casync::chunk::ChunkId;
 use crate::format::casync::index::Index;
-use crate::host::{ItemKind, Look, Places};
+use crate::host::{ItemKind, Look, Places, carry};
 use crate::model::difference::Difference;
 use crate::model::glob::any_covers;
 use crate::model::snapshot::{NodeKind, Nodes, SNAPSHOT_FORMAT, SnapshotHead, Unsaid};
@@ -213,6 +217,58 @@ pub fn takeable(observed: &TreeObserved, path: &Utf8Path) -> HashSet<ChunkId> {
     let trust = if observed.rotten { Trust::Nothing } else { Trust::Stat };
     let taken = usable(generation.real.clone().into(), tree.into(), trust);
     taken.unwrap_or_default()
+}
+
+/// Whether a generation that is not in use is as it was made: what `stat` says is looked at, and content where that
+/// cannot vouch for it. `root` is where the managed host is on this machine.
+pub fn is_as_made(
+    root: &Utf8Path,
+    layout: &Layout,
+    (slot, head): (&str, &SnapshotHead),
+    preserve: &[String],
+) -> bool {
+    let host = &Look::new(root.to_owned(), Places::default());
+    let (generation, tree) = (layout.generation(slot), layout.tree(slot));
+    match compare(host, &generation, &tree, (preserve, head.unsaid)) {
+        Ok((drift, Some(0))) if drift.is_empty() => {}
+        _ => return false,
+    }
+    let real = |path: &Utf8Path| host.real(path).into_std_path_buf();
+    let content = || {
+        let damaged = damaged(real(&generation), real(&tree))?;
+        Some(damaged.iter().all(|path| any_covers(preserve, path)))
+    };
+    !is_touched(host, &generation, &tree) || content().unwrap_or_default()
+}
+
+/// Whether any file of a tree was touched since it was made, if only to put its times back.
+fn is_touched(host: &Look, generation: &Utf8Path, tree: &Utf8Path) -> bool {
+    let bytes = host.read(generation.join(NODES), NODES_BYTES_MAX).ok().flatten();
+    let Some(Ok(nodes)) = bytes.map(|bytes| Nodes::decode(&bytes)) else { return true };
+    let tree = host.real(tree).into_std_path_buf();
+    (0..nodes.count()).any(|number| {
+        let Some(listed) = nodes.stat(number).filter(|s| s.kind == NodeKind::File) else {
+            return false;
+        };
+        let path = tree.join(OsStr::from_bytes(&nodes.path(number)));
+        let same = |found: Metadata| {
+            let changed = (found.ctime(), u32::try_from(found.ctime_nsec()).unwrap_or_default());
+            (found.ino(), changed) == (listed.inode, listed.ctime)
+        };
+        !path.symlink_metadata().is_ok_and(same)
+    })
+}
+
+/// A directory of the tree at a path of this machine that has something preserved in it and has no place where the next
+/// tree has something else, as `hides` tells.
+pub fn hidden(
+    tree: &Utf8Path,
+    preserve: &[String],
+    hides: &dyn Fn(&[u8]) -> bool,
+) -> Option<String> {
+    // What cannot be looked at now is looked at again right before anything moves.
+    let path = carry::hidden(tree, preserve, hides).ok()??;
+    Some(String::from_utf8_lossy(&path).into_owned())
 }
 
 /// Refuses a link where our directory should be: what is made and removed through it would be elsewhere.

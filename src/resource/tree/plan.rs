@@ -85,11 +85,15 @@ impl Situation<'_> {
                 work.slot.clone_from(&wanted.slot);
                 return Ok(work);
             }
-            State::Kept(slot) => {
+            State::Kept(slot) if wanted.offer.is_none() => {
                 self.check_path()?;
+                self.check_preserved(wanted)?;
                 work.steps.push(self.exchange(&slot, Replaced::Kept));
                 work.slot = Some(slot);
                 return Ok(work);
+            }
+            State::Kept(slot) => {
+                work.why = Some(format!("somebody changed {slot}, which was kept"))
             }
             State::Outdated(why) => work.why = Some(why),
             State::Damaged | State::Missing => {}
@@ -97,6 +101,7 @@ impl Situation<'_> {
         let offer = wanted.offer.as_ref().ok_or_else(|| self.cannot_be_had(wanted))?;
         self.check_path()?;
         self.check_removals(wanted)?;
+        self.check_preserved(wanted)?;
         let taken = self.observed.generations.keys().map(String::as_str);
         let slot = slot_name(&wanted.index, taken);
         let same = self.observed.current_head().is_some_and(|head| head.index == wanted.index);
@@ -252,7 +257,7 @@ impl Situation<'_> {
         let layout = self.layout();
         let by = exchange_by(self.spec.layout);
         let old = match &self.observed.live {
-            _ if by == ExchangeBy::InPlace => {
+            _ if by == ExchangeBy::InPlace && self.observed.current.is_some() => {
                 self.observed.current.as_ref().map(|current| layout.generation(current))
             }
             Live::Directory { .. } => match &self.observed.current {
@@ -418,9 +423,9 @@ impl Situation<'_> {
         if self.through_link() {
             return None;
         }
-        self.observed.generations.get(current)?.tree?;
+        let left = self.observed.generations.get(current)?.tree?;
         let from = layout.tree(current);
-        if self.spec.layout == TreeLayout::InPlace {
+        if self.observed.head(current).is_some_and(|head| head.merged == Some(left)) {
             // What is left there has its second name in the tree in use.
             return Some(layout.sweep_tree(current));
         }
