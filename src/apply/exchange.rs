@@ -10,6 +10,7 @@ use crate::host::carry::{Carried, hidden};
 use crate::host::keep::Ours;
 use crate::host::{Change as Host, ItemKind};
 use crate::model::contents::{Hidden, KeptForeign};
+use crate::model::difference::hides;
 use crate::model::outcome::counted;
 use crate::model::snapshot::{Nodes, SnapshotHead};
 use crate::model::step::{ExchangeBy, Expected};
@@ -77,8 +78,8 @@ fn refuse_hidden(host: &Host, trees: &Trees<'_>) -> Result<(), SwitchError> {
     else {
         return Ok(());
     };
-    let hides = |path: &[u8]| nodes.hides(path);
-    match hidden(&host.real(from), trees.preserve, &hides)? {
+    let hiding = |path: &[u8]| hides(&nodes, path);
+    match hidden(&host.real(from), trees.preserve, &hiding)? {
         Some(path) => {
             let path = trees.path.join(String::from_utf8_lossy(&path).as_ref());
             Err(Hidden { path }.into())

@@ -1,6 +1,6 @@
 //! Differences between the nodes of a tree as they were made and as they are.
 
-use crate::model::snapshot::{NodeKind, NodeStat, Unsaid};
+use crate::model::snapshot::{NodeKind, NodeStat, Nodes, Unsaid};
 
 /// One difference between a tree and its list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,12 @@ impl Difference {
         }
         self.target.is_none() && !differs(&listed, &found)
     }
+}
+
+/// Whether something that is no directory is at a path of a tree.
+pub fn hides(nodes: &Nodes, path: &[u8]) -> bool {
+    let stat = nodes.find(path).and_then(|number| nodes.stat(number));
+    stat.is_some_and(|stat| stat.kind != NodeKind::Directory)
 }
 
 /// Whether somebody changed a node. Times of directories move with everything made in them, and those of

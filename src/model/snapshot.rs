@@ -330,12 +330,6 @@ impl Nodes {
         path.split(|&byte| byte == b'/').try_fold(0, |directory, name| self.child(directory, name))
     }
 
-    /// Whether something that is no directory is at a path.
-    pub fn hides(&self, path: &[u8]) -> bool {
-        let stat = self.find(path).and_then(|number| self.stat(number));
-        stat.is_some_and(|stat| stat.kind != NodeKind::Directory)
-    }
-
     /// The entry of a directory with this name.
     pub fn child(&self, directory: usize, name: &[u8]) -> Option<usize> {
         let mut range = self.children(directory);

@@ -278,10 +278,9 @@ impl<'a> Tree<'a> {
 
     /// Wants a generation that is there; `None` when it is gone.
     fn keep(&self, slot: &str, rolled_back: Option<String>) -> Option<Wanted> {
-        let head = self.observed.head(slot)?;
-        // One that was made anew stands for it.
-        let same =
-            |current: &&String| self.observed.head(current).is_some_and(|h| h.index == head.index);
+        // One that was made anew stands for it, also once it is gone.
+        let base = |slot: &str| slot.split('.').next().map(str::to_owned);
+        let same = |current: &&String| base(current) == base(slot);
         let slot = self.observed.current.as_ref().filter(same).map_or(slot, String::as_str);
         let head = self.observed.head(slot)?;
         let mut wanted = Wanted {

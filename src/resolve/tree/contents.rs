@@ -15,6 +15,7 @@ use crate::format::casync::chunk::{ChunkId, DigestKind};
 use crate::format::casync::flags::Flags;
 use crate::format::casync::mtree::{self, Line};
 use crate::model::contents::Contents;
+use crate::model::difference::hides;
 use crate::model::snapshot::{NodeKind, Nodes};
 use crate::resource::tree::contents::{Coming, contents};
 use crate::resource::tree::layout::TREE;
@@ -117,7 +118,7 @@ impl Tree<'_> {
             let (here, kept) = (hash(home.as_ref()?), hash(there.as_std_path()));
             Some(here.is_some() && here == kept)
         };
-        let hidden = self.hidden(&|path| kept.hides(path));
+        let hidden = self.hidden(&|path| hides(&kept, path));
         Some(Contents { hidden, ..contents(self.spec, &nodes, coming, same_content) })
     }
 
