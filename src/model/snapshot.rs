@@ -58,7 +58,6 @@ pub struct SnapshotHead {
     pub inode: u64,
     /// Inode of the tree whose files were moved into the one in use, where that is how it came there: what is left of
     /// that tree holds nothing of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merged: Option<u64>,
     /// Nodes of the tree.
     pub nodes: u64,
@@ -450,10 +449,9 @@ impl NodesBuilder {
             order.extend(part.iter().map(|&entry| (entry, parent)));
             next += 1;
         }
-        let moved = order
-            .iter()
-            .map(|&(number, parent)| Some(Record { parent, ..*self.records.get(number)? }));
-        let records = moved.collect::<Option<Vec<Record>>>()?;
+        let moved =
+            |&(at, parent): &(usize, u32)| Some(Record { parent, ..*self.records.get(at)? });
+        let records = order.iter().map(moved).collect::<Option<_>>()?;
         Nodes { records, texts: self.texts, children: Vec::new() }.checked()
     }
 }
