@@ -105,7 +105,7 @@ fn what_is_installed_is_told_although_the_wish_is_not_valid() {
 fn quarantine_is_lifted_although_the_wish_is_not_valid() {
     let (mut world, mut offer) = world("");
     let health = "    health: { exec: [sh, -c, \"! grep -q 1.1.0 $RECONCILE_ROOT/opt/tool/bin/tool\"], interval: \
-                  100ms, stable: 100ms, deadline: 500ms }\n";
+                  100ms, stable: 100ms, deadline: 3s }\n";
     world.options = vec!["--effects".to_owned(), "run".to_owned()];
     world.wish("desired", &wish(&offer, health));
     offer.publish("1.1.0");
@@ -186,7 +186,7 @@ fn format_that_a_command_has_not_is_refused() {
 fn commands_are_named_as_they_would_have_to_be_typed() {
     let (mut world, mut offer) = world("");
     let health = "    health: { exec: [sh, -c, \"! grep -q 1.1.0 $RECONCILE_ROOT/opt/tool/bin/tool\"], interval: \
-                  100ms, stable: 100ms, deadline: 500ms }\n";
+                  100ms, stable: 100ms, deadline: 3s }\n";
     world.options = vec!["--effects".to_owned(), "run".to_owned()];
     world.wish("desired", &wish(&offer, health));
     offer.publish("1.1.0");
