@@ -173,10 +173,8 @@ pub async fn preview_of(
         now: request.now,
     };
     let resolved = resolve(&question, &reader).await;
-    let in_use = match request.holds.is_empty() {
-        true => BTreeMap::new(),
-        false => in_use(&question, &reader),
-    };
+    let in_use =
+        if request.holds.is_empty() { BTreeMap::new() } else { in_use(&question, &reader) };
     let plan = plan(&Inputs {
         desired: request.desired,
         observed: &observed,

@@ -232,9 +232,9 @@ impl Stores {
         crew.give(move |bench| match brought {
             Brought::Opened(bytes) => Some(bytes),
             Brought::Here => stores.get_here(&wanted, bench),
-            Brought::Packed(stored) => {
+            Brought::Packed(range) => {
                 let place = (stores.cache(), Form::Compressed);
-                let opened = open_and_keep(place, &wanted, stored.bytes(), bench);
+                let opened = open_and_keep(place, &wanted, range.bytes(), bench);
                 opened.inspect_err(|_| stores.pack_failed()).ok()
             }
             Brought::Stored { stored, form, place } => {

@@ -71,7 +71,7 @@ impl Writer<'_> {
             decoder.source().olds.get_mut(old).and_then(|old| old.take_file(node))
         });
         if let Some(from) = from {
-            if self.can_wait(wish) {
+            if can_wait(wish) {
                 let stat = self.dress(wish, &file, None)?;
                 let later = Some(Later { from, to: file, times });
                 return Ok(Made {
@@ -95,12 +95,6 @@ impl Writer<'_> {
         }
         let stat = self.dress(wish, &file, times)?;
         Ok(Made { stat, bytes, later: None })
-    }
-
-    /// Whether a file may get its content after its mode and owner: writing clears capabilities and the bits that
-    /// lend the owner's rights.
-    fn can_wait(&self, wish: &FileWish<'_>) -> bool {
-        wish.wanted.mode & 0o6000 == 0 && wish.wanted.attributes == 0
     }
 
     /// Gives a file its mode, its owner, its attributes and its times.
@@ -319,4 +313,10 @@ fn copy_sparse(
         left -= count as u64;
     }
     Ok(tail)
+}
+
+/// Whether a file may get its content after its mode and owner: writing clears capabilities and the bits that
+/// lend the owner's rights.
+fn can_wait(wish: &FileWish<'_>) -> bool {
+    wish.wanted.mode & 0o6000 == 0 && wish.wanted.attributes == 0
 }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::CliError;
@@ -148,7 +148,7 @@ impl Session {
             common,
             reading: Reading::of(cli),
             follows_configured: false,
-            lock_timeout: cli.pass.lock_timeout.map(|time| time.unsigned_abs()),
+            lock_timeout: cli.pass.lock_timeout.map(SignedDuration::unsigned_abs),
             held: RefCell::new(None),
             told: Rc::default(),
         };

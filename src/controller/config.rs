@@ -18,7 +18,7 @@ use crate::controller::backoff::Backoff;
 use crate::controller::fight::FightRule;
 use crate::controller::machine::Policy;
 use crate::controller::schedule::Schedule;
-use crate::host::{Look, read_bounded};
+use crate::host::{Look, open_regular, read_bounded};
 use crate::model::span::Span;
 use crate::model::window::Windows;
 use crate::model::window::document::WindowDocument;
@@ -248,7 +248,8 @@ impl AgentConfig {
 }
 
 fn read(file: &Utf8PathBuf) -> io::Result<Vec<u8>> {
-    let read = std::fs::File::open(file).and_then(|opened| read_bounded(opened, BYTES_MAX));
+    let opened = open_regular(file, std::fs::OpenOptions::new().read(true));
+    let read = opened.and_then(|opened| read_bounded(opened, BYTES_MAX));
     read.map_err(|error| io::Error::new(error.kind(), format!("{file}: {error}")))
 }
 

@@ -1,6 +1,20 @@
 //! Reading within a bound: what is longer is refused, because half of a file is another file.
 
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+
+use camino::Utf8Path;
+use rustix::fs::OFlags;
+
+/// Opens a regular file; a pipe in its place is not waited for.
+pub fn open_regular(file: &Utf8Path, options: &mut OpenOptions) -> io::Result<File> {
+    let file = options.custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(file)?;
+    if file.metadata()?.is_file() {
+        return Ok(file);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+}
 
 /// All of a source that has at most `limit` bytes.
 ///

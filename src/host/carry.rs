@@ -93,8 +93,9 @@ impl Change {
             rustix::fs::openat(CWD, path.as_std_path(), beneath::DIRECTORY, Mode::empty())
                 .map_err(|e| about(path, &e.into()))
         };
-        let mut carrier = Carrier { to: open(&to)?, patterns, above: Vec::new(), carried, turn };
-        carrier.directory(&open(&from)?, &[]).map_err(|e| about(&from, &e))
+        let to = open(&to)?;
+        let mut work = Carrier { to, patterns, above: Vec::new(), carried, turn };
+        work.directory(&open(&from)?, &[]).map_err(|e| about(&from, &e))
     }
 }
 

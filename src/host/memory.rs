@@ -151,7 +151,7 @@ Swap:                  0 kB
     #[test]
     fn code_with_a_breakpoint_is_kept() {
         let list = LIST.replacen("Anonymous:             0 kB", "Anonymous:             4 kB", 2);
-        assert_eq!(of_the_program(&list, 0x3500), [0xb000..0xc000]);
+        assert_eq!(of_the_program(&list, 0x3500), vec![0xb000..0xc000]);
     }
 
     #[test]

@@ -39,9 +39,9 @@ impl<'h> Spots<'h> {
             Last::Followed if real.is_symlink() => real.canonicalize_utf8().unwrap_or(real),
             Last::Followed | Last::Stays => real,
         };
-        let above = real.ancestors().skip(1);
+        let mut above = real.ancestors().skip(1);
         let (directory, (device, inode)) =
-            above.filter_map(|directory| Some((directory, self.directory(directory)?))).next()?;
+            above.find_map(|directory| Some((directory, self.directory(directory)?)))?;
         let rest = real.strip_prefix(directory).unwrap_or(&real).to_owned();
         Some(Spot { device, inode, rest })
     }

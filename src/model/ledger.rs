@@ -108,7 +108,9 @@ impl Trust {
         // Which go matters little: their releases would be first uses again.
         let surplus = its.len().saturating_sub(LOCKS_MAX);
         let surplus: Vec<String> = its.into_iter().take(surplus).cloned().collect();
-        surplus.iter().for_each(|key| drop(self.locks.remove(key)));
+        for key in &surplus {
+            self.locks.remove(key);
+        }
     }
 
     /// Notes that an artifact does not run on this host.

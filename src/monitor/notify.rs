@@ -3,7 +3,6 @@
 //! What cannot be delivered is logged and dropped: telling never fails or delays a pass.
 
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::fetch::post::post;
 use crate::host::runner::{Hooks, RunError, hook};
-use crate::host::{Look, read_bounded};
+use crate::host::{Look, open_regular, read_bounded};
 use crate::model::outcome::chain;
 use crate::monitor::event::{Event, Severity};
 
@@ -196,7 +195,7 @@ async fn send(webhook: &Webhook, json: &str) -> Result<(), String> {
 
 /// The value of `X-Signature` for a body.
 fn signature(file: &Utf8Path, body: &str) -> Result<String, String> {
-    let secret = open(file, std::fs::OpenOptions::new().read(true))
+    let secret = open_regular(file, std::fs::OpenOptions::new().read(true))
         .and_then(|file| read_bounded(file, SECRET_BYTES_MAX))
         .map_err(|error| format!("cannot read its secret {file}: {error}"))?;
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.trim_ascii());
@@ -209,18 +208,8 @@ fn append(file: &Utf8Path, line: &str) -> std::io::Result<()> {
     if file.metadata().is_ok_and(|metadata| metadata.len() > ROTATE_BYTES) {
         std::fs::rename(file, format!("{file}.1"))?;
     }
-    let mut file = open(file, std::fs::OpenOptions::new().create(true).append(true))?;
+    let mut file = open_regular(file, std::fs::OpenOptions::new().create(true).append(true))?;
     file.write_all(format!("{line}\n").as_bytes())
-}
-
-/// Opens a regular file; a pipe in its place is not waited for.
-fn open(file: &Utf8Path, options: &mut std::fs::OpenOptions) -> std::io::Result<std::fs::File> {
-    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = options.custom_flags(nonblocking).open(file)?;
-    if file.metadata()?.is_file() {
-        return Ok(file);
-    }
-    Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is not a regular file"))
 }
 
 /// One entry by the journal's native protocol: `NAME=VALUE` lines, or `NAME`, the length as a little-endian

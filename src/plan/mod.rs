@@ -55,8 +55,8 @@ pub struct Inputs<'a> {
 pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let mut plan = Plan { notes: inputs.ledger.losses.clone(), ..Plan::default() };
     let places = Places::new(inputs.desired, inputs.observed);
-    let wished = |id: &ResourceId| inputs.only.is_none_or(|only| only.contains(id));
-    let wishes: Vec<_> = inputs.desired.resources.iter().filter(|(id, _)| wished(id)).collect();
+    let is_meant = |id: &ResourceId| inputs.only.is_none_or(|only| only.contains(id));
+    let wishes: Vec<_> = inputs.desired.resources.iter().filter(|(id, _)| is_meant(id)).collect();
     let parts: Vec<&[Wish<'_>]> = wishes.chunks(PART).collect();
     for part in in_parallel(&parts, 1, |part| decide_all(inputs, &places, part)) {
         plan.notes.extend(part.notes);

@@ -139,7 +139,7 @@ impl Texts {
             let name = texts.name.as_deref().unwrap_or_default();
             match read_component(name, &texts.metadata, &self.specifiers) {
                 Ok((read, _)) if !read.enabled => {
-                    notes.push(format!("the component {name} is off"))
+                    notes.push(format!("the component {name} is off"));
                 }
                 Ok(_) => components.push(texts.component(&self.specifiers, notes)),
                 Err(error) => notes.push(chain(&error)),

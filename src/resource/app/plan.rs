@@ -172,14 +172,15 @@ impl Situation<'_> {
             Some(links) => links.iter().map(|link| link.name.as_str()).collect(),
             None => self.likely_names(),
         };
-        let named = |name: &String| names.contains(&name.as_str());
+        let is_taken = |name: &String| names.contains(&name.as_str());
         let brings = if links.is_some() { "brings" } else { "most likely brings" };
         let ours = self.our_links();
         if let Some(bin) = &self.observed.bin {
             let foreign = bin.links.keys().filter(|name| !ours.contains_key(*name));
             let foreign = foreign.map(|name| (name, "symbolic link"));
             let mut others = bin.others.iter().map(|(name, kind)| (name, &**kind));
-            if let Some((name, kind)) = others.clone().chain(foreign).find(|(name, _)| named(name))
+            if let Some((name, kind)) =
+                others.clone().chain(foreign).find(|(name, _)| is_taken(name))
             {
                 return Err(Problem::foreign(format!(
                     "{} is a {kind} that reconcile did not put there, and the release {brings} a \

@@ -93,7 +93,7 @@ impl Situation<'_> {
                 return Ok(work);
             }
             State::Kept(slot) => {
-                work.why = Some(format!("somebody changed {slot}, which was kept"))
+                work.why = Some(format!("somebody changed {slot}, which was kept"));
             }
             State::Outdated(why) => work.why = Some(why),
             State::Damaged | State::Missing => {}

@@ -83,3 +83,20 @@ fn schema_accepts_what_is_read_and_refuses_typos() {
         assert!(AgentConfig::from_text(text).is_err(), "{text}");
     }
 }
+
+#[test]
+fn pipe_in_the_place_of_a_configuration_is_refused_at_once() {
+    let temp = tempfile::tempdir().unwrap();
+    let pipe = temp.path().join("agent.yaml");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let (done, waits) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_reconcile"));
+        command.arg("--root").arg(temp.path()).arg("--config").arg(pipe).arg("--dry-run");
+        done.send(command.output().unwrap()).unwrap();
+    });
+    let output = waits.recv_timeout(std::time::Duration::from_mins(1)).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("not a regular file"), "{said}");
+}
