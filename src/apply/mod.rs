@@ -97,8 +97,8 @@ pub async fn apply(
 ) -> Outcome {
     let mut prepared = stager.stage_all(&plan.changes, stop).await;
     let mut work: Vec<Work<'_>> = plan.changes.iter().map(Work::begin).collect();
-    for work in &mut work {
-        if let Some(mut staged) = prepared.remove(&work.change.resource) {
+    for (place, work) in work.iter_mut().enumerate() {
+        if let Some(mut staged) = prepared.remove(&place) {
             work.changed = staged.changed.take();
             work.result.note_staged(staged);
         }

@@ -22,7 +22,7 @@ use crate::host::{Change as Host, facts};
 use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
 use crate::model::outcome::{End, Failure, FailureClass, FetchedArtifact, chain};
 use crate::model::step::{AssembleRules, ReleaseHead, UnpackRules};
-use crate::model::{Artifact, Blob, Change, Evidence, HostFacts, Manifest, ResourceId, Step};
+use crate::model::{Artifact, Blob, Change, Evidence, HostFacts, Manifest, Step};
 use crate::trust::Verified;
 use crate::unpack::{Here, UnpackError, Unpacked, can_run, patch, unpack};
 
@@ -124,24 +124,26 @@ impl<'a> Stager<'a> {
         }
     }
 
-    /// Stages every change that has something to stage; then makes it durable.
-    pub async fn stage_all(&self, changes: &[Change], stop: &Stop) -> BTreeMap<ResourceId, Staged> {
-        let to_stage = changes.iter().filter(|c| c.steps.iter().any(Step::is_staging));
+    /// Stages every change that has something to stage; then makes it durable. What came of each is told by its place
+    /// in the list: a resource may have one change for later and one for now.
+    pub async fn stage_all(&self, changes: &[Change], stop: &Stop) -> BTreeMap<usize, Staged> {
+        let to_stage = changes.iter().enumerate();
+        let to_stage = to_stage.filter(|(_, c)| c.steps.iter().any(Step::is_staging));
         let mut results: BTreeMap<_, _> = futures_util::stream::iter(to_stage)
-            .map(|change| async move {
+            .map(|(place, change)| async move {
                 let staged = tokio::select! {
                     biased;
                     () = stop.wait() => Staged::ended(End::Interrupted),
                     staged = self.stage_in_time(change) => staged,
                 };
-                (change.resource.clone(), staged)
+                (place, staged)
             })
             .buffer_unordered(STAGED_AT_ONCE)
             .collect()
             .await;
         let mut synced = BTreeSet::new();
-        for change in changes {
-            let staged = results.get_mut(&change.resource).filter(|staged| staged.end == End::Done);
+        for (place, change) in changes.iter().enumerate() {
+            let staged = results.get_mut(&place).filter(|staged| staged.end == End::Done);
             if let Some(staged) = staged
                 && let Err(failure) = self.sync(change, &mut synced)
             {

@@ -366,7 +366,7 @@ fn rewritten_history_is_refused_until_an_operator_accepts_it() {
     world.run(&[]).exits(0);
     let forced = world.push(&wish("0.9.2"), &[]);
     let text = world.run(&[]).exits(77);
-    says(&text, &[&first, &forced, &format!("reconcile accept-history {forced} --reason")]);
+    says(&text, &[&first, &forced, &format!("accept-history {forced} --reason")]);
     assert_eq!(world.installed().as_deref(), Some("0.3.0"));
     says(&world.run(&["accept-history", &forced[..10], "--reason", "x"]).exits(64), &["40 digits"]);
     world.run(&["accept-history", &forced, "--reason", "a new beginning"]).exits(0);

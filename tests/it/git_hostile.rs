@@ -154,7 +154,7 @@ fn move_to_a_branch_or_address_that_lacks_the_accepted_commit_waits_for_an_opera
     world.run(&[]).exits(0);
     // Back to an older tag, and over to another history.
     world.origin.point("refs/tags/v1", &world.origin.tag("v1", &first, Some(&world.key)));
-    let hint = format!("reconcile accept-history {first} --reason");
+    let hint = format!("accept-history {first} --reason");
     says(&world.run(&["--ref", "v1"]).exits(77), &["does not descend from", &second, &hint]);
     let other = world.origin.commit(&[("web.yaml", &wish("0.3.0"))], &[], Some(&world.key));
     world.origin.point("refs/heads/other", &other);

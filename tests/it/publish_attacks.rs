@@ -90,7 +90,7 @@ fn list_never_disagrees_with_its_signature() {
     let directory = repository.join("ext/demo");
     let failed = extension(&repository, "1.0", "one", &["--key", "nobody@example.invalid"]);
     assert!(!failed.status.success(), "{failed:?}");
-    assert_eq!(names(&directory), [""; 0], "a failing key leaves nothing behind");
+    assert!(!directory.exists(), "a failing key leaves nothing behind");
     assert!(extension(&repository, "1.0", "one", &[]).status.success());
     let list = fs::read(directory.join("SHA256SUMS")).unwrap();
     tree::write(&directory.join("SHA256SUMS.gpg"), b"signature");
