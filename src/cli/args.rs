@@ -13,7 +13,9 @@ use crate::controller::config::{Interval, SourcesAge};
 use crate::model::{ResourceId, Version};
 
 pub use publish_tree::{DigestArg, ProfileArg, StoreGcArgs, TreeArgs};
-pub use sysupdate::{ComponentChoice, ExitCodes, FeatureChoice, SysupdateArgs, SysupdateCommand};
+pub use sysupdate::{
+    ComponentChoice, ExitCodes, FeatureChoice, JsonStyle, SysupdateArgs, SysupdateCommand,
+};
 pub use units::{ModeArg, UnitsArgs};
 
 /// Keeps the software a Linux host runs outside its package manager equal to a desired state.

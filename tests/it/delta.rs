@@ -162,3 +162,34 @@ proptest! {
         prop_assert_eq!(&zstd_patched(&old, &patch, size).unwrap(), &new);
     }
 }
+
+#[test]
+fn what_a_patch_makes_of_another_base_is_told_to_be_that() {
+    use reconcile::model::PatchFormat;
+    use reconcile::model::step::{Binaries, Strip, UnpackLimits, UnpackRules};
+    use reconcile::unpack::{Here, UnpackError, patch};
+
+    let temp = tempfile::tempdir().unwrap();
+    let (base, file) = (temp.path().join("base"), temp.path().join("patch"));
+    std::fs::write(&file, golden("bsdiff/new.bsdiff")).unwrap();
+    let rules = UnpackRules {
+        strip: Strip::Auto,
+        binaries: Binaries::AnyExecutable,
+        bare_name: "tool".to_owned(),
+        limits: UnpackLimits::default(),
+    };
+    let (base_digest, makes) = (sha256(&golden("bsdiff/old")), sha256(&golden("bsdiff/new")));
+    let mut edited = golden("bsdiff/old");
+    edited[100] ^= 1;
+    for (bytes, into) in [(edited, "edited"), (golden("bsdiff/new"), "shorter")] {
+        std::fs::write(&base, bytes).unwrap();
+        let here = Here {
+            base: &base,
+            base_digest: &base_digest,
+            patch: Some((&file, PatchFormat::Bsdiff)),
+            makes: &makes,
+        };
+        let error = patch(&here, &temp.path().join(into), &rules).unwrap_err();
+        assert!(matches!(error, UnpackError::OtherBase { .. }), "{error:?}");
+    }
+}

@@ -17,6 +17,24 @@ fn world(more: &str) -> (World, Offer) {
 }
 
 #[test]
+fn release_of_the_readme_that_does_not_work_is_rolled_back_and_quarantined() {
+    let mut world = World::new();
+    let here = |path: &str| std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    world.desired = here("desired-state");
+    world.run(&["--only", "app/clock"]).exits(0);
+    world.desired = here("examples/app-health.yaml");
+    world.options.extend(["--effects", "run"].map(str::to_owned));
+    world.tick();
+    let said = world.run(&[]).exits(6).stdout;
+    assert!(said.contains("ROLLED BACK") && said.contains("1.0.0 is in use again"), "{said}");
+    world.tick();
+    let said = world.run(&[]).exits(3).stdout;
+    assert!(said.contains("quarantined; staying on 1.0.0"), "{said}");
+    let clock = Command::new(world.path("/usr/local/bin/clock")).output().unwrap();
+    assert!(clock.status.success());
+}
+
+#[test]
 fn units_are_not_installed_by_a_dry_run() {
     let (world, _offer) = world("");
     world.run(&["units", "--install", "--dry-run"]).exits(64);

@@ -14,14 +14,26 @@ pub struct SysupdateArgs {
     #[arg(short = 'C', long, global = true)]
     pub component: Option<String>,
     /// Answer with its JSON.
-    #[arg(long, global = true)]
-    pub json: bool,
+    #[arg(long, global = true, value_enum, value_name = "STYLE", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "short", default_value = "off")]
+    pub json: JsonStyle,
     /// Keep so many instances, whatever `InstancesMax=` says.
     #[arg(short = 'm', long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub instances_max: Option<u32>,
     /// Whose exit codes say that nothing is new or pending.
     #[arg(long, global = true, value_enum, default_value_t = ExitCodes::Sysupdate)]
     pub exit_codes: ExitCodes,
+}
+
+/// How its JSON is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum JsonStyle {
+    /// On one line.
+    Short,
+    /// On many lines.
+    Pretty,
+    /// Text instead.
+    Off,
 }
 
 /// What to do.

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::cli::args::{ExitCodes, PassArgs, SysupdateArgs, SysupdateCommand};
+use crate::cli::args::{ExitCodes, JsonStyle, PassArgs, SysupdateArgs, SysupdateCommand};
 use crate::cli::commands::overrides::Preview;
 use crate::cli::commands::sysupdate::carry_out::Carrying;
 use crate::cli::commands::sysupdate::contents::sets;
@@ -150,12 +150,12 @@ fn none(args: &SysupdateArgs) -> Exit {
 }
 
 fn print(args: &SysupdateArgs, document: &impl Serialize, text: impl FnOnce() -> String) {
-    if args.json {
-        let json = serde_json::to_string(document).unwrap_or_default();
-        say(&format!("{json}\n"));
-    } else {
-        say(&text());
-    }
+    let json = match args.json {
+        JsonStyle::Off => return say(&text()),
+        JsonStyle::Short => serde_json::to_string(document),
+        JsonStyle::Pretty => serde_json::to_string_pretty(document),
+    };
+    say(&format!("{}\n", json.unwrap_or_default()));
 }
 
 fn lines(names: &[String]) -> String {

@@ -250,6 +250,13 @@ fn questions_are_answered_as_systemd_sysupdate_answers_them() {
     assert_eq!(list.stdout, "{\"current\":null,\"all\":[\"1.0\"],\"appstreamUrls\":[]}\n");
     let new = ask(&host, &["--json", "check-new"]).exits(0);
     assert_eq!(new.stdout, "{\"available\":\"1.0\"}\n");
+    for (style, text) in [
+        ("--json=short", "{\"available\":\"1.0\"}\n"),
+        ("--json=pretty", "{\n  \"available\": \"1.0\"\n}\n"),
+        ("--json=off", "1.0\n"),
+    ] {
+        assert_eq!(ask(&host, &[style, "check-new"]).exits(0).stdout, text);
+    }
     assert_eq!(ask(&host, &["check-new"]).exits(0).stdout, "1.0\n");
     let components = ask(&host, &["--json", "components"]).exits(0);
     assert_eq!(components.stdout, "{\"default\":true,\"components\":[]}\n");
@@ -259,6 +266,8 @@ fn questions_are_answered_as_systemd_sysupdate_answers_them() {
     let new = ask(&host, &["--json", "check-new"]).exits(1);
     assert_eq!(new.stdout, "{\"available\":null}\n");
     ask(&host, &["--exit-codes", "updex", "check-new"]).exits(2);
+    ask(&host, &["pending"]).exits(1);
+    ask(&host, &["--exit-codes", "updex", "pending"]).exits(2);
 }
 
 #[test]

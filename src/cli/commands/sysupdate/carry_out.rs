@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use camino::Utf8Path;
 
-use crate::cli::args::{PassArgs, SysupdateArgs};
+use crate::cli::args::{JsonStyle, PassArgs, SysupdateArgs};
 use crate::cli::commands::overrides::Preview;
 use crate::cli::commands::pass;
 use crate::cli::commands::sysupdate::contents::sets;
@@ -109,7 +109,9 @@ impl Carrying<'_> {
             mention("No update needed.");
         }
         self.tell(&passed);
-        if self.args.json && passed.plan.changes.iter().any(|c| c.action != Action::Tidy) {
+        if self.args.json != JsonStyle::Off
+            && passed.plan.changes.iter().any(|c| c.action != Action::Tidy)
+        {
             print(self.args, &counts(&passed), String::new);
         }
         Ok(if !has_news && passed.is_good() { Exit::Ok } else { Exit::Failed })
@@ -119,7 +121,7 @@ impl Carrying<'_> {
     pub(super) async fn vacuum(&self) -> Result<Exit, CliError> {
         let passed = self.carry_out(|spec| spec.upkeep = Upkeep::Tidy).await?;
         self.tell(&passed);
-        if self.args.json {
+        if self.args.json != JsonStyle::Off {
             print(self.args, &counts(&passed), String::new);
         }
         Ok(if passed.is_good() { Exit::Ok } else { Exit::Failed })
@@ -225,7 +227,7 @@ impl Carrying<'_> {
     }
 
     fn tell(&self, passed: &Passed) {
-        if self.args.json || passed.plan.changes.is_empty() {
+        if self.args.json != JsonStyle::Off || passed.plan.changes.is_empty() {
             return;
         }
         match &passed.outcome {
