@@ -57,7 +57,7 @@ fn url_with_another_status_and_port_without_listener_do_not_hold() {
         // With nothing in use before, nobody can say that it failed before.
         world.wish("2.0", 3);
         world.wish_also(&format!(
-            "    health:\n{health}      interval: 100ms\n      stable: 100ms\n      deadline: 300ms\n"
+            "    health:\n{health}      interval: 100ms\n      stable: 100ms\n      deadline: 2s\n"
         ));
         let output = world.agent(&PASS);
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));
