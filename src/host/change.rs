@@ -12,7 +12,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{CWD, IFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use crate::host::{Look, about, beneath};
+use crate::host::{Look, about, beneath, open_regular};
 
 /// How often a held lock is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(100);
@@ -75,15 +75,9 @@ impl Change {
             let why = format!("{path} is not a regular file; remove it");
             return Err(unwritable(io::Error::new(io::ErrorKind::InvalidInput, why)));
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            // A pipe in its place is not waited for.
-            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-            .open(&path)
-            .map_err(unwritable)?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).write(true).mode(0o600);
+        let file = open_regular(&path, &mut options).map_err(unwritable)?;
         let tries = patience.as_millis() / LOCK_POLL.as_millis();
         for attempt in 0..=tries {
             match file.try_lock() {
@@ -105,11 +99,7 @@ impl Change {
     /// the usual way, which says why it is not to be had.
     pub fn seize(look: Look) -> Option<Self> {
         let state = look.real(&look.places().state);
-        // A pipe in its place is not waited for.
-        let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
-        let opened =
-            OpenOptions::new().write(true).custom_flags(nonblocking).open(state.join("lock"));
-        let file = opened.ok().filter(|file| file.metadata().is_ok_and(|m| m.is_file()))?;
+        let file = open_regular(&state.join("lock"), OpenOptions::new().write(true)).ok()?;
         file.try_lock().ok()?;
         sweep(&state).ok()?;
         Some(Self { look, _lock: file })

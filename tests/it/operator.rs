@@ -16,6 +16,18 @@ fn world(more: &str) -> (World, Offer) {
     (world, offer)
 }
 
+/// The same after 1.1.0 did not work and was switched back.
+fn rolled_back() -> (World, Offer) {
+    let (mut world, mut offer) = world("");
+    let health = "    health: { exec: [sh, -c, \"! grep -q 1.1.0 $RECONCILE_ROOT/opt/tool/bin/tool\"], interval: \
+                  100ms, stable: 100ms, deadline: 3s }\n";
+    world.options = vec!["--effects".to_owned(), "run".to_owned()];
+    world.wish("desired", &wish(&offer, health));
+    offer.publish("1.1.0");
+    world.run(&[]).exits(6);
+    (world, offer)
+}
+
 fn wish(offer: &Offer, more: &str) -> String {
     format!("apps:\n  tool:\n    source: {{ file: {} }}\n{more}", offer.address())
 }
@@ -103,13 +115,7 @@ fn what_is_installed_is_told_although_the_wish_is_not_valid() {
 
 #[test]
 fn quarantine_is_lifted_although_the_wish_is_not_valid() {
-    let (mut world, mut offer) = world("");
-    let health = "    health: { exec: [sh, -c, \"! grep -q 1.1.0 $RECONCILE_ROOT/opt/tool/bin/tool\"], interval: \
-                  100ms, stable: 100ms, deadline: 3s }\n";
-    world.options = vec!["--effects".to_owned(), "run".to_owned()];
-    world.wish("desired", &wish(&offer, health));
-    offer.publish("1.1.0");
-    world.run(&[]).exits(6);
+    let (mut world, _offer) = rolled_back();
     let listed = world.run(&["list", "app/tool"]).exits(0).stdout;
     assert!(listed.contains("  1.1.0") && !listed.contains("* 1.1.0"), "{listed}");
     world.wish("desired", "apps: { tool: { sauce: 1 } }\n");
@@ -184,13 +190,7 @@ fn format_that_a_command_has_not_is_refused() {
 
 #[test]
 fn commands_are_named_as_they_would_have_to_be_typed() {
-    let (mut world, mut offer) = world("");
-    let health = "    health: { exec: [sh, -c, \"! grep -q 1.1.0 $RECONCILE_ROOT/opt/tool/bin/tool\"], interval: \
-                  100ms, stable: 100ms, deadline: 3s }\n";
-    world.options = vec!["--effects".to_owned(), "run".to_owned()];
-    world.wish("desired", &wish(&offer, health));
-    offer.publish("1.1.0");
-    world.run(&[]).exits(6);
+    let (mut world, _offer) = rolled_back();
     world.tick();
     let told = world.run(&["--dry-run"]).exits(0);
     let (root, desired) = (world.root(), world.desired.clone());
