@@ -13,10 +13,7 @@ pub fn in_parallel<T: Sync, R: Send>(
     worth: usize,
     work: impl Fn(&T) -> R + Sync,
 ) -> Vec<R> {
-    let workers = match items.len() / worth.max(1) {
-        0 | 1 => 1,
-        enough => processors().min(enough),
-    };
+    let workers = workers(items.len(), worth);
     if workers == 1 {
         return items.iter().map(work).collect();
     }
@@ -33,6 +30,15 @@ pub fn in_parallel<T: Sync, R: Send>(
         }
         done
     })
+}
+
+/// How many threads are worth it for so many items. How many processors there are is asked only where several could be
+/// used: the answer is in several files.
+pub fn workers(count: usize, worth: usize) -> usize {
+    match count / worth.max(1) {
+        0 | 1 => 1,
+        enough => processors().min(enough),
+    }
 }
 
 /// Processors that this program may use, at most [`THREADS_MAX`].

@@ -10,9 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::format::casync::chunk::Opener;
-
-/// Most threads: one writer cannot use more.
-const THREADS_MAX: usize = 8;
+use crate::parallel::processors;
 
 /// Bytes of stack of each thread.
 const STACK_BYTES: usize = 512 << 10;
@@ -50,8 +48,7 @@ impl Crew {
     /// Starts the threads.
     pub(super) fn new() -> Self {
         let queue = Arc::<Queue>::default();
-        let count = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
-        let started = (0..count).map_while(|_| {
+        let started = (0..processors()).map_while(|_| {
             let queue = Arc::clone(&queue);
             let builder = thread::Builder::new().name("crew".to_owned()).stack_size(STACK_BYTES);
             builder.spawn(move || queue.work()).ok()

@@ -14,9 +14,7 @@ use crate::host::{Look, about, beneath};
 use crate::model::difference::{Difference, differs};
 use crate::model::glob::any_covers;
 use crate::model::snapshot::{NodeKind, NodeStat, Nodes};
-
-/// Most threads that look at one tree.
-const THREADS_MAX: usize = 8;
+use crate::parallel::workers;
 
 /// Nodes that are worth a thread.
 const NODES_PER_THREAD_MIN: usize = 2_000;
@@ -82,13 +80,7 @@ impl Look {
         let directories: Vec<usize> = (0..nodes.count())
             .filter(|&n| nodes.stat(n).is_some_and(|s| s.kind == NodeKind::Directory))
             .collect();
-        // How many processors there are is asked only where several could be used: the answer is in several files.
-        let workers = match nodes.count() / NODES_PER_THREAD_MIN {
-            0 | 1 => 1,
-            enough => {
-                thread::available_parallelism().map_or(1, usize::from).min(enough).min(THREADS_MAX)
-            }
-        };
+        let workers = workers(nodes.count(), NODES_PER_THREAD_MIN);
         let compared = if workers == 1 {
             walk.directories(&directories)
         } else {
