@@ -91,6 +91,7 @@ fn keep(host: &Host, wish: &InPlace<'_>, kept: &Kept) -> Result<(), SwitchError>
             digests: Vec::new(),
             of: Subject::Artifact,
             stated_by: "nobody: it was there before reconcile".to_owned(),
+            signer: None,
         },
         staged_at: wish.now,
         binaries: vec![Binary { name: name.clone(), path: name.clone() }],

@@ -325,6 +325,9 @@ pub struct VerifyDocument {
     /// none; any other text is an exact name, in which `{version}`, `{tag}`, `{asset}` and `{arch}` are
     /// filled in.
     pub checksums: Field<Short<ChecksumsDocument>>,
+    /// Whose signature the checksum file must have: one of the keys of this keyring, beside the file as `.asc`, `.gpg` or
+    /// `.sig`. Default: none is demanded. Only for `github`, `http` and `file`.
+    pub gpg: Field<GpgDocument>,
 }
 
 /// Levels of evidence, weakest first after `auto`.
@@ -343,6 +346,8 @@ pub enum MinDocument {
     Checksum,
     /// The forge's own API states the digest.
     ForgeDigest,
+    /// A checksum file states the digest, and a key of `gpg` signed it.
+    Signature,
     /// This document states the digest.
     Digest,
 }

@@ -10,7 +10,7 @@ use crate::model::{
     Subject, Version,
 };
 use crate::resolve::App;
-use crate::resolve::offer::stated_digests;
+use crate::resolve::sums::stated_digests;
 use crate::resource::app::layout::Layout;
 use crate::resource::app::spec::DeltaWish;
 use crate::source;
@@ -88,7 +88,8 @@ async fn listed(
 ) -> Result<Option<(Patch, Digest)>, String> {
     let list = release.artifacts.iter().find(|artifact| artifact.name == deltas::NAME);
     let sha256 = evidence.digests.iter().any(|digest| digest.algorithm() == Algorithm::Sha256);
-    let Some(list) = list.filter(|_| sha256 && evidence.level == Level::Checksum) else {
+    let by_checksums = matches!(evidence.level, Level::Checksum | Level::Signature);
+    let Some(list) = list.filter(|_| sha256 && by_checksums) else {
         return Ok(None);
     };
     let bytes = source::read_small(list, app.reader, deltas::BYTES_MAX as u64).await;

@@ -214,6 +214,7 @@ impl Extension<'_> {
                     level: file.level,
                     digests,
                     stated_by: file.stated_by.clone(),
+                    signer: None,
                     of: Subject::Artifact,
                 },
                 cached,

@@ -12,13 +12,14 @@ use crate::format::sysupdate::pattern::{Fields, Match, Pattern, compare_all};
 use crate::model::outcome::chain;
 use crate::model::{Artifact, BlockedReason, Digest, Level, Version};
 use crate::resolve::problem_of;
+use crate::resolve::signed::keyring;
 use crate::resource::decision::Problem;
 use crate::resource::extension::spec::{Stock, Transfer};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 use crate::source::spec::DirectoryUrl;
 use crate::source::sysupdate::Directories;
 use crate::source::{Class, sysupdate};
-use crate::trust::openpgp::{KEYRING_BYTES_MAX, Keyring, verify_detached};
+use crate::trust::openpgp::{Keyring, verify_detached};
 
 /// One version that every transfer has.
 #[derive(Clone, Debug)]
@@ -294,15 +295,11 @@ impl Asked<'_> {
     }
 
     fn keyring(&self) -> Result<Keyring, String> {
-        let texts = match &self.spec.verify.keyring {
-            Some(path) => {
-                let read = crate::source::read_local(path.into(), KEYRING_BYTES_MAX as u64);
-                vec![read.map_err(|error| chain(&error))?]
-            }
-            None => self.observed.keyrings.clone(),
-        };
+        if let Some(path) = &self.spec.verify.keyring {
+            return keyring(path);
+        }
         let mut joined: Option<Keyring> = None;
-        for bytes in &texts {
+        for bytes in &self.observed.keyrings {
             let keyring = Keyring::read(bytes).map_err(|error| chain(&error))?;
             joined = Some(match joined {
                 Some(joined) => joined.join(keyring),

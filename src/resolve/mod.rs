@@ -9,10 +9,12 @@ mod delta;
 pub mod explain;
 pub mod extension;
 mod listing;
+mod signed;
 pub mod offer;
 pub mod policy;
 pub mod product;
 pub mod stay;
+mod sums;
 mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,21 +27,18 @@ use crate::desired::{Declared, DesiredState};
 use crate::fetch::Reader;
 use crate::model::ledger::{Ledger, Owned};
 use crate::model::outcome::chain;
-use crate::model::{
-    Artifact, BlockedReason, Constraint, Digest, Evidence, HostFacts, Level, Release, ResourceId,
-    Subject, Version,
-};
+use crate::model::{BlockedReason, Constraint, HostFacts, Release, ResourceId, Version};
 use crate::observe::Observed;
 use crate::resolve::decided::suspended;
 use crate::resolve::extension::Extension;
-use crate::resolve::offer::{Offered, names, offer, stated_digests};
-use crate::resource::app::layout::{Layout, slot_name};
+use crate::resolve::offer::{Offered, names, offer};
+use crate::resource::app::layout::slot_name;
 use crate::resource::app::spec::Downgrade;
 use crate::resource::app::wanted::{Wanted, slot_state};
 use crate::resource::app::{AppObserved, AppSpec};
 use crate::resource::decision::{Problem, Resolution, SlotState};
 use crate::resource::{Found, Resolved, Spec};
-use crate::source::spec::{DirectoryUrl, Origin};
+use crate::source::spec::Origin;
 use crate::source::{self, Class, SourceError};
 
 /// Sources asked at once; the reader bounds this further for each host.
@@ -319,6 +318,7 @@ impl App<'_> {
         let mut known = by_manifest.chain(by_tag);
         known.find_map(|(slot, tag)| {
             let offer = match self.state(&slot) {
+                _ if !self.is_vouched_for(&slot) => return None,
                 SlotState::Whole | SlotState::Adopted => None,
                 SlotState::Damaged => Some(self.cached_copy(&slot)?),
                 _ => return None,
@@ -340,7 +340,8 @@ impl App<'_> {
             return None;
         }
         let slot = slot_name(&release.tag);
-        if !matches!(self.state(&slot), SlotState::Whole | SlotState::Adopted) {
+        let there = matches!(self.state(&slot), SlotState::Whole | SlotState::Adopted);
+        if !there || !self.is_vouched_for(&slot) {
             return None;
         }
         let manifest = self.observed.slots.get(&slot).and_then(|s| s.manifest.as_ref());
@@ -362,48 +363,6 @@ impl App<'_> {
             rolled_back: None,
             anew: None,
         })
-    }
-
-    /// Why an installed release is not what a directory on this machine has under its name now. What a pass does
-    /// not fetch it does not hash, so the checksum file or the size must tell.
-    async fn republished(&self, release: &Release) -> Option<Problem> {
-        let Origin::Directory { url: DirectoryUrl::Local(_), .. } = self.spec.source.origin else {
-            return None;
-        };
-        let slot = slot_name(&release.tag);
-        if !self.has_worked(&slot) {
-            return None;
-        }
-        let manifest = self.observed.slots.get(&slot)?.manifest.as_ref()?;
-        let named = |artifact: &&Artifact| artifact.name == manifest.artifact;
-        let artifact = release.artifacts.iter().find(named)?;
-        let Evidence { level, digests, of, .. } = &manifest.evidence;
-        let stated = stated_digests(self, release, artifact).await;
-        let comparable =
-            |d: &&Digest| digests.iter().any(|known| known.algorithm() == d.algorithm());
-        let mut other = stated.iter().filter(comparable).filter(|d| !digests.contains(d));
-        let what = match (other.next(), artifact.size) {
-            (Some(digest), _) if *of == Subject::Artifact => format!("to {digest}"),
-            (_, Some(size)) if *level <= Level::Lock && size != manifest.size => {
-                format!("from {} to {size} bytes", manifest.size)
-            }
-            _ => return None,
-        };
-        let what = format!("{} of {} {what}", artifact.name, release.tag);
-        Some(self.tampered(&what, &slot))
-    }
-
-    /// The source changed what was installed from it.
-    pub(super) fn tampered(&self, what: &str, slot: &str) -> Problem {
-        let place = self.on_this_machine(&Layout::new(&self.spec.home).slot(slot));
-        Problem {
-            reason: BlockedReason::Tampered,
-            message: format!(
-                "the source changed {what}; a version never does that. If the publisher confirms it, remove {place} \
-                 and run again"
-            ),
-            until: None,
-        }
     }
 
     /// `latest` never goes below what was in use, unless that is not wished any more or going back is

@@ -1,29 +1,24 @@
 //! One release as it can be had: the file for this host, what its bytes must be, who says so.
 
-use crate::format::checksums::{self, Lookup};
 use crate::model::ledger::Trust;
 use crate::model::outcome::chain;
 use crate::model::step::Binaries;
 use crate::model::{
     Algorithm, Artifact, BlockedReason, Digest, Level, Release, ResourceId, Subject,
 };
-use crate::resolve::asset::{Listing, PatternError, Refusal, Target, Verdict, fill, regex, select};
+use crate::resolve::asset::{Listing, Refusal, Target, Verdict, select};
 use crate::resolve::policy::{fresh, recheck_after};
+use crate::resolve::sums::read_checksums;
 use crate::resolve::{App, delta};
 use crate::resource::app::AppSpec;
 use crate::resource::app::layout::slot_name;
 use crate::resource::app::wanted::{Offer, Wanted};
 use crate::resource::decision::{Problem, SlotState};
-use crate::source;
 use crate::source::spec::Origin;
-use crate::trust::evidence::{self, ChecksumFact, EvidenceFacts, Transport, Unverified};
-use crate::trust::policy::Checksums;
+use crate::trust::evidence::{self, EvidenceFacts, Transport, Unverified};
 
 /// How much of an opaque release's digest tells it from another of the same tag.
 const SLOT_DIGEST_DIGITS: usize = 12;
-
-/// Checksum files read for one artifact: publishers have one, or one for each algorithm.
-const CHECKSUM_FILES_MAX: usize = 8;
 
 /// What one release came to.
 #[derive(Debug)]
@@ -173,98 +168,6 @@ fn stated_program<'a>(app: &App<'_>, artifact: &'a Artifact) -> Option<(&'a Dige
         _ => "the manifest",
     };
     artifact.content.as_ref().map(|digest| (digest, document))
-}
-
-/// What became of looking for the release's checksum file.
-#[derive(Debug)]
-enum Stated {
-    Absent,
-    Read { file: String, lookup: Lookup },
-    Unusable { file: String, why: String },
-}
-
-impl Stated {
-    fn fact(&self) -> ChecksumFact<'_> {
-        match self {
-            Self::Absent => ChecksumFact::Absent,
-            Self::Read { file, lookup } => ChecksumFact::Read { file, lookup },
-            Self::Unusable { file, why } => ChecksumFact::Unusable { file, why: why.clone() },
-        }
-    }
-}
-
-/// The digests that the release's checksum files state of one of its files; none where they say nothing clear.
-pub(super) async fn stated_digests(
-    app: &App<'_>,
-    release: &Release,
-    file: &Artifact,
-) -> Vec<Digest> {
-    match read_checksums(app, release, file).await {
-        Stated::Read { lookup: Lookup::Found(digests), .. } => digests,
-        _ => Vec::new(),
-    }
-}
-
-/// Reads checksum files of the release until one says something about the artifact.
-async fn read_checksums(app: &App<'_>, release: &Release, artifact: &Artifact) -> Stated {
-    let names: Vec<&str> = release.artifacts.iter().map(|a| a.name.as_str()).collect();
-    let files = match checksum_files(app, release, artifact, &names) {
-        Ok(files) => files,
-        Err(error) => {
-            return Stated::Unusable { file: "checksums".to_owned(), why: chain(&error) };
-        }
-    };
-    let mut stated = Stated::Absent;
-    for name in files.into_iter().take(CHECKSUM_FILES_MAX) {
-        let Some(file) = release.artifacts.iter().find(|a| a.name == name) else { continue };
-        let limit = checksums::FILE_BYTES_MAX as u64;
-        let unusable = |why: String| Stated::Unusable { file: name.to_owned(), why };
-        let bytes = match source::read_small(file, app.reader, limit).await {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                stated = unusable(chain(&error));
-                continue;
-            }
-        };
-        let lookup = match checksums::parse(name, &bytes) {
-            Ok(parsed) => parsed.lookup(&artifact.name),
-            Err(error) => {
-                stated = unusable(chain(&error));
-                continue;
-            }
-        };
-        let listed = !matches!(lookup, Lookup::NotListed);
-        if listed || matches!(stated, Stated::Absent) {
-            stated = Stated::Read { file: name.to_owned(), lookup };
-        }
-        if listed {
-            break;
-        }
-    }
-    stated
-}
-
-/// The release's checksum files worth reading, likeliest first.
-fn checksum_files<'a>(
-    app: &App<'_>,
-    release: &Release,
-    artifact: &Artifact,
-    names: &[&'a str],
-) -> Result<Vec<&'a str>, PatternError> {
-    Ok(match &app.spec.verify.checksums {
-        Checksums::None => Vec::new(),
-        Checksums::Auto => checksums::candidates(&artifact.name, names),
-        Checksums::Named(template) => {
-            let template = template.replace("{asset}", &artifact.name);
-            let version = (release.version.as_str(), release.tag.as_str());
-            let filled = fill(&template, version, Target::of(app.facts()))?;
-            names.iter().filter(|n| filled.iter().any(|f| f == *n)).copied().collect()
-        }
-        Checksums::Matching(pattern) => {
-            let regex = regex(pattern)?;
-            names.iter().find(|name| regex.is_match(name)).copied().into_iter().collect()
-        }
-    })
 }
 
 /// Whether the first bytes come from who they seem to come from.

@@ -104,7 +104,8 @@ impl App<'_> {
     /// The artifact a release was made from, if the cache still has it.
     pub(super) fn cached_copy(&self, slot: &str) -> Option<Offer> {
         let manifest = self.observed.slots.get(slot)?.manifest.as_ref()?;
-        self.is_cached(&manifest.digest).then(|| Offer {
+        let usable = self.is_cached(&manifest.digest) && self.is_vouched_for(slot);
+        usable.then(|| Offer {
             artifact: Artifact {
                 name: manifest.artifact.clone(),
                 urls: Vec::new(),

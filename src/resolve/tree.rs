@@ -267,7 +267,7 @@ impl<'a> Tree<'a> {
             });
         }
         let (digests, stated_by) = (vec![sha256.clone()], stated_by.to_owned());
-        Ok(Evidence { level, digests, stated_by, of: Subject::Artifact })
+        Ok(Evidence { level, digests, stated_by, of: Subject::Artifact, signer: None })
     }
 
     /// A generation that is there and needs nothing, or can be repaired from what is there.

@@ -32,7 +32,7 @@ use crate::fetch::Reader;
 use crate::model::facts::Arch;
 use crate::model::{Artifact, Release};
 use crate::resource::app::spec::VersionWish;
-use crate::source::spec::{Origin, SourceSpec};
+use crate::source::spec::{DirectoryUrl, Origin, SourceSpec};
 
 /// Longest tag accepted, in bytes: that of a Git reference on common file systems.
 pub const TAG_BYTES_MAX: usize = 256;
@@ -67,6 +67,33 @@ pub async fn releases(
             command.releases(reader, &source.mirrors).await
         }
     }
+}
+
+/// What follows the name of a file in that of its OpenPGP signature, likeliest first.
+const SIGNATURE_ENDS: [&str; 3] = [".asc", ".gpg", ".sig"];
+
+/// Where the signature of a file of a release may be. A release lists its own; the lists of directories on the web need
+/// not name it, so there the usual names are tried.
+pub fn signatures(file: &Artifact, release: &Release, origin: &Origin) -> Vec<Artifact> {
+    let named = |end: &&str| {
+        let name = format!("{}{end}", file.name);
+        let listed = release.artifacts.iter().find(|artifact| artifact.name == name).cloned();
+        listed.or_else(|| beside(file, end, name, origin))
+    };
+    SIGNATURE_ENDS.iter().filter_map(named).collect()
+}
+
+fn beside(file: &Artifact, end: &str, name: String, origin: &Origin) -> Option<Artifact> {
+    let Origin::Directory { url: DirectoryUrl::Web(_), .. } = origin else { return None };
+    let mut url = Url::parse(file.urls.last()?).ok()?;
+    let path = format!("{}{end}", url.path());
+    url.set_path(&path);
+    Some(Artifact { name, urls: vec![url.into()], size: None, digest: None, content: None })
+}
+
+/// Reads a small file anew the next time. Whether anything of it was remembered.
+pub fn forget(url: &str, reader: &Reader) -> bool {
+    !url.starts_with("file:") && reader.forget(url, SMALL_FILE)
 }
 
 /// The media type that small files are asked for by.

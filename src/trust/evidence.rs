@@ -38,6 +38,13 @@ pub enum ChecksumFact<'a> {
         file: &'a str,
         /// What it states about the artifact.
         lookup: &'a Lookup,
+        /// Fingerprint of the key of the operator's keyring that signed it.
+        signer: Option<&'a str>,
+    },
+    /// There may be one, but none that a key of the operator's keyring signed.
+    Unsigned {
+        /// What is wrong.
+        why: String,
     },
     /// There is one, and it could not be had or read.
     Unusable {
@@ -73,6 +80,9 @@ const LOCKED_BY: &str = "the digest recorded when it was first accepted";
 /// A digest in the desired state replaces the recorded one, so a publisher's replacement can be accepted
 /// by writing it down; it does not replace what the forge and the checksum file say now.
 pub fn decide(policy: &Policy, facts: &EvidenceFacts<'_>) -> Result<Evidence, Unverified> {
+    if policy.gpg.is_some() {
+        signed(facts)?;
+    }
     let claims = claims(policy, facts)?;
     contradiction(facts, &claims)?;
     let level = claims.iter().map(|c| c.level).max().unwrap_or_else(|| level_without_digest(facts));
@@ -106,7 +116,26 @@ pub fn decide(policy: &Policy, facts: &EvidenceFacts<'_>) -> Result<Evidence, Un
         claims.iter().map(|c| c.by.as_str()).collect::<Vec<_>>().join(", ")
     };
     let of = facts.program.map_or(Subject::Artifact, |_| Subject::Program);
-    Ok(Evidence { level, digests, of, stated_by })
+    let signer = match facts.checksums {
+        ChecksumFact::Read { signer, .. } => signer.map(str::to_owned),
+        _ => None,
+    };
+    Ok(Evidence { level, digests, of, stated_by, signer })
+}
+
+/// Whether a signed checksum file states what the artifact is: nothing else stands for that where it is demanded.
+fn signed(facts: &EvidenceFacts<'_>) -> Result<(), Unverified> {
+    match &facts.checksums {
+        ChecksumFact::Read {
+            signer: Some(_),
+            lookup: Lookup::Found(_) | Lookup::Conflict { .. },
+            ..
+        } => Ok(()),
+        other => Err(Unverified::Unsigned {
+            artifact: facts.artifact.to_owned(),
+            why: checksum_problem(other),
+        }),
+    }
 }
 
 /// Every digest stated, strongest first.
@@ -127,9 +156,12 @@ fn claims<'a>(
     if let Some((digest, by)) = facts.program {
         claims.push(Claim { level: Level::Checksum, digest, by: by.to_owned() });
     }
-    if let Some((file, digests)) = checksum_digests(policy, facts)? {
-        let claim = |digest| Claim { level: Level::Checksum, digest, by: file.to_owned() };
-        claims.extend(digests.iter().map(claim));
+    if let Some((file, digests, signer)) = checksum_digests(policy, facts)? {
+        let (level, by) = match signer {
+            Some(signer) => (Level::Signature, format!("{file}, signed by {}", key_id(signer))),
+            None => (Level::Checksum, file.to_owned()),
+        };
+        claims.extend(digests.iter().map(|digest| Claim { level, digest, by: by.clone() }));
     }
     // Who asks for less than a lock wants to follow replaced files.
     if let Some(digest) = facts.locked
@@ -141,20 +173,25 @@ fn claims<'a>(
     Ok(claims)
 }
 
-/// The digests of the checksum file; a refusal where the file contradicts itself, or was asked for by name
+/// The end of a fingerprint, as gpg shows keys.
+pub fn key_id(fingerprint: &str) -> &str {
+    fingerprint.get(fingerprint.len().saturating_sub(16)..).unwrap_or(fingerprint)
+}
+
+/// The digests of the checksum file and who signed it; a refusal where the file contradicts itself, or was asked for by name
 /// and does not vouch.
 fn checksum_digests<'a>(
     policy: &Policy,
     facts: &EvidenceFacts<'a>,
-) -> Result<Option<(&'a str, &'a [Digest])>, Unverified> {
+) -> Result<Option<(&'a str, &'a [Digest], Option<&'a str>)>, Unverified> {
     if policy.checksums == Checksums::None {
         return Ok(None);
     }
     let why = match &facts.checksums {
-        ChecksumFact::Read { file, lookup: Lookup::Found(digests) } => {
-            return Ok(Some((file, digests)));
+        ChecksumFact::Read { file, lookup: Lookup::Found(digests), signer } => {
+            return Ok(Some((file, digests, *signer)));
         }
-        ChecksumFact::Read { file, lookup: Lookup::Conflict { first, second } } => {
+        ChecksumFact::Read { file, lookup: Lookup::Conflict { first, second }, .. } => {
             return Err(Unverified::Contradiction(Box::new(Contradiction {
                 artifact: facts.artifact.to_owned(),
                 first_by: (*file).to_owned(),
@@ -177,7 +214,8 @@ fn checksum_problem(fact: &ChecksumFact<'_>) -> String {
     match fact {
         ChecksumFact::Absent => "no checksum file was found".to_owned(),
         ChecksumFact::Unusable { file, why } => format!("{file} could not be used ({why})"),
-        ChecksumFact::Read { file, lookup } => match lookup {
+        ChecksumFact::Unsigned { why } => why.clone(),
+        ChecksumFact::Read { file, lookup, .. } => match lookup {
             Lookup::OnlyWeak { functions } => {
                 format!("{file} states only {}, which is no evidence", functions.join(", "))
             }
@@ -210,7 +248,7 @@ fn contradiction(facts: &EvidenceFacts<'_>, claims: &[Claim<'_>]) -> Result<(), 
 /// the default of the kind of source.
 fn floor(policy: &Policy, facts: &EvidenceFacts<'_>) -> Level {
     let pinned = (!policy.pinned.is_empty()).then_some(Level::Digest);
-    policy.min.or(pinned).unwrap_or(facts.floor)
+    policy.demanded().or(pinned).unwrap_or(facts.floor)
 }
 
 /// A first use over an authenticated connection is recorded, and holds from then on.
@@ -228,7 +266,7 @@ fn seen(facts: &EvidenceFacts<'_>, claims: &[Claim<'_>]) -> String {
     if facts.forge.is_none() {
         parts.push("the source's API states no digest".to_owned());
     }
-    if !claims.iter().any(|c| c.level == Level::Checksum) {
+    if !claims.iter().any(|c| matches!(c.level, Level::Checksum | Level::Signature)) {
         parts.push(checksum_problem(&facts.checksums));
     }
     if claims.is_empty() && facts.transport == Transport::Plain {
@@ -300,6 +338,17 @@ pub enum Unverified {
         /// The checksum file.
         file: String,
         /// Why it could not be used.
+        why: String,
+    },
+    /// No checksum file that is signed as demanded states what the artifact is.
+    #[error(
+        "verifying {artifact}: a signature is demanded, but {why}; ask the publisher for one beside the checksum \
+         file (`SHA256SUMS.asc`, `.gpg` or `.sig`), or remove `verify.gpg` to go without"
+    )]
+    Unsigned {
+        /// The artifact.
+        artifact: String,
+        /// What is wrong.
         why: String,
     },
     /// The checksum file that the desired state names does not vouch for the artifact.

@@ -1,5 +1,6 @@
 //! The verification policy of a resource.
 
+use camino::Utf8PathBuf;
 use serde::Serialize;
 
 use crate::model::{Digest, Level};
@@ -13,11 +14,20 @@ pub struct Policy {
     pub pinned: Vec<PinnedDigest>,
     /// Where the checksum file is.
     pub checksums: Checksums,
+    /// Keyring on this machine one of whose keys must have signed the checksum file.
+    pub gpg: Option<Utf8PathBuf>,
+}
+
+impl Policy {
+    /// The weakest level that the desired state accepts, where it says anything about that.
+    pub fn demanded(&self) -> Option<Level> {
+        self.min.max(self.gpg.as_ref().map(|_| Level::Signature))
+    }
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { min: None, pinned: Vec::new(), checksums: Checksums::Auto }
+        Self { min: None, pinned: Vec::new(), checksums: Checksums::Auto, gpg: None }
     }
 }
 

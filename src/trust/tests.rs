@@ -20,7 +20,8 @@ fn blob(digests: Vec<Digest>) -> Blob {
 }
 
 fn evidence(level: Level, digests: Vec<Digest>) -> Evidence {
-    Evidence { level, digests, of: Subject::Artifact, stated_by: "SHA256SUMS".to_owned() }
+    let stated_by = "SHA256SUMS".to_owned();
+    Evidence { level, digests, of: Subject::Artifact, stated_by, signer: None }
 }
 
 fn nothing() -> EvidenceFacts<'static> {
@@ -74,7 +75,7 @@ fn the_strongest_statement_gives_the_level_and_all_must_hold() {
     assert_eq!(level(&facts), Level::Lock);
     facts.locked = Some(&locked);
     assert_eq!(decide(&Policy::default(), &facts).unwrap().digests, [sha256(1)]);
-    facts.checksums = ChecksumFact::Read { file: "SHA256SUMS", lookup: &lookup };
+    facts.checksums = ChecksumFact::Read { file: "SHA256SUMS", lookup: &lookup, signer: None };
     assert_eq!(level(&facts), Level::Checksum);
     facts.forge = Some((&forge, "the GitHub API"));
     let all = decide(&pinned(Some("x86_64"), sha512(5)), &facts).unwrap();
@@ -88,7 +89,7 @@ fn the_strongest_statement_gives_the_level_and_all_must_hold() {
 fn statements_that_contradict_each_other_are_refused_with_both_named() {
     let (one, two) = (sha256(1), sha256(2));
     let lookup = Lookup::Found(vec![sha256(2)]);
-    let sums = ChecksumFact::Read { file: "SHA256SUMS", lookup: &lookup };
+    let sums = ChecksumFact::Read { file: "SHA256SUMS", lookup: &lookup, signer: None };
     let forge = EvidenceFacts { forge: Some((&two, "the GitHub API")), ..nothing() };
     let file = EvidenceFacts { checksums: sums.clone(), ..nothing() };
     for (facts, by) in [(&forge, "the GitHub API"), (&file, "SHA256SUMS")] {
@@ -104,7 +105,7 @@ fn statements_that_contradict_each_other_are_refused_with_both_named() {
     assert_eq!(accepted.digests, [sha256(2)], "a pin replaces what was recorded");
     let conflict = Lookup::Conflict { first: sha256(1), second: sha256(2) };
     let facts = EvidenceFacts {
-        checksums: ChecksumFact::Read { file: "SUMS", lookup: &conflict },
+        checksums: ChecksumFact::Read { file: "SUMS", lookup: &conflict, signer: None },
         ..nothing()
     };
     assert!(matches!(decide(&Policy::default(), &facts), Err(Unverified::Contradiction(_))));

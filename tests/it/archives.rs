@@ -80,6 +80,7 @@ pub fn verified(path: &Path, bytes: &[u8]) -> Verified<Blob> {
     let blob =
         Blob { path: path.to_owned(), size: bytes.len() as u64, digests: vec![digest.clone()] };
     let evidence = Evidence {
+        signer: None,
         level: Level::Digest,
         digests: vec![digest],
         of: Subject::Artifact,

@@ -74,6 +74,36 @@ fn published_release_is_checked_by_sha256sum_gpg_and_zstd() {
     );
 }
 
+#[test]
+fn release_that_gpg_signs_is_installed_by_its_patch_and_no_other_key_will_do() {
+    let dir = tempfile::tempdir().unwrap();
+    programs(dir.path());
+    std::fs::create_dir(dir.path().join("gpg")).unwrap();
+    let private = std::fs::Permissions::from_mode(0o700);
+    std::fs::set_permissions(dir.path().join("gpg"), private).unwrap();
+    tree::write(
+        &dir.path().join("desired/wish.yaml"),
+        b"apps:\n  tool:\n    source: { file: ../repo }\n    verify: { gpg: { keyring: ../keys.pgp } }\n",
+    );
+    shell(
+        dir.path(),
+        "for who in publisher somebody; do
+             gpg --batch --quiet --passphrase '' --quick-generate-key $who@example.net ed25519 sign never
+         done
+         pass() { $RECONCILE --root root --desired desired > said; }
+         gpg --batch --export publisher@example.net > keys.pgp
+         $RECONCILE publish release 1.0 --to repo --sign publisher@example.net
+         pass && cmp root/opt/tool/bin/tool 1.0/tool
+         $RECONCILE publish release 1.1 --to repo --sign somebody@example.net
+         ! pass && cmp root/opt/tool/bin/tool 1.0/tool
+         gpg --batch --yes --local-user publisher@example.net --output repo/1.1/SHA256SUMS.sig --detach-sign repo/1.1/SHA256SUMS
+         pass && cmp root/opt/tool/bin/tool 1.1/tool
+         grep -q 'patch /opt/tool/releases/1.0/tool' said
+         grep -q 'verified by signature' said
+         gpgconf --kill gpg-agent",
+    );
+}
+
 /// Builds a Go program against the original libraries, which `RECONCILE_GOPATH` holds; `None` when it is not set.
 fn built_with_go(directory: &Path, package: &str, program: &str) -> Option<PathBuf> {
     let Ok(libraries) = std::env::var("RECONCILE_GOPATH") else {

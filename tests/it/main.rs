@@ -52,6 +52,7 @@ mod git_hostile;
 mod git_interop;
 mod elsewhere;
 mod selection;
+mod signed;
 mod sources;
 mod assets;
 mod schema;

@@ -143,7 +143,7 @@ pub struct ImageVerifyDocument {
     /// The weakest acceptable evidence. Default: `signature` for what comes over the network or where a keyring
     /// is named.
     pub min: Field<ImageMinDocument>,
-    /// Whose signatures count.
+    /// Whose signatures count. Default: those of systemd's own keyrings.
     pub gpg: Field<GpgDocument>,
 }
 
@@ -165,7 +165,7 @@ pub enum ImageMinDocument {
 #[schemars(extend("required" = ["keyring"]))]
 pub struct GpgDocument {
     /// Path of a keyring on this machine, binary or armoured, as `gpg --export` writes it; a relative one starts
-    /// where this file is. Default: systemd's own keyrings.
+    /// where this file is.
     pub keyring: Field<String>,
 }
 

@@ -83,6 +83,10 @@ impl Checker<'_> {
             let why = "this source needs a SHA-256 there: it is of the program itself";
             self.refuse(source.span, "`verify.digest`", why);
         }
+        if single && verify.gpg.is_some() {
+            let why = "repositories of this kind have no signatures; pin the program with `verify.digest`";
+            self.refuse(source.span, "`verify.gpg`", why);
+        }
         if let Origin::Choria { url: DirectoryUrl::Web(_), .. } = origin
             && !matches!(version.want, Constraint::Exact(_))
         {

@@ -187,11 +187,7 @@ impl Checker<'_> {
 
     fn image_policy(&self, verify: Option<&ImageVerifyDocument>) -> ImagePolicy {
         let Some(verify) = verify else { return ImagePolicy::default() };
-        let keyring = verify.gpg.good().and_then(|gpg| {
-            let keyring = self.required(&gpg.value.keyring, "`verify.gpg.keyring`", gpg.span)?;
-            let local = |text: &str| values::local_path(self.directory, text);
-            self.check(keyring, "`verify.gpg.keyring`", local)
-        });
+        let keyring = verify.gpg.good().and_then(|gpg| self.keyring(gpg));
         let min = verify.min.value().map(|min| match min {
             ImageMinDocument::Lock => Level::Lock,
             ImageMinDocument::Checksum => Level::Checksum,

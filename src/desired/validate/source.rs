@@ -1,8 +1,11 @@
 //! Sources and the evidence demanded of them.
 
+use camino::Utf8PathBuf;
+
 use crate::desired::diagnostic::{Problem, Span};
 use crate::desired::document::{
-    AppDocument, ArchDigests, ChecksumsDocument, MinDocument, SourceDocument, VerifyDocument,
+    AppDocument, ArchDigests, ChecksumsDocument, GpgDocument, MinDocument, SourceDocument,
+    VerifyDocument,
 };
 use crate::desired::field::{Field, Short, Spanned, Table};
 use crate::desired::validate::{Checker, values};
@@ -142,10 +145,10 @@ impl Checker<'_> {
             let title = format!("{what} of {} is not protected on its way", self.subject);
             let problem = Problem::new(url.span, title);
             match verify.min {
-                None if verify.pinned.is_empty() => {
+                None if verify.pinned.is_empty() && verify.gpg.is_none() => {
                     self.problems.push(problem.label("plain `http:` proves nothing").help(
-                        "use `https:`, or state `verify.min`: `checksum`, `digest`, or `none` to \
-                         accept anything",
+                        "use `https:`, name who signs with `verify.gpg`, or state `verify.min`: `checksum`, \
+                         `digest`, or `none` to accept anything",
                     ));
                 }
                 Some(Level::Tls) => {
@@ -186,7 +189,39 @@ impl Checker<'_> {
         {
             self.refuse(span, "`verify.min`", "`digest` needs a digest in `verify.digest`");
         }
-        Policy { min, pinned, checksums: self.checksums(&verify.checksums) }
+        let gpg = verify.gpg.good().and_then(|gpg| self.keyring(gpg));
+        let checksums = self.checksums(&verify.checksums);
+        self.signed(verify, min, &checksums);
+        Policy { min, pinned, checksums, gpg }
+    }
+
+    /// The keyring of a wish for signatures.
+    pub(super) fn keyring(&self, gpg: &Spanned<GpgDocument>) -> Option<Utf8PathBuf> {
+        let keyring = self.required(&gpg.value.keyring, "`verify.gpg.keyring`", gpg.span)?;
+        let local = |text: &str| values::local_path(self.directory, text);
+        self.check(keyring, "`verify.gpg.keyring`", local)
+    }
+
+    /// A signature is demanded by naming who may sign, and by nothing else.
+    fn signed(&self, verify: &VerifyDocument, min: Option<Level>, checksums: &Checksums) {
+        let min_span = verify.min.good().map(|min| min.span);
+        match (verify.gpg.is_absent(), min, min_span) {
+            (true, Some(Level::Signature), Some(span)) => {
+                let why = "`signature` needs the keyring of who may sign: `gpg: { keyring: PATH }`";
+                self.refuse(span, "`verify.min`", why);
+            }
+            (false, Some(min), Some(span)) if min < Level::Signature => {
+                let why =
+                    "`gpg` demands a signature; leave `min` out, or leave `gpg` out to go without";
+                self.refuse(span, "`verify.min`", why);
+            }
+            _ => {}
+        }
+        if let Some(gpg) = verify.gpg.good().filter(|_| *checksums == Checksums::None) {
+            let why =
+                "it is the checksum file that is signed, and `checksums: none` looks for none";
+            self.refuse(gpg.span, "`verify.gpg`", why);
+        }
     }
 
     fn digests(&self, span: Span, table: &ArchDigests) -> Vec<PinnedDigest> {
@@ -240,6 +275,7 @@ fn level(min: MinDocument) -> Option<Level> {
         MinDocument::Lock => Some(Level::Lock),
         MinDocument::Checksum => Some(Level::Checksum),
         MinDocument::ForgeDigest => Some(Level::ForgeDigest),
+        MinDocument::Signature => Some(Level::Signature),
         MinDocument::Digest => Some(Level::Digest),
     }
 }

@@ -62,6 +62,10 @@ impl Checker<'_> {
     /// Values that cannot be used are reported and stood in for, as for apps.
     pub(super) fn tree(&self, key: Span, tree: &TreeDocument) -> TreeSpec {
         let verify = self.policy(tree.verify.value());
+        if let Some(gpg) = tree.verify.value().and_then(|verify| verify.gpg.good()) {
+            let why = "an index has no signature; pin it with `version: \"sha256:…\"`";
+            self.refuse(gpg.span, "`verify.gpg`", why);
+        }
         let version = self.tree_version(&tree.version);
         let source = self.required(&tree.source, "`source`", key);
         let source = source.and_then(|source| self.casync(source, &verify, &version));

@@ -78,7 +78,7 @@ pub fn slot_state(
         let why = "source, asset, strip or binaries were edited";
         return SlotState::Outdated(why.to_owned());
     }
-    if let Some(min) = spec.verify.min.filter(|min| manifest.evidence.level < *min) {
+    if let Some(min) = spec.verify.demanded().filter(|min| manifest.evidence.level < *min) {
         let level = manifest.evidence.level.name();
         return SlotState::Outdated(format!(
             "it was verified by {level}, now {} is demanded",
