@@ -85,10 +85,8 @@ fn spots(desired: &DesiredState, ledger: &Ledger, host: &Look) -> BTreeMap<Utf8P
         let file = declared.spec.file().map(|file| (id.kind, file));
         std::iter::once((id.kind, declared.spec.home())).chain(file)
     });
-    let ours = ledger.inventory.resources.iter().flat_map(|(id, owned)| {
-        let file = owned.in_place.as_ref().map(|known| (id.kind, known.file.as_path()));
-        std::iter::once((id.kind, owned.home.as_path())).chain(file)
-    });
+    let ours = ledger.inventory.resources.iter();
+    let ours = ours.flat_map(|(id, owned)| owned.paths().map(|path| (id.kind, path)));
     let paths: BTreeMap<&Utf8Path, Kind> = wished.chain(ours).map(|(kind, p)| (p, kind)).collect();
     if paths.len() < 2 {
         return BTreeMap::new();

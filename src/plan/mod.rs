@@ -12,7 +12,7 @@ use camino::Utf8Path;
 use jiff::Timestamp;
 
 use crate::desired::{Declared, DesiredState};
-use crate::model::ledger::{Debt, Ledger, Suspension};
+use crate::model::ledger::{Debt, Ledger, Left, Suspension};
 use crate::model::{Action, Blocked, BlockedReason, Change, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::parallel::in_parallel;
@@ -100,7 +100,8 @@ fn decide_all(inputs: &Inputs<'_>, places: &Places<'_>, wishes: &[Wish<'_>]) -> 
         let Some(resolved) = inputs.resolved.get(*id) else { continue };
         let decision = decide(inputs, (id, declared), found, resolved);
         let found_note = found.note(declared.spec.home());
-        let notes = resolved.notes().iter().chain(&found_note);
+        let taken = places::told_taken(inputs, id, &declared.spec);
+        let notes = resolved.notes().iter().chain(&found_note).chain(&taken);
         plan.notes.extend(notes.map(|note| format!("{id}: {note}")));
         plan.changes.extend(decision.change);
         plan.blocked.extend(decision.blocked);
@@ -119,6 +120,8 @@ fn decide(
         id,
         declared_at: &declared.declared_at.to_string(),
         owned: inputs.ledger.inventory.at(id, declared.spec.home()),
+        left: &places::left(inputs, id, &declared.spec),
+        taken: &places::taken(inputs, id, &declared.spec),
         trust: &inputs.ledger.trust,
         debts: &debts_of(inputs.ledger, id),
         facts: &inputs.observed.facts,
@@ -180,6 +183,8 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
                     id,
                     declared_at: "",
                     owned: owned_by_us,
+                    left: &Left::NOTHING,
+                    taken: &[],
                     trust,
                     debts: &debts,
                     facts,

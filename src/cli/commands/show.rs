@@ -133,7 +133,7 @@ async fn enforced(session: &Session) -> Result<(DesiredState, Exit), CliError> {
             let refused = Some(error.message().to_owned());
             if let Some(desired) = last {
                 mention("the last valid desired state is enforced:");
-                return Ok((DesiredState { refused, ..desired }, Exit::Ok));
+                return Ok((DesiredState { refused, ..desired }, Exit::Invalid));
             }
             mention("what is installed all the same:");
             let nothing = DesiredState::from_texts(Vec::new()).map_err(|_| error)?;
@@ -180,19 +180,22 @@ fn line(text: &mut String, resource: &ResourceStatus) {
         format!("{:?}", resource.state),
     );
     for condition in shown(&resource.conditions) {
-        let _ = writeln!(
-            text,
-            "      {} ({}): {}",
-            condition.kind, condition.reason, condition.message
-        );
+        let message = in_one_line(&condition.message);
+        let _ = writeln!(text, "      {} ({}): {message}", condition.kind, condition.reason);
     }
     let told = |message: &str| {
         resource.conditions.iter().any(|c| c.kind != "Ready" && c.message == message)
     };
     let ready = resource.conditions.iter().find(|c| c.kind == "Ready" && c.status == "False");
     if let Some(ready) = ready.filter(|ready| !told(&ready.message)) {
-        let _ = writeln!(text, "      not ready ({}): {}", ready.reason, ready.message);
+        let message = in_one_line(&ready.message);
+        let _ = writeln!(text, "      not ready ({}): {message}", ready.reason);
     }
+}
+
+/// What somebody wrote in several lines, and what a program printed.
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// How the host differs from what was installed, and what the next pass makes of the trees that are named.
