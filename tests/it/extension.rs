@@ -38,6 +38,7 @@ mod health;
 mod merged;
 mod namesakes;
 mod signed;
+mod unclear;
 #[cfg(feature = "interop")]
 mod interop;
 
