@@ -38,8 +38,11 @@ mod health;
 mod merged;
 mod namesakes;
 mod signed;
+mod web;
 #[cfg(feature = "interop")]
 mod interop;
+#[cfg(feature = "interop")]
+mod lab;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
