@@ -39,8 +39,11 @@ mod merged;
 mod namesakes;
 mod signed;
 mod unclear;
+mod web;
 #[cfg(feature = "interop")]
 mod interop;
+#[cfg(feature = "interop")]
+mod lab;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

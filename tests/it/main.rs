@@ -66,6 +66,8 @@ mod operator;
 mod import;
 mod import_any;
 mod in_place;
+#[cfg(target_arch = "x86_64")]
+mod in_place_crash;
 mod openpgp;
 mod openpgp_interop;
 
@@ -77,6 +79,7 @@ mod faults;
 mod quiet;
 mod interrupt;
 mod record;
+mod rollback_fails;
 mod scenarios;
 mod tree;
 mod tree_attacks;

@@ -17,7 +17,7 @@ for f in "$R"/var/lib/confexts/*; do
 "
 done
 mkdir -p "$R/etc/.systemd-confext"
-printf %s "$new" > "$R/etc/.systemd-confext/extensions"
+printf %s "$new" > "$R/etc/.systemd-confext/confexts"
 "#;
 
 /// A component with a system extension and an extension of the configuration, both called demo.
@@ -55,7 +55,7 @@ fn links(host: &Host) -> [Option<String>; 2] {
 }
 
 fn merged_into_etc(host: &Host) -> String {
-    fs::read_to_string(host.world.path("etc/.systemd-confext/extensions")).unwrap_or_default()
+    fs::read_to_string(host.world.path("etc/.systemd-confext/confexts")).unwrap_or_default()
 }
 
 fn refreshed(host: &Host) -> Vec<&'static str> {
