@@ -524,6 +524,12 @@ pub enum ProgramKind {
         /// The directory of the command, such as `public/tool`.
         #[arg(short = 'O', long, value_name = "DIR", default_value = "public")]
         out: Utf8PathBuf,
+        /// The same for whole programs, where clients get them elsewhere [default: as --out].
+        #[arg(long, value_name = "DIR")]
+        bin: Option<Utf8PathBuf>,
+        /// The same for patches [default: as --out].
+        #[arg(long, value_name = "DIR")]
+        diff: Option<Utf8PathBuf>,
         /// Operating system and architecture as Go calls them [default: those of this host].
         #[arg(long, value_name = "OS-ARCH", default_value = own_platform())]
         platform: String,

@@ -24,6 +24,8 @@ mod casync_interop;
 mod desync_interop;
 mod casync_tree;
 mod publish_attacks;
+#[cfg(target_arch = "x86_64")]
+mod publish_programs;
 mod publish_tree;
 mod publish_tree_interop;
 mod elf;
