@@ -41,12 +41,16 @@ pub fn install(host: &Host, wish: &InPlace<'_>) -> Result<(), SwitchError> {
         Some(program) => program.to_owned(),
         None => program_for(host, wish.release, wish.wished)?,
     };
+    let program = wish.release.join(program);
+    if host.stat(&program)?.is_none() {
+        return Err(SwitchError::Stale { path: program, what: "it is gone".to_owned() });
+    }
     check(host, wish)?;
     if let Some(kept) = wish.keeps {
         keep(host, wish, kept)?;
     }
     host.make_dirs(wish.file.parent().unwrap_or(wish.file))?;
-    if let Err(error) = host.copy_beside(&wish.release.join(program), wish.beside, wish.file) {
+    if let Err(error) = host.copy_beside(&program, wish.beside, wish.file) {
         // Nothing half-done is left behind; what cannot be removed is swept later.
         let _ = host.remove_file(wish.beside);
         return Err(error.into());
@@ -130,12 +134,12 @@ pub(super) fn program_for(
 
 /// Refuses to replace what is not there any more, or was changed, since the plan was made.
 fn check(host: &Host, wish: &InPlace<'_>) -> Result<(), SwitchError> {
-    if wish.expects == Expected::Anything {
-        return Ok(());
-    }
     let found = host.stat(wish.file)?;
     if let Some(found) = found.filter(|found| found.kind != ItemKind::File) {
         return Err(SwitchError::Foreign { path: wish.file.to_owned(), kind: found.kind.name() });
+    }
+    if wish.expects == Expected::Anything {
+        return Ok(());
     }
     let now = found
         .map_or(Expected::Nothing, |found| Expected::File { size: found.size, mtime: found.mtime });

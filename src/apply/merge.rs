@@ -21,43 +21,67 @@ const MARKER_BYTES_MAX: u64 = 1 << 20;
 /// Where the release files of merged system extensions show.
 const RELEASES: &str = "/usr/lib/extension-release.d";
 
+/// The order in which classes are merged.
+const CLASSES: [ExtensionClass; 2] = [ExtensionClass::Sysext, ExtensionClass::Confext];
+
 /// Refreshes what changed and sees that it was merged as planned.
 pub(super) async fn merge(work: &mut [Work<'_>], host: &Host, journal: &mut Journal) {
-    for class in [ExtensionClass::Sysext, ExtensionClass::Confext] {
-        let effect = Effect::Refresh { class };
-        let settles = |s: &Step| matches!(s, Step::Settle { effect: e } if *e == effect);
-        let concerns = |work: &&mut Work<'_>| {
-            work.goes_on() && work.change.steps.iter().any(|s| settles(s) || looks(s, class))
-        };
-        let mut members: Vec<&mut Work<'_>> = work.iter_mut().filter(concerns).collect();
+    let concerned = |work: &&mut Work<'_>| {
+        work.goes_on() && CLASSES.iter().any(|class| concerns(work.change, *class))
+    };
+    let mut merged: Vec<&mut Work<'_>> = work.iter_mut().filter(concerned).collect();
+    for class in CLASSES {
+        let member = |work: &&mut &mut Work<'_>| work.goes_on() && concerns(work.change, class);
+        let mut members: Vec<&mut &mut Work<'_>> = merged.iter_mut().filter(member).collect();
         if members.is_empty() {
             continue;
         }
         let all: Vec<&Change> = members.iter().map(|member| member.change).collect();
-        let settled = match attempt(host, class, &all).await {
+        let settled = match attempt(host, &[class], &all).await {
             Ok(()) => Ok(()),
             Err(why) => one_by_one(&mut members, (class, &why), host, journal).await,
         };
-        for member in &mut members {
-            strike(member, host, journal);
-        }
         // What could not be merged even without the new images stays owed.
         if settled.is_ok()
-            && let Err(error) = journal.strike(host, &effect)
+            && let Err(error) = journal.strike(host, &Effect::Refresh { class })
         {
             tracing::warn!(%error, "cannot strike out that extensions were merged");
         }
     }
+    for member in merged {
+        strike(member, host, journal);
+    }
+}
+
+/// Whether a change has images of a class merged, or looks whether they are.
+fn concerns(change: &Change, class: ExtensionClass) -> bool {
+    let effect = Effect::Refresh { class };
+    let settles = |step: &Step| matches!(step, Step::Settle { effect: e } if *e == effect);
+    change.steps.iter().any(|step| settles(step) || looks(step, class))
 }
 
 fn looks(step: &Step, of: ExtensionClass) -> bool {
     matches!(step, Step::Merged { class, .. } if *class == of)
 }
 
-/// Refreshes and looks.
-async fn attempt(host: &Host, class: ExtensionClass, changes: &[&Change]) -> Result<(), String> {
-    refresh(host, class).await.map_err(|e| chain(&e))?;
-    look(host, class, changes)
+/// Refreshes each class and looks.
+async fn attempt(
+    host: &Host,
+    classes: &[ExtensionClass],
+    changes: &[&Change],
+) -> Result<(), String> {
+    for class in classes {
+        refresh(host, *class).await.map_err(|e| chain(&e))?;
+        look(host, *class, changes)?;
+    }
+    Ok(())
+}
+
+/// The classes that were merged when it was the turn of `class`, as far as they concern a change: where its links
+/// change all of them are merged anew.
+fn so_far(class: ExtensionClass, change: &Change) -> Vec<ExtensionClass> {
+    let merged = CLASSES.into_iter().filter(|merged| *merged <= class);
+    merged.filter(|merged| concerns(change, *merged)).collect()
 }
 
 /// Sees whether what was planned is merged; the error says what is not.
@@ -79,7 +103,7 @@ fn look(host: &Host, class: ExtensionClass, changes: &[&Change]) -> Result<(), S
 
 /// Puts every change back, then tries each alone. An error when nothing can be merged at all.
 async fn one_by_one(
-    members: &mut [&mut Work<'_>],
+    members: &mut [&mut &mut Work<'_>],
     (class, why): (ExtensionClass, &str),
     host: &Host,
     journal: &mut Journal,
@@ -88,6 +112,13 @@ async fn one_by_one(
         points(&member.change.undo, member, host, journal);
     }
     let without = refresh(host, class).await;
+    for earlier in CLASSES.into_iter().filter(|earlier| *earlier < class) {
+        if members.iter().any(|member| concerns(member.change, earlier))
+            && let Err(error) = refresh(host, earlier).await
+        {
+            tracing::warn!(%error, "cannot merge extensions as they were");
+        }
+    }
     for member in members.iter_mut().filter(|member| member.goes_on()) {
         let change = member.change;
         if let Err(error) = &without {
@@ -106,10 +137,15 @@ async fn one_by_one(
             continue;
         }
         points(&change.steps, member, host, journal);
-        let Err(why) = attempt(host, class, &[change]).await else { continue };
+        let classes = so_far(class, change);
+        let Err(why) = attempt(host, &classes, &[change]).await else { continue };
         health::quarantine(&why, member, host, journal);
         points(&change.undo, member, host, journal);
-        let still = refresh(host, class).await.err().map(|error| chain(&error));
+        let mut still = None;
+        for class in classes {
+            let failed = refresh(host, class).await.err().map(|error| chain(&error));
+            still = still.or(failed);
+        }
         member.result.end = health::went_back("merge", change, &why, still);
     }
     without.map_err(|_| ())

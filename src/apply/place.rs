@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use camino::Utf8Path;
 
 use crate::apply::stage::{Bench, Stager};
-use crate::format::extension_release::{Class, Form, Host, Image, Scope, Verdict, judge};
+use crate::format::extension_release::{Form, Host, Image, Scope, Verdict, judge};
 use crate::format::image::{self, ImageError, ImageFiles, contents};
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
 use crate::host::{Look, facts};
@@ -16,13 +16,9 @@ use crate::model::ledger::Trust;
 use crate::model::manifest::{Entry, EntryKind};
 use crate::model::outcome::{Failure, FailureClass, chain};
 use crate::model::step::{Binaries, Strip, UnpackLimits, UnpackRules};
-use crate::model::{Blob, Digest, ExtensionClass};
+use crate::model::{Blob, Digest};
 use crate::trust::Verified;
 use crate::unpack::{self, Placed, UnpackError};
-
-/// The oldest systemd whose rules are known: what is refused for all of them is refused where its version
-/// cannot be told.
-const SYSTEMD_ASSUMED: u32 = 257;
 
 impl Stager<'_> {
     /// Makes an image and its manifest in their staging places.
@@ -197,7 +193,7 @@ impl HostAsItIs {
         let files = ["/etc/os-release", "/usr/lib/os-release"];
         let read = |path: &&str| host.read(path, RELEASE_BYTES_MAX as u64).ok().flatten();
         Self {
-            systemd: facts::systemd(host).unwrap_or(SYSTEMD_ASSUMED),
+            systemd: facts::systemd(host).unwrap_or(facts::SYSTEMD_ASSUMED),
             release: files.iter().find_map(read).and_then(|b| OsRelease::parse(&b).ok()),
             architecture: match arch {
                 Arch::X86_64 => "x86-64",
@@ -228,17 +224,13 @@ impl HostAsItIs {
         };
         let contents = contents.map_err(|e| chain(&e))?;
         let Some(release) = &self.release else { return Ok(()) };
-        let class = match rules.class {
-            ExtensionClass::Sysext => Class::Sysext,
-            ExtensionClass::Confext => Class::Confext,
-        };
         let host = Host {
             systemd: self.systemd,
             release,
             architecture: self.architecture,
             scope: Scope::System,
         };
-        match judge(Image { class, name: &rules.name, form }, host, &contents) {
+        match judge(Image { class: rules.class.into(), name: &rules.name, form }, host, &contents) {
             Verdict::Compatible(_) => Ok(()),
             Verdict::Ignored(reason) => Err(reason.to_string()),
             Verdict::Breaks(reason) => {

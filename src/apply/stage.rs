@@ -1,6 +1,6 @@
 //! Fetching, verifying and unpacking: touches nothing that is in use, several changes at once.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::model::{Artifact, Blob, Change, Evidence, HostFacts, Manifest, Step};
 use crate::trust::Verified;
 use crate::unpack::{Here, UnpackError, Unpacked, can_run, patch, unpack};
 
-/// Changes staged at once: enough to hide latency, few enough to keep memory and disk bounded.
+/// Works staged at once, of one change or of several: enough to hide latency, few enough to keep memory and disk bounded.
 const STAGED_AT_ONCE: usize = 4;
 
 /// Archives unpacked at once: each uses two cores.
@@ -67,6 +67,26 @@ impl Staged {
     }
 }
 
+impl Staged {
+    /// Two works of one change: the first failure is the one to tell, with what it is about.
+    fn and(mut self, other: Self) -> Self {
+        if self.end == End::Done {
+            self.end = other.end;
+            self.fetched = other.fetched.or(self.fetched);
+        }
+        self.fetched_bytes += other.fetched_bytes;
+        self.notes.extend(other.notes);
+        self.changed = self.changed.or(other.changed);
+        self
+    }
+}
+
+/// The works of a change, which need nothing of one another: each begins with what it fetches.
+fn works(steps: &[Step]) -> impl Iterator<Item = &[Step]> {
+    let works = steps.chunk_by(|_, next| !matches!(next, Step::Fetch { .. }));
+    works.filter(|work| work.iter().any(Step::is_staging))
+}
+
 /// Everything staging needs.
 pub struct Stager<'a> {
     pub(super) host: &'a Host,
@@ -77,6 +97,7 @@ pub struct Stager<'a> {
     glibc: OnceCell<Option<(u32, u32)>>,
     pub(super) now: Timestamp,
     pub(super) unpacking: Arc<Semaphore>,
+    fetching: Semaphore,
 }
 
 impl fmt::Debug for Stager<'_> {
@@ -121,6 +142,7 @@ impl<'a> Stager<'a> {
             glibc: OnceCell::new(),
             now,
             unpacking,
+            fetching: Semaphore::new(STAGED_AT_ONCE),
         }
     }
 
@@ -172,15 +194,35 @@ impl<'a> Stager<'a> {
             Step::Promote { to, .. } => Some(to.clone()),
             _ => None,
         });
-        let mut bench = Bench { slot, got: None, staged: Staged::ended(End::Done) };
-        if let Err(failure) = self.perform(change, &mut bench).await {
-            bench.staged.end = End::Failed(failure);
-        }
-        bench.staged
+        let (slot, failed) = (&slot, &Cell::new(false));
+        let works = works(&change.steps).map(|steps| async move {
+            let _turn = self.fetching.acquire().await;
+            // What is done already is of no use without this; what is not even begun need not be.
+            if failed.get() {
+                return None;
+            }
+            let staged = Staged::ended(End::Done);
+            let mut bench = Bench { slot: slot.clone(), got: None, staged };
+            if let Err(failure) = self.perform((change, steps), &mut bench).await {
+                failed.set(true);
+                bench.staged.end = End::Failed(failure);
+            }
+            Some(bench.staged)
+        });
+        let staged: Vec<_> = futures_util::stream::iter(works)
+            .buffered(STAGED_AT_ONCE)
+            .filter_map(std::future::ready)
+            .collect()
+            .await;
+        staged.into_iter().reduce(Staged::and).unwrap_or_else(|| Staged::ended(End::Done))
     }
 
-    async fn perform(&self, change: &Change, bench: &mut Bench) -> Result<(), Failure> {
-        for step in &change.steps {
+    async fn perform(
+        &self,
+        (change, steps): (&Change, &[Step]),
+        bench: &mut Bench,
+    ) -> Result<(), Failure> {
+        for step in steps {
             match step {
                 Step::Fetch { artifact, evidence, size_max, delta } => {
                     let wish = Wish {

@@ -314,6 +314,12 @@ fn texts(host: &Host, wish: &Links<'_>) -> Result<BTreeMap<String, String>, Swit
     let slot = wish.release.file_name().unwrap_or_default();
     let text = |b: &Binary| (b.name.clone(), format!("../releases/{slot}/{}", b.path));
     if let Some(links) = wish.links {
+        for path in links.iter().map(|link| wish.release.join(&link.path)) {
+            // A link to nothing is worse than whatever is in use.
+            if host.stat(&path)?.is_none() {
+                return Err(SwitchError::Stale { path, what: "it is gone".to_owned() });
+            }
+        }
         return Ok(links.iter().map(text).collect());
     }
     Ok(manifest_of(host, wish.release)?.binaries.iter().map(text).collect())

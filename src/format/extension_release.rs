@@ -6,6 +6,7 @@
 //! Where 253 to 261 are not known, the worse verdict is given.
 
 use crate::format::os_release::{OsRelease, OsReleaseError};
+use crate::model::ExtensionClass;
 
 /// Before this version only an exact name counts; since then the image's name up to its version does too.
 const BASE_NAME_SINCE: u32 = 254;
@@ -32,6 +33,15 @@ pub enum Class {
     Sysext,
     /// `/etc`.
     Confext,
+}
+
+impl From<ExtensionClass> for Class {
+    fn from(class: ExtensionClass) -> Self {
+        match class {
+            ExtensionClass::Sysext => Self::Sysext,
+            ExtensionClass::Confext => Self::Confext,
+        }
+    }
 }
 
 impl Class {

@@ -140,6 +140,9 @@ const SYSTEMD: [&str; 5] = [
     "/lib/systemd",
 ];
 
+/// Assumed where the version of systemd cannot be told.
+pub const SYSTEMD_ASSUMED: u32 = 257;
+
 /// The version of systemd, by the name of its shared library (`libsystemd-shared-257.so`,
 /// `libsystemd-shared-252.38-1~deb12u1.so`): true for a `--root` too, and no program is asked.
 pub fn systemd(host: &Look) -> Option<u32> {

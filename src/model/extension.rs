@@ -45,7 +45,7 @@ impl ExtensionClass {
     pub fn markers(self) -> &'static [&'static str] {
         match self {
             Self::Sysext => &["/usr/.systemd-sysext/extensions", "/opt/.systemd-sysext/extensions"],
-            Self::Confext => &["/etc/.systemd-confext/extensions"],
+            Self::Confext => &["/etc/.systemd-confext/confexts"],
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Resources that have one place on the host under two names: neither goes for the other.
+//! Resources that have one place on the host, or one name for systemd: neither goes for the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::desired::DesiredState;
 use crate::model::ledger::{InPlace, Left, Owned};
 use crate::model::spot::Spot;
-use crate::model::{Blocked, BlockedReason, ResourceId};
+use crate::model::{Blocked, BlockedReason, ExtensionClass, ResourceId};
 use crate::observe::Observed;
 use crate::plan::Inputs;
 use crate::resource::Spec;
@@ -16,6 +16,8 @@ use crate::resource::Spec;
 #[derive(Debug, Default)]
 pub(super) struct Places<'a> {
     wished: BTreeMap<&'a Spot, BTreeSet<&'a ResourceId>>,
+    /// Where each resource has the extension of a name.
+    named: BTreeMap<(ExtensionClass, &'a str), BTreeMap<&'a ResourceId, &'a Utf8Path>>,
 }
 
 impl<'a> Places<'a> {
@@ -24,6 +26,9 @@ impl<'a> Places<'a> {
         for (id, declared) in &desired.resources {
             for spot in paths(&declared.spec).filter_map(|path| observed.spots.get(path)) {
                 places.wished.entry(spot).or_default().insert(id);
+            }
+            for (name, at) in names(&declared.spec) {
+                places.named.entry(name).or_default().insert(id, at);
             }
         }
         places
@@ -36,7 +41,18 @@ impl<'a> Places<'a> {
         wished.find(|other| **other != id).copied()
     }
 
-    /// Refuses a resource whose place another one is to have, too.
+    /// What is said of another extension that systemd would find by the same name: it merges one of them only.
+    fn namesake(&self, id: &ResourceId, spec: &Spec) -> Option<String> {
+        names(spec).find_map(|(name, at)| {
+            let (other, theirs) = self.named.get(&name)?.iter().find(|(other, _)| **other != id)?;
+            Some(format!(
+                "{at} and {theirs} of {other} are extensions of one name, of which systemd merges only one; give one of \
+                 them another name"
+            ))
+        })
+    }
+
+    /// Refuses a resource whose place or name another one is to have, too.
     pub(super) fn refuse(
         &self,
         id: &ResourceId,
@@ -44,18 +60,20 @@ impl<'a> Places<'a> {
         observed: &Observed,
     ) -> Option<Blocked> {
         let declared = desired.resources.get(id)?;
-        let other = self.twin(id, &declared.spec, observed)?;
-        let theirs = &desired.resources.get(other)?.spec;
         let name = |spec: &Spec| spec.file().unwrap_or(spec.home()).to_owned();
-        Some(Blocked {
-            resource: id.clone(),
-            reason: BlockedReason::Foreign,
-            message: format!(
+        let message = match self.twin(id, &declared.spec, observed) {
+            Some(other) => format!(
                 "{} and {} of {other} are two names of one place, and each would replace the other; give one of them a \
                  place of its own",
                 name(&declared.spec),
-                name(theirs)
+                name(&desired.resources.get(other)?.spec)
             ),
+            None => self.namesake(id, &declared.spec)?,
+        };
+        Some(Blocked {
+            resource: id.clone(),
+            reason: BlockedReason::Foreign,
+            message,
             staying_on: None,
             until: None,
             declared_at: Some(declared.declared_at.to_string()),
@@ -116,6 +134,19 @@ fn wished_at<'a>(inputs: &Inputs<'a>, id: &ResourceId, path: &Utf8Path) -> Optio
     let holds =
         |wished: &Utf8Path| path.starts_with(wished) || inputs.observed.are_one(wished, path);
     others.find(|(_, declared)| paths(&declared.spec).any(holds)).map(|(other, _)| other)
+}
+
+/// The names by which systemd finds the extensions of a wish, and where it finds them.
+fn names(spec: &Spec) -> impl Iterator<Item = ((ExtensionClass, &str), &Utf8Path)> {
+    let transfers = match spec {
+        Spec::Extension(spec) => spec.transfers.as_slice(),
+        Spec::App(_) | Spec::Tree(_) => &[],
+    };
+    transfers.iter().filter_map(|transfer| {
+        let at = transfer.link.as_deref().unwrap_or(&transfer.directory);
+        let one_name = transfer.link.is_some() || at.extension() == Some("v");
+        Some(((transfer.class.filter(|_| one_name)?, transfer.name.as_str()), at))
+    })
 }
 
 fn paths(spec: &Spec) -> impl Iterator<Item = &Utf8Path> {

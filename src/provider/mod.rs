@@ -9,14 +9,14 @@ mod orphans;
 mod specifiers;
 mod written;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 
-use crate::desired::{Declared, DesiredState, Follow, FollowAs};
+use crate::desired::{Declared, DesiredState, Follow, FollowAs, Unclear};
 use crate::format::sysupdate::definition::{SourceKind, Standing, TargetKind, Transfer};
 use crate::host::Look;
 use crate::model::extension::Shape;
 use crate::model::pace::Pace;
-use crate::model::{Constraint, Digest, ExtensionClass, Level, Name, Prereleases, ResourceId};
+use crate::model::{Constraint, Digest, Level, Name, Prereleases, ResourceId};
 pub use crate::provider::catalogs::{Catalog, catalogs};
 pub use crate::provider::definitions::{
     Component, Texts, components, definitions_in, named_components,
@@ -25,7 +25,7 @@ pub use crate::provider::orphans::{orphans, wish_nothing_of};
 pub use crate::provider::specifiers::suggests;
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
-use crate::resource::extension::layout::class_of as searched_for;
+use crate::resource::extension::layout::{class_at, class_of};
 use crate::resource::extension::order::OrderWish;
 use crate::resource::extension::spec::{
     Activate, FeatureWish, Followed, ImagePolicy, Stock, Transfer as Wish, Tries, Upkeep,
@@ -52,40 +52,62 @@ pub fn provide(host: &Look, desired: &mut DesiredState) {
     let definitions = texts.digest();
     desired.digest = Digest::of_json(&(&desired.digest, &definitions));
     desired.definitions = Some(definitions);
-    for component in components {
-        let name = &component.name;
-        let features = &component.features;
-        let mut set = Set::default();
-        for transfer in &component.transfers {
-            match wish(host, transfer, follow.as_what) {
-                Err(why) => notes.push(format!("{} is left alone: {why}", transfer.file)),
-                Ok(wish) if !transfer.is_enabled(features) => {
-                    notes.push(format!("{} is off: its features are not enabled", transfer.file));
-                    set.retired.push((transfer, wish));
-                }
-                Ok(wish) => {
-                    notes.extend(merged_by_file_name(transfer, &wish));
-                    set.ours.push((transfer, wish));
-                }
-            }
+    for component in &components {
+        provide_component(host, (&follow, component), desired, &mut notes);
+    }
+    desired.notes.extend(notes);
+}
+
+fn provide_component(
+    host: &Look,
+    (follow, component): (&Follow, &Component),
+    desired: &mut DesiredState,
+    notes: &mut Vec<String>,
+) {
+    let resource = component.name.as_deref().unwrap_or(HOST_SET);
+    let broken = !component.broken.is_empty();
+    if broken {
+        // One release of all its transfers, or each by itself: which ones those would be is not known.
+        let id = resource.parse().map(ResourceId::extension).ok();
+        let resource = id.filter(|_| follow.as_what == FollowAs::Sysupdate);
+        let (root, why) = (follow.root.clone(), component.broken.join("; "));
+        desired.unclear.push(Unclear { resource, root, why });
+        if follow.as_what == FollowAs::Sysupdate {
+            return;
         }
-        match follow.as_what {
-            FollowAs::Updex => {
-                for one in set.apart() {
-                    let Some(name) = one.first().map(|(_, wish)| wish.name.clone()) else {
-                        continue;
-                    };
-                    add(&follow, (&name, None, one), desired, &mut notes);
-                }
+    }
+    let mut set = Set::default();
+    for transfer in &component.transfers {
+        let on = transfer.is_enabled(&component.features);
+        match wish(host, transfer, follow.as_what) {
+            Err(why) => notes.push(format!("{} is left alone: {why}", transfer.file)),
+            Ok(_) if !on && broken => {
+                notes.push(format!("{} stays as it is: its features are not known", transfer.file));
             }
-            FollowAs::Sysupdate => {
-                let resource = name.as_deref().unwrap_or(HOST_SET);
-                let followed = Followed { component: component.name.clone() };
-                add(&follow, (resource, Some(followed), set), desired, &mut notes);
+            Ok(wish) if !on => {
+                notes.push(format!("{} is off: its features are not enabled", transfer.file));
+                set.retired.push((transfer, wish));
+            }
+            Ok(wish) => {
+                notes.extend(merged_by_file_name(transfer, &wish));
+                set.ours.push((transfer, wish));
             }
         }
     }
-    desired.notes.extend(notes);
+    match follow.as_what {
+        FollowAs::Updex => {
+            for one in set.apart() {
+                let Some(name) = one.first().map(|(_, wish)| wish.name.clone()) else {
+                    continue;
+                };
+                add(follow, (&name, None, one), desired, notes);
+            }
+        }
+        FollowAs::Sysupdate => {
+            let followed = Followed { component: component.name.clone() };
+            add(follow, (resource, Some(followed), set), desired, notes);
+        }
+    }
 }
 
 /// Transfers that are updated in lock-step.
@@ -113,7 +135,7 @@ impl<'a> Set<'a> {
 /// What systemd makes of versions that lie where it looks for extensions.
 fn merged_by_file_name(transfer: &Transfer, wish: &Wish) -> Option<String> {
     let directory = &wish.directory;
-    searched_for(directory)?;
+    class_of(directory)?;
     let (file, name) = (&transfer.file, &transfer.id);
     Some(format!(
         "{file}: systemd merges every image in {directory} under the name of its file, so all versions that are kept \
@@ -202,8 +224,6 @@ fn spec(
         let kept = transfer.target.instances_max.unwrap_or(u64::from(INSTANCES_UNLIMITED));
         u32::try_from(kept).unwrap_or(INSTANCES_UNLIMITED)
     };
-    let classes = set.iter().chain(&retired).filter_map(|(_, wish)| class_of(wish));
-    let class = classes.min().unwrap_or_default();
     let order = |a: &&String, b: &&String| crate::format::sysupdate::order::compare(a, b);
     let mut protect: Vec<String> = set
         .iter()
@@ -213,7 +233,6 @@ fn spec(
     protect.sort();
     protect.dedup();
     ExtensionSpec {
-        class,
         version: Constraint::Latest,
         prereleases: Prereleases::Wanted,
         order: OrderWish::Uapi,
@@ -242,16 +261,6 @@ fn spec(
         upkeep: Upkeep::Full,
         follows,
     }
-}
-
-/// What systemd takes the images of a transfer for, if it looks at them at all.
-fn class_of(wish: &Wish) -> Option<ExtensionClass> {
-    let place = wish.link.as_deref().and_then(Utf8Path::parent).unwrap_or(&wish.directory);
-    let place = match place.extension() {
-        Some("v") => place.parent().unwrap_or(place),
-        _ => place,
-    };
-    searched_for(place)
 }
 
 /// A transfer as we carry it out; why not, otherwise.
@@ -291,9 +300,15 @@ fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, Stri
         Shape::Image => link.file_stem(),
         Shape::Directory => link.file_name(),
     });
-    let named = named.unwrap_or(&transfer.id);
-    let name = named.to_owned();
-    let mut wish = Wish {
+    let versioned = |directory: &Utf8PathBuf| {
+        let name = directory.file_name()?.strip_suffix(".v")?;
+        Some(name.strip_suffix(".raw").unwrap_or(name).to_owned())
+    };
+    let class = class_at(&directory, link.as_deref());
+    let named = named.map(str::to_owned);
+    let named = named.or_else(|| versioned(&directory).filter(|_| class.is_some()));
+    let name = named.unwrap_or_else(|| transfer.id.clone());
+    Ok(Wish {
         definition: Some(transfer.id.clone()),
         from,
         stock,
@@ -307,9 +322,7 @@ fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, Stri
         mode: transfer.target.mode,
         read_only: transfer.target.read_only,
         tries: Tries { left: transfer.target.tries_left, done: transfer.target.tries_done },
-        searched: false,
+        class,
         entry: None,
-    };
-    wish.searched = class_of(&wish).is_some();
-    Ok(wish)
+    })
 }

@@ -55,7 +55,7 @@ pub fn orphans(host: &Look, component: &Component) -> io::Result<Vec<Wish>> {
             mode: None,
             read_only: None,
             tries: Tries::default(),
-            searched: false,
+            class: None,
             entry: Some(place.into()),
         });
     }

@@ -336,7 +336,9 @@ fn learn(
     };
     // What did not show that it works is no reason to refuse an older release that does, or other bytes.
     let unproven = match &result.end {
-        End::Failed(failure) => failure.class == FailureClass::Unhealthy,
+        End::Failed(failure) | End::RollbackFailed(failure) => {
+            failure.class == FailureClass::Unhealthy
+        }
         End::Interrupted => is_confirmed_by(change),
         _ => false,
     };

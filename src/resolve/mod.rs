@@ -261,7 +261,7 @@ impl App<'_> {
     fn what_became_of(&self, wanted: &Wanted, since: Timestamp) -> String {
         let (tag, since) = (&wanted.tag, since.round(jiff::Unit::Second).unwrap_or(since));
         if self.observed.current() == Some(&wanted.slot) {
-            format!("{tag} failed its check at {since} and there was nothing to go back to")
+            format!("{tag} failed its check at {since} and is in use still")
         } else {
             format!("{tag} failed its check and was switched back at {since}")
         }

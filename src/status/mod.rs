@@ -392,15 +392,15 @@ fn ready(
         let condition = Condition { status: "False".to_owned(), ..holds("Ready", reason, message) };
         (state, condition)
     };
+    let failed = known.last.and_then(|last| last.failed.get(id));
+    let stuck = status.last_change.as_ref().is_some_and(|c| c.result == "rollback-failed");
+    if let Some(message) = failed.filter(|_| stuck) {
+        return not(State::Inconsistent, "RollbackFailed", message.clone());
+    }
     if let Some(Err(message)) = known.observed.resources.get(id) {
         return not(State::Failed, "Unobservable", message.clone());
     }
-    let failed = known.last.filter(|_| !outdated(known, id)).and_then(|last| last.failed.get(id));
-    if let Some(message) = failed {
-        let stuck = status.last_change.as_ref().is_some_and(|c| c.result == "rollback-failed");
-        if stuck {
-            return not(State::Inconsistent, "RollbackFailed", message.clone());
-        }
+    if let Some(message) = failed.filter(|_| !outdated(known, id)) {
         // A pass that was asked to stop failed at nothing.
         if message == INTERRUPTED {
             return not(State::InProgress, "Interrupted", "the next pass goes on".to_owned());

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{Mode, OFlags};
 
 use crate::support::duo::{DRY, PASS, PROGRAMS, RECONCILE, World, said, web};
-use crate::support::trace::{Act, Program, trace};
+use crate::support::trace::{Act, Ended, Program, trace};
 
 /// What a pass that is killed starts from, and what it leads to.
 struct Case<'a> {
@@ -36,6 +36,17 @@ pub fn kill_at_every_call(
     (name, command, code): (&str, &[&str], i32),
     check: impl Fn(&World) -> Vec<String>,
 ) {
+    kill_while(world, (name, command, code), |_, killed| (killed(), Vec::new()), check);
+}
+
+/// The same, each time during something else, which says what went wrong meanwhile.
+#[track_caller]
+pub fn kill_while(
+    world: &mut World,
+    (name, command, code): (&str, &[&str], i32),
+    meanwhile: impl Fn(&World, &dyn Fn() -> Ended) -> (Ended, Vec<String>),
+    check: impl Fn(&World) -> Vec<String>,
+) {
     world.remember();
     let program = |world: &World| Program {
         path: RECONCILE.into(),
@@ -49,12 +60,14 @@ pub fn kill_at_every_call(
     let mut failures = Vec::new();
     for point in 1..=points {
         world.reset();
-        let killed = trace(&program(world), Act::KillBefore(point));
+        let killed = || trace(&program(world), Act::KillBefore(point));
+        let (killed, mut bad) = meanwhile(world, &killed);
         // Threads take turns differently from run to run, so the last points may not be reached.
         let Some(call) = killed.calls.get(point - 1).filter(|_| killed.code.is_none()) else {
             continue;
         };
-        failures.extend(check(world).into_iter().map(|what| {
+        bad.extend(check(world));
+        failures.extend(bad.into_iter().map(|what| {
             format!("killed before {point} of {points}, {} {:?}: {what}", call.name, call.paths)
         }));
     }

@@ -350,7 +350,11 @@ fn published_choria_repository_is_read_by_our_client() {
         let directory = format!("repo/{version}/linux/amd64");
         let name = format!("{directory}/tool-linux-amd64-{version}");
         assert_eq!(said, format!("{name}.bz2\n{name}\n{directory}/release.json\n"));
+        assert!(published(&world, &wish, 0).contains("nothing was written"));
+        tree::write(file.as_ref(), b"another");
         assert!(published(&world, &wish, 1).contains("a version keeps its bytes"));
+        published(&world, &[&wish[..], &["--force"]].concat(), 0);
+        program_file(&world, version);
         published(&world, &[&wish[..], &["--force"]].concat(), 0);
         world.tick();
         world.run(&[]).exits(0);
@@ -383,6 +387,8 @@ fn s10_s11_published_selfupdate_repository_has_patches_of_the_last_versions_and_
     }
     let file = program_file(&world, "1.0");
     let wish = ["selfupdate", &file, "1.0", "--out", "public/tool", "--platform", "linux-amd64"];
+    assert!(published(&world, &wish, 0).contains("nothing was written"));
+    tree::write(file.as_ref(), b"another");
     assert!(published(&world, &wish, 1).contains("is there already"));
     let wish = ["selfupdate", &file, "0.9", "--out", "public/tool", "--platform", "linux-amd64"];
     assert!(published(&world, &wish, 1).contains("clients would go back"));
@@ -412,6 +418,9 @@ fn publish_release(world: &World, version: &str) {
     tree::write(&built.join("README.md"), b"read me");
     let built = built.to_str().unwrap();
     published(world, &["release", built, "--to", "repository"], 0);
+    let said = published(world, &["release", built, "--to", "repository"], 0);
+    assert!(said.contains("nothing was written"), "{said}");
+    tree::write(&world.temp().join(format!("build/{version}/more")), b"more");
     let said = published(world, &["release", built, "--to", "repository"], 1);
     assert!(said.contains("a version keeps its bytes"), "{said}");
 }

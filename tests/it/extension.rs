@@ -26,6 +26,7 @@
 //! | X18 | an image is linked that does not fit | `image_that_is_none_is_never_linked`, `image_for_another_system_…` |
 //! | X19 | one keyring for everything | `signature_is_demanded_where_a_keyring_is_named` |
 
+mod classes;
 mod corpus;
 mod crash;
 mod definitions;
@@ -35,9 +36,14 @@ mod followed;
 mod groups;
 mod health;
 mod merged;
+mod namesakes;
 mod signed;
+mod unclear;
+mod web;
 #[cfg(feature = "interop")]
 mod interop;
+#[cfg(feature = "interop")]
+mod lab;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

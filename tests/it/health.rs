@@ -1,7 +1,9 @@
 //! What counts as working, looked at with real probes.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Mutex;
 
 use reconcile::host::runner::{RunError, run_within};
 
@@ -63,6 +65,46 @@ fn url_with_another_status_and_port_without_listener_do_not_hold() {
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));
         assert!(said(&output).contains(why), "{}", said(&output));
     }
+}
+
+#[test]
+fn url_that_fails_after_an_upgrade_brings_the_release_before_back() {
+    let world = World::new();
+    let (server, alpha) = (Server::start(), world.host("opt/duo/bin/alpha"));
+    server.handle(move |_| {
+        let works = fs::read_to_string(&alpha).is_ok_and(|program| program.contains("1.0"));
+        Some(if works { Reply::file(b"ok".to_vec()) } else { Reply::status(503) })
+    });
+    let output = upgraded(&world, &format!("      http: \"{}\"\n", server.url("/healthz")));
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+    assert!(said(&output).contains("the answer is 503"), "{}", said(&output));
+    assert_eq!(world.in_use(), Ok(Some("1.0".to_owned())));
+    assert_eq!(world.agent(&PASS).status.code(), Some(3), "it is not tried again");
+}
+
+#[test]
+fn port_that_nobody_listens_on_after_an_upgrade_brings_the_release_before_back() {
+    let world = World::new();
+    let (server, alpha) = (Server::start(), world.host("opt/duo/bin/alpha"));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let listener = Mutex::new(Some(listener));
+    // Whoever asks the one learns nothing, but the other then listens as long as the release works.
+    server.handle(move |_| {
+        let works = fs::read_to_string(&alpha).is_ok_and(|program| program.contains("1.0"));
+        let mut listener = listener.lock().unwrap();
+        match (works, listener.is_some()) {
+            (true, false) => *listener = TcpListener::bind(address).ok(),
+            (false, true) => *listener = None,
+            _ => {}
+        }
+        Some(Reply::file(b"ok".to_vec()))
+    });
+    let health = format!("      http: \"{}\"\n      tcp: \"{address}\"\n", server.url("/"));
+    let output = upgraded(&world, &health);
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+    assert!(said(&output).contains(&address.to_string()), "{}", said(&output));
+    assert_eq!(world.in_use(), Ok(Some("1.0".to_owned())));
 }
 
 #[test]

@@ -24,6 +24,8 @@ mod casync_interop;
 mod desync_interop;
 mod casync_tree;
 mod publish_attacks;
+#[cfg(target_arch = "x86_64")]
+mod publish_programs;
 mod publish_tree;
 mod publish_tree_interop;
 mod elf;
@@ -66,6 +68,8 @@ mod operator;
 mod import;
 mod import_any;
 mod in_place;
+#[cfg(target_arch = "x86_64")]
+mod in_place_crash;
 mod openpgp;
 mod openpgp_interop;
 
@@ -77,6 +81,7 @@ mod faults;
 mod quiet;
 mod interrupt;
 mod record;
+mod rollback_fails;
 mod scenarios;
 mod tree;
 mod tree_attacks;

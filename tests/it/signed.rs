@@ -118,7 +118,7 @@ fn signed_release_is_installed_from_every_kind_of_source() {
     ];
     for (at, signature) in names.into_iter().enumerate() {
         let keyring = ["ours.pgp", "ours.pgp.asc"][at % 2];
-        let mut host = Host::new();
+        let host = Host::new();
         host.offer("1.0.0", &[signature]);
         let (web, github) = (serving(host.repository()), GitHub::start());
         github.publish("acme/tool", [on_github("1.0.0", &[signature])]);

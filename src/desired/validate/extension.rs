@@ -99,7 +99,6 @@ impl Checker<'_> {
         let transfer = self.transfer(name, key, (extension, class));
         let home = transfer.as_ref().map(|transfer| transfer.directory.clone());
         Some(ExtensionSpec {
-            class,
             version: self
                 .text(&extension.version, "`version`", str::parse)
                 .unwrap_or(Constraint::Latest),
@@ -242,7 +241,7 @@ impl Checker<'_> {
             mode: None,
             read_only: None,
             tries: Tries::default(),
-            searched: true,
+            class: Some(class),
         })
     }
 

@@ -1,7 +1,5 @@
 //! What a change of an extension makes due, how it is looked at, and the way back; pure.
 
-use camino::Utf8Path;
-
 use crate::model::extension::LinkTo;
 use crate::model::{Check, Effect, Step};
 use crate::resource::confirm::{Confirm, owe, way_back};
@@ -17,23 +15,24 @@ impl Situation<'_> {
         if !self.facts.live || self.spec.activate == Activate::Boot {
             return Vec::new();
         }
-        let mut all = self.spec.transfers.iter().chain(&self.spec.retired);
-        let mut links = self.observed.retired.iter().filter_map(|seen| seen.link.as_deref());
-        let searched = |link: &Utf8Path| link.parent().and_then(class_of).is_some();
-        let merged = all.any(|transfer| transfer.searched) || links.any(searched);
-        let refresh = merged.then_some(Effect::Refresh { class: self.spec.class });
+        let mut classes = self.spec.classes();
+        let links = self.observed.retired.iter().filter_map(|seen| seen.link.as_deref());
+        classes.extend(links.filter_map(|link| class_of(link.parent()?)));
+        classes.sort();
+        classes.dedup();
+        let refresh = classes.into_iter().map(|class| Effect::Refresh { class });
         let restarts = self.spec.restart.iter().map(|unit| Effect::Restart { unit: unit.clone() });
         let runs = self.spec.run.iter().map(|argv| Effect::Run {
             resource: self.id.clone(),
             argv: argv.clone(),
             version: wanted.map(|w| w.version.clone()),
         });
-        refresh.into_iter().chain(restarts).chain(runs).collect()
+        refresh.chain(restarts).chain(runs).collect()
     }
 
     /// Whether somebody looks at what systemd merges.
     pub(super) fn is_looked_at(&self) -> bool {
-        let searched = self.spec.transfers.iter().any(|transfer| transfer.searched);
+        let searched = self.spec.transfers.iter().any(|transfer| transfer.class.is_some());
         self.facts.live && self.spec.activate == Activate::Now && searched
     }
 
@@ -118,10 +117,9 @@ impl ExtensionSpec {
     /// Whether an effect is one that the desired state asks for.
     pub fn wishes(&self, effect: &Effect) -> bool {
         match effect {
-            Effect::Refresh { class } => *class == self.class && self.activate == Activate::Now,
             Effect::Restart { unit } => self.restart.contains(unit),
             Effect::Run { argv, .. } => self.run.contains(argv),
-            Effect::Confirm { .. } => self.activate == Activate::Now,
+            Effect::Refresh { .. } | Effect::Confirm { .. } => self.activate == Activate::Now,
         }
     }
 }

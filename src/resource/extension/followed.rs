@@ -81,7 +81,7 @@ impl Situation<'_> {
     pub(super) fn announce(&self, version: &str, files: &[(&Transfer, String)]) -> Option<Step> {
         let followed = self.spec.follows.as_ref().filter(|_| !files.is_empty())?;
         let waits = self.spec.activate == Activate::Boot
-            && self.spec.transfers.iter().any(|transfer| transfer.searched);
+            && self.spec.transfers.iter().any(|transfer| transfer.class.is_some());
         if waits || !self.facts.live {
             return None;
         }

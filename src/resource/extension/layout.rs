@@ -11,18 +11,46 @@ pub const STAGING_PREFIX: &str = ".#reconcile.";
 const MANIFEST_END: &str = ".reconcile.json";
 
 /// Where systemd looks for extensions, and what it then takes them for.
-const SEARCHED: [(&str, ExtensionClass); 6] = [
+const SEARCHED: [(&str, ExtensionClass); 7] = [
     ("/etc/extensions", ExtensionClass::Sysext),
     ("/run/extensions", ExtensionClass::Sysext),
     ("/var/lib/extensions", ExtensionClass::Sysext),
     ("/run/confexts", ExtensionClass::Confext),
     ("/var/lib/confexts", ExtensionClass::Confext),
     ("/usr/local/lib/confexts", ExtensionClass::Confext),
+    ("/usr/lib/confexts", ExtensionClass::Confext),
 ];
+
+/// Where systemd before version 254 looked for extensions, too.
+const SEARCHED_ONCE: [(&str, ExtensionClass); 2] = [
+    ("/usr/local/lib/extensions", ExtensionClass::Sysext),
+    ("/usr/lib/extensions", ExtensionClass::Sysext),
+];
+
+/// The first version of systemd that does not look below `/usr` for what extends it.
+const USR_NOT_SEARCHED_SINCE: u32 = 254;
+
+/// Where systemd looks for extensions of a class. An unknown version looks wherever any does.
+pub fn searched(class: ExtensionClass, systemd: Option<u32>) -> impl Iterator<Item = &'static str> {
+    let once = systemd.is_none_or(|version| version < USR_NOT_SEARCHED_SINCE);
+    let once = SEARCHED_ONCE.iter().filter(move |_| once);
+    let places = SEARCHED.iter().chain(once).filter(move |(_, of)| *of == class);
+    places.map(|(place, _)| *place)
+}
 
 /// What systemd takes for extensions in a directory, if it looks for any there.
 pub fn class_of(directory: &Utf8Path) -> Option<ExtensionClass> {
     SEARCHED.iter().find(|(place, _)| directory == *place).map(|(_, class)| *class)
+}
+
+/// The same for a link or, without one, for a directory of images: one whose name ends in `.v` is itself looked for.
+pub fn class_at(directory: &Utf8Path, link: Option<&Utf8Path>) -> Option<ExtensionClass> {
+    let place = link.and_then(Utf8Path::parent).unwrap_or(directory);
+    let place = match place.extension() {
+        Some("v") => place.parent().unwrap_or(place),
+        _ => place,
+    };
+    class_of(place)
 }
 
 /// The manifest of an image; `file` may be below directories of its own.

@@ -3,7 +3,7 @@
 //! After a start of the host nothing is merged unless a unit of systemd did it, and anybody may unmerge. Merging again is
 //! due then, with everything that follows a switch: units of an image could not start before it was there.
 
-use crate::model::{BlockedReason, Digest, Drift, DriftKind, Effect, HostFacts};
+use crate::model::{BlockedReason, Digest, Drift, DriftKind, Effect, ExtensionClass, HostFacts};
 use crate::resource::decision::Problem;
 use crate::resource::extension::ExtensionObserved;
 use crate::resource::extension::plan::{Situation, names};
@@ -11,27 +11,26 @@ use crate::resource::extension::spec::Upkeep;
 
 impl Situation<'_> {
     /// What of a slot in use is not merged, although the wish is that a pass merges it.
-    pub(super) fn not_merged(&self, slot: &str) -> Vec<Drift> {
+    pub(super) fn not_merged(&self, slot: &str) -> Vec<(ExtensionClass, Drift)> {
         let in_use = self.observed.current.as_deref() == Some(slot);
         if !in_use || !self.is_looked_at() || self.spec.upkeep != Upkeep::Full {
             return Vec::new();
         }
         let pairs = self.spec.transfers.iter().zip(&self.observed.transfers);
-        let left_out =
-            pairs.filter(|(transfer, _)| transfer.searched).filter_map(|(transfer, seen)| {
-                let image = seen.images.get(slot)?;
-                if self.observed.is_merged(&names(transfer, &image.file)) {
-                    return None;
-                }
-                let path =
-                    transfer.link.clone().unwrap_or_else(|| seen.directory.join(&image.file));
-                Some(Drift {
-                    path: path.to_string(),
-                    kind: DriftKind::NotMerged,
-                    expected: "merged".to_owned(),
-                    found: "not merged".to_owned(),
-                })
-            });
+        let left_out = pairs.filter_map(|(transfer, seen)| {
+            let (class, image) = (transfer.class?, seen.images.get(slot)?);
+            if self.observed.is_merged(class, &names(transfer, &image.file)) {
+                return None;
+            }
+            let path = transfer.link.clone().unwrap_or_else(|| seen.directory.join(&image.file));
+            let drift = Drift {
+                path: path.to_string(),
+                kind: DriftKind::NotMerged,
+                expected: "merged".to_owned(),
+                found: "not merged".to_owned(),
+            };
+            Some((class, drift))
+        });
         left_out.collect()
     }
 
@@ -41,12 +40,13 @@ impl Situation<'_> {
             .debts
             .iter()
             .any(|debt| matches!(debt.effect, Effect::Refresh { .. } | Effect::Confirm { .. }));
-        let drift = if owed { Vec::new() } else { self.not_merged(slot) };
+        let left_out = if owed { Vec::new() } else { self.not_merged(slot) };
         let refused = self.owned.and_then(|owned| owned.left_out.as_ref());
-        if drift.is_empty() || refused != Some(&self.observed.merge_key(self.facts)) {
-            return Ok(drift);
-        }
-        let program = self.spec.class.program();
+        let first = left_out.first().map(|(class, _)| class.program());
+        let Some(program) = first.filter(|_| refused == Some(&self.observed.merge_key(self.facts)))
+        else {
+            return Ok(left_out.into_iter().map(|(_, drift)| drift).collect());
+        };
         Err(Problem {
             reason: BlockedReason::Stalled,
             message: format!(

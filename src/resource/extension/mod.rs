@@ -17,6 +17,7 @@ mod merged;
 pub mod observe;
 pub mod order;
 pub mod plan;
+mod refuse;
 pub mod remove;
 pub mod retain;
 mod retire;

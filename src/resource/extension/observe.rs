@@ -1,5 +1,6 @@
 //! What the host has of an extension.
 
+mod namesakes;
 mod ours;
 mod places;
 
@@ -21,6 +22,7 @@ use crate::resource::extension::layout::{STAGING_PREFIX, beside, image_of, manif
 use crate::resource::extension::order::Order;
 use crate::resource::extension::spec::{ExtensionSpec, Transfer, Upkeep, join};
 use crate::trust::openpgp::{KEYRING_BYTES_MAX, systemd_keyring_paths};
+pub use namesakes::Namesake;
 use ours::ours;
 use places::Places;
 
@@ -44,8 +46,8 @@ pub struct ExtensionObserved {
     /// The same for each transfer that is switched off.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired: Vec<TransferObserved>,
-    /// Names of everything that systemd has merged.
-    pub merged: Vec<String>,
+    /// Names of everything that systemd has merged of each class that the wish has images of.
+    pub merged: BTreeMap<ExtensionClass, Vec<String>>,
     /// What an earlier pass left.
     pub leftovers: Vec<Utf8PathBuf>,
     /// The version in use: the one that links lead to; without links the newest.
@@ -71,6 +73,9 @@ pub struct TransferObserved {
     pub there: LinkSeen,
     /// Images by version.
     pub images: BTreeMap<String, ImageSeen>,
+    /// Extensions of somebody else that have its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub namesakes: Vec<Namesake>,
 }
 
 /// What is at the place of a link.
@@ -182,8 +187,9 @@ impl ExtensionObserved {
     }
 
     /// Whether systemd has merged an extension that may be written in one of these ways.
-    pub fn is_merged(&self, names: &[String]) -> bool {
-        names.iter().any(|name| self.merged.contains(name))
+    pub fn is_merged(&self, class: ExtensionClass, names: &[String]) -> bool {
+        let merged = self.merged.get(&class);
+        merged.is_some_and(|merged| names.iter().any(|name| merged.contains(name)))
     }
 }
 
@@ -204,7 +210,8 @@ pub fn observe(host: &Look, spec: &ExtensionSpec, depth: Depth) -> io::Result<Ex
     let mut observed = ExtensionObserved::default();
     let mut places = Places::new(host);
     for transfer in &spec.transfers {
-        let seen = look(&mut places, transfer, (depth, spec.upkeep), &mut observed.leftovers)?;
+        let mut seen = look(&mut places, transfer, (depth, spec.upkeep), &mut observed.leftovers)?;
+        seen.namesakes = namesakes::find(&mut places, spec, transfer)?;
         observed.transfers.push(seen);
     }
     for transfer in &spec.retired {
@@ -213,7 +220,9 @@ pub fn observe(host: &Look, spec: &ExtensionSpec, depth: Depth) -> io::Result<Ex
     }
     observed.leftovers.sort();
     observed.leftovers.dedup();
-    observed.merged = merged(host, spec.class)?;
+    for class in spec.classes() {
+        observed.merged.insert(class, merged(host, class)?);
+    }
     observed.current = current(spec, &observed.transfers);
     observed.pending = observed.current.is_some() && is_pending(host, spec, &observed)?;
     observed.os = os(host);
@@ -417,18 +426,18 @@ pub fn merged(host: &Look, class: ExtensionClass) -> io::Result<Vec<String>> {
 
 /// Whether something that systemd looks for is linked and not merged, or was linked after the last merge.
 fn is_pending(host: &Look, spec: &ExtensionSpec, observed: &ExtensionObserved) -> io::Result<bool> {
-    let mut merged_at = None;
-    for marker in spec.class.markers() {
-        merged_at = merged_at.max(host.stat(marker)?.map(|stat| stat.mtime));
-    }
     for (transfer, seen) in spec.transfers.iter().zip(&observed.transfers) {
         let image = observed.current.as_ref().and_then(|version| seen.images.get(version));
-        let Some(image) = image.filter(|_| transfer.searched) else { continue };
+        let Some((image, class)) = image.zip(transfer.class) else { continue };
+        let mut merged_at = None;
+        for marker in class.markers() {
+            merged_at = merged_at.max(host.stat(marker)?.map(|stat| stat.mtime));
+        }
         let stem = image.base().strip_suffix(".raw").unwrap_or(image.base());
         let names = [transfer.name.clone(), image.base().to_owned(), stem.to_owned()];
         let at = transfer.link.clone().unwrap_or_else(|| seen.directory.join(&image.file));
         let linked_at = host.stat(at)?.map(|stat| stat.mtime);
-        if !observed.is_merged(&names) || linked_at > merged_at {
+        if !observed.is_merged(class, &names) || linked_at > merged_at {
             return Ok(true);
         }
     }

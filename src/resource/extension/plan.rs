@@ -1,14 +1,18 @@
 //! What to do about one extension; pure.
 
+use std::collections::BTreeMap;
+
 use crate::format::sysupdate::pattern::Fields;
 use crate::model::extension::{ImageHead, LinkTo, PlaceRules};
 use crate::model::plan::InUse;
 use crate::model::{
-    Action, Attribution, BlockedReason, Change, Digest, Drift, DriftKind, Effect, Step,
+    Action, Attribution, BlockedReason, Change, Digest, Drift, DriftKind, Effect, ExtensionClass,
+    Step,
 };
 use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState, more_than};
 use crate::resource::extension::layout::{staged, staged_manifest};
 use crate::resource::extension::observe::{LinkSeen, TransferObserved};
+use crate::resource::extension::refuse::{foreign, refuse_namesake};
 use crate::resource::extension::remove::before;
 use crate::resource::extension::spec::{Transfer, Upkeep};
 use crate::resource::extension::steps::{promote, take_away};
@@ -43,8 +47,8 @@ struct Work {
     links: Vec<LinkTo>,
     /// What systemd merges changes.
     disrupts: bool,
-    /// Names as systemd may write them, one group for each transfer.
-    names: Vec<Vec<String>>,
+    /// Names as systemd may write them, by what they extend, one group for each transfer.
+    names: BTreeMap<ExtensionClass, Vec<Vec<String>>>,
     /// What is installed: which transfer, and the file.
     installed: Vec<(usize, String)>,
 }
@@ -82,8 +86,9 @@ impl Situation<'_> {
                 file = Some(name);
             }
             let file = file.ok_or_else(|| self.cannot_be_had(wanted))?;
-            if transfer.searched {
-                work.names.push(names(transfer, &file));
+            if let Some(class) = transfer.class {
+                refuse_namesake(transfer, seen, (&file, &wanted.slot))?;
+                work.names.entry(class).or_default().push(names(transfer, &file));
             }
             self.point(transfer, seen, (&file, &mut work))?;
         }
@@ -122,13 +127,13 @@ impl Situation<'_> {
             Step::Place {
                 into: staged(&transfer.directory, file),
                 rules: PlaceRules {
-                    class: self.spec.class,
+                    class: transfer.class.unwrap_or_default(),
                     name: transfer.name.clone(),
                     shape: transfer.shape,
                     mode: transfer.mode_of(fields),
                     modified_us: fields.modified_us,
                     bytes_max: self.spec.image_bytes_max,
-                    judged: transfer.searched,
+                    judged: transfer.class.is_some(),
                 },
                 image: ImageHead {
                     resource: self.id.clone(),
@@ -230,7 +235,7 @@ impl Situation<'_> {
             return Vec::new();
         };
         let slot = slot.to_owned();
-        let not_merged = self.not_merged(&slot);
+        let not_merged = self.not_merged(&slot).into_iter().map(|(_, drift)| drift);
         let wanted = WantedSet { version, slot, offers: Vec::new(), rolled_back: None };
         let pairs = self.spec.transfers.iter().zip(&self.observed.transfers);
         let drift = pairs.flat_map(|(transfer, seen)| self.image_drift(transfer, seen, &wanted));
@@ -317,11 +322,13 @@ impl Situation<'_> {
         }
         steps.extend(effects.iter().map(|effect| Step::Settle { effect: effect.clone() }));
         steps.extend(self.old_debts(&effects, confirm.as_ref().map(|c| &c.effect)));
-        steps.extend(confirm.iter().filter(|_| self.is_looked_at()).map(|c| Step::Merged {
-            class: self.spec.class,
-            names: work.names.clone(),
-            effect: c.effect.clone(),
-        }));
+        for confirm in confirm.iter().filter(|_| self.is_looked_at()) {
+            steps.extend(work.names.iter().map(|(class, names)| Step::Merged {
+                class: *class,
+                names: names.clone(),
+                effect: confirm.effect.clone(),
+            }));
+        }
         steps.extend(confirm.zip(self.check()).map(|(confirm, check)| confirm.step(check)));
         steps.extend(wanted.and_then(|wanted| self.announce(&wanted.slot, &files)));
         let keep = wanted.map(|w| w.slot.as_str()).or(self.observed.current.as_deref());
@@ -418,11 +425,4 @@ pub(super) fn names(transfer: &Transfer, file: &str) -> Vec<String> {
     let mut names = vec![transfer.name.clone(), file.to_owned(), stem.to_owned()];
     names.dedup();
     names
-}
-
-fn foreign(seen: &TransferObserved, file: &str) -> Problem {
-    Problem::foreign(format!(
-        "{} exists, but reconcile did not make it and nothing uses it; move it away",
-        seen.directory.join(file)
-    ))
 }

@@ -6,6 +6,7 @@ use crate::model::plan::InUse;
 use crate::model::{Change, Digest, Effect, ResourceId, Step};
 use crate::resource::decision::{forgive, removal};
 use crate::resource::extension::ExtensionObserved;
+use crate::resource::extension::layout::class_of;
 use crate::resource::extension::steps::take_away;
 
 /// Takes away links that lead to images of ours, merges what is left, and removes the images. Everything else
@@ -28,25 +29,26 @@ pub fn remove(
             removals.extend(take_away(transfer, image));
         }
     }
-    let class = observed.transfers.iter().find_map(|transfer| {
-        transfer.images.values().find_map(|image| image.manifest.as_ref().map(|m| m.class))
-    });
     // A pass that was cut off after the links were gone owes the refresh still.
-    let is_refresh = |debt: &&Debt| matches!(debt.effect, Effect::Refresh { .. });
-    let refresh = match debts.iter().find(is_refresh) {
-        Some(debt) => Some(debt.effect.clone()),
-        None => class.filter(|_| !links.is_empty()).map(|class| Effect::Refresh { class }),
-    };
-    let refresh = refresh.filter(|_| live);
+    let owed = debts.iter().map(|debt| debt.effect.clone());
+    let mut refreshes: Vec<Effect> =
+        owed.filter(|effect| matches!(effect, Effect::Refresh { .. })).collect();
+    for class in links.iter().filter_map(|link| class_of(link.link.parent()?)) {
+        let refresh = Effect::Refresh { class };
+        if !refreshes.contains(&refresh) {
+            refreshes.push(refresh);
+        }
+    }
+    refreshes.retain(|_| live);
     let mut steps = Vec::new();
-    steps.extend(refresh.iter().map(|effect| Step::Owe { effect: effect.clone() }));
+    steps.extend(refreshes.iter().map(|effect| Step::Owe { effect: effect.clone() }));
     if !links.is_empty() {
         steps.push(Step::Point { slot: String::new(), links });
     }
-    steps.extend(refresh.iter().map(|effect| Step::Settle { effect: effect.clone() }));
+    steps.extend(refreshes.iter().map(|effect| Step::Settle { effect: effect.clone() }));
     steps.extend(removals);
     steps.push(Step::RemoveEmpty { path: owned.home.clone() });
-    steps.extend(forgive(id, debts.iter().filter(|debt| Some(&debt.effect) != refresh.as_ref())));
+    steps.extend(forgive(id, debts.iter().filter(|debt| !refreshes.contains(&debt.effect))));
     removal(id, owned, before(observed), Digest::of_json(observed), steps)
 }
 

@@ -36,10 +36,11 @@ impl Situation<'_> {
         let others_kept = others_kept.max(usize::from(spec.activate == Activate::Boot));
         let protected = |version: &&str| spec.protect.iter().any(|p| p == version);
         let merged = |version: &&str| {
-            let mut files = observed.images(version).flatten();
-            files.any(|image| {
+            let mut files = spec.transfers.iter().zip(observed.images(version));
+            files.any(|(transfer, image)| {
+                let Some((class, image)) = transfer.class.zip(image) else { return false };
                 let stem = image.base().strip_suffix(".raw").unwrap_or(image.base());
-                observed.merged.iter().any(|name| name == image.base() || name == stem)
+                observed.is_merged(class, &[image.base().to_owned(), stem.to_owned()])
             })
         };
         let surplus = ours.into_iter().skip(others_kept);

@@ -14,8 +14,6 @@ use crate::source::spec::DirectoryUrl;
 /// The wish for one extension: nothing in it can be invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExtensionSpec {
-    /// What it extends.
-    pub class: ExtensionClass,
     /// Which versions.
     pub version: Constraint,
     /// Whether versions that say of themselves that they are prereleases are as welcome as any.
@@ -118,8 +116,8 @@ pub struct Transfer {
     pub read_only: Option<bool>,
     /// What names say of boot attempts, whatever the source states.
     pub tries: Tries,
-    /// Whether systemd looks for extensions where its link or its images are.
-    pub searched: bool,
+    /// What systemd takes its images for; none where it does not look for extensions.
+    pub class: Option<ExtensionClass>,
     /// The entry of systemd-sysupdate's list of what it installed, for a place that no definition owns any more.
     pub entry: Option<Utf8PathBuf>,
 }
@@ -185,6 +183,15 @@ impl ExtensionSpec {
         directories.dedup();
         directories.retain(|directory| *directory != self.home);
         directories
+    }
+
+    /// What its images extend: each class is merged by a program of its own.
+    pub fn classes(&self) -> Vec<ExtensionClass> {
+        let all = self.transfers.iter().chain(&self.retired);
+        let mut classes: Vec<ExtensionClass> = all.filter_map(|t| t.class).collect();
+        classes.sort();
+        classes.dedup();
+        classes
     }
 
     /// Digest of everything that decides what the image of one version holds.

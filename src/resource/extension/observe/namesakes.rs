@@ -1,0 +1,143 @@
+//! Extensions of somebody else that have the name of one of ours.
+//!
+//! systemd merges one extension of a name, whichever it finds first, and says nothing of the others.
+
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+use crate::format::sysext::{EntryKind, image_name};
+use crate::format::sysupdate::pattern::compare_all;
+use crate::host::{Item, ItemKind, Look, facts};
+use crate::model::ExtensionClass;
+use crate::model::extension::Shape;
+use crate::resource::extension::layout::searched;
+use crate::resource::extension::observe::places::Places;
+use crate::resource::extension::observe::read_manifest;
+use crate::resource::extension::spec::{ExtensionSpec, Transfer, join};
+
+/// Links followed from an entry to what it leads to: as many as Linux follows.
+const LINKS_MAX: usize = 40;
+
+/// An extension of somebody else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namesake {
+    /// Where it is.
+    pub path: Utf8PathBuf,
+    /// The version whose image has its name; absent where every version is found under one name.
+    pub version: Option<String>,
+}
+
+/// Looks for them wherever systemd does.
+pub(super) fn find(
+    places: &mut Places<'_>,
+    spec: &ExtensionSpec,
+    transfer: &Transfer,
+) -> io::Result<Vec<Namesake>> {
+    let Some(class) = transfer.class else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for place in searched(class, None) {
+        let items = match places.list(place.into()) {
+            // A link: what it leads to has other names that are looked at.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => continue,
+            listed => listed?,
+        };
+        for item in items.iter().filter(|item| item.name.starts_with(stem(transfer))) {
+            let path = Utf8Path::new(place).join(&item.name);
+            if is_ours(spec, &path) {
+                continue;
+            }
+            found.extend(namesake(places.host, (class, transfer), item, path)?);
+        }
+    }
+    Ok(found)
+}
+
+/// What the names of all that may be in the way begin with.
+fn stem(transfer: &Transfer) -> &str {
+    match own_entry(transfer) {
+        Some((entry, _)) => {
+            let entry = entry.strip_suffix(".v").unwrap_or(entry);
+            entry.strip_suffix(".raw").unwrap_or(entry)
+        }
+        None => "",
+    }
+}
+
+/// The one entry by which systemd finds it, whatever the version; none where every image is an entry.
+fn own_entry(transfer: &Transfer) -> Option<(&str, EntryKind)> {
+    let kind = match transfer.shape {
+        Shape::Image => EntryKind::File,
+        Shape::Directory => EntryKind::Directory,
+    };
+    match &transfer.link {
+        Some(link) => Some((link.file_name()?, kind)),
+        None => {
+            let name = transfer.directory.file_name()?;
+            name.ends_with(".v").then_some((name, EntryKind::Directory))
+        }
+    }
+}
+
+/// Whether an entry is one of the extension's own.
+fn is_ours(spec: &ExtensionSpec, path: &Utf8Path) -> bool {
+    spec.transfers.iter().chain(&spec.retired).any(|transfer| {
+        let image = path.parent() == Some(&transfer.directory)
+            && path.file_name().is_some_and(|n| compare_all(&transfer.target, n).fields.is_some());
+        image || transfer.link.as_deref() == Some(path) || transfer.directory == path
+    })
+}
+
+fn namesake(
+    host: &Look,
+    (class, transfer): (ExtensionClass, &Transfer),
+    item: &Item,
+    path: Utf8PathBuf,
+) -> io::Result<Option<Namesake>> {
+    let systemd = facts::systemd(host);
+    let (kind, at) = leads_to(host, item.kind, &path)?;
+    let version = systemd.unwrap_or(facts::SYSTEMD_ASSUMED);
+    let name = |entry, kind| image_name(class.into(), entry, kind, version).map(|found| found.name);
+    let looked_at = searched(class, systemd).any(|place| path.parent() == Some(place.into()));
+    let Some(theirs) = name(&item.name, kind).filter(|_| looked_at) else { return Ok(None) };
+    let version = match own_entry(transfer) {
+        Some((entry, kind)) if name(entry, kind) == Some(theirs) => None,
+        Some(_) => return Ok(None),
+        None => {
+            let written = [item.name.clone(), theirs.to_owned(), format!("{theirs}.raw")];
+            let fits = |name: &String| compare_all(&transfer.target, name).fields;
+            let Some(fields) = written.iter().find_map(fits) else { return Ok(None) };
+            Some(fields.version)
+        }
+    };
+    // What another extension of ours has is for that one to tell.
+    if let (Some(directory), Some(file)) = (at.parent(), at.file_name())
+        && read_manifest(host, directory, file)?.is_some()
+    {
+        return Ok(None);
+    }
+    Ok(Some(Namesake { path, version }))
+}
+
+/// What an entry is and where, links followed.
+fn leads_to(
+    host: &Look,
+    mut kind: ItemKind,
+    path: &Utf8Path,
+) -> io::Result<(EntryKind, Utf8PathBuf)> {
+    let mut at = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        match kind {
+            ItemKind::File => return Ok((EntryKind::File, at)),
+            ItemKind::Dir => return Ok((EntryKind::Directory, at)),
+            ItemKind::Other => break,
+            ItemKind::Link => {}
+        }
+        let Some(text) = host.read_link(&at)? else { break };
+        at = join(at.parent().unwrap_or(&at), &text);
+        let Some(stat) = host.stat(&at)? else { break };
+        kind = stat.kind;
+    }
+    Ok((EntryKind::Other, at))
+}

@@ -1,0 +1,104 @@
+//! One component with images for `/usr` and for `/etc`: each is what its own place says.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use super::{Host, image};
+
+/// As the stub for system extensions, for those of the configuration.
+const CONFEXT: &str = r#"#!/bin/sh
+for a; do case $a in --root=*) R=${a#--root=};; esac; done
+echo "confext $@" >> "$R/../refreshes"
+new=
+for f in "$R"/var/lib/confexts/*; do
+    [ -e "$f" ] || continue
+    if grep -qa BREAKS "$f"; then echo "Failed to read metadata for image $f" >&2; exit 1; fi
+    new="$new$(basename "$f" .raw)
+"
+done
+mkdir -p "$R/etc/.systemd-confext"
+printf %s "$new" > "$R/etc/.systemd-confext/confexts"
+"#;
+
+/// A component with a system extension and an extension of the configuration, both called demo.
+fn host() -> Host {
+    let mut host = Host::new();
+    let stub = host.world.temp().join("stub/systemd-confext");
+    fs::write(&stub, CONFEXT).unwrap();
+    fs::set_permissions(stub, PermissionsExt::from_mode(0o755)).unwrap();
+    let definitions = host.world.path("usr/lib/sysupdate.demo.d");
+    fs::create_dir_all(&definitions).unwrap();
+    let source = host.source().display().to_string();
+    for (name, pattern, place) in
+        [("10-usr", "demo_@v.raw", "extensions"), ("20-etc", "demo_@v.confext.raw", "confexts")]
+    {
+        let text = format!(
+            "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=file://{source}\nMatchPattern={pattern}\n[Target]\n\
+             Type=regular-file\nPath=/var/lib/{place}.d\nCurrentSymlink=/var/lib/{place}/demo.raw\nInstancesMax=2\n"
+        );
+        fs::write(definitions.join(format!("{name}.transfer")), text).unwrap();
+    }
+    host.world.wish("desired", "sysupdate: { as: sysupdate, activate: now }\n");
+    host
+}
+
+fn offer(host: &Host, version: &str, etc: &str) {
+    fs::write(host.source().join(format!("demo_{version}.confext.raw")), image(etc)).unwrap();
+    host.publish(&format!("demo_{version}.raw"), version);
+}
+
+fn links(host: &Host) -> [Option<String>; 2] {
+    ["extensions", "confexts"].map(|place| {
+        let link = host.world.path(&format!("var/lib/{place}/demo.raw"));
+        Some(fs::read_link(link).ok()?.file_name()?.to_str()?.to_owned())
+    })
+}
+
+fn merged_into_etc(host: &Host) -> String {
+    fs::read_to_string(host.world.path("etc/.systemd-confext/confexts")).unwrap_or_default()
+}
+
+fn refreshed(host: &Host) -> Vec<&'static str> {
+    let log = host.world.temp().join("refreshes");
+    let text = fs::read_to_string(&log).unwrap_or_default();
+    let _ = fs::remove_file(log);
+    let lines = text.lines();
+    lines.map(|line| if line.starts_with("confext") { "confext" } else { "sysext" }).collect()
+}
+
+#[test]
+fn each_transfer_of_a_component_is_merged_as_what_its_place_says() {
+    let mut host = host();
+    offer(&host, "1", "one");
+    host.converges();
+    assert_eq!((host.merged().as_str(), merged_into_etc(&host).as_str()), ("demo\n", "demo\n"));
+    assert_eq!(refreshed(&host), ["sysext", "confext"]);
+    fs::remove_dir_all(host.world.path("etc/.systemd-confext")).unwrap();
+    host.converges();
+    assert_eq!(merged_into_etc(&host), "demo\n", "unmerged by somebody: it is merged again");
+    refreshed(&host);
+    host.world.wish("desired", "apps: {}\n");
+    host.converges();
+    assert_eq!(refreshed(&host), ["sysext", "confext"], "each is merged without it");
+    assert_eq!((host.merged().as_str(), merged_into_etc(&host).as_str()), ("", ""));
+}
+
+#[test]
+fn release_of_which_one_image_cannot_be_merged_goes_back_whole() {
+    let mut host = host();
+    offer(&host, "1", "one");
+    host.converges();
+    refreshed(&host);
+    offer(&host, "2", "BREAKS");
+    let ran = host.pass();
+    assert_eq!(ran.code, 6, "{ran:#?}");
+    let before = [Some("demo_1.raw".to_owned()), Some("demo_1.confext.raw".to_owned())];
+    assert_eq!(links(&host), before, "{ran:#?}");
+    let last: Vec<_> = refreshed(&host).into_iter().rev().take(2).collect();
+    assert_eq!(last, ["confext", "sysext"], "both are merged as they were");
+    assert_eq!((host.merged().as_str(), merged_into_etc(&host).as_str()), ("demo\n", "demo\n"));
+    host.is_settled();
+    offer(&host, "3", "mended");
+    host.converges();
+    assert_eq!(links(&host)[1].as_deref(), Some("demo_3.confext.raw"));
+}
