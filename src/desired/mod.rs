@@ -22,6 +22,7 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use diagnostic::{Diagnostic, Paint, render};
+pub use parse::nearest;
 
 use crate::model::followed::FollowedRepository;
 use crate::model::outcome::counted;

@@ -386,6 +386,15 @@ impl Found {
         }
     }
 
+    /// How people call a slot in use or gone back to: a tree's by its version, which every plan names.
+    pub fn name_of(&self, slot: &str) -> String {
+        match self {
+            Self::Tree(found) => found.version_of(slot).map(|version| version.to_string()),
+            Self::App(_) | Self::Extension(_) => None,
+        }
+        .unwrap_or_else(|| Self::tag_of(slot))
+    }
+
     /// The steps that remove what is ours.
     pub fn remove(&self, context: &Context<'_>, owned: &Owned) -> Change {
         let Context { id, debts, facts, .. } = *context;

@@ -283,7 +283,7 @@ fn judge(
         },
         digest: made_from.map(|(digest, _)| digest.clone()),
         verified: made_from.map(|(_, level)| level),
-        kept: others.map(Found::tag_of).collect(),
+        kept: others.filter_map(|slot| Some(found?.name_of(slot))).collect(),
         drift,
         owed: known
             .ledger

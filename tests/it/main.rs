@@ -17,6 +17,7 @@ mod tidy;
 mod documents;
 
 mod archives;
+mod afterwards;
 mod archive_escapes;
 mod archive_lies;
 mod casync;

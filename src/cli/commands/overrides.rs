@@ -101,7 +101,7 @@ fn target(
     let version = |slot: &str| found.version_of(slot, spec);
     let slots = found.slots().into_iter();
     let others: Vec<&str> = slots.filter(|slot| Some(*slot) != found.current()).collect();
-    let names = others.iter().map(|slot| Found::tag_of(slot)).collect::<Vec<_>>().join(", ");
+    let names = others.iter().map(|slot| found.name_of(slot)).collect::<Vec<_>>().join(", ");
     let names = if names.is_empty() { "none".to_owned() } else { names };
     let activated = ledger.inventory.resources.get(id).map(|o| o.activated.as_slice());
     let activated = activated.unwrap_or_default();

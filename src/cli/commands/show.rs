@@ -385,7 +385,7 @@ pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, Cli
     let reader = reader(session, &desired);
     let found = found(session, &desired, id)?;
     let arch = crate::host::facts::observe(&session.host).arch;
-    let listed = versions((&declared.spec, &found), arch, &reader, session.now)
+    let listed = versions(id, (&declared.spec, &found), arch, &reader, session.now)
         .await
         .map_err(|message| CliError::new(Exit::Unavailable, message))?;
     if session.common.output == Format::Json {
