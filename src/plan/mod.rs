@@ -171,6 +171,12 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
         if inputs.desired.resources.contains_key(id) {
             continue;
         }
+        let was_read = inputs.desired.roots.contains(&owned.declared_in);
+        let suspension = inputs.ledger.overrides.suspended.get(id).filter(|_| was_read);
+        if let Some(suspension) = suspension.filter(|suspension| suspension.holds(inputs.now)) {
+            plan.blocked.push(not_removed(inputs, id, suspension));
+            continue;
+        }
         let named = |home: &Utf8Path| home == owned.home;
         let mut wished = inputs.desired.resources.values().map(|declared| declared.spec.home());
         if wished.any(named) {
@@ -180,7 +186,7 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
             plan.notes.push(format!("{id} is not removed: its place is that of {other} now"));
             continue;
         }
-        if !inputs.desired.roots.contains(&owned.declared_in) {
+        if !was_read {
             plan.notes.push(format!(
                 "{id} is kept: {} declared it and was not read in this pass",
                 owned.declared_in
@@ -189,11 +195,6 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
         }
         if let Some(unclear) = unclear(inputs, id, owned) {
             plan.blocked.push(kept_unclear(inputs, id, &unclear.why));
-            continue;
-        }
-        let suspension = inputs.ledger.overrides.suspended.get(id);
-        if let Some(suspension) = suspension.filter(|suspension| suspension.holds(inputs.now)) {
-            plan.blocked.push(not_removed(inputs, id, suspension));
             continue;
         }
         match inputs.observed.resources.get(id) {

@@ -18,6 +18,8 @@ mod documents;
 
 mod archives;
 mod afterwards;
+#[cfg(target_arch = "x86_64")]
+mod bombs;
 mod archive_escapes;
 mod archive_lies;
 mod casync;
