@@ -1,6 +1,7 @@
 //! 2. What the host has: every managed place is looked at, nothing is remembered or opened for writing.
 
 pub mod ahead;
+pub mod renamed;
 
 use std::collections::BTreeMap;
 
@@ -79,6 +80,11 @@ pub fn observe_rest(
     Observed { facts: facts::observe(host), resources, spots: spots(desired, ledger, host) }
 }
 
+/// A tree replaces a link at its path, an app lives behind it.
+fn last_of(kind: Kind) -> Last {
+    if kind == Kind::App { Last::Followed } else { Last::Stays }
+}
+
 /// Where every place is that is wished or ours. One alone cannot be another's.
 fn spots(desired: &DesiredState, ledger: &Ledger, host: &Look) -> BTreeMap<Utf8PathBuf, Spot> {
     let wished = desired.resources.iter().flat_map(|(id, declared)| {
@@ -94,10 +100,8 @@ fn spots(desired: &DesiredState, ledger: &Ledger, host: &Look) -> BTreeMap<Utf8P
         return BTreeMap::new();
     }
     let mut spots = Spots::new(host);
-    let found = paths.into_iter().filter_map(|(path, kind)| {
-        // A tree replaces a link at its path, an app lives behind it.
-        let last = if kind == Kind::App { Last::Followed } else { Last::Stays };
-        Some((path.to_owned(), spots.of(path, last)?))
-    });
+    let found = paths
+        .into_iter()
+        .filter_map(|(path, kind)| Some((path.to_owned(), spots.of(path, last_of(kind))?)));
     found.collect()
 }

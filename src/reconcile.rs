@@ -29,6 +29,7 @@ use crate::model::ledger::Ledger;
 use crate::model::outcome::Outcome;
 use crate::model::{Plan, ResourceId};
 use crate::observe::ahead::Seen;
+use crate::observe::renamed::follow_renames;
 use crate::observe::{Observed, observe_rest};
 use crate::plan::guard::Removals;
 use crate::plan::hold::Holds;
@@ -137,7 +138,8 @@ pub async fn preview_after(
     glance: Option<Glance>,
 ) -> io::Result<Preview> {
     let Some(glance) = glance else { return preview(request, host, client).await };
-    let (ledger, seen) = glance.finish(host)?;
+    let (mut ledger, seen) = glance.finish(host)?;
+    follow_renames(request.desired, host, &mut ledger);
     let observed = look_on(request, host, &ledger, seen);
     Ok(preview_of(request, host, client, (observed, ledger)).await)
 }
@@ -147,8 +149,9 @@ pub async fn preview_with(
     request: &Request<'_>,
     host: &Look,
     client: &Client,
-    ledger: Ledger,
+    mut ledger: Ledger,
 ) -> io::Result<Preview> {
+    follow_renames(request.desired, host, &mut ledger);
     let observed = look(request, host, &ledger);
     Ok(preview_of(request, host, client, (observed, ledger)).await)
 }

@@ -233,7 +233,7 @@ fn commit_step(
                 backup: backup.as_ref(),
                 now: journal.now(),
             };
-            install::install(host, &wish)?;
+            result.notes.extend(install::install(host, &wish)?);
             result.switched_to = release.file_name().map(str::to_owned);
             Ok(())
         }

@@ -6,7 +6,7 @@ mod time;
 mod units;
 
 use camino::Utf8PathBuf;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
 use crate::controller::config::{Interval, SourcesAge};
@@ -29,15 +29,31 @@ pub struct Cli {
     /// What to do; one pass when absent.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Print what would change and why, and change nothing.
-    #[arg(long, global = true, help_heading = "Global options")]
-    pub dry_run: bool,
     /// Options of a pass.
     #[command(flatten)]
     pub pass: PassArgs,
     /// Options of every command.
     #[command(flatten)]
     pub common: CommonArgs,
+}
+
+impl Cli {
+    /// Reads what was typed.
+    ///
+    /// A pass has no command, and is what runs again and again: its options are tried by themselves first, since
+    /// describing fifty commands to clap takes longer than a pass with nothing to do.
+    ///
+    /// # Errors
+    /// What is wrong with it, or an answer such as `--help`.
+    pub fn typed() -> Result<Self, clap::Error> {
+        let alone = clap::Command::new("reconcile").disable_help_flag(true);
+        let alone = CommonArgs::augment_args(PassArgs::augment_args(alone));
+        if let Ok(found) = alone.try_get_matches() {
+            let pass = PassArgs::from_arg_matches(&found)?;
+            return Ok(Self { command: None, pass, common: CommonArgs::from_arg_matches(&found)? });
+        }
+        Self::try_parse()
+    }
 }
 
 /// Options of every command.
@@ -126,6 +142,9 @@ impl GitArgs {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct PassArgs {
+    /// Print what would change and why, and change nothing.
+    #[arg(long, global = true)]
+    pub dry_run: bool,
     /// Exit with 2 instead of 0 when changes are pending.
     #[arg(long, global = true)]
     pub detailed_exitcode: bool,
@@ -506,6 +525,12 @@ pub enum ProgramKind {
         /// The directory of the command, such as `public/tool`.
         #[arg(short = 'O', long, value_name = "DIR", default_value = "public")]
         out: Utf8PathBuf,
+        /// The same for whole programs, where clients get them elsewhere [default: as --out].
+        #[arg(long, value_name = "DIR")]
+        bin: Option<Utf8PathBuf>,
+        /// The same for patches [default: as --out].
+        #[arg(long, value_name = "DIR")]
+        diff: Option<Utf8PathBuf>,
         /// Operating system and architecture as Go calls them [default: those of this host].
         #[arg(long, value_name = "OS-ARCH", default_value = own_platform())]
         platform: String,

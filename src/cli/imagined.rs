@@ -41,7 +41,7 @@ impl Imagined {
                 ));
             }
             Some(Command::Plan { out: None }) => true,
-            None => cli.dry_run,
+            None => cli.pass.dry_run,
             Some(_) => false,
         };
         if !plans {

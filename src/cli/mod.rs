@@ -14,8 +14,6 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
-
 use crate::cli::args::Cli;
 use crate::cli::exit::Exit;
 use crate::cli::session::Session;
@@ -61,7 +59,7 @@ impl CliError {
 /// Runs the program.
 pub fn main() -> ExitCode {
     crate::host::limits::raise();
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::typed() {
         Ok(cli) => cli,
         Err(error) => {
             // clap knows whether this is an error or an answer (--help), and where to print it.

@@ -73,7 +73,7 @@ impl Reading {
                 | Command::Man { .. } => false,
             },
         };
-        match (changes, cli.dry_run) {
+        match (changes, cli.pass.dry_run) {
             (true, true) => Self::Peek,
             (true, false) => Self::Follow,
             (false, _) => Self::Recall,

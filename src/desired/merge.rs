@@ -58,6 +58,7 @@ pub(super) fn merge(
             auth: merged.auth,
             follow: merged.follow,
             notes: Vec::new(),
+            unclear: Vec::new(),
             roots,
             documents: digest.clone(),
             definitions: None,

@@ -42,6 +42,9 @@ pub struct DesiredState {
     pub follow: Option<Follow>,
     /// Things an operator should know that are no error.
     pub notes: Vec<String>,
+    /// What may be wished and cannot be told: nothing of it is changed or removed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unclear: Vec<Unclear>,
     /// The `--desired` paths that were read, absolute and without symbolic links.
     pub roots: Vec<String>,
     /// SHA-256 over the names and texts of all files, sorted.
@@ -108,6 +111,17 @@ pub struct Follow {
     pub activate: Activate,
     /// The one of [`DesiredState::roots`] that says so.
     pub root: String,
+}
+
+/// A part of the wish that stands in definitions of the host which cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unclear {
+    /// The resource; any extension of that root where it cannot be told which.
+    pub resource: Option<ResourceId>,
+    /// The one of [`DesiredState::roots`] that asks for it.
+    pub root: String,
+    /// What cannot be read, and why.
+    pub why: String,
 }
 
 /// As which program the host's definitions are carried out.

@@ -1,11 +1,14 @@
 //! What the agent must remember, split by what losing it means.
 
+pub mod rename;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::model::ledger::rename::Renames;
 use crate::model::{Digest, Effect, ResourceId, Version};
 
 /// Version of every ledger file's format.
@@ -31,6 +34,8 @@ pub struct Ledger {
     pub overrides: Overrides,
     /// Effects owed.
     pub debts: Vec<Debt>,
+    /// Resources that were given another name here and not yet on the disk.
+    pub renamed: Renames,
     /// What was found wrong with the files, for people; the pass goes on.
     pub losses: Vec<String>,
 }

@@ -11,9 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::Utf8Path;
 use jiff::Timestamp;
 
-use crate::desired::{Declared, DesiredState};
-use crate::model::ledger::{Debt, Ledger, Suspension};
-use crate::model::{Action, Blocked, BlockedReason, Change, Plan, ResourceId, Step};
+use crate::desired::{Declared, DesiredState, Unclear};
+use crate::model::ledger::{Debt, Ledger, Owned, Suspension};
+use crate::model::{Action, Blocked, BlockedReason, Change, Kind, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::parallel::in_parallel;
 use crate::plan::guard::Removals;
@@ -150,6 +150,12 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
         if inputs.desired.resources.contains_key(id) {
             continue;
         }
+        let was_read = inputs.desired.roots.contains(&owned.declared_in);
+        let suspension = inputs.ledger.overrides.suspended.get(id).filter(|_| was_read);
+        if let Some(suspension) = suspension.filter(|suspension| suspension.holds(inputs.now)) {
+            plan.blocked.push(not_removed(inputs, id, suspension));
+            continue;
+        }
         let named = |home: &Utf8Path| home == owned.home;
         let mut wished = inputs.desired.resources.values().map(|declared| declared.spec.home());
         if wished.any(named) {
@@ -159,16 +165,15 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
             plan.notes.push(format!("{id} is not removed: its place is that of {other} now"));
             continue;
         }
-        if !inputs.desired.roots.contains(&owned.declared_in) {
+        if !was_read {
             plan.notes.push(format!(
                 "{id} is kept: {} declared it and was not read in this pass",
                 owned.declared_in
             ));
             continue;
         }
-        let suspension = inputs.ledger.overrides.suspended.get(id);
-        if let Some(suspension) = suspension.filter(|suspension| suspension.holds(inputs.now)) {
-            plan.blocked.push(not_removed(inputs, id, suspension));
+        if let Some(unclear) = unclear(inputs, id, owned) {
+            plan.blocked.push(kept_unclear(inputs, id, &unclear.why));
             continue;
         }
         match inputs.observed.resources.get(id) {
@@ -191,6 +196,13 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
             None => {}
         }
     }
+    let unknown = inputs.desired.unclear.iter().filter_map(|unclear| {
+        let id = unclear.resource.as_ref()?;
+        let owned = inputs.ledger.inventory.resources.contains_key(id);
+        let wished = inputs.desired.resources.contains_key(id);
+        (!owned && !wished).then(|| kept_unclear(inputs, id, &unclear.why))
+    });
+    plan.blocked.extend(unknown);
     match guard::check(inputs.removals, installed, inputs) {
         Ok(()) => plan.changes.extend(removals),
         Err(message) => plan.blocked.extend(removals.into_iter().map(|change| Blocked {
@@ -202,6 +214,25 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
             declared_at: None,
             ahead: Vec::new(),
         })),
+    }
+}
+
+/// Why it cannot be told that something is not wished any more, if so.
+fn unclear<'a>(inputs: &Inputs<'a>, id: &ResourceId, owned: &Owned) -> Option<&'a Unclear> {
+    inputs.desired.unclear.iter().find(|unclear| match &unclear.resource {
+        Some(resource) => resource == id,
+        None => id.kind == Kind::Extension && unclear.root == owned.declared_in,
+    })
+}
+
+/// What may be wished still stays as it is.
+fn kept_unclear(inputs: &Inputs<'_>, id: &ResourceId, why: &str) -> Blocked {
+    let found = inputs.observed.resources.get(id).and_then(|found| found.as_ref().ok());
+    let in_use = found.and_then(resource::in_use).map(|in_use| in_use.version);
+    Blocked {
+        staying_on: in_use,
+        message: format!("it stays as it is until that is mended: {why}"),
+        ..unobservable(id, why, None)
     }
 }
 

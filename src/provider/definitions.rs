@@ -1,6 +1,7 @@
 //! Definitions found and read below the root.
 
 use std::borrow::Cow;
+use std::io;
 
 use camino::Utf8Path;
 
@@ -8,10 +9,10 @@ use crate::format::sysupdate::definition::{
     Component as Described, DefinitionText, Feature, Transfer, component as read_component,
     feature, transfer,
 };
-use crate::format::sysupdate::ini::FILE_BYTES_MAX;
+use crate::format::sysupdate::ini::{FILE_BYTES_MAX, Warning};
 use crate::format::sysupdate::search::{
-    BASES, Folder, Found, FoundComponent, Listed, ListedKind, components as find_components,
-    definitions, folder_name,
+    BASES, Folder, Found, Listed, ListedKind, components as find_components, definitions,
+    folder_name,
 };
 use crate::format::sysupdate::specifier::Specifiers;
 use crate::host::{Item, ItemKind, Look, Places};
@@ -49,10 +50,11 @@ impl Component {
 
 /// What is said of every component that has a name, whether it is on or not.
 pub fn named_components(host: &Look) -> Vec<Described> {
-    let bases: Vec<Folder> = BASES.iter().map(|base| folder(host, base, 2)).collect();
+    let mut reader = Reader::new(host);
+    let bases: Vec<Folder> = BASES.iter().map(|base| reader.folder(base, 2)).collect();
     let specifiers = specifiers(host);
     let described = find_components(&bases).components.into_iter().filter_map(|component| {
-        let texts = metadata(host, &component);
+        let texts = reader.texts(&component.metadata);
         Some(read_component(&component.name, &texts, &specifiers).ok()?.0)
     });
     described.collect()
@@ -67,8 +69,11 @@ pub fn components(host: &Look, notes: &mut Vec<String>) -> Vec<Component> {
 /// this machine.
 pub fn definitions_in(directory: &Utf8Path, host: &Look, notes: &mut Vec<String>) -> Component {
     let machine = Look::new("/".into(), Places::default());
-    let folders = [folder(&machine, directory.as_str(), 1)];
-    ComponentTexts::read(&machine, &folders, None).component(&specifiers(host), notes)
+    let mut reader = Reader::new(&machine);
+    let folders = [reader.folder(directory.as_str(), 1)];
+    let texts = ComponentTexts::read(&mut reader, &folders, None);
+    let unread = reader.unread.into_iter().map(|unread| unread.why).collect();
+    ComponentTexts { unread, ..texts }.component(&specifiers(host), notes)
 }
 
 /// Definitions as they are written, and the facts that they may name.
@@ -87,6 +92,8 @@ struct ComponentTexts {
     features: Vec<Text>,
     transfers: Vec<Text>,
     warning: Option<String>,
+    /// What is there and could not be read.
+    unread: Vec<String>,
 }
 
 /// A definition: its name, its main file and its drop-ins.
@@ -95,7 +102,8 @@ type Text = (String, DefinitionText, Vec<DefinitionText>);
 impl Texts {
     /// Reads all there are.
     pub fn read(host: &Look) -> Self {
-        let bases: Vec<Folder> = BASES.iter().map(|base| folder(host, base, 2)).collect();
+        let mut reader = Reader::new(host);
+        let bases: Vec<Folder> = BASES.iter().map(|base| reader.folder(base, 2)).collect();
         let folders = |name: Option<&str>| -> Vec<Folder> {
             let directory = folder_name(name);
             let of = |base: &Folder| {
@@ -105,12 +113,17 @@ impl Texts {
             };
             bases.iter().filter_map(of).collect()
         };
-        let mut components = vec![ComponentTexts::read(host, &folders(None), None)];
+        let mut components = vec![ComponentTexts::read(&mut reader, &folders(None), None)];
         for found in find_components(&bases).components {
             let folders = folders(Some(&found.name));
-            let metadata = metadata(host, &found);
-            let read = ComponentTexts::read(host, &folders, Some(found.name));
+            let metadata = reader.texts(&found.metadata);
+            let read = ComponentTexts::read(&mut reader, &folders, Some(found.name));
             components.push(ComponentTexts { metadata, ..read });
+        }
+        for component in &mut components {
+            let name = component.name.as_deref();
+            let its = reader.unread.iter().filter(|unread| unread.concerns(name));
+            component.unread = its.map(|unread| unread.why.clone()).collect();
         }
         Self { components, specifiers: specifiers(host) }
     }
@@ -120,6 +133,7 @@ impl Texts {
         let mut all: Vec<Cow<'_, str>> = Vec::new();
         for component in &self.components {
             all.push(component.name.as_deref().unwrap_or_default().into());
+            all.extend(component.unread.iter().map(|why| why.as_str().into()));
             let definitions = component.features.iter().chain(&component.transfers);
             let files =
                 definitions.flat_map(|(_, main, drop_ins)| std::iter::once(main).chain(drop_ins));
@@ -146,6 +160,9 @@ impl Texts {
         for texts in &self.components {
             let name = texts.name.as_deref().unwrap_or_default();
             match read_component(name, &texts.metadata, &self.specifiers) {
+                Ok((Described { unclear: Some(why), .. }, _)) => {
+                    components.push(texts.broken(said(&why), notes));
+                }
                 Ok((read, _)) => {
                     if !read.enabled {
                         notes.push(format!("the component {name} is off"));
@@ -153,7 +170,7 @@ impl Texts {
                     let component = texts.component(&self.specifiers, notes);
                     components.push(Component { enabled: read.enabled, ..component });
                 }
-                Err(error) => notes.push(chain(&error)),
+                Err(error) => components.push(texts.broken(chain(&error), notes)),
             }
         }
         components
@@ -161,12 +178,12 @@ impl Texts {
 }
 
 impl ComponentTexts {
-    fn read(host: &Look, folders: &[Folder], name: Option<String>) -> Self {
+    fn read(reader: &mut Reader<'_>, folders: &[Folder], name: Option<String>) -> Self {
         let found = definitions(folders);
-        let texts = |found: &[Found]| -> Vec<Text> {
+        let mut texts = |found: &[Found]| -> Vec<Text> {
             let text = |found: &Found| {
-                let drop_ins = found.drop_ins.iter().filter_map(|path| text(host, path)).collect();
-                Some((found.id.clone(), text(host, &found.main)?, drop_ins))
+                let drop_ins = reader.texts(&found.drop_ins);
+                Some((found.id.clone(), reader.text(&found.main)?, drop_ins))
             };
             found.iter().filter_map(text).collect()
         };
@@ -177,17 +194,27 @@ impl ComponentTexts {
             features: texts(&found.features),
             transfers: texts(&found.transfers),
             warning: found.warning.map(|warning| format!("{directory}: {warning}")),
+            unread: Vec::new(),
         }
+    }
+
+    /// A component of which it cannot even be told whether it is on.
+    fn broken(&self, why: String, notes: &mut Vec<String>) -> Component {
+        notes.push(why.clone());
+        Component { broken: vec![why], ..Component::named(self.name.clone()) }
     }
 
     fn component(&self, specifiers: &Specifiers, notes: &mut Vec<String>) -> Component {
         notes.extend(self.warning.clone());
         let mut component = Component::named(self.name.clone());
+        component.broken.extend(self.unread.iter().cloned());
         for (id, main, drop_ins) in &self.features {
             match feature(id, main, drop_ins, specifiers) {
                 Ok((feature, warnings)) => {
+                    let unclear = feature.unclear.as_ref();
+                    component.broken.extend(unclear.map(said));
+                    notes.extend(warnings.iter().filter(|w| Some(*w) != unclear).map(said));
                     component.features.push(feature);
-                    notes.extend(warnings.iter().map(|w| format!("{}: {}", w.place, w.message)));
                 }
                 Err(error) => component.broken.push(chain(&error)),
             }
@@ -196,7 +223,7 @@ impl ComponentTexts {
             match transfer(id, main, drop_ins, specifiers) {
                 Ok((transfer, warnings)) => {
                     component.transfers.push(transfer);
-                    notes.extend(warnings.iter().map(|w| format!("{}: {}", w.place, w.message)));
+                    notes.extend(warnings.iter().map(said));
                 }
                 Err(error) => component.broken.push(chain(&error)),
             }
@@ -206,42 +233,115 @@ impl ComponentTexts {
     }
 }
 
-fn metadata(host: &Look, component: &FoundComponent) -> Vec<DefinitionText> {
-    component.metadata.iter().filter_map(|path| text(host, path)).collect()
+fn said(warning: &Warning) -> String {
+    format!("{}: {}", warning.place, warning.message)
 }
 
-/// What cannot be read has vanished since it was listed.
-fn text(host: &Look, path: &str) -> Option<DefinitionText> {
-    let bytes = host.read(path, FILE_BYTES_MAX as u64).ok().flatten()?;
-    Some(DefinitionText { path: path.to_owned(), bytes })
+/// Something that is there and could not be read: what it says is not known, which is not the same as saying nothing.
+#[derive(Debug)]
+struct Unread {
+    path: String,
+    why: String,
 }
 
-/// A listing with this many levels of directories below it.
-fn folder(host: &Look, path: &str, levels: usize) -> Folder {
-    let items = host.list(path).ok().flatten().unwrap_or_default();
-    let wanted = items.iter().filter(|item| levels < 2 || item.name.starts_with("sysupdate."));
-    let listed = wanted.filter_map(|item| {
-        let kind = kind(host, &format!("{path}/{}", item.name), item, levels)?;
-        Some(Listed { name: item.name.clone(), kind })
-    });
-    Folder { path: path.to_owned(), listed: listed.collect() }
-}
-
-fn kind(host: &Look, path: &str, item: &Item, levels: usize) -> Option<ListedKind> {
-    match item.kind {
-        ItemKind::Dir => Some(ListedKind::Directory(match levels {
-            0 => Vec::new(),
-            _ => folder(host, path, levels - 1).listed,
-        })),
-        ItemKind::Link if host.read_link(path).ok()?? == "/dev/null" => Some(ListedKind::Mask),
-        ItemKind::File => match host.stat(path).ok()??.size {
-            0 => Some(ListedKind::Mask),
-            _ => Some(ListedKind::File),
-        },
-        ItemKind::Link => {
-            let bytes = host.read(path, FILE_BYTES_MAX as u64).ok()??;
-            Some(if bytes.is_empty() { ListedKind::Mask } else { ListedKind::File })
-        }
-        ItemKind::Other => None,
+impl Unread {
+    /// Whether it is one of the files of a component, or may hold them.
+    fn concerns(&self, component: Option<&str>) -> bool {
+        let Some(below) = BASES.iter().find_map(|base| self.path.strip_prefix(base)) else {
+            return true;
+        };
+        let entry = below.split('/').nth(1).unwrap_or_default();
+        let metadata = component.is_some_and(|name| {
+            let file = format!("sysupdate.{name}.component");
+            entry.strip_prefix(&file).is_some_and(|rest| matches!(rest, "" | ".d"))
+        });
+        entry.is_empty() || metadata || entry == folder_name(component)
     }
+}
+
+/// Reads definitions, and remembers what of them could not be read.
+struct Reader<'h> {
+    host: &'h Look,
+    unread: Vec<Unread>,
+}
+
+impl<'h> Reader<'h> {
+    fn new(host: &'h Look) -> Self {
+        Self { host, unread: Vec::new() }
+    }
+
+    fn unread(&mut self, path: &str, why: impl std::fmt::Display) {
+        let why = format!("the definitions of this host cannot be told: {path}: {why}");
+        self.unread.push(Unread { path: path.to_owned(), why });
+    }
+
+    fn texts(&mut self, paths: &[String]) -> Vec<DefinitionText> {
+        paths.iter().filter_map(|path| self.text(path)).collect()
+    }
+
+    fn text(&mut self, path: &str) -> Option<DefinitionText> {
+        match self.host.read(path, FILE_BYTES_MAX as u64) {
+            Ok(Some(bytes)) => return Some(DefinitionText { path: path.to_owned(), bytes }),
+            Ok(None) => self.unread(path, "it is listed and not there: a link that leads nowhere"),
+            Err(error) => self.unread(path, error),
+        }
+        None
+    }
+
+    /// A listing with this many levels of directories below it.
+    fn folder(&mut self, path: &str, levels: usize) -> Folder {
+        let items = self.items(path).unwrap_or_else(|why| {
+            self.unread(path, why);
+            Vec::new()
+        });
+        let wanted = items.iter().filter(|item| levels < 2 || item.name.starts_with("sysupdate."));
+        let listed = wanted.map(|item| {
+            let kind = self.kind(&format!("{path}/{}", item.name), item, levels);
+            Listed { name: item.name.clone(), kind }
+        });
+        Folder { path: path.to_owned(), listed: listed.collect() }
+    }
+
+    /// What is in a directory, or in the one that a link in its place leads to.
+    fn items(&self, path: &str) -> io::Result<Vec<Item>> {
+        let stat = self.host.stat(path)?;
+        if stat.is_none_or(|stat| stat.kind != ItemKind::Link) {
+            return Ok(self.host.list(path)?.unwrap_or_default());
+        }
+        let listed = self.host.list(format!("{path}/."))?;
+        listed.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "a link that leads nowhere"))
+    }
+
+    /// What is at a path. What cannot be looked at counts as a file, which will not be read either.
+    fn kind(&mut self, path: &str, item: &Item, levels: usize) -> ListedKind {
+        let link = match item.kind {
+            ItemKind::Link => self.host.read_link(path).ok().flatten(),
+            _ => None,
+        };
+        if link.as_deref() == Some("/dev/null") {
+            return ListedKind::Mask;
+        }
+        if item.kind == ItemKind::Dir || (levels > 0 && is_directory_name(&item.name)) {
+            return ListedKind::Directory(match levels {
+                0 => Vec::new(),
+                _ => self.folder(path, levels - 1).listed,
+            });
+        }
+        let is_empty = match item.kind {
+            ItemKind::File => self.host.stat(path).is_ok_and(|s| s.is_some_and(|s| s.size == 0)),
+            ItemKind::Link => {
+                let read = self.host.read(path, FILE_BYTES_MAX as u64);
+                read.is_ok_and(|bytes| bytes.is_some_and(|bytes| bytes.is_empty()))
+            }
+            ItemKind::Dir | ItemKind::Other => false,
+        };
+        if is_empty { ListedKind::Mask } else { ListedKind::File }
+    }
+}
+
+/// Whether a name is that of a directory with definitions or with drop-ins of one.
+fn is_directory_name(name: &str) -> bool {
+    let known = [".transfer.d", ".feature.d", ".conf.d"];
+    let definitions = name.starts_with("sysupdate.") && name.ends_with(".d");
+    definitions || known.iter().any(|ending| name.ends_with(ending))
 }

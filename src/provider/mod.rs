@@ -11,7 +11,7 @@ mod written;
 
 use camino::Utf8PathBuf;
 
-use crate::desired::{Declared, DesiredState, Follow, FollowAs};
+use crate::desired::{Declared, DesiredState, Follow, FollowAs, Unclear};
 use crate::format::sysupdate::definition::{SourceKind, Standing, TargetKind, Transfer};
 use crate::host::Look;
 use crate::model::extension::Shape;
@@ -52,43 +52,65 @@ pub fn provide(host: &Look, desired: &mut DesiredState) {
     let definitions = texts.digest();
     desired.digest = Digest::of_json(&(&desired.digest, &definitions));
     desired.definitions = Some(definitions);
-    for component in components {
-        let name = &component.name;
-        let features = &component.features;
-        let mut set = Set::default();
-        if !component.enabled {
-            set.upkeep = Upkeep::Nothing;
+    for component in &components {
+        provide_component(host, (&follow, component), desired, &mut notes);
+    }
+    desired.notes.extend(notes);
+}
+
+fn provide_component(
+    host: &Look,
+    (follow, component): (&Follow, &Component),
+    desired: &mut DesiredState,
+    notes: &mut Vec<String>,
+) {
+    let resource = component.name.as_deref().unwrap_or(HOST_SET);
+    let broken = !component.broken.is_empty();
+    if broken {
+        // One release of all its transfers, or each by itself: which ones those would be is not known.
+        let id = resource.parse().map(ResourceId::extension).ok();
+        let resource = id.filter(|_| follow.as_what == FollowAs::Sysupdate);
+        let (root, why) = (follow.root.clone(), component.broken.join("; "));
+        desired.unclear.push(Unclear { resource, root, why });
+        if follow.as_what == FollowAs::Sysupdate {
+            return;
         }
-        for transfer in &component.transfers {
-            match wish(host, transfer, follow.as_what) {
-                Err(why) => notes.push(format!("{} is left alone: {why}", transfer.file)),
-                Ok(wish) if !transfer.is_enabled(features) => {
-                    notes.push(format!("{} is off: its features are not enabled", transfer.file));
-                    set.retired.push((transfer, wish));
-                }
-                Ok(wish) => {
-                    notes.extend(merged_by_file_name(transfer, &wish));
-                    set.ours.push((transfer, wish));
-                }
+    }
+    let mut set = Set::default();
+    if !component.enabled {
+        set.upkeep = Upkeep::Nothing;
+    }
+    for transfer in &component.transfers {
+        let on = transfer.is_enabled(&component.features);
+        match wish(host, transfer, follow.as_what) {
+            Err(why) => notes.push(format!("{} is left alone: {why}", transfer.file)),
+            Ok(_) if !on && broken => {
+                notes.push(format!("{} stays as it is: its features are not known", transfer.file));
             }
-        }
-        match follow.as_what {
-            FollowAs::Updex => {
-                for one in set.apart() {
-                    let Some(name) = one.first().map(|(_, wish)| wish.name.clone()) else {
-                        continue;
-                    };
-                    add(&follow, (&name, None, one), desired, &mut notes);
-                }
+            Ok(wish) if !on => {
+                notes.push(format!("{} is off: its features are not enabled", transfer.file));
+                set.retired.push((transfer, wish));
             }
-            FollowAs::Sysupdate => {
-                let resource = name.as_deref().unwrap_or(HOST_SET);
-                let followed = Followed { component: component.name.clone() };
-                add(&follow, (resource, Some(followed), set), desired, &mut notes);
+            Ok(wish) => {
+                notes.extend(merged_by_file_name(transfer, &wish));
+                set.ours.push((transfer, wish));
             }
         }
     }
-    desired.notes.extend(notes);
+    match follow.as_what {
+        FollowAs::Updex => {
+            for one in set.apart() {
+                let Some(name) = one.first().map(|(_, wish)| wish.name.clone()) else {
+                    continue;
+                };
+                add(follow, (&name, None, one), desired, notes);
+            }
+        }
+        FollowAs::Sysupdate => {
+            let followed = Followed { component: component.name.clone() };
+            add(follow, (resource, Some(followed), set), desired, notes);
+        }
+    }
 }
 
 /// Transfers that are updated in lock-step.

@@ -3,7 +3,7 @@
 //! Patterns may have specifiers, which stand for facts of the host; an extension may be there for features of the
 //! host's own definitions only.
 
-use crate::desired::DesiredState;
+use crate::desired::{DesiredState, Unclear};
 use crate::format::sysupdate::pattern::Pattern;
 use crate::format::sysupdate::specifier::Specifiers;
 use crate::host::Look;
@@ -61,10 +61,17 @@ fn drop_what_is_off(host: &Look, desired: &mut DesiredState) {
     let features = || on().flat_map(|component| &component.features);
     let is_on = |name: &str| features().any(|feature| feature.id == name && feature.enabled);
     let is_known = |name: &String| features().any(|feature| feature.id == *name);
+    let broken = components.iter().flat_map(|component| &component.broken).next();
+    let mut unclear = Vec::new();
     desired.resources.retain(|id, declared| {
         let Spec::Extension(spec) = &mut declared.spec else { return true };
         if spec.features.holds(is_on) {
             return true;
+        }
+        if let Some(why) = broken {
+            let (resource, root) = (Some(id.clone()), declared.root.clone());
+            unclear.push(Unclear { resource, root, why: why.clone() });
+            return false;
         }
         notes.push(format!("{id} is off: its features are not enabled"));
         // What it brought goes because somebody switched it off; where no definition says so, it is a removal
@@ -77,5 +84,6 @@ fn drop_what_is_off(host: &Look, desired: &mut DesiredState) {
     });
     let states: Vec<(&str, bool)> = features().map(|f| (f.id.as_str(), f.enabled)).collect();
     desired.digest = Digest::of_json(&(&desired.digest, states));
+    desired.unclear.append(&mut unclear);
     desired.notes.append(&mut notes);
 }

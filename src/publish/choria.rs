@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::format::choria::{Release, directory, document_path, published_name};
+use crate::format::choria::{
+    DOCUMENT_BYTES_MAX, Release, directory, document_path, published_name,
+};
 use crate::format::go::Platform;
 use crate::format::packed::Packing;
 use crate::model::{Algorithm, Digest, Version};
@@ -27,7 +29,8 @@ pub struct Choria<'a> {
     pub uncompressed: bool,
 }
 
-/// Writes the packed program, then the document that names it.
+/// Writes the packed program, then the document that names it. A version is published when its document is: the same
+/// program under the same name again changes nothing, and what no document names is made anew.
 pub fn choria(wish: &Choria<'_>) -> Result<Published, PublishError> {
     let Choria { version, platform, existing, .. } = *wish;
     let base = wish.program.file_name().and_then(|name| name.to_str());
@@ -40,21 +43,43 @@ pub fn choria(wish: &Choria<'_>) -> Result<Published, PublishError> {
     let name = |packing| published_name(base, version, platform, packing);
     let packed_name = name(Packing::Bzip2)?;
     let pointer: PathBuf = wish.repository.join(document_path(version, platform)?);
-    // The document names one program: another one under another name would replace the version as well.
-    let there = [home.join(&packed_name), pointer.clone()].into_iter().find(|path| path.exists());
-    if let Some(path) = there.filter(|_| existing == Existing::Kept) {
-        return Err(PublishError::Exists { path });
-    }
     let hash = Digest::new(Algorithm::Sha256, &Sha256::digest(&program));
     let hash = hash.unwrap_or_else(|| unreachable!("SHA-256 has 32 bytes"));
-    let document = Release::new(&packed_name, hash)?.render();
-    let packed = packed(Packing::Bzip2, &program, wish.program)?;
-    let mut published = vec![place::write(home.join(&packed_name), &packed, existing)?];
-    if wish.uncompressed {
-        published.push(place::write(home.join(name(Packing::None)?), &program, existing)?);
+    let document = Release::new(&packed_name, hash)?;
+    let _alone = place::lock(wish.repository)?;
+    let there = match place::read(&pointer, DOCUMENT_BYTES_MAX as u64) {
+        Ok(bytes) => Some(Release::parse(&bytes)),
+        Err(_) if !pointer.exists() => None,
+        Err(error) => return Err(error),
+    };
+    let is_there = matches!(&there, Some(Ok(there)) if *there == document);
+    // The document names one program: another one under another name would replace the version as well.
+    if there.is_some() && !is_there && existing == Existing::Kept {
+        return Err(PublishError::Exists { path: pointer });
     }
-    published.push(place::write(pointer, document.as_bytes(), existing)?);
+    let mut published = Published::new();
+    let mut put = |name: &str, packing| {
+        let path = home.join(name);
+        if !(is_there && holds(packing, &path, &program)) {
+            let bytes = packed(packing, &program, wish.program)?;
+            published.push(place::write(path, &bytes, Existing::Replaced)?);
+        }
+        Ok::<(), PublishError>(())
+    };
+    put(&packed_name, Packing::Bzip2)?;
+    if wish.uncompressed {
+        put(&name(Packing::None)?, Packing::None)?;
+    }
+    if !is_there {
+        let document = document.render();
+        published.push(place::write(pointer, document.as_bytes(), Existing::Replaced)?);
+    }
     Ok(published)
+}
+
+/// Whether a file is a program in a packing.
+pub(super) fn holds(packing: Packing, path: &Path, program: &[u8]) -> bool {
+    path.is_file() && unpacked(packing, path).is_ok_and(|there| there == program)
 }
 
 /// A program in a packing; `path` is for errors.

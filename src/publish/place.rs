@@ -5,7 +5,6 @@
 )]
 
 use std::fs::{self, File, OpenOptions};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -72,7 +71,8 @@ pub(super) fn lock(directory: &Path) -> Result<Lock, PublishError> {
     attempt().map_err(|source| PublishError::Write { path: directory.to_owned(), source })
 }
 
-/// Writes a file as a whole and durably, with its directories; says its path again.
+/// Writes a file as a whole and durably, with its directories; says its path again. Whoever writes one holds the lock
+/// of the repository: what is beside it was left by somebody who was killed.
 pub(super) fn write(
     path: PathBuf,
     bytes: &[u8],
@@ -81,7 +81,8 @@ pub(super) fn write(
     let failed = |source| PublishError::Write { path: path.clone(), source };
     let directory = path.parent().unwrap_or(&path);
     fs::create_dir_all(directory).map_err(failed)?;
-    let beside = unique(&beside(&path));
+    let beside = beside(&path);
+    remove(&beside)?;
     let written = (|| {
         let mut file = OpenOptions::new().create_new(true).write(true).open(&beside)?;
         file.write_all(bytes)?;
@@ -102,8 +103,7 @@ pub(super) fn write(
     }
 }
 
-/// A new, empty directory beside `place`, in which it is made. Whoever makes one holds the lock of the directory
-/// that it is in.
+/// A new, empty directory beside `place`, in which it is made. Whoever makes one holds the lock of the repository.
 pub(super) fn stage(place: &Path) -> Result<PathBuf, PublishError> {
     let staged = beside(place);
     remove(&staged)?;
@@ -112,7 +112,7 @@ pub(super) fn stage(place: &Path) -> Result<PathBuf, PublishError> {
     Ok(staged)
 }
 
-/// Moves a complete directory to its place at once; what was there goes.
+/// Moves a complete file or directory to its place at once; what was there goes.
 pub(super) fn promote(staged: &Path, place: &Path, existing: Existing) -> Result<(), PublishError> {
     let failed = |source| PublishError::Write { path: place.to_owned(), source };
     let replaces = existing == Existing::Replaced && place.exists();
@@ -155,15 +155,8 @@ fn rename(from: &Path, to: &Path, existing: Existing) -> io::Result<()> {
     Ok(rustix::fs::renameat_with(CWD, from, CWD, to, flags)?)
 }
 
-/// A name that nobody else uses: neither another process, nor one of the same number in another container.
-fn unique(path: &Path) -> PathBuf {
-    let number = RandomState::new().build_hasher().finish();
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number:016x}"));
-    PathBuf::from(name)
-}
-
-fn beside(path: &Path) -> PathBuf {
+/// Where a file or directory is made before it is renamed to its place.
+pub(super) fn beside(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(BESIDE);

@@ -8,6 +8,7 @@
 //! <root>/<version>/deltas/<old>/<artifact>.zst   one of them
 //! ```
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -51,12 +52,13 @@ pub struct Release<'a> {
     pub existing: Existing,
 }
 
-/// Makes the directory of a version complete before it appears, then lists it.
+/// Makes the directory of a version complete before it appears, then lists it. The same artifacts again change nothing,
+/// or do what a publisher who was killed has not done.
 pub async fn release(wish: &Release<'_>) -> Result<Published, PublishError> {
     let home = wish.root.join(part(wish.version)?);
     let _alone = place::lock(wish.root)?;
     if wish.existing == Existing::Kept && home.exists() {
-        return Err(PublishError::Exists { path: home });
+        return again(wish, &home).await;
     }
     let staged = place::stage(&home)?;
     let written = fill(wish, &staged).await;
@@ -74,12 +76,61 @@ pub async fn release(wish: &Release<'_>) -> Result<Published, PublishError> {
     };
     let inside = |path: PathBuf| path.strip_prefix(&staged).map(|p| home.join(p)).unwrap_or(path);
     let mut published: Published = written.into_iter().map(inside).collect();
-    published.push(write_index(wish.root)?);
+    published.extend(write_index(wish.root)?);
     Ok(published)
 }
 
-/// Writes the list of versions anew: what the versions' own checksum files say, one after the other.
-pub fn write_index(root: &Path) -> Result<PathBuf, PublishError> {
+/// A version that is there already: refused when it has other bytes, else signed and listed where it is not.
+async fn again(wish: &Release<'_>, home: &Path) -> Result<Published, PublishError> {
+    let sums = place::read(&home.join(SUMS), SUMS_BYTES_MAX)?;
+    let sums = String::from_utf8_lossy(&sums);
+    let of_patches = |line: &&str| line.ends_with(&format!("  {}", deltas::NAME));
+    let there: BTreeSet<&str> = sums.lines().filter(|line| !of_patches(line)).collect();
+    let mut given = BTreeSet::new();
+    for (name, path) in artifacts(wish.artifacts)? {
+        let bytes = place::read(&path, PROGRAM_BYTES_MAX)?;
+        if place::read(&home.join(&name), PROGRAM_BYTES_MAX).ok().as_ref() != Some(&bytes) {
+            return Err(PublishError::Exists { path: home.to_owned() });
+        }
+        given.insert(line(&bytes, &name));
+    }
+    if !given.iter().map(|line| line.trim_end()).eq(there) {
+        return Err(PublishError::Exists { path: home.to_owned() });
+    }
+    let sums = home.join(SUMS);
+    let mut written = Published::new();
+    if let Some(key) = wish.key
+        && !signature_of(&sums).exists()
+    {
+        written.push(sign(&sums, key).await?);
+    }
+    written.extend(write_index(wish.root)?);
+    Ok(written)
+}
+
+/// The files of a directory that are artifacts, with their names.
+fn artifacts(directory: &Path) -> Result<Vec<(String, PathBuf)>, PublishError> {
+    let mut artifacts = Vec::new();
+    for name in place::names(directory)? {
+        let from = directory.join(&name);
+        if !from.is_file() || is_ours(&name) {
+            continue;
+        }
+        if name.chars().any(char::is_control) {
+            let name = name.escape_debug().to_string();
+            return Err(PublishError::Name { name, what: "an artifact's name" });
+        }
+        artifacts.push((name, from));
+    }
+    if artifacts.is_empty() {
+        return Err(PublishError::Nothing { path: directory.to_owned() });
+    }
+    Ok(artifacts)
+}
+
+/// Writes the list of versions anew where it is another: what the versions' own checksum files say, one after the
+/// other.
+pub fn write_index(root: &Path) -> Result<Option<PathBuf>, PublishError> {
     let mut index = String::new();
     for (_, name) in versions(root)? {
         let sums = place::read(&root.join(&name).join(SUMS), SUMS_BYTES_MAX)?;
@@ -89,7 +140,11 @@ pub fn write_index(root: &Path) -> Result<PathBuf, PublishError> {
             }
         }
     }
-    place::write(root.join(SUMS), index.as_bytes(), Existing::Replaced)
+    let path = root.join(SUMS);
+    if place::read(&path, SUMS_BYTES_MAX).is_ok_and(|there| there == index.as_bytes()) {
+        return Ok(None);
+    }
+    place::write(path, index.as_bytes(), Existing::Replaced).map(Some)
 }
 
 /// Writes everything of a version into its staging directory.
@@ -97,22 +152,11 @@ async fn fill(wish: &Release<'_>, staged: &Path) -> Result<Published, PublishErr
     let mut written = Published::new();
     let mut sums = String::new();
     let mut programs = Vec::new();
-    for name in place::names(wish.artifacts)? {
-        let from = wish.artifacts.join(&name);
-        if !from.is_file() || is_ours(&name) {
-            continue;
-        }
-        if name.chars().any(char::is_control) {
-            let name = name.escape_debug().to_string();
-            return Err(PublishError::Name { name, what: "an artifact's name" });
-        }
+    for (name, from) in artifacts(wish.artifacts)? {
         let bytes = place::read(&from, PROGRAM_BYTES_MAX)?;
         sums.push_str(&line(&bytes, &name));
         written.push(place::write(staged.join(&name), &bytes, Existing::Kept)?);
         programs.extend(program(&name, bytes));
-    }
-    if written.is_empty() {
-        return Err(PublishError::Nothing { path: wish.artifacts.to_owned() });
     }
     let list = make_patches(wish, staged, &programs, &mut written)?;
     if !list.0.is_empty() {
@@ -251,14 +295,20 @@ fn part(version: &Version) -> Result<&str, PublishError> {
 /// Has gpg sign a file, detached and as text.
 async fn sign(file: &Path, key: &str) -> Result<PathBuf, PublishError> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let mut signature = file.as_os_str().to_owned();
-    signature.push(SIGNATURE);
-    let signature = PathBuf::from(signature);
-    let output = text(&signature);
+    let signature = signature_of(file);
+    let beside = place::beside(&signature);
+    let output = text(&beside);
     let argv = ["gpg", "--batch", "--yes", "--armor", "--local-user", key, "--output", &output];
     let rest = ["--detach-sign".to_owned(), text(file)];
     let argv: Vec<String> = argv.into_iter().map(str::to_owned).chain(rest).collect();
     let signed = runner::run(&argv, &[]).await;
     signed.map_err(|source| PublishError::Sign { path: file.to_owned(), source })?;
+    place::promote(&beside, &signature, Existing::Replaced)?;
     Ok(signature)
+}
+
+fn signature_of(file: &Path) -> PathBuf {
+    let mut signature = file.as_os_str().to_owned();
+    signature.push(SIGNATURE);
+    PathBuf::from(signature)
 }

@@ -49,6 +49,7 @@ pub struct Pass<'a> {
 
 /// Writes down what will be ours before it is: a pass that is cut off leaves nothing that nobody owns.
 pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<()> {
+    files::save_renamed(host, ledger)?;
     let mut inventory = Cow::Borrowed(&ledger.inventory);
     let touched = pass.plan.changes.iter().filter(|c| c.action != Action::Remove);
     let touched = touched.map(|c| &c.resource);
@@ -172,7 +173,7 @@ fn own(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, pass: &Pass<'_>) {
         return;
     }
     let (declared_in, home) = (declared.root.clone(), declared.spec.home().to_owned());
-    let known = known.cloned().or_else(|| renamed(inventory.to_mut(), pass, (id, &home)));
+    let known = known.cloned().or_else(|| moved(inventory, pass, (id, &home)));
     let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let adopted = found.map(|found| found.adopted(known.as_ref(), &declared.spec));
     let adopted = adopted.unwrap_or_default();
@@ -245,17 +246,14 @@ fn note_left_out(
     }
 }
 
-/// The same directory under the name or the path it had before: what is in it stays ours.
-fn renamed(
-    inventory: &mut Inventory,
+/// The same directory under the path it had before: what is in it stays ours.
+fn moved(
+    inventory: &Inventory,
     pass: &Pass<'_>,
     (id, home): (&ResourceId, &Utf8Path),
 ) -> Option<Owned> {
-    let free = |known: &ResourceId| known == id || !pass.desired.resources.contains_key(known);
-    let mut ours = inventory.resources.iter();
-    let was = ours.find(|(known, o)| pass.observed.are_one(&o.home, home) && free(known));
-    let was = was.map(|(id, _)| id.clone())?;
-    inventory.resources.remove(&was)
+    let known = inventory.resources.get(id)?;
+    pass.observed.are_one(&known.home, home).then(|| known.clone())
 }
 
 /// Notes a release that came into use without being recorded: before us, or by a pass that was killed.

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Change, Look};
+use crate::model::ledger::rename::Renames;
 use crate::model::ledger::{Debt, Inventory, LEDGER_FORMAT, Ledger, Overrides, Trust};
 
 /// A ledger of 10,000 resources stays below 16 MiB.
@@ -96,6 +97,7 @@ fn read_all(host: &Look) -> io::Result<(Ledger, Option<String>)> {
         inventory,
         overrides: overrides.unwrap_or_default(),
         debts: debts.unwrap_or_default(),
+        renamed: Renames::new(),
         losses,
     };
     Ok((ledger, undecided))
@@ -174,6 +176,26 @@ pub fn save_changed(
     ledger.trust = trust.unwrap_or_else(|| std::mem::take(&mut ledger.trust));
     ledger.inventory = inventory.unwrap_or_else(|| std::mem::take(&mut ledger.inventory));
     Ok(if files.is_empty() { Saved::Unchanged } else { Saved::Written })
+}
+
+/// Writes all of it under the new names of resources, if any has one.
+pub fn save_renamed(host: &Change, ledger: &mut Ledger) -> io::Result<()> {
+    if ledger.renamed.is_empty() {
+        return Ok(());
+    }
+    let trust = Trust { format: LEDGER_FORMAT, ..ledger.trust.clone() };
+    let inventory = Inventory { format: LEDGER_FORMAT, ..ledger.inventory.clone() };
+    let overrides = Overrides { format: LEDGER_FORMAT, ..ledger.overrides.clone() };
+    // The inventory last: as long as it has the old names, the rest is looked for under them, too.
+    host.write_all(&[
+        file(host, OVERRIDES, &overrides)?,
+        file(host, DEBTS, &ledger.debts)?,
+        file(host, TRUST, &trust)?,
+        file(host, INVENTORY, &inventory)?,
+    ])?;
+    (ledger.trust, ledger.inventory) = (trust, inventory);
+    ledger.renamed.clear();
+    Ok(())
 }
 
 fn file(host: &Change, name: &str, value: &impl Serialize) -> io::Result<(Utf8PathBuf, Vec<u8>)> {

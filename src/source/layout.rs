@@ -166,22 +166,24 @@ pub(super) fn fill(template: &str, version: &str) -> String {
 /// The first dotted number that stands by itself; else one glued to the name (`go1.22.3`); else a `v7`
 /// or a date.
 pub(super) fn version_in(name: &str) -> Option<&str> {
-    const PRE: &str = r"(?:[-_~.]?(?:alpha|beta|rc|pre|preview|dev)[.-]?\d*)?(?:\+[0-9A-Za-z]+)?";
-    static RULES: LazyLock<Vec<Regex>> = LazyLock::new(|| {
-        [
-            format!(r"(?i)(?:^|[-_@ ])(v?\d+(?:\.\d+)+{PRE})(?:$|[-_. ])"),
-            format!(r"(?i)(?:^|[^0-9.])(\d+(?:\.\d+)+{PRE})(?:$|[-_. ])"),
-            r"(?i)(?:^|[-_@ ])(v\d+|\d{8})(?:$|[-_. ])".to_owned(),
-        ]
-        .iter()
-        .filter_map(|rule| Regex::new(rule).ok())
-        .collect()
+    // `[0-9]`, not `\d`: every script's digits would be a table a thousand times as large, and no version. Each is
+    // compiled when the one before finds nothing, which is seldom.
+    const PRE: &str =
+        r"(?:[-_~.]?(?:alpha|beta|rc|pre|preview|dev)[.-]?[0-9]*)?(?:\+[0-9A-Za-z]+)?";
+    static ALONE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(&format!(r"(?i)(?:^|[-_@ ])(v?[0-9]+(?:\.[0-9]+)+{PRE})(?:$|[-_. ])")).ok()
     });
+    static GLUED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(&format!(r"(?i)(?:^|[^0-9.])([0-9]+(?:\.[0-9]+)+{PRE})(?:$|[-_. ])")).ok()
+    });
+    static PLAIN: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"(?i)(?:^|[-_@ ])(v[0-9]+|[0-9]{8})(?:$|[-_. ])").ok());
     let mut stem = name;
     while let Some(shorter) = SUFFIXES.iter().find_map(|suffix| stem.strip_suffix(suffix)) {
         stem = shorter;
     }
-    RULES.iter().find_map(|rule| Some(rule.captures(stem)?.get(1)?.as_str()))
+    let rules = [&ALONE, &GLUED, &PLAIN];
+    rules.into_iter().find_map(|rule| Some(rule.as_ref()?.captures(stem)?.get(1)?.as_str()))
 }
 
 /// Whether a file speaks about other files: checksums and signatures.

@@ -11,6 +11,15 @@ use crate::source::spec::DirectoryUrl;
 
 /// The URL of a place, with a final slash; `file:` for one on this host, which must be there.
 pub(super) fn base(place: &DirectoryUrl) -> Result<Url, SourceError> {
+    if let DirectoryUrl::Local(path) = place {
+        let path = PathBuf::from(path);
+        fs::metadata(&path).map_err(|source| SourceError::Gone { path, source })?;
+    }
+    address(place)
+}
+
+/// The same of a place that need not be there.
+pub(super) fn address(place: &DirectoryUrl) -> Result<Url, SourceError> {
     let unusable = |place: &str| SourceError::Malformed {
         place: place.to_owned(),
         what: "it is neither a complete http or https URL nor an absolute path".to_owned(),
@@ -18,11 +27,7 @@ pub(super) fn base(place: &DirectoryUrl) -> Result<Url, SourceError> {
     match place {
         DirectoryUrl::Web(url) => Url::parse(&format!("{url}/")).map_err(|_| unusable(url)),
         DirectoryUrl::Local(path) => {
-            let path = PathBuf::from(path);
-            let gone = |source| SourceError::Gone { path: path.clone(), source };
-            fs::metadata(&path).map_err(gone)?;
-            let text = path.display().to_string();
-            Url::from_directory_path(&path).map_err(|()| unusable(&text))
+            Url::from_directory_path(path).map_err(|()| unusable(path.as_str()))
         }
     }
 }

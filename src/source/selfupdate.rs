@@ -8,7 +8,7 @@ use crate::format::go::Platform;
 use crate::format::selfupdate::{MANIFEST_BYTES_MAX, Manifest, Places};
 use crate::model::outcome::chain;
 use crate::model::{Artifact, Release, Version};
-use crate::source::place::{base, everywhere, local_size};
+use crate::source::place::{address, base, everywhere, local_size};
 use crate::source::spec::Origin;
 use crate::source::{SourceError, read_url};
 
@@ -26,7 +26,8 @@ impl Command {
             let (place, what) = ("the source".to_owned(), "it is another kind".to_owned());
             return Err(SourceError::Malformed { place, what });
         };
-        let (api, bin, diff) = (base(api)?, base(bin)?, base(diff)?);
+        // Patches are never needed, nor is a place that has none yet.
+        let (api, bin, diff) = (base(api)?, base(bin)?, address(diff)?);
         let unusable = |what: String| SourceError::Malformed { place: shown(&api), what };
         let platform = platform.ok_or_else(|| {
             unusable("`platform` is not made of two names that Go uses".to_owned())

@@ -223,6 +223,42 @@ fn s9_patch_of_no_use_is_told_and_the_whole_is_fetched() {
 }
 
 #[test]
+fn patch_of_a_base_that_somebody_changed_gives_way_to_the_whole() {
+    let edited = |world: &World, bytes: &[u8]| {
+        let base = world.path("/opt/tool/releases/1.0/tool");
+        let time = base.metadata().unwrap().modified().unwrap();
+        std::fs::write(&base, bytes).unwrap();
+        let file = std::fs::File::options().append(true).open(&base).unwrap();
+        file.set_modified(time).unwrap();
+    };
+    let patch = bsdiff::make(&program("1.0"), &program("1.1")).unwrap();
+    // As long as before and at the same time: nobody sees it who does not read it.
+    let (server, world) = outdated("");
+    offer_patch(&server, patch.clone());
+    let mut other = program("1.0");
+    *other.last_mut().unwrap() ^= 1;
+    edited(&world, &other);
+    let ran = world.run(&[]).exits(0);
+    assert!(ran.stdout.contains("was fetched whole"), "{ran:#?}");
+    assert!(installed(&world) == program("1.1"));
+    assert!(server.paths().iter().any(|path| path.ends_with(".gz")), "{:?}", server.paths());
+    // Where it is seen nothing is planned from it.
+    let (server, world) = outdated("");
+    offer_patch(&server, patch);
+    edited(&world, b"#!/bin/sh\n");
+    let plan = world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(plan.contains("fetch linux-amd64.gz") && !plan.contains("patch /opt"), "{plan}");
+    world.run(&[]).exits(0);
+    assert!(installed(&world) == program("1.1"));
+    // And where the whole is not to be fetched, what is in use stays.
+    let (server, world) = outdated("    delta: { fallback: fail }\n");
+    offer_patch(&server, bsdiff::make(&program("1.0"), &program("1.1")).unwrap());
+    edited(&world, &other);
+    world.run(&[]).exits(1);
+    assert!(installed(&world) == other);
+}
+
+#[test]
 fn fallback_is_what_the_desired_state_says() {
     for (fallback, works) in [("fail", false), ("limit:1kB", false), ("limit:1MiB", true)] {
         let (server, world) = outdated(&format!("    delta: {{ fallback: \"{fallback}\" }}\n"));
@@ -350,7 +386,11 @@ fn published_choria_repository_is_read_by_our_client() {
         let directory = format!("repo/{version}/linux/amd64");
         let name = format!("{directory}/tool-linux-amd64-{version}");
         assert_eq!(said, format!("{name}.bz2\n{name}\n{directory}/release.json\n"));
+        assert!(published(&world, &wish, 0).contains("nothing was written"));
+        tree::write(file.as_ref(), b"another");
         assert!(published(&world, &wish, 1).contains("a version keeps its bytes"));
+        published(&world, &[&wish[..], &["--force"]].concat(), 0);
+        program_file(&world, version);
         published(&world, &[&wish[..], &["--force"]].concat(), 0);
         world.tick();
         world.run(&[]).exits(0);
@@ -383,6 +423,8 @@ fn s10_s11_published_selfupdate_repository_has_patches_of_the_last_versions_and_
     }
     let file = program_file(&world, "1.0");
     let wish = ["selfupdate", &file, "1.0", "--out", "public/tool", "--platform", "linux-amd64"];
+    assert!(published(&world, &wish, 0).contains("nothing was written"));
+    tree::write(file.as_ref(), b"another");
     assert!(published(&world, &wish, 1).contains("is there already"));
     let wish = ["selfupdate", &file, "0.9", "--out", "public/tool", "--platform", "linux-amd64"];
     assert!(published(&world, &wish, 1).contains("clients would go back"));
@@ -412,6 +454,9 @@ fn publish_release(world: &World, version: &str) {
     tree::write(&built.join("README.md"), b"read me");
     let built = built.to_str().unwrap();
     published(world, &["release", built, "--to", "repository"], 0);
+    let said = published(world, &["release", built, "--to", "repository"], 0);
+    assert!(said.contains("nothing was written"), "{said}");
+    tree::write(&world.temp().join(format!("build/{version}/more")), b"more");
     let said = published(world, &["release", built, "--to", "repository"], 1);
     assert!(said.contains("a version keeps its bytes"), "{said}");
 }

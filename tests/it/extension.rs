@@ -40,6 +40,7 @@ mod merged;
 mod namesakes;
 mod shared;
 mod signed;
+mod unclear;
 mod web;
 #[cfg(feature = "interop")]
 mod interop;

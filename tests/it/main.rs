@@ -17,6 +17,8 @@ mod tidy;
 mod documents;
 
 mod archives;
+#[cfg(target_arch = "x86_64")]
+mod bombs;
 mod archive_escapes;
 mod archive_lies;
 mod casync;
@@ -24,6 +26,8 @@ mod casync_interop;
 mod desync_interop;
 mod casync_tree;
 mod publish_attacks;
+#[cfg(target_arch = "x86_64")]
+mod publish_programs;
 mod publish_tree;
 mod publish_tree_interop;
 mod elf;

@@ -426,6 +426,12 @@ scenarios! {
     release_brings_no_program
     release_directory_lost
     release_without_asset_for_host_yet
+    renamed_and_its_name_given_away
+    renamed_names_exchanged
+    renamed_while_quarantined
+    renamed_while_rolled_back
+    renamed_while_suspended
+    renamed_with_a_hook_owed
     retain_lowered
     retain_one
     retain_two

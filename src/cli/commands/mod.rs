@@ -34,10 +34,10 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
     }
     check_format(session.common.output, cli.command.as_ref())?;
     match &cli.command {
-        None | Some(Command::Apply { file: None }) if !cli.dry_run => {
+        None | Some(Command::Apply { file: None }) if !cli.pass.dry_run => {
             pass::reconcile(session, &cli.pass).await
         }
-        Some(command) if cli.dry_run && changes_without_plan(command) => {
+        Some(command) if cli.pass.dry_run && changes_without_plan(command) => {
             let why = "this command makes no plan that could be shown; leave out --dry-run";
             Err(CliError::new(Exit::Usage, why))
         }
@@ -48,7 +48,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         }
         Some(Command::Plan { out }) => pass::plan(session, &cli.pass, out.as_deref()).await,
         None | Some(Command::Apply { file: None }) => pass::plan(session, &cli.pass, None).await,
-        Some(Command::Apply { file: Some(file) }) if cli.dry_run => {
+        Some(Command::Apply { file: Some(file) }) if cli.pass.dry_run => {
             pass::show_saved(session, &cli.pass, file).await
         }
         Some(Command::Apply { file: Some(file) }) => {
@@ -64,7 +64,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         }
         Some(Command::Rollback { resource, to, reason, until }) => {
             let wish = overrides::Rollback { to: to.as_deref(), reason, until: *until };
-            let preview = if cli.dry_run { Preview::Only } else { Preview::AndApply };
+            let preview = if cli.pass.dry_run { Preview::Only } else { Preview::AndApply };
             overrides::rollback(session, resource, &wish, &cli.pass, preview).await
         }
         Some(Command::Suspend { resource, reason, until }) => {
@@ -82,11 +82,11 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Discover { url }) => discover::discover(session, url.as_deref()).await,
         Some(Command::Features { command }) => features::features(session, command).await,
         Some(Command::Sysupdate(args)) => {
-            let preview = if cli.dry_run { Preview::Only } else { Preview::AndApply };
+            let preview = if cli.pass.dry_run { Preview::Only } else { Preview::AndApply };
             sysupdate::sysupdate(session, args, (&cli.pass, preview)).await
         }
         Some(Command::Publish { kind }) => {
-            let deed = if cli.dry_run { Deed::Look } else { Deed::Remove };
+            let deed = if cli.pass.dry_run { Deed::Look } else { Deed::Remove };
             publish_kind(session, kind, deed).await
         }
         Some(Command::Units(args)) => units::units(session, args).await,

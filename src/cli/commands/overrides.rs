@@ -15,6 +15,7 @@ use crate::host::Change as Host;
 use crate::model::ledger::{Debt, Ledger, Overrides, Pinned, Quarantined, Suspension};
 use crate::model::{BlockedReason, Effect, Kind, ResourceId};
 use crate::observe::observe;
+use crate::observe::renamed::follow_renames;
 use crate::record::ledger;
 use crate::repository;
 use crate::resource::Found;
@@ -48,6 +49,7 @@ pub(super) async fn rollback(
         Preview::AndApply => Some(session.lock(AT_ONCE).await?),
     };
     let mut ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
+    follow_renames(&desired, &session.host, &mut ledger);
     let slot = target(session, &desired, &ledger, id, wish.to)?;
     let pinned = Pinned {
         slot: slot.clone(),

@@ -20,6 +20,7 @@ use crate::model::outcome::Outcome;
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
 use crate::model::{Digest, Plan};
 use crate::observe::Observed;
+use crate::observe::renamed::follow_renames;
 use crate::plan::check::{Present, check};
 use crate::plan::hold::hold;
 use crate::reconcile::{self, Glance, Hands, Preview, Request};
@@ -172,7 +173,8 @@ fn still_fits(
     if root != session.host.root() {
         return Err(stale(format!("it was made for the root {root}")));
     }
-    let ledger = ledger::load(host).map_err(|e| CliError::io(&e))?;
+    let mut ledger = ledger::load(host).map_err(|e| CliError::io(&e))?;
+    follow_renames(request.desired, host, &mut ledger);
     let observed = reconcile::look(request, host, &ledger);
     if saved.metadata.hostname != observed.facts.hostname {
         return Err(stale(format!("it was made for the host {}", saved.metadata.hostname)));

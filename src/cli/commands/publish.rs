@@ -2,7 +2,7 @@
 
 use crate::cli::args::{ExtensionArgs, ProgramKind};
 use crate::cli::exit::Exit;
-use crate::cli::{CliError, say};
+use crate::cli::{CliError, mention, say};
 use crate::model::Version;
 use crate::model::outcome::chain;
 use crate::publish::{Choria, Existing, PublishError, Release, Selfupdate, image};
@@ -22,7 +22,16 @@ pub(super) async fn publish(kind: &ProgramKind) -> Result<Exit, CliError> {
                 uncompressed: *uncompressed,
             })
         }
-        ProgramKind::Selfupdate { file, release, out, platform: name, patches, force } => {
+        ProgramKind::Selfupdate {
+            file,
+            release,
+            out,
+            bin,
+            diff,
+            platform: name,
+            patches,
+            force,
+        } => {
             let (os, arch) = name.split_once('-').unwrap_or((name, ""));
             let platform = platform(os, arch)?;
             selfupdate(&Selfupdate {
@@ -30,6 +39,8 @@ pub(super) async fn publish(kind: &ProgramKind) -> Result<Exit, CliError> {
                 version: release,
                 platform: &platform,
                 out: out.as_std_path(),
+                bin: bin.as_ref().unwrap_or(out).as_std_path(),
+                diff: diff.as_ref().unwrap_or(out).as_std_path(),
                 patches: *patches,
                 existing: force.then_some(Existing::Replaced).unwrap_or(Existing::Kept),
             })
@@ -53,6 +64,9 @@ pub(super) async fn publish(kind: &ProgramKind) -> Result<Exit, CliError> {
         }
     };
     let published = published.map_err(|error| CliError::new(exit(&error), chain(&error)))?;
+    if published.is_empty() {
+        mention("it is published already, with these bytes: nothing was written");
+    }
     for path in published {
         say(&format!("{}\n", path.display()));
     }

@@ -17,11 +17,13 @@ use crate::desired::DesiredState;
 use crate::fetch::memory::Reader;
 use crate::model::agent::AgentStatus;
 use crate::model::contents::PATHS_MAX;
+use crate::model::ledger::Ledger;
 use crate::model::outcome::counted;
 use crate::model::plan::PLAN_API_VERSION;
 use crate::model::{Drift, Kind, ResourceId};
 use crate::monitor::memory;
 use crate::observe::observe;
+use crate::observe::renamed::follow_renames;
 use crate::reconcile::{Request, preview};
 use crate::record::{history, last_pass, last_wish, ledger};
 use crate::resolve::explain::{About, Listed, explain as explain_choice, versions};
@@ -32,7 +34,7 @@ use crate::status::{Condition, HostStatus, Known, ResourceStatus, State, status 
 
 fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliError> {
     let io = |e: std::io::Error| CliError::io(&e);
-    let ledger = ledger::look(&session.host).map_err(io)?;
+    let ledger = remembered(session, desired)?;
     let observed = observe(desired, &ledger, &session.host, session.depth());
     let last = last_pass::load(&session.host).map_err(io)?;
     let history = history::load(&session.host).map_err(io)?;
@@ -307,7 +309,7 @@ pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, 
     let facts = crate::host::facts::observe(&session.host);
     let found = found(session, &desired, id)?;
     let wish = (&declared.spec, &found);
-    let ledger = ledger::look(&session.host).map_err(|e| CliError::io(&e))?;
+    let ledger = remembered(session, &desired)?;
     let about = About { facts: &facts, trust: &ledger.trust };
     let choice = explain_choice(id, wish, about, &reader, session.now).await;
     if session.common.output == Format::Json {
@@ -357,9 +359,16 @@ fn installed(text: &mut String, resource: &ResourceStatus) {
     }
 }
 
+/// The ledger, by the names that resources have now.
+fn remembered(session: &Session, desired: &DesiredState) -> Result<Ledger, CliError> {
+    let mut ledger = ledger::look(&session.host).map_err(|e| CliError::io(&e))?;
+    follow_renames(desired, &session.host, &mut ledger);
+    Ok(ledger)
+}
+
 /// What the host has of one resource.
 fn found(session: &Session, desired: &DesiredState, id: &ResourceId) -> Result<Found, CliError> {
-    let ledger = ledger::look(&session.host).map_err(|e| CliError::io(&e))?;
+    let ledger = remembered(session, desired)?;
     let mut observed = observe(desired, &ledger, &session.host, session.depth());
     match observed.resources.remove(id) {
         Some(Ok(found)) => Ok(found),
@@ -390,7 +399,7 @@ pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, Cli
         say(&json::render(&releases));
         return Ok(Exit::Ok);
     }
-    let ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
+    let ledger = remembered(session, &desired)?;
     let in_use = found.current().map(Found::tag_of);
     let mut text = String::new();
     for Listed { release, accepted } in &listed {

@@ -374,3 +374,29 @@ fn extensions_of_systemd_are_refreshed_by_what_listeners_are_told() {
     assert_eq!(heard, 2, "{said}");
     assert!(!said.contains("was not told"), "{said}");
 }
+
+/// The committed image is what its recipe makes; how it is packed is for the versions of the tools to say.
+#[test]
+fn image_of_the_demo_is_what_its_recipe_makes() {
+    let dir = tempfile::tempdir().unwrap();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let made = dir.path().join("repository");
+    let mut make = Command::new(examples.join("make-greeting"));
+    let output = make.arg(&made).arg(env!("CARGO_BIN_EXE_reconcile")).output().unwrap();
+    assert!(output.status.success(), "{output:#?}");
+    let unpacked = |repository: &Path, name: &str| {
+        let (packed, to) = (repository.join("ext/greeting"), dir.path().join(name));
+        let packed = fs::read(packed.join("greeting_1.0.0.raw.zst")).unwrap();
+        let image = to.with_extension("raw");
+        fs::write(&image, zstd::decode_all(packed.as_slice()).unwrap()).unwrap();
+        let output = Command::new("unsquashfs").arg("-d").arg(&to).arg(&image).output().unwrap();
+        assert!(output.status.success(), "{output:#?}");
+        to
+    };
+    let (ours, recipes) =
+        (unpacked(&examples.join("repository"), "ours"), unpacked(&made, "recipes"));
+    let output = Command::new("diff").arg("-r").arg(ours).arg(recipes).output().unwrap();
+    assert!(output.status.success(), "{output:#?}");
+    let index = |repository: &Path| fs::read_to_string(repository.join("ext/index")).unwrap();
+    assert_eq!(index(&examples.join("repository")), index(&made));
+}

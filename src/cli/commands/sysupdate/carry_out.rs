@@ -221,7 +221,8 @@ impl Carrying<'_> {
         }
         let its: BTreeSet<ResourceId> = resources_of(self.component, desired).into_iter().collect();
         if its.is_empty() {
-            return Err(CliError::new(Exit::Failed, NOTHING_TO_DO));
+            let why = self.component.broken.first().map_or(NOTHING_TO_DO, String::as_str);
+            return Err(CliError::new(Exit::Failed, why));
         }
         Ok(its)
     }

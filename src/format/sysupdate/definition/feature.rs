@@ -39,6 +39,8 @@ pub struct Feature {
     pub app_stream: Option<String>,
     /// `Enabled=`, by default no.
     pub enabled: bool,
+    /// The last `Enabled=` where that could not be read, so that what holds is not what was meant.
+    pub unclear: Option<Warning>,
     /// `Suggest=` and `SuggestOn…=`.
     pub suggestion: Suggestion,
 }
@@ -54,6 +56,8 @@ pub struct Component {
     pub documentation: Vec<String>,
     /// `Enabled=`, by default yes.
     pub enabled: bool,
+    /// The last `Enabled=` where that could not be read, so that what holds is not what was meant.
+    pub unclear: Option<Warning>,
     /// `Suggest=` and `SuggestOn…=`.
     pub suggestion: Suggestion,
 }
@@ -79,6 +83,7 @@ struct Draft {
     documentation: Vec<String>,
     app_stream: Option<String>,
     enabled: Option<bool>,
+    unclear: Option<Warning>,
     suggestion: Suggestion,
 }
 
@@ -97,6 +102,7 @@ pub fn feature(
         documentation: draft.documentation,
         app_stream: draft.app_stream,
         enabled: draft.enabled.unwrap_or(false),
+        unclear: draft.unclear,
         suggestion: draft.suggestion,
     };
     Ok((feature, warnings))
@@ -117,6 +123,7 @@ pub fn component(
         description: draft.description,
         documentation: draft.documentation,
         enabled: draft.enabled.unwrap_or(true),
+        unclear: draft.unclear,
         suggestion: draft.suggestion,
     };
     Ok((component, warnings))
@@ -149,7 +156,11 @@ impl Draft {
                     self.app_stream = Some(url);
                 }
             }
-            "Enabled" => reader.set_boolean(at, &mut self.enabled),
+            "Enabled" => {
+                let before = reader.warnings.len();
+                reader.set_boolean(at, &mut self.enabled);
+                self.unclear = reader.warnings.get(before).cloned();
+            }
             "Suggest" => reader.set_tristate(at, &mut self.suggestion.suggest),
             key if is_condition(key) => self.condition(reader, at),
             _ => reader.unknown(at),
