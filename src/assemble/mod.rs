@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 
 pub use adopt::{fingerprint, is_made_of};
 pub use attributes::{Accounts, Me, Owner, Powers};
@@ -101,6 +101,8 @@ pub struct Job {
     pub preserve: Vec<String>,
     /// Bounds on the archive.
     pub limits: AssembleLimits,
+    /// Kept until nothing is written any more, also by a thread whose caller went away.
+    pub writes: OwnedRwLockReadGuard<()>,
 }
 
 /// Whether a tree is in use now.
@@ -242,7 +244,7 @@ fn make(prepared: Prepared, supply: Supply, copies: Copies) -> Result<Assembled,
     }
     let (list, compared, noted) = writer.finish()?;
     let changed = compared.finish(job.delete_max)?;
-    let (skeleton, _) = decoder.into_source().into_skeleton();
+    let skeleton = decoder.into_source().into_skeleton();
     let skeleton = skeleton.map_err(|e| generation("compress", &job.into.join(SKELETON), e))?;
     save(&job.into.join(SKELETON), &skeleton)?;
     save(&job.into.join(NODES), &list.encode())?;
