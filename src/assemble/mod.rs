@@ -7,6 +7,24 @@
 //! before. One thread writes; a `crew` opens chunks ahead of it and copies whole files behind it. Chunks are
 //! fetched many at once and used in the order of the archive; memory is bounded by constants and by the number of
 //! nodes.
+//!
+//! Beside its head a generation keeps its index, the list of its nodes (80 bytes each, so that a stat walk of
+//! 100,000 is all a pass costs), and the *skeleton*: the archive without the content of files. Together they make
+//! any part of the archive readable from the installed files: an update needs no chunk that is anywhere in the
+//! tree in use, and nothing is ever chunked on a host. A file is trusted as long as size, times (the change time too)
+//! and inode are as they were when it was made; anything else comes from elsewhere and is verified.
+//!
+//! The list of packs is read while planning; chunks are grouped into batches of 4 MiB in the order of the stream, and
+//! each batch is a few ranges. Whatever is wrong with a pack, its chunks are asked for one by one. The patches of a
+//! delta are applied to ranges of the old archive and what they make is verified chunk by chunk, so that a delta needs
+//! no trust. A listing beside an index (`.mtree`) only tells a plan which paths come, change and go. A refreshed
+//! offline copy is written from verified chunks, after the tree has shown that it works, its index last.
+//!
+//! A directory of somebody else is encoded as its publisher would have done (`adopt`) and compared with the index:
+//! one that is equal stays as it is, and the digest of its `stat`s in the inventory saves reading it again. A generation
+//! that is kept is compared with its list before it comes into use again. What `preserve` names is carried before the
+//! exchange and, as far as it was replaced meanwhile, once more after it. What a process that still stands in an old
+//! tree writes there after the switch goes with that generation.
 
 mod adopt;
 mod attributes;
