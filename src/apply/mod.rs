@@ -119,7 +119,9 @@ pub async fn apply(
     health::confirm(&mut work, &baselines, host, journal, stop).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {
         stager.refresh(work.change, &mut work.result).await;
-        announce::announce(work.change, host, &mut work.result).await;
+    }
+    announce::announce(&mut work, host).await;
+    for work in work.iter_mut().filter(|work| work.goes_on()) {
         remove(work.change, host, &mut work.result);
     }
     let tried = |step: &Step| matches!(step, Step::Try { .. });

@@ -56,6 +56,7 @@ pub fn orphans(host: &Look, component: &Component) -> io::Result<Vec<Wish>> {
             read_only: None,
             tries: Tries::default(),
             class: None,
+            remove_temporary: true,
             entry: Some(place.into()),
         });
     }

@@ -27,6 +27,7 @@
 //! | X19 | one keyring for everything | `signature_is_demanded_where_a_keyring_is_named` |
 
 mod classes;
+mod components;
 mod corpus;
 mod crash;
 mod definitions;
@@ -37,6 +38,7 @@ mod groups;
 mod health;
 mod merged;
 mod namesakes;
+mod shared;
 mod signed;
 mod unclear;
 mod web;

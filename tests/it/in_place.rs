@@ -264,3 +264,55 @@ fn killed_patching_leaves_a_program_that_runs() {
         vec![format!("{between:?}, {after:?}: {} {dry}", said(&again))]
     });
 }
+
+#[test]
+fn program_known_by_its_own_digest_is_not_fetched_before_its_window() {
+    let (server, mut world) = host(b"mine", "");
+    world.run(&[]).exits(0);
+    let never = b"windows: { nights: { start: '00:00', for: 1m, zone: UTC0, days: [sun] } }";
+    tree::write(&world.path("/etc/reconcile/agent.yaml"), never);
+    offer(&server, "2.0");
+    for _ in 0..2 {
+        world.tick();
+        server.take_requests();
+        // What it comes in would be found again by a digest that nobody stated: each pass would fetch it anew.
+        assert!(world.run(&[]).exits(3).stdout.contains("deferred"));
+        assert!(
+            !server.paths().iter().any(|path| path.starts_with("/tool/2.0")),
+            "{:?}",
+            server.paths()
+        );
+    }
+    tree::write(&world.path("/etc/reconcile/agent.yaml"), b"{}");
+    world.run(&[]).exits(0);
+    assert_eq!(installed(&world).0, program("2.0"));
+}
+
+#[test]
+fn saved_plan_that_names_a_backup_or_a_program_elsewhere_is_refused() {
+    let (server, mut world) = host(b"mine", "");
+    world.run(&[]).exits(0);
+    offer(&server, "2.0");
+    world.tick();
+    let file = world.temp().join("plan.json");
+    let name = file.to_str().unwrap();
+    world.run(&["plan", "--out", name]);
+    let text = fs::read_to_string(&file).unwrap();
+    for (key, value) in [
+        ("backup", serde_json::json!({ "path": "/etc/passwd", "replaces": true })),
+        ("program", "../../../../../etc/shadow".into()),
+        ("program", "/etc/shadow".into()),
+    ] {
+        let mut plan: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let steps = plan["spec"]["changes"][0]["steps"].as_array_mut().unwrap();
+        let install = steps.iter_mut().find(|step| step["op"] == "install").unwrap();
+        install[key] = value;
+        let named = Sha256::digest(serde_json::to_vec(&plan["spec"]).unwrap());
+        let named = data_encoding::HEXLOWER.encode(&named);
+        plan["metadata"]["name"] = format!("sha256:{named}").into();
+        fs::write(&file, plan.to_string()).unwrap();
+        let refused = world.run(&["apply", name]).exits(5);
+        assert!(refused.stderr.contains("leads out of"), "{key}: {}", refused.stderr);
+        assert_eq!(installed(&world).0, program("1.0"));
+    }
+}

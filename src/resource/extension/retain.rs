@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use crate::resource::extension::observe::ImageSeen;
 use crate::resource::extension::order::Order;
 use crate::resource::extension::plan::Situation;
 use crate::resource::extension::spec::{Activate, Upkeep};
@@ -19,8 +20,13 @@ impl Situation<'_> {
             slots.iter().rposition(|slot| slot == version)
         };
         let adopted = observed.adopted(self.owned);
+        // Where names begin alike, one of another extension may look like a version of this one.
+        let made_here = |image: &ImageSeen| {
+            image.manifest.as_ref().is_some_and(|manifest| manifest.head.resource == *self.id)
+        };
         let is_ours = |version: &str| {
-            observed.manifest(version).is_some() || adopted.iter().any(|slot| slot == version)
+            observed.images(version).flatten().any(made_here)
+                || adopted.iter().any(|slot| slot == version)
         };
         let versions = observed.versions();
         let order = Order::of(spec.order, versions.iter().copied());
@@ -39,6 +45,10 @@ impl Situation<'_> {
             let mut files = spec.transfers.iter().zip(observed.images(version));
             files.any(|(transfer, image)| {
                 let Some((class, image)) = transfer.class.zip(image) else { return false };
+                let path = transfer.directory.join(&image.file);
+                if observed.mounted.iter().any(|end| path.ends_with(end)) {
+                    return true;
+                }
                 let stem = image.base().strip_suffix(".raw").unwrap_or(image.base());
                 observed.is_merged(class, &[image.base().to_owned(), stem.to_owned()])
             })
