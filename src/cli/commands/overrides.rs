@@ -229,7 +229,7 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
         say(&format!("{id} was neither suspended nor rolled back nor quarantined here\n"));
         return Ok(Exit::Ok);
     }
-    if let Some(mut last) = last_pass::load(&host).ok().flatten() {
+    if let Some(mut last) = last_pass::load(&host) {
         last.resume(id);
         last_pass::save(&host, &last, None).map_err(|e| CliError::io(&e))?;
     }

@@ -22,7 +22,7 @@ impl Session {
         if known && !Runtime::is_claimed(&self.host) {
             return;
         }
-        let last = last_pass::load(&self.host).ok().flatten();
+        let last = last_pass::load(&self.host);
         let Some(Followed { desired, repository }) = last.map(|last| last.followed) else { return };
         if let Some(FollowedRepository { url, reference, path, allowed_signers, keyring }) =
             repository
