@@ -292,6 +292,25 @@ fn files_of_other_programs_are_no_versions_of_this_one() {
 }
 
 #[test]
+fn tree_has_one_name_wherever_it_is_told() {
+    let (mut world, publisher) = crate::tree::site();
+    world.run(&[]).exits(0);
+    let of = |world: &World, what: &str| {
+        let status = world.run(&["status", "-o", "json"]).exits(0).json();
+        status["resources"][0][what].clone()
+    };
+    let before = of(&world, "version");
+    tree::make(&publisher.source, "more \"more\"\n");
+    publisher.publish();
+    world.tick();
+    world.run(&[]).exits(0);
+    assert_eq!(of(&world, "kept"), serde_json::json!([before]));
+    let before = before.as_str().unwrap();
+    let told = world.run(&["rollback", "tree/site", "--to", before, "--reason", "x"]).exits(0);
+    assert!(told.stdout.contains(&format!("rolled back to {before}")), "{told:#?}");
+}
+
+#[test]
 fn slips_in_a_wish_are_told_where_they_are() {
     let (mut world, offer) = world("");
     world.wish("desired", &wish(&offer, "    version: lastest\n"));
