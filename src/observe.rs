@@ -3,7 +3,7 @@
 pub mod ahead;
 pub mod renamed;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -30,14 +30,14 @@ pub struct Observed {
     /// Everything that is wished or ours; the error's text for what could not be looked at.
     pub resources: BTreeMap<ResourceId, Result<Found, String>>,
     /// Where the places of resources really are, by their paths.
-    pub spots: BTreeMap<Utf8PathBuf, Spot>,
+    pub spots: HashMap<Utf8PathBuf, Spot>,
 }
 
 impl Observed {
     /// Whether two paths are names of one place.
     pub fn are_one(&self, one: &Utf8Path, other: &Utf8Path) -> bool {
-        let spot = self.spots.get(one);
-        one == other || spot.is_some() && spot == self.spots.get(other)
+        let spot = |path| self.spots.get(path);
+        one == other || spot(one).is_some_and(|one| spot(other) == Some(one))
     }
 }
 
@@ -86,16 +86,16 @@ fn last_of(kind: Kind) -> Last {
 }
 
 /// Where every place is that is wished or ours. One alone cannot be another's.
-fn spots(desired: &DesiredState, ledger: &Ledger, host: &Look) -> BTreeMap<Utf8PathBuf, Spot> {
+fn spots(desired: &DesiredState, ledger: &Ledger, host: &Look) -> HashMap<Utf8PathBuf, Spot> {
     let wished = desired.resources.iter().flat_map(|(id, declared)| {
         let file = declared.spec.file().map(|file| (id.kind, file));
         std::iter::once((id.kind, declared.spec.home())).chain(file)
     });
     let ours = ledger.inventory.resources.iter();
     let ours = ours.flat_map(|(id, owned)| owned.paths().map(|path| (id.kind, path)));
-    let paths: BTreeMap<&Utf8Path, Kind> = wished.chain(ours).map(|(kind, p)| (p, kind)).collect();
+    let paths: HashMap<&Utf8Path, Kind> = wished.chain(ours).map(|(kind, p)| (p, kind)).collect();
     if paths.len() < 2 {
-        return BTreeMap::new();
+        return HashMap::new();
     }
     let mut spots = Spots::new(host);
     let found = paths
