@@ -15,8 +15,7 @@ use crate::model::spot::Spot;
 use crate::model::{HostFacts, Kind, ResourceId};
 use crate::observe::ahead::Seen;
 use crate::parallel::in_parallel;
-use crate::resource::app::observe::Depth;
-use crate::resource::observe::Place;
+use crate::resource::observe::{Depth, Place};
 use crate::resource::{self, Found};
 
 /// Items that are worth a thread: looking at one takes longer than a tenth of starting one.

@@ -38,7 +38,7 @@ use crate::record::commit::{Pass, conclude, intend};
 use crate::record::last_pass::LastPass;
 use crate::record::{cache, last_pass, ledger};
 use crate::resolve::{Question, in_use, resolve};
-use crate::resource::app::observe::Depth;
+use crate::resource::observe::Depth;
 
 pub use glance::Glance;
 

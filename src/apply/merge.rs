@@ -31,8 +31,9 @@ pub(super) async fn merge(work: &mut [Work<'_>], host: &Host, journal: &mut Jour
     };
     let mut merged: Vec<&mut Work<'_>> = work.iter_mut().filter(concerned).collect();
     for class in CLASSES {
-        let member = |work: &&mut &mut Work<'_>| work.goes_on() && concerns(work.change, class);
-        let mut members: Vec<&mut &mut Work<'_>> = merged.iter_mut().filter(member).collect();
+        let member = |work: &&mut Work<'_>| work.goes_on() && concerns(work.change, class);
+        let all = merged.iter_mut().map(|work| &mut **work);
+        let mut members: Vec<&mut Work<'_>> = all.filter(member).collect();
         if members.is_empty() {
             continue;
         }
@@ -103,7 +104,7 @@ fn look(host: &Host, class: ExtensionClass, changes: &[&Change]) -> Result<(), S
 
 /// Puts every change back, then tries each alone. An error when nothing can be merged at all.
 async fn one_by_one(
-    members: &mut [&mut &mut Work<'_>],
+    members: &mut [&mut Work<'_>],
     (class, why): (ExtensionClass, &str),
     host: &Host,
     journal: &mut Journal,

@@ -160,6 +160,7 @@ impl GitArgs {
 /// Options of a pass.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch that somebody types")]
 pub struct PassArgs {
     /// Print what would change and why, and change nothing.
     #[arg(long, global = true)]

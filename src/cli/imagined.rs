@@ -13,7 +13,7 @@ use crate::model::ledger::Ledger;
 use crate::model::outcome::chain;
 use crate::model::selection::Identity;
 use crate::observe::{Observed, observe};
-use crate::resource::app::observe::Depth;
+use crate::resource::observe::Depth;
 use crate::status::export::{EXPORT_BYTES_MAX, ExportError, HostExport};
 
 /// A host known by its name, and by what it exported, if it did.

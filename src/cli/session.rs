@@ -36,7 +36,7 @@ use crate::plan::hold::Holds;
 use crate::provider::{Texts, provide};
 use crate::reconcile::{Effects, Request};
 use crate::repository::{Checkout, Source};
-use crate::resource::app::observe::Depth;
+use crate::resource::observe::Depth;
 
 /// Where the desired state is when nothing is said, below the root.
 pub(crate) const DESIRED: &str = "/etc/reconcile/desired-state";

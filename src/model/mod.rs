@@ -22,6 +22,7 @@ pub mod revision;
 pub mod selection;
 pub mod snapshot;
 pub mod effect;
+pub mod slot;
 pub mod span;
 pub mod spot;
 pub mod step;

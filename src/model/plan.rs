@@ -237,6 +237,14 @@ pub struct Blocked {
     pub ahead: Vec<Digest>,
 }
 
+impl Blocked {
+    /// One of which nothing else is known.
+    pub fn new(resource: ResourceId, reason: BlockedReason, message: String) -> Self {
+        let (staying_on, until, declared_at, ahead) = (None, None, None, Vec::new());
+        Self { resource, reason, message, staying_on, until, declared_at, ahead }
+    }
+}
+
 /// Why a wish is not carried out.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,

@@ -19,7 +19,7 @@ use crate::monitor::memory::Memory;
 use crate::monitor::{Snapshot, metrics, stored};
 use crate::observe::{Observed, observe};
 use crate::record::last_pass::LastPass;
-use crate::resource::app::observe::Depth;
+use crate::resource::observe::Depth;
 use crate::status::{self, Known, carry::carry};
 
 /// A pass that is over.

@@ -10,8 +10,7 @@ use crate::model::ledger::{Inventory, Owned};
 use crate::model::{Kind, ResourceId};
 use crate::resource::Found;
 use crate::resource::app;
-use crate::resource::app::observe::Depth;
-use crate::resource::observe::Place;
+use crate::resource::observe::{Depth, Place};
 
 /// Apps taken at once: what one more thread may have left to do when the others are through.
 const TAKEN_AT_ONCE: usize = 8;

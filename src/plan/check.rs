@@ -6,10 +6,10 @@
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
-use crate::desired::DesiredState;
+use crate::desired::{Declared, DesiredState};
 use crate::model::ledger::{Ledger, Left};
 use crate::model::manifest::Binary;
-use crate::model::{Action, Change, Effect, ExtensionClass, Kind, Step};
+use crate::model::{Action, Change, Effect, ExtensionClass, Kind, ResourceId, Step};
 use crate::observe::Observed;
 use crate::resource::Found;
 use crate::resource::app::in_place::{backup_names, beside};
@@ -41,8 +41,10 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
     if (change.action == Action::Remove) == wished {
         return Err(format!("the desired state was edited about {id} since it was made"));
     }
-    let home = declared.map(|d| d.spec.home()).or(owned.map(|o| o.home.as_path()));
-    let home = home.ok_or_else(|| format!("{id} is neither wished nor ours"))?;
+    let home = declared
+        .map(|d| d.spec.home())
+        .or(owned.map(|o| o.home.as_path()))
+        .ok_or_else(|| format!("{id} is neither wished nor ours"))?;
     let found = present.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let file = found.and_then(Found::file);
     let left = owned.map_or(Left::NOTHING, |owned| match declared {
@@ -72,34 +74,42 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
         if leads_out || inner(step).any(|path| path.is_absolute() || climbs(path)) {
             return Err(format!("a step of {id} leads out of {home}"));
         }
-        match step {
-            Step::Fetch { evidence, .. } => {
-                let min = declared.and_then(|d| d.spec.level_min());
-                if min.is_some_and(|min| evidence.level < min) {
-                    return Err(format!("{id} now demands better evidence"));
-                }
+        still_wished(step, id, declared, present)?;
+    }
+    Ok(())
+}
+
+/// Refuses a step whose evidence, effect or check the wish does not ask for any more.
+fn still_wished(
+    step: &Step,
+    id: &ResourceId,
+    declared: Option<&Declared>,
+    present: &Present<'_>,
+) -> Result<(), String> {
+    match step {
+        Step::Fetch { evidence, .. } => {
+            let min = declared.and_then(|d| d.spec.level_min());
+            if min.is_some_and(|min| evidence.level < min) {
+                return Err(format!("{id} now demands better evidence"));
             }
-            Step::Owe { effect } | Step::OweIfChanged { effect, .. } | Step::Settle { effect } => {
-                // What is left is merged anew when an extension goes.
-                let wished = declared
-                    .map_or(matches!(effect, Effect::Refresh { .. }), |d| d.spec.wishes(effect));
-                if !wished || !present.observed.facts.live {
-                    return Err(format!("{} is not wished here any more", effect.describe()));
-                }
-            }
-            Step::Try { trials, .. }
-                if present.observed.facts.agent.as_ref().map(|agent| &agent.trials)
-                    != Some(trials) =>
-            {
-                return Err(format!("{id} was not planned by this program"));
-            }
-            Step::Confirm { check, .. }
-                if declared.and_then(|d| d.spec.health()) != Some(check) =>
-            {
-                return Err(format!("{id} now has another health check"));
-            }
-            _ => {}
         }
+        Step::Owe { effect } | Step::OweIfChanged { effect, .. } | Step::Settle { effect } => {
+            // What is left is merged anew when an extension goes.
+            let wished = declared
+                .map_or(matches!(effect, Effect::Refresh { .. }), |d| d.spec.wishes(effect));
+            if !wished || !present.observed.facts.live {
+                return Err(format!("{} is not wished here any more", effect.describe()));
+            }
+        }
+        Step::Try { trials, .. }
+            if present.observed.facts.agent.as_ref().map(|agent| &agent.trials) != Some(trials) =>
+        {
+            return Err(format!("{id} was not planned by this program"));
+        }
+        Step::Confirm { check, .. } if declared.and_then(|d| d.spec.health()) != Some(check) => {
+            return Err(format!("{id} now has another health check"));
+        }
+        _ => {}
     }
     Ok(())
 }

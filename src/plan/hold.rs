@@ -125,13 +125,9 @@ fn replaces(action: Action) -> bool {
 
 fn blocked(change: &Change, reason: BlockedReason, message: String) -> Blocked {
     Blocked {
-        resource: change.resource.clone(),
-        reason,
-        message,
         staying_on: change.before.as_ref().map(|before| before.version.clone()),
-        until: None,
         declared_at: change.declared_at.clone(),
-        ahead: Vec::new(),
+        ..Blocked::new(change.resource.clone(), reason, message)
     }
 }
 

@@ -229,13 +229,8 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
     match guard::check(inputs.removals, installed, inputs) {
         Ok(()) => plan.changes.extend(removals),
         Err(message) => plan.blocked.extend(removals.into_iter().map(|change| Blocked {
-            resource: change.resource,
-            reason: BlockedReason::MassRemoval,
-            message: message.clone(),
             staying_on: change.before.map(|b| b.version),
-            until: None,
-            declared_at: None,
-            ahead: Vec::new(),
+            ..Blocked::new(change.resource, BlockedReason::MassRemoval, message.clone())
         })),
     }
 }
@@ -262,17 +257,14 @@ fn kept_unclear(inputs: &Inputs<'_>, id: &ResourceId, why: &str) -> Blocked {
 /// What an operator wants left alone is not removed either.
 fn not_removed(inputs: &Inputs<'_>, id: &ResourceId, suspension: &Suspension) -> Blocked {
     let found = inputs.observed.resources.get(id).and_then(|found| found.as_ref().ok());
+    let message = format!(
+        "it is not desired any more and not removed: suspended by an operator: {}",
+        suspension.reason
+    );
     Blocked {
-        resource: id.clone(),
-        reason: BlockedReason::Suspended,
-        message: format!(
-            "it is not desired any more and not removed: suspended by an operator: {}",
-            suspension.reason
-        ),
         staying_on: found.and_then(resource::in_use).map(|in_use| in_use.version),
         until: suspension.until,
-        declared_at: None,
-        ahead: Vec::new(),
+        ..Blocked::new(id.clone(), BlockedReason::Suspended, message)
     }
 }
 
@@ -323,13 +315,6 @@ fn debts_of(ledger: &Ledger, id: &ResourceId) -> Vec<Debt> {
 }
 
 fn unobservable(id: &ResourceId, message: &str, declared_at: Option<String>) -> Blocked {
-    Blocked {
-        resource: id.clone(),
-        reason: BlockedReason::Unobservable,
-        message: format!("it cannot be told what the host has: {message}"),
-        staying_on: None,
-        until: None,
-        declared_at,
-        ahead: Vec::new(),
-    }
+    let message = format!("it cannot be told what the host has: {message}");
+    Blocked { declared_at, ..Blocked::new(id.clone(), BlockedReason::Unobservable, message) }
 }

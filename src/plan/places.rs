@@ -70,15 +70,8 @@ impl<'a> Places<'a> {
             ),
             None => self.namesake(id, &declared.spec)?,
         };
-        Some(Blocked {
-            resource: id.clone(),
-            reason: BlockedReason::Foreign,
-            message,
-            staying_on: None,
-            until: None,
-            declared_at: Some(declared.declared_at.to_string()),
-            ahead: Vec::new(),
-        })
+        let declared_at = Some(declared.declared_at.to_string());
+        Some(Blocked { declared_at, ..Blocked::new(id.clone(), BlockedReason::Foreign, message) })
     }
 
     /// The resource that is to have the place of something that is ours.

@@ -18,6 +18,7 @@ use crate::model::outcome::{
 };
 use crate::model::plan::Unchanged;
 use crate::model::revision::Revision;
+use crate::model::slot::slot_name;
 use crate::model::step::Expected;
 use crate::model::{Action, Change, DriftKind, Effect, Level, Plan, ResourceId, Step};
 use crate::observe::Observed;
@@ -25,7 +26,6 @@ use crate::record::ledger::Saved;
 use crate::record::{history, ledger as files};
 use crate::resource::Found;
 use crate::resource::app::AppObserved;
-use crate::resource::app::layout::slot_name;
 
 /// Kept files that are remembered of one resource: there is one, and one more after a pass that was cut off.
 const BACKUPS_KNOWN_MAX: usize = 4;

@@ -2,6 +2,7 @@
 
 use crate::model::ledger::Trust;
 use crate::model::outcome::chain;
+use crate::model::slot::slot_name;
 use crate::model::step::Binaries;
 use crate::model::{
     Algorithm, Artifact, BlockedReason, Digest, Level, Release, ResourceId, Subject,
@@ -11,7 +12,6 @@ use crate::resolve::policy::{fresh, recheck_after};
 use crate::resolve::sums::read_checksums;
 use crate::resolve::{App, delta};
 use crate::resource::app::AppSpec;
-use crate::resource::app::layout::slot_name;
 use crate::resource::app::wanted::{Offer, Wanted};
 use crate::resource::decision::{Problem, SlotState};
 use crate::source::spec::Origin;

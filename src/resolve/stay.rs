@@ -1,11 +1,11 @@
 //! Staying on a release that is installed, and keeping it whole without asking anybody.
 
 use crate::model::ledger::Pinned;
+use crate::model::slot::{slot_name, tag_of_slot};
 use crate::model::{Artifact, Constraint, Digest, Evidence, Subject, Version};
 use crate::resolve::App;
 use crate::resolve::decided::{gone_or_damaged, rolled_back};
 use crate::resolve::offer::{Offered, offer};
-use crate::resource::app::layout::{slot_name, tag_of_slot};
 use crate::resource::app::wanted::{Offer, Wanted};
 use crate::resource::decision::{Problem, Resolution, SlotState};
 use crate::source;

@@ -2,11 +2,12 @@
 
 use crate::format::checksums::{self, Lookup};
 use crate::model::outcome::chain;
+use crate::model::slot::slot_name;
 use crate::model::{Artifact, BlockedReason, Digest, Evidence, Level, Release, Subject};
 use crate::resolve::App;
 use crate::resolve::asset::{PatternError, Target, fill, regex};
 use crate::resolve::signed::Signatures;
-use crate::resource::app::layout::{Layout, slot_name};
+use crate::resource::app::layout::Layout;
 use crate::resource::decision::Problem;
 use crate::source;
 use crate::source::spec::{DirectoryUrl, Origin};

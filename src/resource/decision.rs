@@ -151,13 +151,10 @@ impl<S, O, W> Situation<'_, S, O, W> {
 
     fn blocked(&self, problem: &Problem, staying_on: Option<Version>) -> Blocked {
         Blocked {
-            resource: self.id.clone(),
-            reason: problem.reason,
-            message: problem.message.clone(),
             staying_on,
             until: problem.until,
             declared_at: Some(self.declared_at.to_owned()),
-            ahead: Vec::new(),
+            ..Blocked::new(self.id.clone(), problem.reason, problem.message.clone())
         }
     }
 

@@ -314,7 +314,7 @@ impl Found {
 
     /// How people name a slot: the tag it was published under.
     pub fn tag_of(slot: &str) -> String {
-        app::layout::tag_of_slot(slot)
+        crate::model::slot::tag_of_slot(slot)
     }
 
     /// SHA-256 digests, hexadecimal, of the cached artifacts that may be needed again.

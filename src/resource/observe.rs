@@ -8,8 +8,16 @@ use crate::host::Look;
 use crate::model::ledger::Owned;
 use crate::model::{Kind, ResourceId};
 use crate::resource::app::in_place::observe::Wished;
-use crate::resource::app::observe::Depth;
 use crate::resource::{Found, Spec, app, extension, tree};
+
+/// How closely files are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Type, mode, size and modification time.
+    Quick,
+    /// Content as well.
+    Deep,
+}
 
 /// Where to look.
 #[derive(Clone, Copy, Debug)]

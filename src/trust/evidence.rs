@@ -156,7 +156,7 @@ fn claims<'a>(
     if let Some((digest, by)) = facts.program {
         claims.push(Claim { level: Level::Checksum, digest, by: by.to_owned() });
     }
-    if let Some((file, digests, signer)) = checksum_digests(policy, facts)? {
+    if let Some(Vouched { file, digests, signer }) = checksum_digests(policy, facts)? {
         let (level, by) = match signer {
             Some(signer) => (Level::Signature, format!("{file}, signed by {}", key_id(signer))),
             None => (Level::Checksum, file.to_owned()),
@@ -178,18 +178,26 @@ pub fn key_id(fingerprint: &str) -> &str {
     fingerprint.get(fingerprint.len().saturating_sub(16)..).unwrap_or(fingerprint)
 }
 
+/// What a checksum file says of an artifact.
+struct Vouched<'a> {
+    file: &'a str,
+    digests: &'a [Digest],
+    /// Fingerprint of the key that signed it, where that was demanded.
+    signer: Option<&'a str>,
+}
+
 /// The digests of the checksum file and who signed it; a refusal where the file contradicts itself, or was asked for by name
 /// and does not vouch.
 fn checksum_digests<'a>(
     policy: &Policy,
     facts: &EvidenceFacts<'a>,
-) -> Result<Option<(&'a str, &'a [Digest], Option<&'a str>)>, Unverified> {
+) -> Result<Option<Vouched<'a>>, Unverified> {
     if policy.checksums == Checksums::None {
         return Ok(None);
     }
     let why = match &facts.checksums {
         ChecksumFact::Read { file, lookup: Lookup::Found(digests), signer } => {
-            return Ok(Some((file, digests, *signer)));
+            return Ok(Some(Vouched { file, digests, signer: *signer }));
         }
         ChecksumFact::Read { file, lookup: Lookup::Conflict { first, second }, .. } => {
             return Err(Unverified::Contradiction(Box::new(Contradiction {

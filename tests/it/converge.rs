@@ -16,7 +16,7 @@ use reconcile::model::outcome::{End, Outcome};
 use reconcile::plan::guard::Removals;
 use reconcile::plan::hold::Holds;
 use reconcile::reconcile::{Effects, Hands, Preview, Request, perform, preview};
-use reconcile::resource::app::observe::Depth;
+use reconcile::resource::observe::Depth;
 
 use crate::support::offer::Offer;
 use crate::support::tree;

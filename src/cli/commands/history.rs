@@ -6,23 +6,19 @@ use crate::cli::args::Format;
 use crate::cli::exit::Exit;
 use crate::cli::output::json;
 use crate::cli::output::units::seconds;
+use crate::cli::say;
 use crate::cli::session::Session;
-use crate::cli::{CliError, say};
 use crate::model::ResourceId;
 use crate::record::history as record;
 
 /// Prints the newest entries, newest last.
-pub(super) fn history(
-    session: &Session,
-    resource: Option<&ResourceId>,
-    limit: usize,
-) -> Result<Exit, CliError> {
+pub(super) fn history(session: &Session, resource: Option<&ResourceId>, limit: usize) -> Exit {
     let mut entries = record::load(&session.host);
     entries.retain(|entry| resource.is_none_or(|id| &entry.resource == id));
     let entries = entries.split_off(entries.len().saturating_sub(limit));
     if session.common.output == Format::Json {
         say(&json::render(&entries));
-        return Ok(Exit::Ok);
+        return Exit::Ok;
     }
     let mut text = String::new();
     for entry in &entries {
@@ -52,5 +48,5 @@ pub(super) fn history(
         text.push_str("Nothing was changed yet.\n");
     }
     say(&text);
-    Ok(Exit::Ok)
+    Exit::Ok
 }

@@ -60,7 +60,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Explain { resource }) => show::explain(session, resource).await,
         Some(Command::List { resource }) => show::list(session, resource).await,
         Some(Command::History { resource, limit }) => {
-            history::history(session, resource.as_ref(), *limit)
+            Ok(history::history(session, resource.as_ref(), *limit))
         }
         Some(Command::Rollback { resource, to, reason, until }) => {
             let wish = overrides::Rollback { to: to.as_deref(), reason, until: *until };

@@ -28,7 +28,7 @@ use crate::plan::check::{Present, check};
 use crate::plan::hold::hold;
 use crate::reconcile::{self, Glance, Hands, Preview, Request};
 use crate::record::ledger;
-use crate::resource::app::observe::Depth;
+use crate::resource::observe::Depth;
 
 /// A saved plan of 10,000 changes stays below 64 MiB.
 const PLAN_BYTES_MAX: u64 = 64 << 20;

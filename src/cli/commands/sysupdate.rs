@@ -23,9 +23,9 @@ use crate::format::sysupdate::document::{
 };
 use crate::format::sysupdate::sets::UpdateSets;
 use crate::provider::{Component, components, set_of, suggests};
-use crate::resource::app::observe::Depth;
 use crate::resource::extension::observe::observe;
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
+use crate::resource::observe::Depth;
 
 /// What systemd-sysupdate says of a component that is off.
 const DISABLED: &str = "Component is disabled.";

@@ -54,8 +54,8 @@ impl Trust {
         self.locks = kept.into_iter().map(|(_, key, digest)| (key, digest)).collect();
         self.locks.extend(moved.into_iter().map(|(to, key, digest)| (to.unwrap_or(key), digest)));
         let unsuitable: BTreeSet<String> = std::mem::take(&mut self.unsuitable);
-        let renamed = unsuitable.into_iter().map(|key| renamed_key(&key, renames).unwrap_or(key));
-        self.unsuitable = renamed.collect();
+        let by_now = unsuitable.into_iter().map(|key| renamed_key(&key, renames).unwrap_or(key));
+        self.unsuitable = by_now.collect();
         for Quarantined { resource, .. } in &mut self.quarantined {
             change(resource, renames);
         }

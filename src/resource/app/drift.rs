@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::model::manifest::MANIFEST_NAME;
+use crate::model::slot::tag_of_slot;
 use crate::model::{Drift, DriftKind};
-use crate::resource::app::layout::{Layout, tag_of_slot};
+use crate::resource::app::layout::Layout;
 use crate::resource::app::links::texts;
 use crate::resource::app::plan::Situation;
 use crate::resource::app::wanted::Wanted;

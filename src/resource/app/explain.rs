@@ -1,7 +1,7 @@
 //! Names and reasons for what happens to an app; pure.
 
+use crate::model::slot::tag_of_slot;
 use crate::model::{Action, Attribution, Drift};
-use crate::resource::app::layout::tag_of_slot;
 use crate::resource::app::plan::Situation;
 use crate::resource::app::wanted::Wanted;
 use crate::resource::decision::{count_drift, not_installed};

@@ -22,15 +22,18 @@ pub(super) struct Going {
 }
 
 impl Going {
-    /// Takes the program away where it is `ours`, and those of ours that were kept.
-    pub(super) fn add(&mut self, file: &FileFound, known: Option<&InPlace>, ours: bool) {
+    /// Takes a program away, and those of ours that were kept beside the file.
+    pub(super) fn add(
+        &mut self,
+        program: Option<Utf8PathBuf>,
+        (file, known): (&FileFound, Option<&InPlace>),
+    ) {
         let kept = |path: &Utf8Path, stat: Option<(u64, i64)>| {
             let mut backups = known.iter().flat_map(|known| &known.backups);
             backups.any(|b| b.path == path && Some((b.size, b.mtime)) == stat)
         };
         let (mine, others): (Vec<_>, Vec<_>) =
             file.backups.iter().partition(|(path, stat)| kept(path, *stat));
-        let program = ours.then(|| file.path.clone());
         let mine = mine.into_iter().map(|(path, _)| path.clone());
         let gone = program.into_iter().chain(mine).chain(file.leftover.clone());
         self.steps.extend(gone.map(|path| Step::Remove { path, aside: None }));
@@ -72,7 +75,7 @@ impl Situation<'_> {
                 continue;
             };
             let ours = file.slot.as_deref().is_some_and(mine);
-            going.add(file, Some(known), ours);
+            going.add(ours.then(|| file.path.clone()), (file, Some(known)));
             let theirs = !ours && (file.stat.is_some() || file.other.is_some());
             going.stays.extend(theirs.then(|| file.path.clone()));
         }

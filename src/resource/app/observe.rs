@@ -10,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::host::{ItemKind, Look, Stat};
 use crate::model::ledger::Owned;
 use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
+use crate::model::slot::tag_of_slot;
 use crate::model::{Drift, DriftKind, Entry, EntryKind, Manifest, Version};
 use crate::resource::app::in_place::observe::{self as in_place, FileFound, Wished};
-use crate::resource::app::layout::{Layout, STAGING_PREFIX, parse_link, tag_of_slot};
+use crate::resource::app::layout::{Layout, STAGING_PREFIX, parse_link};
 use crate::resource::app::spec::TagPattern;
+use crate::resource::observe::Depth;
 
 /// A manifest lists at most 200,000 entries of about 200 bytes.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -26,15 +28,6 @@ const CHILDLESS_LINKS: u64 = 2;
 
 /// The type of an entry of `bin` whose name or text could not be kept as it is.
 const NOT_UTF8: &str = "entry that is not UTF-8";
-
-/// How closely files are looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Depth {
-    /// Type, mode, size and modification time.
-    Quick,
-    /// Content as well.
-    Deep,
-}
 
 /// What the host has of an app.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

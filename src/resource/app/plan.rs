@@ -2,9 +2,10 @@
 
 use crate::model::manifest::Binary;
 use crate::model::plan::InUse;
+use crate::model::slot::tag_of_slot;
 use crate::model::step::{ReleaseHead, UnpackRules};
 use crate::model::{BlockedReason, Change, Digest, Drift, Effect, Step, Version};
-use crate::resource::app::layout::{Layout, tag_of_slot};
+use crate::resource::app::layout::Layout;
 use crate::resource::app::links::texts;
 use crate::resource::app::retain::surplus;
 use crate::resource::app::wanted::{Offer, Wanted, slot_state};
@@ -275,16 +276,7 @@ impl Situation<'_> {
         // Kept for the confirmation alone, which came before.
         let spare = kept.filter(|_| self.spec.retain < 2);
         steps.extend(spare.map(|slot| layout.remove(layout.slot(slot))));
-        let staged = |name: &&String| {
-            let path = layout.staging().join(name.as_str());
-            steps.iter().any(|s| matches!(s, Step::Unpack { into, .. } if into == &path))
-        };
-        let leftovers = self.observed.leftovers.iter().filter(|name| !staged(name));
-        let mut swept: Vec<Step> = leftovers.map(|name| layout.sweep(name)).collect();
-        let installs = steps.iter().any(|step| matches!(step, Step::Install { .. }));
-        let beside = self.observed.file.as_ref().and_then(|file| file.leftover.clone());
-        let beside = beside.filter(|_| !installs);
-        swept.extend(beside.map(|path| Step::Remove { path, aside: None }));
+        let swept = self.swept(&steps);
         steps.extend(swept.iter().cloned());
         if steps.is_empty() {
             return None;
@@ -316,6 +308,21 @@ impl Situation<'_> {
             steps,
             undo,
         })
+    }
+
+    /// What an earlier pass left half-done and the work does not go on with.
+    fn swept(&self, steps: &[Step]) -> Vec<Step> {
+        let layout = self.layout();
+        let staged = |name: &&String| {
+            let path = layout.staging().join(name.as_str());
+            steps.iter().any(|s| matches!(s, Step::Unpack { into, .. } if into == &path))
+        };
+        let leftovers = self.observed.leftovers.iter().filter(|name| !staged(name));
+        let installs = steps.iter().any(|step| matches!(step, Step::Install { .. }));
+        let beside = self.observed.file.as_ref().and_then(|file| file.leftover.clone());
+        let beside = beside.filter(|_| !installs);
+        let beside = beside.map(|path| Step::Remove { path, aside: None });
+        leftovers.map(|name| layout.sweep(name)).chain(beside).collect()
     }
 
     /// What a switch makes due, in order.

@@ -2,9 +2,10 @@
 
 use crate::model::ledger::{Debt, Owned};
 use crate::model::plan::InUse;
+use crate::model::slot::tag_of_slot;
 use crate::model::{Change, Digest, ResourceId, Step};
 use crate::resource::app::AppObserved;
-use crate::resource::app::layout::{Layout, tag_of_slot};
+use crate::resource::app::layout::Layout;
 use crate::resource::app::left::{self, Going};
 use crate::resource::decision::{forgive, removal};
 
@@ -32,7 +33,7 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
         let ours = file.slot.as_ref().is_some_and(|slot| !theirs(slot));
         let mut known = owned.in_place.iter().chain(&owned.left.files);
         let known = known.find(|known| known.placed.as_ref() == Some(&file.path));
-        going.add(file, known, ours);
+        going.add(ours.then(|| file.path.clone()), (file, known));
     }
     steps.extend(std::mem::take(&mut going.steps));
     for name in observed.slots.keys().filter(|name| mine(name)) {

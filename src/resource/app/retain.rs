@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::model::ledger::Owned;
-use crate::resource::app::layout::tag_of_slot;
+use crate::model::slot::tag_of_slot;
 use crate::resource::app::{AppObserved, AppSpec};
 
 /// Names of release directories to remove once `in_use` is the release in use: ours, older than the

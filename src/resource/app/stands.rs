@@ -1,7 +1,7 @@
 //! What an app stands on, also where somebody took that out of use, and where it can go back to; pure.
 
+use crate::model::slot::tag_of_slot;
 use crate::model::{Digest, Version};
-use crate::resource::app::layout::tag_of_slot;
 use crate::resource::app::plan::Situation;
 use crate::resource::app::wanted::slot_state;
 use crate::resource::decision::SlotState;

@@ -322,13 +322,8 @@ impl Situation<'_> {
         }
         steps.extend(effects.iter().map(|effect| Step::Settle { effect: effect.clone() }));
         steps.extend(self.old_debts(&effects, confirm.as_ref().map(|c| &c.effect)));
-        for confirm in confirm.iter().filter(|_| self.is_looked_at()) {
-            steps.extend(work.names.iter().map(|(class, names)| Step::Merged {
-                class: *class,
-                names: names.clone(),
-                effect: confirm.effect.clone(),
-            }));
-        }
+        let looked_at = confirm.iter().filter(|_| self.is_looked_at());
+        steps.extend(looked_at.flat_map(|confirm| merged(&work.names, &confirm.effect)));
         steps.extend(confirm.zip(self.check()).map(|(confirm, check)| confirm.step(check)));
         steps.extend(wanted.and_then(|wanted| self.announce(&wanted.slot, &files)));
         let keep = wanted.map(|w| w.slot.as_str()).or(self.observed.current.as_deref());
@@ -392,6 +387,18 @@ impl Situation<'_> {
         removals.extend(left.map(|path| Step::Remove { path: path.clone(), aside: None }));
         removals
     }
+}
+
+/// Looks whether systemd merged each of some names.
+fn merged(
+    names: &BTreeMap<ExtensionClass, Vec<Vec<String>>>,
+    effect: &Effect,
+) -> impl Iterator<Item = Step> {
+    names.iter().map(|(class, names)| Step::Merged {
+        class: *class,
+        names: names.clone(),
+        effect: effect.clone(),
+    })
 }
 
 fn file_name(

@@ -34,9 +34,9 @@ pub fn remove(
         }
     }
     // A pass that was cut off after the links were gone owes the refresh still.
-    let owed = debts.iter().map(|debt| debt.effect.clone());
+    let effects = debts.iter().map(|debt| debt.effect.clone());
     let mut refreshes: Vec<Effect> =
-        owed.filter(|effect| matches!(effect, Effect::Refresh { .. })).collect();
+        effects.filter(|effect| matches!(effect, Effect::Refresh { .. })).collect();
     classes.extend(links.iter().filter_map(|link| class_of(link.link.parent()?)));
     classes.sort();
     for class in classes {

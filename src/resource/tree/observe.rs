@@ -19,7 +19,7 @@ use crate::model::difference::Difference;
 use crate::model::glob::any_covers;
 use crate::model::snapshot::{NodeKind, Nodes, SNAPSHOT_FORMAT, SnapshotHead, Unsaid};
 use crate::model::{Drift, DriftKind, Version};
-use crate::resource::app::observe::Depth;
+use crate::resource::observe::Depth;
 use crate::resource::tree::drift;
 use crate::resource::tree::layout::{HEAD, Layout, NODES, STAGING_PREFIX, TREE};
 

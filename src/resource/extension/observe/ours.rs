@@ -7,11 +7,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::host::{Item, ItemKind, Look};
 use crate::model::ResourceId;
-use crate::resource::app::observe::Depth;
 use crate::resource::extension::layout::image_of;
 use crate::resource::extension::observe::{
     DIRECTORIES_MAX, ImageSeen, LinkSeen, TransferObserved, below, differs, link_at, read_manifest,
 };
+use crate::resource::observe::Depth;
 
 /// Images whose manifest names this resource: those of its directories, or of its home where it has none.
 pub(super) fn ours(
