@@ -6,8 +6,8 @@
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
-use crate::desired::DesiredState;
-use crate::model::ledger::{Ledger, Left};
+use crate::desired::{Declared, DesiredState};
+use crate::model::ledger::{Ledger, Left, Owned};
 use crate::model::manifest::Binary;
 use crate::model::{Action, Change, Effect, ExtensionClass, Kind, Step};
 use crate::observe::Observed;
@@ -45,10 +45,7 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
     let home = home.ok_or_else(|| format!("{id} is neither wished nor ours"))?;
     let found = present.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let file = found.and_then(Found::file);
-    let left = owned.map_or(Left::NOTHING, |owned| match declared {
-        Some(declared) => owned.left(declared.spec.file()),
-        None => owned.left.clone(),
-    });
+    let left = left(owned, declared);
     for step in change.steps.iter().chain(&change.undo) {
         let files = file.into_iter().chain(left.files.iter().filter_map(|f| f.placed.as_deref()));
         let in_place = |path: &Utf8Path| {
@@ -102,6 +99,14 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Where an app was before its layout was edited.
+fn left(owned: Option<&Owned>, declared: Option<&Declared>) -> Left {
+    owned.map_or(Left::NOTHING, |owned| match declared {
+        Some(declared) => owned.left(declared.spec.file()),
+        None => owned.left.clone(),
+    })
 }
 
 fn paths(step: &Step) -> Vec<&Utf8Path> {

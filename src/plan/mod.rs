@@ -199,21 +199,8 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
         }
         match inputs.observed.resources.get(id) {
             Some(Ok(found)) => {
-                let debts = debts_of(inputs.ledger, id);
-                let facts = &inputs.observed.facts;
-                let (owned_by_us, trust) = (Some(owned), &inputs.ledger.trust);
-                let context = Context {
-                    id,
-                    declared_at: "",
-                    owned: owned_by_us,
-                    left: &Left::NOTHING,
-                    taken: &[],
-                    trust,
-                    debts: &debts,
-                    facts,
-                };
                 installed += usize::from(!found.slots().is_empty());
-                removals.push(found.remove(&context, owned));
+                removals.push(removal(inputs, (id, owned), found));
             }
             Some(Err(message)) => plan.blocked.push(unobservable(id, message, None)),
             None => {}
@@ -238,6 +225,21 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
             ahead: Vec::new(),
         })),
     }
+}
+
+/// The change that takes away what is ours of a resource that is not wished any more.
+fn removal(inputs: &Inputs<'_>, (id, owned): (&ResourceId, &Owned), found: &Found) -> Change {
+    let context = Context {
+        id,
+        declared_at: "",
+        owned: Some(owned),
+        left: &Left::NOTHING,
+        taken: &[],
+        trust: &inputs.ledger.trust,
+        debts: &debts_of(inputs.ledger, id),
+        facts: &inputs.observed.facts,
+    };
+    found.remove(&context, owned)
 }
 
 /// Why it cannot be told that something is not wished any more, if so.

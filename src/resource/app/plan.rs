@@ -275,16 +275,7 @@ impl Situation<'_> {
         // Kept for the confirmation alone, which came before.
         let spare = kept.filter(|_| self.spec.retain < 2);
         steps.extend(spare.map(|slot| layout.remove(layout.slot(slot))));
-        let staged = |name: &&String| {
-            let path = layout.staging().join(name.as_str());
-            steps.iter().any(|s| matches!(s, Step::Unpack { into, .. } if into == &path))
-        };
-        let leftovers = self.observed.leftovers.iter().filter(|name| !staged(name));
-        let mut swept: Vec<Step> = leftovers.map(|name| layout.sweep(name)).collect();
-        let installs = steps.iter().any(|step| matches!(step, Step::Install { .. }));
-        let beside = self.observed.file.as_ref().and_then(|file| file.leftover.clone());
-        let beside = beside.filter(|_| !installs);
-        swept.extend(beside.map(|path| Step::Remove { path, aside: None }));
+        let swept = self.swept(&steps);
         steps.extend(swept.iter().cloned());
         if steps.is_empty() {
             return None;
@@ -316,6 +307,22 @@ impl Situation<'_> {
             steps,
             undo,
         })
+    }
+
+    /// What an earlier pass left and none of these steps uses again.
+    fn swept(&self, steps: &[Step]) -> Vec<Step> {
+        let layout = self.layout();
+        let staged = |name: &&String| {
+            let path = layout.staging().join(name.as_str());
+            steps.iter().any(|s| matches!(s, Step::Unpack { into, .. } if into == &path))
+        };
+        let leftovers = self.observed.leftovers.iter().filter(|name| !staged(name));
+        let mut swept: Vec<Step> = leftovers.map(|name| layout.sweep(name)).collect();
+        let installs = steps.iter().any(|step| matches!(step, Step::Install { .. }));
+        let beside = self.observed.file.as_ref().and_then(|file| file.leftover.clone());
+        let beside = beside.filter(|_| !installs);
+        swept.extend(beside.map(|path| Step::Remove { path, aside: None }));
+        swept
     }
 
     /// What a switch makes due, in order.
