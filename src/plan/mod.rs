@@ -3,6 +3,7 @@
 pub mod check;
 pub mod guard;
 pub mod hold;
+mod images;
 mod places;
 pub mod summary;
 
@@ -72,7 +73,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let ours = |step: &Step| matches!(step, Step::Install { file, .. } if agent == Some(file));
     plan.changes.sort_by_key(|change| change.steps.iter().any(ours));
     let mut plan = hold::hold(plan, inputs.holds);
-    keep_whole(inputs, &mut plan);
+    keep_whole(inputs, &places, &mut plan);
     plan.notes.extend(inputs.desired.notes.iter().cloned());
     plan.notes.extend(moved(inputs));
     plan.notes.extend(forgotten(inputs));
@@ -102,7 +103,7 @@ fn decide_all(inputs: &Inputs<'_>, places: &Places<'_>, wishes: &[Wish<'_>]) -> 
         let found_note = found.note(declared.spec.home());
         let notes = resolved.notes().iter().chain(&found_note);
         plan.notes.extend(notes.map(|note| format!("{id}: {note}")));
-        plan.changes.extend(decision.change);
+        plan.changes.extend(decision.change.and_then(|change| places.images.spare(change)));
         plan.blocked.extend(decision.blocked);
         plan.unchanged.extend(decision.unchanged);
     }
@@ -127,7 +128,7 @@ fn decide(
 }
 
 /// What is in use where something newer is held back is repaired, and what it owes is paid, all the same.
-fn keep_whole(inputs: &Inputs<'_>, plan: &mut Plan) {
+fn keep_whole(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
     let held = |reason| matches!(reason, BlockedReason::Deferred | BlockedReason::Stalled);
     let held = plan.blocked.iter().filter(|blocked| held(blocked.reason));
     let repairs = held.filter_map(|blocked| {
@@ -135,6 +136,7 @@ fn keep_whole(inputs: &Inputs<'_>, plan: &mut Plan) {
         let declared = inputs.desired.resources.get(id)?;
         let found = inputs.observed.resources.get(id)?.as_ref().ok()?;
         let change = decide(inputs, (id, declared), found, inputs.in_use.get(id)?).change?;
+        let change = places.images.spare(change)?;
         matches!(change.action, Action::Repair | Action::Tidy).then_some(change)
     });
     let repairs = Plan { changes: repairs.collect(), ..Plan::default() };
@@ -190,7 +192,7 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
                     facts,
                 };
                 installed += usize::from(!found.slots().is_empty());
-                removals.push(found.remove(&context, owned));
+                removals.extend(places.images.spare(found.remove(&context, owned)));
             }
             Some(Err(message)) => plan.blocked.push(unobservable(id, message, None)),
             None => {}

@@ -9,6 +9,7 @@ use crate::model::ledger::Owned;
 use crate::model::spot::Spot;
 use crate::model::{Blocked, BlockedReason, ExtensionClass, ResourceId};
 use crate::observe::Observed;
+use crate::plan::images::Images;
 use crate::resource::Spec;
 
 /// Who is to have which place.
@@ -17,11 +18,12 @@ pub(super) struct Places<'a> {
     wished: BTreeMap<&'a Spot, BTreeSet<&'a ResourceId>>,
     /// Where each resource has the extension of a name.
     named: BTreeMap<(ExtensionClass, &'a str), BTreeMap<&'a ResourceId, &'a Utf8Path>>,
+    pub(super) images: Images<'a>,
 }
 
 impl<'a> Places<'a> {
     pub(super) fn new(desired: &'a DesiredState, observed: &'a Observed) -> Self {
-        let mut places = Self::default();
+        let mut places = Self { images: Images::new(desired, observed), ..Self::default() };
         for (id, declared) in &desired.resources {
             for spot in paths(&declared.spec).filter_map(|path| observed.spots.get(path)) {
                 places.wished.entry(spot).or_default().insert(id);
@@ -67,7 +69,10 @@ impl<'a> Places<'a> {
                 name(&declared.spec),
                 name(&desired.resources.get(other)?.spec)
             ),
-            None => self.namesake(id, &declared.spec)?,
+            None => {
+                let shared = self.images.shared(id, &declared.spec);
+                shared.or_else(|| self.namesake(id, &declared.spec))?
+            }
         };
         Some(Blocked {
             resource: id.clone(),

@@ -37,6 +37,7 @@ mod groups;
 mod health;
 mod merged;
 mod namesakes;
+mod shared;
 mod signed;
 mod unclear;
 mod web;

@@ -61,6 +61,7 @@ mod schema;
 mod unpack_interop;
 mod glance;
 mod health;
+mod held;
 mod health_kinds;
 mod mishaps;
 mod newcomer;

@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 
+use crate::model::extension::ImageManifest;
+use crate::resource::extension::observe::ImageSeen;
 use crate::resource::extension::order::Order;
 use crate::resource::extension::plan::Situation;
 use crate::resource::extension::spec::{Activate, Upkeep};
@@ -19,8 +21,14 @@ impl Situation<'_> {
             slots.iter().rposition(|slot| slot == version)
         };
         let adopted = observed.adopted(self.owned);
+        // Another extension may have images in the same directory.
+        let made = |version: &str, image: &ImageSeen| {
+            let by_us = |m: &ImageManifest| m.head.resource == *self.id;
+            image.manifest.as_deref().is_some_and(|m| by_us(m) || activated(version).is_some())
+        };
         let is_ours = |version: &str| {
-            observed.manifest(version).is_some() || adopted.iter().any(|slot| slot == version)
+            let made = observed.images(version).flatten().any(|image| made(version, image));
+            made || adopted.iter().any(|slot| slot == version)
         };
         let versions = observed.versions();
         let order = Order::of(spec.order, versions.iter().copied());
