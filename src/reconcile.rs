@@ -231,7 +231,7 @@ pub async fn perform(
     let outcome = apply(&preview.plan, host, &stager, &mut journal, hands.stop).await;
     (preview.ledger.trust, preview.ledger.debts) = journal.into_parts();
     conclude(host, &mut preview.ledger, &pass, &outcome)?;
-    let earlier = last_pass::load(host).unwrap_or_default();
+    let earlier = last_pass::load(host);
     let last = LastPass::after(earlier.as_ref(), &pass, &outcome, request.only);
     if let Err(error) = last_pass::save(host, &last, earlier.as_ref()) {
         tracing::warn!(%error, "cannot remember what this pass came to");

@@ -12,11 +12,12 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout_at};
 
+use crate::apply::Work;
 use crate::host::{ItemKind, Look};
+use crate::model::Step;
 use crate::model::extension::Announcement;
-use crate::model::outcome::ChangeResult;
-use crate::model::{Change, Step};
 
 /// Where the sockets are.
 const LISTENERS: &str = "/run/systemd/sysupdate/notify";
@@ -27,7 +28,7 @@ const METHOD: &str = "io.systemd.SysUpdate.Notify.OnCompletedUpdate";
 /// Most listeners that are told: systemd has four.
 const LISTENERS_MAX: usize = 64;
 
-/// How long an answer is waited for: merging extensions takes a second, and measuring a boot some more.
+/// How long answers of one listener are waited for: merging extensions takes a second, and measuring a boot some more.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Longest answer that is read, in bytes: it says nothing but that it was heard.
@@ -39,24 +40,44 @@ struct Answer {
     error: Option<String>,
 }
 
-/// Tells everybody what a change installed.
-pub(super) async fn announce(change: &Change, host: &Look, result: &mut ChangeResult) {
-    for step in &change.steps {
-        let Step::Announce { announcement } = step else { continue };
-        let listeners = listeners(host);
-        let told = listeners.iter().map(|name| async move {
-            let told = tokio::time::timeout(PATIENCE, tell(host, name, announcement)).await;
-            let late = || Err(io::ErrorKind::TimedOut.into());
-            (name, told.unwrap_or_else(|_| late()))
-        });
-        for (name, told) in join_all(told).await {
-            if let Err(error) = told {
-                result
-                    .notes
-                    .push(format!("{LISTENERS}/{name} was not told of the update: {error}"));
-            }
+/// Tells everybody what changes installed: each listener one after another, so that one who does not answer costs a
+/// pass its patience once, and not once for each change.
+pub(super) async fn announce(work: &mut [Work<'_>], host: &Look) {
+    let installed = work.iter().enumerate().filter(|(_, work)| work.goes_on());
+    let told: Vec<(usize, &Announcement)> = installed
+        .flat_map(|(at, work)| work.change.steps.iter().map(move |step| (at, step)))
+        .filter_map(|(at, step)| match step {
+            Step::Announce { announcement } => Some((at, announcement)),
+            _ => None,
+        })
+        .collect();
+    if told.is_empty() {
+        return;
+    }
+    let listeners = listeners(host);
+    let notes = listeners.iter().map(|name| tell_all(host, name, &told));
+    for (at, note) in join_all(notes).await.into_iter().flatten() {
+        if let Some(work) = work.get_mut(at) {
+            work.result.notes.push(note);
         }
     }
+}
+
+/// Tells one listener everything, and gives a note for each change that it was not told of.
+async fn tell_all(
+    host: &Look,
+    name: &str,
+    told: &[(usize, &Announcement)],
+) -> Vec<(usize, String)> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut notes = Vec::new();
+    for (at, announcement) in told {
+        let heard = timeout_at(deadline, tell(host, name, announcement)).await;
+        if let Err(error) = heard.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            notes.push((*at, format!("{LISTENERS}/{name} was not told of the update: {error}")));
+        }
+    }
+    notes
 }
 
 /// Names of the sockets.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use camino::Utf8Path;
-use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt as _};
 
 use crate::apply::confirm::{Health, Unhealthy, sample, watch};
 use crate::apply::journal::Journal;
@@ -12,6 +12,10 @@ use crate::host::Change as Host;
 use crate::model::ledger::Quarantined;
 use crate::model::outcome::{End, Failure, FailureClass, chain};
 use crate::model::{Action, Change, Check, Effect, Kind, ResourceId, Step};
+
+/// Most releases that are looked at at the same time: each may start a program. The time that one waits for its turn
+/// is not taken from what it has to show that it works.
+const CHECKS_AT_ONCE: usize = 64;
 
 /// Why the checks of releases failed before anything was touched.
 pub(super) type Baselines = BTreeMap<ResourceId, Unhealthy>;
@@ -39,8 +43,9 @@ pub(super) async fn baselines(work: &[Work<'_>], host: &Host) -> Baselines {
         let (check, _) = due(change)?;
         Some(async move { (change.resource.clone(), sample(check, host).await) })
     });
-    let sampled = join_all(sampled).await;
-    sampled.into_iter().filter_map(|(id, sample)| Some((id, sample.err()?))).collect()
+    let sampled = stream::iter(sampled).buffered(CHECKS_AT_ONCE);
+    let failed = sampled.filter_map(async |(id, sample)| Some((id, sample.err()?)));
+    failed.collect().await
 }
 
 /// Refuses changes whose check looks through a program that cannot be started and does not come with the change:
@@ -84,7 +89,8 @@ pub(super) async fn confirm(
     journal: &mut Journal,
     stop: &Stop,
 ) {
-    let watched = join_all(work.iter().map(|work| watched(work, host, stop))).await;
+    let watched = stream::iter(work.iter().map(|work| watched(work, host, stop)));
+    let watched: Vec<_> = watched.buffered(CHECKS_AT_ONCE).collect().await;
     for (work, health) in work.iter_mut().zip(watched) {
         let (Some(health), Some((_, effect))) = (health, due(work.change)) else { continue };
         let why = match health {

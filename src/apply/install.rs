@@ -35,8 +35,8 @@ pub struct InPlace<'a> {
 }
 
 /// Writes the program beside the file, with the file's owner, mode and attributes, keeps the file as the wish
-/// says, and renames the program over it.
-pub fn install(host: &Host, wish: &InPlace<'_>) -> Result<(), SwitchError> {
+/// says, and renames the program over it. Says what the file had that the program could not be given.
+pub fn install(host: &Host, wish: &InPlace<'_>) -> Result<Option<String>, SwitchError> {
     let program = match wish.program {
         Some(program) => program.to_owned(),
         None => program_for(host, wish.release, wish.wished)?,
@@ -50,11 +50,14 @@ pub fn install(host: &Host, wish: &InPlace<'_>) -> Result<(), SwitchError> {
         keep(host, wish, kept)?;
     }
     host.make_dirs(wish.file.parent().unwrap_or(wish.file))?;
-    if let Err(error) = host.copy_beside(&program, wish.beside, wish.file) {
-        // Nothing half-done is left behind; what cannot be removed is swept later.
-        let _ = host.remove_file(wish.beside);
-        return Err(error.into());
-    }
+    let lost = match host.copy_beside(&program, wish.beside, wish.file) {
+        Ok(lost) => lost,
+        Err(error) => {
+            // Nothing half-done is left behind; what cannot be removed is swept later.
+            let _ = host.remove_file(wish.beside);
+            return Err(error.into());
+        }
+    };
     check(host, wish)?;
     if let Some(KeptAs { path, replaces }) = wish.backup {
         if *replaces {
@@ -63,7 +66,11 @@ pub fn install(host: &Host, wish: &InPlace<'_>) -> Result<(), SwitchError> {
             host.keep_as(wish.file, path)?;
         }
     }
-    Ok(host.rename_over(wish.beside, wish.file)?)
+    host.rename_over(wish.beside, wish.file)?;
+    Ok((!lost.is_empty()).then(|| {
+        let (file, lost) = (wish.file, lost.join(", "));
+        format!("{file} lost attributes that the system does not let be set here: {lost}")
+    }))
 }
 
 /// Makes a release of what was there before us. A pass that dies right after it finds the file in use to be of that

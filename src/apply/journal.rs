@@ -88,12 +88,10 @@ impl Journal {
     pub fn owe(&mut self, host: &Host, resource: &ResourceId, effect: &Effect) -> io::Result<()> {
         let known = |debt: &Debt| &debt.resource == resource && &debt.effect == effect;
         if !self.debts.iter().any(known) {
-            self.debts.push(Debt {
-                resource: resource.clone(),
-                effect: effect.clone(),
-                since: self.now,
-            });
-            save_debts(host, &self.debts)?;
+            let owed = Debt { resource: resource.clone(), effect: effect.clone(), since: self.now };
+            let debts: Vec<Debt> = self.debts.iter().cloned().chain([owed]).collect();
+            save_debts(host, &debts)?;
+            self.debts = debts;
         }
         Ok(())
     }

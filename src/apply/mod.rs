@@ -119,7 +119,9 @@ pub async fn apply(
     health::confirm(&mut work, &baselines, host, journal, stop).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {
         stager.refresh(work.change, &mut work.result).await;
-        announce::announce(work.change, host, &mut work.result).await;
+    }
+    announce::announce(&mut work, host).await;
+    for work in work.iter_mut().filter(|work| work.goes_on()) {
         remove(work.change, host, &mut work.result);
     }
     let tried = |step: &Step| matches!(step, Step::Try { .. });
@@ -233,7 +235,7 @@ fn commit_step(
                 backup: backup.as_ref(),
                 now: journal.now(),
             };
-            install::install(host, &wish)?;
+            result.notes.extend(install::install(host, &wish)?);
             result.switched_to = release.file_name().map(str::to_owned);
             Ok(())
         }

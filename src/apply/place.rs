@@ -39,15 +39,21 @@ impl Stager<'_> {
         self.host.remove(into).map_err(io)?;
         self.host.remove(&staged_manifest).map_err(io)?;
         let permit = self.unpacking.acquire().await;
-        let (real, owned_rules) = (self.host.real(into), rules.clone());
-        let target = real.clone();
+        let writes = self.writes().await;
+        let (target, owned_rules) = (self.host.real(into), rules.clone());
         let named = artifact.name.clone();
+        let host = HostAsItIs::look(self.host, self.facts.arch);
         let worked = tokio::task::spawn_blocking(move || {
-            (make(&blob, &named, &target, &owned_rules), blob.get().size)
+            let _writes = writes;
+            let made = make(&blob, &named, &target, &owned_rules);
+            let judged = made.as_ref().map_or(Ok(()), |made| {
+                host.would_merge(target.as_path(), made.placed.size, &owned_rules)
+            });
+            (made, judged, host, blob.get().size)
         })
         .await;
         drop(permit);
-        let (placed, artifact_size) =
+        let (placed, judged, host, artifact_size) =
             worked.map_err(|e| fail(FailureClass::Permanent, format!("placing died: {e}")))?;
         let Made { placed, entries, notes } = placed.map_err(|e| match &e {
             UnpackError::Stage { .. } => fail(FailureClass::Transient, chain(&e)),
@@ -55,8 +61,7 @@ impl Stager<'_> {
         })?;
         bench.staged.notes.extend(notes);
         let fetched = bench.staged.fetched.as_mut();
-        let host = HostAsItIs::look(self.host, self.facts.arch);
-        if let Err(why) = host.would_merge(real.as_path(), placed.size, rules) {
+        if let Err(why) = judged {
             if let Some(fetched) = fetched {
                 let digest = fetched.digest.short();
                 let os = host.os().unwrap_or_else(|| "unknown".to_owned());

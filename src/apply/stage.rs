@@ -9,7 +9,7 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::StreamExt;
 use jiff::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore};
 
 use crate::apply::install::program_for;
 use crate::apply::obtain::{Got, NotMade, Way, Wish};
@@ -65,9 +65,7 @@ impl Staged {
     fn ended(end: End) -> Self {
         Self { end, fetched_bytes: 0, fetched: None, notes: Vec::new(), changed: None }
     }
-}
 
-impl Staged {
     /// Two works of one change: the first failure is the one to tell, with what it is about.
     fn and(mut self, other: Self) -> Self {
         if self.end == End::Done {
@@ -98,6 +96,9 @@ pub struct Stager<'a> {
     pub(super) now: Timestamp,
     pub(super) unpacking: Arc<Semaphore>,
     fetching: Semaphore,
+    /// Shared by every thread that writes below the host. A change that is given up leaves its thread behind, which
+    /// knows of nothing: only when nobody shares this does nobody write any more.
+    writing: Arc<RwLock<()>>,
 }
 
 impl fmt::Debug for Stager<'_> {
@@ -143,7 +144,13 @@ impl<'a> Stager<'a> {
             now,
             unpacking,
             fetching: Semaphore::new(STAGED_AT_ONCE),
+            writing: Arc::default(),
         }
+    }
+
+    /// What a thread keeps for as long as it writes below the host.
+    pub(super) async fn writes(&self) -> OwnedRwLockReadGuard<()> {
+        Arc::clone(&self.writing).read_owned().await
     }
 
     /// Stages every change that has something to stage; then makes it durable. What came of each is told by its place
@@ -163,6 +170,13 @@ impl<'a> Stager<'a> {
             .buffer_unordered(STAGED_AT_ONCE)
             .collect()
             .await;
+        // What was given up goes on in its thread, and the next pass may begin at once: it must not meet it. A program
+        // that is to end takes its threads along.
+        tokio::select! {
+            biased;
+            () = stop.wait_for_end() => {}
+            _ = self.writing.write() => {}
+        }
         let mut synced = BTreeSet::new();
         for (place, change) in changes.iter().enumerate() {
             let staged = results.get_mut(&place).filter(|staged| staged.end == End::Done);
@@ -307,7 +321,8 @@ impl<'a> Stager<'a> {
             })?;
         }
         // Mostly waits for the network, which must not keep others from unpacking.
-        let wish = tree::Wish { into, rules, release, index, evidence, now: self.now };
+        let writes = self.writes().await;
+        let wish = tree::Wish { into, rules, release, index, evidence, now: self.now, writes };
         let made = tree::stage(self.host, self.client, wish).await?;
         bench.staged.fetched_bytes += made.fetched_bytes;
         bench.staged.notes.extend(made.notes);
@@ -374,22 +389,26 @@ impl<'a> Stager<'a> {
         rules: &UnpackRules,
     ) -> Result<(Unpacked, u64), NotMade> {
         let permit = self.unpacking.acquire().await;
+        let writes = self.writes().await;
         let fallback = way.fallback();
         let real = self.host.real(into);
         let (name, place, rules) = (wish.artifact.name.clone(), real.clone(), rules.clone());
-        let worked = tokio::task::spawn_blocking(move || match way {
-            Way::Whole(blob) => {
-                unpack(&blob, &name, place.as_std_path(), &rules).map(|u| (u, blob.get().size))
-            }
-            Way::Here { delta, base, patch: file } => {
-                let format = delta.patch.as_ref().map(|patch| patch.format);
-                let here = Here {
-                    base: base.as_std_path(),
-                    base_digest: &delta.base_digest,
-                    patch: file.as_deref().zip(format),
-                    makes: &delta.makes,
-                };
-                patch(&here, place.as_std_path(), &rules).map(|u| (u, delta.base_bytes))
+        let worked = tokio::task::spawn_blocking(move || {
+            let _writes = writes;
+            match way {
+                Way::Whole(blob) => {
+                    unpack(&blob, &name, place.as_std_path(), &rules).map(|u| (u, blob.get().size))
+                }
+                Way::Here { delta, base, patch: file } => {
+                    let format = delta.patch.as_ref().map(|patch| patch.format);
+                    let here = Here {
+                        base: base.as_std_path(),
+                        base_digest: &delta.base_digest,
+                        patch: file.as_deref().zip(format),
+                        makes: &delta.makes,
+                    };
+                    patch(&here, place.as_std_path(), &rules).map(|u| (u, delta.base_bytes))
+                }
             }
         })
         .await;

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use camino::Utf8Path;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
+use tokio::sync::OwnedRwLockReadGuard;
 
 use crate::apply::stage::Stager;
 use crate::assemble::{
@@ -40,6 +41,8 @@ pub(super) struct Wish<'a> {
     pub(super) index: Verified<Blob>,
     pub(super) evidence: Evidence,
     pub(super) now: Timestamp,
+    /// Kept by the thread that writes it.
+    pub(super) writes: OwnedRwLockReadGuard<()>,
 }
 
 /// Makes a generation in its staging directory.
@@ -78,6 +81,7 @@ pub(super) async fn stage(
         delete_max: rules.delete_max,
         preserve: rules.preserve.clone(),
         limits: rules.limits,
+        writes: wish.writes,
     };
     let cache = host.cache_dir().join(CHUNKS).into_std_path_buf();
     let packs = match &rules.packs {

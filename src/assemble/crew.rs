@@ -1,4 +1,4 @@
-//! Threads that work for the writer of a tree, one for each core.
+//! Threads that work for the writer of a tree, one for each core up to eight.
 //!
 //! Chunks are opened and whole files copied beside the writer. A job is given once and looked for when its result is
 //! needed, so that nobody is woken for each chunk.

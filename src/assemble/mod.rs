@@ -7,6 +7,24 @@
 //! before. One thread writes; a `crew` opens chunks ahead of it and copies whole files behind it. Chunks are
 //! fetched many at once and used in the order of the archive; memory is bounded by constants and by the number of
 //! nodes.
+//!
+//! Beside its head a generation keeps its index, the list of its nodes (80 bytes each, so that a stat walk of
+//! 100,000 is all a pass costs), and the *skeleton*: the archive without the content of files. Together they make
+//! any part of the archive readable from the installed files: an update needs no chunk that is anywhere in the
+//! tree in use, and nothing is ever chunked on a host. A file is trusted as long as size, times (the change time too)
+//! and inode are as they were when it was made; anything else comes from elsewhere and is verified.
+//!
+//! The list of packs is read while planning; chunks are grouped into batches of 4 MiB in the order of the stream, and
+//! each batch is a few ranges. Whatever is wrong with a pack, its chunks are asked for one by one. The patches of a
+//! delta are applied to ranges of the old archive and what they make is verified chunk by chunk, so that a delta needs
+//! no trust. A listing beside an index (`.mtree`) only tells a plan which paths come, change and go. A refreshed
+//! offline copy is written from verified chunks, after the tree has shown that it works, its index last.
+//!
+//! A directory of somebody else is encoded as its publisher would have done (`adopt`) and compared with the index:
+//! one that is equal stays as it is, and the digest of its `stat`s in the inventory saves reading it again. A generation
+//! that is kept is compared with its list before it comes into use again. What `preserve` names is carried before the
+//! exchange and, as far as it was replaced meanwhile, once more after it. What a process that still stands in an old
+//! tree writes there after the switch goes with that generation.
 
 mod adopt;
 mod attributes;
@@ -34,7 +52,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedRwLockReadGuard, mpsc};
 
 pub use adopt::{fingerprint, is_made_of};
 pub use attributes::{Accounts, Me, Owner, Powers};
@@ -101,6 +119,8 @@ pub struct Job {
     pub preserve: Vec<String>,
     /// Bounds on the archive.
     pub limits: AssembleLimits,
+    /// Kept until nothing is written any more, also by a thread whose caller went away.
+    pub writes: OwnedRwLockReadGuard<()>,
 }
 
 /// Whether a tree is in use now.
@@ -242,7 +262,7 @@ fn make(prepared: Prepared, supply: Supply, copies: Copies) -> Result<Assembled,
     }
     let (list, compared, noted) = writer.finish()?;
     let changed = compared.finish(job.delete_max)?;
-    let (skeleton, _) = decoder.into_source().into_skeleton();
+    let skeleton = decoder.into_source().into_skeleton();
     let skeleton = skeleton.map_err(|e| generation("compress", &job.into.join(SKELETON), e))?;
     save(&job.into.join(SKELETON), &skeleton)?;
     save(&job.into.join(NODES), &list.encode())?;

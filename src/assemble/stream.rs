@@ -153,13 +153,25 @@ impl Supply {
             }
             self.keep(came, bytes);
         }
-        if let Some(bytes) = self.spare.get(&id) {
-            return Ok(Arc::clone(bytes));
+        if let Some(bytes) = self.spare.get(&id).map(Arc::clone) {
+            self.needed_once_less(id, &bytes);
+            return Ok(bytes);
         }
         let (answer, got) = oneshot::channel();
         let asked = self.ask.blocking_send((wanted, answer));
         let got = asked.ok().and_then(|()| got.blocking_recv().ok());
         got.unwrap_or(Err(AssembleError::Interrupted)).map(Arc::new)
+    }
+
+    /// Gives the memory of a chunk back that is not needed again.
+    fn needed_once_less(&mut self, id: ChunkId, bytes: &[u8]) {
+        let Some(again) = self.again.get_mut(&id) else { return };
+        *again = again.saturating_sub(1);
+        if *again == 0 {
+            self.again.remove(&id);
+            self.spare.remove(&id);
+            self.spare_bytes -= bytes.len();
+        }
     }
 
     fn keep(&mut self, id: ChunkId, bytes: Arc<Vec<u8>>) -> Arc<Vec<u8>> {
@@ -195,9 +207,9 @@ impl Stream {
     }
 
     /// Everything of the archive that is not content of files, compressed.
-    pub(super) fn into_skeleton(self) -> (io::Result<Vec<u8>>, Vec<Old>) {
+    pub(super) fn into_skeleton(self) -> io::Result<Vec<u8>> {
         let encoder = self.skeleton.into_inner().map_err(io::IntoInnerError::into_error);
-        (encoder.and_then(zstd::stream::Encoder::finish), self.olds)
+        encoder.and_then(zstd::stream::Encoder::finish)
     }
 
     /// The file of a generation that is the next `size` bytes, all of it untouched chunks; they are then passed.

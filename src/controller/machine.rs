@@ -3,6 +3,14 @@
 //! Whoever drives it tells it what happens ([`Controller::hear`], [`Controller::seen`],
 //! [`Controller::ended`]) and asks what to do ([`Controller::next`]). It has no clock of its own. One pass is
 //! made at a time; whatever comes while it is made becomes exactly one more.
+//!
+//! A transient failure is tried again for that resource alone; a change that failed for good is held back by its
+//! fingerprint (release and steps), so any other input ends the stall. Outside a window artifacts whose digest is
+//! stated are fetched ahead; `Blocked.ahead` keeps them in the cache. What a resource says of its own rhythm and
+//! windows (`model::pace`) is known once a pass has read the wish: `every` comes back with the pass and gets slots of
+//! its own, `windows` are judged where the plan is made. A pass that replaced the agent's own program is the last of
+//! that program: the loop executes its successor (`host::renew`), same process, same arguments. A pass that comes to
+//! the same as one less than a minute ago writes neither that nor its counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 

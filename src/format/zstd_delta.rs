@@ -24,6 +24,10 @@ const LEVEL_MAX: i32 = 19;
 /// Windows above this power of two need `--long` of who applies the patch with the tool.
 const LONG_FROM_LOG: u32 = 27;
 
+/// How many times the old file the new one may be for its patch to have a window over both. A patch says itself how much
+/// memory it takes: that of a program that grows more is not worth it.
+const GROWTH_MAX: u64 = 4;
+
 /// Bytes of the new file that are written at a time.
 const PIECE_BYTES: usize = 128 << 10;
 
@@ -67,8 +71,8 @@ pub enum ZstdDeltaError {
 
 /// Writes the new file that `patch` makes of `old`, and says how many bytes it has: at most `size_max`.
 ///
-/// Memory: the patch's window, which is at most the old file and `size_max` together, rounded up to a power of two, or
-/// 8 MiB.
+/// Memory: the patch's window, which is at most the old file and a new one of `size_max` or four times as much together,
+/// rounded up to a power of two, or 8 MiB.
 /// The result is *unverified*: `into` should compute its digest.
 pub fn apply(
     old: &[u8],
@@ -79,7 +83,9 @@ pub fn apply(
     if zstd_safe::get_frame_content_size(patch).ok().flatten().is_some_and(|size| size > size_max) {
         return Err(ZstdDeltaError::TooLarge { size_max });
     }
-    let log = window_log((old.len() as u64).saturating_add(size_max));
+    let old_bytes = old.len() as u64;
+    let new_bytes = size_max.min(old_bytes.saturating_mul(GROWTH_MAX));
+    let log = window_log(old_bytes.saturating_add(new_bytes));
     let log = log.clamp(WINDOW_LOG_ALWAYS, WINDOW_LOG_MAX);
     let damaged = |at| move |source| ZstdDeltaError::Damaged { at, source };
     let mut decoder =

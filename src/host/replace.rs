@@ -14,16 +14,18 @@ const XATTR_BYTES_MAX: usize = 64 << 10;
 
 impl Change {
     /// Copies a program to `beside`, durably, as the successor of `like`: with its owner, mode and extended
-    /// attributes (capabilities and labels among them), or as a program of everybody's where there is none.
+    /// attributes (capabilities and labels among them), or as a program of everybody's where there is none. Says which
+    /// attributes the system would not give it.
     pub fn copy_beside(
         &self,
         from: &Utf8Path,
         beside: &Utf8Path,
         like: &Utf8Path,
-    ) -> io::Result<()> {
+    ) -> io::Result<Vec<String>> {
         let (from, beside, like) = (self.real(from), self.real(beside), self.real(like));
         remove_real(&beside)?;
-        let attempt = || -> io::Result<()> {
+        let attempt = || -> io::Result<Vec<String>> {
+            let mut lost = Vec::new();
             let mut source = File::open(&from)?;
             let mut copy =
                 OpenOptions::new().create_new(true).write(true).mode(0o600).open(&beside)?;
@@ -35,7 +37,7 @@ impl Change {
                     let runs = old.mode() & 0o111 != 0;
                     let mode = if runs { old.mode() & 0o7777 } else { 0o755 };
                     copy.set_permissions(Permissions::from_mode(mode))?;
-                    copy_attributes(&like, &copy)?;
+                    lost = copy_attributes(&like, &copy)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     copy.set_permissions(Permissions::from_mode(0o755))?;
@@ -43,7 +45,8 @@ impl Change {
                 Err(error) => return Err(error),
             }
             copy.set_modified(source.metadata()?.modified()?)?;
-            copy.sync_all()
+            copy.sync_all()?;
+            Ok(lost)
         };
         attempt().map_err(|e| about(&beside, &e))
     }
@@ -105,19 +108,23 @@ fn keep_owner(copy: &File, old: &std::fs::Metadata) -> io::Result<()> {
     fchown(copy, Some(old.uid()), Some(old.gid()))
 }
 
-/// Attributes that a file system does not keep, or that only the system may set, are left out.
-fn copy_attributes(from: &Utf8Path, to: &File) -> io::Result<()> {
+/// Attributes that a file system does not keep, or that only the system may set, are left out and named.
+fn copy_attributes(from: &Utf8Path, to: &File) -> io::Result<Vec<String>> {
+    let mut lost = Vec::new();
     let mut names = vec![0; XATTR_BYTES_MAX];
-    let Ok(length) = llistxattr(from.as_std_path(), &mut names) else { return Ok(()) };
+    let Ok(length) = llistxattr(from.as_std_path(), &mut names) else { return Ok(lost) };
     let names = names.get(..length).unwrap_or_default();
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let mut value = vec![0; XATTR_BYTES_MAX];
         let Ok(length) = lgetxattr(from.as_std_path(), name, &mut value) else { continue };
         let value = value.get(..length).unwrap_or_default();
         match fsetxattr(to, name, value, XattrFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::PERM) => {}
+            Ok(()) => {}
+            Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::PERM) => {
+                lost.push(String::from_utf8_lossy(name).into_owned());
+            }
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(())
+    Ok(lost)
 }

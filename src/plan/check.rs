@@ -1,13 +1,14 @@
 //! Whether a saved plan is one that the present wish could have led to; pure.
 //!
-//! A plan is a file: it can be old, or edited. Nothing in it is taken that the desired state and the
-//! operator's decisions would not allow now.
+//! A plan is a file: it can be old, or edited. Its steps may lead nowhere outside the resource and cause no effect
+//! that is not wished now. What is fetched is what the file says: whoever can write it decides that.
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
 use crate::desired::DesiredState;
 use crate::model::ledger::Ledger;
+use crate::model::manifest::Binary;
 use crate::model::{Action, Change, Effect, ExtensionClass, Kind, Step};
 use crate::observe::Observed;
 use crate::resource::Found;
@@ -61,7 +62,8 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
                     || directories.any(|directory| path.starts_with(directory))
             }
         };
-        if paths(step).iter().any(|path| !own(path) || climbs(path)) {
+        let leads_out = paths(step).iter().any(|path| !own(path) || climbs(path));
+        if leads_out || inner(step).any(|path| path.is_absolute() || climbs(path)) {
             return Err(format!("a step of {id} leads out of {home}"));
         }
         match step {
@@ -110,16 +112,19 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
         Step::Promote { from, to, .. } => vec![from, to],
         Step::Switch { bin, beside, release, .. } => vec![bin, beside, release],
         Step::Try { release, .. } => vec![release],
-        Step::Install { file, beside, release, keeps, .. } => {
+        Step::Install { file, beside, release, keeps, backup, .. } => {
             let kept = keeps.iter().flat_map(|kept| [kept.staged.as_path(), &kept.release]);
-            [file.as_path(), beside, release].into_iter().chain(kept).collect()
+            let backup = backup.iter().map(|backup| backup.path.as_path());
+            [file.as_path(), beside, release].into_iter().chain(kept).chain(backup).collect()
         }
         Step::Remove { path, aside } => {
             std::iter::once(path.as_path()).chain(aside.as_deref()).collect()
         }
         Step::RemoveEmpty { path } | Step::Seal { path } => vec![path],
         Step::Enlist { list, .. } => vec![list],
-        Step::Refresh { copy, .. } => vec![&copy.index, &copy.store],
+        Step::Refresh { generation, tree, copy, .. } => {
+            vec![generation, tree, &copy.index, &copy.store]
+        }
         Step::Fetch { delta, .. } => delta.iter().map(|delta| delta.base.as_path()).collect(),
         Step::Owe { .. }
         | Step::OweIfChanged { .. }
@@ -129,6 +134,17 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
         | Step::Announce { .. }
         | Step::Confirm { .. } => Vec::new(),
     }
+}
+
+/// What a step names inside a release, and the links that it makes in a directory.
+fn inner(step: &Step) -> impl Iterator<Item = &Utf8Path> {
+    let (links, program): (&[Binary], _) = match step {
+        Step::Switch { links: Some(links), .. } => (links, None),
+        Step::Install { program, .. } => (&[], program.as_deref()),
+        _ => (&[], None),
+    };
+    let links = links.iter().flat_map(|link| [link.name.as_str(), &link.path]);
+    links.chain(program).map(Utf8Path::new)
 }
 
 /// A link to an image: it is where systemd looks, not in a directory of ours.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::desired::DesiredState;
 use crate::model::window::{Closed, Windows};
 use crate::model::{
-    Action, Algorithm, Blocked, BlockedReason, Change, Digest, Plan, ResourceId, Step,
+    Action, Algorithm, Blocked, BlockedReason, Change, Digest, Plan, ResourceId, Step, Subject,
 };
 
 /// A change that failed and would fail again.
@@ -157,13 +157,12 @@ fn defer(change: Change, closed: &Closed) -> (Blocked, Option<Change>) {
 /// SHA-256 digests of what can be fetched now and found again later: whole artifacts whose digest is stated.
 /// `None` when there is anything else.
 fn ahead(change: &Change) -> Option<Vec<Digest>> {
-    let fetches = change.steps.iter().filter_map(|step| match step {
-        Step::Fetch { evidence, delta: None, .. } => Some(evidence),
+    let digests = change.steps.iter().filter_map(|step| match step {
+        Step::Fetch { evidence, delta: None, .. } if evidence.of == Subject::Artifact => {
+            Some(evidence.digests.iter().find(|d| d.algorithm() == Algorithm::Sha256).cloned())
+        }
+        Step::Fetch { .. } | Step::Assemble { .. } => Some(None),
         _ => None,
     });
-    let digests = fetches.map(|evidence| {
-        evidence.digests.iter().find(|d| d.algorithm() == Algorithm::Sha256).cloned()
-    });
-    let assembles = change.steps.iter().any(|step| matches!(step, Step::Assemble { .. }));
-    if assembles { None } else { digests.collect() }
+    digests.collect()
 }

@@ -68,12 +68,12 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     if inputs.only.is_none() {
         remove(inputs, &places, &mut plan);
     }
+    let mut plan = hold::hold(plan, inputs.holds);
+    keep_whole(inputs, &places, &mut plan);
     // Whoever replaces the program that makes the pass does so last.
     let agent = inputs.observed.facts.agent.as_ref().map(|agent| &agent.file);
     let ours = |step: &Step| matches!(step, Step::Install { file, .. } if agent == Some(file));
     plan.changes.sort_by_key(|change| change.steps.iter().any(ours));
-    let mut plan = hold::hold(plan, inputs.holds);
-    keep_whole(inputs, &places, &mut plan);
     plan.notes.extend(inputs.desired.notes.iter().cloned());
     plan.notes.extend(moved(inputs));
     plan.notes.extend(forgotten(inputs));

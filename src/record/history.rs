@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::host::{Change, Look, Stat};
 use crate::model::outcome::HistoryEntry;
 
-/// A history is rotated at 1 MiB, so two files stay far below this.
-const HISTORY_BYTES_MAX: u64 = 8 << 20;
+/// Most bytes of a file that are read: it is rotated at 1 MiB, and one pass over ten thousand resources adds some more.
+const HISTORY_BYTES_MAX: u64 = 64 << 20;
 
 /// Size at which the file becomes `history.jsonl.1`, in bytes.
 const ROTATE_BYTES: u64 = 1 << 20;
@@ -29,7 +29,7 @@ pub fn append(host: &Change, entries: &[HistoryEntry]) -> io::Result<()> {
 }
 
 /// All remembered entries, oldest first. Lines that cannot be read (one torn by a crash) are left out.
-pub fn load(host: &Look) -> io::Result<Vec<HistoryEntry>> {
+pub fn load(host: &Look) -> Vec<HistoryEntry> {
     let path = host.places().state.join(NAME);
     let mut entries = Vec::new();
     for file in [older(&path), path] {
@@ -37,7 +37,7 @@ pub fn load(host: &Look) -> io::Result<Vec<HistoryEntry>> {
         let lines = bytes.split(|b| *b == b'\n');
         entries.extend(lines.filter_map(|line| serde_json::from_slice::<HistoryEntry>(line).ok()));
     }
-    Ok(entries)
+    entries
 }
 
 /// The part of the history that is asked for again and again: read when its files are others than they were.
@@ -53,7 +53,7 @@ impl Recent {
         let path = host.places().state.join(NAME);
         let files = [host.stat(older(&path))?, host.stat(&path)?];
         if files != self.files {
-            let entries = load(host)?;
+            let entries = load(host);
             let others = entries.len().saturating_sub(newest);
             let mut seen = BTreeSet::new();
             let last: Vec<bool> = entries.iter().rev().map(|e| seen.insert(&e.resource)).collect();

@@ -102,8 +102,8 @@ pub fn save(host: &Host, last: &LastPass, earlier: Option<&LastPass>) -> io::Res
 }
 
 /// The last pass; `None` when there was none or its record is damaged.
-pub fn load(host: &Look) -> io::Result<Option<LastPass>> {
+pub fn load(host: &Look) -> Option<LastPass> {
     // However it is damaged, the next pass writes it anew.
     let bytes = host.read(host.places().state.join(NAME), LAST_PASS_BYTES_MAX).ok().flatten();
-    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    serde_json::from_slice(&bytes?).ok()
 }

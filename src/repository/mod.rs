@@ -9,6 +9,18 @@
 //!   branch, tag or address is followed. Anything else is refused until an operator accepts that very commit.
 //! - Every object from the commit down to each file is digested again on the way out of the object store.
 //!
+//! A signature counts by the keys of now at the time of acceptance, not by the date that its maker wrote. The memory
+//! holds the signed object itself: a key that is struck out takes what it signed with it, without asking anybody. A
+//! new commit is judged in a temporary place before it is accepted. Documents keep the names they have in the
+//! repository and are resolved below `current`, so that another commit alone is another plan for nothing; the
+//! repository's label, not the checkout's path, is what the inventory records.
+//!
+//! History is read from objects with the digests of their names; replacements, grafts and commit graphs of a
+//! repository do not count. The memory also has a digest over the checked-out files: an edited checkout is not called
+//! signed and is written anew. What a killed fetch left in the cache is removed before each question, and any error
+//! that is not the connection's own (`meter` tells) has it fetched again once. An answer, a pack, a tree and the time
+//! have bounds, and a question that was given up is not asked again while its thread still lives.
+//!
 //! A repository that does not answer, or has something that is not accepted or not valid, leaves the last accepted
 //! state enforced, which was valid.
 

@@ -10,8 +10,9 @@ use reqwest::Url;
 use crate::fetch::Reader;
 use crate::model::{Artifact, Constraint, Release, Version};
 use crate::resource::app::spec::{TagPattern, VersionWish};
-use crate::source::layout::{Layout, NamePattern, fill, is_side_file, version_in};
+use crate::source::layout::{Layout, NamePattern, fill, is_side_file};
 use crate::source::listing::{Directory, File, Listing};
+use crate::source::name::version_in;
 use crate::source::spec::DirectoryUrl;
 use crate::source::{Class, SourceError};
 

@@ -1,47 +1,11 @@
 //! How a directory names versions: in file names, in names of sub-directories, or by a pattern.
 
-use std::sync::LazyLock;
-
 use regex::Regex;
 
 use crate::source::SourceError;
 
 /// Longest pattern accepted, in bytes.
 const PATTERN_BYTES_MAX: usize = 1024;
-
-/// Suffixes that say how a file is packed, signed or summed, not which version it is.
-const SUFFIXES: [&str; 30] = [
-    ".tar",
-    ".gz",
-    ".xz",
-    ".bz2",
-    ".zst",
-    ".tgz",
-    ".txz",
-    ".tbz2",
-    ".tzst",
-    ".tbz",
-    ".zip",
-    ".raw",
-    ".7z",
-    ".deb",
-    ".rpm",
-    ".apk",
-    ".exe",
-    ".txt",
-    ".json",
-    ".sha256",
-    ".sha512",
-    ".sha256sum",
-    ".sha512sum",
-    ".sha384",
-    ".asc",
-    ".sig",
-    ".minisig",
-    ".pem",
-    ".sigstore",
-    ".AppImage",
-];
 
 /// Where versions are found, relative to the fixed part of the source's URL.
 #[derive(Clone, Debug)]
@@ -161,31 +125,6 @@ pub(super) fn fill(template: &str, version: &str) -> String {
     template.replace("{version}", version)
 }
 
-/// The version in a file name that follows no known pattern: `tool-1.2.3-rc.1-linux.tar.gz`.
-///
-/// The first dotted number that stands by itself; else one glued to the name (`go1.22.3`); else a `v7`
-/// or a date.
-pub(super) fn version_in(name: &str) -> Option<&str> {
-    // `[0-9]`, not `\d`: every script's digits would be a table a thousand times as large, and no version. Each is
-    // compiled when the one before finds nothing, which is seldom.
-    const PRE: &str =
-        r"(?:[-_~.]?(?:alpha|beta|rc|pre|preview|dev)[.-]?[0-9]*)?(?:\+[0-9A-Za-z]+)?";
-    static ALONE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(&format!(r"(?i)(?:^|[-_@ ])(v?[0-9]+(?:\.[0-9]+)+{PRE})(?:$|[-_. ])")).ok()
-    });
-    static GLUED: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(&format!(r"(?i)(?:^|[^0-9.])([0-9]+(?:\.[0-9]+)+{PRE})(?:$|[-_. ])")).ok()
-    });
-    static PLAIN: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"(?i)(?:^|[-_@ ])(v[0-9]+|[0-9]{8})(?:$|[-_. ])").ok());
-    let mut stem = name;
-    while let Some(shorter) = SUFFIXES.iter().find_map(|suffix| stem.strip_suffix(suffix)) {
-        stem = shorter;
-    }
-    let rules = [&ALONE, &GLUED, &PLAIN];
-    rules.into_iter().find_map(|rule| Some(rule.as_ref()?.captures(stem)?.get(1)?.as_str()))
-}
-
 /// Whether a file speaks about other files: checksums and signatures.
 pub(super) fn is_side_file(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
@@ -198,28 +137,6 @@ pub(super) fn is_side_file(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn versions_are_found_in_names() {
-        for (name, version) in [
-            ("ripgrep-14.1.1-x86_64-unknown-linux-musl.tar.gz", Some("14.1.1")),
-            ("prometheus-2.45.0.linux-amd64.tar.gz", Some("2.45.0")),
-            ("tool_v1.2.3-rc.1_linux_amd64.zip", Some("v1.2.3-rc.1")),
-            ("tool-1.2.3-beta2-linux.tar.zst.sha256", Some("1.2.3-beta2")),
-            ("tool-1.2.3+build5.tar.gz", Some("1.2.3+build5")),
-            ("go1.22.3.linux-amd64.tar.gz", Some("1.22.3")),
-            ("tool-x86_64-1.0", Some("1.0")),
-            ("tool-1.0-manylinux2.17.whl", Some("1.0")),
-            ("tool-20240501.tar.gz", Some("20240501")),
-            ("tool-v7.tar.xz", Some("v7")),
-            ("SHA256SUMS", None),
-            ("tool-x86_64.tar.gz", None),
-            ("README.md", None),
-            ("", None),
-        ] {
-            assert_eq!(version_in(name), version, "{name}");
-        }
-    }
 
     #[test]
     fn pattern_finds_the_version_and_nothing_else() {

@@ -12,6 +12,7 @@ mod directory;
 pub mod discover;
 mod layout;
 mod listing;
+mod name;
 mod patches;
 mod place;
 mod selfupdate;

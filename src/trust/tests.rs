@@ -121,7 +121,7 @@ fn less_than_the_floor_is_refused_with_what_to_write() {
         (Lookup::NotListed, "SUMS does not list it"),
         (Lookup::OnlyWeak { functions: vec!["md5".to_owned()] }, "only md5"),
     ] {
-        let checksums = ChecksumFact::Read { file: "SUMS", lookup: &lookup };
+        let checksums = ChecksumFact::Read { file: "SUMS", lookup: &lookup, signer: None };
         let facts = EvidenceFacts { checksums, ..web.clone() };
         let refusal = decide(&Policy::default(), &facts).unwrap_err().to_string();
         assert!(refusal.contains(said), "{refusal}");
@@ -156,7 +156,7 @@ fn a_checksum_file_asked_for_by_name_must_vouch() {
     let lookup = Lookup::NotListed;
     let facts = EvidenceFacts {
         forge: Some((&forge, "the GitHub API")),
-        checksums: ChecksumFact::Read { file: "SUMS", lookup: &lookup },
+        checksums: ChecksumFact::Read { file: "SUMS", lookup: &lookup, signer: None },
         ..nothing()
     };
     assert!(decide(&Policy::default(), &facts).is_ok());

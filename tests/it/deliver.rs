@@ -223,6 +223,42 @@ fn s9_patch_of_no_use_is_told_and_the_whole_is_fetched() {
 }
 
 #[test]
+fn patch_of_a_base_that_somebody_changed_gives_way_to_the_whole() {
+    let edited = |world: &World, bytes: &[u8]| {
+        let base = world.path("/opt/tool/releases/1.0/tool");
+        let time = base.metadata().unwrap().modified().unwrap();
+        std::fs::write(&base, bytes).unwrap();
+        let file = std::fs::File::options().append(true).open(&base).unwrap();
+        file.set_modified(time).unwrap();
+    };
+    let patch = bsdiff::make(&program("1.0"), &program("1.1")).unwrap();
+    // As long as before and at the same time: nobody sees it who does not read it.
+    let (server, world) = outdated("");
+    offer_patch(&server, patch.clone());
+    let mut other = program("1.0");
+    *other.last_mut().unwrap() ^= 1;
+    edited(&world, &other);
+    let ran = world.run(&[]).exits(0);
+    assert!(ran.stdout.contains("was fetched whole"), "{ran:#?}");
+    assert!(installed(&world) == program("1.1"));
+    assert!(server.paths().iter().any(|path| path.ends_with(".gz")), "{:?}", server.paths());
+    // Where it is seen nothing is planned from it.
+    let (server, world) = outdated("");
+    offer_patch(&server, patch);
+    edited(&world, b"#!/bin/sh\n");
+    let plan = world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(plan.contains("fetch linux-amd64.gz") && !plan.contains("patch /opt"), "{plan}");
+    world.run(&[]).exits(0);
+    assert!(installed(&world) == program("1.1"));
+    // And where the whole is not to be fetched, what is in use stays.
+    let (server, world) = outdated("    delta: { fallback: fail }\n");
+    offer_patch(&server, bsdiff::make(&program("1.0"), &program("1.1")).unwrap());
+    edited(&world, &other);
+    world.run(&[]).exits(1);
+    assert!(installed(&world) == other);
+}
+
+#[test]
 fn fallback_is_what_the_desired_state_says() {
     for (fallback, works) in [("fail", false), ("limit:1kB", false), ("limit:1MiB", true)] {
         let (server, world) = outdated(&format!("    delta: {{ fallback: \"{fallback}\" }}\n"));

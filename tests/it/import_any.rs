@@ -1,7 +1,10 @@
 //! Configuration of other updaters is recognised, and the first pass after an import has nothing to do.
 
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
+use crate::support::github::{GitHub, release};
 use crate::support::tree;
 use crate::support::world::World;
 
@@ -145,4 +148,88 @@ fn import_that_finds_nothing_is_an_error() {
         assert_eq!(ran.stdout, "", "{arguments:?}");
     }
     assert!(world.run(&["import", &text]).stderr.contains("of no updater that is known"));
+}
+
+/// An installation as distronomicon leaves it: a template with a drop-in for each app, a credential, releases that it
+/// unpacked, links, its state, and what an update that was killed left.
+fn installed_by_distronomicon(world: &World, github: &GitHub) {
+    let system = world.path("/etc/systemd/system");
+    let template = "[Service]\nType=oneshot\nExecStart=/usr/local/bin/distronomicon --app %i update\n\
+                    StateDirectory=distronomicon\nReadWritePaths=/opt\n";
+    tree::write(&system.join("distronomicon@.service"), template.as_bytes());
+    let timer = "[Timer]\nOnBootSec=3m\nOnUnitActiveSec=3m\n";
+    tree::write(&system.join("distronomicon@.timer"), timer.as_bytes());
+    fs::create_dir_all(system.join("timers.target.wants")).unwrap();
+    for app in ["tool", "clock"] {
+        let text = format!(
+            "[Service]\nEnvironment=DISTRONOMICON_REPO=acme/{app}\nEnvironment=GITHUB_HOST={}\n\
+             Environment=\"DISTRONOMICON_PATTERN={app}-.*linux.*\\\\.tar\\\\.gz\"\n\
+             Environment=DISTRONOMICON_CHECKSUM_PATTERN=SHA256SUMS\nEnvironment=DISTRONOMICON_RETAIN=3\n\
+             Environment=\"DISTRONOMICON_RESTART_COMMAND=systemctl restart {app}.service\"\n",
+            github.api.url("")
+        );
+        tree::write(
+            &system.join(format!("distronomicon@{app}.service.d/app.conf")),
+            text.as_bytes(),
+        );
+        let enabled = system.join(format!("timers.target.wants/distronomicon@{app}.timer"));
+        symlink("/etc/systemd/system/distronomicon@.timer", enabled).unwrap();
+        let home = world.path(&format!("/opt/{app}"));
+        let releases = ["v1.8.0", "v1.9.0", "v1.10.0"].map(|tag| {
+            for program in [app, "helper"] {
+                let place = home.join("releases").join(tag).join(format!("{app}-dir/{program}"));
+                tree::write(&place, format!("#!/bin/sh\necho {tag}\n").as_bytes());
+                fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
+            }
+            let sums = format!("{}  {app}-linux-x86_64.tar.gz\n", "0".repeat(64));
+            release(tag).asset(&format!("{app}-linux-x86_64.tar.gz"), "x").asset("SHA256SUMS", sums)
+        });
+        github.publish(&format!("acme/{app}"), releases.into_iter().rev());
+        fs::create_dir_all(home.join("bin")).unwrap();
+        for program in [app, "helper"] {
+            let text = format!("../releases/v1.10.0/{app}-dir/{program}");
+            symlink(text, home.join("bin").join(program)).unwrap();
+        }
+        tree::write(&home.join("staging/v1.10.0.a1B2c3/half"), b"done");
+        let state = "{\n  \"latest_tag\": \"v1.10.0\",\n  \"etag\": \"\",\n  \"last_modified\": \
+                     \"2026-01-01T00:00:00Z\",\n  \"installed_at\": \"2026-01-01T00:00:00Z\"\n}";
+        let place = world.path(&format!("/var/lib/distronomicon/{app}"));
+        tree::write(&place.join("state.json"), state.as_bytes());
+        tree::write(&place.join("lock"), b"");
+    }
+}
+
+#[test]
+fn installation_of_distronomicon_is_taken_over_as_it_is() {
+    let mut world = World::new();
+    let github = GitHub::start();
+    world.wish("desired", "apps: {}\n");
+    installed_by_distronomicon(&world, &github);
+    let before = tree::render(&tree::snapshot(&world.root()));
+    let units = world.path("/etc/systemd/system").display().to_string();
+    let (document, said) = imported(&mut world, &["distronomicon", &units]);
+    for part in ["acme/tool", "acme/clock", "restart: [\"tool.service\"]", "retain: 3"] {
+        assert!(document.contains(part), "{part}: {document}");
+    }
+    for app in ["tool", "clock"] {
+        assert!(said.contains(&format!("distronomicon@{app}.timer")), "{said}");
+    }
+    nothing_to_do(&world);
+    assert_eq!(tree::render(&tree::snapshot(&world.root())), before, "looking changes nothing");
+    // The first pass has nothing to do either, and the next does as distronomicon would have done.
+    world.tick();
+    assert!(world.run(&[]).exits(0).stdout.starts_with("No changes"));
+    let asked = github.files.paths();
+    assert!(!asked.iter().any(|path| path.contains(".tar.gz")), "{asked:?}");
+    assert!(world.path("/opt/tool/staging/v1.10.0.a1B2c3/half").exists(), "not ours");
+    let link = fs::read_link(world.path("/opt/tool/bin/tool")).unwrap();
+    assert_eq!(link.to_str(), Some("../releases/v1.10.0/tool-dir/tool"));
+    fs::remove_file(world.path("/opt/tool/bin/helper")).unwrap();
+    world.tick();
+    let plan = world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(plan.contains("app/tool") && !plan.contains("app/clock"), "{plan}");
+    world.run(&["rollback", "app/clock", "--reason", "test"]).exits(1);
+    world.run(&["rollback", "app/clock", "--to", "v1.9.0", "--reason", "test"]).exits(0);
+    let link = fs::read_link(world.path("/opt/clock/bin/clock")).unwrap();
+    assert_eq!(link.to_str(), Some("../releases/v1.9.0/clock-dir/clock"));
 }

@@ -106,35 +106,75 @@ fn very_program_that_is_wished_is_left_where_it_is() {
     assert_eq!(installed(&world), (program("1.0"), 0o750));
 }
 
+/// `cap_net_bind_service+ep`, as the kernel keeps it: version 2, effective, permitted.
+const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+
 #[test]
-fn g5_s2_owner_mode_and_attributes_stay() {
+fn g5_s2_owner_group_mode_attributes_and_capabilities_stay() {
     let (_server, world) = host(b"mine", "");
     let file = world.path(TOOL);
-    let owner =
-        if rustix::process::geteuid().is_root() { 1234 } else { file.metadata().unwrap().uid() };
-    chown(&file, Some(owner), None).unwrap();
-    // Not every file system has attributes.
-    let name = "user.reconcile.test";
-    let has = setxattr(&file, name, b"kept", XattrFlags::empty()).is_ok();
-    world.run(&[]).exits(0);
+    let own = file.metadata().unwrap();
+    let root = rustix::process::geteuid().is_root();
+    let (owner, group) = if root { (1234, 4321) } else { (own.uid(), own.gid()) };
+    chown(&file, Some(owner), Some(group)).unwrap();
+    // Not every file system has attributes, and not everybody may set all of them.
+    let attributes: [(&str, &[u8]); 2] =
+        [("user.reconcile.test", b"kept"), ("security.capability", &CAPABILITY)];
+    let has = attributes.map(|(name, value)| setxattr(&file, name, value, XattrFlags::empty()));
+    assert!(!root || has[1].is_ok(), "root can give capabilities: {has:?}");
+    let ran = world.run(&[]).exits(0);
+    assert!(!ran.stdout.contains("lost attributes"), "{ran:#?}");
     assert_eq!(installed(&world), (program("1.0"), 0o750));
-    assert_eq!(file.metadata().unwrap().uid(), owner);
-    let mut value = [0; 16];
-    let length = getxattr(&file, name, &mut value).unwrap_or(0);
-    assert_eq!(&value[..length], if has { &b"kept"[..] } else { b"" });
+    let now = file.metadata().unwrap();
+    assert_eq!((now.uid(), now.gid()), (owner, group));
+    for ((name, value), has) in attributes.iter().zip(has) {
+        let mut found = [0; 32];
+        let length = getxattr(&file, *name, &mut found).unwrap_or(0);
+        assert_eq!(&found[..length], if has.is_ok() { *value } else { b"" }, "{name}");
+    }
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn attribute_that_may_not_be_set_is_told_and_keeps_nothing_from_being_replaced() {
+    let (_server, world) = host(b"mine", "");
+    let file = world.path(TOOL);
+    if setxattr(&file, "user.reconcile.test", b"x", XattrFlags::empty()).is_err() {
+        println!("this file system has no attributes, so that none can be refused");
+        return;
+    }
+    let before = world.temp().join("before");
+    fs::rename(world.root(), &before).unwrap();
+    let copied = |to: &std::path::Path| {
+        let copy = ["-a", before.to_str().unwrap(), to.to_str().unwrap()];
+        assert!(std::process::Command::new("cp").args(copy).status().unwrap().success());
+    };
+    copied(&world.root());
+    let program = pass_of(&world);
+    let watched = trace(&program, Act::Watch);
+    assert_eq!(watched.code, Some(0), "{}", watched.said());
+    let at = watched.calls.iter().position(|call| call.name == "setxattr").unwrap();
+    tree::remove(&world.root());
+    copied(&world.root());
+    let refused = trace(&program, Act::Fail(at + 1, nix::errno::Errno::EPERM));
+    assert_eq!(refused.code, Some(0), "{}", refused.said());
+    assert!(refused.said().contains("lost attributes"), "{}", refused.said());
+    assert!(refused.said().contains("user.reconcile.test"), "{}", refused.said());
+    assert_eq!(installed(&world), (self::program("1.0"), 0o750));
+}
+
+/// A pass over a world, to be traced.
+fn pass_of(world: &World) -> Program {
+    let mut arguments = vec!["--root".to_owned(), world.root().display().to_string()];
+    arguments.extend(["--desired".to_owned(), world.desired.display().to_string()]);
+    let environment = vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())];
+    Program { path: RECONCILE.into(), arguments, environment }
 }
 
 #[test]
 fn g4_s3_new_program_is_on_the_disk_before_it_replaces_the_old() {
     let (_server, world) = host(b"mine", "");
-    let mut arguments = vec!["--root".to_owned(), world.root().display().to_string()];
-    arguments.extend(["--desired".to_owned(), world.desired.display().to_string()]);
-    let program = Program {
-        path: RECONCILE.into(),
-        arguments,
-        environment: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
-    };
-    let ended = trace(&program, Act::Watch);
+    let ended = trace(&pass_of(&world), Act::Watch);
     assert_eq!(ended.code, Some(0), "{}", ended.said());
     let file = world.path(TOOL);
     let beside = file.with_file_name(".tool.reconcile-new");
@@ -223,4 +263,56 @@ fn killed_patching_leaves_a_program_that_runs() {
         }
         vec![format!("{between:?}, {after:?}: {} {dry}", said(&again))]
     });
+}
+
+#[test]
+fn program_known_by_its_own_digest_is_not_fetched_before_its_window() {
+    let (server, mut world) = host(b"mine", "");
+    world.run(&[]).exits(0);
+    let never = b"windows: { nights: { start: '00:00', for: 1m, zone: UTC0, days: [sun] } }";
+    tree::write(&world.path("/etc/reconcile/agent.yaml"), never);
+    offer(&server, "2.0");
+    for _ in 0..2 {
+        world.tick();
+        server.take_requests();
+        // What it comes in would be found again by a digest that nobody stated: each pass would fetch it anew.
+        assert!(world.run(&[]).exits(3).stdout.contains("deferred"));
+        assert!(
+            !server.paths().iter().any(|path| path.starts_with("/tool/2.0")),
+            "{:?}",
+            server.paths()
+        );
+    }
+    tree::write(&world.path("/etc/reconcile/agent.yaml"), b"{}");
+    world.run(&[]).exits(0);
+    assert_eq!(installed(&world).0, program("2.0"));
+}
+
+#[test]
+fn saved_plan_that_names_a_backup_or_a_program_elsewhere_is_refused() {
+    let (server, mut world) = host(b"mine", "");
+    world.run(&[]).exits(0);
+    offer(&server, "2.0");
+    world.tick();
+    let file = world.temp().join("plan.json");
+    let name = file.to_str().unwrap();
+    world.run(&["plan", "--out", name]);
+    let text = fs::read_to_string(&file).unwrap();
+    for (key, value) in [
+        ("backup", serde_json::json!({ "path": "/etc/passwd", "replaces": true })),
+        ("program", "../../../../../etc/shadow".into()),
+        ("program", "/etc/shadow".into()),
+    ] {
+        let mut plan: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let steps = plan["spec"]["changes"][0]["steps"].as_array_mut().unwrap();
+        let install = steps.iter_mut().find(|step| step["op"] == "install").unwrap();
+        install[key] = value;
+        let named = Sha256::digest(serde_json::to_vec(&plan["spec"]).unwrap());
+        let named = data_encoding::HEXLOWER.encode(&named);
+        plan["metadata"]["name"] = format!("sha256:{named}").into();
+        fs::write(&file, plan.to_string()).unwrap();
+        let refused = world.run(&["apply", name]).exits(5);
+        assert!(refused.stderr.contains("leads out of"), "{key}: {}", refused.stderr);
+        assert_eq!(installed(&world).0, program("1.0"));
+    }
 }

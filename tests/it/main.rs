@@ -17,6 +17,8 @@ mod tidy;
 mod documents;
 
 mod archives;
+#[cfg(target_arch = "x86_64")]
+mod bombs;
 mod archive_escapes;
 mod archive_lies;
 mod casync;

@@ -159,3 +159,19 @@ fn hook_may_leave_a_child_behind() {
     world.run(&["--effects", "run"]).exits(0);
     assert!(began.elapsed().as_secs() < 50, "the child is not waited for");
 }
+
+#[test]
+fn pass_that_was_told_to_end_is_followed_by_none() {
+    let (mut world, _offer, source) = upgraded();
+    let script = world.temp().join("hook");
+    let edit =
+        "sed -i 's/version: 1.0.0/version: 1.1.0/' desired/wish.yaml; kill -TERM $PPID; sleep 1";
+    tree::write(&script, format!("cd {}; {edit}", world.temp().display()).as_bytes());
+    let hook = format!("    run: [[sh, {}]]\n", script.display());
+    world.wish("desired", &format!("apps:\n  tool:\n    version: 1.0.0\n{hook}{source}"));
+    let ran = world.run(&["--effects", "run"]);
+    assert!(in_use(&world).contains("1.0.0"), "{}{}", ran.stdout, ran.stderr);
+    world.tick();
+    world.run(&["--effects", "run"]);
+    assert!(in_use(&world).contains("1.1.0"), "the wish was edited");
+}

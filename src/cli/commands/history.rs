@@ -17,7 +17,7 @@ pub(super) fn history(
     resource: Option<&ResourceId>,
     limit: usize,
 ) -> Result<Exit, CliError> {
-    let mut entries = record::load(&session.host).map_err(|e| CliError::io(&e))?;
+    let mut entries = record::load(&session.host);
     entries.retain(|entry| resource.is_none_or(|id| &entry.resource == id));
     let entries = entries.split_off(entries.len().saturating_sub(limit));
     if session.common.output == Format::Json {

@@ -36,7 +36,7 @@ pub(super) async fn gc(session: &Session, which: Gc) -> Result<Exit, CliError> {
         let desired = session.desired_if_any().await?;
         let ledger = ledger::look(&host).map_err(io)?;
         let observed = observe(&desired, &ledger, &host, session.depth());
-        let last = last_pass::load(&host).map_err(io)?;
+        let last = last_pass::load(&host);
         let blocked = last.map(|last| last.blocked).unwrap_or_default();
         let unused = cache::unused(&host, (&observed, &blocked), &Outcome::default());
         doomed.extend(unused.map_err(io)?);

@@ -1,6 +1,8 @@
 //! One pass: planned, printed, applied.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::pin::pin;
 
 use camino::Utf8Path;
 
@@ -72,7 +74,29 @@ fn exit_of_plan(plan: &Plan, args: &PassArgs) -> Exit {
 
 /// Plans and applies, and once more when the desired state was edited meanwhile: a path unit is deaf while the
 /// service that it starts is running.
+///
+/// Told to end, it gives up what only reads; what is being applied stops at its next safe point, and no pass follows.
 pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit, CliError> {
+    let (stop, applying) = (Stop::default(), Cell::new(false));
+    let mut passes = pin!(passes(session, args, (&stop, &applying)));
+    tokio::select! {
+        biased;
+        exit = &mut passes => return exit,
+        () = told_to_end() => stop.request(StopReason::Asked),
+    }
+    if applying.get() { passes.await } else { Err(stopped()) }
+}
+
+/// What is said where nothing was begun yet.
+pub(super) fn stopped() -> CliError {
+    CliError::new(Exit::Deferred, "stopped before anything was done")
+}
+
+async fn passes(
+    session: &Session,
+    args: &PassArgs,
+    (stop, applying): (&Stop, &Cell<bool>),
+) -> Result<Exit, CliError> {
     let mut session = session.clone();
     let mut passes = 1;
     loop {
@@ -81,9 +105,9 @@ pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit
         let host = if apart { None } else { Host::seize(session.host.clone()) };
         let glance = host.as_ref().and_then(|host| glance(&session, host.look()));
         let desired = session.desired().await?;
-        let exit = once(&session, args, &desired, (host, glance)).await?;
+        let exit = once(&session, args, &desired, (host, glance), applying).await?;
         let again = passes < PASSES_MAX && session.common.output != Format::Json;
-        if !(again && session.was_edited_since(&desired)?) {
+        if !again || stop.requested() || !session.was_edited_since(&desired)? {
             return Ok(exit);
         }
         mention("the desired state was edited meanwhile: another pass");
@@ -102,6 +126,7 @@ async fn once(
     args: &PassArgs,
     desired: &DesiredState,
     (host, glance): (Option<Host>, Option<Glance>),
+    applying: &Cell<bool>,
 ) -> Result<Exit, CliError> {
     session.check_only(desired)?;
     let client = session.client(desired);
@@ -116,7 +141,9 @@ async fn once(
     if session.common.output != Format::Json {
         print(session, &preview.plan, about(session, desired, &preview.observed));
     }
+    applying.set(true);
     let exit = perform(session, &request, &host, &client, &mut preview).await;
+    applying.set(false);
     // The program ends soon. To give back some hundred thousand small values before that takes milliseconds.
     std::mem::forget(preview);
     exit
@@ -280,18 +307,23 @@ pub(super) async fn carry_out(
 
 /// Asks the pass to stop when this process is told to; never returns.
 async fn stop_on_signal(stop: &Stop) -> std::convert::Infallible {
-    use tokio::signal::unix::{SignalKind, signal};
-    if let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        mention("stopping at the next safe point");
-        stop.request(StopReason::Asked);
-    }
+    told_to_end().await;
+    mention("stopping at the next safe point");
+    stop.request(StopReason::Asked);
     std::future::pending().await
+}
+
+/// Returns once this process is told to end; never where it cannot be told but be killed.
+async fn told_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
 }
 
 /// What a plan's document says besides the plan.

@@ -229,7 +229,7 @@ impl Keeper<'_> {
                 preview.map_err(|e| CliError::io(&e))?
             }
             () = stop.wait_for_end() => {
-                return Err(stopped());
+                return Err(pass::stopped());
             }
         };
         tracing::info!(why = order.why(), requests = preview.requests, "planned");
@@ -264,7 +264,7 @@ impl Hands for Keeper<'_> {
         self.carried.replace(None);
         let read = tokio::select! {
             read = self.wishes.read() => read,
-            () = stop.wait_for_end() => Err(stopped()),
+            () = stop.wait_for_end() => Err(pass::stopped()),
         };
         let Read { wish, desired, texts } = match read {
             Ok(read) => read,
@@ -342,10 +342,6 @@ impl Hands for Keeper<'_> {
     fn now(&self) -> Timestamp {
         clock::now()
     }
-}
-
-fn stopped() -> CliError {
-    CliError::new(Exit::Deferred, "stopped before anything was done")
 }
 
 fn sentence_of(wish: &Wish, then: &str) -> String {

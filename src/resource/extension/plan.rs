@@ -12,7 +12,7 @@ use crate::model::{
 use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState, more_than};
 use crate::resource::extension::layout::{staged, staged_manifest};
 use crate::resource::extension::observe::{LinkSeen, TransferObserved};
-use crate::resource::extension::refuse::{foreign, refuse_namesake};
+use crate::resource::extension::refuse::{foreign, refuse_namesake, refuse_older};
 use crate::resource::extension::remove::before;
 use crate::resource::extension::spec::{Transfer, Upkeep};
 use crate::resource::extension::steps::{promote, take_away};
@@ -56,6 +56,7 @@ struct Work {
 impl Situation<'_> {
     /// The steps that lead to `wanted`; an obstacle when they must not be taken.
     fn work(&self, wanted: &WantedSet) -> Result<Work, Problem> {
+        refuse_older(self.spec, self.observed.current.as_deref(), wanted)?;
         let mut work = Work::default();
         let mut promotions = Vec::new();
         let current = self.observed.current.as_deref() == Some(&wanted.slot);

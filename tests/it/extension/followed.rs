@@ -433,6 +433,47 @@ fn definitions_of_a_directory_become_extensions_and_the_first_dry_run_changes_no
 }
 
 #[test]
+fn host_of_systemd_sysupdate_or_updex_is_taken_over_as_it_is() {
+    for kind in ["sysupdate", "updex"] {
+        let mut host = Host::new();
+        host.world.wish("desired", "apps: {}\n");
+        let source = format!("Path=file://{}\nMatchPattern=demo_@v.raw", host.source().display());
+        let target = "Path=/var/lib/extensions.d\nMatchPattern=demo_@v.raw\nCurrentSymlink=/etc/extensions/demo.raw";
+        let place = host.world.path("etc/sysupdate.d/demo.transfer");
+        let text = format!(
+            "[Transfer]\nVerify=no\n[Source]\nType=url-file\n{source}\n[Target]\nType=regular-file\nInstancesMax=2\n{target}\n"
+        );
+        crate::support::tree::write(&place, text.as_bytes());
+        let images = host.world.path("var/lib/extensions.d");
+        fs::create_dir_all(&images).unwrap();
+        for name in ["demo_1.raw", "demo_2.raw"] {
+            host.publish(name, name);
+            fs::copy(host.source().join(name), images.join(name)).unwrap();
+        }
+        // updex has a directory and links of its own.
+        let (link, text) = match kind {
+            "updex" => ("var/lib/extensions/demo.raw", "/var/lib/extensions.d/demo_2.raw"),
+            _ => ("etc/extensions/demo.raw", "../../var/lib/extensions.d/demo_2.raw"),
+        };
+        let link = host.world.path(link);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        symlink(text, &link).unwrap();
+        fs::create_dir_all(host.world.path("usr/.systemd-sysext")).unwrap();
+        fs::write(host.world.path("usr/.systemd-sysext/extensions"), "demo\n").unwrap();
+        let imported = host.world.run(&["import", kind]).exits(0);
+        assert!(imported.stdout.contains(&format!("as: {kind}")), "{imported:#?}");
+        host.world.wish("desired", &imported.stdout);
+        let plan = host.world.run(&["--dry-run"]).exits(0).stdout;
+        assert!(plan.starts_with("No changes"), "{kind}: {plan}");
+        host.converges();
+        host.publish("demo_3.raw", "three");
+        host.converges();
+        let text = fs::read_link(&link).unwrap().display().to_string();
+        assert!(text.ends_with("demo_3.raw"), "{kind}: {text}");
+    }
+}
+
+#[test]
 fn all_that_definitions_brought_goes_with_them_wherever_it_is() {
     let mut host = host();
     fs::create_dir_all(host.world.path("srv/files")).unwrap();

@@ -76,6 +76,8 @@ pub struct Ended {
     pub calls: Vec<Call>,
     /// Its exit code; `None` when it was killed.
     pub code: Option<i32>,
+    /// The most memory that it had at once, in KiB; 0 when it was killed.
+    pub peak_kib: u64,
     pub stdout: String,
     pub stderr: String,
 }
@@ -110,6 +112,7 @@ pub fn trace(program: &Program, act: Act) -> Ended {
         in_call: HashSet::new(),
         failing: HashMap::new(),
         calls: Vec::new(),
+        peak_kib: 0,
     };
     tracer.seize();
     let code = tracer.follow();
@@ -120,7 +123,7 @@ pub fn trace(program: &Program, act: Act) -> Ended {
         text
     };
     let (stdout, stderr) = (read(&mut stdout), read(&mut stderr));
-    Ended { calls: tracer.calls, code, stdout, stderr }
+    Ended { calls: tracer.calls, code, peak_kib: tracer.peak_kib, stdout, stderr }
 }
 
 /// What the traced process is at the moment.
@@ -139,6 +142,7 @@ struct Tracer {
     /// Threads whose present call does not happen, and what it returns instead.
     failing: HashMap<Pid, Errno>,
     calls: Vec<Call>,
+    peak_kib: u64,
 }
 
 impl Tracer {
@@ -147,6 +151,7 @@ impl Tracer {
         assert_eq!(stopped, WaitStatus::Stopped(self.leader, Signal::SIGSTOP));
         let options = Options::PTRACE_O_TRACECLONE
             | Options::PTRACE_O_TRACEEXEC
+            | Options::PTRACE_O_TRACEEXIT
             | Options::PTRACE_O_TRACESYSGOOD
             | Options::PTRACE_O_EXITKILL;
         if let Err(error) = ptrace::seize(self.leader, options) {
@@ -173,6 +178,10 @@ impl Tracer {
                 WaitStatus::PtraceEvent(thread, _, event) => {
                     if event == libc::PTRACE_EVENT_EXEC {
                         self.running = Running::Program;
+                    }
+                    // Its memory is still there, and was never more.
+                    if event == libc::PTRACE_EVENT_EXIT && thread == self.leader {
+                        self.peak_kib = peak_kib(thread);
                     }
                     resume(thread, None);
                 }
@@ -226,6 +235,13 @@ impl Tracer {
 fn on_disk(path: &Path) -> bool {
     let kernel = ["/proc", "/sys"].iter().any(|directory| path.starts_with(directory));
     !kernel && path.metadata().map_or(true, |found| found.is_file() || found.is_dir())
+}
+
+/// The most memory that a process had at once.
+fn peak_kib(process: Pid) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
 }
 
 /// Descriptors are 32 bits wide; the rest of their register means nothing.
