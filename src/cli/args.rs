@@ -14,7 +14,8 @@ use crate::model::{ResourceId, Version};
 
 pub use publish_tree::{DigestArg, ProfileArg, StoreGcArgs, TreeArgs};
 pub use sysupdate::{
-    ComponentChoice, ExitCodes, FeatureChoice, JsonStyle, SysupdateArgs, SysupdateCommand,
+    Afterwards, ComponentChoice, ExitCodes, FeatureChoice, JsonStyle, SysupdateArgs,
+    SysupdateCommand,
 };
 pub use units::{ModeArg, UnitsArgs};
 

@@ -450,6 +450,8 @@ fn places() -> Places {
         state: directory("STATE_DIRECTORY").unwrap_or(usual.state),
         cache: directory("CACHE_DIRECTORY").unwrap_or(usual.cache),
         runtime: directory("RUNTIME_DIRECTORY").unwrap_or(usual.runtime),
+        // As systemd-sysupdate reads it.
+        keyring: variable("SYSTEMD_OPENPGP_KEYRING").map(Utf8PathBuf::from),
     }
 }
 

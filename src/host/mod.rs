@@ -79,6 +79,8 @@ pub struct Places {
     pub cache: Utf8PathBuf,
     /// What lasts as long as the agent runs.
     pub runtime: Utf8PathBuf,
+    /// The keyring that takes the place of systemd's own ones, a path of this machine.
+    pub keyring: Option<Utf8PathBuf>,
 }
 
 impl Default for Places {
@@ -87,6 +89,7 @@ impl Default for Places {
             state: "/var/lib/reconcile".into(),
             cache: "/var/cache/reconcile".into(),
             runtime: "/run/reconcile".into(),
+            keyring: None,
         }
     }
 }

@@ -31,12 +31,20 @@ pub struct Component {
     pub features: Vec<Feature>,
     /// Why definitions of it cannot be used.
     pub broken: Vec<String>,
+    /// Whether it is carried out.
+    pub enabled: bool,
 }
 
 impl Component {
     /// One without any definition.
     pub fn named(name: Option<String>) -> Self {
-        Self { name, transfers: Vec::new(), features: Vec::new(), broken: Vec::new() }
+        Self {
+            name,
+            transfers: Vec::new(),
+            features: Vec::new(),
+            broken: Vec::new(),
+            enabled: true,
+        }
     }
 }
 
@@ -52,7 +60,7 @@ pub fn named_components(host: &Look) -> Vec<Described> {
     described.collect()
 }
 
-/// Every component with a transfer that can be read, the host first.
+/// Every component, the host first, those that are off included.
 pub fn components(host: &Look, notes: &mut Vec<String>) -> Vec<Component> {
     Texts::read(host).components(notes)
 }
@@ -146,7 +154,7 @@ impl Texts {
         Digest::of_json(&all)
     }
 
-    /// Every component that is on, the host first.
+    /// Every component, the host first, those that are off included.
     pub fn components(&self, notes: &mut Vec<String>) -> Vec<Component> {
         let mut components = Vec::new();
         for texts in &self.components {
@@ -155,10 +163,13 @@ impl Texts {
                 Ok((Described { unclear: Some(why), .. }, _)) => {
                     components.push(texts.broken(said(&why), notes));
                 }
-                Ok((read, _)) if !read.enabled && texts.unread.is_empty() => {
-                    notes.push(format!("the component {name} is off"));
+                Ok((read, _)) => {
+                    if !read.enabled {
+                        notes.push(format!("the component {name} is off"));
+                    }
+                    let component = texts.component(&self.specifiers, notes);
+                    components.push(Component { enabled: read.enabled, ..component });
                 }
-                Ok(_) => components.push(texts.component(&self.specifiers, notes)),
                 Err(error) => components.push(texts.broken(chain(&error), notes)),
             }
         }

@@ -77,6 +77,9 @@ fn provide_component(
         }
     }
     let mut set = Set::default();
+    if !component.enabled {
+        set.upkeep = Upkeep::Nothing;
+    }
     for transfer in &component.transfers {
         let on = transfer.is_enabled(&component.features);
         match wish(host, transfer, follow.as_what) {
@@ -116,6 +119,7 @@ struct Set<'a> {
     ours: Vec<(&'a Transfer, Wish)>,
     /// Those that are switched off.
     retired: Vec<(&'a Transfer, Wish)>,
+    upkeep: Upkeep,
 }
 
 impl<'a> Set<'a> {
@@ -126,9 +130,10 @@ impl<'a> Set<'a> {
 
     /// Each transfer by itself.
     fn apart(self) -> impl Iterator<Item = Self> {
-        let ours = self.ours.into_iter().map(|one| Self { ours: vec![one], retired: Vec::new() });
-        let retired = self.retired.into_iter();
-        ours.chain(retired.map(|one| Self { ours: Vec::new(), retired: vec![one] }))
+        let upkeep = self.upkeep;
+        let of = move |ours, retired| Self { ours, retired, upkeep };
+        let ours = self.ours.into_iter().map(move |one| of(vec![one], Vec::new()));
+        ours.chain(self.retired.into_iter().map(move |one| of(Vec::new(), vec![one])))
     }
 }
 
@@ -216,7 +221,12 @@ fn spec(
     set: Set<'_>,
 ) -> ExtensionSpec {
     let home = set.first().map(|(_, wish)| wish.directory.join(format!(".{}.reconcile", id.name)));
-    let Set { ours: set, retired } = set;
+    let Set { ours: mut set, mut retired, upkeep } = set;
+    if upkeep == Upkeep::Nothing {
+        // What is there stays: nothing of it is asked about, and nothing is looked after.
+        set.clear();
+        retired.clear();
+    }
     let listed = || set.iter().filter(|(_, wish)| wish.stock == Stock::Listed);
     let verify = listed().any(|(transfer, _)| transfer.verify);
     let web = listed().any(|(_, wish)| matches!(wish.from, DirectoryUrl::Web(_)));
@@ -258,7 +268,7 @@ fn spec(
         transfers: set.into_iter().map(|(_, wish)| wish).collect(),
         retired: retired.into_iter().map(|(_, wish)| wish).collect(),
         features: FeatureWish::default(),
-        upkeep: Upkeep::Full,
+        upkeep,
         follows,
     }
 }
@@ -323,6 +333,7 @@ fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, Stri
         read_only: transfer.target.read_only,
         tries: Tries { left: transfer.target.tries_left, done: transfer.target.tries_done },
         class,
+        remove_temporary: transfer.target.remove_temporary,
         entry: None,
     })
 }

@@ -69,6 +69,7 @@ pub fn orphans(
             read_only: None,
             tries: Tries::default(),
             class: None,
+            remove_temporary: true,
             entry: Some(place.into()),
         });
     }

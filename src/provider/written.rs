@@ -57,7 +57,8 @@ fn drop_what_is_off(host: &Look, desired: &mut DesiredState) {
     let texts = Texts::read(host);
     let components = texts.components(&mut notes);
     desired.definitions = Some(texts.digest());
-    let features = || components.iter().flat_map(|component| &component.features);
+    let on = || components.iter().filter(|component| component.enabled);
+    let features = || on().flat_map(|component| &component.features);
     let is_on = |name: &str| features().any(|feature| feature.id == name && feature.enabled);
     let is_known = |name: &String| features().any(|feature| feature.id == *name);
     let broken = components.iter().flat_map(|component| &component.broken).next();

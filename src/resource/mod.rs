@@ -156,6 +156,14 @@ impl Spec {
         }
     }
 
+    /// Why it is off, where it is.
+    pub fn why_off(&self) -> Option<&'static str> {
+        match self {
+            Self::Extension(spec) if spec.is_off() => Some(spec.why_off()),
+            Self::App(_) | Self::Extension(_) | Self::Tree(_) => None,
+        }
+    }
+
     /// Whether anything runs once after each start of the host.
     pub fn runs_on_start(&self) -> bool {
         match self {

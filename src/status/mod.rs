@@ -409,8 +409,8 @@ fn ready(
     if spec.is_none() {
         return not(State::InProgress, "NotDesired", "it will be removed".to_owned());
     }
-    if spec.is_some_and(Spec::is_off) {
-        return (State::Current, holds("Ready", "Off", "its features are not enabled".to_owned()));
+    if let Some(why) = spec.and_then(Spec::why_off) {
+        return (State::Current, holds("Ready", "Off", why.to_owned()));
     }
     if status.version.is_none() {
         let why =

@@ -50,9 +50,12 @@ pub enum SysupdateCommand {
     Update {
         /// This version; the newest when absent.
         version: Option<String>,
+        /// Every component, the host's own definitions first.
+        #[arg(short = 'A', long)]
+        component_all: bool,
         /// Whether to clean up afterwards.
-        #[arg(long, value_name = "yes|no", value_parser = yes_or_no, default_value = "no", action = ArgAction::Set)]
-        cleanup: bool,
+        #[arg(long = "cleanup", value_name = "yes|no", value_parser = yes_or_no, default_value = "no", action = ArgAction::Set)]
+        afterwards: Afterwards,
     },
     /// Take away what is not kept and what an interrupted update left.
     Vacuum,
@@ -115,7 +118,20 @@ pub enum ExitCodes {
     Updex,
 }
 
+/// What follows an update.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    /// What no definition owns any more is taken away.
+    CleanUp,
+    /// Nothing.
+    Nothing,
+}
+
 /// A switch as systemd reads them.
-fn yes_or_no(text: &str) -> Result<bool, String> {
-    boolean(text).ok_or_else(|| "write yes or no".to_owned())
+fn yes_or_no(text: &str) -> Result<Afterwards, String> {
+    match boolean(text) {
+        Some(true) => Ok(Afterwards::CleanUp),
+        Some(false) => Ok(Afterwards::Nothing),
+        None => Err("write yes or no".to_owned()),
+    }
 }

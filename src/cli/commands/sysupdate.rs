@@ -8,14 +8,16 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::cli::args::{ExitCodes, JsonStyle, PassArgs, SysupdateArgs, SysupdateCommand};
+use crate::cli::args::{
+    Afterwards, ExitCodes, JsonStyle, PassArgs, SysupdateArgs, SysupdateCommand,
+};
 use crate::cli::commands::overrides::Preview;
 use crate::cli::commands::sysupdate::carry_out::Carrying;
 use crate::cli::commands::sysupdate::contents::sets;
 use crate::cli::commands::sysupdate::enable::Switch;
 use crate::cli::exit::Exit;
 use crate::cli::session::Session;
-use crate::cli::{CliError, say};
+use crate::cli::{CliError, mention, say};
 use crate::format::sysupdate::document::{
     CheckNew, ComponentNames, FeatureDetail, Features, List, VersionDetail,
 };
@@ -24,6 +26,9 @@ use crate::provider::{Component, components, set_of, suggests};
 use crate::resource::app::observe::Depth;
 use crate::resource::extension::observe::observe;
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
+
+/// What systemd-sysupdate says of a component that is off.
+const DISABLED: &str = "Component is disabled.";
 
 /// Does what is asked for.
 pub(super) async fn sysupdate(
@@ -43,6 +48,15 @@ pub(super) async fn sysupdate(
     let all = components(&session.host, &mut Vec::new());
     if matches!(args.command, SysupdateCommand::Components) {
         return Ok(list_components(&all, args));
+    }
+    if let SysupdateCommand::Update { component_all: true, version, afterwards } = &args.command {
+        if args.component.is_some() {
+            let why = "one component and all of them: write --component or --component-all";
+            return Err(CliError::new(Exit::Usage, why));
+        }
+        let carrying = |component| Carrying { session, args, pass, preview, component };
+        let all = all.iter().filter(|component| !component.transfers.is_empty());
+        return update_all(all.map(carrying), version.as_deref(), *afterwards).await;
     }
     let found = all.iter().find(|c| c.name == args.component);
     let component = found.filter(|c| !c.transfers.is_empty() || !c.features.is_empty());
@@ -67,13 +81,52 @@ pub(super) async fn sysupdate(
     }
 }
 
+/// Updates every component, one after another: one that is off, or that cannot be updated, keeps no other one back.
+async fn update_all(
+    all: impl Iterator<Item = Carrying<'_>>,
+    version: Option<&str>,
+    after: Afterwards,
+) -> Result<Exit, CliError> {
+    let mut worst = Exit::Ok;
+    for carrying in all {
+        let Component { name, enabled, .. } = carrying.component;
+        if !enabled {
+            mention(&format!("{}: {DISABLED}", name.as_deref().unwrap_or_default()));
+            continue;
+        }
+        match update(&carrying, version, after).await {
+            Ok(Exit::Ok) => {}
+            Ok(exit) => worst = exit,
+            Err(error) => {
+                mention(&format!("{}: {}", name.as_deref().unwrap_or("the host"), error.message()));
+                worst = error.exit();
+            }
+        }
+    }
+    Ok(worst)
+}
+
+/// Updates one component, and cleans up after it where that is asked for.
+async fn update(
+    carrying: &Carrying<'_>,
+    version: Option<&str>,
+    after: Afterwards,
+) -> Result<Exit, CliError> {
+    if !carrying.component.enabled {
+        return Err(CliError::new(Exit::Failed, DISABLED));
+    }
+    match (carrying.update(version).await?, after) {
+        (Exit::Ok, Afterwards::CleanUp) => carrying.cleanup().await,
+        (exit, _) => Ok(exit),
+    }
+}
+
 /// Does what changes something; `None` for a question.
 async fn change(carrying: &Carrying<'_>) -> Result<Option<Exit>, CliError> {
     let Carrying { session, component, .. } = *carrying;
     let exit = match &carrying.args.command {
-        SysupdateCommand::Update { version, cleanup } => {
-            let exit = carrying.update(version.as_deref()).await?;
-            if *cleanup && exit == Exit::Ok { carrying.cleanup().await? } else { exit }
+        SysupdateCommand::Update { version, afterwards, .. } => {
+            update(carrying, version.as_deref(), *afterwards).await?
         }
         SysupdateCommand::Vacuum => carrying.vacuum().await?,
         SysupdateCommand::EnableFeature(choice) => {
@@ -172,11 +225,16 @@ fn table(sets: &UpdateSets) -> String {
 }
 
 fn list_components(all: &[Component], args: &SysupdateArgs) -> Exit {
+    let shown = |component: &Component| {
+        let off = if component.enabled { "" } else { " (disabled)" };
+        Some(format!("{}{off}", component.name.as_ref()?))
+    };
+    let shown: Vec<String> = all.iter().filter_map(shown).collect();
     let names = ComponentNames {
         default: all.iter().any(|c| c.name.is_none() && !c.transfers.is_empty()),
         components: all.iter().filter_map(|component| component.name.clone()).collect(),
     };
-    print(args, &names, || lines(&names.components));
+    print(args, &names, || lines(&shown));
     Exit::Ok
 }
 

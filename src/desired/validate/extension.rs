@@ -242,6 +242,7 @@ impl Checker<'_> {
             read_only: None,
             tries: Tries::default(),
             class: Some(class),
+            remove_temporary: true,
         })
     }
 

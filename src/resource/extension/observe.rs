@@ -1,5 +1,6 @@
 //! What the host has of an extension.
 
+mod mounted;
 mod namesakes;
 mod ours;
 mod places;
@@ -48,6 +49,9 @@ pub struct ExtensionObserved {
     pub retired: Vec<TransferObserved>,
     /// Names of everything that systemd has merged of each class that the wish has images of.
     pub merged: BTreeMap<ExtensionClass, Vec<String>>,
+    /// Ends of the paths of images that the kernel has open as block devices: what is merged, whatever links say by now.
+    #[serde(skip)]
+    pub mounted: Vec<Utf8PathBuf>,
     /// What an earlier pass left.
     pub leftovers: Vec<Utf8PathBuf>,
     /// The version in use: the one that links lead to; without links the newest.
@@ -223,6 +227,9 @@ pub fn observe(host: &Look, spec: &ExtensionSpec, depth: Depth) -> io::Result<Ex
     for class in spec.classes() {
         observed.merged.insert(class, merged(host, class)?);
     }
+    if observed.transfers.iter().any(|seen| seen.images.len() > 1) {
+        observed.mounted = mounted::mounted(host)?;
+    }
     observed.current = current(spec, &observed.transfers);
     observed.pending = observed.current.is_some() && is_pending(host, spec, &observed)?;
     observed.os = os(host);
@@ -315,7 +322,8 @@ fn leftover(
     let staged = staged.map(|name| name.strip_suffix(".reconcile.json").unwrap_or(name));
     let is_there = |file: &str| all.binary_search_by(|other| other.name.as_str().cmp(file)).is_ok();
     let orphan = image_of(&item.name).filter(|file| !is_there(file));
-    let mut foreign = SYSUPDATE_PREFIXES.iter().filter(|_| upkeep == Upkeep::Tidy);
+    let tidy = upkeep == Upkeep::Tidy && transfer.remove_temporary;
+    let mut foreign = SYSUPDATE_PREFIXES.iter().filter(|_| tidy);
     let foreign = foreign.find_map(|prefix| item.name.strip_prefix(prefix));
     let left = staged.or(orphan).or(foreign).is_some_and(ours);
     left.then(|| transfer.directory.join(below(place, &item.name)))
@@ -458,9 +466,15 @@ pub fn os_release(host: &Look) -> Option<OsRelease> {
     OsRelease::parse(&bytes).ok()
 }
 
+/// systemd's own keyrings below the root, or the one that the environment names, which is on this machine.
 fn keyrings(host: &Look) -> io::Result<Vec<Vec<u8>>> {
+    let chosen = host.places().keyring.as_deref();
+    let machine = Look::new("/".into(), host.places().clone());
+    let host = if chosen.is_some() { &machine } else { host };
+    let places = systemd_keyring_paths(chosen)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
     let mut found = Vec::new();
-    for place in systemd_keyring_paths(None).unwrap_or_default() {
+    for place in places {
         for path in place {
             if let Some(bytes) = host.read(&path, KEYRING_BYTES_MAX as u64)? {
                 found.push(bytes);

@@ -174,4 +174,53 @@ mod tests {
         assert!(accepts(Order::Semver, "1.2.0", "v1.2.0"));
         assert!(accepts(Order::Uapi, "1.2_3", "1.2_3"));
     }
+
+    /// What updex orders in its tests and how it was measured, next to what holds here: one order for a whole set, so that
+    /// it differs where updex mixes three.
+    #[test]
+    fn versions_that_updex_orders_have_one_order_here() {
+        let of = |a: &str, b: &str| {
+            let order = Order::of(OrderWish::Auto, [a, b].into_iter());
+            (order.compare(a, b), order.accepts(&a.parse().unwrap(), b, Prereleases::Wanted))
+        };
+        for (older, newer) in [
+            ("1.0.0", "2.0.0"),
+            ("1.0.0", "1.0.1"),
+            ("1.0.9", "1.1.0"),
+            ("1.0.0-rc1", "1.0.0"),
+            ("1.2.0-rc1", "1.2.0"),
+            ("1.2.0~rc1", "1.2.0"),
+            ("1.0.0~rc1", "1.0.0"),
+            ("1.9.0", "1.10.0"),
+            ("v1.2", "1.3"),
+            ("20240114", "20240115"),
+            ("abc", "def"),
+            ("5+29.3.1-1~debian.13~trixie", "5+29.4.2-2~debian.13~trixie"),
+            ("5+29.3.0-1~debian.13~trixie", "5+29.3.1-1~debian.13~trixie"),
+            ("1.0-1~debian", "1.0-2~debian"),
+            ("1+7.2-debian13-202607011055", "1+7.2-debian13-202607020000"),
+            ("1.2.0+b1", "1.2.0+b2"),
+            ("1.2_3", "1.2_10"),
+            ("1.2-2", "1.2-10"),
+            ("1.2.3.4", "1.2.3.4.5"),
+        ] {
+            assert_eq!(of(older, newer).0, Ordering::Less, "{older} {newer}");
+            assert_eq!(of(newer, older).0, Ordering::Greater, "{older} {newer}");
+        }
+        for (one, same) in [
+            ("1.0.0", "1.0.0"),
+            ("v1.0.0", "1.0.0"),
+            ("5+29.4.2-2~debian.13~trixie", "5+29.4.2-2~debian.13~trixie"),
+            ("2024.01.05", "2024.1.5"),
+        ] {
+            assert!(of(one, same).1, "{one} {same}");
+        }
+        // An epoch's colon is in no version of systemd; as text the number before it still decides.
+        assert_eq!(compare("1:5.0", "2:1.0"), Ordering::Less);
+        assert_eq!(compare("5:29.4.2-2", "5:29.4.10-1"), Ordering::Less);
+        // Here updex says otherwise: equal, older, older.
+        for (older, newer) in [("1.0", "1.0.0"), ("1.2.3", "1.2.3a"), ("abc", "1.0")] {
+            assert_eq!(of(older, newer).0, Ordering::Less, "{older} {newer}");
+        }
+    }
 }

@@ -14,13 +14,10 @@ use crate::resource::extension::layout::{staged, staged_manifest};
 use crate::resource::extension::observe::{LinkSeen, TransferObserved};
 use crate::resource::extension::refuse::{foreign, refuse_namesake, refuse_older};
 use crate::resource::extension::remove::before;
-use crate::resource::extension::spec::{Transfer, Upkeep};
+use crate::resource::extension::spec::{NOT_OWNED, Transfer, Upkeep};
 use crate::resource::extension::steps::{promote, take_away};
 use crate::resource::extension::wanted::{FileOffer, WantedSet, image_state};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
-
-/// Why a cleanup takes something away.
-const NOT_OWNED: &str = "no definition owns it any more";
 
 /// Everything that decides what happens to one extension.
 pub type Situation<'a> = decision::Situation<'a, ExtensionSpec, ExtensionObserved, WantedSet>;
@@ -341,7 +338,7 @@ impl Situation<'_> {
         let (action, attribution, reason) = if let Some(wanted) = wanted.filter(|_| working) {
             self.explain(wanted, &work.drift, work.why.as_deref())
         } else if self.spec.is_off() {
-            (Action::Remove, Attribution::DesiredChanged, self.why_off().to_owned())
+            (Action::Remove, Attribution::DesiredChanged, self.spec.why_off().to_owned())
         } else {
             self.explain_tidy(Leftovers::of(&self.observed.leftovers), self.kept_too_many())
         };
@@ -363,13 +360,6 @@ impl Situation<'_> {
             steps,
             undo: undo.unwrap_or_default(),
         })
-    }
-
-    fn why_off(&self) -> &'static str {
-        match self.spec.upkeep {
-            Upkeep::Clean => NOT_OWNED,
-            Upkeep::Full | Upkeep::Tidy => "its features are not enabled",
-        }
     }
 
     fn kept_too_many(&self) -> String {

@@ -21,7 +21,7 @@ impl Situation<'_> {
             slots.iter().rposition(|slot| slot == version)
         };
         let adopted = observed.adopted(self.owned);
-        // Another extension may have images in the same directory.
+        // Where names begin alike, one of another extension may look like a version of this one.
         let made = |version: &str, image: &ImageSeen| {
             let by_us = |m: &ImageManifest| m.head.resource == *self.id;
             image.manifest.as_deref().is_some_and(|m| by_us(m) || activated(version).is_some())

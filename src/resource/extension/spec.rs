@@ -11,6 +11,9 @@ use crate::resource::extension::layout::beside;
 use crate::resource::extension::order::OrderWish;
 use crate::source::spec::DirectoryUrl;
 
+/// Why a cleanup takes something away.
+pub(super) const NOT_OWNED: &str = "no definition owns it any more";
+
 /// The wish for one extension: nothing in it can be invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExtensionSpec {
@@ -118,6 +121,8 @@ pub struct Transfer {
     pub tries: Tries,
     /// What systemd takes its images for; none where it does not look for extensions.
     pub class: Option<ExtensionClass>,
+    /// Whether tidying takes away what systemd-sysupdate left half-done.
+    pub remove_temporary: bool,
     /// The entry of systemd-sysupdate's list of what it installed, for a place that no definition owns any more.
     pub entry: Option<Utf8PathBuf>,
 }
@@ -171,6 +176,15 @@ impl ExtensionSpec {
     /// Whether everything it would transfer is switched off: what it brought goes.
     pub fn is_off(&self) -> bool {
         self.transfers.is_empty()
+    }
+
+    /// Why everything it would transfer is switched off.
+    pub fn why_off(&self) -> &'static str {
+        match self.upkeep {
+            Upkeep::Clean => NOT_OWNED,
+            Upkeep::Nothing => "its component is not enabled",
+            Upkeep::Full | Upkeep::Tidy => "its features are not enabled",
+        }
     }
 
     /// The directories of its images, where there is another one than its home.
@@ -241,6 +255,8 @@ pub enum Upkeep {
     Full,
     /// Only takes away what is not kept; no source is asked.
     Tidy,
+    /// Nothing: its component is off.
+    Nothing,
     /// Only takes away what no definition owns any more, whoever installed it; no source is asked.
     Clean,
 }

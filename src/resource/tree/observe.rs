@@ -287,7 +287,7 @@ fn check_beside(host: &Look, beside: &Utf8Path) -> io::Result<()> {
 
 /// Refuses a tree that would swallow what this program needs, or be a part of it.
 fn check_own_places(host: &Look, layout: &Layout) -> io::Result<()> {
-    let Places { state, cache, runtime } = host.places();
+    let Places { state, cache, runtime, keyring: _ } = host.places();
     let ours = [state, cache, runtime].into_iter();
     let mut shared = ours.filter(|own| layout.covers(own) || layout.path.starts_with(own));
     match shared.next() {

@@ -4,7 +4,7 @@
 usage: record.py SYSTEM_ROOT [COUNT]
 
 SYSTEM_ROOT is a Debian sid made by
-    debootstrap --variant=minbase --include=systemd-container sid SYSTEM_ROOT
+    tests/interop/system-root SYSTEM_ROOT
 The situations come from a seed, so that the same systemd gives the same lines. Needs root, for chroot.
 """
 import json, os, random, shutil, subprocess, sys

@@ -5,9 +5,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use data_encoding::HEXLOWER;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::lab::system_root;
+use super::lab::{did_not_run, system_root};
 
 /// Runs before the program under test: nothing it does can be seen outside.
 const ISOLATED: &str = r#"
@@ -190,8 +191,9 @@ fn recorded_answers_are_those_of_the_system_at_hand() {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/sysupdate");
     let recorded = fs::read_to_string(golden.join("cases.jsonl")).unwrap();
     let count = recorded.lines().count().to_string();
-    let mut record = Command::new("python3");
-    record.arg(golden.join("record.py")).arg(system).arg(count);
+    let mut record = Command::new("timeout");
+    record.args([RECORDING_TIME_MAX, "python3"]).arg(golden.join("record.py"));
+    record.arg(system).arg(count);
     let output = record.output().unwrap();
     assert!(output.status.success(), "{output:#?}");
     let answers = String::from_utf8(output.stdout).unwrap();
@@ -202,6 +204,50 @@ fn recorded_answers_are_those_of_the_system_at_hand() {
         "{differ:#?}"
     );
 }
+
+/// Asks one systemd about every recorded extension: `system` is what the recorder is told.
+fn verdicts_are_those_of(version: &str, system: Option<&Path>) {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/images");
+    let recorded = golden.join("verdicts.json");
+    let cases: Vec<Value> = serde_json::from_slice(&fs::read(&recorded).unwrap()).unwrap();
+    let mut record = Command::new("timeout");
+    record.args([RECORDING_TIME_MAX, "python3"]).arg(golden.join("record.py")).arg(version);
+    let output = record.args(system).stdin(fs::File::open(recorded).unwrap()).output().unwrap();
+    assert!(output.status.success(), "{output:#?}");
+    let answers = String::from_utf8(output.stdout).unwrap();
+    let answers: Vec<Value> =
+        answers.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let asked = cases.iter().filter(|case| !case[version].is_null());
+    let differ: Vec<_> = asked
+        .clone()
+        .zip(&answers)
+        .filter(|(case, now)| case["id"] != now["id"] || case[version] != now[version])
+        .collect();
+    assert!(differ.is_empty() && answers.len() == asked.count(), "{differ:#?}");
+}
+
+/// Takes a minute.
+#[test]
+fn recorded_verdicts_are_those_of_a_newer_systemd() {
+    let Some(system) = system_root() else { return };
+    verdicts_are_those_of("262", Some(&system));
+}
+
+/// Takes half a minute.
+#[test]
+fn recorded_verdicts_are_those_of_the_systemd_of_this_machine() {
+    let output = Command::new("systemd-sysext").arg("--version").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    match said.split_whitespace().nth(1) {
+        Some("252") => verdicts_are_those_of("252", None),
+        version => did_not_run(&format!(
+            "this machine has systemd {version:?}, and answers of 252 were recorded"
+        )),
+    }
+}
+
+/// Longest that asking about every recorded extension takes, for `timeout`.
+const RECORDING_TIME_MAX: &str = "900";
 
 /// Runs the program below a system root that was made for tests; its directory is the first argument.
 const BELOW: &str = r#"
@@ -327,4 +373,30 @@ fn extensions_of_systemd_are_refreshed_by_what_listeners_are_told() {
     let heard = String::from_utf8_lossy(&output.stdout).matches("No extensions found.").count();
     assert_eq!(heard, 2, "{said}");
     assert!(!said.contains("was not told"), "{said}");
+}
+
+/// The committed image is what its recipe makes; how it is packed is for the versions of the tools to say.
+#[test]
+fn image_of_the_demo_is_what_its_recipe_makes() {
+    let dir = tempfile::tempdir().unwrap();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let made = dir.path().join("repository");
+    let mut make = Command::new(examples.join("make-greeting"));
+    let output = make.arg(&made).arg(env!("CARGO_BIN_EXE_reconcile")).output().unwrap();
+    assert!(output.status.success(), "{output:#?}");
+    let unpacked = |repository: &Path, name: &str| {
+        let (packed, to) = (repository.join("ext/greeting"), dir.path().join(name));
+        let packed = fs::read(packed.join("greeting_1.0.0.raw.zst")).unwrap();
+        let image = to.with_extension("raw");
+        fs::write(&image, zstd::decode_all(packed.as_slice()).unwrap()).unwrap();
+        let output = Command::new("unsquashfs").arg("-d").arg(&to).arg(&image).output().unwrap();
+        assert!(output.status.success(), "{output:#?}");
+        to
+    };
+    let (ours, recipes) =
+        (unpacked(&examples.join("repository"), "ours"), unpacked(&made, "recipes"));
+    let output = Command::new("diff").arg("-r").arg(ours).arg(recipes).output().unwrap();
+    assert!(output.status.success(), "{output:#?}");
+    let index = |repository: &Path| fs::read_to_string(repository.join("ext/index")).unwrap();
+    assert_eq!(index(&examples.join("repository")), index(&made));
 }

@@ -54,15 +54,18 @@ set -x
 const NO_SYSTEM: &str = "RECONCILE_SYSTEM_ROOT names no system with a newer systemd. Make one, as root, by\n    \
      tests/interop/system-root DIRECTORY\nand run the tests once more with RECONCILE_SYSTEM_ROOT=DIRECTORY";
 
-/// Another system with its own systemd, where one was made. What could not run is told past the test harness, which
-/// swallows what tests that pass have printed.
-#[track_caller]
+/// Says past the test harness, which swallows what tests that pass have printed, that a test did not run.
+pub(super) fn did_not_run(why: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    let _ = writeln!(std::io::stderr(), "\n{test} DID NOT RUN: {why}");
+}
+
+/// Another system with its own systemd, where one was made.
 pub(super) fn system_root() -> Option<PathBuf> {
     let system = std::env::var_os("RECONCILE_SYSTEM_ROOT").map(PathBuf::from);
     if system.is_none() {
-        let thread = std::thread::current();
-        let test = thread.name().unwrap_or("a test");
-        let _ = writeln!(std::io::stderr(), "\n{test} DID NOT RUN: {NO_SYSTEM}");
+        did_not_run(NO_SYSTEM);
     }
     system
 }
@@ -354,4 +357,34 @@ fn name_of_a_confext_that_is_merged_already_is_left_to_it() {
     let names = "RUN=/run/confexts TREE=etc SHARE=etc/reconcile-test PROGRAM=systemd-confext \
                  OURS=/var/lib/confexts/squashfs.raw\n";
     lab.plays(&format!("{names}{COLLISION}"));
+}
+
+/// Images for the next boot: what the last one merged is in use until then.
+const NEXT_BOOT: &str = r#"
+use first
+$R
+systemd-sysext merge
+use second
+$R
+use third
+$R
+test "$(cat /usr/share/reconcile-test/ext4)" = 1
+test -e /var/lib/extensions.d/ext4/ext4_1.raw
+test "$(basename "$(readlink /etc/extensions/ext4.raw)")" = ext4_3.raw
+systemd-sysext refresh
+test "$(cat /usr/share/reconcile-test/ext4)" = 3
+$R
+test ! -e /var/lib/extensions.d/ext4/ext4_1.raw
+systemd-sysext unmerge
+"#;
+
+#[test]
+fn image_that_is_merged_stays_while_newer_ones_wait_for_the_next_boot() {
+    let lab = Lab::new(None);
+    lab.wish(&[("ext4", "    retain: 1\n    activate: boot\n", ".raw")]);
+    for (version, list) in [("1", "first"), ("2", "second"), ("3", "third")] {
+        lab.build(("ext4", "ext4", version), ("sysext", "mke2fs"));
+        lab.list(list);
+    }
+    lab.plays(NEXT_BOOT);
 }

@@ -1,106 +1,156 @@
-//! Extensions whose images lie in one directory: none loses its image to another one.
+//! Several extensions in one directory, images that are merged, and images that are packed.
 
 use std::fs;
 
-use super::Host;
+use super::{Host, image};
+use crate::archives::{bz2, xz};
+use crate::support::duo::RECONCILE;
+use crate::support::trace::{Act, Program, trace};
 
-/// A definition of the host that puts images where an extension of that name in the wish has them.
-fn define(host: &Host, component: &str, name: &str) {
-    let directory = host.world.path("usr/lib").join(component);
+/// Two extensions whose names begin alike, in one directory and from one source.
+fn share(host: &mut Host, as_what: &str) {
+    let definitions = host.world.path("usr/lib");
     let source = host.source().display().to_string();
-    let text = format!(
-        "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=file://{source}\nMatchPattern={name}_@v.raw\n\
-         [Target]\nType=regular-file\nPath=/var/lib/extensions.d/{name}\nMatchPattern={name}_@v.raw\n\
-         CurrentSymlink=/var/lib/extensions/{name}.raw\nInstancesMax=2\n"
-    );
-    fs::create_dir_all(&directory).unwrap();
-    fs::write(directory.join(format!("{name}.transfer")), text).unwrap();
-}
-
-fn wish(host: &mut Host, as_what: &str, extension: Option<&str>) {
-    let source = host.source().display().to_string();
-    let extension = extension.map_or(String::new(), |more| {
-        format!(
-            "extensions:\n  demo:\n    source: {{ sysupdate: {{ path: {source}, match: demo_@v.raw }} }}\n{more}"
-        )
-    });
-    host.world.wish("desired", &format!("sysupdate: {{ as: {as_what} }}\n{extension}"));
-}
-
-fn is_linked(host: &Host, link: &str) -> bool {
-    fs::metadata(host.world.path(link)).is_ok()
+    for (name, place) in [("foo", "sysupdate.foo.d"), ("foo_bar", "sysupdate.foo_bar.d")] {
+        fs::create_dir_all(definitions.join(place)).unwrap();
+        let text = format!(
+            "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=file://{source}\nMatchPattern={name}_@v.raw\n\
+             [Target]\nType=regular-file\nPath=/var/lib/extensions.d\nMatchPattern={name}_@v.raw\n\
+             CurrentSymlink=/var/lib/extensions/{name}.raw\nInstancesMax=2\n"
+        );
+        fs::write(definitions.join(place).join(format!("{name}.transfer")), text).unwrap();
+    }
+    host.world.wish("desired", &format!("sysupdate: {{ as: {as_what}, activate: now }}\n"));
 }
 
 #[test]
-fn cleanup_leaves_what_the_desired_state_itself_wishes() {
-    let mut host = Host::new();
-    host.publish("demo_1.raw", "one");
-    host.publish("other_1.raw", "one");
-    define(&host, "sysupdate.d", "demo");
-    define(&host, "sysupdate.d", "other");
-    wish(&mut host, "sysupdate", None);
-    host.converges();
-    fs::remove_file(host.world.path("usr/lib/sysupdate.d/demo.transfer")).unwrap();
-    wish(&mut host, "sysupdate", Some(""));
-    host.pass();
-    assert_eq!(host.version("demo").as_deref(), Some("1"));
-    host.world.run(&["sysupdate", "cleanup"]).exits(0);
-    assert_eq!(host.version("demo").as_deref(), Some("1"), "its image is there");
-    host.is_settled();
+fn extensions_whose_names_begin_alike_share_a_directory() {
+    for as_what in ["sysupdate", "updex"] {
+        let mut host = Host::new();
+        share(&mut host, as_what);
+        host.publish("foo_bar_9.raw", "nine");
+        for version in ["1", "2", "3", "4"] {
+            host.publish(&format!("foo_{version}.raw"), version);
+            host.converges();
+        }
+        for version in ["10", "11", "12"] {
+            host.publish(&format!("foo_bar_{version}.raw"), version);
+            host.converges();
+        }
+        let linked = |name: &str| {
+            let link = host.world.path(&format!("var/lib/extensions/{name}.raw"));
+            fs::read_link(link).unwrap().file_name().unwrap().to_str().unwrap().to_owned()
+        };
+        assert_eq!(linked("foo"), "foo_4.raw", "X1, {as_what}");
+        assert_eq!(linked("foo_bar"), "foo_bar_12.raw", "X1, {as_what}");
+        let mut there: Vec<String> = fs::read_dir(host.world.path("var/lib/extensions.d"))
+            .unwrap()
+            .flatten()
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .filter(|name| name.ends_with(".raw"))
+            .collect();
+        there.sort();
+        assert_eq!(
+            there,
+            ["foo_3.raw", "foo_4.raw", "foo_bar_11.raw", "foo_bar_12.raw"],
+            "{as_what}"
+        );
+    }
 }
 
 #[test]
-fn extensions_that_have_the_same_images_are_refused_and_neither_loses_any() {
+fn image_that_is_merged_is_kept_however_many_come_after_it() {
     let mut host = Host::new();
+    host.wish(&[("demo", "    retain: 1\n    activate: boot\n")]);
     host.publish("demo_1.raw", "one");
-    host.publish("demo_2.raw", "two");
-    wish(&mut host, "sysupdate", Some("    version: '1'\n    retain: 1\n"));
     host.converges();
-    define(&host, "sysupdate.d", "demo");
-    for _ in 0..3 {
-        let ran = host.pass().exits(1);
-        assert!(ran.stdout.contains("each would take away the other's"), "{ran:#?}");
-        assert_eq!(host.version("demo").as_deref(), Some("1"));
+    // The next boot merged it: the kernel has it open, and the image before is kept only while nothing is merged.
+    let device = host.world.path("sys/block/loop0/loop");
+    fs::create_dir_all(&device).unwrap();
+    fs::write(device.join("backing_file"), "/var/lib/extensions.d/demo/demo_1.raw\n").unwrap();
+    for version in ["2", "3", "4"] {
+        host.publish(&format!("demo_{version}.raw"), version);
+        host.converges();
+    }
+    assert_eq!(host.home("demo"), ["demo_1.raw", "demo_3.raw", "demo_4.raw"]);
+    fs::write(device.join("backing_file"), "/var/lib/extensions.d/demo/demo_4.raw\n").unwrap();
+    host.converges();
+    assert_eq!(host.home("demo"), ["demo_3.raw", "demo_4.raw"]);
+}
+
+#[test]
+fn packed_images_are_installed_unpacked() {
+    for (end, packed) in [("xz", xz(&image("packed"))), ("bz2", bz2(&image("packed")))] {
+        let mut host = Host::new();
+        fs::write(host.source().join(format!("demo_1.raw.{end}")), packed).unwrap();
+        host.list();
+        let source = host.source().display().to_string();
+        let text = format!(
+            "extensions:\n  demo:\n    source: {{ sysupdate: {{ path: {source}, match: demo_@v.raw.{end} }} }}\n"
+        );
+        host.world.wish("desired", &text);
+        host.converges();
+        let installed = fs::read(host.world.path("etc/extensions/demo.raw")).unwrap();
+        assert!(installed == image("packed"), "{end}");
         assert_eq!(host.home("demo"), ["demo_1.raw"]);
     }
 }
 
 #[test]
-fn image_stays_when_another_resource_is_to_use_it() {
-    let mut host = Host::new();
-    host.publish("demo_1.raw", "one");
-    define(&host, "sysupdate.d", "demo");
-    wish(&mut host, "updex", None);
-    host.converges();
-    wish(&mut host, "sysupdate", None);
-    host.pass().exits(0);
-    assert!(is_linked(&host, "var/lib/extensions/demo.raw"), "{:?}", host.home("demo"));
-    host.is_settled();
-}
-
-#[test]
-fn retention_takes_no_image_that_another_extension_made() {
-    let mut host = Host::new();
-    for name in ["demo", "demo_extra"] {
-        host.publish(&format!("{name}_1.raw"), "one");
+fn publisher_that_is_killed_leaves_a_list_of_what_is_there_and_can_go_on() {
+    let made = tempfile::tempdir().unwrap();
+    let image_of = |version: &str| {
+        let path = made.path().join(format!("{version}.raw"));
+        fs::write(&path, image(version)).unwrap();
+        path
+    };
+    let images = [image_of("1"), image_of("2")];
+    let program = |repository: &std::path::Path, version: usize| Program {
+        path: RECONCILE.into(),
+        arguments: ["publish", "extension", repository.to_str().unwrap()]
+            .into_iter()
+            .chain([images[version - 1].to_str().unwrap(), "--name", "demo", "--version"])
+            .map(str::to_owned)
+            .chain([version.to_string()])
+            .collect(),
+        ..Program::default()
+    };
+    let listed = |repository: &std::path::Path| -> Vec<String> {
+        let directory = repository.join("ext/demo");
+        let list = fs::read_to_string(directory.join("SHA256SUMS")).unwrap();
+        let names = list.lines().map(|line| {
+            let (digest, name) = line.split_once("  ").unwrap();
+            use sha2::Digest as _;
+            let bytes = fs::read(directory.join(name)).unwrap();
+            assert_eq!(
+                digest,
+                data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(bytes)),
+                "{name}"
+            );
+            name.to_owned()
+        });
+        names.collect()
+    };
+    let (one, both) = (vec!["demo_1.raw"], vec!["demo_1.raw", "demo_2.raw"]);
+    let fresh = || {
+        let repository = tempfile::tempdir().unwrap();
+        assert_eq!(trace(&program(repository.path(), 1), Act::Watch).code, Some(0));
+        repository
+    };
+    let points = trace(&program(fresh().path(), 2), Act::Watch).calls.len();
+    assert!(points > 5, "{points}");
+    for point in 1..=points {
+        let repository = fresh();
+        let killed = trace(&program(repository.path(), 2), Act::KillBefore(point));
+        let between = listed(repository.path());
+        assert!(between == one || between == both, "{point}: {between:?}");
+        let again = trace(&program(repository.path(), 2), Act::Watch);
+        let expected = if between == both { Some(1) } else { Some(0) };
+        assert!(killed.code.is_some() || again.code == expected, "{point}: {}", again.said());
+        assert_eq!(listed(repository.path()), both, "{point}");
+        let rest = fs::read_dir(repository.path().join("ext/demo")).unwrap().count();
+        assert_eq!(rest, 3, "{point}: nothing half-done stays");
+        let index = fs::read_to_string(repository.path().join("ext/index")).unwrap();
+        assert_eq!(index, "demo\n", "{point}");
     }
-    define(&host, "sysupdate.demo.d", "demo");
-    define(&host, "sysupdate.extra.d", "demo_extra");
-    for component in ["demo", "extra"] {
-        let name = if component == "demo" { "demo" } else { "demo_extra" };
-        let path = format!("usr/lib/sysupdate.{component}.d/{name}.transfer");
-        let path = host.world.path(&path);
-        let text = fs::read_to_string(&path).unwrap();
-        let place = format!("Path=/var/lib/extensions.d/{name}\n");
-        fs::write(&path, text.replace(&place, "Path=/var/lib/extensions.d\n")).unwrap();
-    }
-    wish(&mut host, "sysupdate", None);
-    host.pass().exits(0);
-    for version in 2..5 {
-        host.publish(&format!("demo_{version}.raw"), "more");
-        host.pass().exits(0);
-    }
-    assert!(is_linked(&host, "var/lib/extensions/demo.raw"));
-    assert!(is_linked(&host, "var/lib/extensions/demo_extra.raw"));
-    host.is_settled();
 }

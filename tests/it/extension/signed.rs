@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::Host;
 use crate::support::server::{Reply, Server};
 
-fn golden(name: &str) -> PathBuf {
+pub(super) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
 /// A source with the signed list, its signature under one of its names, and the image that is listed.
-fn offer(host: &Host, signature: &str) {
+pub(super) fn offer(host: &Host, signature: &str) {
     for (from, to) in [
         ("images/squashfs-plain.raw.zst", "demo_1.0.0.raw.zst"),
         ("sysupdate/signed/SHA256SUMS", "SHA256SUMS"),
@@ -32,7 +32,7 @@ fn wish(host: &mut Host, verify: &str) {
 }
 
 /// systemd's own keyring, below the root.
-fn trust(host: &Host, keyring: &str) {
+pub(super) fn trust(host: &Host, keyring: &str) {
     fs::create_dir_all(host.world.path("etc/systemd")).unwrap();
     fs::copy(golden(keyring), host.world.path("etc/systemd/import-pubring.pgp")).unwrap();
 }
@@ -122,4 +122,26 @@ fn changed_list_and_changed_image_are_refused_whatever_was_trusted_before() {
     trust(&host, "openpgp/good.pgp");
     host.world.run(&["--dry-run"]).exits(77);
     assert_eq!(host.version("demo").as_deref(), Some("1.0.0"), "what is installed stays");
+}
+
+#[test]
+fn keyring_of_the_environment_takes_the_place_of_systemds_own() {
+    let mut host = Host::new();
+    offer(&host, "SHA256SUMS.gpg");
+    wish(&mut host, "{ min: signature }");
+    trust(&host, "sysupdate/signed/import-pubring.pgp");
+    let variable =
+        |path: &Path| ("SYSTEMD_OPENPGP_KEYRING".to_owned(), path.to_str().unwrap().to_owned());
+    host.world.environment.push(variable(&golden("openpgp/good.pgp")));
+    host.world.run(&["--dry-run"]).exits(77);
+    host.world.environment.pop();
+    trust(&host, "openpgp/good.pgp");
+    host.world.run(&["--dry-run"]).exits(77);
+    host.world.environment.push(variable(Path::new("keys/import-pubring.pgp")));
+    let ran = host.world.run(&["--dry-run"]);
+    assert!(ran.code != 0 && ran.stdout.contains("keys/import-pubring.pgp"), "{ran:#?}");
+    host.world.environment.pop();
+    host.world.environment.push(variable(&golden("sysupdate/signed/import-pubring.pgp")));
+    host.converges();
+    assert_eq!(host.version("demo").as_deref(), Some("1.0.0"));
 }
