@@ -22,6 +22,7 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use diagnostic::{Diagnostic, Paint, render};
+pub use validate::{file_place, own_directory};
 
 use crate::model::outcome::counted;
 use crate::model::pace::Pace;

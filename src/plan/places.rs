@@ -10,6 +10,7 @@ use crate::model::spot::Spot;
 use crate::model::{Blocked, BlockedReason, ExtensionClass, ResourceId};
 use crate::observe::Observed;
 use crate::plan::images::Images;
+use crate::plan::nesting::Nesting;
 use crate::resource::Spec;
 
 /// Who is to have which place.
@@ -18,12 +19,17 @@ pub(super) struct Places<'a> {
     wished: BTreeMap<&'a Spot, BTreeSet<&'a ResourceId>>,
     /// Where each resource has the extension of a name.
     named: BTreeMap<(ExtensionClass, &'a str), BTreeMap<&'a ResourceId, &'a Utf8Path>>,
+    nesting: Nesting<'a>,
     pub(super) images: Images<'a>,
 }
 
 impl<'a> Places<'a> {
     pub(super) fn new(desired: &'a DesiredState, observed: &'a Observed) -> Self {
-        let mut places = Self { images: Images::new(desired, observed), ..Self::default() };
+        let mut places = Self {
+            nesting: Nesting::new(desired, observed),
+            images: Images::new(desired, observed),
+            ..Self::default()
+        };
         for (id, declared) in &desired.resources {
             for spot in paths(&declared.spec).filter_map(|path| observed.spots.get(path)) {
                 places.wished.entry(spot).or_default().insert(id);
@@ -70,8 +76,10 @@ impl<'a> Places<'a> {
                 name(&desired.resources.get(other)?.spec)
             ),
             None => {
-                let shared = self.images.shared(id, &declared.spec);
-                shared.or_else(|| self.namesake(id, &declared.spec))?
+                let spec = &declared.spec;
+                let nested = self.nesting.refuse(id, spec, observed);
+                let shared = nested.or_else(|| self.images.shared(id, spec));
+                shared.or_else(|| self.namesake(id, spec))?
             }
         };
         Some(Blocked {

@@ -66,6 +66,7 @@ mod health;
 mod held;
 mod health_kinds;
 mod mishaps;
+mod nested;
 mod newcomer;
 mod operator;
 mod import;

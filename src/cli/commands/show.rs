@@ -33,7 +33,6 @@ use crate::status::export::HostExport;
 use crate::status::{Condition, HostStatus, Known, ResourceStatus, State, status as judge};
 
 fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliError> {
-    let io = |e: std::io::Error| CliError::io(&e);
     let ledger = remembered(session, desired)?;
     let observed = observe(desired, &ledger, &session.host, session.depth());
     let last = last_pass::load(&session.host);

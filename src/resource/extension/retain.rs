@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 
-use crate::model::extension::ImageManifest;
 use crate::resource::extension::observe::ImageSeen;
 use crate::resource::extension::order::Order;
 use crate::resource::extension::plan::Situation;
@@ -22,13 +21,16 @@ impl Situation<'_> {
         };
         let adopted = observed.adopted(self.owned);
         // Where names begin alike, one of another extension may look like a version of this one.
-        let made = |version: &str, image: &ImageSeen| {
-            let by_us = |m: &ImageManifest| m.head.resource == *self.id;
-            image.manifest.as_deref().is_some_and(|m| by_us(m) || activated(version).is_some())
+        let made_here = |image: &ImageSeen| {
+            image.manifest.as_ref().is_some_and(|manifest| manifest.head.resource == *self.id)
         };
+        // One that was in use here may have been made under another name.
+        let was_used =
+            |version: &str| activated(version).is_some() && observed.manifest(version).is_some();
         let is_ours = |version: &str| {
-            let made = observed.images(version).flatten().any(|image| made(version, image));
-            made || adopted.iter().any(|slot| slot == version)
+            was_used(version)
+                || observed.images(version).flatten().any(made_here)
+                || adopted.iter().any(|slot| slot == version)
         };
         let versions = observed.versions();
         let order = Order::of(spec.order, versions.iter().copied());
@@ -47,6 +49,10 @@ impl Situation<'_> {
             let mut files = spec.transfers.iter().zip(observed.images(version));
             files.any(|(transfer, image)| {
                 let Some((class, image)) = transfer.class.zip(image) else { return false };
+                let path = transfer.directory.join(&image.file);
+                if observed.mounted.iter().any(|end| path.ends_with(end)) {
+                    return true;
+                }
                 let stem = image.base().strip_suffix(".raw").unwrap_or(image.base());
                 observed.is_merged(class, &[image.base().to_owned(), stem.to_owned()])
             })
