@@ -117,15 +117,13 @@ impl Observed {
             wished.chain(ours).map(|(kind, path)| (path, kind)).collect();
         let mut spots = Spots::new(host);
         for (path, kind) in &paths {
-            let last = last_of(*kind);
-            // One place alone cannot be another's.
-            let spot = (paths.len() > 1).then(|| spots.of(path, last)).flatten();
+            let (spot, canonical) = spots.with_path(path, last_of(*kind));
             self.spots.extend(spot.map(|spot| ((*path).to_owned(), spot)));
-            let canonical = spots.canonical(path, last).filter(|canonical| canonical != path);
-            self.through_links.extend(canonical.map(|canonical| ((*path).to_owned(), canonical)));
+            let other = canonical.filter(|canonical| canonical.as_str() != path.as_str());
+            self.through_links.extend(other.map(|canonical| ((*path).to_owned(), canonical)));
         }
         let Places { state, cache, runtime, keyring: _ } = host.places();
         let own = [state, cache, runtime].into_iter();
-        self.own = own.filter_map(|path| spots.canonical(path, Last::Followed)).collect();
+        self.own = own.filter_map(|path| spots.with_path(path, Last::Followed).1).collect();
     }
 }

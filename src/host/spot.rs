@@ -36,17 +36,29 @@ impl<'h> Spots<'h> {
     /// the root can be looked at.
     pub fn of(&mut self, path: &Utf8Path, last: Last) -> Option<Spot> {
         let real = self.followed(path, last);
+        self.spot(&real)
+    }
+
+    /// The same, and the host path of that place that holds no link, as far as it exists.
+    pub fn with_path(
+        &mut self,
+        path: &Utf8Path,
+        last: Last,
+    ) -> (Option<Spot>, Option<Utf8PathBuf>) {
+        let real = self.followed(path, last);
+        (self.spot(&real), self.canonical(&real))
+    }
+
+    fn spot(&mut self, real: &Utf8Path) -> Option<Spot> {
         let mut above = real.ancestors().skip(1);
         let (directory, (device, inode)) =
             above.find_map(|directory| Some((directory, self.directory(directory)?)))?;
-        let rest = real.strip_prefix(directory).unwrap_or(&real).to_owned();
+        let rest = real.strip_prefix(directory).unwrap_or(real).to_owned();
         Some(Spot { device, inode, rest })
     }
 
-    /// The host path of the same place that holds no link, as far as it exists.
-    pub fn canonical(&mut self, path: &Utf8Path, last: Last) -> Option<Utf8PathBuf> {
+    fn canonical(&mut self, real: &Utf8Path) -> Option<Utf8PathBuf> {
         let root = self.canonical_directory(&self.host.root().to_owned())?;
-        let real = self.followed(path, last);
         let mut above = real.ancestors().skip(1);
         let (directory, canonical) =
             above.find_map(|directory| Some((directory, self.canonical_directory(directory)?)))?;

@@ -35,7 +35,7 @@ fn tree_by_way_of_a_link_swallows_neither_our_own_nor_the_systems_places() {
         ("/lib-link/reconcile", "reconcile keeps"),
         ("/here/var", "reconcile keeps"),
         ("/here/opt", "belongs to the whole system"),
-        ("/here/srv/site/inside", "is inside that of"),
+        ("/here/srv/site/inside", "are inside of one another"),
     ] {
         let first = wish(&publisher, "/srv/site");
         let second = wish(&publisher, path).replace("trees:\n", "").replace("site:", "other:");
