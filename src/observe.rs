@@ -3,7 +3,7 @@
 pub mod ahead;
 pub mod renamed;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -30,9 +30,9 @@ pub struct Observed {
     /// Everything that is wished or ours; the error's text for what could not be looked at.
     pub resources: BTreeMap<ResourceId, Result<Found, String>>,
     /// Where the places of resources really are, by their paths.
-    pub spots: BTreeMap<Utf8PathBuf, Spot>,
+    pub spots: HashMap<Utf8PathBuf, Spot>,
     /// The same paths without links, of those that lead through any.
-    pub through_links: BTreeMap<Utf8PathBuf, Utf8PathBuf>,
+    pub through_links: HashMap<Utf8PathBuf, Utf8PathBuf>,
     /// Where the agent keeps its own things, without links.
     pub own: Vec<Utf8PathBuf>,
 }
@@ -40,8 +40,8 @@ pub struct Observed {
 impl Observed {
     /// Whether two paths are names of one place.
     pub fn are_one(&self, one: &Utf8Path, other: &Utf8Path) -> bool {
-        let spot = self.spots.get(one);
-        one == other || spot.is_some() && spot == self.spots.get(other)
+        let spot = |path| self.spots.get(path);
+        one == other || spot(one).is_some_and(|one| spot(other) == Some(one))
     }
 
     /// A path of a wished resource without links.
@@ -89,8 +89,8 @@ pub fn observe_rest(
     let mut observed = Observed {
         facts: facts::observe(host),
         resources,
-        spots: BTreeMap::new(),
-        through_links: BTreeMap::new(),
+        spots: HashMap::new(),
+        through_links: HashMap::new(),
         own: Vec::new(),
     };
     observed.look_up(desired, ledger, host);
@@ -109,11 +109,9 @@ impl Observed {
             let file = declared.spec.file().map(|file| (id.kind, file));
             std::iter::once((id.kind, declared.spec.home())).chain(file)
         });
-        let ours = ledger.inventory.resources.iter().flat_map(|(id, owned)| {
-            let file = owned.in_place.as_ref().map(|known| (id.kind, known.file.as_path()));
-            std::iter::once((id.kind, owned.home.as_path())).chain(file)
-        });
-        let paths: BTreeMap<&Utf8Path, Kind> =
+        let ours = ledger.inventory.resources.iter();
+        let ours = ours.flat_map(|(id, owned)| owned.paths().map(|path| (id.kind, path)));
+        let paths: HashMap<&Utf8Path, Kind> =
             wished.chain(ours).map(|(kind, path)| (path, kind)).collect();
         let mut spots = Spots::new(host);
         for (path, kind) in &paths {

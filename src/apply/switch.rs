@@ -361,7 +361,8 @@ pub fn remove(host: &Host, path: &Utf8Path, aside: Option<&Utf8Path>) -> Result<
     host.unseal(path)?;
     let Some(aside) = aside else { return Ok(host.remove(path)?) };
     if host.stat(path)?.is_none() {
-        return Ok(());
+        // It was renamed away already.
+        return Ok(host.remove(aside)?);
     }
     host.make_dirs(aside.parent().unwrap_or(aside))?;
     host.remove(aside)?;

@@ -19,12 +19,31 @@ pub use sysupdate::{
 };
 pub use units::{ModeArg, UnitsArgs};
 
+/// What the exit codes mean, for `--help` and the manual page.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   as desired, or the answer was printed
+  1   something failed, or cannot be done until somebody edits something; all else was done
+  2   changes are pending (--detailed-exitcode)
+  3   nothing was done as something is suspended or waits; or a release that did not work here is left out,
+      whatever else was done; or nothing in the desired state is for this host
+  5   the saved plan is stale
+  6   a release did not work, and the one before is in use again
+  7   going back failed: what is in use is not whole
+  64  the command line is wrong           65  the desired state is invalid
+  69  a source is unavailable             73  the host cannot be written
+  75  another pass is being made          77  refused by verification
+  78  the agent's configuration is invalid
+
+A plan (--dry-run, `plan`) is an answer: it ends with 0 where the pass would end with 3 because something is suspended,
+waits or is left out, and as the pass would in every other case.";
+
 /// Keeps the software a Linux host runs outside its package manager equal to a desired state.
 ///
 /// Without a command: one pass. It looks at the host, asks the sources, plans, and applies the plan;
 /// with --dry-run it stops after printing the plan.
 #[derive(Debug, Parser)]
-#[command(name = "reconcile", version, max_term_width = 100)]
+#[command(name = "reconcile", version, max_term_width = 100, after_long_help = EXIT_CODES)]
 pub struct Cli {
     /// What to do; one pass when absent.
     #[command(subcommand)]
@@ -167,7 +186,8 @@ pub struct PassArgs {
     /// Whether what is in use is replaced only in maintenance windows, where there are any.
     #[arg(long, global = true, value_enum, default_value_t = WindowsArg::Keep, hide_short_help = true)]
     pub windows: WindowsArg,
-    /// Plan for the host of this name instead of this one; with --dry-run or `plan`.
+    /// Plan for the host of this name instead of this one; with --dry-run or `plan`, and not with --root. Without
+    /// --facts nothing is known of it, and everything is planned as on an empty host.
     #[arg(
         long,
         global = true,

@@ -72,6 +72,17 @@ impl Imagined {
         &self.identity
     }
 
+    /// What is to be said where nothing is known of what it has.
+    pub fn unknown(&self) -> Option<String> {
+        let host = &self.identity.hostname;
+        self.export.is_none().then(|| {
+            format!(
+                "nothing is known of what {host} has: this is the plan for an empty host; give --facts with what \
+                 `reconcile status --export` prints there"
+            )
+        })
+    }
+
     /// A host on which nothing is.
     pub fn look(&self) -> Result<Look, CliError> {
         let root = Utf8Path::from_path(self.root.path());

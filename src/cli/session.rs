@@ -2,6 +2,7 @@
 
 mod checkout;
 mod credentials;
+mod remembered;
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
@@ -154,6 +155,7 @@ impl Session {
         };
         if cli.command.as_ref().is_none_or(origin::reads_desired) {
             session.follow_configured()?;
+            session.follow_remembered(cli);
         }
         Ok(session)
     }
@@ -263,7 +265,8 @@ impl Session {
         let mut desired = match self.repository()? {
             Some(source) => {
                 let checkout = self.checkout(&source, &identity).await?;
-                let desired = self.read_checkout(&source, &checkout, &identity)?;
+                let mut desired = self.read_checkout(&source, &checkout, &identity)?;
+                desired.repository = remembered::repository(&self.common.git);
                 *self.held.borrow_mut() = Some(Rc::new(checkout));
                 desired
             }

@@ -85,6 +85,12 @@ pub struct GitConfig {
     pub keyring: Option<Utf8PathBuf>,
 }
 
+/// Line and column, both from 1, and what is wrong there.
+pub type Mistake = (u64, u64, String);
+
+/// Keys that are looked at one by one: there are fewer.
+const KEYS_MAX: usize = 32;
+
 /// How often the host is looked at: 1 s to 1 day.
 pub type Interval = Span<1, 86_400, 300>;
 
@@ -196,8 +202,13 @@ impl AgentConfig {
         };
         let text = std::str::from_utf8(&bytes)
             .map_err(|_| invalid(format_args!(""), "it is not UTF-8 text".to_owned()))?;
-        Self::from_text(text)
-            .map_err(|(line, column, what)| invalid(format_args!(":{line}:{column}"), what))
+        Self::from_text(text).map_err(|first| {
+            let (line, column, what) = &first;
+            let more = mistakes(text, &first).into_iter();
+            let more = more.map(|(line, column, what)| format!("; {line}:{column}: {what}"));
+            let what = std::iter::once(what.clone()).chain(more).collect();
+            invalid(format_args!(":{line}:{column}"), what)
+        })
     }
 
     /// Keys that are followed from the start of the agent on, and that say something else in another configuration.
@@ -212,7 +223,7 @@ impl AgentConfig {
     }
 
     /// Reads a text; a mistake is told with its line and column, both from 1.
-    pub fn from_text(text: &str) -> Result<Self, (u64, u64, String)> {
+    pub fn from_text(text: &str) -> Result<Self, Mistake> {
         // A file of comments only says nothing.
         let said = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
         if !text.lines().any(said) {
@@ -245,6 +256,25 @@ impl AgentConfig {
             windows: self.windows(),
         }
     }
+}
+
+/// The first mistake of every other key: each is read once more without its neighbours.
+fn mistakes(text: &str, first: &Mistake) -> Vec<Mistake> {
+    let begins = |line: &str| line.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '"');
+    // What refers to another place cannot be read without it.
+    if text.contains(['&', '*']) {
+        return Vec::new();
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    let starts: Vec<usize> =
+        (0..lines.len()).filter(|at| lines.get(*at).is_some_and(|line| begins(line))).collect();
+    let ends = starts.iter().skip(1).copied().chain([lines.len()]);
+    let alone = starts.iter().zip(ends).take(KEYS_MAX).map(|(start, end)| {
+        let block = lines.get(*start..end).unwrap_or_default().join("\n");
+        format!("{}{block}\n", "\n".repeat(*start))
+    });
+    let found = alone.filter_map(|text| AgentConfig::from_text(&text).err());
+    found.filter(|mistake| (mistake.0, mistake.1) != (first.0, first.1)).collect()
 }
 
 fn read(file: &Utf8PathBuf) -> io::Result<Vec<u8>> {

@@ -53,6 +53,7 @@ pub(super) fn merge(
         return Ok(DesiredState {
             selection,
             revision: None,
+            repository: None,
             refused: None,
             resources: merged.resources,
             auth: merged.auth,

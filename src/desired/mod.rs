@@ -22,8 +22,10 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use diagnostic::{Diagnostic, Paint, render};
+pub use parse::nearest;
 pub use validate::{file_place, own_directory};
 
+use crate::model::followed::FollowedRepository;
 use crate::model::outcome::counted;
 use crate::model::pace::Pace;
 use crate::model::revision::Revision;
@@ -58,6 +60,9 @@ pub struct DesiredState {
     pub selection: Selection,
     /// Which commit it was read from, when it came from a repository.
     pub revision: Option<Revision>,
+    /// The repository that it was read from, to ask the same again.
+    #[serde(skip)]
+    pub repository: Option<FollowedRepository>,
     /// What is wrong with the documents that stand in its place now, where it is the last valid one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,

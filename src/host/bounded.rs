@@ -7,6 +7,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use camino::Utf8Path;
 use rustix::fs::OFlags;
 
+/// How much is read at first, in bytes.
+const FIRST_READ: usize = 8 << 10;
+
 /// Opens a regular file; a pipe in its place is not waited for.
 pub fn open_regular(file: &Utf8Path, options: &mut OpenOptions) -> io::Result<File> {
     let file = options.custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(file)?;
@@ -21,7 +24,9 @@ pub fn open_regular(file: &Utf8Path, options: &mut OpenOptions) -> io::Result<Fi
 /// # Errors
 /// What the source says, or [`io::ErrorKind::FileTooLarge`] when it has more.
 pub fn read_bounded(source: impl Read, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // Almost all documents fit, and are read by one call.
+    let mut bytes =
+        Vec::with_capacity(usize::try_from(limit).map_or(FIRST_READ, |l| l.min(FIRST_READ)));
     source.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         let why = format!("it has more than {limit} bytes");

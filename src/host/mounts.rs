@@ -1,13 +1,17 @@
 //! What is mounted at and below a path.
 
+use std::fs::File;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::host::Look;
+use crate::host::{Look, read_bounded};
 
 /// The kernel's table of mounts as this process sees them; see `proc_pid_mountinfo(5)`.
 const MOUNTS: &str = "/proc/self/mountinfo";
+
+/// A host of ten thousand containers has some 2 MiB of them.
+const MOUNTS_BYTES_MAX: u64 = 64 << 20;
 
 impl Look {
     /// Places at and below a path where something is mounted, as host paths. Nothing where the system does not
@@ -19,7 +23,7 @@ impl Look {
         else {
             return Ok(Vec::new());
         };
-        match std::fs::read(MOUNTS) {
+        match File::open(MOUNTS).and_then(|table| read_bounded(table, MOUNTS_BYTES_MAX)) {
             Ok(table) => {
                 let found = mount_points(&table).into_iter();
                 let below = found.filter_map(|point| {

@@ -53,7 +53,7 @@ impl<'h> Spots<'h> {
         let mut above = real.ancestors().skip(1);
         let (directory, (device, inode)) =
             above.find_map(|directory| Some((directory, self.directory(directory)?)))?;
-        let rest = real.strip_prefix(directory).unwrap_or(real).to_owned();
+        let rest = real.strip_prefix(directory).unwrap_or(real).to_string();
         Some(Spot { device, inode, rest })
     }
 

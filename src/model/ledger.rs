@@ -24,6 +24,9 @@ const UNSUITABLE_MAX: usize = 100;
 /// Releases of one resource that are known not to work here; the newest are kept.
 const QUARANTINED_MAX: usize = 100;
 
+/// Earlier places of one app that are remembered: edits of its layout that no pass could carry out between.
+const LEFT_MAX: usize = 32;
+
 /// All remembered things as read at the start of a pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
@@ -197,6 +200,9 @@ pub struct Owned {
     /// What belongs to an app that is one file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_place: Option<InPlace>,
+    /// Where an app was before its layout was edited: ours until it is gone.
+    #[serde(default, skip_serializing_if = "Left::is_empty")]
+    pub left: Left,
     /// Release directories that were there before us and were adopted.
     #[serde(default)]
     pub adopted: Vec<String>,
@@ -212,6 +218,50 @@ pub struct Owned {
     /// What the program or tree of somebody else in its place was recognised as, where that is the wished one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recognised: Option<Recognised>,
+}
+
+impl Owned {
+    /// Where an app is no more once it is this file, or links in its `bin` where it is none.
+    pub fn left(&self, file: Option<&Utf8Path>) -> Left {
+        let mut left = self.left.clone();
+        match &self.in_place {
+            Some(known) if Some(known.file.as_path()) != file => left.files.push(known.clone()),
+            None if file.is_some() && !self.activated.is_empty() => left.links = true,
+            _ => {}
+        }
+        left.links &= file.is_some();
+        left.files.retain(|known| Some(known.file.as_path()) != file && known.placed.is_some());
+        let surplus = left.files.len().saturating_sub(LEFT_MAX);
+        left.files.drain(..surplus);
+        left
+    }
+
+    /// Every path that belongs to it alone.
+    pub fn paths(&self) -> impl Iterator<Item = &Utf8Path> {
+        let files = self.in_place.iter().chain(&self.left.files);
+        let files = files.flat_map(|known| std::iter::once(&known.file).chain(&known.placed));
+        std::iter::once(&self.home).chain(files).map(Utf8PathBuf::as_path)
+    }
+}
+
+/// Where an app was before its layout was edited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Left {
+    /// Links in its `bin`.
+    pub links: bool,
+    /// Files that were replaced in place, oldest first.
+    pub files: Vec<InPlace>,
+}
+
+impl Left {
+    /// Nothing.
+    pub const NOTHING: Self = Self { links: false, files: Vec::new() };
+
+    /// Whether nothing was left.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::NOTHING
+    }
 }
 
 /// The file that is replaced in place; what is known of one says nothing about another.

@@ -9,6 +9,7 @@ pub mod difference;
 pub mod digest;
 pub mod extension;
 pub mod facts;
+pub mod followed;
 pub mod glob;
 pub mod id;
 pub mod ledger;

@@ -97,6 +97,8 @@ pub enum Action {
     Replace,
     /// The same version, whole again.
     Repair,
+    /// The same version in another place.
+    Move,
     /// Not wished any more.
     Remove,
     /// Only effects owed from an earlier pass, leftovers and old releases.
@@ -114,6 +116,7 @@ impl Action {
             Self::Downgrade => "downgrade",
             Self::Replace => "replace",
             Self::Repair => "repair",
+            Self::Move => "move",
             Self::Remove => "remove",
             Self::Tidy => "tidy",
             Self::Fetch => "fetch",

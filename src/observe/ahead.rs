@@ -30,8 +30,9 @@ pub struct Seen(BTreeMap<ResourceId, (Utf8PathBuf, Found)>);
 impl Ahead {
     /// The apps of an inventory. What is one file in place depends on the wish.
     pub fn of(inventory: &Inventory) -> Self {
-        let plain =
-            |(id, owned): &(&ResourceId, &Owned)| id.kind == Kind::App && owned.in_place.is_none();
+        let plain = |(id, owned): &(&ResourceId, &Owned)| {
+            id.kind == Kind::App && owned.in_place.is_none() && owned.left.is_empty()
+        };
         let places = inventory.resources.iter().filter(plain);
         let places = places.map(|(id, owned)| (id.clone(), owned.home.clone())).collect();
         Self { places, next: AtomicUsize::new(0) }

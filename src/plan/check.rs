@@ -7,7 +7,7 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
 use crate::desired::DesiredState;
-use crate::model::ledger::Ledger;
+use crate::model::ledger::{Ledger, Left};
 use crate::model::manifest::Binary;
 use crate::model::{Action, Change, Effect, ExtensionClass, Kind, Step};
 use crate::observe::Observed;
@@ -45,11 +45,17 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
     let home = home.ok_or_else(|| format!("{id} is neither wished nor ours"))?;
     let found = present.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let file = found.and_then(Found::file);
+    let left = owned.map_or(Left::NOTHING, |owned| match declared {
+        Some(declared) => owned.left(declared.spec.file()),
+        None => owned.left.clone(),
+    });
     for step in change.steps.iter().chain(&change.undo) {
+        let files = file.into_iter().chain(left.files.iter().filter_map(|f| f.placed.as_deref()));
         let in_place = |path: &Utf8Path| {
-            let beside = file.map(beside);
-            let kept = file.is_some_and(|file| backup_names(file).any(|name| name == path));
-            kept || Some(path) == file || Some(path) == beside.as_deref()
+            let mut files = files.clone();
+            files.any(|file| {
+                path == file || path == beside(file) || backup_names(file).any(|name| name == path)
+            })
         };
         let own = |path: &Utf8Path| match declared {
             _ if in_place(path) => true,

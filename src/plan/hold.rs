@@ -116,7 +116,9 @@ fn fight_over<'h>(change: &Change, holds: &'h Holds) -> Option<&'h String> {
 /// use, and paying what is owed wait for nothing.
 fn replaces(action: Action) -> bool {
     match action {
-        Action::Upgrade | Action::Downgrade | Action::Replace | Action::Remove => true,
+        Action::Upgrade | Action::Downgrade | Action::Replace | Action::Move | Action::Remove => {
+            true
+        }
         Action::Install | Action::Repair | Action::Tidy | Action::Fetch => false,
     }
 }

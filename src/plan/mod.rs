@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::Utf8Path;
 use jiff::Timestamp;
 
-use crate::desired::{Declared, DesiredState, Unclear};
-use crate::model::ledger::{Debt, Ledger, Owned, Suspension};
+use crate::desired::{Declared, DesiredState, Unclear, nearest};
+use crate::model::ledger::{Debt, Ledger, Left, Owned, Suspension};
 use crate::model::{Action, Blocked, BlockedReason, Change, Kind, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::parallel::in_parallel;
@@ -22,10 +22,13 @@ use crate::plan::guard::Removals;
 use crate::plan::hold::Holds;
 use crate::plan::places::Places;
 use crate::resource::decision::Decision;
-use crate::resource::{self, Context, Found, Resolved};
+use crate::resource::{self, Context, Found, Resolved, Spec};
 
 /// Resources that are decided about in a row: so many are worth a thread, as each takes some microseconds.
 const PART: usize = 128;
+
+/// The word for the newest version.
+const LATEST: &str = "latest";
 
 /// A resource, and what is wished of it.
 type Wish<'a> = (&'a ResourceId, &'a Declared);
@@ -100,15 +103,31 @@ fn decide_all(inputs: &Inputs<'_>, places: &Places<'_>, wishes: &[Wish<'_>]) -> 
             None => continue,
         };
         let Some(resolved) = inputs.resolved.get(*id) else { continue };
-        let decision = decide(inputs, (id, declared), found, resolved);
+        let mut decision = decide(inputs, (id, declared), found, resolved);
+        if let Some(blocked) = decision.blocked.as_mut().filter(|b| is_about_version(b.reason)) {
+            blocked.message.push_str(slip(&declared.spec));
+        }
         let found_note = found.note(declared.spec.home());
-        let notes = resolved.notes().iter().chain(&found_note);
+        let taken = places::told_taken(inputs, id, &declared.spec);
+        let notes = resolved.notes().iter().chain(&found_note).chain(&taken);
         plan.notes.extend(notes.map(|note| format!("{id}: {note}")));
         plan.changes.extend(decision.change.and_then(|change| places.images.spare(change)));
         plan.blocked.extend(decision.blocked);
         plan.unchanged.extend(decision.unchanged);
     }
     plan
+}
+
+/// Whether a wish is not carried out because of the version that is asked for, as far as that can be told.
+fn is_about_version(reason: BlockedReason) -> bool {
+    matches!(reason, BlockedReason::NoVersion | BlockedReason::SourceUnavailable)
+}
+
+/// What to say about a version that is one letter away from the word for the newest.
+fn slip(spec: &Spec) -> &'static str {
+    let requested = spec.requested();
+    let meant = requested != LATEST && nearest(&requested, &[LATEST]).is_some();
+    if meant { "; did you mean `version: latest`?" } else { "" }
 }
 
 fn decide(
@@ -121,6 +140,8 @@ fn decide(
         id,
         declared_at: &declared.declared_at.to_string(),
         owned: inputs.ledger.inventory.at(id, declared.spec.home()),
+        left: &places::left(inputs, id, &declared.spec),
+        taken: &places::taken(inputs, id, &declared.spec),
         trust: &inputs.ledger.trust,
         debts: &debts_of(inputs.ledger, id),
         facts: &inputs.observed.facts,
@@ -188,6 +209,8 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
                     id,
                     declared_at: "",
                     owned: owned_by_us,
+                    left: &Left::NOTHING,
+                    taken: &[],
                     trust,
                     debts: &debts,
                     facts,

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::desired::DesiredState;
-use crate::model::ledger::Owned;
+use crate::model::ledger::{InPlace, Left, Owned};
 use crate::model::spot::Spot;
 use crate::model::{Blocked, BlockedReason, ExtensionClass, ResourceId};
 use crate::observe::Observed;
+use crate::plan::Inputs;
 use crate::plan::images::Images;
 use crate::plan::nesting::Nesting;
 use crate::resource::Spec;
@@ -100,6 +101,52 @@ impl<'a> Places<'a> {
         let spots = paths.filter_map(|path| observed.spots.get(path));
         spots.filter_map(|spot| self.wished.get(spot)).flatten().next().copied()
     }
+}
+
+/// Where a resource was before its layout was edited.
+pub(super) fn left(inputs: &Inputs<'_>, id: &ResourceId, spec: &Spec) -> Left {
+    let owned = inputs.ledger.inventory.at(id, spec.home());
+    owned.map_or(Left::NOTHING, |owned| owned.left(spec.file()))
+}
+
+/// What of that is not taken away, as somebody is to be there now.
+pub(super) fn taken(inputs: &Inputs<'_>, id: &ResourceId, spec: &Spec) -> Vec<Utf8PathBuf> {
+    let left = left(inputs, id, spec);
+    let programs = left.files.iter().filter(|known| of_another(inputs, id, known).is_some());
+    let programs = programs.filter_map(|known| known.placed.as_ref());
+    let backups = left.files.iter().flat_map(|known| &known.backups).map(|backup| &backup.path);
+    let backups = backups.filter(|path| wished_at(inputs, id, path).is_some());
+    programs.chain(backups).cloned().collect()
+}
+
+/// What is to be said where somebody else is to be where a resource was.
+pub(super) fn told_taken(inputs: &Inputs<'_>, id: &ResourceId, spec: &Spec) -> Option<String> {
+    left(inputs, id, spec).files.iter().find_map(|known| {
+        let other = of_another(inputs, id, known).filter(|other| *other != id)?;
+        Some(format!("{} is not removed: its place is that of {other} now", known.file))
+    })
+}
+
+/// Who is to be where a program was put, where anybody is: that may be the resource itself by another name of the place.
+fn of_another<'a>(
+    inputs: &Inputs<'a>,
+    id: &'a ResourceId,
+    known: &InPlace,
+) -> Option<&'a ResourceId> {
+    let placed = known.placed.as_deref().unwrap_or(&known.file);
+    let file = inputs.desired.resources.get(id).and_then(|declared| declared.spec.file());
+    if file.is_some_and(|file| inputs.observed.are_one(file, placed)) {
+        return Some(id);
+    }
+    wished_at(inputs, id, placed)
+}
+
+/// Another resource whose place is a path, or has it inside.
+fn wished_at<'a>(inputs: &Inputs<'a>, id: &ResourceId, path: &Utf8Path) -> Option<&'a ResourceId> {
+    let mut others = inputs.desired.resources.iter().filter(|(other, _)| *other != id);
+    let holds =
+        |wished: &Utf8Path| path.starts_with(wished) || inputs.observed.are_one(wished, path);
+    others.find(|(_, declared)| paths(&declared.spec).any(holds)).map(|(other, _)| other)
 }
 
 /// The names by which systemd finds the extensions of a wish, and where it finds them.

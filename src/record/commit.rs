@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
 use crate::model::ledger::{
-    Backup, InPlace, Inventory, LEDGER_FORMAT, Ledger, Owned, Recognised, Trust,
+    Backup, InPlace, Inventory, LEDGER_FORMAT, Ledger, Left, Owned, Recognised, Trust,
 };
 use crate::model::outcome::{
     ChangeResult, DRIFT_KEPT, End, FailureClass, HistoryEntry, NOTES_KEPT, Outcome,
@@ -100,6 +100,9 @@ pub fn conclude(
         }
         if result.end == End::Done {
             start(inventory.to_mut(), pass, &change.resource);
+            if change.action != Action::Fetch {
+                arrive(&mut inventory, &change.resource);
+            }
         }
         note_left_out(inventory.to_mut(), pass, change, result);
         learn(&mut trust, pass, (change, result), in_use);
@@ -108,6 +111,7 @@ pub fn conclude(
     for unchanged in &pass.plan.unchanged {
         raise(&mut trust, pass, &unchanged.resource, &unchanged.in_use.version);
         recognise(&mut inventory, pass, unchanged);
+        arrive(&mut inventory, &unchanged.resource);
     }
     // Before the ledger, whose sync makes it durable too.
     let appended = history::append(host, &entries);
@@ -177,8 +181,9 @@ fn own(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, pass: &Pass<'_>) {
     let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let adopted = found.map(|found| found.adopted(known.as_ref(), &declared.spec));
     let adopted = adopted.unwrap_or_default();
-    let in_place = known.as_ref().filter(|known| same_file(known));
-    let in_place = in_place.and_then(|known| known.in_place.clone());
+    let left = known.as_ref().map_or(Left::NOTHING, |known| known.left(file));
+    let mut before = known.iter().flat_map(|known| known.in_place.iter().chain(&known.left.files));
+    let in_place = before.find(|known| Some(known.file.as_path()) == file).cloned();
     let in_place = in_place.or_else(|| file.map(|file| InPlace::of(file.to_owned())));
     let mut directories: BTreeSet<Utf8PathBuf> =
         directories.into_iter().map(Utf8Path::to_owned).collect();
@@ -190,6 +195,7 @@ fn own(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, pass: &Pass<'_>) {
         home,
         directories: directories.into_iter().collect(),
         in_place,
+        left,
         adopted,
         activated,
         started,
@@ -218,6 +224,15 @@ fn installed(change: &Change) -> Option<&Utf8Path> {
         Step::Install { file, .. } => Some(file.as_path()),
         _ => None,
     })
+}
+
+/// Notes that nothing of ours is any more where an app was before.
+fn arrive(inventory: &mut Cow<'_, Inventory>, id: &ResourceId) {
+    if inventory.resources.get(id).is_some_and(|owned| !owned.left.is_empty())
+        && let Some(owned) = inventory.to_mut().resources.get_mut(id)
+    {
+        owned.left = Left::default();
+    }
 }
 
 /// Notes that what runs once after each start of the host was a part of this pass, if anything does.

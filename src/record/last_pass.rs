@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+use camino::Utf8PathBuf;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::desired::DesiredState;
 use crate::host::{Change as Host, Look};
+use crate::model::followed::Followed;
 use crate::model::outcome::{End, Outcome};
-use crate::model::{Blocked, ResourceId};
+use crate::model::{Blocked, Digest, ResourceId};
 use crate::record::commit::Pass;
+use crate::resource::Spec;
 
 /// Far above what 10,000 resources need.
 const LAST_PASS_BYTES_MAX: u64 = 16 << 20;
@@ -37,6 +41,15 @@ pub struct LastPass {
     pub blocked: Vec<Blocked>,
     /// Messages of changes that failed.
     pub failed: BTreeMap<ResourceId, String>,
+    /// The wishes that were blocked or failed, by their digests: of another wish that says nothing.
+    #[serde(default)]
+    pub wishes: BTreeMap<ResourceId, Digest>,
+    /// Where the wish was read.
+    #[serde(default)]
+    pub followed: Followed,
+    /// What an operator resumed since, and no pass has looked at.
+    #[serde(default)]
+    pub resumed: BTreeSet<ResourceId>,
 }
 
 impl LastPass {
@@ -62,7 +75,16 @@ impl LastPass {
             desired: pass.desired.digest.to_string(),
             blocked: pass.plan.blocked.clone(),
             failed: failed.collect(),
+            wishes: BTreeMap::new(),
+            followed: followed(pass.desired),
+            resumed: BTreeSet::new(),
         };
+        let stuck = last.blocked.iter().map(|blocked| &blocked.resource).chain(last.failed.keys());
+        let wish = |id: &ResourceId| {
+            let declared = pass.desired.resources.get(id)?;
+            Some((id.clone(), Digest::of_json(&declared.spec)))
+        };
+        last.wishes = stuck.filter_map(wish).collect();
         let converged = last.failed.is_empty() && last.blocked.is_empty() && only.is_none();
         let earlier_at = earlier.and_then(|earlier| earlier.converged_at);
         last.converged_at = if converged { Some(pass.now) } else { earlier_at };
@@ -71,8 +93,23 @@ impl LastPass {
             last.blocked.extend(blocked.cloned());
             let failed = earlier.failed.iter().filter(|(id, _)| !only.contains(*id));
             last.failed.extend(failed.map(|(id, message)| (id.clone(), message.clone())));
+            let wishes = earlier.wishes.iter().filter(|(id, _)| !only.contains(*id));
+            last.wishes.extend(wishes.map(|(id, digest)| (id.clone(), digest.clone())));
+            last.resumed.extend(earlier.resumed.difference(only).cloned());
         }
         last
+    }
+
+    /// Notes that an operator resumed a resource: what kept it back then says nothing any more.
+    pub fn resume(&mut self, id: &ResourceId) {
+        self.blocked.retain(|blocked| blocked.resource != *id);
+        self.failed.remove(id);
+        self.resumed.insert(id.clone());
+    }
+
+    /// Whether what is remembered of a resource is about this wish.
+    pub fn is_about(&self, id: &ResourceId, spec: &Spec) -> bool {
+        self.wishes.get(id).is_none_or(|known| *known == Digest::of_json(spec))
     }
 
     /// Whether another pass came to the same not long before.
@@ -86,10 +123,19 @@ impl LastPass {
             _ => false,
         };
         let what = (&self.desired, &self.blocked, &self.failed);
+        let aside = (&self.followed, &self.resumed);
         converged
             && again(self.at, earlier.at)
             && what == (&earlier.desired, &earlier.blocked, &earlier.failed)
+            && aside == (&earlier.followed, &earlier.resumed)
     }
+}
+
+/// Where a wish was read.
+fn followed(desired: &DesiredState) -> Followed {
+    let repository = desired.repository.clone();
+    let paths = desired.roots.iter().filter(|_| repository.is_none()).map(Utf8PathBuf::from);
+    Followed { desired: paths.collect(), repository }
 }
 
 /// Remembers a pass, unless what is remembered says as much.

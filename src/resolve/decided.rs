@@ -19,7 +19,8 @@ pub(super) fn rolled_back<W>(
     let pinned = question.ledger.overrides.pinned.get(id);
     let pinned = pinned.filter(|p| p.holds(question.now))?;
     let to = name(&pinned.slot);
-    let until = pinned.until.map_or("`reconcile resume`".to_owned(), |until| until.to_string());
+    let until = pinned.until;
+    let until = until.map_or_else(|| format!("`reconcile resume {id}`"), |until| until.to_string());
     Some(match keep(&pinned.slot, Some(pinned.reason.clone())) {
         Some(wanted) => {
             let note = format!("rolled back to {to} until {until}: {}", pinned.reason);

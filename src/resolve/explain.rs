@@ -12,9 +12,11 @@ use crate::model::{Artifact, Constraint, HostFacts, Prereleases, Release, Resour
 use crate::resolve::asset::{Listing, Target, Verdict, select};
 use crate::resolve::listing::{Candidate, ListedFile, candidates, offered};
 use crate::resolve::offer::names;
+use crate::resolve::policy::Objection;
 use crate::resolve::{policy, product, tree};
 use crate::resource::app::AppSpec;
 use crate::resource::app::spec::VersionWish;
+use crate::resource::decision::Problem;
 use crate::resource::extension::order::Order;
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 use crate::resource::tree::TreeSpec;
@@ -138,6 +140,7 @@ pub struct Listed {
 
 /// Every release that the source of a resource offers, newest first.
 pub async fn versions(
+    id: &ResourceId,
     (spec, found): (&Spec, &Found),
     arch: Arch,
     reader: &Reader,
@@ -152,7 +155,8 @@ pub async fn versions(
         (Spec::App(spec), _) => {
             let wish = VersionWish { want: Constraint::any(), ..spec.version.clone() };
             let releases = source::releases(&spec.source, &wish, arch, reader).await;
-            let mut releases = releases.map_err(|error| chain(&error))?;
+            let releases = releases.map_err(|error| chain(&error))?;
+            let mut releases = of_its_own(id, spec, releases).map_err(|problem| problem.message)?;
             releases.sort_by(|a, b| b.version.cmp(&a.version));
             let accepts = |v: &Version| spec.version.want.accepts(v, spec.version.prereleases);
             let listed = releases.into_iter();
@@ -190,6 +194,18 @@ async fn explain_tree(spec: &TreeSpec, reader: &Reader) -> Vec<String> {
     }
 }
 
+/// Without the files of other programs of the same directory.
+fn of_its_own(
+    id: &ResourceId,
+    spec: &AppSpec,
+    releases: Vec<Release>,
+) -> Result<Vec<Release>, Problem> {
+    match &spec.source.origin {
+        Origin::Directory { pattern: None, .. } => product::only_wanted(releases, &names(id, spec)),
+        _ => Ok(releases),
+    }
+}
+
 async fn explain_app(
     id: &ResourceId,
     (spec, in_use): (&AppSpec, Option<&str>),
@@ -199,14 +215,9 @@ async fn explain_app(
 ) -> Vec<String> {
     let mut lines = Vec::new();
     let releases = match source::releases(&spec.source, &spec.version, facts.arch, reader).await {
-        Ok(releases) => match &spec.source.origin {
-            Origin::Directory { pattern: None, .. } => {
-                match product::only_wanted(releases, &names(id, spec)) {
-                    Ok(releases) => releases,
-                    Err(problem) => return vec![problem.message],
-                }
-            }
-            _ => releases,
+        Ok(releases) => match of_its_own(id, spec, releases) {
+            Ok(releases) => releases,
+            Err(problem) => return vec![problem.message],
         },
         Err(error) => return vec![format!("source: {}", chain(&error))],
     };
@@ -221,7 +232,10 @@ async fn explain_app(
                 None => "acceptable".to_owned(),
                 Some(failed) => format!("quarantined: {}", failed.reason),
             },
-            Some(objection) => format!("not acceptable: {}", objection.describe()),
+            Some(Objection::OutsideConstraint) => {
+                format!("not acceptable: it is not `{}`", spec.version.want)
+            }
+            Some(objection) => format!("not acceptable: it {}", objection.describe()),
         };
         let used = if in_use == Some(&release.tag) { "in use, " } else { "" };
         lines.push(format!("  {} {used}{verdict}", release.tag));
@@ -250,7 +264,7 @@ async fn explain_app(
         Verdict::Refused(refusal) => lines.push(chain(refusal)),
     }
     for rejected in selection.rejected.iter().take(SHOWN_MAX) {
-        lines.push(format!("  not {}: {}", name(rejected.index), rejected.reason));
+        lines.push(format!("  passed over {}: {}", name(rejected.index), rejected.reason));
     }
     lines
 }

@@ -15,10 +15,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::model::ledger::{Debt, Owned, Trust};
+use crate::model::ledger::{Debt, Left, Owned, Trust};
 use crate::model::manifest::EntryKind;
 use crate::model::plan::InUse;
-use crate::model::{Change, Check, Digest, Drift, Effect, HostFacts, Level, ResourceId, Version};
+use crate::model::{
+    Change, Check, Constraint, Digest, Drift, Effect, HostFacts, Level, ResourceId, Version,
+};
+use crate::resource::app::spec::VersionWish;
 use crate::resource::app::{AppObserved, AppSpec};
 use crate::resource::decision::{Decision, Problem, Resolution};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
@@ -95,6 +98,18 @@ impl Spec {
             Self::App(spec) => spec.version.want.to_string(),
             Self::Extension(spec) => spec.version.to_string(),
             Self::Tree(spec) => spec.requested(),
+        }
+    }
+
+    /// Whether a version in use can be the wished one, as far as that tells: one that was there before a wish for the
+    /// latest may be anything.
+    pub fn accepts(&self, version: &Version) -> bool {
+        match self {
+            Self::App(spec) => {
+                let VersionWish { want, prereleases, .. } = &spec.version;
+                *want == Constraint::Latest || want.accepts(version, *prereleases)
+            }
+            Self::Extension(_) | Self::Tree(_) => true,
         }
     }
 
@@ -379,6 +394,15 @@ impl Found {
         }
     }
 
+    /// How people call a slot in use or gone back to: a tree's by its version, which every plan names.
+    pub fn name_of(&self, slot: &str) -> String {
+        match self {
+            Self::Tree(found) => found.version_of(slot).map(|version| version.to_string()),
+            Self::App(_) | Self::Extension(_) => None,
+        }
+        .unwrap_or_else(|| Self::tag_of(slot))
+    }
+
     /// The steps that remove what is ours.
     pub fn remove(&self, context: &Context<'_>, owned: &Owned) -> Change {
         let Context { id, debts, facts, .. } = *context;
@@ -432,6 +456,10 @@ pub struct Context<'a> {
     pub declared_at: &'a str,
     /// What the inventory says.
     pub owned: Option<&'a Owned>,
+    /// Where it was before its layout was edited.
+    pub left: &'a Left,
+    /// Paths of those where somebody is to be now.
+    pub taken: &'a [Utf8PathBuf],
     /// What is known of releases: which of them did not work.
     pub trust: &'a Trust,
     /// Effects owed for it.

@@ -58,7 +58,18 @@ pub fn observe(host: &Look, place: &Place<'_>, depth: Depth) -> io::Result<Found
                 }
             };
             let wished = file.map(|file| Wished { file, follow, owned });
-            app::observe::observe(host, home, wished.as_ref(), depth).map(Found::App)
+            let mut found = app::observe::observe(host, home, wished.as_ref(), depth)?;
+            let known = place.owned.filter(|owned| owned.home == home);
+            let left = match place.spec {
+                Some(spec) => known.map(|owned| owned.left(spec.file())),
+                None => known.map(|owned| owned.left.clone()),
+            };
+            for placed in left.iter().flat_map(|left| &left.files).filter_map(|f| f.placed.as_ref())
+            {
+                let wished = Wished { file: placed, follow: None, owned: known };
+                found.left.push(app::in_place::observe::observe(host, &wished, &found.slots)?);
+            }
+            Ok(Found::App(found))
         }
     }
 }

@@ -234,6 +234,16 @@ impl Place {
         Some(release(version.clone(), tag, vec![artifact(name, file)]))
     }
 
+    /// Whether a directory on the web has one for each version.
+    async fn has_version_directories(
+        &self,
+        home: &Directory,
+        wish: &VersionWish,
+        reader: &Reader,
+    ) -> bool {
+        home.list(reader, |listing| names_versions(listing, wish)).await.is_ok()
+    }
+
     /// All files in one directory; without a pattern, also one directory for each version.
     async fn flat(
         &self,
@@ -256,7 +266,17 @@ impl Place {
                 || listing.files.keys().any(|name| version_text(pattern, name).is_some())
                 || !directories(listing).is_empty()
         };
-        let listing = match (home.list(reader, useful).await, &wish.want) {
+        let listed = home.list(reader, useful).await;
+        if let (Err(error), Directory::Web(_), Some(_)) = (&listed, home, pattern)
+            && error.class() == Class::NotFound
+            && self.has_version_directories(home, wish, reader).await
+        {
+            return Err(SourceError::Nothing {
+                path: home.name().into(),
+                what: VERSIONS_ARE_DIRECTORIES,
+            });
+        }
+        let listing = match (listed, &wish.want) {
             (Err(error), Constraint::Exact(version)) if error.class() == Class::NotFound => {
                 let guess = self.guess(home, version, version.as_str());
                 return guess.map(|release| vec![release]).ok_or(error);
@@ -266,11 +286,11 @@ impl Place {
         if let (Directory::Local { path, .. }, Some(_)) = (home, pattern)
             && !listing.files.keys().any(|name| version_text(pattern, name).is_some())
         {
-            let versions = listing
-                .directories
-                .iter()
-                .any(|name| wish.tag.version(name).is_some_and(|v| !v.is_opaque()));
-            let what = if versions { VERSIONS_ARE_DIRECTORIES } else { NO_NAME_FITS };
+            let what = if names_versions(&listing, wish) {
+                VERSIONS_ARE_DIRECTORIES
+            } else {
+                NO_NAME_FITS
+            };
             return Err(SourceError::Nothing { path: path.clone(), what });
         }
         let found = directories(&listing);
@@ -278,6 +298,12 @@ impl Place {
         releases.extend(self.open_directories(home, found, wish, reader).await?);
         Ok(releases)
     }
+}
+
+/// Whether directories bear versions.
+fn names_versions(listing: &Listing, wish: &VersionWish) -> bool {
+    let bears = |name: &String| wish.tag.version(name).is_some_and(|v| !v.is_opaque());
+    listing.directories.iter().any(bears)
 }
 
 /// Names that the directory of a version may have.

@@ -45,7 +45,7 @@ pub enum SourceError {
         /// What was looked for.
         what: String,
     },
-    /// A directory of this host holds nothing that could be a release.
+    /// A directory holds nothing that could be a release.
     #[error("cannot find releases in {}: {what}", .path.display())]
     Nothing {
         /// The directory.

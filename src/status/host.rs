@@ -17,6 +17,9 @@ pub(super) fn conditions(
     let ready = if state == State::Current {
         let resources = counted(resources.len(), "resource");
         holds("Ready", "Converged", format!("{resources} as desired"))
+    } else if let Some(why) = known.desired.refused.as_ref().filter(|_| state == State::Stalled) {
+        let message = format!("the desired state is not valid: {why}");
+        Condition { status: "False".to_owned(), ..holds("Ready", "DesiredInvalid", message) }
     } else {
         let worst = resources.iter().filter(|resource| resource.state == state);
         let ids: Vec<String> = worst.map(|resource| resource.id.to_string()).collect();

@@ -22,7 +22,7 @@ use crate::model::{
 use crate::observe::Observed;
 use crate::record::last_pass::{INTERRUPTED, LastPass};
 use crate::resource::{Found, Spec};
-use crate::status::seen::{drift, recognised, taken_away};
+use crate::status::seen::{drift, moves, outdated, recognised, taken_away, waiting};
 
 /// Everything status depends on.
 #[derive(Clone, Copy, Debug)]
@@ -135,6 +135,9 @@ pub const CONDITIONS: [&str; 9] = [
 pub const HOST_CONDITIONS: [&str; 6] =
     ["Ready", "NoMatch", "DesiredStale", "DesiredRefused", "TrustStateLost", REBOOT_REQUIRED];
 
+/// Why something is not as it should be that nothing but the next pass can tell.
+const WAITING: &str = "WaitingForPass";
+
 /// The condition of a host on which something is installed that the next start of the host brings into use.
 pub const REBOOT_REQUIRED: &str = "RebootRequired";
 
@@ -207,10 +210,11 @@ struct Latest<'a> {
 
 impl<'a> Latest<'a> {
     fn of(known: &Known<'a>) -> Self {
-        let blocked = known.last.map_or(&[][..], |last| &last.blocked);
+        let blocked = known.last.map_or(&[][..], |last| &last.blocked).iter();
+        let blocked = blocked.rev().filter(|blocked| !outdated(known, &blocked.resource));
         Self {
             changes: known.history.iter().map(|entry| (&entry.resource, entry)).collect(),
-            blocked: blocked.iter().rev().map(|blocked| (&blocked.resource, blocked)).collect(),
+            blocked: blocked.map(|blocked| (&blocked.resource, blocked)).collect(),
         }
     }
 }
@@ -228,6 +232,9 @@ pub fn status(known: &Known<'_>) -> HostStatus {
     let resources: Vec<ResourceStatus> = resources.into_values().collect();
     let HostFacts { hostname, .. } = known.observed.facts.clone();
     let state = resources.iter().map(|r| r.state).max().unwrap_or(State::Current);
+    // Whatever is there is as an older wish says, at best.
+    let stalled = known.desired.refused.as_ref().map(|_| State::Stalled);
+    let state = stalled.map_or(state, |stalled| state.max(stalled));
     HostStatus {
         api_version: "reconcile/v1".to_owned(),
         kind: "HostStatus".to_owned(),
@@ -276,7 +283,7 @@ fn judge(
         },
         digest: made_from.map(|(digest, _)| digest.clone()),
         verified: made_from.map(|(_, level)| level),
-        kept: others.map(Found::tag_of).collect(),
+        kept: others.filter_map(|slot| Some(found?.name_of(slot))).collect(),
         drift,
         owed: known
             .ledger
@@ -393,7 +400,7 @@ fn ready(
     if let Some(Err(message)) = known.observed.resources.get(id) {
         return not(State::Failed, "Unobservable", message.clone());
     }
-    if let Some(message) = failed {
+    if let Some(message) = failed.filter(|_| !outdated(known, id)) {
         // A pass that was asked to stop failed at nothing.
         if message == INTERRUPTED {
             return not(State::InProgress, "Interrupted", "the next pass goes on".to_owned());
@@ -411,6 +418,9 @@ fn ready(
     }
     if let Some(why) = spec.and_then(Spec::why_off) {
         return (State::Current, holds("Ready", "Off", why.to_owned()));
+    }
+    if let Some(moves) = moves(known, id) {
+        return not(State::InProgress, WAITING, moves);
     }
     if status.version.is_none() {
         let why =
@@ -436,6 +446,9 @@ fn ready(
         let passes = matches!(condition.reason.as_str(), "Waiting" | "TooYoung" | "Deferred");
         let state = if passes { State::InProgress } else { State::Stalled };
         return not(state, &condition.reason.clone(), condition.message.clone());
+    }
+    if let Some(why) = waiting(known, id, spec, status) {
+        return not(State::InProgress, WAITING, why);
     }
     let version = status.version.as_ref().map(ToString::to_string).unwrap_or_default();
     (State::Current, holds("Ready", "Converged", format!("{version} is in use")))

@@ -1,9 +1,11 @@
 //! What is told of one resource from what was seen of it; pure.
 
 use crate::desired::Declared;
-use crate::model::{Drift, ResourceId, Version};
-use crate::resource::{self, Context, Found};
-use crate::status::Known;
+use crate::model::ledger::Left;
+use crate::model::{BlockedReason, Drift, ResourceId, Version};
+use crate::record::last_pass::LastPass;
+use crate::resource::{self, Context, Found, Spec};
+use crate::status::{Known, ResourceStatus};
 
 /// The release that somebody took out of use, and that is there still.
 pub(super) fn taken_away<'a>(
@@ -12,8 +14,16 @@ pub(super) fn taken_away<'a>(
     (found, drift): (&'a Found, &[Drift]),
 ) -> Option<&'a str> {
     let last = known.ledger.inventory.resources.get(id)?.activated.last()?;
-    let there = !drift.is_empty() && found.slots().contains(&last.as_str());
+    let away = !drift.is_empty() || moves(known, id).is_some();
+    let there = away && found.slots().contains(&last.as_str());
     there.then_some(last.as_str())
+}
+
+/// What is to be said of an app that is still where it was before its layout was edited.
+pub(super) fn moves(known: &Known<'_>, id: &ResourceId) -> Option<String> {
+    let spec = &known.desired.resources.get(id)?.spec;
+    let left = known.ledger.inventory.at(id, spec.home())?.left(spec.file());
+    (!left.is_empty()).then(|| "its layout was edited; the next pass moves it".to_owned())
 }
 
 /// The version of a program that was there before us and is the wished one.
@@ -33,13 +43,53 @@ pub(super) fn drift(
     declared: &Declared,
     found: &Found,
 ) -> Vec<Drift> {
+    let owned = known.ledger.inventory.at(id, declared.spec.home());
     let context = Context {
         id,
         declared_at: "",
-        owned: known.ledger.inventory.at(id, declared.spec.home()),
+        owned,
+        left: &owned.map_or(Left::NOTHING, |owned| owned.left(declared.spec.file())),
+        taken: &[],
         trust: &known.ledger.trust,
         debts: &[],
         facts: &known.observed.facts,
     };
     resource::drift(context, &declared.spec, found)
+}
+
+/// Whether what the last pass said of a resource is not so any more: another wish, or an operator who resumed it.
+pub(super) fn outdated(known: &Known<'_>, id: &ResourceId) -> bool {
+    let Some(last) = known.last else { return false };
+    let wished = known.desired.resources.get(id);
+    let other = wished.is_some_and(|declared| !last.is_about(id, &declared.spec));
+    other || last.resumed.contains(id) || is_over(known, last, id)
+}
+
+/// Whether a suspension that a pass found is over.
+fn is_over(known: &Known<'_>, last: &LastPass, id: &ResourceId) -> bool {
+    let blocked = last.blocked.iter().filter(|blocked| blocked.resource == *id);
+    let mut untils = blocked.filter(|b| b.reason == BlockedReason::Suspended).map(|b| b.until);
+    untils.any(|until| until.is_some_and(|until| until <= known.now))
+}
+
+/// What the next pass has to look at before anybody can say more.
+pub(super) fn waiting(
+    known: &Known<'_>,
+    id: &ResourceId,
+    spec: Option<&Spec>,
+    status: &ResourceStatus,
+) -> Option<String> {
+    let is = |kind: &str| status.conditions.iter().find(|c| c.kind == kind);
+    let (spec, version) = (spec?, status.version.as_ref()?);
+    let stays = is("RolledBack").is_some();
+    if !stays && !spec.accepts(version) {
+        let why = is("Blocked").map_or("the next pass sees to that", |b| b.message.as_str());
+        return Some(format!("{version} is in use, {} is wished; {why}", spec.requested()));
+    }
+    let last = known.last?;
+    if last.resumed.contains(id) {
+        return Some("it was resumed; the next pass follows the desired state".to_owned());
+    }
+    let was_stuck = last.wishes.contains_key(id) && outdated(known, id);
+    was_stuck.then(|| "the next pass looks again".to_owned())
 }

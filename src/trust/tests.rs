@@ -86,6 +86,38 @@ fn the_strongest_statement_gives_the_level_and_all_must_hold() {
 }
 
 #[test]
+fn demanded_signature_is_replaced_by_nothing_else() {
+    let lookup = Lookup::Found(vec![sha256(1)]);
+    let read = |signer| ChecksumFact::Read { file: "SHA256SUMS", lookup: &lookup, signer };
+    let (digest, gpg) = (sha256(1), Some("/keys.pgp".into()));
+    let wish = Policy { gpg, ..pinned(None, digest.clone()) };
+    let mut facts = EvidenceFacts {
+        forge: Some((&digest, "the GitHub API")),
+        locked: Some(&digest),
+        ..nothing()
+    };
+    let unlisted = Lookup::NotListed;
+    for checksums in [
+        ChecksumFact::Absent,
+        ChecksumFact::Unsigned { why: "there is no signature of SHA256SUMS".to_owned() },
+        ChecksumFact::Unusable { file: "SHA256SUMS", why: "it is gone".to_owned() },
+        ChecksumFact::Read { file: "SHA256SUMS", lookup: &unlisted, signer: Some("ABCD") },
+        read(None),
+    ] {
+        facts.checksums = checksums;
+        let refusal = decide(&wish, &facts).unwrap_err();
+        assert!(matches!(refusal, Unverified::Unsigned { .. }), "{refusal}");
+    }
+    facts.checksums = read(Some("0123456789ABCDEF0123"));
+    let both = decide(&wish, &facts).unwrap();
+    assert_eq!((both.level, both.signer.as_deref()), (Level::Digest, Some("0123456789ABCDEF0123")));
+    assert!(both.stated_by.contains("signed by 456789ABCDEF0123"), "{}", both.stated_by);
+    let signed = Policy { pinned: Vec::new(), ..wish };
+    assert_eq!(decide(&signed, &facts).unwrap().level, Level::Signature);
+    assert_eq!(signed.demanded(), Some(Level::Signature));
+}
+
+#[test]
 fn statements_that_contradict_each_other_are_refused_with_both_named() {
     let (one, two) = (sha256(1), sha256(2));
     let lookup = Lookup::Found(vec![sha256(2)]);

@@ -64,6 +64,7 @@ echo "$@" >> "$R/../refreshes"
 new=
 for f in "$R"/etc/extensions/* "$R"/var/lib/extensions/*.raw "$R"/var/lib/extensions/*.raw.v; do
     [ -e "$f" ] || continue
+    if [ -d "$f" ] && [ -z "$(ls "$f")" ]; then continue; fi
     if grep -qa BREAKS "$f"; then echo "Failed to read metadata for image $f" >&2; exit 1; fi
     grep -qa IGNORED "$f" || new="$new$(basename "${f%.v}" .raw)
 "

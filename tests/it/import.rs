@@ -2,6 +2,8 @@
 
 use crate::support::wish::apps;
 
+use std::path::PathBuf;
+
 use reconcile::desired::import::distronomicon::{import, load};
 use reconcile::desired::import::{ConfigFile, Imported, NoteKind};
 use reconcile::desired::{CredentialRef, DesiredState, Paint, SourceText, render};
@@ -297,12 +299,12 @@ fn units_are_found_below_a_directory_with_the_files_they_name() {
         system.join("timers.target.wants/distronomicon@tool.timer"),
     )
     .unwrap();
-    let files = load(&[dir.path().to_owned()]).unwrap();
+    let files = load(&[dir.path().to_owned()], |path| PathBuf::from(path)).unwrap();
     assert_eq!(files.len(), 4, "{files:?}");
     let imported = import(&files);
     assert_eq!(app(&imported).asset, AssetWish::FirstMatch("tool".into()));
     assert!(!said(&imported, NoteKind::Changed).contains("is not enabled"));
-    assert!(load(&[dir.path().join("absent")]).is_err());
+    assert!(load(&[dir.path().join("absent")], |path| PathBuf::from(path)).is_err());
 }
 
 proptest::proptest! {

@@ -233,3 +233,24 @@ fn installation_of_distronomicon_is_taken_over_as_it_is() {
     let link = fs::read_link(world.path("/opt/clock/bin/clock")).unwrap();
     assert_eq!(link.to_str(), Some("../releases/v1.9.0/clock-dir/clock"));
 }
+
+#[test]
+fn variables_of_a_host_below_a_root_are_read_there() {
+    let world = World::new();
+    let unit = "[Service]\nEnvironmentFile=/etc/distronomicon/%i.env\nExecStart=/usr/bin/distronomicon --app %i update\n";
+    tree::write(&world.path("/etc/systemd/system/distronomicon@.service"), unit.as_bytes());
+    let variables = b"DISTRONOMICON_REPO=BurntSushi/ripgrep\nDISTRONOMICON_PATTERN=x86_64.*musl\n";
+    tree::write(&world.path("/etc/distronomicon/ripgrep.env"), variables);
+    let wants = world.path("/etc/systemd/system/timers.target.wants");
+    fs::create_dir_all(&wants).unwrap();
+    symlink("../distronomicon@.timer", wants.join("distronomicon@ripgrep.timer")).unwrap();
+    for given in [&["import", "distronomicon"][..], &["import", world.root().to_str().unwrap()]] {
+        let ran = world.run(given).exits(0);
+        assert!(
+            ran.stdout.contains("BurntSushi/ripgrep"),
+            "{given:?}: {}{}",
+            ran.stdout,
+            ran.stderr
+        );
+    }
+}

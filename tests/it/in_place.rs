@@ -218,6 +218,33 @@ fn killed_first_replacement_leaves_a_program_and_keeps_the_one_before() {
 }
 
 #[test]
+fn killed_move_leaves_a_program_somewhere_and_goes_on() {
+    let mut duo = Duo::new();
+    let (old, new) = ("usr/local/bin/alpha", "usr/local/sbin/alpha");
+    duo.wish("2.0", 3);
+    duo.wish_also("    layout: { file: /usr/local/bin/alpha }\n");
+    duo.pass();
+    duo.wish("2.0", 3);
+    duo.wish_also("    layout: { file: /usr/local/sbin/alpha }\n");
+    kill_at_every_call(&mut duo, ("move", &PASS, 0), |duo| {
+        let between = [old, new].map(|file| says(&duo.host(file)));
+        let again = duo.agent(&PASS);
+        let after = says(&duo.host(new));
+        let dry = said(&duo.agent(&DRY));
+        let good = between.iter().any(|said| said.as_deref() == Ok("2.0"))
+            && again.status.success()
+            && after.as_deref() == Ok("2.0")
+            && !duo.host(old).exists()
+            && dry.contains("No changes")
+            && duo.leftovers().is_empty();
+        if good {
+            return Vec::new();
+        }
+        vec![format!("{between:?}, {after:?}: {} {dry}", said(&again))]
+    });
+}
+
+#[test]
 fn killed_patching_leaves_a_program_that_runs() {
     let mut duo = Duo::new();
     let file = |duo: &Duo| duo.host("usr/local/bin/alpha");

@@ -17,6 +17,7 @@ mod tidy;
 mod documents;
 
 mod archives;
+mod afterwards;
 #[cfg(target_arch = "x86_64")]
 mod bombs;
 mod archive_escapes;

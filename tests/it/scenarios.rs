@@ -388,6 +388,16 @@ scenarios! {
     inside_the_window
     inventory_lost_and_unwished
     json_error_document
+    layout_edited_and_cut_off
+    layout_edited_and_file_changed
+    layout_edited_back_to_links
+    layout_edited_by_another_name
+    layout_edited_of_adopted
+    layout_edited_to_a_file
+    layout_edited_to_another_file
+    layout_edited_twice_and_removed
+    layout_edited_two_apps_exchange
+    layout_edited_with_newer_release
     ledger_lost
     ledger_lost_and_newer_available
     link_missing

@@ -102,8 +102,9 @@ fn units(session: &Session, paths: Vec<PathBuf>) -> Result<Imported, CliError> {
         units.filter(|path| path.exists()).map(Into::into).collect()
     };
     let paths = if paths.is_empty() { usual() } else { paths };
+    let place = |path: &str| session.host.real(path).into_std_path_buf();
     let mut files =
-        distronomicon::load(&paths).map_err(|e| unreadable("distronomicon's units", &e))?;
+        distronomicon::load(&paths, place).map_err(|e| unreadable("distronomicon's units", &e))?;
     as_the_host_sees_them(session, &mut files);
     Ok(instances(files))
 }
@@ -136,7 +137,8 @@ fn recognised(
         files.iter().filter(|file| recognise(file) == Some(wanted)).cloned().collect()
     };
     let mut parts = Vec::new();
-    let mut units = distronomicon::with_environment(of(Updater::Distronomicon));
+    let place = |path: &str| session.host.real(path).into_std_path_buf();
+    let mut units = distronomicon::with_environment(of(Updater::Distronomicon), place);
     if !units.is_empty() {
         as_the_host_sees_them(session, &mut units);
         parts.push(instances(with_units(units)));

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::cli::args::{PassArgs, WindowsArg};
 use crate::cli::commands::pass;
+use crate::cli::commands::run::{self, Poked};
 use crate::cli::exit::{self, Exit};
 use crate::cli::origin;
 use crate::cli::session::{AT_ONCE, PATIENCE, Session, known};
@@ -16,7 +17,7 @@ use crate::model::ledger::{Debt, Ledger, Overrides, Pinned, Quarantined, Suspens
 use crate::model::{BlockedReason, Effect, Kind, ResourceId};
 use crate::observe::observe;
 use crate::observe::renamed::follow_renames;
-use crate::record::ledger;
+use crate::record::{last_pass, ledger};
 use crate::repository;
 use crate::resource::Found;
 use crate::resource::decision::ADOPTED;
@@ -40,7 +41,7 @@ pub(super) async fn rollback(
     args: &PassArgs,
     preview: Preview,
 ) -> Result<Exit, CliError> {
-    check(session, wish.reason, wish.until)?;
+    let reason = check(session, wish.reason, wish.until)?;
     let desired = session.desired().await?;
     known(&desired, id)?;
     // The lock comes before anything is looked at, but looking alone takes none.
@@ -51,12 +52,7 @@ pub(super) async fn rollback(
     let mut ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
     follow_renames(&desired, &session.host, &mut ledger);
     let slot = target(session, &desired, &ledger, id, wish.to)?;
-    let pinned = Pinned {
-        slot: slot.clone(),
-        reason: wish.reason.to_owned(),
-        since: session.now,
-        until: wish.until,
-    };
+    let pinned = Pinned { slot: slot.clone(), reason, since: session.now, until: wish.until };
     ledger.overrides.pinned.insert(id.clone(), pinned);
     let only = BTreeSet::from([id.clone()]);
     let at_once = PassArgs { windows: WindowsArg::Ignore, ..args.clone() };
@@ -75,7 +71,10 @@ pub(super) async fn rollback(
     }
     save(&host, &planned.ledger.overrides)?;
     let mut planned = planned;
-    pass::perform(session, &request, &host, &client, &mut planned).await
+    let exit = pass::perform(session, &request, &host, &client, &mut planned).await;
+    drop(host);
+    run::poke(session, id).await;
+    exit
 }
 
 /// Whether to stop after the plan.
@@ -104,7 +103,7 @@ fn target(
     let version = |slot: &str| found.version_of(slot, spec);
     let slots = found.slots().into_iter();
     let others: Vec<&str> = slots.filter(|slot| Some(*slot) != found.current()).collect();
-    let names = others.iter().map(|slot| Found::tag_of(slot)).collect::<Vec<_>>().join(", ");
+    let names = others.iter().map(|slot| found.name_of(slot)).collect::<Vec<_>>().join(", ");
     let names = if names.is_empty() { "none".to_owned() } else { names };
     let activated = ledger.inventory.resources.get(id).map(|o| o.activated.as_slice());
     let activated = activated.unwrap_or_default();
@@ -142,9 +141,10 @@ fn target(
     })
 }
 
-/// Refuses a decision that nobody will understand, and one that ends before it begins.
-fn check(session: &Session, reason: &str, until: Option<Timestamp>) -> Result<(), CliError> {
-    if reason.trim().is_empty() {
+/// Refuses a decision that nobody will understand, and one that ends before it begins; the reason, in one line.
+fn check(session: &Session, reason: &str, until: Option<Timestamp>) -> Result<String, CliError> {
+    let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    if reason.is_empty() {
         let why = "--reason is empty; say why, for whoever finds it later";
         return Err(CliError::new(Exit::Usage, why));
     }
@@ -153,7 +153,7 @@ fn check(session: &Session, reason: &str, until: Option<Timestamp>) -> Result<()
             let why = format!("--until {until} is over already; name a time to come");
             Err(CliError::new(Exit::Usage, why))
         }
-        None => Ok(()),
+        None => Ok(reason),
     }
 }
 
@@ -163,20 +163,21 @@ pub(super) async fn suspend(
     id: &ResourceId,
     (reason, until): (&str, Option<Timestamp>),
 ) -> Result<Exit, CliError> {
-    check(session, reason, until)?;
+    let reason = check(session, reason, until)?;
     // What is installed can be left alone also when nobody wishes it any more, or nobody can say what is wished.
     let ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
     if !ledger.inventory.resources.contains_key(id) {
         known(&session.desired().await?, id)?;
     }
-    let suspension = Suspension { reason: reason.to_owned(), until };
+    let suspension = Suspension { reason: reason.clone(), until };
     edit(session, |overrides| {
         overrides.suspended.insert(id.clone(), suspension);
     })
     .await?;
     let until =
-        until.map_or("until `reconcile resume`".to_owned(), |until| format!("until {until}"));
+        until.map_or_else(|| format!("until `reconcile resume {id}`"), |u| format!("until {u}"));
     say(&format!("{id} is left alone {until}: {reason}\n"));
+    run::poke(session, id).await;
     Ok(Exit::Ok)
 }
 
@@ -186,7 +187,7 @@ pub(super) async fn accept_history(
     commit: &str,
     reason: &str,
 ) -> Result<Exit, CliError> {
-    check(session, reason, None)?;
+    let reason = &check(session, reason, None)?;
     let Some(source) = session.repository()? else {
         return Err(CliError::new(Exit::Usage, "say which repository with --git and --ref"));
     };
@@ -200,7 +201,8 @@ pub(super) async fn accept_history(
     Ok(Exit::Ok)
 }
 
-/// Ends a suspension, a rollback or a quarantine.
+/// Ends a suspension and a rollback; where there is neither, a quarantine: what an operator decided is theirs to end, and
+/// says nothing of a release that did not work.
 pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
     let mut ended = Vec::new();
     let host = session.lock(PATIENCE).await?;
@@ -217,21 +219,33 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
     ended.extend(overrides.pinned.remove(id).map(|p| format!("rollback ({})", p.reason)));
     save(&host, overrides)?;
     let quarantined = &mut ledger.trust.quarantined;
-    let lifted = quarantined.extract_if(.., |quarantined| &quarantined.resource == id);
-    let lifted: Vec<Quarantined> = lifted.collect();
-    if !lifted.is_empty() {
-        look_again(session, &host, id, &lifted, &mut ledger).await?;
-        ledger::save_trust(&host, &ledger.trust).map_err(|e| CliError::io(&e))?;
+    let its = |quarantined: &Quarantined| &quarantined.resource == id;
+    let mut stays = String::new();
+    if ended.is_empty() {
+        let lifted: Vec<Quarantined> = quarantined.extract_if(.., |q| its(q)).collect();
+        if !lifted.is_empty() {
+            look_again(session, &host, id, &lifted, &mut ledger).await?;
+            ledger::save_trust(&host, &ledger.trust).map_err(|e| CliError::io(&e))?;
+        }
+        ended.extend(lifted.iter().map(|q| format!("quarantine of {}", q.tag)));
+    } else if let Some(other) = quarantined.iter().find(|q| its(q)) {
+        stays =
+            format!("; {} stays quarantined, `reconcile resume {id}` again lifts that", other.tag);
     }
-    ended.extend(lifted.iter().map(|q| format!("quarantine of {}", q.tag)));
     if ended.is_empty() {
         say(&format!("{id} was neither suspended nor rolled back nor quarantined here\n"));
-    } else {
-        say(&format!(
-            "{id}: ended {}; the next pass follows the desired state\n",
-            ended.join(", ")
-        ));
+        return Ok(Exit::Ok);
     }
+    if let Some(mut last) = last_pass::load(&host) {
+        last.resume(id);
+        last_pass::save(&host, &last, None).map_err(|e| CliError::io(&e))?;
+    }
+    drop(host);
+    let follows = match run::poke(session, id).await {
+        Poked::Yes => "the running agent follows the desired state now",
+        Poked::NoAgent => "the next pass follows the desired state",
+    };
+    say(&format!("{id}: ended {}; {follows}{stays}\n", ended.join(", ")));
     Ok(Exit::Ok)
 }
 

@@ -10,6 +10,7 @@ use crate::apply::{Stop, StopReason};
 use crate::cli::args::{Format, PassArgs};
 use crate::cli::commands::shown::Ended;
 use crate::cli::exit::{self, Exit};
+use crate::cli::imagined::Imagined;
 use crate::cli::output::json::{About, plan_document};
 use crate::cli::output::progress::Bars;
 use crate::cli::output::{json, markdown, report, text};
@@ -42,7 +43,8 @@ pub(super) async fn plan(
     out: Option<&Utf8Path>,
 ) -> Result<Exit, CliError> {
     let glance = if session.imagined().is_some() { None } else { glance(session, &session.host) };
-    let desired = session.desired().await?;
+    let mut desired = session.desired().await?;
+    desired.notes.extend(session.imagined().and_then(Imagined::unknown));
     session.check_only(&desired)?;
     let client = session.client(&desired);
     let holds = session.holds(&desired, args)?;

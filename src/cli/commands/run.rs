@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
@@ -15,7 +15,7 @@ use crate::cli::commands::wishes::{Read, Texts, Wishes};
 use crate::cli::exit::{self, Exit};
 use crate::cli::output::{report, text};
 use crate::cli::session::{PATIENCE, Session};
-use crate::cli::{CliError, mention, say};
+use crate::cli::{CliError, hints, mention, say};
 use crate::controller::backoff::Dice;
 use crate::controller::config::AgentConfig;
 use crate::controller::control::{self, Question, ask};
@@ -40,6 +40,9 @@ use crate::record::last_wish::{self, Kept};
 /// Tries of one request in a pass of the loop. What still fails is tried again for its resource alone, with waits that
 /// grow: a fleet that waits in the middle of its passes would come back together with the server.
 const TRIES: usize = 2;
+
+/// How long an agent may take to hear that something was decided: it will see that in its next pass anyway.
+const POKE_TIME_MAX: Duration = Duration::from_secs(2);
 
 /// A machine's identity is 33 bytes.
 const IDENTITY_BYTES_MAX: u64 = 4096;
@@ -159,6 +162,33 @@ pub(super) async fn request(session: &Session, question: &Question) -> Result<Ex
     Ok(Exit::of_code(answer.exit))
 }
 
+/// Whether a running agent makes a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Poked {
+    /// It does.
+    Yes,
+    /// None runs, or none that answers.
+    NoAgent,
+}
+
+/// Has the running agent, if there is one, make a pass over a resource that something was decided about, so that
+/// everybody who looks at the agent sees it.
+pub(super) async fn poke(session: &Session, id: &ResourceId) -> Poked {
+    if !Runtime::is_claimed(&session.host) {
+        return Poked::NoAgent;
+    }
+    let identity = session.identity().ok();
+    let wish = identity.and_then(|of| last_wish::load(&session.host, &of).ok().flatten());
+    let wished = wish.is_some_and(|desired| desired.resources.contains_key(id));
+    let only = if wished { vec![id.clone()] } else { Vec::new() };
+    let runtime = session.host.real(&session.host.places().runtime);
+    let question = Question { only, wait: false };
+    match tokio::time::timeout(POKE_TIME_MAX, ask(&runtime, &question)).await {
+        Ok(Ok(_)) => Poked::Yes,
+        _ => Poked::NoAgent,
+    }
+}
+
 /// What makes the passes of the loop.
 struct Keeper<'a> {
     session: &'a Session,
@@ -269,7 +299,7 @@ impl Hands for Keeper<'_> {
         let Read { wish, desired, texts } = match read {
             Ok(read) => read,
             Err(error) => {
-                tracing::error!("{}", error.message());
+                tracing::error!("{}", hints::message(error.message()));
                 let (wish, message) = (self.wishes.now(), error.message().to_owned());
                 let every = BTreeMap::new();
                 return Done { plan: None, wish, every, exit: error.exit().code(), message };
@@ -290,7 +320,7 @@ impl Hands for Keeper<'_> {
                 (Some((plan, outcome)), exit, message)
             }
             Err(error) => {
-                tracing::error!("{}", error.message());
+                tracing::error!("{}", hints::message(error.message()));
                 (None, error.exit(), error.message().to_owned())
             }
         };

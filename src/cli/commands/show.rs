@@ -134,7 +134,7 @@ async fn enforced(session: &Session) -> Result<(DesiredState, Exit), CliError> {
             let refused = Some(error.message().to_owned());
             if let Some(desired) = last {
                 mention("the last valid desired state is enforced:");
-                return Ok((DesiredState { refused, ..desired }, Exit::Ok));
+                return Ok((DesiredState { refused, ..desired }, Exit::Invalid));
             }
             mention("what is installed all the same:");
             let nothing = DesiredState::from_texts(Vec::new()).map_err(|_| error)?;
@@ -181,19 +181,22 @@ fn line(text: &mut String, resource: &ResourceStatus) {
         format!("{:?}", resource.state),
     );
     for condition in shown(&resource.conditions) {
-        let _ = writeln!(
-            text,
-            "      {} ({}): {}",
-            condition.kind, condition.reason, condition.message
-        );
+        let message = in_one_line(&condition.message);
+        let _ = writeln!(text, "      {} ({}): {message}", condition.kind, condition.reason);
     }
     let told = |message: &str| {
         resource.conditions.iter().any(|c| c.kind != "Ready" && c.message == message)
     };
     let ready = resource.conditions.iter().find(|c| c.kind == "Ready" && c.status == "False");
     if let Some(ready) = ready.filter(|ready| !told(&ready.message)) {
-        let _ = writeln!(text, "      not ready ({}): {}", ready.reason, ready.message);
+        let message = in_one_line(&ready.message);
+        let _ = writeln!(text, "      not ready ({}): {message}", ready.reason);
     }
+}
+
+/// What somebody wrote in several lines, and what a program printed.
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// How the host differs from what was installed, and what the next pass makes of the trees that are named.
@@ -390,7 +393,7 @@ pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, Cli
     let reader = reader(session, &desired);
     let found = found(session, &desired, id)?;
     let arch = crate::host::facts::observe(&session.host).arch;
-    let listed = versions((&declared.spec, &found), arch, &reader, session.now)
+    let listed = versions(id, (&declared.spec, &found), arch, &reader, session.now)
         .await
         .map_err(|message| CliError::new(Exit::Unavailable, message))?;
     if session.common.output == Format::Json {

@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use tokio::time::timeout;
 
-use crate::cli::CliError;
 use crate::cli::args::RunArgs;
 use crate::cli::commands::pass::about;
 use crate::cli::exit::Exit;
 use crate::cli::output::json::plan_document;
 use crate::cli::session::{AT_ONCE, Session};
+use crate::cli::{CliError, hints};
 use crate::controller::config::AgentConfig;
 use crate::controller::drive::{News, Observer};
 use crate::desired::DesiredState;
@@ -65,7 +65,8 @@ impl Shown {
         let quiet = |event: &&Event| event.resource.is_none() || event.reason == "Blocked";
         for event in events.iter().filter(quiet).filter(|e| e.severity == Severity::Warning) {
             let about = event.resource.as_ref().map_or("host".to_owned(), ToString::to_string);
-            tracing::warn!("{about}: {}: {}", event.reason, event.message);
+            let message = hints::message(&event.message);
+            tracing::warn!("{about}: {}: {message}", event.reason);
         }
         if let Some(notifier) = &self.notifier {
             notifier.tell(events);

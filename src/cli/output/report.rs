@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::cli::output::text::{headline, sign};
+use crate::cli::output::text::{headline, reason, sign};
 use crate::cli::output::units::bytes;
 use crate::model::outcome::{ChangeResult, End, Outcome};
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
@@ -64,6 +64,9 @@ pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
 /// Most characters of the reason why a change failed, where there is one line for all of a pass.
 const REASON_MAX: usize = 300;
 
+/// Blocked wishes that are told one by one in that line.
+const BLOCKED_TOLD: usize = 3;
+
 /// What became of a pass, in one line: `1 upgraded, 2 unchanged; app/tool failed at fetch: …`.
 pub fn sentence(plan: &Plan, outcome: &Outcome) -> String {
     let mut done: BTreeMap<&str, usize> = BTreeMap::new();
@@ -79,6 +82,11 @@ pub fn sentence(plan: &Plan, outcome: &Outcome) -> String {
                 others.push(format!("{id} {name} at {}: {why}", failure.step));
             }
         }
+    }
+    for blocked in plan.blocked.iter().take(BLOCKED_TOLD) {
+        let words: Vec<&str> = blocked.message.split_whitespace().collect();
+        let why: String = words.join(" ").chars().take(REASON_MAX).collect();
+        others.push(format!("{} {}: {why}", blocked.resource, reason(blocked)));
     }
     let done = done.into_iter().map(|(done, number)| format!("{number} {done}"));
     let rest = [(plan.blocked.len(), "blocked"), (plan.unchanged.len(), "unchanged")];
@@ -98,6 +106,7 @@ fn past(action: Action) -> &'static str {
         Action::Downgrade => "downgraded",
         Action::Replace => "replaced",
         Action::Repair => "repaired",
+        Action::Move => "moved",
         Action::Remove => "removed",
         Action::Tidy => "tidied",
         Action::Fetch => "fetched ahead",

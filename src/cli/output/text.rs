@@ -114,7 +114,7 @@ pub fn sign(action: Action) -> char {
         Action::Install => '+',
         Action::Upgrade => '^',
         Action::Downgrade => 'v',
-        Action::Replace | Action::Repair => '~',
+        Action::Replace | Action::Repair | Action::Move => '~',
         Action::Remove => '-',
         Action::Tidy => '.',
         Action::Fetch => '>',

@@ -45,22 +45,26 @@ const FLAGS: [(&str, &str); 10] = [
 const WITHOUT_COUNTERPART: [&str; 6] =
     ["STATE_DIRECTORY", "--lock-timeout", "--force-unlock", "--verbose", "NO_COLOR", "RUST_LOG"];
 
-/// Reads distronomicon's units and the environment files they name, below `paths`.
+/// Reads distronomicon's units below `paths`, and the environment files they name, each from where `place` says that
+/// a path of the host is.
 ///
 /// # Errors
 /// When one of `paths` or a unit cannot be read. An environment file that cannot be read is reported by
 /// [`import`].
-pub fn load(paths: &[PathBuf]) -> io::Result<Vec<ConfigFile>> {
+pub fn load(paths: &[PathBuf], place: impl Fn(&str) -> PathBuf) -> io::Result<Vec<ConfigFile>> {
     let files = read_tree(paths, |path: &Path| {
         let path = path.to_string_lossy();
         path.contains(TEMPLATE) || path.ends_with(".service")
     })?;
     let ours = |file: &ConfigFile| file.path.contains(TEMPLATE) || app_of_unit(file).is_some();
-    Ok(with_environment(files.into_iter().filter(ours).collect()))
+    Ok(with_environment(files.into_iter().filter(ours).collect(), place))
 }
 
 /// The same files, and those with variables that they name and that can be read.
-pub fn with_environment(mut files: Vec<ConfigFile>) -> Vec<ConfigFile> {
+pub fn with_environment(
+    mut files: Vec<ConfigFile>,
+    place: impl Fn(&str) -> PathBuf,
+) -> Vec<ConfigFile> {
     let named: BTreeSet<String> = unit::instances(&files, PREFIX)
         .iter()
         .flat_map(|instance| instance.environment_files(&mut Vec::new()))
@@ -70,7 +74,7 @@ pub fn with_environment(mut files: Vec<ConfigFile>) -> Vec<ConfigFile> {
         if files.iter().any(|file| file.path == path) {
             continue;
         }
-        if let Ok(text) = read(Path::new(&path)) {
+        if let Ok(text) = read(&place(&path)) {
             files.push(ConfigFile { path, text });
         }
     }

@@ -79,6 +79,9 @@ fn quoted(word: &str) -> String {
     format!("`{}`", short.escape_debug())
 }
 
+/// So many keys are named where a map of them is expected and something else is there.
+const KEYS_NAMED: usize = 4;
+
 fn listed(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
@@ -161,7 +164,12 @@ impl<'a, 't> Decoder<'a, 't> {
 
     /// Reports the keys that a struct does not have, and yields the others.
     fn known_keys(self, known: &'static [&'static str]) -> Result<Pairs<'a, 't>, Unreadable> {
-        let entries = self.map()?;
+        let few = known.len() <= KEYS_NAMED && self.otherwise.is_empty();
+        let entries = match &self.node.kind {
+            Kind::Map(entries) => entries,
+            _ if few => return Err(self.unlike(&format!("a map with {}", listed(known)))),
+            _ => self.map()?,
+        };
         for entry in entries.iter().filter(|entry| !known.contains(&entry.key.as_ref())) {
             let problem =
                 Problem::new(entry.key_span, format!("unknown key {}", quoted(&entry.key)));

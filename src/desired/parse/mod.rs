@@ -15,6 +15,8 @@ use crate::desired::diagnostic::{DIAGNOSTICS_MAX, Problem, Span};
 use crate::desired::document::DesiredDocument;
 use crate::desired::field::Field;
 
+pub use suggest::nearest;
+
 /// Largest document accepted, in bytes: a thousand apps need about 300 KiB.
 pub(super) const DOCUMENT_BYTES_MAX: usize = 4 << 20;
 

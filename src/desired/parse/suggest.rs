@@ -4,7 +4,7 @@
 const WORD_CHARS_MAX: usize = 40;
 
 /// The known word nearest to `word`, when it is near enough to be a slip.
-pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     if word.chars().count() > WORD_CHARS_MAX {
         return None;
     }

@@ -124,7 +124,10 @@ impl Checker<'_> {
                 .items(&extension.restart, "`restart`")
                 .filter_map(|unit| self.check(unit, "`restart`", values::unit))
                 .collect(),
-            run: self.items(&extension.run, "`run`").filter_map(|argv| self.argv(argv)).collect(),
+            run: self
+                .items(&extension.run, "`run`")
+                .filter_map(|argv| self.argv(argv, "`run`"))
+                .collect(),
             download_bytes_max: limits
                 .and_then(|l| self.size(&l.download, "`limits.download`"))
                 .unwrap_or(DOWNLOAD_BYTES_DEFAULT),

@@ -19,7 +19,8 @@ impl Checker<'_> {
         let HealthDocument { unit, exec, http, tcp, .. } = &health.value;
         let mut probes = Vec::new();
         probes.extend(self.optional(unit, "`health.unit`", values::unit).map(Probe::Unit));
-        probes.extend(exec.good().and_then(|exec| self.argv(exec)).map(Probe::Exec));
+        probes
+            .extend(exec.good().and_then(|exec| self.argv(exec, "`health.exec`")).map(Probe::Exec));
         probes.extend(http.good().and_then(|http| self.http_probe(http)));
         probes.extend(self.optional(tcp, "`health.tcp`", address).map(Probe::Tcp));
         if [unit.is_absent(), exec.is_absent(), http.is_absent(), tcp.is_absent()] == [true; 4] {
@@ -29,9 +30,9 @@ impl Checker<'_> {
         let interval = self.time(&health.value.interval, "`health.interval`", 1_000);
         let stable = self.time(&health.value.stable, "`health.stable`", 10_000);
         let deadline = self.time(&health.value.deadline, "`health.deadline`", 60_000);
-        if deadline < stable.saturating_add(interval) {
-            let why = "the deadline must leave time for one look more than `stable` takes";
-            self.refuse(health.span, "`health`", why);
+        let needed = stable.saturating_add(interval);
+        if deadline < needed {
+            self.too_short(health, (deadline, needed));
         }
         Check {
             probes,
@@ -40,6 +41,22 @@ impl Checker<'_> {
             deadline_ms: deadline,
             rolls_back: !matches!(health.value.on_failure.value(), Some(OnFailureDocument::Report)),
         }
+    }
+
+    /// Refuses a deadline, in milliseconds, at the time of the three that was written.
+    fn too_short(&self, health: &Spanned<HealthDocument>, (deadline, needed): (u64, u64)) {
+        let HealthDocument { deadline: of_all, stable, interval, .. } = &health.value;
+        let written = [(of_all, "`health.deadline`"), (stable, "`health.stable`")];
+        let written = written.into_iter().chain([(interval, "`health.interval`")]);
+        let mut written = written.filter_map(|(field, what)| Some((field.good()?.span, what)));
+        let (span, what) = written.next().unwrap_or((health.span, "`health`"));
+        let time = |ms: u64| format!("{:#}", SignedDuration::from_millis(ms.cast_signed()));
+        let why = format!(
+            "`deadline` is {} and must be at least {}: `stable` and one `interval` more; unless they are written,              `deadline` is 60s, `stable` 10s and `interval` 1s",
+            time(deadline),
+            time(needed)
+        );
+        self.refuse(span, what, why);
     }
 
     fn http_probe(&self, http: &Spanned<Short<HttpProbeDocument>>) -> Option<Probe> {

@@ -225,7 +225,10 @@ impl Checker<'_> {
                 .items(&app.restart, "`restart`")
                 .filter_map(|unit| self.check(unit, "`restart`", values::unit))
                 .collect(),
-            run: self.items(&app.run, "`run`").filter_map(|argv| self.argv(argv)).collect(),
+            run: self
+                .items(&app.run, "`run`")
+                .filter_map(|argv| self.argv(argv, "`run`"))
+                .collect(),
             health: app.health.good().map(|health| self.health(health)),
             limits: self.limits(limits),
             download_bytes_max: limits
@@ -370,13 +373,13 @@ impl Checker<'_> {
         retain.value
     }
 
-    fn argv(&self, field: &Spanned<Short<Argv>>) -> Option<Vec<String>> {
+    fn argv(&self, field: &Spanned<Short<Argv>>, what: &str) -> Option<Vec<String>> {
         let argv = match &field.value {
             Short::Full(argv) => argv,
             Short::Text(line) => {
                 let words: Vec<String> =
                     line.split_whitespace().map(|word| format!("{word:?}")).collect();
-                let title = format!("`run` of {} cannot be used", self.subject);
+                let title = format!("{what} of {} cannot be used", self.subject);
                 self.problems.push(
                     Problem::new(field.span, title)
                         .label("each program is a list of its own: no shell reads this")
@@ -393,7 +396,7 @@ impl Checker<'_> {
             return None;
         }
         if words.first().is_none_or(String::is_empty) || words.len() > ITEMS_MAX {
-            self.refuse(field.span, "`run`", "a program has a name and may have arguments");
+            self.refuse(field.span, what, "a program has a name and may have arguments");
             return None;
         }
         Some(words)

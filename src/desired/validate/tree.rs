@@ -83,7 +83,7 @@ impl Checker<'_> {
             self.refuse(span, "`version`", why);
         }
         let argv = |list: &Field<Vec<Field<Short<_>>>>, what: &str| {
-            self.items(list, what).filter_map(|argv| self.argv(argv)).collect::<Vec<_>>()
+            self.items(list, what).filter_map(|argv| self.argv(argv, what)).collect::<Vec<_>>()
         };
         TreeSpec {
             path: path.unwrap_or_else(|| Utf8PathBuf::from(NOWHERE)),
@@ -295,7 +295,7 @@ impl Checker<'_> {
             .filter_map(|path| self.check(path, "`triggers.paths`", values::tree_path))
             .collect();
         let run = self.items(&document.run, "`triggers.run`");
-        let run: Vec<_> = run.filter_map(|argv| self.argv(argv)).collect();
+        let run: Vec<_> = run.filter_map(|argv| self.argv(argv, "`triggers.run`")).collect();
         let empty = document.paths.value().is_some_and(Vec::is_empty)
             || document.run.value().is_some_and(Vec::is_empty);
         if empty {

@@ -56,7 +56,8 @@ impl Situation<'_> {
         expected: Option<&BTreeMap<String, String>>,
         found: &BTreeMap<String, String>,
     ) -> Vec<Drift> {
-        let Some(expected) = expected.filter(|_| self.was_in_use(&wanted.slot)) else {
+        let was_there = self.was_in_use(&wanted.slot) && !self.moves();
+        let Some(expected) = expected.filter(|_| was_there) else {
             return Vec::new();
         };
         let layout: Layout = self.layout();

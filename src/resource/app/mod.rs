@@ -11,6 +11,7 @@ mod explain;
 mod health;
 pub mod in_place;
 pub mod layout;
+mod left;
 mod links;
 pub mod observe;
 pub mod plan;

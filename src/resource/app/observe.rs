@@ -48,6 +48,9 @@ pub struct AppObserved {
     /// The file that is replaced in place, where an app is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileFound>,
+    /// Files that were replaced in place before the layout was edited.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<FileFound>,
 }
 
 /// The directory of links.

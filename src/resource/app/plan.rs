@@ -262,11 +262,13 @@ impl Situation<'_> {
         let owes = owes.map(|effect| Step::Owe { effect: effect.clone() });
         let before: Vec<Step> = trial.into_iter().chain(owes).collect();
         steps.splice(commit..commit, before);
-        let working = !steps.is_empty();
+        let mut going = self.going();
+        let working = !steps.is_empty() || !going.steps.is_empty();
         steps.extend(effects.iter().map(|effect| Step::Settle { effect: effect.clone() }));
         steps.extend(self.old_debts(&effects, confirm.as_ref()));
         let undo = confirm.as_ref().map(|confirm| self.undo(confirm)).unwrap_or_default();
         steps.extend(confirm.zip(self.check()).map(|(confirm, check)| confirm.step(check)));
+        steps.append(&mut going.steps);
         let keep =
             work.wanted.as_ref().map(|w| w.slot.as_str()).or_else(|| self.observed.current());
         let surplus = surplus(self.spec, self.observed, self.owned, keep);
@@ -292,12 +294,13 @@ impl Situation<'_> {
         let fetches = steps.iter().any(|s| matches!(s, Step::Fetch { .. }));
         let (fetch_bytes, reused_bytes) =
             offer.filter(|_| fetches).map_or((Some(0), 0), Offer::bytes);
-        let (action, attribution, reason) = if working {
+        let (action, attribution, mut reason) = if working {
             self.explain(work.wanted.as_ref()?, &work.drift, work.why.as_deref())
         } else {
             let kept = more_than(self.spec.retain, "release");
             self.explain_tidy(Leftovers::of(&swept), kept)
         };
+        going.tell(&mut reason);
         Some(Change {
             resource: self.id.clone(),
             action,

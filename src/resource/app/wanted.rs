@@ -71,6 +71,9 @@ pub fn slot_state(
         let among_ours = linked && observed.slots.values().any(|slot| slot.manifest.is_some());
         return if (activated || among_ours) && !adopted {
             SlotState::Damaged
+        } else if activated && spec.file.is_some() {
+            // Nobody knows what of it is the program.
+            SlotState::Outdated("an earlier updater made it".to_owned())
         } else if (activated || linked) && links_hold(observed, slot) {
             SlotState::Adopted
         } else {

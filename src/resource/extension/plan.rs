@@ -289,8 +289,9 @@ impl Situation<'_> {
     /// Puts effects, the way back, retention and leftovers around the work; `None` when nothing is to be done.
     fn change(&self, wanted: Option<&WantedSet>, mut work: Work) -> Option<Change> {
         let retired = self.retired();
-        work.disrupts |= !retired.links.is_empty();
-        if !retired.links.is_empty() && work.drift.is_empty() {
+        let unmerges = !retired.links.is_empty() || !retired.hides.is_empty();
+        work.disrupts |= unmerges;
+        if unmerges && work.drift.is_empty() {
             work.why.get_or_insert("a transfer is switched off".to_owned());
         }
         work.links.extend(retired.links);
@@ -307,6 +308,7 @@ impl Situation<'_> {
         owed.extend(confirm.as_ref().filter(|_| work.disrupts).map(|c| c.effect.clone()));
         let commit = steps.iter().position(|s| !s.is_staging()).unwrap_or(steps.len());
         steps.splice(commit..commit, owed.iter().map(|e| Step::Owe { effect: e.clone() }));
+        steps.extend(retired.hides);
         let undo = confirm.as_ref().map(|confirm| self.undo(confirm, &work.links));
         if !work.links.is_empty() {
             let slot = wanted.map(|w| w.slot.clone()).or_else(|| self.observed.current.clone());

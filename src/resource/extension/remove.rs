@@ -6,8 +6,8 @@ use crate::model::plan::InUse;
 use crate::model::{Change, Digest, Effect, ResourceId, Step};
 use crate::resource::decision::{forgive, removal};
 use crate::resource::extension::ExtensionObserved;
-use crate::resource::extension::layout::class_of;
-use crate::resource::extension::steps::take_away;
+use crate::resource::extension::layout::{class_at, class_of};
+use crate::resource::extension::steps::{hide, take_away};
 
 /// Takes away links that lead to images of ours, merges what is left, and removes the images. Everything else
 /// stays. Effects are only run on the running system.
@@ -18,7 +18,8 @@ pub fn remove(
     (debts, live): (&[Debt], bool),
 ) -> Change {
     let mut links = Vec::new();
-    let mut removals = Vec::new();
+    let (mut hides, mut removals) = (Vec::new(), Vec::new());
+    let mut classes = Vec::new();
     for transfer in &observed.transfers {
         let ours = transfer.linked_image().is_some();
         if let Some(link) = transfer.link.as_ref().filter(|_| ours) {
@@ -26,6 +27,9 @@ pub fn remove(
             links.push(LinkTo { link: link.clone(), text: None, expects: Some(now) });
         }
         for image in transfer.images.values().filter(|image| image.manifest.is_some()) {
+            let hidden = hide(transfer, image);
+            classes.extend(hidden.as_ref().and_then(|_| class_at(&transfer.directory, None)));
+            hides.extend(hidden);
             removals.extend(take_away(transfer, image));
         }
     }
@@ -33,7 +37,9 @@ pub fn remove(
     let owed = debts.iter().map(|debt| debt.effect.clone());
     let mut refreshes: Vec<Effect> =
         owed.filter(|effect| matches!(effect, Effect::Refresh { .. })).collect();
-    for class in links.iter().filter_map(|link| class_of(link.link.parent()?)) {
+    classes.extend(links.iter().filter_map(|link| class_of(link.link.parent()?)));
+    classes.sort();
+    for class in classes {
         let refresh = Effect::Refresh { class };
         if !refreshes.contains(&refresh) {
             refreshes.push(refresh);
@@ -42,6 +48,7 @@ pub fn remove(
     refreshes.retain(|_| live);
     let mut steps = Vec::new();
     steps.extend(refreshes.iter().map(|effect| Step::Owe { effect: effect.clone() }));
+    steps.extend(hides);
     if !links.is_empty() {
         steps.push(Step::Point { slot: String::new(), links });
     }

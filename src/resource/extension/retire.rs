@@ -5,13 +5,15 @@ use crate::model::extension::LinkTo;
 use crate::resource::extension::observe::{ImageSeen, TransferObserved};
 use crate::resource::extension::plan::Situation;
 use crate::resource::extension::spec::Transfer;
-use crate::resource::extension::steps::take_away;
+use crate::resource::extension::steps::{hide, take_away};
 
 /// Links and images of transfers that are switched off.
 #[derive(Debug, Default)]
 pub(super) struct Retired {
     /// Links that go.
     pub(super) links: Vec<LinkTo>,
+    /// What hides images that no link leads to.
+    pub(super) hides: Vec<Step>,
     /// Images that go with their manifests.
     pub(super) removals: Vec<Step>,
 }
@@ -30,6 +32,7 @@ impl Situation<'_> {
             retired.links.extend(link_of(seen, &goes));
             let all = goes.len() == seen.images.len();
             for image in goes {
+                retired.hides.extend(hide(seen, image));
                 retired.removals.extend(take_away(seen, image));
             }
             let entry = transfer.entry.iter().filter(|_| all);

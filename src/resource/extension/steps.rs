@@ -1,7 +1,9 @@
 //! How an image comes to its place and how it goes; pure.
 
-use crate::model::Step;
-use crate::resource::extension::layout::{manifest, own_directories, staged, staged_manifest};
+use crate::model::{DriftKind, Step};
+use crate::resource::extension::layout::{
+    class_at, manifest, own_directories, staged, staged_manifest,
+};
 use crate::resource::extension::observe::{ImageSeen, TransferObserved};
 
 /// First the manifest, then the image: an image without manifest would not be ours.
@@ -18,11 +20,27 @@ pub(super) fn promote(seen: &TransferObserved, file: &str, there: Option<&str>) 
     ]
 }
 
+/// Whether systemd finds the images of a transfer by themselves: without a link only their going unmerges them.
+fn is_searched(seen: &TransferObserved) -> bool {
+    seen.link.is_none() && class_at(&seen.directory, None).is_some()
+}
+
+/// Hides an image that no link leads to from systemd, before what is left is merged: systemd passes over the name.
+pub(super) fn hide(seen: &TransferObserved, image: &ImageSeen) -> Option<Step> {
+    let is_file = image.manifest.as_ref().is_none_or(|m| m.entries.is_empty());
+    let is_there = image.drift.iter().all(|drift| drift.kind != DriftKind::Missing);
+    (is_file && is_there && is_searched(seen)).then(|| Step::Promote {
+        from: seen.directory.join(&image.file),
+        to: staged(&seen.directory, &image.file),
+        replaces: true,
+    })
+}
+
 /// First the image, then the manifest, then directories that were made for it. An image that is a directory is
 /// renamed away first, so that it is there whole or not at all.
 pub(super) fn take_away(seen: &TransferObserved, image: &ImageSeen) -> Vec<Step> {
     let is_directory = image.manifest.as_ref().is_some_and(|m| !m.entries.is_empty());
-    let aside = is_directory.then(|| staged(&seen.directory, &image.file));
+    let aside = (is_directory || is_searched(seen)).then(|| staged(&seen.directory, &image.file));
     let manifest = manifest(&seen.directory, &image.file);
     let mut steps = vec![
         Step::Remove { path: seen.directory.join(&image.file), aside },

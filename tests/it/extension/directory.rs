@@ -146,6 +146,20 @@ fn versioned_layout_needs_no_link_and_keeps_what_systemd_picks() {
     assert_eq!(fs::read(place.join("demo_1.2.0.raw")).unwrap(), image("three"));
     assert!(place.join("demo_1.1.0.raw").exists() && !place.join("demo_1.0.0.raw").exists());
     assert_eq!((host.link("demo"), host.merged().as_str()), (None, "demo\n"));
+    let before = host.refreshes();
+    host.wish(&[]);
+    let plan = host.world.run(&["--dry-run"]).stdout;
+    assert!(
+        plan.contains("- /var/lib/extensions/demo.raw.v/demo_1.2.0.raw") && !plan.contains(".#"),
+        "{plan}"
+    );
+    host.converges();
+    assert_eq!(
+        (host.merged().as_str(), host.refreshes() - before),
+        ("", 1),
+        "what goes is unmerged"
+    );
+    assert!(!place.exists());
 }
 
 #[test]

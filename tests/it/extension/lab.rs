@@ -388,3 +388,29 @@ fn image_that_is_merged_stays_while_newer_ones_wait_for_the_next_boot() {
     }
     lab.plays(NEXT_BOOT);
 }
+
+/// Images that systemd picks by itself come, are replaced, and go.
+const PICKED: &str = r#"
+use first
+$R
+test "$(cat /usr/share/reconcile-test/squashfs)" = 1
+use second
+$R
+test "$(cat /usr/share/reconcile-test/squashfs)" = 2
+echo "extensions: {}" > "$DIR/desired/wish.yaml"
+$R --confirm-removals
+test ! -e /usr/share/reconcile-test
+test -z "$(ls -A /var/lib/extensions)"
+"#;
+
+#[test]
+fn image_that_systemd_picks_is_replaced_and_unmerged() {
+    let Some(system) = system_root() else { return };
+    let lab = Lab::new(Some(&system));
+    lab.wish(&[("squashfs", "    layout: versioned\n", ".raw")]);
+    for (version, list) in [("1", "first"), ("2", "second")] {
+        lab.build(("squashfs", "squashfs", version), ("sysext", "mksquashfs"));
+        lab.list(list);
+    }
+    lab.plays(PICKED);
+}

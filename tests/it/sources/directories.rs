@@ -146,6 +146,19 @@ fn web_directory_is_known_from_its_checksum_file() {
 }
 
 #[test]
+fn pattern_for_a_directory_of_versions_is_told_on_the_web_too() {
+    let server = Server::start();
+    server
+        .serve("/dl/SHA256SUMS", Reply::file(sums(&["1.0/tool-x86_64.gz", "1.1/tool-x86_64.gz"])));
+    for version in ["latest", "1.0"] {
+        let asked = ask(&web(&server.url("/dl"), Some("tool-{version}")), &wish(version));
+        let told = asked.unwrap_err().to_string();
+        assert!(told.contains("its versions are directories"), "{told}");
+        assert!(told.contains("leave `pattern` out") && !told.contains("token"), "{told}");
+    }
+}
+
+#[test]
 fn web_directory_is_known_from_its_index() {
     let server = Server::start();
     let html = r#"<a href="../">..</a><a href="tool-1.0-linux-x86_64.tgz">x</a>

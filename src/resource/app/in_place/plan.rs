@@ -178,7 +178,7 @@ impl Situation<'_> {
         file: &FileFound,
         wanted: &Wanted,
     ) -> Option<Drift> {
-        if self.last() != Some(&wanted.slot) {
+        if self.last() != Some(&wanted.slot) || self.moves() {
             return None;
         }
         if file.slot.as_ref() == Some(&wanted.slot) {

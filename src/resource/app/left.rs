@@ -1,0 +1,108 @@
+//! Places where an app was before its layout was edited, and what goes there; pure.
+
+use std::fmt::Write;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::model::Step;
+use crate::model::ledger::InPlace;
+use crate::resource::app::AppObserved;
+use crate::resource::app::in_place::observe::FileFound;
+use crate::resource::app::layout::{Layout, parse_link};
+use crate::resource::app::plan::Situation;
+use crate::resource::app::remove::{is_mine, not_ours};
+
+/// What goes with a file that a program was put to, and what stays there.
+#[derive(Debug, Default)]
+pub(super) struct Going {
+    /// What is ours.
+    pub(super) steps: Vec<Step>,
+    /// What is not.
+    pub(super) stays: Vec<Utf8PathBuf>,
+}
+
+impl Going {
+    /// Takes the program away where it is `ours`, and those of ours that were kept.
+    pub(super) fn add(&mut self, file: &FileFound, known: Option<&InPlace>, ours: bool) {
+        let kept = |path: &Utf8Path, stat: Option<(u64, i64)>| {
+            let mut backups = known.iter().flat_map(|known| &known.backups);
+            backups.any(|b| b.path == path && Some((b.size, b.mtime)) == stat)
+        };
+        let (mine, others): (Vec<_>, Vec<_>) =
+            file.backups.iter().partition(|(path, stat)| kept(path, *stat));
+        let program = ours.then(|| file.path.clone());
+        let mine = mine.into_iter().map(|(path, _)| path.clone());
+        let gone = program.into_iter().chain(mine).chain(file.leftover.clone());
+        self.steps.extend(gone.map(|path| Step::Remove { path, aside: None }));
+        self.stays.extend(others.into_iter().map(|(path, _)| path.clone()));
+    }
+
+    /// Says what stays.
+    pub(super) fn tell(&self, reason: &mut String) {
+        for path in &self.stays {
+            let _ = write!(reason, "; {path} stays, which is not reconcile's own");
+        }
+    }
+}
+
+/// The links of `bin` that are ours.
+pub(super) fn links(observed: &AppObserved, ours: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+    let links = observed.bin.iter().flat_map(|bin| &bin.links);
+    let ours = links.filter(|(_, text)| parse_link(text).is_some_and(|(slot, _)| ours(slot)));
+    ours.map(|(name, text)| (name.clone(), text.clone())).collect()
+}
+
+impl Situation<'_> {
+    /// Whether it was somewhere else before its layout was edited.
+    pub(super) fn moves(&self) -> bool {
+        !self.left.is_empty()
+    }
+
+    /// What is taken away where it was, once it is where it shall be.
+    pub(super) fn going(&self) -> Going {
+        let mut going = Going::default();
+        let Some(owned) = self.owned else { return going };
+        let mine = |slot: &str| is_mine(slot, self.id, owned, self.observed);
+        let now = self.observed.file.as_ref().map(|file| file.path.as_path());
+        for known in &self.left.files {
+            let found = self.observed.left.iter();
+            let placed = known.placed.as_deref().filter(|placed| Some(*placed) != now);
+            let Some(file) = found.into_iter().find(|file| Some(file.path.as_path()) == placed)
+            else {
+                continue;
+            };
+            let ours = file.slot.as_deref().is_some_and(mine);
+            going.add(file, Some(known), ours);
+            let theirs = !ours && (file.stat.is_some() || file.other.is_some());
+            going.stays.extend(theirs.then(|| file.path.clone()));
+        }
+        let taken = |path: &Utf8PathBuf| self.taken.contains(path);
+        going.stays.retain(|path| !taken(path));
+        going.steps.retain(|step| !matches!(step, Step::Remove { path, .. } if taken(path)));
+        if self.left.links {
+            let layout: Layout = self.layout();
+            let theirs = |slot: &str| not_ours(slot, self.id, owned, self.observed);
+            for (name, _) in links(self.observed, |slot| !theirs(slot)) {
+                let path = layout.bin().join(name);
+                // The file that is wished may be the very one.
+                if Some(path.as_path()) != now {
+                    going.steps.push(Step::Remove { path, aside: None });
+                }
+            }
+            if !going.steps.is_empty() {
+                going.steps.push(Step::RemoveEmpty { path: layout.bin() });
+            }
+        }
+        going
+    }
+
+    /// From where to where it moves.
+    pub(super) fn moved(&self) -> String {
+        let bin = self.layout().bin();
+        let files = self.left.files.iter().map(|known| known.file.as_str());
+        let from: Vec<&str> =
+            self.left.links.then_some(bin.as_str()).into_iter().chain(files).collect();
+        let to = self.spec.file.as_deref().unwrap_or(&bin);
+        format!("it moves from {} to {to}", from.join(", "))
+    }
+}
