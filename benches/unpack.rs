@@ -158,6 +158,7 @@ fn ours(packed: &Path, into: &Path, digest: Digest) {
     let size = fs::metadata(packed).unwrap().len();
     let blob = Blob { path: packed.to_owned(), size, digests: vec![digest.clone()] };
     let evidence = Evidence {
+        signer: None,
         level: Level::Digest,
         digests: vec![digest],
         of: Subject::Artifact,

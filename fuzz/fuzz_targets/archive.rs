@@ -13,6 +13,7 @@ fuzz_target!(|bytes: &[u8]| {
     }
     let blob = Blob { path, size: bytes.len() as u64, digests: Vec::new() };
     let evidence = Evidence {
+        signer: None,
         level: Level::None,
         digests: Vec::new(),
         stated_by: "nobody".to_owned(),

@@ -25,8 +25,8 @@ Exit codes:
   0   as desired, or the answer was printed
   1   something failed, or cannot be done until somebody edits something; all else was done
   2   changes are pending (--detailed-exitcode)
-  3   nothing was done as something is suspended or waits; or a release that did not work here is left out,
-      whatever else was done; or nothing in the desired state is for this host
+  3   nothing was done, as something is suspended or waits; or a release that did not work here
+      is left out, whatever else was done; or nothing in the desired state is for this host
   5   the saved plan is stale
   6   a release did not work, and the one before is in use again
   7   going back failed: what is in use is not whole
@@ -35,8 +35,8 @@ Exit codes:
   75  another pass is being made          77  refused by verification
   78  the agent's configuration is invalid
 
-A plan (--dry-run, `plan`) is an answer: it ends with 0 where the pass would end with 3 because something is suspended,
-waits or is left out, and as the pass would in every other case.";
+A plan (--dry-run, `plan`) is an answer: it ends with 0 where the pass would end with 3 because
+something is suspended, waits or is left out, and as the pass would in every other case.";
 
 /// Keeps the software a Linux host runs outside its package manager equal to a desired state.
 ///
