@@ -441,6 +441,7 @@ scenarios! {
     release_without_asset_for_host_yet
     renamed_and_its_name_given_away
     renamed_names_exchanged
+    renamed_then_resumed
     renamed_while_quarantined
     renamed_while_rolled_back
     renamed_while_suspended
