@@ -77,3 +77,56 @@ fn capped(mut lengths: Vec<usize>, keep: usize) -> usize {
     }
     usize::MAX
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Algorithm, Digest, ResourceId};
+
+    #[test]
+    fn who_has_most_gives_first() {
+        for (lengths, keep, most) in [
+            (vec![1, 10, 10], 11, 5),
+            (vec![1, 2, 30], 13, 10),
+            (vec![5, 5], 0, 0),
+            (vec![3, 3], 6, usize::MAX),
+            (vec![], 0, usize::MAX),
+        ] {
+            assert_eq!(capped(lengths.clone(), keep), most, "{lengths:?} {keep}");
+        }
+    }
+
+    #[test]
+    fn locks_go_until_none_is_left() {
+        let (few, many): (ResourceId, ResourceId) =
+            ("app/few".parse().unwrap(), "app/many".parse().unwrap());
+        let digest = Digest::new(Algorithm::Sha256, &[0; 32]).unwrap();
+        let mut trust = Trust::default();
+        for n in 0..100 {
+            let id = if n < 5 { &few } else { &many };
+            trust.lock(id, Trust::lock_key(id, &format!("{n:03}"), "a"), digest.clone());
+        }
+        assert!(trust.shed(1000));
+        let of = |trust: &Trust, id: &str| trust.locks.keys().filter(|k| k.starts_with(id)).count();
+        assert_eq!(of(&trust, "app/few "), 5);
+        assert!((80..95).contains(&of(&trust, "app/many ")));
+        assert!(trust.shed(1 << 20));
+        assert!(trust.locks.is_empty() && !trust.shed(1));
+    }
+
+    #[test]
+    fn releases_used_longest_ago_are_forgotten_first() {
+        let owned = |count: usize| {
+            let activated: Vec<String> = (0..count).map(|n| format!("{n:03}")).collect();
+            serde_json::json!({ "declaredIn": "/d", "home": "/opt/a", "activated": activated })
+        };
+        let all =
+            serde_json::json!({ "resources": { "app/few": owned(3), "app/many": owned(100) } });
+        let mut inventory: Inventory = serde_json::from_value(all).unwrap();
+        assert!(inventory.shed(2000));
+        let of = |id: &str| inventory.resources[&id.parse().unwrap()].activated.clone();
+        assert_eq!(of("app/few").len(), 3);
+        let many = of("app/many");
+        assert!((70..90).contains(&many.len()) && many.last().unwrap() == "099", "{many:?}");
+    }
+}
