@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::desired::DesiredState;
 use crate::host::spot::{Last, Spots};
-use crate::host::{Look, facts};
+use crate::host::{Look, Places, facts};
 use crate::model::ledger::Ledger;
 use crate::model::spot::Spot;
 use crate::model::{HostFacts, Kind, ResourceId};
@@ -30,6 +30,10 @@ pub struct Observed {
     pub resources: BTreeMap<ResourceId, Result<Found, String>>,
     /// Where the places of resources really are, by their paths.
     pub spots: HashMap<Utf8PathBuf, Spot>,
+    /// The same paths without links, of those that lead through any.
+    pub through_links: HashMap<Utf8PathBuf, Utf8PathBuf>,
+    /// Where the agent keeps its own things, without links.
+    pub own: Vec<Utf8PathBuf>,
 }
 
 impl Observed {
@@ -37,6 +41,11 @@ impl Observed {
     pub fn are_one(&self, one: &Utf8Path, other: &Utf8Path) -> bool {
         let spot = |path| self.spots.get(path);
         one == other || spot(one).is_some_and(|one| spot(other) == Some(one))
+    }
+
+    /// A path of a wished resource without links.
+    pub fn without_links<'p>(&'p self, path: &'p Utf8Path) -> &'p Utf8Path {
+        self.through_links.get(path).map_or(path, Utf8PathBuf::as_path)
     }
 }
 
@@ -76,7 +85,15 @@ pub fn observe_rest(
         ((*id).clone(), found.map_err(|error| error.to_string()))
     };
     resources.extend(in_parallel(&places, ITEMS_PER_THREAD_MIN, look));
-    Observed { facts: facts::observe(host), resources, spots: spots(desired, ledger, host) }
+    let mut observed = Observed {
+        facts: facts::observe(host),
+        resources,
+        spots: HashMap::new(),
+        through_links: HashMap::new(),
+        own: Vec::new(),
+    };
+    observed.look_up(desired, ledger, host);
+    observed
 }
 
 /// A tree replaces a link at its path, an app lives behind it.
@@ -84,21 +101,26 @@ fn last_of(kind: Kind) -> Last {
     if kind == Kind::App { Last::Followed } else { Last::Stays }
 }
 
-/// Where every place is that is wished or ours. One alone cannot be another's.
-fn spots(desired: &DesiredState, ledger: &Ledger, host: &Look) -> HashMap<Utf8PathBuf, Spot> {
-    let wished = desired.resources.iter().flat_map(|(id, declared)| {
-        let file = declared.spec.file().map(|file| (id.kind, file));
-        std::iter::once((id.kind, declared.spec.home())).chain(file)
-    });
-    let ours = ledger.inventory.resources.iter();
-    let ours = ours.flat_map(|(id, owned)| owned.paths().map(|path| (id.kind, path)));
-    let paths: HashMap<&Utf8Path, Kind> = wished.chain(ours).map(|(kind, p)| (p, kind)).collect();
-    if paths.len() < 2 {
-        return HashMap::new();
+impl Observed {
+    /// Looks up where every place is that is wished or ours.
+    fn look_up(&mut self, desired: &DesiredState, ledger: &Ledger, host: &Look) {
+        let wished = desired.resources.iter().flat_map(|(id, declared)| {
+            let file = declared.spec.file().map(|file| (id.kind, file));
+            std::iter::once((id.kind, declared.spec.home())).chain(file)
+        });
+        let ours = ledger.inventory.resources.iter();
+        let ours = ours.flat_map(|(id, owned)| owned.paths().map(|path| (id.kind, path)));
+        let paths: HashMap<&Utf8Path, Kind> =
+            wished.chain(ours).map(|(kind, path)| (path, kind)).collect();
+        let mut spots = Spots::new(host);
+        for (path, kind) in &paths {
+            let (spot, canonical) = spots.with_path(path, last_of(*kind));
+            self.spots.extend(spot.map(|spot| ((*path).to_owned(), spot)));
+            let other = canonical.filter(|canonical| canonical.as_str() != path.as_str());
+            self.through_links.extend(other.map(|canonical| ((*path).to_owned(), canonical)));
+        }
+        let Places { state, cache, runtime, keyring: _ } = host.places();
+        let own = [state, cache, runtime].into_iter();
+        self.own = own.filter_map(|path| spots.with_path(path, Last::Followed).1).collect();
     }
-    let mut spots = Spots::new(host);
-    let found = paths
-        .into_iter()
-        .filter_map(|(path, kind)| Some((path.to_owned(), spots.of(path, last_of(kind))?)));
-    found.collect()
 }

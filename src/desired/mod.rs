@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use diagnostic::{Diagnostic, Paint, render};
 pub use parse::nearest;
+pub use validate::{file_place, own_directory};
 
 use crate::model::followed::FollowedRepository;
 use crate::model::outcome::counted;

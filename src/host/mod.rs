@@ -9,6 +9,7 @@ pub mod accept;
 mod beneath;
 mod bounded;
 pub mod carry;
+mod inside;
 pub mod keep;
 pub mod limits;
 mod merge;
@@ -213,9 +214,15 @@ impl Look {
         self.root == "/"
     }
 
-    /// Where a host path is on this machine.
+    /// Where a host path is on this machine. A link on the way to it leads nowhere out of the root.
     pub fn real(&self, path: impl AsRef<Utf8Path>) -> Utf8PathBuf {
         let path = path.as_ref();
+        let inside = if self.is_live() { None } else { inside::resolve(&self.root, path) };
+        inside.unwrap_or_else(|| self.written(path))
+    }
+
+    /// The same as the path is written.
+    fn written(&self, path: &Utf8Path) -> Utf8PathBuf {
         if path.as_str().contains("..") {
             // Nothing leaves the root, whoever wrote the path.
             let inside = path.components().filter(|c| matches!(c, Utf8Component::Normal(_)));

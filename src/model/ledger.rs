@@ -1,6 +1,7 @@
 //! What the agent must remember, split by what losing it means.
 
 pub mod rename;
+mod shed;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -38,8 +38,8 @@ pub fn follow_renames(desired: &DesiredState, host: &Look, ledger: &mut Ledger) 
 fn renames(desired: &DesiredState, host: &Look, ledger: &Ledger) -> Renames {
     let inventory = &ledger.inventory.resources;
     let settled = |id: &ResourceId| {
-        let wished = desired.resources.get(id).zip(inventory.get(id));
-        wished.is_some_and(|(declared, owned)| declared.spec.home() == owned.home)
+        let declared = desired.resources.get(id);
+        declared.is_some_and(|d| ledger.inventory.at(id, d.spec.home()).is_some())
     };
     let mut places = Places { spots: Spots::new(host), was: BTreeMap::new() };
     for (id, owned) in inventory.iter().filter(|(id, _)| !settled(id)) {

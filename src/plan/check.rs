@@ -7,7 +7,7 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
 use crate::desired::{Declared, DesiredState};
-use crate::model::ledger::{Ledger, Left};
+use crate::model::ledger::{Ledger, Left, Owned};
 use crate::model::manifest::Binary;
 use crate::model::{Action, Change, Effect, ExtensionClass, Kind, ResourceId, Step};
 use crate::observe::Observed;
@@ -47,10 +47,7 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
         .ok_or_else(|| format!("{id} is neither wished nor ours"))?;
     let found = present.observed.resources.get(id).and_then(|found| found.as_ref().ok());
     let file = found.and_then(Found::file);
-    let left = owned.map_or(Left::NOTHING, |owned| match declared {
-        Some(declared) => owned.left(declared.spec.file()),
-        None => owned.left.clone(),
-    });
+    let left = left(owned, declared);
     for step in change.steps.iter().chain(&change.undo) {
         let files = file.into_iter().chain(left.files.iter().filter_map(|f| f.placed.as_deref()));
         let in_place = |path: &Utf8Path| {
@@ -112,6 +109,14 @@ fn still_wished(
         _ => {}
     }
     Ok(())
+}
+
+/// Where an app was before its layout was edited.
+fn left(owned: Option<&Owned>, declared: Option<&Declared>) -> Left {
+    owned.map_or(Left::NOTHING, |owned| match declared {
+        Some(declared) => owned.left(declared.spec.file()),
+        None => owned.left.clone(),
+    })
 }
 
 fn paths(step: &Step) -> Vec<&Utf8Path> {

@@ -3,6 +3,8 @@
 pub mod check;
 pub mod guard;
 pub mod hold;
+mod images;
+mod nesting;
 mod places;
 pub mod summary;
 
@@ -71,7 +73,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
         remove(inputs, &places, &mut plan);
     }
     let mut plan = hold::hold(plan, inputs.holds);
-    keep_whole(inputs, &mut plan);
+    keep_whole(inputs, &places, &mut plan);
     // Whoever replaces the program that makes the pass does so last.
     let agent = inputs.observed.facts.agent.as_ref().map(|agent| &agent.file);
     let ours = |step: &Step| matches!(step, Step::Install { file, .. } if agent == Some(file));
@@ -109,7 +111,7 @@ fn decide_all(inputs: &Inputs<'_>, places: &Places<'_>, wishes: &[Wish<'_>]) -> 
         let taken = places::told_taken(inputs, id, &declared.spec);
         let notes = resolved.notes().iter().chain(&found_note).chain(&taken);
         plan.notes.extend(notes.map(|note| format!("{id}: {note}")));
-        plan.changes.extend(decision.change);
+        plan.changes.extend(decision.change.and_then(|change| places.images.spare(change)));
         plan.blocked.extend(decision.blocked);
         plan.unchanged.extend(decision.unchanged);
     }
@@ -148,7 +150,7 @@ fn decide(
 }
 
 /// What is in use where something newer is held back is repaired, and what it owes is paid, all the same.
-fn keep_whole(inputs: &Inputs<'_>, plan: &mut Plan) {
+fn keep_whole(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
     let held = |reason| matches!(reason, BlockedReason::Deferred | BlockedReason::Stalled);
     let held = plan.blocked.iter().filter(|blocked| held(blocked.reason));
     let repairs = held.filter_map(|blocked| {
@@ -156,6 +158,7 @@ fn keep_whole(inputs: &Inputs<'_>, plan: &mut Plan) {
         let declared = inputs.desired.resources.get(id)?;
         let found = inputs.observed.resources.get(id)?.as_ref().ok()?;
         let change = decide(inputs, (id, declared), found, inputs.in_use.get(id)?).change?;
+        let change = places.images.spare(change)?;
         matches!(change.action, Action::Repair | Action::Tidy).then_some(change)
     });
     let repairs = Plan { changes: repairs.collect(), ..Plan::default() };
@@ -199,21 +202,9 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
         }
         match inputs.observed.resources.get(id) {
             Some(Ok(found)) => {
-                let debts = debts_of(inputs.ledger, id);
-                let facts = &inputs.observed.facts;
-                let (owned_by_us, trust) = (Some(owned), &inputs.ledger.trust);
-                let context = Context {
-                    id,
-                    declared_at: "",
-                    owned: owned_by_us,
-                    left: &Left::NOTHING,
-                    taken: &[],
-                    trust,
-                    debts: &debts,
-                    facts,
-                };
                 installed += usize::from(!found.slots().is_empty());
-                removals.push(found.remove(&context, owned));
+                let change = removal(inputs, (id, owned), found);
+                removals.extend(places.images.spare(change));
             }
             Some(Err(message)) => plan.blocked.push(unobservable(id, message, None)),
             None => {}
@@ -233,6 +224,21 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
             ..Blocked::new(change.resource, BlockedReason::MassRemoval, message.clone())
         })),
     }
+}
+
+/// The change that takes away what is ours of a resource that is not wished any more.
+fn removal(inputs: &Inputs<'_>, (id, owned): (&ResourceId, &Owned), found: &Found) -> Change {
+    let context = Context {
+        id,
+        declared_at: "",
+        owned: Some(owned),
+        left: &Left::NOTHING,
+        taken: &[],
+        trust: &inputs.ledger.trust,
+        debts: &debts_of(inputs.ledger, id),
+        facts: &inputs.observed.facts,
+    };
+    found.remove(&context, owned)
 }
 
 /// Why it cannot be told that something is not wished any more, if so.
@@ -273,7 +279,9 @@ fn moved(inputs: &Inputs<'_>) -> Vec<String> {
     let resources = inputs.desired.resources.iter().filter_map(|(id, declared)| {
         let owned = inputs.ledger.inventory.resources.get(id)?;
         let (old, new) = (&owned.home, declared.spec.home());
-        (!inputs.observed.are_one(old, new))
+        // The home of what the host's own definitions wish is a name only.
+        let nothing = id.kind == Kind::Extension && old.extension() == Some("reconcile");
+        (!nothing && !inputs.observed.are_one(old, new))
             .then(|| format!("{id} moves from {old} to {new}; remove the old directory by hand"))
     });
     resources.collect()

@@ -10,6 +10,8 @@ use crate::model::spot::Spot;
 use crate::model::{Blocked, BlockedReason, ExtensionClass, ResourceId};
 use crate::observe::Observed;
 use crate::plan::Inputs;
+use crate::plan::images::Images;
+use crate::plan::nesting::Nesting;
 use crate::resource::Spec;
 
 /// Who is to have which place.
@@ -18,11 +20,17 @@ pub(super) struct Places<'a> {
     wished: BTreeMap<&'a Spot, BTreeSet<&'a ResourceId>>,
     /// Where each resource has the extension of a name.
     named: BTreeMap<(ExtensionClass, &'a str), BTreeMap<&'a ResourceId, &'a Utf8Path>>,
+    nesting: Nesting<'a>,
+    pub(super) images: Images<'a>,
 }
 
 impl<'a> Places<'a> {
     pub(super) fn new(desired: &'a DesiredState, observed: &'a Observed) -> Self {
-        let mut places = Self::default();
+        let mut places = Self {
+            nesting: Nesting::new(desired, observed),
+            images: Images::new(desired, observed),
+            ..Self::default()
+        };
         for (id, declared) in &desired.resources {
             for spot in paths(&declared.spec).filter_map(|path| observed.spots.get(path)) {
                 places.wished.entry(spot).or_default().insert(id);
@@ -68,7 +76,12 @@ impl<'a> Places<'a> {
                 name(&declared.spec),
                 name(&desired.resources.get(other)?.spec)
             ),
-            None => self.namesake(id, &declared.spec)?,
+            None => {
+                let spec = &declared.spec;
+                let nested = self.nesting.refuse(id, spec, observed);
+                let shared = nested.or_else(|| self.images.shared(id, spec));
+                shared.or_else(|| self.namesake(id, spec))?
+            }
         };
         let declared_at = Some(declared.declared_at.to_string());
         Some(Blocked { declared_at, ..Blocked::new(id.clone(), BlockedReason::Foreign, message) })
@@ -76,9 +89,7 @@ impl<'a> Places<'a> {
 
     /// The resource that is to have the place of something that is ours.
     pub(super) fn wished_by(&self, owned: &Owned, observed: &Observed) -> Option<&'a ResourceId> {
-        let file = owned.in_place.as_ref().map(|known| known.file.as_path());
-        let paths = std::iter::once(owned.home.as_path()).chain(file);
-        let spots = paths.filter_map(|path| observed.spots.get(path));
+        let spots = owned.paths().filter_map(|path| observed.spots.get(path));
         spots.filter_map(|spot| self.wished.get(spot)).flatten().next().copied()
     }
 }

@@ -5,13 +5,14 @@ use std::io;
 use crate::desired::{Declared, DesiredState, Place};
 use crate::format::sysupdate::definition::{Standing, Transfer};
 use crate::format::sysupdate::installed;
+use crate::format::sysupdate::pattern::{Pattern, compare_all};
 use crate::host::{ItemKind, Look};
 use crate::model::extension::Shape;
 use crate::model::ledger::Ledger;
 use crate::model::pace::Pace;
 use crate::model::{Name, ResourceId};
 use crate::provider::definitions::Component;
-use crate::provider::{HOST_SET, Set, spec};
+use crate::provider::{HOST_SET, Set, resources_of, spec};
 use crate::resource::Spec;
 use crate::resource::extension::spec::{Followed, Stock, Transfer as Wish, Tries};
 use crate::source::spec::DirectoryUrl;
@@ -19,11 +20,23 @@ use crate::source::spec::DirectoryUrl;
 /// Most entries that are looked at: one for each pattern of each definition that there ever was.
 const ENTRIES_MAX: usize = 10_000;
 
-/// What the entries of a component's list stand for, but for those of definitions that are on. The last entry of
-/// something that is gone goes with it, as one does that stands for nothing at all.
-pub fn orphans(host: &Look, component: &Component) -> io::Result<Vec<Wish>> {
+/// What the entries of a component's list stand for, but for those of definitions that are on and those of what the
+/// desired state itself wishes. The last entry of something that is gone goes with it, as one does that stands for
+/// nothing at all.
+pub fn orphans(
+    host: &Look,
+    component: &Component,
+    desired: &DesiredState,
+) -> io::Result<Vec<Wish>> {
     let list = installed::list(component.name.as_deref());
     let mut orphans = Vec::new();
+    let its = resources_of(component, desired);
+    let others = desired.resources.iter().filter(|(id, _)| !its.contains(id));
+    let others = others.filter_map(|(_, declared)| match &declared.spec {
+        Spec::Extension(spec) => Some(spec),
+        Spec::App(_) | Spec::Tree(_) => None,
+    });
+    let wished: Vec<&Wish> = others.flat_map(|spec| &spec.transfers).collect();
     for item in host.list(&list)?.unwrap_or_default().into_iter().take(ENTRIES_MAX) {
         let place = format!("{list}/{}", item.name);
         let Some(text) = host.read_link(&place)?.filter(|_| item.kind == ItemKind::Link) else {
@@ -38,7 +51,7 @@ pub fn orphans(host: &Look, component: &Component) -> io::Result<Vec<Wish>> {
             let same = target.iter().all(|pattern| transfer.target.patterns.contains(pattern));
             transfer.target.path == directory && (same || transfer.standing != Standing::Ours)
         };
-        if on.into_iter().any(owns) {
+        if on.into_iter().any(owns) || is_wished(host, (&directory, &target), &wished)? {
             continue;
         }
         orphans.push(Wish {
@@ -61,6 +74,25 @@ pub fn orphans(host: &Look, component: &Component) -> io::Result<Vec<Wish>> {
         });
     }
     Ok(orphans)
+}
+
+/// Whether another extension of the wish has images of this pattern, or an image that it fits.
+fn is_wished(
+    host: &Look,
+    (directory, target): (&str, &[Pattern]),
+    wished: &[&Wish],
+) -> io::Result<bool> {
+    let beside = || wished.iter().filter(|transfer| transfer.directory == directory);
+    if beside().any(|transfer| target.iter().any(|pattern| transfer.target.contains(pattern))) {
+        return Ok(true);
+    }
+    if beside().next().is_none() {
+        return Ok(false);
+    }
+    let fits = |patterns: &[Pattern], name: &str| compare_all(patterns, name).fields.is_some();
+    let items = host.list(directory)?.unwrap_or_default();
+    let mut orphaned = items.iter().filter(|item| fits(target, &item.name));
+    Ok(orphaned.any(|item| beside().any(|transfer| fits(&transfer.target, &item.name))))
 }
 
 /// Makes a component whose last definition is gone a part of the wish once more, so that it can be cleaned up: nothing of

@@ -19,7 +19,7 @@ use crate::model::ledger::rename::Renames;
 use crate::model::ledger::{Debt, Inventory, LEDGER_FORMAT, Ledger, Overrides, Trust};
 
 /// A ledger of 10,000 resources stays below 16 MiB.
-const LEDGER_BYTES_MAX: u64 = 16 << 20;
+const LEDGER_BYTES_MAX: usize = 16 << 20;
 
 const TRUST: &str = "trust.json";
 const INVENTORY: &str = "inventory.json";
@@ -109,7 +109,7 @@ fn read<T: DeserializeOwned>(
     losses: &mut Vec<String>,
 ) -> io::Result<Option<T>> {
     let path = host.places().state.join(name);
-    let Some(bytes) = host.read(&path, LEDGER_BYTES_MAX)? else { return Ok(None) };
+    let Some(bytes) = host.read(&path, LEDGER_BYTES_MAX as u64)? else { return Ok(None) };
     let format = serde_json::from_slice::<Format>(&bytes).map_or(0, |head| head.format);
     if format > u64::from(LEDGER_FORMAT) {
         return Err(io::Error::new(
@@ -137,7 +137,8 @@ pub fn save_overrides(host: &Change, overrides: &Overrides) -> io::Result<()> {
 
 /// Writes the trust file.
 pub fn save_trust(host: &Change, trust: &Trust) -> io::Result<()> {
-    let (path, bytes) = file(host, TRUST, &Trust { format: LEDGER_FORMAT, ..trust.clone() })?;
+    let trust = Trust { format: LEDGER_FORMAT, ..trust.clone() };
+    let ((path, bytes), _) = fitting(host, TRUST, trust, Trust::shed)?;
     host.write(path, &bytes)
 }
 
@@ -169,9 +170,10 @@ pub fn save_changed(
     let inventory = inventory.map(|inventory| Inventory { format: LEDGER_FORMAT, ..inventory });
     // The trust first: an inventory without it means that it was lost.
     let mut files = Vec::new();
-    files.extend(trust.iter().map(|trust| file(host, TRUST, trust)));
-    files.extend(inventory.iter().map(|inventory| file(host, INVENTORY, inventory)));
-    let files = files.into_iter().collect::<io::Result<Vec<_>>>()?;
+    let trust = trust.map(|trust| fitting(host, TRUST, trust, Trust::shed)).transpose()?;
+    let trust = trust.map(|(file, trust)| (files.push(file), trust).1);
+    let inventory = inventory.map(|all| fitting(host, INVENTORY, all, Inventory::shed));
+    let inventory = inventory.transpose()?.map(|(file, all)| (files.push(file), all).1);
     host.write_all(&files)?;
     ledger.trust = trust.unwrap_or_else(|| std::mem::take(&mut ledger.trust));
     ledger.inventory = inventory.unwrap_or_else(|| std::mem::take(&mut ledger.inventory));
@@ -187,19 +189,57 @@ pub fn save_renamed(host: &Change, ledger: &mut Ledger) -> io::Result<()> {
     let inventory = Inventory { format: LEDGER_FORMAT, ..ledger.inventory.clone() };
     let overrides = Overrides { format: LEDGER_FORMAT, ..ledger.overrides.clone() };
     // The inventory last: as long as it has the old names, the rest is looked for under them, too.
+    let (trust_file, trust) = fitting(host, TRUST, trust, Trust::shed)?;
+    let (inventory_file, inventory) = fitting(host, INVENTORY, inventory, Inventory::shed)?;
     host.write_all(&[
         file(host, OVERRIDES, &overrides)?,
         file(host, DEBTS, &ledger.debts)?,
-        file(host, TRUST, &trust)?,
-        file(host, INVENTORY, &inventory)?,
+        trust_file,
+        inventory_file,
     ])?;
     (ledger.trust, ledger.inventory) = (trust, inventory);
     ledger.renamed.clear();
     Ok(())
 }
 
-fn file(host: &Change, name: &str, value: &impl Serialize) -> io::Result<(Utf8PathBuf, Vec<u8>)> {
-    Ok((host.places().state.join(name), render(value)?))
+/// A file's path and what goes into it.
+type File = (Utf8PathBuf, Vec<u8>);
+
+/// A file that can be read again.
+fn file(host: &Change, name: &str, value: &impl Serialize) -> io::Result<File> {
+    writable(host, name, render(value)?)
+}
+
+fn writable(host: &Change, name: &str, bytes: Vec<u8>) -> io::Result<File> {
+    let path = host.places().state.join(name);
+    if bytes.len() > LEDGER_BYTES_MAX {
+        let why = format!(
+            "{path} would have {} bytes and is not written: only {LEDGER_BYTES_MAX} are read again",
+            bytes.len()
+        );
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
+    Ok((path, bytes))
+}
+
+/// The same of what can do without a part: how many bytes must go is told to `shed`, and what is left goes into the file.
+fn fitting<T: Serialize>(
+    host: &Change,
+    name: &str,
+    mut value: T,
+    shed: impl Fn(&mut T, usize) -> bool,
+) -> io::Result<(File, T)> {
+    loop {
+        let bytes = render(&value)?;
+        let surplus = bytes.len().saturating_sub(LEDGER_BYTES_MAX);
+        if surplus == 0 || !shed(&mut value, surplus) {
+            return Ok((writable(host, name, bytes)?, value));
+        }
+        tracing::warn!(
+            file = name,
+            "there is no room for all that is remembered: a part is forgotten"
+        );
+    }
 }
 
 fn render(value: &impl Serialize) -> io::Result<Vec<u8>> {

@@ -329,6 +329,7 @@ impl App<'_> {
                 slot,
                 offer,
                 rolled_back: None,
+                as_is: false,
                 anew: None,
             })
         })
@@ -361,6 +362,7 @@ impl App<'_> {
             slot,
             offer: None,
             rolled_back: None,
+            as_is: false,
             anew: None,
         })
     }

@@ -91,6 +91,7 @@ pub async fn offer(app: &App<'_>, release: &Release) -> Offered {
             slot,
             offer,
             rolled_back: None,
+            as_is: false,
             anew,
         }),
         notes,

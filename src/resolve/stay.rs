@@ -59,14 +59,18 @@ impl App<'_> {
     /// Wants an installed release; `None` when it is damaged and cannot be had.
     fn keep(&self, slot: &str, rolled_back: Option<String>) -> Option<Wanted> {
         let found = self.observed.slots.get(slot)?;
-        let mut state = self.state(slot);
-        if rolled_back.is_some() {
-            state = state.as_pinned(self.owned().map_or(&[], |owned| &owned.adopted), slot);
+        let state = self.state(slot);
+        if matches!(state, SlotState::Outdated(_))
+            && rolled_back.is_none()
+            && !found.drift.is_empty()
+        {
+            // It cannot be made as it was from an edited wish.
+            return None;
         }
-        let offer = match state {
+        let adopted = self.owned().map_or(&[][..], |owned| &owned.adopted);
+        let offer = match state.as_pinned(adopted, slot) {
             SlotState::Whole | SlotState::Adopted => None,
             SlotState::Damaged => Some(self.cached_copy(slot)?),
-            // The desired state asks for another directory than this one, but nothing better can be had.
             SlotState::Outdated(_) | SlotState::Missing | SlotState::Foreign => return None,
         };
         let manifest = found.manifest.as_ref();
@@ -75,7 +79,9 @@ impl App<'_> {
             Some(manifest) => manifest.version.clone(),
             None => self.spec.version.tag.version(&tag)?,
         };
-        Some(Wanted { version, tag, slot: slot.to_owned(), offer, rolled_back, anew: None })
+        let as_is = rolled_back.is_none();
+        let (slot, anew) = (slot.to_owned(), None);
+        Some(Wanted { version, tag, slot, offer, rolled_back, as_is, anew })
     }
 
     /// The version in use, unless it is known not to work here.

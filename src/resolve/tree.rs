@@ -149,16 +149,8 @@ impl<'a> Tree<'a> {
             return Err(problem);
         }
         let index = found.file.sha256.clone();
-        let mut wanted = Wanted {
-            version: found.version.clone(),
-            slot: slot_of(self.spec, self.observed, &index),
-            index,
-            offer: None,
-            contents: None,
-            refresh: None,
-            there: false,
-            rolled_back: None,
-        };
+        let slot = slot_of(self.spec, self.observed, &index);
+        let mut wanted = Wanted { slot, ..Wanted::of(found.version.clone(), index) };
         if !found.offline {
             wanted.refresh = self.refresh(&wanted);
         }
@@ -284,14 +276,10 @@ impl<'a> Tree<'a> {
         let slot = self.observed.current.as_ref().filter(same).map_or(slot, String::as_str);
         let head = self.observed.head(slot)?;
         let mut wanted = Wanted {
-            version: head.version.clone(),
-            index: head.index.clone(),
             slot: Some(slot.to_owned()),
-            offer: None,
-            contents: None,
-            refresh: None,
-            there: false,
+            as_is: rolled_back.is_none(),
             rolled_back,
+            ..Wanted::of(head.version.clone(), head.index.clone())
         };
         match state(self.spec, self.observed, &wanted) {
             State::InUse => {}

@@ -26,6 +26,7 @@
 //! | X18 | an image is linked that does not fit | `image_that_is_none_is_never_linked`, `image_for_another_system_…` |
 //! | X19 | one keyring for everything | `signature_is_demanded_where_a_keyring_is_named` |
 
+mod beside;
 mod classes;
 mod components;
 mod corpus;

@@ -127,3 +127,41 @@ fn digest_is_of_a_regular_file_and_nothing_else() {
         assert!(error.to_string().contains(other), "{error}");
     }
 }
+
+/// A ledger that is exactly as long as one that is read may be: first uses of many releases.
+fn longest_trust() -> String {
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let entry = |n: usize, length: usize| {
+        let tag = format!("{n:05}-{}", "v".repeat(length));
+        format!("    \"app/prog{:02} {tag} a\": \"{digest}\"", n % 40)
+    };
+    let whole = |last: usize| {
+        let locks: Vec<String> =
+            (0..4000).map(|n| entry(n, if n == 0 { last } else { 4000 })).collect();
+        let locks = locks.join(",\n");
+        format!(
+            "{{\n  \"format\": 1,\n  \"floors\": {{}},\n  \"locks\": {{\n{locks}\n  }},\n  \"unsuitable\": []\n}}\n"
+        )
+    };
+    let spare = (16 << 20) - whole(0).len();
+    whole(spare)
+}
+
+#[test]
+fn ledger_is_never_written_longer_than_it_is_read() {
+    let world = World::new();
+    world.wish("1.0", 3);
+    let trust = world.host("var/lib/reconcile/trust.json");
+    fs::create_dir_all(trust.parent().unwrap()).unwrap();
+    let before = longest_trust();
+    assert_eq!(before.len(), 16 << 20);
+    fs::write(&trust, &before).unwrap();
+    let done = world.agent(&PASS);
+    assert!(done.status.success(), "{}", said(&done));
+    let after = fs::read_to_string(&trust).unwrap();
+    assert!(after.len() <= 16 << 20, "{} bytes", after.len());
+    assert!(after.len() > 15 << 20, "{} bytes: as much as possible is kept", after.len());
+    assert!(after.contains("\"app/duo\": \"1.0\""), "what is new is kept");
+    let again = world.agent(&PASS);
+    assert!(again.status.success(), "{}", said(&again));
+}

@@ -376,6 +376,7 @@ scenarios! {
     in_place_mode_is_kept
     in_place_mode_takes_the_program_away
     in_place_newer_release
+    in_place_outside_the_window_and_edited
     in_place_removed_from_wish
     in_place_removed_with_its_backups
     in_place_rolled_back
@@ -389,6 +390,7 @@ scenarios! {
     json_error_document
     layout_edited_and_cut_off
     layout_edited_and_file_changed
+    layout_edited_and_old_place_taken
     layout_edited_back_to_links
     layout_edited_by_another_name
     layout_edited_of_adopted
@@ -424,6 +426,7 @@ scenarios! {
     other_desired_path
     outside_the_window
     outside_the_window_and_damaged
+    outside_the_window_and_edited
     overrides_corrupt
     pinned_below_newest
     pinned_release_without_network
@@ -438,6 +441,7 @@ scenarios! {
     release_without_asset_for_host_yet
     renamed_and_its_name_given_away
     renamed_names_exchanged
+    renamed_then_resumed
     renamed_while_quarantined
     renamed_while_rolled_back
     renamed_while_suspended

@@ -101,6 +101,26 @@ fn update_reads_no_chunk_that_is_in_the_tree_in_use() {
 }
 
 #[test]
+fn what_somebody_put_among_generations_is_neither_counted_nor_removed() {
+    let (mut world, publisher) = site();
+    pass(&mut world);
+    let theirs = world.path("/srv/.site.reconcile/generations/theirs/tree/file");
+    tree::write(&theirs, b"theirs");
+    for text in ["two\n", "three\n", "four\n"] {
+        tree::write(&publisher.source.join("conf.d/main"), text.as_bytes());
+        publisher.publish();
+        pass(&mut world);
+        assert!(theirs.exists(), "{text}");
+        assert_eq!(beside(&world).0.len(), 3, "one before the one in use is kept, {text}");
+    }
+    world.wish("desired", "trees: {}\n");
+    world.tick();
+    world.run(&["--confirm-removals"]).exits(0);
+    assert!(!world.path("/srv/site").exists() && theirs.exists());
+    assert_eq!(beside(&world).0, ["theirs"]);
+}
+
+#[test]
 fn drift_is_told_to_the_file_and_repaired_from_older_generations() {
     let (mut world, publisher) = site();
     pass(&mut world);

@@ -207,6 +207,13 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
     let mut ended = Vec::new();
     let host = session.lock(PATIENCE).await?;
     let mut ledger = ledger::load(&host).map_err(|e| CliError::io(&e))?;
+    if !ledger.knows(id)
+        && let Ok(desired) = session.desired().await
+    {
+        // Its name may be newer than the last pass.
+        follow_renames(&desired, &host, &mut ledger);
+        ledger::save_renamed(&host, &mut ledger).map_err(|e| CliError::io(&e))?;
+    }
     let overrides = &mut ledger.overrides;
     ended.extend(overrides.suspended.remove(id).map(|s| format!("suspension ({})", s.reason)));
     ended.extend(overrides.pinned.remove(id).map(|p| format!("rollback ({})", p.reason)));

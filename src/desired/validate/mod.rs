@@ -10,6 +10,8 @@ mod source;
 pub(super) mod tree;
 mod values;
 
+pub use values::{file_place, own_directory};
+
 use camino::Utf8PathBuf;
 use jiff::SignedDuration;
 

@@ -165,7 +165,7 @@ pub(super) fn absolute_path(text: &str) -> Result<Utf8PathBuf, String> {
 }
 
 /// A path where a file of a release may be put: nothing of reconcile's own.
-pub(super) fn file_place(text: &str) -> Result<Utf8PathBuf, String> {
+pub fn file_place(text: &str) -> Result<Utf8PathBuf, String> {
     let path = absolute_path(text)?;
     if let Some(own) = OWN_PLACES.iter().find(|own| path.starts_with(own) || within(own, &path)) {
         return Err(format!("`{own}` is where reconcile keeps what it must remember"));
@@ -177,7 +177,7 @@ pub(super) fn file_place(text: &str) -> Result<Utf8PathBuf, String> {
 }
 
 /// A directory that may belong to one resource alone: nothing of the system's or of reconcile's own.
-pub(super) fn own_directory(text: &str) -> Result<Utf8PathBuf, String> {
+pub fn own_directory(text: &str) -> Result<Utf8PathBuf, String> {
     let path = file_place(text)?;
     if SYSTEM_PLACES.iter().any(|system| path == *system) {
         return Err(format!(

@@ -20,7 +20,8 @@ impl Situation<'_> {
         let version = self.observed.version_of(slot, tags).or_else(|| tags.version(&tag));
         let Some(version) = version else { return Vec::new() };
         let slot = slot.to_owned();
-        let wanted = Wanted { version, tag, slot, offer: None, rolled_back: None, anew: None };
+        let (offer, rolled_back, anew) = (None, None, None);
+        let wanted = Wanted { version, tag, slot, offer, rolled_back, as_is: false, anew };
         let state = self.state(&wanted);
         let mut drift = self.slot_drift(&wanted, &state);
         if let Some(file) = &self.observed.file {

@@ -52,12 +52,13 @@ impl Situation<'_> {
     pub(super) fn state(&self, wanted: &Wanted) -> SlotState {
         let arch = self.facts.arch.name();
         let state = slot_state(self.spec, self.observed, self.owned, &wanted.slot, arch);
-        match (&wanted.rolled_back, &wanted.anew) {
-            (None, Some(why)) if state == SlotState::Whole => SlotState::Outdated(why.clone()),
-            (None, _) => state,
-            (Some(_), _) => {
-                state.as_pinned(self.owned.map_or(&[], |owned| &owned.adopted), &wanted.slot)
-            }
+        if wanted.as_is || wanted.rolled_back.is_some() {
+            let adopted = self.owned.map_or(&[][..], |owned| &owned.adopted);
+            return state.as_pinned(adopted, &wanted.slot);
+        }
+        match &wanted.anew {
+            Some(why) if state == SlotState::Whole => SlotState::Outdated(why.clone()),
+            _ => state,
         }
     }
 

@@ -19,6 +19,9 @@ pub struct Wanted {
     pub offer: Option<Offer>,
     /// An operator went back to it.
     pub rolled_back: Option<String>,
+    /// It is in use and only kept whole until something else can be had or may be: an edit of how releases are made is
+    /// about the next one.
+    pub as_is: bool,
     /// Why its directory is made anew although it is there and whole.
     pub anew: Option<String>,
 }

@@ -24,8 +24,12 @@ impl Situation<'_> {
         let made_here = |image: &ImageSeen| {
             image.manifest.as_ref().is_some_and(|manifest| manifest.head.resource == *self.id)
         };
+        // One that was in use here may have been made under another name.
+        let was_used =
+            |version: &str| activated(version).is_some() && observed.manifest(version).is_some();
         let is_ours = |version: &str| {
-            observed.images(version).flatten().any(made_here)
+            was_used(version)
+                || observed.images(version).flatten().any(made_here)
                 || adopted.iter().any(|slot| slot == version)
         };
         let versions = observed.versions();

@@ -29,7 +29,10 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &TreeObserved, debts: &[
     // What was there before us is not ours to remove.
     let (others, ours): (Vec<_>, Vec<_>) =
         observed.generations.keys().partition(|slot| is_adopted(slot));
-    for slot in ours.into_iter().filter(|slot| !theirs(slot)) {
+    let made = |slot: &str| {
+        observed.head(slot).is_some() || owned.activated.iter().any(|known| known == slot)
+    };
+    for slot in ours.into_iter().filter(|slot| made(slot) && !theirs(slot)) {
         let through_link = matches!(observed.live, Live::Link { .. });
         if !(foreign && through_link && observed.current.as_ref() == Some(slot)) {
             steps.push(layout.remove(layout.generation(slot)));

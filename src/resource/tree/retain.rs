@@ -24,7 +24,9 @@ pub(super) fn surplus(
         .filter(|slot| {
             let left_now = observed.current.as_ref() == Some(*slot);
             let counts = slot.as_str() != in_use && Some(slot.as_str()) != dropped;
-            let counts = counts && !is_adopted(slot);
+            // What somebody put among them is not ours to count, still less to remove.
+            let made = observed.head(slot).is_some() || activated(slot).is_some();
+            let counts = counts && made && !is_adopted(slot);
             counts
                 && (left_now || observed.generations.get(*slot).is_some_and(|g| g.tree.is_some()))
         })

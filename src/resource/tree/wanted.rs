@@ -34,6 +34,9 @@ pub struct Wanted {
     pub there: bool,
     /// An operator went back to it.
     pub rolled_back: Option<String>,
+    /// It is in use and only kept whole until something else can be had or may be: an edit of how releases are made is
+    /// about the next one.
+    pub as_is: bool,
 }
 
 /// How to make a generation.
@@ -114,11 +117,28 @@ pub fn slot_of(spec: &TreeSpec, observed: &TreeObserved, index: &Digest) -> Opti
     }
 }
 
+impl Wanted {
+    /// A release of which nothing is here, as far as is known.
+    pub fn of(version: Version, index: Digest) -> Self {
+        Self {
+            version,
+            index,
+            slot: None,
+            offer: None,
+            contents: None,
+            refresh: None,
+            there: false,
+            rolled_back: None,
+            as_is: false,
+        }
+    }
+}
+
 /// Judges a generation.
 pub fn state(spec: &TreeSpec, observed: &TreeObserved, wanted: &Wanted) -> State {
     let Some(slot) = wanted.slot.as_deref() else { return State::Missing };
     let Some(head) = observed.head(slot) else { return State::Missing };
-    let pinned = wanted.rolled_back.is_some();
+    let pinned = wanted.as_is || wanted.rolled_back.is_some();
     if head.recipe != spec.recipe() && !pinned {
         return State::Outdated("owner or allow were edited".to_owned());
     }

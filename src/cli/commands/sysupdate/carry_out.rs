@@ -17,6 +17,7 @@ use crate::desired::DesiredState;
 use crate::format::sysupdate::document::Vacuum;
 use crate::format::sysupdate::pattern::compare_all;
 use crate::format::sysupdate::sets::Flag;
+use crate::host::Change as Host;
 use crate::model::outcome::{End, Outcome};
 use crate::model::{Action, BlockedReason, Constraint, Plan, ResourceId, Step};
 use crate::provider::{Component, orphans, resources_of, wish_nothing_of};
@@ -135,8 +136,10 @@ impl Carrying<'_> {
             return Err(CliError::new(Exit::Failed, why));
         }
         let failed = |e: std::io::Error| CliError::io(&e);
-        let orphans = orphans(&session.host, component).map_err(failed)?;
+        // What is looked at may be what another pass is about to use.
+        let lock = self.lock().await?;
         let mut desired = session.desired().await?;
+        let orphans = orphans(&session.host, component, &desired).map_err(failed)?;
         let mut only: BTreeSet<_> = resources_of(component, &desired).into_iter().collect();
         if only.is_empty() {
             let ledger = ledger::load(&session.host).map_err(failed)?;
@@ -149,7 +152,7 @@ impl Carrying<'_> {
             return Ok(Exit::Ok);
         }
         let passed = self
-            .carry_out_of(desired, only, |spec| {
+            .carry_out_of((desired, only), lock, |spec| {
                 spec.upkeep = Upkeep::Clean;
                 spec.retired.clone_from(&orphans);
             })
@@ -175,14 +178,23 @@ impl Carrying<'_> {
     async fn carry_out(&self, edit: impl Fn(&mut ExtensionSpec)) -> Result<Passed, CliError> {
         let desired = self.session.desired().await?;
         let only = self.resources(&desired)?;
-        self.carry_out_of(desired, only, edit).await
+        let lock = self.lock().await?;
+        self.carry_out_of((desired, only), lock, edit).await
+    }
+
+    /// The lock of the host, where anything is to be changed.
+    async fn lock(&self) -> Result<Option<Host>, CliError> {
+        match self.preview {
+            Preview::Only => Ok(None),
+            Preview::AndApply => self.session.lock(AT_ONCE).await.map(Some),
+        }
     }
 
     /// The same for resources of a wish.
     async fn carry_out_of(
         &self,
-        mut desired: DesiredState,
-        only: BTreeSet<ResourceId>,
+        (mut desired, only): (DesiredState, BTreeSet<ResourceId>),
+        lock: Option<Host>,
         edit: impl Fn(&mut ExtensionSpec),
     ) -> Result<Passed, CliError> {
         let session = self.session;
@@ -200,12 +212,11 @@ impl Carrying<'_> {
         let holds = session.holds(&desired, self.pass)?;
         let request = Request { only: Some(&only), ..session.request(&desired, &holds, self.pass) };
         let failed = |e: std::io::Error| CliError::io(&e);
-        if self.preview == Preview::Only {
+        let Some(host) = lock else {
             let preview = reconcile::preview(&request, &session.host, &client).await;
             let plan = preview.map_err(failed)?.plan;
             return Ok(Passed { plan, specs, outcome: None });
-        }
-        let host = session.lock(AT_ONCE).await?;
+        };
         let mut preview =
             reconcile::preview(&request, host.look(), &client).await.map_err(failed)?;
         let outcome = pass::carry_out(session, &request, (&host, &client), &mut preview).await?;

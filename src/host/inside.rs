@@ -1,0 +1,48 @@
+//! Paths below another root than `/`: no link in them leads out of it.
+
+use std::collections::VecDeque;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// Links that are followed for one path, as Linux does.
+const LINKS_MAX: usize = 40;
+
+/// Where the directory that a path is in really is, and the rest of the path, where a link on the way would lead out of
+/// `root`; `None` where the path can be used as it is written. The last part is not followed.
+pub(super) fn resolve(root: &Utf8Path, path: &Utf8Path) -> Option<Utf8PathBuf> {
+    let mut pending: VecDeque<String> = parts(path.as_str()).collect();
+    // `DIRECTORY/.` is what the directory leads to.
+    let last = if path.as_str().ends_with("/.") { ".".to_owned() } else { pending.pop_back()? };
+    let mut inside: Vec<String> = Vec::new();
+    let mut leaves = false;
+    let mut links = 0;
+    while let Some(part) = pending.pop_front() {
+        if part == ".." {
+            leaves |= inside.pop().is_none();
+            continue;
+        }
+        inside.push(part);
+        let here = root.join(inside.join("/"));
+        let Ok(target) = rustix::fs::readlink(here.as_std_path(), Vec::new()) else { continue };
+        links += 1;
+        if links > LINKS_MAX {
+            return None;
+        }
+        let target = target.to_string_lossy();
+        inside.pop();
+        if target.starts_with('/') {
+            leaves = true;
+            inside.clear();
+        }
+        for part in parts(&target).collect::<Vec<_>>().into_iter().rev() {
+            pending.push_front(part);
+        }
+    }
+    inside.push(last);
+    leaves.then(|| root.join(inside.join("/")))
+}
+
+fn parts(path: &str) -> impl DoubleEndedIterator<Item = String> {
+    let parts = path.split('/').filter(|part| !matches!(*part, "" | "."));
+    parts.map(str::to_owned)
+}
