@@ -164,10 +164,19 @@ fn wish_that_is_not_valid_is_one_answer_with_one_code() {
     stalled(&world);
     world.wish("desired", &wish(&offer, ""));
     let root = world.root();
-    let agent = Agent::start(world.start(&["run", "--interval", "1d"]), &root);
-    agent.until("the first pass", || world.path("/opt/tool/bin/tool").exists());
+    let _agent = Agent::start(world.start(&["run", "--interval", "1d"]), &root);
+    until("the first pass", || world.path("/opt/tool/bin/tool").exists());
     world.wish("desired", broken);
     stalled(&world);
+}
+
+#[track_caller]
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 /// A running agent; it ends with its test.
@@ -179,15 +188,6 @@ struct Agent<'r> {
 impl<'r> Agent<'r> {
     fn start(process: Child, root: &'r Path) -> Self {
         Self { process, root }
-    }
-
-    #[track_caller]
-    fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
-        let began = Instant::now();
-        while !holds() {
-            assert!(began.elapsed() < PATIENCE, "{what} did not happen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
     }
 
     /// What the API says of the only resource.
@@ -205,7 +205,7 @@ impl<'r> Agent<'r> {
 
     #[track_caller]
     fn says(&self, state: &str) {
-        self.until(state, || self.state().as_deref() == Some(state));
+        until(state, || self.state().as_deref() == Some(state));
     }
 }
 
@@ -229,7 +229,7 @@ fn running_agent_sees_every_decision_at_once() {
     assert!(ended.contains("the running agent follows the desired state now"), "{ended}");
     agent.says("Current");
     let link = world.path("/opt/tool/bin/tool");
-    agent.until("the update", || {
+    until("the update", || {
         fs::read_link(&link).is_ok_and(|text| text.starts_with("../releases/1.1.0"))
     });
 }
@@ -240,7 +240,7 @@ fn request_that_waits_is_told_what_is_blocked_and_why() {
     world.wish("desired", &wish(&offer, "    version: 3.0.0\n"));
     let root = world.root();
     let agent = Agent::start(world.start(&["run", "--interval", "1d"]), &root);
-    agent.until("the first pass", || agent.state().is_some());
+    until("the first pass", || agent.state().is_some());
     let told = world.run(&["request", "--wait"]).exits(1).stdout;
     assert!(told.contains("app/tool no-version: choosing a release: none of 1"), "{told}");
 }

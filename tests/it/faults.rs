@@ -89,7 +89,7 @@ fn check(world: &World, layout: Layout, ended: &Ended, failed: &[Call]) -> Vec<S
     }
     match ended.code {
         Some(0) => {
-            bad.extend(check_converged(world, layout).map(|what| format!("exit 0, but {what}")))
+            bad.extend(check_converged(world, layout).map(|what| format!("exit 0, but {what}")));
         }
         Some(1 | 73) if names_path(world, ended, failed) => {}
         Some(1 | 73) => bad.push(format!("no path is named in: {}", ended.said())),

@@ -224,7 +224,7 @@ fn publishers_at_the_same_time_take_turns() {
         let left = picture(&site.world.temp().join("repository")).into_keys();
         let left: Vec<PathBuf> =
             left.filter(|path| path.to_string_lossy().contains("-new")).collect();
-        assert_eq!(left, [PathBuf::new(); 0], "{}", way.name);
+        assert!(left.is_empty(), "{}: {left:?}", way.name);
         // go-selfupdate has one newest version, and whoever comes late with an older one is told.
         let done = ended.iter().filter(|output| output.status.success()).count();
         assert!(done == 4 || (way.name == "selfupdate" && done > 0), "{} {ended:?}", way.name);

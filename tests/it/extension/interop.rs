@@ -381,8 +381,8 @@ fn image_of_the_demo_is_what_its_recipe_makes() {
     let dir = tempfile::tempdir().unwrap();
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     let made = dir.path().join("repository");
-    let mut make = Command::new(examples.join("make-greeting"));
-    let output = make.arg(&made).arg(env!("CARGO_BIN_EXE_reconcile")).output().unwrap();
+    let mut recipe = Command::new(examples.join("make-greeting"));
+    let output = recipe.arg(&made).arg(env!("CARGO_BIN_EXE_reconcile")).output().unwrap();
     assert!(output.status.success(), "{output:#?}");
     let unpacked = |repository: &Path, name: &str| {
         let (packed, to) = (repository.join("ext/greeting"), dir.path().join(name));

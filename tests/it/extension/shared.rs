@@ -120,11 +120,10 @@ fn publisher_that_is_killed_leaves_a_list_of_what_is_there_and_can_go_on() {
         let list = fs::read_to_string(directory.join("SHA256SUMS")).unwrap();
         let names = list.lines().map(|line| {
             let (digest, name) = line.split_once("  ").unwrap();
-            use sha2::Digest as _;
             let bytes = fs::read(directory.join(name)).unwrap();
             assert_eq!(
                 digest,
-                data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(bytes)),
+                data_encoding::HEXLOWER.encode(&<sha2::Sha256 as sha2::Digest>::digest(bytes)),
                 "{name}"
             );
             name.to_owned()
