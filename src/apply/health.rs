@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use camino::Utf8Path;
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
+use tokio::sync::Semaphore;
 
 use crate::apply::confirm::{Health, Unhealthy, sample, watch};
 use crate::apply::journal::Journal;
@@ -13,8 +15,7 @@ use crate::model::ledger::Quarantined;
 use crate::model::outcome::{End, Failure, FailureClass, chain};
 use crate::model::{Action, Change, Check, Effect, Kind, ResourceId, Step};
 
-/// Most releases that are looked at at the same time: each may start a program. The time that one waits for its turn
-/// is not taken from what it has to show that it works.
+/// Most releases that are looked at at the same time: each look may start a program.
 const CHECKS_AT_ONCE: usize = 64;
 
 /// Why the checks of releases failed before anything was touched.
@@ -89,8 +90,8 @@ pub(super) async fn confirm(
     journal: &mut Journal,
     stop: &Stop,
 ) {
-    let watched = stream::iter(work.iter().map(|work| watched(work, host, stop)));
-    let watched: Vec<_> = watched.buffered(CHECKS_AT_ONCE).collect().await;
+    let turns = Semaphore::new(CHECKS_AT_ONCE);
+    let watched = join_all(work.iter().map(|work| watched(work, (host, &turns), stop))).await;
     for (work, health) in work.iter_mut().zip(watched) {
         let (Some(health), Some((_, effect))) = (health, due(work.change)) else { continue };
         let why = match health {
@@ -109,6 +110,16 @@ pub(super) async fn confirm(
                 Some(_) | None => Some(why),
             },
         };
+        if let Some(why) = &why
+            && work.change.action == Action::Move
+        {
+            // The same release is where it was, too: nothing is wrong with it. It stays owed, and until it holds
+            // nothing is taken away there.
+            let message = format!("{why}; what is in the place before stays until it holds");
+            let class = FailureClass::Transient;
+            work.result.end = End::Failed(Failure { step: "confirm", class, message });
+            continue;
+        }
         if let Some(why) = why {
             go_back(why, work, host, journal).await;
         }
@@ -134,7 +145,11 @@ enum Watched {
 }
 
 /// `None` when there is nothing to watch.
-async fn watched(work: &Work<'_>, host: &Host, stop: &Stop) -> Option<Watched> {
+async fn watched(
+    work: &Work<'_>,
+    (host, turns): (&Host, &Semaphore),
+    stop: &Stop,
+) -> Option<Watched> {
     let (check, _) = due(work.change)?;
     match &work.result.end {
         End::Done => {}
@@ -149,7 +164,7 @@ async fn watched(work: &Work<'_>, host: &Host, stop: &Stop) -> Option<Watched> {
     tokio::select! {
         biased;
         () = stop.wait() => Some(Watched::Stopped),
-        health = watch(check, host) => Some(Watched::Ended(health)),
+        health = watch(check, host, turns) => Some(Watched::Ended(health)),
     }
 }
 
@@ -179,7 +194,7 @@ async fn go_back(why: String, work: &mut Work<'_>, host: &Host, journal: &mut Jo
         End::Failed(settled) => Some(settled.message.clone()),
         // Where nothing was in use before, there is nothing to look at.
         _ if change.before.is_none() => None,
-        _ => match watch(check, host).await {
+        _ => match watch(check, host, &Semaphore::new(1)).await {
             Health::Holds => None,
             Health::Fails(still) => Some(still),
         },

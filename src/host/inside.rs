@@ -7,6 +7,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 /// Links that are followed for one path, as Linux does.
 const LINKS_MAX: usize = 40;
 
+/// Length of a name that no file system takes: whoever looks for it is told an error, not that nothing is there.
+const NAME_TOO_LONG: usize = 256;
+
 /// Where the directory that a path is in really is, and the rest of the path, where a link on the way would lead out of
 /// `root`; `None` where the path can be used as it is written. The last part is not followed.
 pub(super) fn resolve(root: &Utf8Path, path: &Utf8Path) -> Option<Utf8PathBuf> {
@@ -26,7 +29,8 @@ pub(super) fn resolve(root: &Utf8Path, path: &Utf8Path) -> Option<Utf8PathBuf> {
         let Ok(target) = rustix::fs::readlink(here.as_std_path(), Vec::new()) else { continue };
         links += 1;
         if links > LINKS_MAX {
-            return None;
+            // Linux refuses such a path, too.
+            return Some(root.join("-".repeat(NAME_TOO_LONG)));
         }
         let target = target.to_string_lossy();
         inside.pop();

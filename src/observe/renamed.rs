@@ -36,13 +36,15 @@ pub fn follow_renames(desired: &DesiredState, host: &Look, ledger: &mut Ledger) 
 }
 
 fn renames(desired: &DesiredState, host: &Look, ledger: &Ledger) -> Renames {
+    // What an extension's images and link are called comes from its name: by another name it is another one.
+    let stays = |id: &ResourceId| id.kind != Kind::Extension;
     let inventory = &ledger.inventory.resources;
     let settled = |id: &ResourceId| {
         let declared = desired.resources.get(id);
         declared.is_some_and(|d| ledger.inventory.at(id, d.spec.home()).is_some())
     };
     let mut places = Places { spots: Spots::new(host), was: BTreeMap::new() };
-    for (id, owned) in inventory.iter().filter(|(id, _)| !settled(id)) {
+    for (id, owned) in inventory.iter().filter(|(id, _)| stays(id) && !settled(id)) {
         places.note(id, owned);
     }
     if places.was.is_empty() {
@@ -50,7 +52,7 @@ fn renames(desired: &DesiredState, host: &Look, ledger: &Ledger) -> Renames {
     }
     let mut renames = Renames::new();
     let mut stay = BTreeSet::new();
-    for (id, declared) in desired.resources.iter().filter(|(id, _)| !settled(id)) {
+    for (id, declared) in desired.resources.iter().filter(|(id, _)| stays(id) && !settled(id)) {
         match places.name_before(id, declared) {
             Some(was) if was == *id => drop(stay.insert(was)),
             Some(was) => drop(renames.entry(was).or_insert_with(|| id.clone())),

@@ -70,6 +70,8 @@ impl<'a> Images<'a> {
         };
         change.steps.retain_mut(|step| match step {
             Step::Remove { path, .. } => !another(self.in_use.get(&image(path))),
+            // So that systemd passes over it, before it is taken away.
+            Step::Promote { from, .. } => !another(self.in_use.get(from)),
             Step::Point { links, .. } => {
                 links.retain(|to| to.text.is_some() || !another(self.links.get(to.link.as_path())));
                 !links.is_empty()

@@ -15,14 +15,14 @@ use jiff::Timestamp;
 
 use crate::desired::{Declared, DesiredState, Unclear, nearest};
 use crate::model::ledger::{Debt, Ledger, Left, Owned, Suspension};
-use crate::model::{Action, Blocked, BlockedReason, Change, Kind, Plan, ResourceId, Step};
+use crate::model::{Action, Blocked, BlockedReason, Change, Digest, Kind, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::parallel::in_parallel;
 use crate::plan::guard::Removals;
 use crate::plan::hold::Holds;
 use crate::plan::places::Places;
 use crate::resource::decision::Decision;
-use crate::resource::{self, Context, Found, Resolved, Spec};
+use crate::resource::{self, Context, Found, Resolved, Spec, app};
 
 /// Resources that are decided about in a row: so many are worth a thread, as each takes some microseconds.
 const PART: usize = 128;
@@ -157,12 +157,32 @@ fn keep_whole(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
         let id = &blocked.resource;
         let declared = inputs.desired.resources.get(id)?;
         let found = inputs.observed.resources.get(id)?.as_ref().ok()?;
-        let change = decide(inputs, (id, declared), found, inputs.in_use.get(id)?).change?;
+        let in_use = inputs.in_use.get(id)?;
+        let change = match as_laid_out(inputs, id, (declared, found)) {
+            None => decide(inputs, (id, declared), found, in_use).change?,
+            Some((spec, seen)) => {
+                let declared = Declared { spec, ..declared.clone() };
+                let change = decide(inputs, (id, &declared), &seen, in_use).change?;
+                Change { observed: Digest::of_json(found), ..change }
+            }
+        };
         let change = places.images.spare(change)?;
         matches!(change.action, Action::Repair | Action::Tidy).then_some(change)
     });
     let repairs = Plan { changes: repairs.collect(), ..Plan::default() };
     plan.changes.extend(hold::hold(repairs, inputs.holds).changes);
+}
+
+/// The wish for an app and what it is by the layout that is in use, where the one that is wished waits.
+fn as_laid_out(
+    inputs: &Inputs<'_>,
+    id: &ResourceId,
+    (declared, found): (&Declared, &Found),
+) -> Option<(Spec, Found)> {
+    let (Spec::App(spec), Found::App(seen)) = (&declared.spec, found) else { return None };
+    let owned = inputs.ledger.inventory.at(id, &spec.home)?;
+    let (spec, seen) = app::as_laid_out(spec, seen, owned)?;
+    Some((Spec::App(spec.into()), Found::App(seen.into())))
 }
 
 /// Plans the removal of what is ours and not wished any more: only where the path that once declared it
@@ -180,14 +200,17 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
             plan.blocked.push(not_removed(inputs, id, suspension));
             continue;
         }
-        let named = |home: &Utf8Path| home == owned.home;
-        let mut wished = inputs.desired.resources.values().map(|declared| declared.spec.home());
-        if wished.any(named) {
-            continue;
-        }
-        if let Some(other) = places.wished_by(owned, inputs.observed) {
-            plan.notes.push(format!("{id} is not removed: its place is that of {other} now"));
-            continue;
+        // Extensions may share a directory: what another one has in use is spared below.
+        if id.kind != Kind::Extension {
+            let named = |home: &Utf8Path| home == owned.home;
+            let mut wished = inputs.desired.resources.values().map(|declared| declared.spec.home());
+            if wished.any(named) {
+                continue;
+            }
+            if let Some(other) = places.wished_by(owned, inputs.observed) {
+                plan.notes.push(format!("{id} is not removed: its place is that of {other} now"));
+                continue;
+            }
         }
         if !was_read {
             plan.notes.push(format!(
@@ -281,8 +304,17 @@ fn moved(inputs: &Inputs<'_>) -> Vec<String> {
         let (old, new) = (&owned.home, declared.spec.home());
         // The home of what the host's own definitions wish is a name only.
         let nothing = id.kind == Kind::Extension && old.extension() == Some("reconcile");
-        (!nothing && !inputs.observed.are_one(old, new))
-            .then(|| format!("{id} moves from {old} to {new}; remove the old directory by hand"))
+        (!nothing && !inputs.observed.are_one(old, new)).then(|| {
+            let others = inputs.desired.resources.iter().filter(|(other, _)| *other != id);
+            let mut theirs = others.map(|(other, declared)| (other, declared.spec.home()));
+            let theirs = theirs.find(|(_, home)| inputs.observed.are_one(home, old));
+            theirs.map_or_else(
+                || format!("{id} moves from {old} to {new}; remove the old directory by hand"),
+                |(other, _)| {
+                    format!("{id} moves from {old} to {new}; {old} is that of {other} now")
+                },
+            )
+        })
     });
     resources.collect()
 }

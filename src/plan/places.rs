@@ -135,8 +135,10 @@ fn of_another<'a>(
 /// Another resource whose place is a path, or has it inside.
 fn wished_at<'a>(inputs: &Inputs<'a>, id: &ResourceId, path: &Utf8Path) -> Option<&'a ResourceId> {
     let mut others = inputs.desired.resources.iter().filter(|(other, _)| *other != id);
-    let holds =
-        |wished: &Utf8Path| path.starts_with(wished) || inputs.observed.are_one(wished, path);
+    let spots = &inputs.observed.spots;
+    let spot = spots.get(path);
+    let is_there = |wished: &Utf8Path| spot.is_some() && spots.get(wished) == spot;
+    let holds = |wished: &Utf8Path| path.starts_with(wished) || is_there(wished);
     others.find(|(_, declared)| paths(&declared.spec).any(holds)).map(|(other, _)| other)
 }
 

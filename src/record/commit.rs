@@ -80,11 +80,15 @@ pub fn conclude(
     let mut inventory = Cow::Borrowed(&ledger.inventory);
     let mut trust = Cow::Borrowed(&ledger.trust);
     let mut entries = Vec::new();
+    let waiting: BTreeSet<_> = pass.plan.blocked.iter().map(|blocked| &blocked.resource).collect();
     let plan = LazyCell::new(|| pass.plan.name().to_string());
     for (change, result) in pass.plan.changes.iter().zip(&outcome.results) {
         let in_use = in_use_after(pass, change, result);
         activate(&mut inventory, &change.resource, in_use);
+        // What waits for its time to move was kept whole where it is.
+        let waits = waiting.contains(&change.resource);
         if result.switched_to.is_some()
+            && !waits
             && let Some((known, file)) =
                 in_place(inventory.to_mut(), &change.resource).zip(installed(change))
         {
@@ -100,7 +104,7 @@ pub fn conclude(
         }
         if result.end == End::Done {
             start(inventory.to_mut(), pass, &change.resource);
-            if change.action != Action::Fetch {
+            if change.action != Action::Fetch && !waits {
                 arrive(&mut inventory, &change.resource);
             }
         }

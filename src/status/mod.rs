@@ -419,7 +419,7 @@ fn ready(
     if let Some(why) = spec.and_then(Spec::why_off) {
         return (State::Current, holds("Ready", "Off", why.to_owned()));
     }
-    if let Some(moves) = moves(known, id) {
+    if let Some(moves) = moves(known, id).filter(|_| is("Blocked").is_none()) {
         return not(State::InProgress, WAITING, moves);
     }
     if status.version.is_none() {

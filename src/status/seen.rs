@@ -67,9 +67,10 @@ pub(super) fn outdated(known: &Known<'_>, id: &ResourceId) -> bool {
 
 /// Whether a suspension that a pass found is over.
 fn is_over(known: &Known<'_>, last: &LastPass, id: &ResourceId) -> bool {
-    let blocked = last.blocked.iter().filter(|blocked| blocked.resource == *id);
-    let mut untils = blocked.filter(|b| b.reason == BlockedReason::Suspended).map(|b| b.until);
-    untils.any(|until| until.is_some_and(|until| until <= known.now))
+    let ended = last.blocked.iter().filter(|blocked| {
+        blocked.reason == BlockedReason::Suspended && blocked.until.is_some_and(|u| u <= known.now)
+    });
+    ended.map(|blocked| &blocked.resource).any(|ended| ended == id)
 }
 
 /// What the next pass has to look at before anybody can say more.

@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use crate::support::offer::{Offer, TWO_RELEASES};
+use crate::support::tree;
+use crate::support::world::World;
 use crate::tree::site;
 
 #[test]
@@ -21,4 +24,68 @@ fn tree_outside_its_window_is_repaired_though_its_owner_was_edited() {
     let ran = world.run(&[]);
     assert!(world.path("/srv/site/bin/run").exists(), "{ran:#?}");
     assert_eq!(fs::read_to_string(world.path("/srv/site/conf.d/main")).unwrap(), "one\n");
+}
+
+/// A host with a tool in use, whose layout is edited outside its window.
+fn edited_outside_its_window() -> (World, Offer) {
+    let mut world = World::new();
+    let offer = Offer::start(TWO_RELEASES, world.temp());
+    let source = format!("    source: {{ file: {} }}\n", offer.address());
+    world.wish("desired", &format!("apps:\n  tool:\n    version: 1.0.0\n{source}"));
+    world.run(&[]).exits(0);
+    let windows = b"windows: { nights: { start: '00:00', for: 1m, zone: UTC0, days: [sun] } }\n";
+    tree::write(&world.path("/etc/reconcile/agent.yaml"), windows);
+    let layout = "    layout: { file: /usr/local/bin/tool }\n";
+    world.wish("desired", &format!("apps:\n  tool:\n    version: 1.0.0\n{layout}{source}"));
+    world.tick();
+    (world, offer)
+}
+
+#[test]
+fn app_is_whole_where_it_is_while_its_move_waits() {
+    let (mut world, _offer) = edited_outside_its_window();
+    for damaged in ["/opt/tool/bin/tool", "/opt/tool/releases/1.0.0/tool"] {
+        fs::remove_file(world.path(damaged)).unwrap();
+        let ran = world.run(&[]).exits(0);
+        assert!(ran.stdout.contains("deferred"), "{damaged}: {ran:#?}");
+        assert!(world.path(damaged).exists(), "{damaged}: {ran:#?}");
+        assert!(!world.path("/usr/local/bin/tool").exists(), "{damaged}: {ran:#?}");
+        world.tick();
+    }
+    world.run(&["--windows", "ignore"]).exits(0);
+    assert!(world.path("/usr/local/bin/tool").exists());
+    assert!(!world.path("/opt/tool/bin/tool").exists());
+}
+
+#[test]
+fn move_that_fails_its_check_keeps_the_place_that_works() {
+    let mut world = World::new();
+    let offer = Offer::start(TWO_RELEASES, world.temp());
+    let source = format!("    source: {{ file: {} }}\n", offer.address());
+    world.wish("desired", &format!("apps:\n  tool:\n    version: 1.0.0\n{source}"));
+    world.run(&[]).exits(0);
+    let mended = world.temp().join("mended");
+    let check = format!(
+        "test ! -e {} || test -e {}",
+        world.path("/usr/local/bin/tool").display(),
+        mended.display()
+    );
+    let more = format!(
+        "    layout: {{ file: /usr/local/bin/tool }}\n    health: {{ exec: [sh, -c, \"{check}\"], interval: 100ms, stable: \
+         100ms, deadline: 1s }}\n"
+    );
+    world.wish("desired", &format!("apps:\n  tool:\n    version: 1.0.0\n{more}{source}"));
+    for _ in 0..2 {
+        world.tick();
+        let ran = world.run(&["--effects", "run"]).exits(1);
+        assert!(ran.stdout.contains("stays until it holds"), "{ran:#?}");
+        assert!(world.path("/opt/tool/bin/tool").exists(), "{ran:#?}");
+    }
+    tree::write(&mended, b"");
+    world.tick();
+    world.run(&["--effects", "run"]).exits(0);
+    assert!(world.path("/usr/local/bin/tool").exists());
+    assert!(!world.path("/opt/tool/bin/tool").exists());
+    world.tick();
+    assert!(world.run(&["--effects", "run"]).exits(0).stdout.contains("No changes"));
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
+use crate::apply::Stop;
 use crate::cli::args::{PassArgs, WindowsArg};
 use crate::cli::commands::pass;
 use crate::cli::commands::run::{self, Poked};
@@ -71,7 +72,9 @@ pub(super) async fn rollback(
     }
     save(&host, &planned.ledger.overrides)?;
     let mut planned = planned;
-    let exit = pass::perform(session, &request, &host, &client, &mut planned).await;
+    let stop = Stop::default();
+    let applying = pass::perform(session, &request, (&host, &client, &stop), &mut planned);
+    let exit = pass::until_told(&stop, applying).await;
     drop(host);
     run::poke(session, id).await;
     exit

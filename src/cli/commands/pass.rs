@@ -79,14 +79,18 @@ fn exit_of_plan(plan: &Plan, args: &PassArgs) -> Exit {
 ///
 /// Told to end, it gives up what only reads; what is being applied stops at its next safe point, and no pass follows.
 pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit, CliError> {
-    let (stop, applying) = (Stop::default(), Cell::new(false));
+    let (stop, applying, told) = (Stop::default(), Cell::new(false), told_to_end());
     let mut passes = pin!(passes(session, args, (&stop, &applying)));
     tokio::select! {
         biased;
         exit = &mut passes => return exit,
-        () = told_to_end() => stop.request(StopReason::Asked),
+        () = told => {}
     }
-    if applying.get() { passes.await } else { Err(stopped()) }
+    if !applying.get() {
+        return Err(stopped());
+    }
+    ask(&stop);
+    passes.await
 }
 
 /// What is said where nothing was begun yet.
@@ -107,7 +111,7 @@ async fn passes(
         let host = if apart { None } else { Host::seize(session.host.clone()) };
         let glance = host.as_ref().and_then(|host| glance(&session, host.look()));
         let desired = session.desired().await?;
-        let exit = once(&session, args, &desired, (host, glance), applying).await?;
+        let exit = once(&session, args, &desired, (host, glance), (stop, applying)).await?;
         let again = passes < PASSES_MAX && session.common.output != Format::Json;
         if !again || stop.requested() || !session.was_edited_since(&desired)? {
             return Ok(exit);
@@ -128,7 +132,7 @@ async fn once(
     args: &PassArgs,
     desired: &DesiredState,
     (host, glance): (Option<Host>, Option<Glance>),
-    applying: &Cell<bool>,
+    (stop, applying): (&Stop, &Cell<bool>),
 ) -> Result<Exit, CliError> {
     session.check_only(desired)?;
     let client = session.client(desired);
@@ -144,7 +148,7 @@ async fn once(
         print(session, &preview.plan, about(session, desired, &preview.observed));
     }
     applying.set(true);
-    let exit = perform(session, &request, &host, &client, &mut preview).await;
+    let exit = perform(session, &request, (&host, &client, stop), &mut preview).await;
     applying.set(false);
     // The program ends soon. To give back some hundred thousand small values before that takes milliseconds.
     std::mem::forget(preview);
@@ -168,7 +172,9 @@ pub(super) async fn apply_saved(
         say("Nothing to do: the saved plan has no changes.\n");
     }
     let client = session.client(&desired);
-    perform(session, &request, &host, &client, &mut preview).await
+    let stop = Stop::default();
+    let applying = perform(session, &request, (&host, &client, &stop), &mut preview);
+    until_told(&stop, applying).await
 }
 
 /// Prints a saved plan if it could still be applied.
@@ -252,11 +258,10 @@ fn read_plan(file: &Utf8Path) -> Result<PlanDocument, CliError> {
 pub(super) async fn perform(
     session: &Session,
     request: &Request<'_>,
-    host: &Host,
-    client: &Client,
+    with: (&Host, &Client, &Stop),
     preview: &mut Preview,
 ) -> Result<Exit, CliError> {
-    let outcome = carry_out(session, request, (host, client), preview).await?;
+    let outcome = carry_out(session, request, with, preview).await?;
     let applied = exit::of_pass(&preview.plan, &outcome).or(exit::of_wish(request.desired));
     if session.common.output == Format::Json {
         let about = about(session, request.desired, &preview.observed);
@@ -275,18 +280,12 @@ pub(super) async fn perform(
 pub(super) async fn carry_out(
     session: &Session,
     request: &Request<'_>,
-    (host, client): (&Host, &Client),
+    (host, client, stop): (&Host, &Client, &Stop),
     preview: &mut Preview,
 ) -> Result<Outcome, CliError> {
     let progress = if session.interactive { Bars::shown() } else { Bars::hidden() };
-    let stop = Stop::default();
-    let hands = Hands { client, progress: &progress, stop: &stop };
-    let performing = reconcile::perform(request, preview, host, hands);
-    let outcome = tokio::select! {
-        biased;
-        outcome = performing => outcome,
-        never = stop_on_signal(&stop) => match never {},
-    };
+    let hands = Hands { client, progress: &progress, stop };
+    let outcome = reconcile::perform(request, preview, host, hands).await;
     progress.finish();
     let outcome = outcome.map_err(|e| CliError::io(&e))?;
     if let Ok(agent) = session.agent() {
@@ -307,24 +306,34 @@ pub(super) async fn carry_out(
     Ok(outcome)
 }
 
-/// Asks the pass to stop when this process is told to; never returns.
-async fn stop_on_signal(stop: &Stop) -> std::convert::Infallible {
-    told_to_end().await;
-    mention("stopping at the next safe point");
-    stop.request(StopReason::Asked);
-    std::future::pending().await
+/// Goes on with what is applied until its end; asks it to stop when this process is told to end.
+pub(super) async fn until_told<T>(stop: &Stop, applying: impl Future<Output = T>) -> T {
+    let (mut applying, told) = (pin!(applying), told_to_end());
+    tokio::select! {
+        biased;
+        done = &mut applying => return done,
+        () = told => ask(stop),
+    }
+    applying.await
 }
 
-/// Returns once this process is told to end; never where it cannot be told but be killed.
-async fn told_to_end() {
+fn ask(stop: &Stop) {
+    mention("stopping at the next safe point");
+    stop.request(StopReason::Asked);
+}
+
+/// Returns once this process is told to end, from now on; never where it cannot be told but be killed.
+fn told_to_end() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    async move {
+        let (Ok(mut terminate), Ok(mut interrupt)) = signals else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 

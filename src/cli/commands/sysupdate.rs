@@ -95,11 +95,10 @@ async fn update_all(
             continue;
         }
         match update(&carrying, version, after).await {
-            Ok(Exit::Ok) => {}
-            Ok(exit) => worst = exit,
+            Ok(exit) => worst = worst.or(exit),
             Err(error) => {
                 mention(&format!("{}: {}", name.as_deref().unwrap_or("the host"), error.message()));
-                worst = error.exit();
+                worst = worst.or(error.exit());
             }
         }
     }

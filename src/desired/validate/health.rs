@@ -52,7 +52,8 @@ impl Checker<'_> {
         let (span, what) = written.next().unwrap_or((health.span, "`health`"));
         let time = |ms: u64| format!("{:#}", SignedDuration::from_millis(ms.cast_signed()));
         let why = format!(
-            "`deadline` is {} and must be at least {}: `stable` and one `interval` more; unless they are written,              `deadline` is 60s, `stable` 10s and `interval` 1s",
+            "`deadline` is {} and must be at least {}: `stable` and one `interval` more; unless they are written, \
+             `deadline` is 60s, `stable` 10s and `interval` 1s",
             time(deadline),
             time(needed)
         );

@@ -40,9 +40,7 @@ impl Situation<'_> {
         if from == wanted.slot {
             return match why {
                 Some(why) => (Action::Replace, Attribution::DesiredChanged, why.to_owned()),
-                None if self.moves() && drift.is_empty() => {
-                    (Action::Move, Attribution::DesiredChanged, self.moved())
-                }
+                None if self.moves() => (Action::Move, Attribution::DesiredChanged, self.moved()),
                 None => repair(count_drift(drift, NOT_WHOLE)),
             };
         }

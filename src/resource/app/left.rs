@@ -5,12 +5,13 @@ use std::fmt::Write;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::model::Step;
-use crate::model::ledger::InPlace;
+use crate::model::ledger::{InPlace, Owned};
 use crate::resource::app::AppObserved;
 use crate::resource::app::in_place::observe::FileFound;
 use crate::resource::app::layout::{Layout, parse_link};
 use crate::resource::app::plan::Situation;
 use crate::resource::app::remove::{is_mine, not_ours};
+use crate::resource::app::spec::AppSpec;
 
 /// What goes with a file that a program was put to, and what stays there.
 #[derive(Debug, Default)]
@@ -46,6 +47,27 @@ impl Going {
             let _ = write!(reason, "; {path} stays, which is not reconcile's own");
         }
     }
+}
+
+/// The wish and what the host has by the layout that is in use, while the one that is wished now waits. `None` where no
+/// other one is in use.
+pub fn as_laid_out(
+    spec: &AppSpec,
+    observed: &AppObserved,
+    owned: &Owned,
+) -> Option<(AppSpec, AppObserved)> {
+    let left = owned.left(spec.file.as_deref());
+    if left.is_empty() {
+        return None;
+    }
+    let in_use = left.files.last();
+    let placed = in_use.and_then(|known| known.placed.as_ref());
+    let file = observed.left.iter().find(|found| Some(&found.path) == placed).cloned();
+    if in_use.is_some() != file.is_some() {
+        return None;
+    }
+    let spec = AppSpec { file: in_use.map(|known| known.file.clone()), ..spec.clone() };
+    Some((spec, AppObserved { file, left: Vec::new(), ..observed.clone() }))
 }
 
 /// The links of `bin` that are ours.

@@ -21,5 +21,6 @@ pub mod spec;
 mod stands;
 pub mod wanted;
 
+pub use left::as_laid_out;
 pub use observe::AppObserved;
 pub use spec::AppSpec;

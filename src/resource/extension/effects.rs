@@ -4,7 +4,7 @@ use crate::model::extension::LinkTo;
 use crate::model::{Check, Effect, Step};
 use crate::resource::confirm::{Confirm, owe, way_back};
 use crate::resource::extension::ExtensionSpec;
-use crate::resource::extension::layout::class_of;
+use crate::resource::extension::layout::class_at;
 use crate::resource::extension::plan::Situation;
 use crate::resource::extension::spec::Activate;
 use crate::resource::extension::wanted::WantedSet;
@@ -17,7 +17,7 @@ impl Situation<'_> {
         }
         let mut classes = self.spec.classes();
         let links = self.observed.retired.iter().filter_map(|seen| seen.link.as_deref());
-        classes.extend(links.filter_map(|link| class_of(link.parent()?)));
+        classes.extend(links.filter_map(|link| class_at(link, Some(link))));
         classes.sort();
         classes.dedup();
         let refresh = classes.into_iter().map(|class| Effect::Refresh { class });

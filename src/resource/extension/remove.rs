@@ -6,7 +6,7 @@ use crate::model::plan::InUse;
 use crate::model::{Change, Digest, Effect, ResourceId, Step};
 use crate::resource::decision::{forgive, removal};
 use crate::resource::extension::ExtensionObserved;
-use crate::resource::extension::layout::{class_at, class_of};
+use crate::resource::extension::layout::class_at;
 use crate::resource::extension::steps::{hide, take_away};
 
 /// Takes away links that lead to images of ours, merges what is left, and removes the images. Everything else
@@ -37,7 +37,7 @@ pub fn remove(
     let effects = debts.iter().map(|debt| debt.effect.clone());
     let mut refreshes: Vec<Effect> =
         effects.filter(|effect| matches!(effect, Effect::Refresh { .. })).collect();
-    classes.extend(links.iter().filter_map(|link| class_of(link.link.parent()?)));
+    classes.extend(links.iter().filter_map(|link| class_at(&link.link, Some(&link.link))));
     classes.sort();
     for class in classes {
         let refresh = Effect::Refresh { class };

@@ -104,3 +104,43 @@ fn retention_takes_no_image_that_another_extension_made() {
     assert!(is_linked(&host, "var/lib/extensions/demo_extra.raw"));
     host.is_settled();
 }
+
+#[test]
+fn image_without_a_link_stays_when_another_resource_is_to_use_it() {
+    let mut host = Host::new();
+    host.publish("demo_1.raw", "one");
+    define(&host, "sysupdate.d", "demo");
+    let path = host.world.path("usr/lib/sysupdate.d/demo.transfer");
+    let text = fs::read_to_string(&path).unwrap();
+    let text = text.replace("CurrentSymlink=/var/lib/extensions/demo.raw\n", "");
+    fs::write(&path, text.replace("extensions.d/demo\n", "extensions\n")).unwrap();
+    wish(&mut host, "updex", None);
+    host.converges();
+    assert!(is_linked(&host, "var/lib/extensions/demo_1.raw"));
+    wish(&mut host, "sysupdate", None);
+    host.pass().exits(0);
+    assert!(is_linked(&host, "var/lib/extensions/demo_1.raw"));
+    host.is_settled();
+}
+
+#[test]
+fn extension_by_another_name_is_another_one_also_in_the_same_home() {
+    let mut host = Host::new();
+    host.publish("demo_1.raw", "one");
+    let source = host.source().display().to_string();
+    let wished = |name: &str| {
+        format!(
+            "extensions:\n  {name}:\n    home: /var/lib/images\n    verify: {{ min: checksum }}\n    source: {{ sysupdate: {{ path: \
+             {source}, match: demo_@v.raw }} }}\n"
+        )
+    };
+    host.world.wish("desired", &wished("demo"));
+    host.converges();
+    assert!(is_linked(&host, "etc/extensions/demo.raw"));
+    host.world.wish("desired", &wished("other"));
+    host.pass();
+    host.pass();
+    assert!(is_linked(&host, "etc/extensions/other.raw"));
+    assert!(fs::symlink_metadata(host.world.path("etc/extensions/demo.raw")).is_err());
+    host.is_settled();
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use camino::Utf8Path;
 
+use crate::apply::Stop;
 use crate::cli::args::{JsonStyle, PassArgs, SysupdateArgs};
 use crate::cli::commands::overrides::Preview;
 use crate::cli::commands::pass;
@@ -136,9 +137,9 @@ impl Carrying<'_> {
             return Err(CliError::new(Exit::Failed, why));
         }
         let failed = |e: std::io::Error| CliError::io(&e);
+        let mut desired = session.desired().await?;
         // What is looked at may be what another pass is about to use.
         let lock = self.lock().await?;
-        let mut desired = session.desired().await?;
         let orphans = orphans(&session.host, component, &desired).map_err(failed)?;
         let mut only: BTreeSet<_> = resources_of(component, &desired).into_iter().collect();
         if only.is_empty() {
@@ -219,7 +220,10 @@ impl Carrying<'_> {
         };
         let mut preview =
             reconcile::preview(&request, host.look(), &client).await.map_err(failed)?;
-        let outcome = pass::carry_out(session, &request, (&host, &client), &mut preview).await?;
+        let stop = Stop::default();
+        let with = (&host, &client, &stop);
+        let applying = pass::carry_out(session, &request, with, &mut preview);
+        let outcome = pass::until_told(&stop, applying).await?;
         Ok(Passed { plan: preview.plan, specs, outcome: Some(outcome) })
     }
 
