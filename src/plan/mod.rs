@@ -182,7 +182,7 @@ fn as_laid_out(
     let (Spec::App(spec), Found::App(seen)) = (&declared.spec, found) else { return None };
     let owned = inputs.ledger.inventory.at(id, &spec.home)?;
     let (spec, seen) = app::as_laid_out(spec, seen, owned)?;
-    Some((Spec::App(spec.into()), Found::App(seen.into())))
+    Some((Spec::App(spec.into()), Found::App(seen)))
 }
 
 /// Plans the removal of what is ours and not wished any more: only where the path that once declared it
