@@ -104,10 +104,9 @@ fn last_of(kind: Kind) -> Last {
 impl Observed {
     /// Looks up where every place is that is wished or ours.
     fn look_up(&mut self, desired: &DesiredState, ledger: &Ledger, host: &Look) {
-        let wished = desired.resources.iter().flat_map(|(id, declared)| {
-            let file = declared.spec.file().map(|file| (id.kind, file));
-            std::iter::once((id.kind, declared.spec.home())).chain(file)
-        });
+        let wished = desired.resources.iter();
+        let wished =
+            wished.flat_map(|(id, declared)| declared.spec.paths().map(|path| (id.kind, path)));
         let ours = ledger.inventory.resources.iter();
         let ours = ours.flat_map(|(id, owned)| owned.paths().map(|path| (id.kind, path)));
         let paths: HashMap<&Utf8Path, Kind> =

@@ -6,8 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use camino::Utf8Path;
-
 use crate::desired::{Declared, DesiredState};
 use crate::host::Look;
 use crate::host::spot::Spots;
@@ -88,9 +86,7 @@ impl Places<'_> {
 
     /// What a wished resource was called when it was installed.
     fn name_before(&mut self, id: &ResourceId, declared: &Declared) -> Option<ResourceId> {
-        let spec = &declared.spec;
-        let paths = std::iter::once(spec.home()).chain(spec.file());
-        let mut was = paths.filter_map(|path: &Utf8Path| {
+        let mut was = declared.spec.paths().filter_map(|path| {
             let spot = self.spots.of(path, last_of(id.kind))?;
             self.was.get(&(id.kind, spot)).cloned()
         });

@@ -113,10 +113,10 @@ fn still_wished(
 
 /// Where an app was before its layout was edited.
 fn left(owned: Option<&Owned>, declared: Option<&Declared>) -> Left {
-    owned.map_or(Left::NOTHING, |owned| match declared {
-        Some(declared) => owned.left(declared.spec.file()),
-        None => owned.left.clone(),
-    })
+    match declared {
+        Some(declared) => declared.spec.left(owned),
+        None => owned.map_or(Left::NOTHING, |owned| owned.left.clone()),
+    }
 }
 
 fn paths(step: &Step) -> Vec<&Utf8Path> {

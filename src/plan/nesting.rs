@@ -21,7 +21,7 @@ impl<'a> Nesting<'a> {
             return all;
         }
         for (id, declared) in &desired.resources {
-            for path in std::iter::once(declared.spec.home()).chain(declared.spec.file()) {
+            for path in declared.spec.paths() {
                 all.0.entry(observed.without_links(path)).or_default().insert((id, path));
             }
         }

@@ -32,7 +32,7 @@ impl<'a> Places<'a> {
             ..Self::default()
         };
         for (id, declared) in &desired.resources {
-            for spot in paths(&declared.spec).filter_map(|path| observed.spots.get(path)) {
+            for spot in declared.spec.paths().filter_map(|path| observed.spots.get(path)) {
                 places.wished.entry(spot).or_default().insert(id);
             }
             for (name, at) in names(&declared.spec) {
@@ -44,7 +44,7 @@ impl<'a> Places<'a> {
 
     /// Another resource that is to have the same place.
     fn twin(&self, id: &ResourceId, spec: &Spec, observed: &Observed) -> Option<&'a ResourceId> {
-        let spots = paths(spec).filter_map(|path| observed.spots.get(path));
+        let spots = spec.paths().filter_map(|path| observed.spots.get(path));
         let mut wished = spots.filter_map(|spot| self.wished.get(spot)).flatten();
         wished.find(|other| **other != id).copied()
     }
@@ -96,8 +96,7 @@ impl<'a> Places<'a> {
 
 /// Where a resource was before its layout was edited.
 pub(super) fn left(inputs: &Inputs<'_>, id: &ResourceId, spec: &Spec) -> Left {
-    let owned = inputs.ledger.inventory.at(id, spec.home());
-    owned.map_or(Left::NOTHING, |owned| owned.left(spec.file()))
+    spec.left(inputs.ledger.inventory.at(id, spec.home()))
 }
 
 /// What of that is not taken away, as somebody is to be there now.
@@ -139,7 +138,7 @@ fn wished_at<'a>(inputs: &Inputs<'a>, id: &ResourceId, path: &Utf8Path) -> Optio
     let spot = spots.get(path);
     let is_there = |wished: &Utf8Path| spot.is_some() && spots.get(wished) == spot;
     let holds = |wished: &Utf8Path| path.starts_with(wished) || is_there(wished);
-    others.find(|(_, declared)| paths(&declared.spec).any(holds)).map(|(other, _)| other)
+    others.find(|(_, declared)| declared.spec.paths().any(holds)).map(|(other, _)| other)
 }
 
 /// The names by which systemd finds the extensions of a wish, and where it finds them.
@@ -153,8 +152,4 @@ fn names(spec: &Spec) -> impl Iterator<Item = ((ExtensionClass, &str), &Utf8Path
         let one_name = transfer.link.is_some() || at.extension() == Some("v");
         Some(((transfer.class.filter(|_| one_name)?, transfer.name.as_str()), at))
     })
-}
-
-fn paths(spec: &Spec) -> impl Iterator<Item = &Utf8Path> {
-    std::iter::once(spec.home()).chain(spec.file())
 }

@@ -74,6 +74,16 @@ impl Spec {
         }
     }
 
+    /// The paths that nobody else may have.
+    pub fn paths(&self) -> impl Iterator<Item = &Utf8Path> {
+        std::iter::once(self.home()).chain(self.file())
+    }
+
+    /// Where it was before its layout was edited, of what is known.
+    pub fn left(&self, owned: Option<&Owned>) -> Left {
+        owned.map_or(Left::NOTHING, |owned| owned.left(self.file()))
+    }
+
     /// What belongs to it beside its home and its file: where else nobody may put anything.
     pub fn beside(&self) -> Option<Utf8PathBuf> {
         match self {

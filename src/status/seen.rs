@@ -1,7 +1,6 @@
 //! What is told of one resource from what was seen of it; pure.
 
 use crate::desired::Declared;
-use crate::model::ledger::Left;
 use crate::model::{BlockedReason, Drift, ResourceId, Version};
 use crate::record::last_pass::LastPass;
 use crate::resource::{self, Context, Found, Spec};
@@ -22,7 +21,7 @@ pub(super) fn taken_away<'a>(
 /// What is to be said of an app that is still where it was before its layout was edited.
 pub(super) fn moves(known: &Known<'_>, id: &ResourceId) -> Option<String> {
     let spec = &known.desired.resources.get(id)?.spec;
-    let left = known.ledger.inventory.at(id, spec.home())?.left(spec.file());
+    let left = spec.left(known.ledger.inventory.at(id, spec.home()));
     (!left.is_empty()).then(|| "its layout was edited; the next pass moves it".to_owned())
 }
 
@@ -48,7 +47,7 @@ pub(super) fn drift(
         id,
         declared_at: "",
         owned,
-        left: &owned.map_or(Left::NOTHING, |owned| owned.left(declared.spec.file())),
+        left: &declared.spec.left(owned),
         taken: &[],
         trust: &known.ledger.trust,
         debts: &[],
