@@ -103,12 +103,13 @@ fn decide_all(inputs: &Inputs<'_>, places: &Places<'_>, wishes: &[Wish<'_>]) -> 
             None => continue,
         };
         let Some(resolved) = inputs.resolved.get(*id) else { continue };
-        let mut decision = decide(inputs, (id, declared), found, resolved);
+        let left = places::left(inputs, id, &declared.spec);
+        let mut decision = decide(inputs, (id, declared, &left), found, resolved);
         if let Some(blocked) = decision.blocked.as_mut().filter(|b| is_about_version(b.reason)) {
             blocked.message.push_str(slip(&declared.spec));
         }
         let found_note = found.note(declared.spec.home());
-        let taken = places::told_taken(inputs, id, &declared.spec);
+        let taken = places::told_taken(inputs, id, &left);
         let notes = resolved.notes().iter().chain(&found_note).chain(&taken);
         plan.notes.extend(notes.map(|note| format!("{id}: {note}")));
         plan.changes.extend(decision.change.and_then(|change| places.images.spare(change)));
@@ -132,7 +133,7 @@ fn slip(spec: &Spec) -> &'static str {
 
 fn decide(
     inputs: &Inputs<'_>,
-    (id, declared): Wish<'_>,
+    (id, declared, left): (&ResourceId, &Declared, &Left),
     found: &Found,
     resolved: &Resolved,
 ) -> Decision {
@@ -140,8 +141,8 @@ fn decide(
         id,
         declared_at: &declared.declared_at.to_string(),
         owned: inputs.ledger.inventory.at(id, declared.spec.home()),
-        left: &places::left(inputs, id, &declared.spec),
-        taken: &places::taken(inputs, id, &declared.spec),
+        left,
+        taken: &places::taken(inputs, id, left),
         trust: &inputs.ledger.trust,
         debts: &debts_of(inputs.ledger, id),
         facts: &inputs.observed.facts,
@@ -159,10 +160,14 @@ fn keep_whole(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
         let found = inputs.observed.resources.get(id)?.as_ref().ok()?;
         let in_use = inputs.in_use.get(id)?;
         let change = match as_laid_out(inputs, id, (declared, found)) {
-            None => decide(inputs, (id, declared), found, in_use).change?,
+            None => {
+                let left = places::left(inputs, id, &declared.spec);
+                decide(inputs, (id, declared, &left), found, in_use).change?
+            }
             Some((spec, seen)) => {
                 let declared = Declared { spec, ..declared.clone() };
-                let change = decide(inputs, (id, &declared), &seen, in_use).change?;
+                let left = places::left(inputs, id, &declared.spec);
+                let change = decide(inputs, (id, &declared, &left), &seen, in_use).change?;
                 Change { observed: Digest::of_json(found), ..change }
             }
         };

@@ -100,8 +100,7 @@ pub(super) fn left(inputs: &Inputs<'_>, id: &ResourceId, spec: &Spec) -> Left {
 }
 
 /// What of that is not taken away, as somebody is to be there now.
-pub(super) fn taken(inputs: &Inputs<'_>, id: &ResourceId, spec: &Spec) -> Vec<Utf8PathBuf> {
-    let left = left(inputs, id, spec);
+pub(super) fn taken(inputs: &Inputs<'_>, id: &ResourceId, left: &Left) -> Vec<Utf8PathBuf> {
     let programs = left.files.iter().filter(|known| of_another(inputs, id, known).is_some());
     let programs = programs.filter_map(|known| known.placed.as_ref());
     let backups = left.files.iter().flat_map(|known| &known.backups).map(|backup| &backup.path);
@@ -110,8 +109,8 @@ pub(super) fn taken(inputs: &Inputs<'_>, id: &ResourceId, spec: &Spec) -> Vec<Ut
 }
 
 /// What is to be said where somebody else is to be where a resource was.
-pub(super) fn told_taken(inputs: &Inputs<'_>, id: &ResourceId, spec: &Spec) -> Option<String> {
-    left(inputs, id, spec).files.iter().find_map(|known| {
+pub(super) fn told_taken(inputs: &Inputs<'_>, id: &ResourceId, left: &Left) -> Option<String> {
+    left.files.iter().find_map(|known| {
         let other = of_another(inputs, id, known).filter(|other| *other != id)?;
         Some(format!("{} is not removed: its place is that of {other} now", known.file))
     })

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::git::{World as GitWorld, says, wish as git_wish};
+use crate::operator::{rolled_back, wish, world};
 use crate::support::offer::{Offer, TWO_RELEASES};
 use crate::support::tree;
 use crate::support::world::World;
@@ -17,29 +18,9 @@ use crate::support::world::World;
 /// How long something may take that is expected to happen, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-fn wish(offer: &Offer, more: &str) -> String {
-    format!("apps:\n  tool:\n    source: {{ file: {} }}\n{more}", offer.address())
-}
-
-/// A host with `tool`, and what offers it.
-fn world(more: &str) -> (World, Offer) {
-    let mut world = World::new();
-    let offer = Offer::start(TWO_RELEASES, world.temp());
-    world.wish("desired", &wish(&offer, more));
-    world.run(&[]).exits(0);
-    world.tick();
-    (world, offer)
-}
-
-/// The same after 1.1.0 did not work and was switched back, and a pass that left it out.
+/// A host on which 1.1.0 did not work and was switched back, after a pass that left it out.
 fn quarantined() -> (World, Offer) {
-    let (mut world, mut offer) = world("");
-    let health = "    health: { exec: [sh, -c, \"! grep -q 1.1.0 $RECONCILE_ROOT/opt/tool/bin/tool\"], interval: \
-                  100ms, stable: 100ms, deadline: 3s }\n";
-    world.options = vec!["--effects".to_owned(), "run".to_owned()];
-    world.wish("desired", &wish(&offer, health));
-    offer.publish("1.1.0");
-    world.run(&[]).exits(6);
+    let (mut world, offer) = rolled_back();
     world.tick();
     world.run(&[]).exits(3);
     world.tick();

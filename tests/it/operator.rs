@@ -7,7 +7,7 @@ use crate::support::tree;
 use crate::support::world::World;
 
 /// A host with `tool` and what offers it.
-fn world(more: &str) -> (World, Offer) {
+pub(crate) fn world(more: &str) -> (World, Offer) {
     let mut world = World::new();
     let offer = Offer::start(TWO_RELEASES, world.temp());
     world.wish("desired", &wish(&offer, more));
@@ -17,7 +17,7 @@ fn world(more: &str) -> (World, Offer) {
 }
 
 /// The same after 1.1.0 did not work and was switched back.
-fn rolled_back() -> (World, Offer) {
+pub(crate) fn rolled_back() -> (World, Offer) {
     let (mut world, mut offer) = world("");
     let health = "    health: { exec: [sh, -c, \"! grep -q 1.1.0 $RECONCILE_ROOT/opt/tool/bin/tool\"], interval: \
                   100ms, stable: 100ms, deadline: 3s }\n";
@@ -28,7 +28,7 @@ fn rolled_back() -> (World, Offer) {
     (world, offer)
 }
 
-fn wish(offer: &Offer, more: &str) -> String {
+pub(crate) fn wish(offer: &Offer, more: &str) -> String {
     format!("apps:\n  tool:\n    source: {{ file: {} }}\n{more}", offer.address())
 }
 

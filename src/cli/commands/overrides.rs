@@ -10,6 +10,7 @@ use crate::cli::commands::pass;
 use crate::cli::commands::run::{self, Poked};
 use crate::cli::exit::{self, Exit};
 use crate::cli::origin;
+use crate::cli::output::text::in_one_line;
 use crate::cli::session::{AT_ONCE, PATIENCE, Session, known};
 use crate::cli::{CliError, mention, say};
 use crate::desired::DesiredState;
@@ -146,7 +147,7 @@ fn target(
 
 /// Refuses a decision that nobody will understand, and one that ends before it begins; the reason, in one line.
 fn check(session: &Session, reason: &str, until: Option<Timestamp>) -> Result<String, CliError> {
-    let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    let reason = in_one_line(reason);
     if reason.is_empty() {
         let why = "--reason is empty; say why, for whoever finds it later";
         return Err(CliError::new(Exit::Usage, why));

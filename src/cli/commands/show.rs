@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::cli::args::{Format, PassArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::text::headline;
+use crate::cli::output::text::in_one_line;
 use crate::cli::output::units::seconds;
 use crate::cli::output::{contents, json};
 use crate::cli::session::{Session, known};
@@ -192,11 +193,6 @@ fn line(text: &mut String, resource: &ResourceStatus) {
         let message = in_one_line(&ready.message);
         let _ = writeln!(text, "      not ready ({}): {message}", ready.reason);
     }
-}
-
-/// What somebody wrote in several lines, and what a program printed.
-fn in_one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// How the host differs from what was installed, and what the next pass makes of the trees that are named.

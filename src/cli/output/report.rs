@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::cli::output::text::{headline, reason, sign};
+use crate::cli::output::text::{headline, in_one_line, reason, sign};
 use crate::cli::output::units::bytes;
 use crate::model::outcome::{ChangeResult, End, Outcome};
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
@@ -67,6 +67,10 @@ const REASON_MAX: usize = 300;
 /// Blocked wishes that are told one by one in that line.
 const BLOCKED_TOLD: usize = 3;
 
+fn shortened(message: &str) -> String {
+    in_one_line(message).chars().take(REASON_MAX).collect()
+}
+
 /// What became of a pass, in one line: `1 upgraded, 2 unchanged; app/tool failed at fetch: …`.
 pub fn sentence(plan: &Plan, outcome: &Outcome) -> String {
     let mut done: BTreeMap<&str, usize> = BTreeMap::new();
@@ -76,16 +80,14 @@ pub fn sentence(plan: &Plan, outcome: &Outcome) -> String {
             (End::Done, _) => *done.entry(past(change.action)).or_default() += 1,
             (end, None) => others.push(format!("{} {}", result.resource, end.name())),
             (end, Some(failure)) => {
-                let words: Vec<&str> = failure.message.split_whitespace().collect();
-                let why: String = words.join(" ").chars().take(REASON_MAX).collect();
+                let why = shortened(&failure.message);
                 let (id, name) = (&result.resource, end.name());
                 others.push(format!("{id} {name} at {}: {why}", failure.step));
             }
         }
     }
     for blocked in plan.blocked.iter().take(BLOCKED_TOLD) {
-        let words: Vec<&str> = blocked.message.split_whitespace().collect();
-        let why: String = words.join(" ").chars().take(REASON_MAX).collect();
+        let why = shortened(&blocked.message);
         others.push(format!("{} {}: {why}", blocked.resource, reason(blocked)));
     }
     let done = done.into_iter().map(|(done, number)| format!("{number} {done}"));

@@ -108,6 +108,11 @@ fn drift(text: &mut String, changes: &[Change]) {
     text.push('\n');
 }
 
+/// What somebody wrote in several lines, and what a program printed.
+pub fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// The sign of an action, as in a diff.
 pub fn sign(action: Action) -> char {
     match action {

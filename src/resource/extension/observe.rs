@@ -21,6 +21,7 @@ use crate::model::{Drift, DriftKind, ExtensionClass, ResourceId, Version};
 use crate::resource::app::observe::compare_entries;
 use crate::resource::extension::layout::{STAGING_PREFIX, beside, image_of, manifest};
 use crate::resource::extension::order::Order;
+use crate::resource::extension::plan::names;
 use crate::resource::extension::spec::{ExtensionSpec, Transfer, Upkeep, join};
 use crate::resource::observe::Depth;
 use crate::trust::openpgp::{KEYRING_BYTES_MAX, systemd_keyring_paths};
@@ -442,8 +443,7 @@ fn is_pending(host: &Look, spec: &ExtensionSpec, observed: &ExtensionObserved) -
         for marker in class.markers() {
             merged_at = merged_at.max(host.stat(marker)?.map(|stat| stat.mtime));
         }
-        let stem = image.base().strip_suffix(".raw").unwrap_or(image.base());
-        let names = [transfer.name.clone(), image.base().to_owned(), stem.to_owned()];
+        let names = names(transfer, &image.file);
         let at = transfer.link.clone().unwrap_or_else(|| seen.directory.join(&image.file));
         let linked_at = host.stat(at)?.map(|stat| stat.mtime);
         if !observed.is_merged(class, &names) || linked_at > merged_at {

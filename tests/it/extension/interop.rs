@@ -8,19 +8,7 @@ use data_encoding::HEXLOWER;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::lab::{did_not_run, system_root};
-
-/// Runs before the program under test: nothing it does can be seen outside.
-const ISOLATED: &str = r#"
-set -eu
-mount --make-rshared /
-for d in /etc/extensions /var/lib/extensions /var/lib/extensions.d /var/lib/reconcile /var/cache/reconcile; do
-    mkdir -p "$d"
-    mount -t tmpfs t "$d"
-done
-mount -t tmpfs t /run
-R="$RECONCILE --desired $DIR/desired"
-"#;
+use super::lab::{HERE, did_not_run, system_root};
 
 /// A squashfs or erofs image of an extension with one file that says its version.
 fn build(directory: &Path, (name, inside, version): (&str, &str, &str), program: &str) {
@@ -55,7 +43,7 @@ fn list(directory: &Path) {
 
 fn isolated(directory: &Path, script: &str) -> Output {
     Command::new("unshare")
-        .args(["-m", "--propagation", "private", "sh", "-c", &format!("{ISOLATED}{script}")])
+        .args(["-m", "--propagation", "private", "sh", "-c", &format!("{HERE}{script}")])
         .env("RECONCILE", env!("CARGO_BIN_EXE_reconcile"))
         .env("DIR", directory)
         .output()

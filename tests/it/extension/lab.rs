@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 const SCRIPT_TIME_MAX: &str = "120";
 
 /// Runs before a script: `$R` is the program under test.
-const HERE: &str = r#"
+pub(super) const HERE: &str = r#"
 set -eu
 mount --make-rshared /
 for d in /etc/extensions /var/lib/extensions /var/lib/extensions.d /var/lib/reconcile /var/cache/reconcile; do

@@ -21,16 +21,12 @@ struct Open {
     most: usize,
 }
 
-#[test]
-fn transfers_of_one_component_are_fetched_at_once() {
-    let mut host = Host::new();
-    let server = Server::start();
-    let open = Arc::new((Mutex::new(Open::default()), Condvar::new()));
-    let names = ["alpha", "beta", "gamma"];
+/// Three transfers of the host from a server, which lists their images and has none of them yet.
+fn define(host: &Host, server: &Server) {
     let mut sums = String::new();
     let definitions = host.world.path("usr/lib/sysupdate.d");
     fs::create_dir_all(&definitions).unwrap();
-    for name in names {
+    for name in ["alpha", "beta", "gamma"] {
         let digest = HEXLOWER.encode(&Sha256::digest(image(name)));
         sums.push_str(&format!("{digest}  {name}_1.raw\n"));
         let text = format!(
@@ -41,6 +37,14 @@ fn transfers_of_one_component_are_fetched_at_once() {
         fs::write(definitions.join(format!("{name}.transfer")), text).unwrap();
     }
     server.serve("/images/SHA256SUMS", Reply::file(sums));
+}
+
+#[test]
+fn transfers_of_one_component_are_fetched_at_once() {
+    let mut host = Host::new();
+    let server = Server::start();
+    let open = Arc::new((Mutex::new(Open::default()), Condvar::new()));
+    define(&host, &server);
     let together = Arc::clone(&open);
     server.handle(move |request| {
         let name = request.path.strip_prefix("/images/")?.strip_suffix("_1.raw")?;
@@ -65,23 +69,10 @@ fn transfers_of_one_component_are_fetched_at_once() {
 fn transfer_that_fails_keeps_the_whole_release_out_and_is_the_one_that_is_named() {
     let mut host = Host::new();
     let server = Server::start();
-    let definitions = host.world.path("usr/lib/sysupdate.d");
-    fs::create_dir_all(&definitions).unwrap();
-    let mut sums = String::new();
-    for name in ["alpha", "beta", "gamma"] {
-        let digest = HEXLOWER.encode(&Sha256::digest(image(name)));
-        sums.push_str(&format!("{digest}  {name}_1.raw\n"));
-        let text = format!(
-            "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath={}\nMatchPattern={name}_@v.raw\n[Target]\n\
-             Type=regular-file\nPath=/var/lib/images\nCurrentSymlink=/var/lib/extensions/{name}.raw\n",
-            server.url("/images")
-        );
-        fs::write(definitions.join(format!("{name}.transfer")), text).unwrap();
-        if name != "beta" {
-            server.serve(&format!("/images/{name}_1.raw"), Reply::file(image(name)));
-        }
+    define(&host, &server);
+    for name in ["alpha", "gamma"] {
+        server.serve(&format!("/images/{name}_1.raw"), Reply::file(image(name)));
     }
-    server.serve("/images/SHA256SUMS", Reply::file(sums));
     host.world.wish("desired", "sysupdate: { as: sysupdate, activate: now }\n");
     let ran = host.pass();
     assert_eq!(ran.code, 1, "{ran:#?}");

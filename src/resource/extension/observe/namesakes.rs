@@ -2,6 +2,7 @@
 //!
 //! systemd merges one extension of a name, whichever it finds first, and says nothing of the others.
 
+use std::cell::LazyCell;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -36,6 +37,8 @@ pub(super) fn find(
     transfer: &Transfer,
 ) -> io::Result<Vec<Namesake>> {
     let Some(class) = transfer.class else { return Ok(Vec::new()) };
+    let host = places.host;
+    let systemd = LazyCell::new(|| facts::systemd(host));
     let mut found = Vec::new();
     for place in searched(class, None) {
         let items = match places.list(place.into()) {
@@ -48,7 +51,7 @@ pub(super) fn find(
             if is_ours(spec, &path) {
                 continue;
             }
-            found.extend(namesake(places.host, (class, transfer), item, path)?);
+            found.extend(namesake((host, *systemd), (class, transfer), item, path)?);
         }
     }
     Ok(found)
@@ -90,12 +93,11 @@ fn is_ours(spec: &ExtensionSpec, path: &Utf8Path) -> bool {
 }
 
 fn namesake(
-    host: &Look,
+    (host, systemd): (&Look, Option<u32>),
     (class, transfer): (ExtensionClass, &Transfer),
     item: &Item,
     path: Utf8PathBuf,
 ) -> io::Result<Option<Namesake>> {
-    let systemd = facts::systemd(host);
     let (kind, at) = leads_to(host, item.kind, &path)?;
     let version = systemd.unwrap_or(facts::SYSTEMD_ASSUMED);
     let name = |entry, kind| image_name(class.into(), entry, kind, version).map(|found| found.name);
