@@ -244,6 +244,11 @@ fn commit_step(
             result.switched_to = Some(slot.clone()).filter(|slot| !slot.is_empty());
             Ok(())
         }
+        Step::Pick { slot, shows, hides } => {
+            switch::pick(host, shows, hides)?;
+            result.switched_to = Some(slot.clone()).filter(|slot| !slot.is_empty());
+            Ok(())
+        }
         Step::Exchange { tree, path, old, expects, preserve, by, keeps } => {
             let (old, keeps) = (old.as_deref(), keeps.as_deref());
             let trees = exchange::Trees { tree, path, old, expects: *expects, preserve, keeps };

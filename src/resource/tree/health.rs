@@ -49,6 +49,6 @@ impl Situation<'_> {
             keeps: Some(Box::new(self.keeps(new))),
         };
         let owes = self.effects(work).iter().map(|due| due.owe(work)).collect();
-        way_back(owes, switch, self.observed.version_of(slot).as_ref())
+        way_back(owes, vec![switch], self.observed.version_of(slot).as_ref())
     }
 }
