@@ -77,11 +77,14 @@ impl Situation<'_> {
                 return Err(not_ours_to_say(transfer, (version, &wanted.slot)));
             }
             if !is_ours(version) {
-                return Err(Problem::foreign(format!(
+                let message = format!(
                     "systemd picks the newest image of {}, which is {} and was not put there by reconcile, so that {} \
                      would not be used; move it away",
                     transfer.directory, image.file, wanted.slot
-                )));
+                );
+                let foreign = Problem::foreign(message);
+                let reason = wanted.rolled_back.as_ref().map(|_| BlockedReason::RolledBack);
+                return Err(Problem { reason: reason.unwrap_or(foreign.reason), ..foreign });
             }
             picks.hide(transfer, &image.file);
         }
