@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use reconcile::controller::backoff::{Backoff, Dice};
 use reconcile::controller::fight::FightRule;
 use reconcile::controller::machine::{
-    Controller, Ended, Event, Next, Policy, RENEW_APART, SETTLE, SUPERSEDED_MAX, Wish,
+    Controller, Ended, Event, Next, Policy, RENEW_APART, SETTLE, SETTLE_MAX, SUPERSEDED_MAX, Wish,
 };
 use reconcile::controller::queue::{Order, Scope, Ticket, Trigger};
 use reconcile::controller::schedule::Schedule;
@@ -18,7 +18,7 @@ use reconcile::model::window::{Rule, Window, Windows};
 use reconcile::model::{
     Action, Attribution, Blocked, BlockedReason, Change, Digest, Drift, DriftKind, Plan, ResourceId,
 };
-use reconcile::plan::hold::{Holds, fingerprint, hold};
+use reconcile::plan::hold::{UNWISHED_FOR, fingerprint, hold};
 
 const INTERVAL: SignedDuration = SignedDuration::from_mins(5);
 
@@ -279,6 +279,92 @@ fn edit_is_looked_at_once_it_has_settled_and_only_another_wish_is_a_pass() {
 }
 
 #[test]
+fn edit_that_goes_on_is_looked_at_when_it_pauses_or_takes_too_long() {
+    let mut clocked = Clocked::settled(policy());
+    let first = clocked.now;
+    clocked.hear(Event::Touched);
+    clocked.now += SETTLE / 2;
+    clocked.hear(Event::Touched);
+    assert_eq!(clocked.expect_wait(), clocked.now + SETTLE);
+    while clocked.next() != Next::Look {
+        clocked.now += SETTLE / 2;
+        clocked.hear(Event::Touched);
+        assert!(clocked.now <= first + SETTLE_MAX, "it is never looked at");
+    }
+    assert_eq!(clocked.now, first + SETTLE_MAX);
+    clocked.controller.seen(&wish("first"), clocked.now);
+    clocked.hear(Event::Touched);
+    assert_eq!(clocked.expect_wait(), clocked.now + SETTLE, "that was another edit");
+}
+
+/// What becomes of the removal of a resource in a pass that is made at this moment: whether it is done.
+fn removes(clocked: &mut Clocked) -> bool {
+    let mut result = Result::default().change("a", Action::Remove, End::Done);
+    result.plan = hold(result.plan, &clocked.controller.holds(clocked.now));
+    let removes = !result.plan.changes.is_empty();
+    if !removes {
+        result.outcome = Outcome::default();
+        assert_eq!(result.plan.blocked[0].reason, BlockedReason::Deferred);
+    }
+    clocked.ends(&result);
+    removes
+}
+
+#[test]
+fn resource_is_removed_once_it_was_missing_for_a_while_and_not_before() {
+    let mut clocked = Clocked::settled(policy());
+    clocked.hear(Event::Signal);
+    clocked.expect_pass(&[Trigger::Signal]);
+    let missing_since = clocked.now;
+    assert!(!removes(&mut clocked));
+    // Whatever asks for a pass meanwhile, a person too.
+    clocked.later(4);
+    clocked.request(Scope::All);
+    clocked.expect_pass(&[Trigger::Request]);
+    assert!(!removes(&mut clocked));
+    clocked.request(only(&["b"]));
+    clocked.expect_pass(&[Trigger::Request]);
+    clocked.ends(&Result::default());
+    assert_eq!(clocked.expect_wait(), missing_since + UNWISHED_FOR);
+    clocked.wait();
+    assert_eq!(clocked.expect_pass(&[Trigger::Until]).scope, Scope::All);
+    assert!(removes(&mut clocked));
+}
+
+#[test]
+fn resource_that_came_back_meanwhile_is_missing_anew() {
+    let mut clocked = Clocked::settled(policy());
+    clocked.hear(Event::Signal);
+    clocked.expect_pass(&[Trigger::Signal]);
+    assert!(!removes(&mut clocked));
+    clocked.later(8);
+    clocked.hear(Event::Signal);
+    clocked.expect_pass(&[Trigger::Signal]);
+    clocked.ends(&Result::default());
+    clocked.later(8);
+    clocked.hear(Event::Signal);
+    clocked.expect_pass(&[Trigger::Signal, Trigger::Until]);
+    assert!(!removes(&mut clocked));
+}
+
+#[test]
+fn clock_that_was_set_back_keeps_nothing_for_longer() {
+    let mut clocked = Clocked::settled(policy());
+    clocked.hear(Event::Signal);
+    clocked.expect_pass(&[Trigger::Signal]);
+    assert!(!removes(&mut clocked));
+    clocked.now -= SignedDuration::from_hours(24);
+    clocked.hear(Event::Signal);
+    clocked.expect_pass(&[Trigger::Signal]);
+    let back = clocked.now;
+    assert!(!removes(&mut clocked));
+    assert_eq!(clocked.expect_wait(), back + UNWISHED_FOR);
+    clocked.wait();
+    clocked.expect_pass(&[Trigger::Until]);
+    assert!(removes(&mut clocked));
+}
+
+#[test]
 fn newer_wish_takes_the_place_of_the_one_that_is_staged_but_not_for_ever() {
     let mut clocked = Clocked::settled(policy());
     clocked.hear(Event::Signal);
@@ -421,7 +507,7 @@ fn terminal_failure_is_held_until_the_change_is_another_or_somebody_asks() {
     clocked.ends(&Result::default());
     clocked.request(only(&["a"]));
     clocked.expect_pass(&[Trigger::Request]);
-    assert_eq!(clocked.controller.holds(clocked.now), Holds::NONE);
+    assert!(clocked.controller.holds(clocked.now).is_empty());
 }
 
 #[test]
@@ -429,7 +515,7 @@ fn correction_that_is_undone_each_time_is_given_up_for_a_while() {
     let mut clocked = Clocked::settled(policy());
     let repaired = Result::default().change("a", Action::Repair, End::Done);
     for time in 1..=FightRule::default().times {
-        assert_eq!(clocked.controller.holds(clocked.now), Holds::NONE, "before {time}");
+        assert!(clocked.controller.holds(clocked.now).is_empty(), "before {time}");
         clocked.wait();
         clocked.expect_pass(&[Trigger::Schedule]);
         clocked.ends(&repaired);
@@ -441,7 +527,7 @@ fn correction_that_is_undone_each_time_is_given_up_for_a_while() {
     let upgrade = Result::default().change("a", Action::Upgrade, End::Done).plan;
     assert_eq!(hold(upgrade.clone(), &holds), upgrade, "only the correction is given up");
     clocked.later(3601);
-    assert_eq!(clocked.controller.holds(clocked.now), Holds::NONE);
+    assert!(clocked.controller.holds(clocked.now).is_empty());
 }
 
 #[test]
@@ -451,7 +537,7 @@ fn slow_corrections_are_no_fight() {
         clocked.later(1200);
         let Next::Pass(_) = clocked.next() else { panic!() };
         clocked.ends(&Result::default().change("a", Action::Repair, End::Done));
-        assert_eq!(clocked.controller.holds(clocked.now), Holds::NONE);
+        assert!(clocked.controller.holds(clocked.now).is_empty());
     }
 }
 
@@ -776,14 +862,15 @@ impl Story {
         }
         if self.released && order.scope == Scope::All {
             result = result.change("a", Action::Upgrade, End::Done);
-            result.plan = hold(result.plan, &self.clocked.controller.holds(now));
-            if result.plan.changes.is_empty() {
-                result.outcome = Outcome::default();
-            } else {
-                let hour = now.to_zoned(TimeZone::UTC).hour();
-                assert!((2..4).contains(&hour), "switched at {now}");
-                self.released = false;
-            }
+        }
+        result.plan = hold(result.plan, &self.clocked.controller.holds(now));
+        let plan = &result.plan;
+        let goes_on = |id: &ResourceId| plan.changes.iter().any(|change| &change.resource == id);
+        result.outcome.results.retain(|ended| goes_on(&ended.resource));
+        if goes_on(&id("a")) {
+            let hour = now.to_zoned(TimeZone::UTC).hour();
+            assert!((2..4).contains(&hour), "switched at {now}");
+            self.released = false;
         }
         if self.fails {
             result = result.blocked("b", BlockedReason::SourceUnavailable, None);
