@@ -143,6 +143,21 @@ impl Journal {
         Ok(self.keep(host, |debt| &debt.effect != effect || &debt.resource != resource)?)
     }
 
+    /// Keeps a look owed that told nothing, as what was in use before had failed, too.
+    pub fn excuse(&mut self, host: &Host, effect: &Effect) -> Result<(), JournalError> {
+        let mut debts = self.debts.clone();
+        for debt in debts.iter_mut().filter(|debt| &debt.effect == effect) {
+            if let Effect::Confirm { excused, .. } = &mut debt.effect {
+                *excused = true;
+            }
+        }
+        if debts != self.debts {
+            save_debts(host, &debts)?;
+            self.debts = debts;
+        }
+        Ok(())
+    }
+
     /// Strikes out all but some debts. Where there are no others the disk is left alone.
     fn keep(&mut self, host: &Host, kept: impl Fn(&Debt) -> bool) -> io::Result<()> {
         if self.debts.iter().all(&kept) {

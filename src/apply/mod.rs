@@ -103,7 +103,7 @@ pub async fn apply(
             work.result.note_staged(staged);
         }
     }
-    let baselines = health::baselines(&work, host).await;
+    let baselines = health::baselines(&work, host, stop).await;
     health::refuse_blind(&mut work, &baselines, host);
     for work in work.iter_mut().filter(|work| work.goes_on()) {
         if stop.requested() {
@@ -122,7 +122,7 @@ pub async fn apply(
     }
     announce::announce(&mut work, host).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {
-        remove(work.change, host, &mut work.result);
+        remove(work, host);
     }
     let tried = |step: &Step| matches!(step, Step::Try { .. });
     let replaced = |work: &Work<'_>| work.goes_on() && work.change.steps.iter().any(tried);
@@ -136,11 +136,13 @@ struct Work<'p> {
     result: ChangeResult,
     /// Paths of a tree that are another than before; `None` where there is nothing to compare with.
     changed: Option<Changed>,
+    /// The slot that stays, whatever is surplus: the one in use now has yet to show that it works.
+    kept: Option<String>,
 }
 
 impl<'p> Work<'p> {
     fn begin(change: &'p Change) -> Self {
-        Self { change, result: ChangeResult::begin(&change.resource), changed: None }
+        Self { change, result: ChangeResult::begin(&change.resource), changed: None, kept: None }
     }
 
     /// Whether everything went well so far.
@@ -299,9 +301,16 @@ async fn settle(steps: &[Step], work: &mut Work<'_>, host: &Host, journal: &mut 
     }
 }
 
-fn remove(change: &Change, host: &Host, result: &mut ChangeResult) {
+fn remove(work: &mut Work<'_>, host: &Host) {
+    let Work { change, result, kept, .. } = work;
+    // Of an image, its name is a part of the file's.
+    let is_kept = |path: &Utf8Path| {
+        let name = path.file_name().unwrap_or_default();
+        kept.as_ref().is_some_and(|kept| name.contains(kept.as_str()))
+    };
     for step in &change.steps {
         let removed = match step {
+            Step::Remove { path, .. } if is_kept(path) => continue,
             Step::Remove { path, aside } => switch::remove(host, path, aside.as_deref()),
             Step::RemoveEmpty { path } => host.remove_empty(path).map_err(Into::into),
             _ => continue,

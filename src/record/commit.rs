@@ -109,7 +109,9 @@ pub fn conclude(
             }
         }
         note_left_out(inventory.to_mut(), pass, change, result);
-        learn(&mut trust, pass, (change, result), in_use);
+        let doubted =
+            |slot: &str| ledger.debts.iter().any(|d| d.effect.doubts(&change.resource, slot));
+        learn(&mut trust, pass, (change, result), in_use.filter(|slot| !doubted(slot)));
         entries.push(history_entry(&plan, pass, change, result));
     }
     for unchanged in &pass.plan.unchanged {
@@ -321,7 +323,7 @@ fn activate(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, slot: Option<&s
     owned.activated.drain(..surplus);
 }
 
-/// Raises the floor to what is in use now and locks the digest of a first use.
+/// Raises the floor to what is in use now and, as far as it is known, works, and locks the digest of a first use.
 fn learn(
     trust: &mut Cow<'_, Trust>,
     pass: &Pass<'_>,
