@@ -39,7 +39,7 @@ pub fn orphans(
     let wished: Vec<&Wish> = others.flat_map(|spec| &spec.transfers).collect();
     for item in host.list(&list)?.unwrap_or_default().into_iter().take(ENTRIES_MAX) {
         let place = format!("{list}/{}", item.name);
-        let Some(text) = host.read_link(&place)?.filter(|_| item.kind == ItemKind::Link) else {
+        let Some(text) = host.link_in_utf8(&place)?.filter(|_| item.kind == ItemKind::Link) else {
             continue;
         };
         let (directory, target) = match installed::entry(&item.name, &text) {

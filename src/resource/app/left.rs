@@ -13,6 +13,9 @@ use crate::resource::app::plan::Situation;
 use crate::resource::app::remove::{is_mine, not_ours};
 use crate::resource::app::spec::AppSpec;
 
+/// Paths that stay, of which so many are told by name.
+const STAYS_TOLD: usize = 8;
+
 /// What goes with a file that a program was put to, and what stays there.
 #[derive(Debug, Default)]
 pub(super) struct Going {
@@ -43,8 +46,12 @@ impl Going {
 
     /// Says what stays.
     pub(super) fn tell(&self, reason: &mut String) {
-        for path in &self.stays {
+        for path in self.stays.iter().take(STAYS_TOLD) {
             let _ = write!(reason, "; {path} stays, which is not reconcile's own");
+        }
+        let more = self.stays.len().saturating_sub(STAYS_TOLD);
+        if more > 0 {
+            let _ = write!(reason, "; {more} more stay");
         }
     }
 }

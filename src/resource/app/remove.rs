@@ -17,7 +17,13 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
     let mine = |name: &str| is_mine(name, id, owned, observed);
     let theirs = |slot: &str| not_ours(slot, id, owned, observed);
     let links = left::links(observed, |slot| !theirs(slot));
-    if !links.is_empty() {
+    let mut going = Going::default();
+    going.stays.extend(foreign(observed, &links).map(|name| layout.bin().join(name)));
+    if observed.bin.as_ref().is_some_and(|bin| bin.immovable().is_some()) {
+        // What cannot be carried along stays where it is, and the links go one after another.
+        let gone = links.iter().map(|(name, _)| layout.bin().join(name));
+        steps.extend(gone.map(|path| Step::Remove { path, aside: None }));
+    } else if !links.is_empty() {
         // Not a removal of the directory: what somebody puts there meanwhile is carried along.
         steps.push(Step::Switch {
             bin: layout.bin(),
@@ -27,7 +33,6 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
             expects: Some(links),
         });
     }
-    let mut going = Going::default();
     for file in observed.file.iter().chain(&observed.left) {
         // Only what was put there is looked at; what is not of any release of ours is somebody else's by now.
         let ours = file.slot.as_ref().is_some_and(|slot| !theirs(slot));
@@ -49,6 +54,16 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
     let mut change = removal(id, owned, before(observed), Digest::of_json(observed), steps);
     going.tell(&mut change.reason);
     change
+}
+
+/// The entries of `bin` that are not among these links.
+fn foreign<'a>(
+    observed: &'a AppObserved,
+    ours: &'a [(String, String)],
+) -> impl Iterator<Item = &'a String> {
+    let bin = observed.bin.iter();
+    let names = bin.flat_map(|bin| bin.links.keys().chain(bin.others.keys()));
+    names.filter(|name| !ours.iter().any(|(ours, _)| ours == *name))
 }
 
 /// Whether a release was made for this resource, or came to it by another name of the wish.

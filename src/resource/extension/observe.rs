@@ -415,7 +415,8 @@ fn link_at(host: &Look, link: &Utf8Path) -> io::Result<LinkSeen> {
     Ok(match host.stat(link)? {
         None => LinkSeen::Nothing,
         Some(stat) if stat.kind == ItemKind::Link => {
-            host.read_link(link)?.map_or(LinkSeen::Nothing, LinkSeen::Text)
+            let other = || LinkSeen::Other("link to a name that is not UTF-8".into());
+            host.link_in_utf8(link)?.map_or_else(other, LinkSeen::Text)
         }
         Some(stat) => LinkSeen::Other(stat.kind.name().into()),
     })

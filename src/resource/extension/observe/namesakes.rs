@@ -136,7 +136,7 @@ fn leads_to(
             ItemKind::Other => break,
             ItemKind::Link => {}
         }
-        let Some(text) = host.read_link(&at)? else { break };
+        let Some(text) = host.link_in_utf8(&at)? else { break };
         at = join(at.parent().unwrap_or(&at), &text);
         let Some(stat) = host.stat(&at)? else { break };
         kind = stat.kind;
