@@ -152,7 +152,8 @@ impl Reader {
         }
         let Question { url, identity, .. } = &question;
         let limit_key = || Key::limit(&authority(url), identity.as_deref());
-        let remembered_limit = || load_limit(self.cache_dir.as_deref()?, &limit_key());
+        let now = self.client.now();
+        let remembered_limit = || load_limit(self.cache_dir.as_deref()?, &limit_key(), now);
         let asking = || async {
             // Not held while waiting to try again: a slow host must not keep others from being asked.
             let _permit =
