@@ -199,7 +199,7 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
         if inputs.desired.resources.contains_key(id) {
             continue;
         }
-        let was_read = inputs.desired.roots.contains(&owned.declared_in);
+        let was_read = inputs.desired.was_read(&owned.declared_in);
         let suspension = inputs.ledger.overrides.suspended.get(id).filter(|_| was_read);
         if let Some(suspension) = suspension.filter(|suspension| suspension.holds(inputs.now)) {
             plan.blocked.push(not_removed(inputs, id, suspension));
@@ -219,7 +219,8 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
         }
         if !was_read {
             plan.notes.push(format!(
-                "{id} is kept: {} declared it and was not read in this pass",
+                "{id} is kept: {} declared it and was not read in this pass; to have it removed, wish it once more \
+                 and strike it out again",
                 owned.declared_in
             ));
             continue;

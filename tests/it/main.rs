@@ -106,3 +106,4 @@ mod counts;
 mod strangers;
 mod units;
 mod watch;
+mod wishes;
