@@ -366,7 +366,8 @@ impl Controller {
         let stays = plan.blocked.iter().filter(|blocked| blocked.declared_at.is_none());
         let missing = removed.map(|change| &change.resource).chain(stays.map(|b| &b.resource));
         let known = std::mem::take(&mut self.unwished);
-        let since = |id: &ResourceId| known.get(id).copied().unwrap_or(self.began);
+        let since =
+            |id: &ResourceId| known.get(id).map_or(self.began, |since| self.began.min(*since));
         self.unwished = missing.map(|id| (id.clone(), since(id))).collect();
     }
 

@@ -18,7 +18,7 @@ use reconcile::model::window::{Rule, Window, Windows};
 use reconcile::model::{
     Action, Attribution, Blocked, BlockedReason, Change, Digest, Drift, DriftKind, Plan, ResourceId,
 };
-use reconcile::plan::hold::{UNWISHED_FOR, fingerprint, hold};
+use reconcile::plan::hold::{fingerprint, hold};
 
 const INTERVAL: SignedDuration = SignedDuration::from_mins(5);
 
@@ -26,7 +26,7 @@ fn start() -> Timestamp {
     "2026-06-01T12:00:00Z".parse().unwrap()
 }
 
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     Policy {
         schedule: Schedule::new(INTERVAL, b"a machine"),
         backoff: Backoff::default(),
@@ -43,19 +43,19 @@ fn id(name: &str) -> ResourceId {
     format!("app/{name}").parse().unwrap()
 }
 
-fn only(names: &[&str]) -> Scope {
+pub(super) fn only(names: &[&str]) -> Scope {
     Scope::Only(names.iter().map(|name| id(name)).collect())
 }
 
 /// What became of a plan.
 #[derive(Clone, Debug, Default)]
-struct Result {
-    plan: Plan,
-    outcome: Outcome,
+pub(super) struct Result {
+    pub(super) plan: Plan,
+    pub(super) outcome: Outcome,
 }
 
 impl Result {
-    fn change(mut self, name: &str, action: Action, end: End) -> Self {
+    pub(super) fn change(mut self, name: &str, action: Action, end: End) -> Self {
         let drifted = action == Action::Repair;
         let drift = Drift {
             path: format!("/opt/{name}/bin/{name}"),
@@ -113,9 +113,9 @@ fn failed(class: FailureClass) -> End {
 }
 
 /// A loop with a clock that goes only when it is told to.
-struct Clocked {
-    controller: Controller,
-    now: Timestamp,
+pub(super) struct Clocked {
+    pub(super) controller: Controller,
+    pub(super) now: Timestamp,
     wish: Wish,
     /// The wish that the pass began with that is made.
     began_with: Wish,
@@ -133,7 +133,7 @@ impl Clocked {
     }
 
     /// One that has made its first pass and found nothing to do.
-    fn settled(policy: Policy) -> Self {
+    pub(super) fn settled(policy: Policy) -> Self {
         let mut clocked = Self::new(policy);
         clocked.expect_pass(&[Trigger::Start]);
         clocked.ends(&Result::default());
@@ -149,7 +149,7 @@ impl Clocked {
     }
 
     #[track_caller]
-    fn expect_pass(&mut self, triggers: &[Trigger]) -> Order {
+    pub(super) fn expect_pass(&mut self, triggers: &[Trigger]) -> Order {
         match self.next() {
             Next::Pass(order) => {
                 assert_eq!(order.triggers, triggers.iter().copied().collect::<BTreeSet<_>>());
@@ -160,7 +160,7 @@ impl Clocked {
     }
 
     #[track_caller]
-    fn expect_wait(&mut self) -> Timestamp {
+    pub(super) fn expect_wait(&mut self) -> Timestamp {
         match self.next() {
             Next::Wait(until) => {
                 assert!(until > self.now, "waits for the past: {until} at {}", self.now);
@@ -172,28 +172,28 @@ impl Clocked {
 
     /// Lets the time come that is waited for.
     #[track_caller]
-    fn wait(&mut self) {
+    pub(super) fn wait(&mut self) {
         self.now = self.expect_wait();
     }
 
-    fn ends(&mut self, result: &Result) {
+    pub(super) fn ends(&mut self, result: &Result) {
         let plan = Some((&result.plan, &result.outcome));
         let (wish, every) = (self.began_with.clone(), &self.every);
         self.controller.ended(&Ended { plan, wish, every }, self.now);
         self.controller.seen(&self.wish, self.now);
     }
 
-    fn hear(&mut self, event: Event) {
+    pub(super) fn hear(&mut self, event: Event) {
         self.controller.hear(event, self.now);
     }
 
-    fn request(&mut self, scope: Scope) -> Ticket {
+    pub(super) fn request(&mut self, scope: Scope) -> Ticket {
         self.tickets += 1;
         self.hear(Event::Requested(scope, self.tickets));
         self.tickets
     }
 
-    fn later(&mut self, seconds: i64) {
+    pub(super) fn later(&mut self, seconds: i64) {
         self.now += SignedDuration::from_secs(seconds);
     }
 }
@@ -295,73 +295,6 @@ fn edit_that_goes_on_is_looked_at_when_it_pauses_or_takes_too_long() {
     clocked.controller.seen(&wish("first"), clocked.now);
     clocked.hear(Event::Touched);
     assert_eq!(clocked.expect_wait(), clocked.now + SETTLE, "that was another edit");
-}
-
-/// What becomes of the removal of a resource in a pass that is made at this moment: whether it is done.
-fn removes(clocked: &mut Clocked) -> bool {
-    let mut result = Result::default().change("a", Action::Remove, End::Done);
-    result.plan = hold(result.plan, &clocked.controller.holds(clocked.now));
-    let removes = !result.plan.changes.is_empty();
-    if !removes {
-        result.outcome = Outcome::default();
-        assert_eq!(result.plan.blocked[0].reason, BlockedReason::Deferred);
-    }
-    clocked.ends(&result);
-    removes
-}
-
-#[test]
-fn resource_is_removed_once_it_was_missing_for_a_while_and_not_before() {
-    let mut clocked = Clocked::settled(policy());
-    clocked.hear(Event::Signal);
-    clocked.expect_pass(&[Trigger::Signal]);
-    let missing_since = clocked.now;
-    assert!(!removes(&mut clocked));
-    // Whatever asks for a pass meanwhile, a person too.
-    clocked.later(4);
-    clocked.request(Scope::All);
-    clocked.expect_pass(&[Trigger::Request]);
-    assert!(!removes(&mut clocked));
-    clocked.request(only(&["b"]));
-    clocked.expect_pass(&[Trigger::Request]);
-    clocked.ends(&Result::default());
-    assert_eq!(clocked.expect_wait(), missing_since + UNWISHED_FOR);
-    clocked.wait();
-    assert_eq!(clocked.expect_pass(&[Trigger::Until]).scope, Scope::All);
-    assert!(removes(&mut clocked));
-}
-
-#[test]
-fn resource_that_came_back_meanwhile_is_missing_anew() {
-    let mut clocked = Clocked::settled(policy());
-    clocked.hear(Event::Signal);
-    clocked.expect_pass(&[Trigger::Signal]);
-    assert!(!removes(&mut clocked));
-    clocked.later(8);
-    clocked.hear(Event::Signal);
-    clocked.expect_pass(&[Trigger::Signal]);
-    clocked.ends(&Result::default());
-    clocked.later(8);
-    clocked.hear(Event::Signal);
-    clocked.expect_pass(&[Trigger::Signal, Trigger::Until]);
-    assert!(!removes(&mut clocked));
-}
-
-#[test]
-fn clock_that_was_set_back_keeps_nothing_for_longer() {
-    let mut clocked = Clocked::settled(policy());
-    clocked.hear(Event::Signal);
-    clocked.expect_pass(&[Trigger::Signal]);
-    assert!(!removes(&mut clocked));
-    clocked.now -= SignedDuration::from_hours(24);
-    clocked.hear(Event::Signal);
-    clocked.expect_pass(&[Trigger::Signal]);
-    let back = clocked.now;
-    assert!(!removes(&mut clocked));
-    assert_eq!(clocked.expect_wait(), back + UNWISHED_FOR);
-    clocked.wait();
-    clocked.expect_pass(&[Trigger::Until]);
-    assert!(removes(&mut clocked));
 }
 
 #[test]
