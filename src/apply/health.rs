@@ -127,7 +127,7 @@ pub(super) async fn confirm(
             continue;
         }
         if let Some(why) = why {
-            go_back(why, work, host, journal).await;
+            go_back(why, work, host, journal, stop).await;
         }
         if let Err(error) = journal.forgive(host, &work.change.resource, effect)
             && work.goes_on()
@@ -205,7 +205,13 @@ async fn watched(
 }
 
 /// Remembers that the release does not work here, then performs the change's `undo` and looks once more.
-async fn go_back(why: String, work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
+async fn go_back(
+    why: String,
+    work: &mut Work<'_>,
+    host: &Host,
+    journal: &mut Journal,
+    stop: &Stop,
+) {
     let change = work.change;
     let failure =
         |message: String| Failure { step: "confirm", class: FailureClass::Unhealthy, message };
@@ -225,7 +231,7 @@ async fn go_back(why: String, work: &mut Work<'_>, host: &Host, journal: &mut Jo
         work.result.end = End::RollbackFailed(failure(stuck));
         return;
     }
-    settle(&change.undo, work, host, journal).await;
+    settle(&change.undo, work, host, journal, stop).await;
     let still = match &work.result.end {
         End::Failed(settled) => Some(settled.message.clone()),
         // Where nothing was in use before, there is nothing to look at.

@@ -34,6 +34,14 @@ pub enum JournalError {
         #[source]
         source: RunError,
     },
+    /// The program was told to end meanwhile.
+    #[error(
+        "{effect} did not end in time when the agent was stopped and stays owed: the next pass tries it again"
+    )]
+    CutOff {
+        /// In words.
+        effect: String,
+    },
     /// The effect failed.
     #[error("{effect} failed and stays owed: the next pass tries it again")]
     Effect {

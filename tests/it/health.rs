@@ -103,7 +103,7 @@ fn single_failure_before_the_switch_excuses_no_release() {
     world.pass();
     world.wish("2.0", 1);
     world.wish_also(&format!(
-        "    health:\n{}      interval: 10ms\n      stable: 100ms\n      deadline: 20s\n",
+        "    health:\n{}      interval: 100ms\n      stable: 200ms\n      deadline: 5s\n",
         of_the_first_release(&world, &flaps)
     ));
     let output = world.agent(&PASS);
@@ -121,8 +121,8 @@ fn release_before_is_kept_until_one_that_is_excused_shows_that_it_works() {
     let down = world.path("down").display().to_string();
     fs::write(&down, "").unwrap();
     world.wish_also(&format!(
-        "    health:\n      exec: [sh, -c, \"! test -e {down}\"]\n      interval: 10ms\n      stable: 50ms\n      \
-         deadline: 400ms\n"
+        "    health:\n      exec: [sh, -c, \"! test -e {down}\"]\n      interval: 100ms\n      stable: 100ms\n      \
+         deadline: 600ms\n"
     ));
     let floor = || fs::read_to_string(world.host("var/lib/reconcile/trust.json")).unwrap();
     for pass in ["the first", "the next"] {

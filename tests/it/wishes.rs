@@ -68,3 +68,66 @@ fn directory_in_the_place_of_a_document_removes_nothing() {
     assert!(said.contains("is a directory and named like a document"), "{said}");
     assert!(world.path("/opt/tool/bin/tool").exists());
 }
+
+/// A host with two apps, one of them at 1.1.0 after 1.0.0; what the desired state says of the source.
+fn upgraded() -> (World, Offer, String) {
+    let mut world = World::new();
+    let mut offer = Offer::start(TWO_RELEASES, world.temp());
+    let source = format!("    source: {{ file: {} }}\n", offer.address());
+    world.wish("desired", &format!("apps:\n  tool:\n{source}  other:\n{source}"));
+    world.run(&[]).exits(0);
+    offer.publish("1.1.0");
+    world.tick();
+    world.run(&[]).exits(0);
+    world.tick();
+    (world, offer, source)
+}
+
+#[test]
+fn pin_of_an_app_that_was_removed_binds_no_later_one() {
+    let (mut world, _offer, source) = upgraded();
+    world.run(&["rollback", "app/tool", "--reason", "old"]).exits(0);
+    let both = fs::read_to_string(world.desired.join("wish.yaml")).unwrap();
+    world.wish("desired", &format!("apps:\n  other:\n{source}"));
+    world.tick();
+    world.run(&[]).exits(0);
+    assert!(!world.path("/opt/tool").exists());
+    world.wish("desired", &both);
+    world.tick();
+    world.run(&[]).exits(0);
+    let used = fs::read_link(world.path("/opt/tool/bin/tool")).unwrap();
+    assert!(used.to_str().unwrap().contains("1.1.0"), "{used:?}");
+}
+
+#[test]
+fn decisions_that_were_lost_are_told_once() {
+    let (mut world, _offer, _) = upgraded();
+    world.run(&["rollback", "app/tool", "--reason", "1.1.0 eats data"]).exits(0);
+    fs::remove_file(world.path("/var/lib/reconcile/overrides.json")).unwrap();
+    for tells in [true, false] {
+        world.tick();
+        let said = world.run(&[]).exits(0).stdout;
+        assert_eq!(
+            said.contains("what was suspended or rolled back is not known"),
+            tells,
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn program_in_place_is_removed_although_the_inventory_was_lost() {
+    let (mut world, _offer, source) = upgraded();
+    let (place, rest) = (world.path("/usr/local/bin/tool"), format!("  other:\n{source}"));
+    let layout = "    layout: { file: /usr/local/bin/tool }\n";
+    world.wish("desired", &format!("apps:\n  placed:\n{layout}{source}{rest}"));
+    world.run(&["--confirm-removals"]).exits(0);
+    assert!(place.exists());
+    fs::remove_file(world.path("/var/lib/reconcile/inventory.json")).unwrap();
+    world.tick();
+    world.run(&[]).exits(0);
+    world.wish("desired", &format!("apps:\n{rest}"));
+    world.tick();
+    world.run(&[]).exits(0);
+    assert!(!place.exists());
+}

@@ -39,6 +39,8 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
         let mut known = owned.in_place.iter().chain(&owned.left.files);
         let known = known.find(|known| known.placed.as_ref() == Some(&file.path));
         going.add(ours.then(|| file.path.clone()), (file, known));
+        let theirs = !ours && (file.stat.is_some() || file.other.is_some());
+        going.stays.extend(theirs.then(|| file.path.clone()));
     }
     steps.extend(std::mem::take(&mut going.steps));
     for name in observed.slots.keys().filter(|name| mine(name)) {
