@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::SystemTime;
 
 use camino::Utf8Path;
+use data_encoding::BASE64;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedRwLockReadGuard;
@@ -116,7 +117,8 @@ impl Stager<'_> {
     /// Brings offline copies up to what is in use now, which has shown that it works.
     pub(super) async fn refresh(&self, change: &Change, result: &mut ChangeResult) {
         for step in &change.steps {
-            let Step::Refresh { generation, tree, copy, stores, published } = step else {
+            let Step::Refresh { generation, tree, copy, signature, stores, published } = step
+            else {
                 continue;
             };
             let from = SeedPlace {
@@ -129,7 +131,12 @@ impl Stager<'_> {
             let stores = Stores::new(self.client, cache, &[], stores);
             let (index, store) = (copy.index.clone().into(), copy.store.clone().into());
             let published = published.map(SystemTime::from);
-            if let Err(error) = refresh(&Behind { from, index, store, published }, stores).await {
+            let signature = signature.as_ref().and_then(|signature| {
+                let bytes = BASE64.decode(signature.content.as_bytes()).ok()?;
+                Some((signature.path.clone().into(), bytes))
+            });
+            let behind = Behind { from, index, store, signature, published };
+            if let Err(error) = refresh(&behind, stores).await {
                 result.fail(step, error.class(), chain(&error));
             }
         }
