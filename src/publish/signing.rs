@@ -1,4 +1,4 @@
-//! Detached signatures of what is published, made by gpg.
+//! Detached signatures of what is published, made and judged by gpg.
 
 use std::path::Path;
 
@@ -12,4 +12,12 @@ pub(super) async fn sign(file: &Path, key: &str, output: &Path) -> Result<(), Ru
     let rest = ["--detach-sign".to_owned(), "--".to_owned(), text(file)];
     let argv: Vec<String> = argv.into_iter().map(str::to_owned).chain(rest).collect();
     runner::run(&argv, &[]).await
+}
+
+/// Whether gpg has the key of a detached signature and finds that it holds.
+pub(super) async fn holds(signature: &Path, file: &Path) -> bool {
+    let text = |path: &Path| path.to_string_lossy().into_owned();
+    let argv = ["gpg", "--batch", "--verify", "--"].map(str::to_owned);
+    let argv: Vec<String> = argv.into_iter().chain([text(signature), text(file)]).collect();
+    runner::run(&argv, &[]).await.is_ok()
 }

@@ -96,13 +96,14 @@ fn names_of_indexes_that_lead_elsewhere_are_not_followed() {
             "..%2Fsite_9.1.caidx",
             "../site_9.2.caidx",
             "/elsewhere/site_9.3.caidx",
+            "/d/../site_9.7.caidx",
             "http://127.0.0.1:1/site_9.4.caidx",
             "site_9.5%00.caidx",
             "site_9.6%0A.caidx",
             "site_...caidx",
         ];
         let path = request.bare_path();
-        if path == "/" {
+        if path == "/d/" {
             let links: Vec<String> =
                 names.iter().map(|name| format!("<a href=\"{name}\">x</a>\n")).collect();
             return Some(Reply::file(links.concat()).header("Content-Type", "text/html"));
@@ -120,7 +121,7 @@ fn names_of_indexes_that_lead_elsewhere_are_not_followed() {
             "trees:\n  site:\n    path: /srv/site\n    verify: {{ min: none }}\n    source: {{ casync: {{ index: \
              \"{}\", store: [\"{}\"] }} }}\n    offline: {{ casync: {{ index: \"{2}/site_@v.caidx\", store: {2}/s, \
              refresh: true }} }}\n",
-            server.url("/site_@v.caidx"),
+            server.url("/d/site_@v.caidx"),
             server.url("/site.castr"),
             stick.display()
         ),

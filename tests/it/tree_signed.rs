@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use reconcile::format::detached::joined;
+use reconcile::format::detached::{blocks, joined};
 use reconcile::trust::openpgp::{Keyring, verify_detached};
 
 use crate::support::server::{Reply, Server};
@@ -437,6 +437,10 @@ fn one_file_holds_the_signatures_of_both_indexes_while_one_replaces_the_other() 
         }
         verify_detached(&read("ours.pgp"), &both, &keys, now).unwrap_err();
     }
+    // What killed publishers left does not grow for ever.
+    let many = read("1/ours.asc").repeat(9);
+    assert_eq!(blocks(&many).len(), 9);
+    assert_eq!(joined(&read("2/ours.asc"), &many), read("2/ours.asc"));
     // Of two forms only the new one can be in it.
     assert_eq!(joined(&read("2/ours.asc"), &read("1/ours.sig")), read("2/ours.asc"));
     assert_eq!(joined(&read("2/ours.asc"), b""), read("2/ours.asc"));

@@ -9,8 +9,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::PublishError;
 use super::files::{beside, remove, replace};
-use crate::format::detached::joined;
-use crate::publish::signing::sign;
+use crate::format::detached::{blocks, joined};
+use crate::publish::signing::{holds, sign};
 
 /// End of the name of the signature that is made.
 const END: &str = ".asc";
@@ -26,6 +26,8 @@ const SIGNATURE_BYTES_MAX: u64 = 64 << 10;
 pub(super) struct Signature {
     path: Utf8PathBuf,
     bytes: Vec<u8>,
+    /// That of the index that is in its place now.
+    before: Vec<u8>,
     /// The key that it was made with.
     pub(super) key: String,
 }
@@ -42,15 +44,15 @@ impl Signature {
         remove(&made)?;
         let signed = sign(file.as_std_path(), key, made.as_std_path()).await;
         let bytes = read(&made);
+        let before = of_now(&path, index, &made).await;
         remove(&made)?;
         signed.map_err(|source| PublishError::Sign { path: index.to_owned(), source })?;
-        Ok(Self { path, bytes: bytes?, key: key.to_owned() })
+        Ok(Self { path, bytes: bytes?, before, key: key.to_owned() })
     }
 
     /// Puts it where the one before is, and keeps that.
     pub(super) fn place_with_the_one_before(&self) -> Result<(), PublishError> {
-        let before = read(&self.path).unwrap_or_default();
-        self.write(&joined(&self.bytes, &before))
+        self.write(&joined(&self.bytes, &self.before))
     }
 
     /// Puts it where it belongs; any before is gone.
@@ -64,6 +66,25 @@ impl Signature {
             written.map_err(|source| PublishError::Write { path: self.path.clone(), source })
         })
     }
+}
+
+/// The signature of the index that is in its place. Where publishers were killed there are several, of which one holds.
+async fn of_now(path: &Utf8Path, index: &Utf8Path, scratch: &Utf8Path) -> Vec<u8> {
+    let all = read(path).unwrap_or_default();
+    let several = blocks(&all);
+    if several.len() < 2 {
+        return all;
+    }
+    for block in several {
+        let written = replace(scratch, |file| {
+            let written = file.write_all(block);
+            written.map_err(|source| PublishError::Write { path: scratch.to_owned(), source })
+        });
+        if written.is_ok() && holds(scratch.as_std_path(), index.as_std_path()).await {
+            return block.to_vec();
+        }
+    }
+    all
 }
 
 /// A signature that is beside an index.
