@@ -247,3 +247,33 @@ fn live_tree_by_another_name_may_be_a_seed_of_itself() {
     assert_eq!(fs::read(world.path("/srv/site/data")).unwrap(), noise(7, 40_000));
     nothing_to_do(&mut world);
 }
+
+#[test]
+fn file_that_a_release_has_and_the_host_preserves_stays_the_hosts() {
+    for layout in ["exchange", "link", "in-place"] {
+        let (mut world, publisher) = published("own.conf \"theirs\"\nsub/x.log \"theirs\"\n");
+        let more = format!("    layout: {layout}\n    preserve: [own.conf, \"*.log\"]\n");
+        world.wish("desired", &publisher.wish(&more));
+        pass(&mut world);
+        let read = |world: &World, name: &str| {
+            fs::read_to_string(world.path("/srv/site").join(name)).unwrap()
+        };
+        for name in ["own.conf", "sub/x.log"] {
+            assert_eq!(read(&world, name), "theirs", "{layout}: what is not there comes");
+            fs::write(world.path("/srv/site").join(name), "mine").unwrap();
+        }
+        nothing_to_do(&mut world);
+        for (round, text) in ["2", "3"].iter().enumerate() {
+            tree::write(&publisher.source.join("own.conf"), text.as_bytes());
+            tree::write(&publisher.source.join("sub/x.log"), text.as_bytes());
+            tree::write(&publisher.source.join("other"), text.as_bytes());
+            publisher.publish();
+            pass(&mut world);
+            assert_eq!(read(&world, "other"), *text, "{layout} {round}");
+            for name in ["own.conf", "sub/x.log"] {
+                assert_eq!(read(&world, name), "mine", "{layout} {round} {name}");
+            }
+            nothing_to_do(&mut world);
+        }
+    }
+}
