@@ -62,7 +62,7 @@ const SYSEXT: &str = r#"#!/bin/sh
 for a; do case $a in --root=*) R=${a#--root=};; esac; done
 echo "$@" >> "$R/../refreshes"
 new=
-for f in "$R"/etc/extensions/* "$R"/var/lib/extensions/*.raw "$R"/var/lib/extensions/*.raw.v; do
+for f in "$R"/etc/extensions/* "$R"/var/lib/extensions/*; do
     [ -e "$f" ] || continue
     if [ -d "$f" ] && [ -z "$(ls "$f")" ]; then continue; fi
     if grep -qa BREAKS "$f"; then echo "Failed to read metadata for image $f" >&2; exit 1; fi
