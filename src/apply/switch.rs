@@ -9,7 +9,7 @@ use crate::format::sysupdate::installed;
 use crate::host::{Change as Host, ItemKind};
 use crate::model::Manifest;
 use crate::model::contents::Hidden;
-use crate::model::extension::LinkTo;
+use crate::model::extension::{ImageMove, LinkTo};
 use crate::model::manifest::{Binary, MANIFEST_NAME};
 use crate::model::outcome::FailureClass;
 
@@ -128,6 +128,24 @@ pub fn point(host: &Host, links: &[LinkTo]) -> Result<(), SwitchError> {
                 host.remove(link)?;
                 host.sync_dir(directory)?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Shows images to systemd, then hides others from it: at no moment it sees none of them. What is as it should be
+/// already is left alone.
+pub fn pick(host: &Host, shows: &[ImageMove], hides: &[ImageMove]) -> Result<(), SwitchError> {
+    for ImageMove { from, to } in shows {
+        if host.stat(from)?.is_some() {
+            promote(host, from, to)?;
+        } else if host.stat(to)?.is_none() {
+            return Err(SwitchError::Stale { path: from.clone(), what: "it is gone".to_owned() });
+        }
+    }
+    for ImageMove { from, to } in hides {
+        if host.stat(from)?.is_some() {
+            host.rename_over(from, to)?;
         }
     }
     Ok(())

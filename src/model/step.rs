@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::contents::KeptForeign;
-use crate::model::extension::{Announcement, ExtensionClass, ImageHead, LinkTo, PlaceRules};
+use crate::model::extension::{
+    Announcement, ExtensionClass, ImageHead, ImageMove, LinkTo, PlaceRules,
+};
 use crate::model::manifest::Binary;
 use crate::model::{Artifact, Check, Delta, Digest, Effect, Evidence, ResourceId, Version};
 
@@ -184,6 +186,16 @@ pub enum Step {
         /// The links, in order.
         links: Vec<LinkTo>,
     },
+    /// Show images to systemd, then hide others from it, each by one rename, where it picks the newest by itself. The
+    /// commit point of such an image's *use*.
+    Pick {
+        /// The release that is in use from then on.
+        slot: String,
+        /// Images that come into its sight.
+        shows: Vec<ImageMove>,
+        /// Images that go out of it.
+        hides: Vec<ImageMove>,
+    },
     /// Look whether systemd merged what it should. When it did not, the change's `undo` is performed.
     Merged {
         /// What the extension extends.
@@ -320,6 +332,7 @@ impl Step {
             Self::Install { .. } => "install",
             Self::Try { .. } => "try",
             Self::Point { .. } => "point",
+            Self::Pick { .. } => "pick",
             Self::Seal { .. } => "seal",
             Self::Enlist { .. } => "enlist",
             Self::Announce { .. } => "announce",

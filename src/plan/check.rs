@@ -125,6 +125,9 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
             vec![into]
         }
         Step::Point { links, .. } => links.iter().map(|link| link.link.as_path()).collect(),
+        Step::Pick { shows, hides, .. } => {
+            shows.iter().chain(hides).flat_map(|moved| [moved.from.as_path(), &moved.to]).collect()
+        }
         Step::Exchange { tree, path, old, keeps, .. } => {
             let kept = keeps.iter().flat_map(|kept| [&kept.tree, &kept.generation, &kept.into]);
             let kept = kept.map(Utf8PathBuf::as_path);

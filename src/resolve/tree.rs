@@ -1,9 +1,9 @@
 //! The index a tree is to be made from.
 
+mod back;
 mod contents;
 mod ways;
 
-use std::fs;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,16 +16,16 @@ use crate::model::ledger::Owned;
 use crate::model::outcome::chain;
 use crate::model::step::{Existing, OfflineCopy};
 use crate::model::{
-    Algorithm, Artifact, BlockedReason, Constraint, Digest, Evidence, Level, Prereleases,
-    ResourceId, Subject, Version,
+    Algorithm, BlockedReason, Constraint, Digest, Evidence, Level, Prereleases, ResourceId,
+    Subject, Version,
 };
 use crate::resolve::decided::{quarantined, rolled_back, suspended};
 use crate::resolve::{Question, policy, problem_of};
 use crate::resource::app::spec::{Downgrade, Order, TagPattern, VersionWish};
 use crate::resource::decision::{Problem, Resolution};
-use crate::resource::tree::layout::Layout;
+use crate::resource::tree::layout::{Layout, base};
 use crate::resource::tree::observe::{holds, is_as_made};
-use crate::resource::tree::spec::{CasyncSource, Place, TreeLayout, TreeVersion, file_url};
+use crate::resource::tree::spec::{CasyncSource, Place, TreeLayout, TreeVersion};
 use crate::resource::tree::wanted::{HERE, OFFLINE, Offer, State, Wanted, slot_of, state};
 use crate::resource::tree::{TreeObserved, TreeSpec};
 use crate::source::casync::{IndexFile, has_versions, read, releases};
@@ -61,6 +61,14 @@ enum From {
 
 impl<'a> Tree<'a> {
     pub(super) async fn resolve(&self) -> Resolution<Wanted> {
+        let mut resolution = self.choose().await;
+        if let Some(wanted) = &mut resolution.wanted {
+            wanted.way_back = self.way_back(wanted).map(Box::new);
+        }
+        resolution
+    }
+
+    async fn choose(&self) -> Resolution<Wanted> {
         if let Some(problem) = suspended(self.question, self.id, self.spec.suspend.as_ref()) {
             return Resolution { problem: Some(problem), ..Resolution::default() };
         }
@@ -183,6 +191,7 @@ impl<'a> Tree<'a> {
             published: found.file.published,
             ways,
             offline: found.offline,
+            own: false,
         }));
         Ok(wanted)
     }
@@ -271,7 +280,6 @@ impl<'a> Tree<'a> {
     /// Wants a generation that is there; `None` when it is gone.
     fn keep(&self, slot: &str, rolled_back: Option<String>) -> Option<Wanted> {
         // One that was made anew stands for it, also once it is gone.
-        let base = |slot: &str| slot.split('.').next().map(str::to_owned);
         let same = |current: &&String| base(current) == base(slot);
         let slot = self.observed.current.as_ref().filter(same).map_or(slot, String::as_str);
         let head = self.observed.head(slot)?;
@@ -290,6 +298,9 @@ impl<'a> Tree<'a> {
                 }
             }
             State::Damaged => wanted.offer = Some(Box::new(self.own_copy(slot)?)),
+            State::Missing if self.observed.earlier.contains_key(slot) => {
+                wanted.offer = Some(Box::new(self.own_copy(slot)?));
+            }
             State::Outdated(_) | State::Missing => return None,
         }
         Some(wanted)
@@ -304,30 +315,6 @@ impl<'a> Tree<'a> {
         }
         let layout = Layout::new(&self.spec.path);
         is_as_made(self.question.root, &layout, (slot, head), &self.spec.preserve)
-    }
-
-    /// A generation made anew from its own index: no source needs to be asked for that.
-    fn own_copy(&self, slot: &str) -> Option<Offer> {
-        let head = self.observed.head(slot)?;
-        let path = self.observed.generations.get(slot)?.real.join(INDEX);
-        let bytes = fs::read(&path).ok()?;
-        let index = Index::read(bytes.as_slice()).ok()?;
-        Some(Offer {
-            artifact: Artifact {
-                name: INDEX.to_owned(),
-                urls: vec![file_url(&path)],
-                size: u64::try_from(bytes.len()).ok(),
-                digest: None,
-                content: None,
-            },
-            evidence: Evidence { digests: vec![head.index.clone()], ..head.evidence.clone() },
-            stores: self.stores(&self.spec.source),
-            packs: None,
-            delta: None,
-            published: head.published,
-            ways: self.missing(&index).ways,
-            offline: false,
-        })
     }
 
     /// The offline copy, if it is there and has another index.
@@ -350,7 +337,8 @@ impl<'a> Tree<'a> {
 
     /// The wish cannot be carried out: stay, and repair what is damaged.
     fn stay(&self, problem: Problem) -> Resolution<Wanted> {
-        Resolution { wanted: self.in_use(), problem: Some(problem), notes: Vec::new() }
+        let wanted = self.going_back().or_else(|| self.in_use());
+        Resolution { wanted, problem: Some(problem), notes: Vec::new() }
     }
 
     /// The generation in use, to be kept whole.

@@ -278,7 +278,7 @@ impl Found {
         match self {
             Self::App(found) => found.slots.keys().map(String::as_str).collect(),
             Self::Extension(found) => found.versions(),
-            Self::Tree(found) => found.generations.keys().map(String::as_str).collect(),
+            Self::Tree(found) => found.slots().collect(),
         }
     }
 

@@ -89,6 +89,7 @@ mod record;
 mod rollback_fails;
 mod scenarios;
 mod tree;
+mod tree_back;
 mod tree_attacks;
 mod tree_interop;
 mod tree_local;

@@ -67,8 +67,9 @@ pub struct TreeDocument {
     pub retain: Field<u32>,
     /// How the tree in use is replaced. `exchange` (the default): the path is a directory and is exchanged
     /// with the new one in one act. `link`: the path is a symbolic link to the generation in use. `in-place`: the
-    /// files of the directory are replaced one by one, for programs that keep it open; readers see a mixture meanwhile, an interrupted update is finished by the next pass, and no generation
-    /// is kept to go back to.
+    /// files of the directory are replaced one by one, for programs that keep it open; readers see a mixture
+    /// meanwhile, and an interrupted update is finished by the next pass. Of earlier generations only their indexes are
+    /// kept: going back to one fetches what is not here any more.
     pub layout: Field<TreeLayoutDocument>,
     /// Bounds on what an archive may hold.
     pub limits: Field<TreeLimitsDocument>,

@@ -166,11 +166,6 @@ impl Checker<'_> {
             let why = "an image for the next boot is not merged by the pass that could look";
             self.refuse(health.span, "`health`", why);
         }
-        if matches!(extension.layout.value(), Some(ImageLayoutDocument::Versioned)) {
-            let why =
-                "with `layout: versioned` systemd picks the newest image, so nobody can go back";
-            self.refuse(health.span, "`health`", why);
-        }
         Some(self.health(health))
     }
 

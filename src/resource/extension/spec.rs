@@ -135,6 +135,11 @@ pub(super) fn texts<S: Serializer>(patterns: &[Pattern], serializer: S) -> Resul
 }
 
 impl Transfer {
+    /// Whether systemd itself picks the newest image of the directory.
+    pub fn is_picked(&self) -> bool {
+        self.link.is_none() && self.class.is_some() && self.shape == Shape::Image
+    }
+
     /// The text of the link to a file of the directory: relative, so that it holds under every root.
     pub fn link_text(&self, file: &str) -> Option<String> {
         let link = self.link.as_ref()?;

@@ -118,6 +118,9 @@ fn ways(offer: &Offer) -> String {
     if ways.reused_bytes > 0 {
         parts.push(format!("{} from the tree in use", mib(ways.reused_bytes)));
     }
+    if ways.kept_bytes > 0 {
+        parts.push(format!("{} from a generation that is kept", mib(ways.kept_bytes)));
+    }
     if ways.cached_chunks > 0 {
         parts.push(format!("{} from the cache", counted_chunks(ways.cached_chunks)));
     }

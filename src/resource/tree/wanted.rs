@@ -9,6 +9,9 @@ use crate::resource::tree::observe::Live;
 use crate::resource::tree::spec::TreeLayout;
 use crate::resource::tree::{TreeObserved, TreeSpec};
 
+/// Largest index accepted: as large as any document that is remembered.
+pub(super) const INDEX_BYTES_MAX: u64 = 16 << 20;
+
 /// Who states what an index is, where that is the offline copy.
 pub const OFFLINE: &str = "the offline copy";
 
@@ -26,6 +29,9 @@ pub struct Wanted {
     pub slot: Option<String>,
     /// How to make it; `None` when it is there already, or cannot be had.
     pub offer: Option<Box<Offer>>,
+    /// How to give the generation in use a tree of its own first, where files are replaced one by one and a release must
+    /// show that it works.
+    pub way_back: Option<Box<Offer>>,
     /// What it makes of each path in use, where that is known.
     pub contents: Option<Box<Contents>>,
     /// The offline copy, where it has another index and is to have this one.
@@ -58,6 +64,15 @@ pub struct Offer {
     pub ways: Ways,
     /// It comes from the offline source.
     pub offline: bool,
+    /// The index is that of a generation that is or was here.
+    pub own: bool,
+}
+
+impl Offer {
+    /// Most bytes of the index that are fetched: none of one that a generation has.
+    pub fn index_bytes(&self) -> u64 {
+        if self.own { 0 } else { self.artifact.size.unwrap_or(INDEX_BYTES_MAX) }
+    }
 }
 
 /// Where the bytes of a generation come from.
@@ -67,6 +82,8 @@ pub struct Ways {
     pub bytes: u64,
     /// Bytes that are in the tree in use.
     pub reused_bytes: u64,
+    /// Further bytes that are in a generation that is kept.
+    pub kept_bytes: u64,
     /// Different chunks that are in the cache.
     pub cached_chunks: u64,
     /// Different chunks that must be fetched.
@@ -125,6 +142,7 @@ impl Wanted {
             index,
             slot: None,
             offer: None,
+            way_back: None,
             contents: None,
             refresh: None,
             there: false,

@@ -209,21 +209,3 @@ fn versioned_layout_needs_no_link_and_keeps_what_systemd_picks() {
     );
     assert!(!place.exists());
 }
-
-#[test]
-fn older_image_of_a_versioned_directory_is_not_said_to_be_in_use() {
-    let mut host = Host::new();
-    host.publish("demo_1.0.0.raw", "one");
-    host.wish(&[("demo", "    layout: versioned\n")]);
-    host.converges();
-    host.publish("demo_1.1.0.raw", "two");
-    host.converges();
-    let back = ["rollback", "extension/demo", "--reason", "test"];
-    let said = host.world.run(&back).exits(1);
-    assert!(said.stderr.contains("systemd picks the newest image"), "{said:#?}");
-    host.is_settled();
-    host.wish(&[("demo", "    version: 1.0.0\n    layout: versioned\n")]);
-    let ran = host.pass();
-    assert!(ran.code == 3 || ran.code == 1, "{ran:#?}");
-    assert!(ran.stdout.contains("systemd picks the newest image"), "{ran:#?}");
-}
