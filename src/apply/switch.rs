@@ -87,6 +87,7 @@ pub fn promote(host: &Host, from: &Utf8Path, to: &Utf8Path) -> Result<(), Switch
 
 /// Exchanges a complete staging directory with the damaged one in its place, and removes that.
 pub fn replace(host: &Host, from: &Utf8Path, to: &Utf8Path) -> Result<(), SwitchError> {
+    host.unseal(from)?;
     host.unseal(to)?;
     match host.exchange(from, to) {
         // What was there is gone: nothing is in the way any more.
