@@ -83,7 +83,7 @@ fn may_bring(change: &Change, program: &str, host: &Host) -> bool {
         Step::Switch { bin, release, .. } => is_in(bin) || is_in(release),
         Step::Install { file, wished, .. } => is_in(file) || is_in(wished),
         Step::Exchange { path, tree, .. } => is_in(path) || is_in(tree),
-        Step::Point { .. } => true,
+        Step::Point { .. } | Step::Pick { .. } => true,
         _ => false,
     })
 }
@@ -259,7 +259,7 @@ pub(super) fn went_back(
             let other = gone_back_to(change).filter(told);
             format!("{} is in use again", other.map_or(version, str::to_owned))
         }
-        None if change.undo.iter().any(|step| matches!(step, Step::Point { .. })) => {
+        None if change.undo.iter().any(|s| matches!(s, Step::Point { .. } | Step::Pick { .. })) => {
             "it was taken away again".to_owned()
         }
         None => "what was there before is in use again".to_owned(),

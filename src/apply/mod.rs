@@ -260,10 +260,9 @@ fn commit_step(
             result.switched_to = release.file_name().map(str::to_owned);
             Ok(())
         }
-        Step::Point { slot, links } => {
-            switch::point(host, links)?;
-            result.switched_to = Some(slot.clone()).filter(|slot| !slot.is_empty());
-            Ok(())
+        Step::Point { slot, links } => note_use(slot, switch::point(host, links), result),
+        Step::Pick { slot, shows, hides } => {
+            note_use(slot, switch::pick(host, shows, hides), result)
         }
         Step::Exchange { tree, path, old, expects, preserve, by, keeps } => {
             let (old, keeps) = (old.as_deref(), keeps.as_deref());
@@ -284,6 +283,17 @@ fn commit_step(
         | Step::Remove { .. }
         | Step::RemoveEmpty { .. } => Ok(()),
     }
+}
+
+/// Notes which images are in use from then on, if any.
+fn note_use(
+    slot: &str,
+    switched: Result<(), SwitchError>,
+    result: &mut ChangeResult,
+) -> Result<(), SwitchError> {
+    switched?;
+    result.switched_to = Some(slot.to_owned()).filter(|slot| !slot.is_empty());
+    Ok(())
 }
 
 /// Exchanges a tree; what somebody else has in the one in use is kept first.

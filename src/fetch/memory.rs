@@ -217,6 +217,15 @@ impl Reader {
         there
     }
 
+    /// Asks for a document without conditions the next time, although it was received in this pass: another one that
+    /// belongs to it was replaced meanwhile.
+    pub fn discard(&self, url: &str, accept: &str) {
+        let Ok(question) = self.question(url, accept, DOCUMENT_BYTES_MAX) else { return };
+        let mut noted = self.learnt.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.remove(&question.key);
+        self.learnt.forgotten.lock().unwrap_or_else(PoisonError::into_inner).insert(question.key);
+    }
+
     /// What was learnt, to be stored.
     pub fn into_noted(self) -> Vec<Remembered> {
         let mut noted = self.learnt.noted.lock().unwrap_or_else(PoisonError::into_inner);

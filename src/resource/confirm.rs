@@ -43,7 +43,7 @@ impl<S, O, W> Situation<'_, S, O, W> {
 
 /// The way back to a release: its switch, between owing every effect once more and performing it. `owes` are
 /// the steps that journal what a switch makes due.
-pub(super) fn way_back(owes: Vec<Step>, switch: Step, version: Option<&Version>) -> Vec<Step> {
+pub(super) fn way_back(owes: Vec<Step>, switch: Vec<Step>, version: Option<&Version>) -> Vec<Step> {
     let mut steps = owes;
     for step in &mut steps {
         if let Step::Owe { effect } | Step::OweIfChanged { effect, .. } = step
@@ -59,7 +59,7 @@ pub(super) fn way_back(owes: Vec<Step>, switch: Step, version: Option<&Version>)
         _ => None,
     });
     let settle: Vec<Step> = settle.collect();
-    steps.push(switch);
+    steps.extend(switch);
     steps.extend(settle);
     steps
 }

@@ -89,11 +89,15 @@ mod record;
 mod rollback_fails;
 mod scenarios;
 mod tree;
+mod tree_back;
 mod tree_attacks;
 mod tree_interop;
 mod tree_local;
 #[cfg(target_arch = "x86_64")]
 mod tree_power;
+mod tree_hostile;
+mod tree_signed;
+mod tree_signed_interop;
 mod tree_web;
 #[cfg(target_arch = "x86_64")]
 mod tree_crash;

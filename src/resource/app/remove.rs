@@ -1,17 +1,20 @@
 //! What to do about an app that is not wished any more; pure.
 
-use crate::model::ledger::{Debt, Owned};
+use crate::model::ledger::Owned;
 use crate::model::plan::InUse;
 use crate::model::slot::tag_of_slot;
 use crate::model::{Change, Digest, ResourceId, Step};
+use crate::resource::Context;
 use crate::resource::app::AppObserved;
 use crate::resource::app::layout::Layout;
 use crate::resource::app::left::{self, Going};
 use crate::resource::decision::{forgive, removal};
 
 /// Removes what is ours and leaves everything else. Where nothing of ours is there any more (an earlier
-/// pass was cut off, or somebody was faster), it still ends that the app is ours.
-pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[Debt]) -> Change {
+/// pass was cut off, or somebody was faster), it still ends that the app is ours. A file stays where another resource is
+/// to be.
+pub fn remove(context: &Context<'_>, owned: &Owned, observed: &AppObserved) -> Change {
+    let Context { id, debts, taken, .. } = *context;
     let layout = Layout::new(&owned.home);
     let mut steps: Vec<Step> = Vec::new();
     let mine = |name: &str| is_mine(name, id, owned, observed);
@@ -42,6 +45,7 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
         let theirs = !ours && (file.stat.is_some() || file.other.is_some());
         going.stays.extend(theirs.then(|| file.path.clone()));
     }
+    going.spare(taken);
     steps.extend(std::mem::take(&mut going.steps));
     for name in observed.slots.keys().filter(|name| mine(name)) {
         steps.push(layout.remove(layout.slot(name)));
