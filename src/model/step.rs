@@ -234,6 +234,9 @@ pub enum Step {
         tree: Utf8PathBuf,
         /// The copy, on this machine and not below `--root`.
         copy: OfflineCopy,
+        /// The signature of the index, where one is demanded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature: Option<IndexSignature>,
         /// Stores for chunks that the tree does not have any more.
         stores: Vec<String>,
         /// When the index was published, as far as its source says.
@@ -474,6 +477,17 @@ pub struct OfflineCopy {
     /// The store.
     #[schemars(with = "String")]
     pub store: Utf8PathBuf,
+}
+
+/// The file with the detached signature of an index, to be written beside a copy of that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IndexSignature {
+    /// Its place.
+    #[schemars(with = "String")]
+    pub path: Utf8PathBuf,
+    /// Its bytes in base64.
+    pub content: String,
 }
 
 /// An installed generation as a place to take bytes from.

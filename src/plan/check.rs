@@ -146,8 +146,12 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
         }
         Step::RemoveEmpty { path } | Step::Seal { path } => vec![path],
         Step::Enlist { list, .. } => vec![list],
-        Step::Refresh { generation, tree, copy, .. } => {
-            vec![generation, tree, &copy.index, &copy.store]
+        Step::Refresh { generation, tree, copy, signature, .. } => {
+            let signature = signature.iter().map(|signature| signature.path.as_path());
+            [generation.as_path(), tree, &copy.index, &copy.store]
+                .into_iter()
+                .chain(signature)
+                .collect()
         }
         Step::Fetch { delta, .. } => delta.iter().map(|delta| delta.base.as_path()).collect(),
         Step::Owe { .. }

@@ -24,14 +24,17 @@ impl<S, O, W> Situation<'_, S, O, W> {
     pub(super) fn confirm_switch(&self, slot: &str, from: Option<&str>) -> Confirm {
         let back_to = from.filter(|from| *from != slot).map(str::to_owned);
         let (resource, slot) = (self.id.clone(), slot.to_owned());
-        Confirm { effect: Effect::Confirm { resource, slot, back_to: back_to.clone() }, back_to }
+        let effect = Effect::Confirm { resource, slot, back_to: back_to.clone(), excused: false };
+        Confirm { effect, back_to }
     }
 
-    /// For a switch of an earlier pass that did not live to see whether the release works.
+    /// For a switch of an earlier pass that did not see whether the release works. Nobody goes back from one that is
+    /// excused.
     pub(super) fn confirm_owed(&self, slot: &str) -> Option<Confirm> {
         self.debts.iter().find_map(|debt| match &debt.effect {
-            Effect::Confirm { slot: owed, back_to, .. } if owed == slot => {
-                Some(Confirm { effect: debt.effect.clone(), back_to: back_to.clone() })
+            Effect::Confirm { slot: owed, back_to, excused, .. } if owed == slot => {
+                let back_to = back_to.clone().filter(|_| !excused);
+                Some(Confirm { effect: debt.effect.clone(), back_to })
             }
             _ => None,
         })

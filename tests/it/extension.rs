@@ -63,7 +63,7 @@ const SYSEXT: &str = r#"#!/bin/sh
 for a; do case $a in --root=*) R=${a#--root=};; esac; done
 echo "$@" >> "$R/../refreshes"
 new=
-for f in "$R"/etc/extensions/* "$R"/var/lib/extensions/*.raw "$R"/var/lib/extensions/*.raw.v; do
+for f in "$R"/etc/extensions/* "$R"/var/lib/extensions/*; do
     [ -e "$f" ] || continue
     name=$(basename "${f%.v}" .raw)
     case $f in *.raw.v)

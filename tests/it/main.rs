@@ -95,6 +95,9 @@ mod tree_interop;
 mod tree_local;
 #[cfg(target_arch = "x86_64")]
 mod tree_power;
+mod tree_hostile;
+mod tree_signed;
+mod tree_signed_interop;
 mod tree_web;
 #[cfg(target_arch = "x86_64")]
 mod tree_crash;
@@ -107,3 +110,4 @@ mod counts;
 mod strangers;
 mod units;
 mod watch;
+mod wishes;

@@ -294,7 +294,7 @@ async fn look_again(
         return Ok(());
     }
     let (resource, slot) = (id.clone(), slot.to_owned());
-    let effect = Effect::Confirm { resource, slot, back_to: None };
+    let effect = Effect::Confirm { resource, slot, back_to: None, excused: false };
     ledger.debts.push(Debt { resource: id.clone(), effect, since: session.now });
     // Before the quarantine is lifted: killed in between, it holds still.
     ledger::save_debts(host, &ledger.debts).map_err(|e| CliError::io(&e))

@@ -72,6 +72,7 @@ impl<'a> Wishes<'a> {
             Some(known) => known,
             None => {
                 let desired = DesiredState::from_texts_for(texts.all.clone(), host)?;
+                let desired = desired.found_at(&paths);
                 Parsed { host: host.clone(), texts: texts.digest.clone(), desired }
             }
         };

@@ -25,9 +25,10 @@ pub struct TreeDocument {
     pub version: Field<VersionText>,
     /// Where the tree comes from.
     pub source: Field<TreeSourceDocument>,
-    /// Where it comes from while `source` cannot be reached, such as removable media. Never used to go back.
+    /// Where it comes from while `source` cannot be reached, such as removable media. Never used to go back; what
+    /// `verify` demands holds for it, too.
     pub offline: Field<TreeSourceDocument>,
-    /// What evidence is demanded of the index. Chunks are always verified by their names in it.
+    /// What evidence is demanded of the index, wherever it comes from. Chunks are always verified by their names in it.
     pub verify: Field<VerifyDocument>,
     /// Whose the files are. Default: as the archive says, as far as it says so.
     pub owner: Field<OwnerDocument>,

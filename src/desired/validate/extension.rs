@@ -21,6 +21,7 @@ use crate::model::extension::Shape;
 use crate::model::{Check, Constraint, ExtensionClass, Level, Name, Prereleases, ResourceId};
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
+use crate::resource::extension::apart::Others;
 use crate::resource::extension::order::OrderWish;
 use crate::resource::extension::spec::{
     Activate, FeatureWish, ImagePolicy, Stock, Transfer, Tries, Upkeep,
@@ -241,6 +242,7 @@ impl Checker<'_> {
             tries: Tries::default(),
             class: Some(class),
             remove_temporary: true,
+            others: Others::default(),
         })
     }
 

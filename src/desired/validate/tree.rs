@@ -62,7 +62,6 @@ impl Checker<'_> {
     /// Values that cannot be used are reported and stood in for, as for apps.
     pub(super) fn tree(&self, key: Span, tree: &TreeDocument) -> TreeSpec {
         let verify = self.policy(tree.verify.value());
-        self.refuse_signature(tree);
         let version = self.tree_version(&tree.version);
         let source = self.required(&tree.source, "`source`", key);
         let source = source.and_then(|source| self.casync(source, &verify, &version));
@@ -128,13 +127,6 @@ impl Checker<'_> {
             },
             limits: tree.limits.value().map(|l| self.tree_limits(l)).unwrap_or_default(),
             suspend: tree.suspend.good().and_then(|suspend| self.suspend(suspend)),
-        }
-    }
-
-    fn refuse_signature(&self, tree: &TreeDocument) {
-        if let Some(gpg) = tree.verify.value().and_then(|verify| verify.gpg.good()) {
-            let why = "an index has no signature; pin it with `version: \"sha256:…\"`";
-            self.refuse(gpg.span, "`verify.gpg`", why);
         }
     }
 

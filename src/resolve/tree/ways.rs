@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::BufReader;
 
-use reqwest::Url;
 use sha2::{Digest as _, Sha256};
 
 use super::{INDEX, Tree};
@@ -146,7 +145,7 @@ impl Tree<'_> {
     /// The delta from the tree in use that lies beside an index on the web, where it saves half or more.
     async fn delta(&self, file: &IndexFile, otherwise: u64) -> Option<(String, u64)> {
         let old = self.observed.current_head()?.index.hex();
-        let url = beside(file, &deltas::suffix(&old, &file.sha256.hex()))?;
+        let url = file.beside(&deltas::suffix(&old, &file.sha256.hex()))?;
         if url.scheme() == "file" {
             return None;
         }
@@ -156,7 +155,7 @@ impl Tree<'_> {
 
     /// The list of packs that lies beside an index on the web; none is as good as no answer.
     async fn packs(&self, file: &IndexFile) -> Option<(PackSource, PackList)> {
-        let url = beside(file, LIST_SUFFIX).filter(|url| url.scheme() != "file")?;
+        let url = file.beside(LIST_SUFFIX).filter(|url| url.scheme() != "file")?;
         let list = self.reader.document(url.as_str(), "*/*", LIST_BYTES_MAX).await.ok()?;
         let hash: [u8; 32] = Sha256::digest(list.body.as_slice()).into();
         let digest = Digest::new(Algorithm::Sha256, &hash)?;
@@ -169,12 +168,4 @@ impl Tree<'_> {
 /// 3 bytes for each block of 128 KiB, and a head and a checksum of at most 22.
 fn stored_at_most(length: u64) -> u64 {
     length.saturating_add(32 + length / (32 << 10))
-}
-
-/// The URL of what an index has beside it.
-pub(super) fn beside(file: &IndexFile, suffix: &str) -> Option<Url> {
-    let mut url = Url::parse(file.artifact.urls.last()?).ok()?;
-    let path = format!("{}{suffix}", url.path());
-    url.set_path(&path);
-    Some(url)
 }

@@ -10,6 +10,7 @@
 //!
 //! Images stay outside of the directories that systemd looks in: there, an old one would be merged as well.
 
+pub mod apart;
 mod effects;
 mod explain;
 mod followed;

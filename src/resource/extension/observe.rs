@@ -15,7 +15,6 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
-use crate::format::sysupdate::pattern::compare_all;
 use crate::host::{Item, ItemKind, Look};
 use crate::model::extension::{IMAGE_MANIFEST_FORMAT, ImageManifest, Shape};
 use crate::model::ledger::Owned;
@@ -31,7 +30,7 @@ use crate::trust::openpgp::{KEYRING_BYTES_MAX, systemd_keyring_paths};
 use differs::differs;
 pub use namesakes::Namesake;
 use ours::ours;
-use places::Places;
+pub use places::Listings;
 
 /// The manifest of an image has a few hundred bytes, that of a directory of 200,000 entries 40 MiB.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -140,6 +139,12 @@ impl ImageSeen {
         self.file.rsplit('/').next().unwrap_or(&self.file)
     }
 
+    /// Whether it is of the version that a pattern finds in its name. Another pattern may find another one there, and
+    /// what made the image knows which of them is right.
+    fn is_of_version(&self, version: &str) -> bool {
+        self.manifest.as_ref().is_none_or(|manifest| manifest.head.version.as_str() == version)
+    }
+
     /// Whether a link with this text may lead to it.
     pub fn is_named_by(&self, text: &str) -> bool {
         Utf8Path::new(text).ends_with(&self.file)
@@ -243,16 +248,20 @@ pub fn observe_ours(
 }
 
 /// Looks at an extension.
-pub fn observe(host: &Look, spec: &ExtensionSpec, depth: Depth) -> io::Result<ExtensionObserved> {
+pub fn observe(
+    (host, listings): (&Look, &Listings),
+    spec: &ExtensionSpec,
+    depth: Depth,
+) -> io::Result<ExtensionObserved> {
     let mut observed = ExtensionObserved::default();
-    let mut places = Places::new(host);
+    let (within, how) = ((host, listings), (depth, spec.upkeep));
     for transfer in &spec.transfers {
-        let mut seen = look(&mut places, transfer, (depth, spec.upkeep), &mut observed.leftovers)?;
-        seen.namesakes = namesakes::find(&mut places, spec, transfer)?;
+        let mut seen = look(within, transfer, how, &mut observed.leftovers)?;
+        seen.namesakes = namesakes::find(within, spec, transfer)?;
         observed.transfers.push(seen);
     }
     for transfer in &spec.retired {
-        let seen = look(&mut places, transfer, (depth, spec.upkeep), &mut observed.leftovers)?;
+        let seen = look(within, transfer, how, &mut observed.leftovers)?;
         observed.retired.push(seen);
     }
     observed.leftovers.sort();
@@ -277,7 +286,7 @@ fn current(spec: &ExtensionSpec, transfers: &[TransferObserved]) -> Option<Strin
     let mut linked = spec.transfers.iter().zip(transfers).filter(|(t, _)| t.link.is_some());
     let version = |(transfer, seen): (&Transfer, &TransferObserved)| {
         let file = transfer.linked_file(seen.there.text()?)?;
-        compare_all(&transfer.target, &file).fields.map(|fields| fields.version)
+        transfer.image(&file).fields.map(|fields| fields.version)
     };
     if let Some(first) = linked.next() {
         let first = version(first)?;
@@ -290,12 +299,12 @@ fn current(spec: &ExtensionSpec, transfers: &[TransferObserved]) -> Option<Strin
 }
 
 fn look(
-    places: &mut Places<'_>,
+    (host, listings): (&Look, &Listings),
     transfer: &Transfer,
     (depth, upkeep): (Depth, Upkeep),
     leftovers: &mut Vec<Utf8PathBuf>,
 ) -> io::Result<TransferObserved> {
-    let (host, directory) = (places.host, &transfer.directory);
+    let directory = &transfer.directory;
     let mut seen = TransferObserved {
         directory: directory.clone(),
         link: transfer.link.clone(),
@@ -305,14 +314,16 @@ fn look(
     let mut looked_at = 0;
     while let Some(place) = pending.pop().filter(|_| looked_at < DIRECTORIES_MAX) {
         looked_at += 1;
-        let items = places.list(directory.join(&place))?;
+        let items = listings.of(host, directory.join(&place))?;
         for item in items.iter() {
             let file = below(&place, hidden_image(&item.name).unwrap_or(&item.name));
-            let found = compare_all(&transfer.target, &file);
+            let found = transfer.image(&file);
             if let Some(fields) = found.fields.filter(|_| is_of(transfer, item.kind)) {
                 let hidden = hidden_image(&item.name).is_some();
                 let image = image(host, directory, (&file, hidden), depth)?;
-                leftovers.extend(seen.enter(fields.version, image));
+                if image.is_of_version(&fields.version) {
+                    leftovers.extend(seen.enter(fields.version, image));
+                }
             } else if found.descend && item.kind == ItemKind::Dir {
                 pending.push(file);
             }
@@ -351,7 +362,7 @@ fn leftover(
     (place, item): (&str, &Item),
     (all, upkeep): (&[Item], Upkeep),
 ) -> Option<Utf8PathBuf> {
-    let ours = |file: &str| compare_all(&transfer.target, &below(place, file)).fields.is_some();
+    let ours = |file: &str| transfer.image(&below(place, file)).fields.is_some();
     let staged = item.name.strip_prefix(STAGING_PREFIX);
     let staged = staged.map(|name| name.strip_suffix(".reconcile.json").unwrap_or(name));
     let is_there = |file: &str| all.binary_search_by(|other| other.name.as_str().cmp(file)).is_ok();
@@ -409,7 +420,8 @@ fn link_at(host: &Look, link: &Utf8Path) -> io::Result<LinkSeen> {
     Ok(match host.stat(link)? {
         None => LinkSeen::Nothing,
         Some(stat) if stat.kind == ItemKind::Link => {
-            host.read_link(link)?.map_or(LinkSeen::Nothing, LinkSeen::Text)
+            let other = || LinkSeen::Other("link to a name that is not UTF-8".into());
+            host.link_in_utf8(link)?.map_or_else(other, LinkSeen::Text)
         }
         Some(stat) => LinkSeen::Other(stat.kind.name().into()),
     })

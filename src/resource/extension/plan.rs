@@ -296,11 +296,13 @@ impl Situation<'_> {
 
     /// Puts effects, the way back, retention and leftovers around the work; `None` when nothing is to be done.
     fn change(&self, wanted: Option<&WantedSet>, mut work: Work) -> Option<Change> {
-        let retired = self.retired();
+        let keep = wanted.map(|w| w.slot.as_str()).or(self.observed.current.as_deref());
+        let mut retired = self.retired();
+        retired.hides.extend(self.hide_surplus(keep));
         let unmerges = !retired.links.is_empty() || !retired.hides.is_empty();
         work.disrupts |= unmerges;
         if unmerges && work.drift.is_empty() {
-            work.why.get_or_insert("a transfer is switched off".to_owned());
+            work.why.get_or_insert(self.kept_too_many());
         }
         work.links.extend(retired.links);
         let files = self.files(&work);
@@ -336,7 +338,6 @@ impl Situation<'_> {
         steps.extend(looked_at.flat_map(|confirm| merged(&work.names, &confirm.effect)));
         steps.extend(confirm.zip(self.check()).map(|(confirm, check)| confirm.step(check)));
         steps.extend(wanted.and_then(|wanted| self.announce(&wanted.slot, &files)));
-        let keep = wanted.map(|w| w.slot.as_str()).or(self.observed.current.as_deref());
         let surplus = retired.removals.into_iter().chain(self.removals(keep, &steps));
         steps.extend(surplus.collect::<Vec<_>>());
         if steps.is_empty() {
@@ -344,7 +345,7 @@ impl Situation<'_> {
         }
         let (action, attribution, reason) = if let Some(wanted) = wanted.filter(|_| working) {
             self.explain(wanted, &work.drift, work.why.as_deref())
-        } else if self.spec.is_off() {
+        } else if self.spec.is_off() && self.observed.retired.iter().any(|t| !t.images.is_empty()) {
             (Action::Remove, Attribution::DesiredChanged, self.spec.why_off().to_owned())
         } else {
             self.explain_tidy(Leftovers::of(&self.observed.leftovers), self.kept_too_many())

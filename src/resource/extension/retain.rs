@@ -2,10 +2,13 @@
 
 use std::cmp::Reverse;
 
+use crate::model::Step;
+use crate::resource::extension::layout::class_of;
 use crate::resource::extension::observe::ImageSeen;
 use crate::resource::extension::order::Order;
 use crate::resource::extension::plan::Situation;
-use crate::resource::extension::spec::{Activate, Upkeep};
+use crate::resource::extension::spec::{Activate, Transfer, Upkeep};
+use crate::resource::extension::steps::hide;
 
 impl Situation<'_> {
     /// Versions whose images are removed once `in_use` is the one in use: ours, older than the `retain` most
@@ -38,16 +41,40 @@ impl Situation<'_> {
             files.any(|(transfer, seen)| {
                 let image = seen.images.get(*version);
                 let Some((class, image)) = transfer.class.zip(image) else { return false };
+                if self.unmerges(transfer) {
+                    return false;
+                }
                 let path = seen.path_of(image);
                 if observed.mounted.iter().any(|end| path.ends_with(end)) {
                     return true;
                 }
-                let stem = image.base().strip_suffix(".raw").unwrap_or(image.base());
-                observed.is_merged(class, &[image.base().to_owned(), stem.to_owned()])
+                observed.is_merged(class, &own_names(image))
             })
         };
         let surplus = ours.into_iter().skip(others_kept);
         surplus.filter(|v| !protected(v) && !merged(v)).map(str::to_owned).collect()
+    }
+
+    /// Hides what goes from systemd, where it is merged and nothing else would end that, before the rest is merged.
+    pub(super) fn hide_surplus(&self, in_use: Option<&str>) -> Vec<Step> {
+        let surplus = self.surplus(in_use);
+        let mut hides = Vec::new();
+        for (transfer, seen) in self.spec.transfers.iter().zip(&self.observed.transfers) {
+            let images = surplus.iter().filter_map(|version| seen.images.get(version));
+            let is_merged = |image: &&ImageSeen| {
+                let class = transfer.class.filter(|_| self.unmerges(transfer));
+                class.is_some_and(|class| self.observed.is_merged(class, &own_names(image)))
+            };
+            hides.extend(images.filter(is_merged).filter_map(|image| hide(seen, image)));
+        }
+        hides
+    }
+
+    /// Whether every image of a transfer is an extension of its own, so that old ones are merged until they go; and
+    /// whether a pass merges.
+    fn unmerges(&self, transfer: &Transfer) -> bool {
+        let alone = transfer.link.is_none() && class_of(&transfer.directory).is_some();
+        alone && self.is_looked_at()
     }
 
     /// Tells whether a version is ours: made here, used here, or adopted.
@@ -69,4 +96,10 @@ impl Situation<'_> {
                 || adopted.iter().any(|slot| slot == version)
         }
     }
+}
+
+/// How systemd may write the name of an image's file.
+fn own_names(image: &ImageSeen) -> [String; 2] {
+    let stem = image.base().strip_suffix(".raw").unwrap_or(image.base());
+    [image.base().to_owned(), stem.to_owned()]
 }

@@ -7,6 +7,7 @@ use crate::format::sysupdate::pattern::Pattern;
 use crate::model::extension::Shape;
 use crate::model::{Check, Constraint, Digest, ExtensionClass, Level, Prereleases};
 use crate::resource::SuspendWish;
+use crate::resource::extension::apart::Others;
 use crate::resource::extension::layout::beside;
 use crate::resource::extension::order::OrderWish;
 use crate::source::spec::DirectoryUrl;
@@ -125,9 +126,11 @@ pub struct Transfer {
     pub remove_temporary: bool,
     /// The entry of systemd-sysupdate's list of what it installed, for a place that no definition owns any more.
     pub entry: Option<Utf8PathBuf>,
+    /// What is not its own, although its patterns fit.
+    pub others: Others,
 }
 
-fn texts<S: Serializer>(patterns: &[Pattern], serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn texts<S: Serializer>(patterns: &[Pattern], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(patterns.iter().map(Pattern::as_str))
 }
 

@@ -1,6 +1,6 @@
 //! How an image comes to its place and how it goes; pure.
 
-use crate::model::{DriftKind, Step};
+use crate::model::{Drift, DriftKind, Step};
 use crate::resource::extension::layout::{
     class_at, hidden, manifest, own_directories, staged, staged_manifest,
 };
@@ -40,10 +40,12 @@ fn is_searched(seen: &TransferObserved) -> bool {
 
 /// Hides an image that no link leads to from systemd, before what is left is merged: systemd passes over the name.
 pub(super) fn hide(seen: &TransferObserved, image: &ImageSeen) -> Option<Step> {
-    let is_file = image.manifest.as_ref().is_none_or(|m| m.entries.is_empty());
-    let is_there = image.drift.iter().all(|drift| drift.kind != DriftKind::Missing);
-    (is_file && is_there && !image.hidden && is_searched(seen)).then(|| Step::Promote {
-        from: seen.directory.join(&image.file),
+    let place = seen.directory.join(&image.file);
+    let is_gone =
+        |drift: &Drift| drift.kind == DriftKind::Missing && *drift.path == *place.as_str();
+    let hides = is_searched(seen) && !image.hidden && !image.drift.iter().any(is_gone);
+    hides.then(|| Step::Promote {
+        from: place,
         to: staged(&seen.directory, &image.file),
         replaces: true,
     })

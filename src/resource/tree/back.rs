@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-use crate::model::Step;
+use crate::model::{Effect, Step};
 use crate::resource::confirm::Confirm;
 use crate::resource::tree::layout::{base, slot_name};
 use crate::resource::tree::plan::{Situation, Work};
@@ -37,7 +37,7 @@ impl Situation<'_> {
 
     /// Removes the tree to go back to, once the release in use has shown that it works.
     pub(super) fn drop_way_back(&self, confirm: &Confirm) -> Option<Step> {
-        let back_to = confirm.back_to.as_deref()?;
+        let Effect::Confirm { back_to: Some(back_to), .. } = &confirm.effect else { return None };
         let layout = self.layout();
         let in_place = self.spec.layout == TreeLayout::InPlace;
         in_place.then(|| layout.remove(layout.generation(back_to)))

@@ -92,7 +92,7 @@ impl Situation<'_> {
         if self.spec.is_floating() {
             let mut why = format!("the source has {version}");
             if self.goes_back(wanted) {
-                let from = if current.evidence.stated_by == OFFLINE {
+                let from = if current.evidence.stated_by.starts_with(OFFLINE) {
                     " from the offline copy"
                 } else {
                     ""

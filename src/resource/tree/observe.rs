@@ -397,7 +397,7 @@ fn observe_live(host: &Look, path: &Utf8Path) -> io::Result<Live> {
             let Some(inode) = host.inode_of_dir(path)? else { return Ok(Live::Nothing) };
             if host.is_empty_dir(path)? { Live::Empty { inode } } else { Live::Directory { inode } }
         }
-        ItemKind::Link => Live::Link { target: host.read_link(path)?.unwrap_or_default() },
+        ItemKind::Link => Live::Link { target: host.link_in_utf8(path)?.unwrap_or_default() },
         other => Live::Other(other.name().into()),
     })
 }

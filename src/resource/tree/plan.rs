@@ -18,8 +18,9 @@ use crate::resource::tree::spec::TreeLayout;
 use crate::resource::tree::wanted::{INDEX_BYTES_MAX, Offer, State, Wanted, state};
 use crate::resource::tree::{TreeObserved, TreeSpec};
 
-/// Trees with files of somebody else that are kept before a repair is refused: each costs the space of all of it.
-const SET_ASIDE_MAX: usize = 3;
+/// Trees, or files of trees, of somebody else that are kept before more of them is refused: each costs space that nobody
+/// gives back.
+pub(super) const SET_ASIDE_MAX: usize = 3;
 
 /// Everything that decides what happens to one tree.
 pub type Situation<'a> = decision::Situation<'a, TreeSpec, TreeObserved, Wanted>;
@@ -87,6 +88,7 @@ impl Situation<'_> {
             State::Kept(slot) if wanted.offer.is_none() => {
                 self.check_path()?;
                 self.check_preserved(wanted)?;
+                self.check_kept()?;
                 self.keep_way_back(wanted, &mut work);
                 work.steps.push(self.exchange(&slot, Replaced::Kept));
                 work.slot = Some(slot);
@@ -105,7 +107,7 @@ impl Situation<'_> {
         let slot = slot_name(&wanted.index, self.observed.slots());
         let same = self.observed.current_head().is_some_and(|head| head.index == wanted.index);
         let replaced = match self.observed.extras {
-            _ if !same => Replaced::Kept,
+            _ if !same => self.check_kept().map(|()| Replaced::Kept)?,
             Some(0) => Replaced::Dropped,
             _ => self.set_aside()?,
         };

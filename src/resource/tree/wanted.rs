@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::model::contents::Contents;
-use crate::model::step::{OfflineCopy, PackSource};
+use crate::model::step::{IndexSignature, OfflineCopy, PackSource};
 use crate::model::{Artifact, Digest, Evidence, Version};
 use crate::resource::tree::observe::Live;
 use crate::resource::tree::spec::TreeLayout;
@@ -34,15 +34,26 @@ pub struct Wanted {
     pub way_back: Option<Box<Offer>>,
     /// What it makes of each path in use, where that is known.
     pub contents: Option<Box<Contents>>,
-    /// The offline copy, where it has another index and is to have this one.
-    pub refresh: Option<OfflineCopy>,
+    /// The offline copy, where it is to have this index or its signature and has not.
+    pub refresh: Option<Behind>,
     /// The directory that somebody else put there is it already.
     pub there: bool,
+    /// It is there, and nobody whose signature counts now is known to have signed it.
+    pub unvouched: bool,
     /// An operator went back to it.
     pub rolled_back: Option<String>,
     /// It is in use and only kept whole until something else can be had or may be: an edit of how releases are made is
     /// about the next one.
     pub as_is: bool,
+}
+
+/// An offline copy that is behind, and the signature that it is to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// The copy.
+    pub copy: OfflineCopy,
+    /// The signature, where one is demanded.
+    pub signature: Option<IndexSignature>,
 }
 
 /// How to make a generation.
@@ -146,6 +157,7 @@ impl Wanted {
             contents: None,
             refresh: None,
             there: false,
+            unvouched: false,
             rolled_back: None,
             as_is: false,
         }
@@ -166,6 +178,9 @@ pub fn state(spec: &TreeSpec, observed: &TreeObserved, wanted: &Wanted) -> State
             "it was verified by {level}, now {} is demanded",
             min.name()
         ));
+    }
+    if wanted.unvouched && !pinned {
+        return State::Outdated("no key of the keyring is known to have signed it".to_owned());
     }
     if observed.current.as_deref() == Some(slot) {
         let through_link = matches!(observed.live, Live::Link { .. });

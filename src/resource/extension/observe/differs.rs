@@ -17,7 +17,7 @@ pub(super) fn differs(
     manifest: &ImageManifest,
     depth: Depth,
 ) -> io::Result<Vec<Drift>> {
-    if manifest.entries.is_empty() {
+    if manifest.entries.is_empty() || host.stat(path)?.is_none() {
         return Ok(image_differs(host, path, manifest, depth)?.into_iter().collect());
     }
     compare_entries(host, path, &manifest.entries, (depth, None))
