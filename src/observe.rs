@@ -30,7 +30,7 @@ pub struct Observed {
     /// Everything that is wished or ours; the error's text for what could not be looked at.
     pub resources: BTreeMap<ResourceId, Result<Found, String>>,
     /// Where the places of resources really are, by their paths.
-    pub spots: HashMap<Utf8PathBuf, Spot>,
+    pub spots: HashMap<String, Spot>,
     /// The same paths without links, of those that lead through any.
     pub through_links: HashMap<Utf8PathBuf, Utf8PathBuf>,
     /// Where the agent keeps its own things, without links.
@@ -40,12 +40,15 @@ pub struct Observed {
 impl Observed {
     /// Whether two paths are names of one place.
     pub fn are_one(&self, one: &Utf8Path, other: &Utf8Path) -> bool {
-        let spot = |path| self.spots.get(path);
+        let spot = |path: &Utf8Path| self.spots.get(path.as_str());
         one == other || spot(one).is_some_and(|one| spot(other) == Some(one))
     }
 
     /// A path of a wished resource without links.
     pub fn without_links<'p>(&'p self, path: &'p Utf8Path) -> &'p Utf8Path {
+        if self.through_links.is_empty() {
+            return path;
+        }
         self.through_links.get(path).map_or(path, Utf8PathBuf::as_path)
     }
 }
@@ -111,14 +114,14 @@ impl Observed {
             wished.flat_map(|(id, declared)| declared.spec.paths().map(|path| (id.kind, path)));
         let ours = ledger.inventory.resources.iter();
         let ours = ours.flat_map(|(id, owned)| owned.paths().map(|path| (id.kind, path)));
-        let paths: HashMap<&Utf8Path, Kind> =
-            wished.chain(ours).map(|(kind, path)| (path, kind)).collect();
+        let paths: BTreeMap<&str, Kind> =
+            wished.chain(ours).map(|(kind, path)| (path.as_str(), kind)).collect();
         let mut spots = Spots::new(host);
-        for (path, kind) in &paths {
-            let (spot, canonical) = spots.with_path(path, last_of(*kind));
-            self.spots.extend(spot.map(|spot| ((*path).to_owned(), spot)));
-            let other = canonical.filter(|canonical| canonical.as_str() != path.as_str());
-            self.through_links.extend(other.map(|canonical| ((*path).to_owned(), canonical)));
+        for (path, kind) in paths {
+            let (spot, canonical) = spots.with_path(path.into(), last_of(kind));
+            self.spots.extend(spot.map(|spot| (path.to_owned(), spot)));
+            let other = canonical.filter(|canonical| canonical.as_str() != path);
+            self.through_links.extend(other.map(|canonical| (path.into(), canonical)));
         }
         let Places { state, cache, runtime, keyring: _ } = host.places();
         let own = [state, cache, runtime].into_iter();

@@ -9,6 +9,7 @@ use camino::Utf8PathBuf;
 use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
+use crate::cli::takes;
 use crate::controller::config::{Interval, SourcesAge};
 use crate::model::{ResourceId, Version};
 
@@ -71,7 +72,13 @@ impl Cli {
             let pass = PassArgs::from_arg_matches(&found)?;
             return Ok(Self { command: None, pass, common: CommonArgs::from_arg_matches(&found)? });
         }
-        Self::try_parse()
+        let mut described = takes::described();
+        let matches = described.try_get_matches_from_mut(std::env::args_os())?;
+        if let Some((command, option)) = takes::refused(&matches) {
+            let why = format!("`{command}` does not take {option}");
+            return Err(described.error(clap::error::ErrorKind::ArgumentConflict, why));
+        }
+        Self::from_arg_matches(&matches)
     }
 }
 

@@ -7,8 +7,16 @@ use crate::cli::args::{CommonArgs, Format};
 use crate::model::check::command_line;
 
 /// Commands about this host: they need to be told which one, and which desired state, as this program was.
-const ABOUT_THIS_HOST: [&str; 7] =
-    ["resume", "suspend", "accept-history", "history", "features", "request", "status"];
+const ABOUT_THIS_HOST: [&str; 8] = [
+    "resume",
+    "suspend",
+    "accept-history",
+    "history",
+    "features",
+    "request",
+    "status",
+    "--confirm-removals",
+];
 
 /// What this program was told about the host, in front of a command.
 #[derive(Debug, Default)]

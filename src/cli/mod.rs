@@ -8,6 +8,7 @@ pub mod imagined;
 pub mod origin;
 pub mod output;
 pub mod session;
+mod takes;
 mod token;
 
 use std::io::Write;

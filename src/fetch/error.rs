@@ -28,15 +28,15 @@ pub enum FetchError {
     },
     /// No connection.
     #[error(
-        "cannot fetch {url}: the server could not be reached; check the network, the host name and \
-         the proxy settings"
+        "cannot fetch {url}: the server could not be reached ({}); check the network, the host name and \
+         the proxy settings",
+        innermost(.cause)
     )]
     Unreachable {
         /// What was asked for.
         url: String,
         /// Why.
-        #[source]
-        source: reqwest::Error,
+        cause: reqwest::Error,
     },
     /// Earlier requests of this pass failed, so this one was not sent.
     #[error("cannot fetch {url}: {host} did not answer earlier requests of this pass")]
@@ -242,7 +242,7 @@ impl FetchError {
         } else if connect && !timeout && is_tls(&source) {
             Self::Tls { url, source }
         } else if connect {
-            Self::Unreachable { url, source }
+            Self::Unreachable { url, cause: source }
         } else {
             Self::Interrupted { url, source }
         }
@@ -288,4 +288,10 @@ fn at_least(found: u64, expected: u64) -> String {
 
 fn listed(failures: &[FetchError]) -> String {
     failures.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// The last of the causes of an error: what the system said. Those above it only tell which layer passed it on.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let last = std::iter::successors(Some(error), |error| error.source()).last();
+    last.map_or_else(String::new, ToString::to_string)
 }

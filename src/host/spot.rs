@@ -22,21 +22,31 @@ pub enum Last {
 #[derive(Debug)]
 pub struct Spots<'h> {
     host: &'h Look,
-    directories: HashMap<Utf8PathBuf, Option<(u64, u64)>>,
-    canonical: HashMap<Utf8PathBuf, Option<Utf8PathBuf>>,
+    /// Where the directories really are that paths are in, by what they are written as.
+    parents: HashMap<String, Utf8PathBuf>,
+    /// What is known of a directory, by where it really is.
+    directories: HashMap<String, Option<Directory>>,
+}
+
+/// A directory that exists.
+#[derive(Clone, Debug)]
+struct Directory {
+    device: u64,
+    inode: u64,
+    /// The host path without any link, where it is inside of the root.
+    canonical: Option<Utf8PathBuf>,
 }
 
 impl<'h> Spots<'h> {
     /// None looked up yet.
     pub fn new(host: &'h Look) -> Self {
-        Self { host, directories: HashMap::new(), canonical: HashMap::new() }
+        Self { host, parents: HashMap::new(), directories: HashMap::new() }
     }
 
     /// Where a path is: the nearest directory above it that exists, links followed, and the rest. `None` where not even
     /// the root can be looked at.
     pub fn of(&mut self, path: &Utf8Path, last: Last) -> Option<Spot> {
-        let real = self.followed(path, last);
-        self.spot(&real)
+        self.with_path(path, last).0
     }
 
     /// The same, and the host path of that place that holds no link, as far as it exists.
@@ -46,50 +56,59 @@ impl<'h> Spots<'h> {
         last: Last,
     ) -> (Option<Spot>, Option<Utf8PathBuf>) {
         let real = self.followed(path, last);
-        (self.spot(&real), self.canonical(&real))
+        for above in real.ancestors().skip(1) {
+            let Some(directory) = self.directory(above) else { continue };
+            let rest = real.as_str().get(above.as_str().len()..).unwrap_or_default();
+            let rest = rest.trim_start_matches('/');
+            let canonical = directory.canonical.as_ref().map(|canonical| canonical.join(rest));
+            let (device, inode) = (directory.device, directory.inode);
+            return (Some(Spot { device, inode, rest: rest.to_owned() }), canonical);
+        }
+        (None, None)
     }
 
-    fn spot(&mut self, real: &Utf8Path) -> Option<Spot> {
-        let mut above = real.ancestors().skip(1);
-        let (directory, (device, inode)) =
-            above.find_map(|directory| Some((directory, self.directory(directory)?)))?;
-        let rest = real.strip_prefix(directory).unwrap_or(real).to_string();
-        Some(Spot { device, inode, rest })
-    }
-
-    fn canonical(&mut self, real: &Utf8Path) -> Option<Utf8PathBuf> {
-        let root = self.canonical_directory(self.host.root())?;
-        let mut above = real.ancestors().skip(1);
-        let (directory, canonical) =
-            above.find_map(|directory| Some((directory, self.canonical_directory(directory)?)))?;
-        let inside = canonical.strip_prefix(&root).ok()?;
-        let rest = real.strip_prefix(directory).ok()?;
-        Some(Utf8Path::new("/").join(inside).join(rest))
-    }
-
-    fn followed(&self, path: &Utf8Path, last: Last) -> Utf8PathBuf {
-        let real = self.host.real(path);
+    fn followed(&mut self, path: &Utf8Path, last: Last) -> Utf8PathBuf {
+        let real = self.real(path);
         if last == Last::Stays || !real.is_symlink() {
             return real;
         }
         self.host.real(format!("{path}/.")).canonicalize_utf8().unwrap_or(real)
     }
 
-    fn canonical_directory(&mut self, real: &Utf8Path) -> Option<Utf8PathBuf> {
-        if let Some(known) = self.canonical.get(real) {
-            return known.clone();
+    /// The same as [`Look::real`]: links on the way are looked at once for all that is in a directory.
+    fn real(&mut self, path: &Utf8Path) -> Utf8PathBuf {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return self.host.real(path);
+        };
+        if let Some(known) = self.parents.get(parent.as_str()) {
+            return known.join(name);
         }
-        let found = real.canonicalize_utf8().ok();
-        self.canonical.insert(real.to_owned(), found.clone());
-        found
+        let real = self.host.real(format!("{parent}/."));
+        let real = match real.as_str().strip_suffix("/.") {
+            Some("") => Utf8PathBuf::from("/"),
+            Some(directory) => Utf8PathBuf::from(directory),
+            None => real,
+        };
+        let joined = real.join(name);
+        self.parents.insert(parent.to_string(), real);
+        joined
     }
 
-    fn directory(&mut self, real: &Utf8Path) -> Option<(u64, u64)> {
-        if let Some(known) = self.directories.get(real) {
-            return *known;
+    fn directory(&mut self, real: &Utf8Path) -> Option<&Directory> {
+        if !self.directories.contains_key(real.as_str()) {
+            let found = self.look(real);
+            self.directories.insert(real.to_string(), found);
         }
-        let found = fs::metadata(real).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-        self.directories.insert(real.to_owned(), found);
-        found
+        self.directories.get(real.as_str())?.as_ref()
+    }
+
+    fn look(&self, real: &Utf8Path) -> Option<Directory> {
+        let metadata = fs::metadata(real).ok()?;
+        let root = self.host.root().canonicalize_utf8().ok();
+        let canonical = root.and_then(|root| {
+            let canonical = real.canonicalize_utf8().ok()?;
+            Some(Utf8Path::new("/").join(canonical.strip_prefix(&root).ok()?))
+        });
+        Some(Directory { device: metadata.dev(), inode: metadata.ino(), canonical })
     }
 }

@@ -199,13 +199,14 @@ fn differences(
     let changes = told.iter().filter_map(|(kind, begins, ends, severity)| {
         let is = |c: &&Condition| c.kind == *kind;
         match (was.iter().find(is), now.iter().find(is)) {
-            (None, Some(now)) => {
-                let message = format!("{}: {}", now.reason, now.message);
-                Some(about.event((*severity, begins), resource, message))
-            }
             (Some(then), None) => {
                 let message = format!("no longer: {}", then.message);
                 Some(about.event((Severity::Normal, ends), resource, message))
+            }
+            // One trouble after another is one more that somebody should know of.
+            (then, Some(now)) if then.is_none_or(|then| then.reason != now.reason) => {
+                let message = format!("{}: {}", now.reason, now.message);
+                Some(about.event((*severity, begins), resource, message))
             }
             _ => None,
         }

@@ -31,7 +31,7 @@ pub fn check(removals: Removals, count: usize, inputs: &Inputs<'_>) -> Result<()
     let managed = installed.count();
     if inputs.desired.resources.is_empty() {
         return Err(format!(
-            "the desired state is empty and would remove {}; if that is meant, repeat with --confirm-removals",
+            "the desired state is empty and would remove {}; if that is meant, `reconcile --confirm-removals` does it",
             if count == 1 {
                 "the one managed resource".to_owned()
             } else {
@@ -41,8 +41,8 @@ pub fn check(removals: Removals, count: usize, inputs: &Inputs<'_>) -> Result<()
     }
     if count > REMOVALS_MAX || (count > 1 && count * REMOVALS_ONE_IN > managed) {
         return Err(format!(
-            "{count} of {managed} managed resources would be removed at once; if that is meant, repeat \
-             with --confirm-removals"
+            "{count} of {managed} managed resources would be removed at once; if that is meant, \
+             `reconcile --confirm-removals` does it"
         ));
     }
     Ok(())

@@ -194,6 +194,7 @@ fn as_laid_out(
 /// was read completely in this pass.
 fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
     let mut removals: Vec<Change> = Vec::new();
+    let mut unread: BTreeMap<&str, Vec<&ResourceId>> = BTreeMap::new();
     let mut installed = 0;
     for (id, owned) in &inputs.ledger.inventory.resources {
         if inputs.desired.resources.contains_key(id) {
@@ -218,11 +219,7 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
             }
         }
         if !was_read {
-            plan.notes.push(format!(
-                "{id} is kept: {} declared it and was not read in this pass; to have it removed, wish it once more \
-                 and strike it out again",
-                owned.declared_in
-            ));
+            unread.entry(&owned.declared_in).or_default().push(id);
             continue;
         }
         if let Some(unclear) = unclear(inputs, id, owned) {
@@ -243,6 +240,7 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
             None => {}
         }
     }
+    plan.notes.extend(unread.iter().map(|(root, kept)| kept_unread(root, kept)));
     let unknown = inputs.desired.unclear.iter().filter_map(|unclear| {
         let id = unclear.resource.as_ref()?;
         let owned = inputs.ledger.inventory.resources.contains_key(id);
@@ -256,6 +254,26 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
             staying_on: change.before.map(|b| b.version),
             ..Blocked::new(change.resource, BlockedReason::MassRemoval, message.clone())
         })),
+    }
+}
+
+/// Says what is kept as what declared it was not read.
+fn kept_unread(root: &str, kept: &[&ResourceId]) -> String {
+    match kept {
+        [first, others @ ..] if !others.is_empty() => {
+            let others = others.len();
+            format!(
+                "{first} and {others} more are kept: {root} declared them and was not read in this pass; to have them \
+                 removed, wish them once more and strike them out again"
+            )
+        }
+        kept => {
+            let first = kept.first().map_or_else(String::new, ToString::to_string);
+            format!(
+                "{first} is kept: {root} declared it and was not read in this pass; to have it removed, wish it once \
+                 more and strike it out again"
+            )
+        }
     }
 }
 

@@ -48,7 +48,7 @@ impl<'a> Nesting<'a> {
                     named(path, really)
                 ));
             }
-            if really != path
+            if really.as_str() != path.as_str()
                 && let Err(why) = check(really.as_str())
             {
                 return Some(format!("{} cannot be used: {why}", named(path, really)));

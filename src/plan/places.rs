@@ -32,7 +32,7 @@ impl<'a> Places<'a> {
             ..Self::default()
         };
         for (id, declared) in &desired.resources {
-            for spot in declared.spec.paths().filter_map(|path| observed.spots.get(path)) {
+            for spot in declared.spec.paths().filter_map(|path| observed.spots.get(path.as_str())) {
                 places.wished.entry(spot).or_default().insert(id);
             }
             for (name, at) in names(&declared.spec) {
@@ -44,7 +44,7 @@ impl<'a> Places<'a> {
 
     /// Another resource that is to have the same place.
     fn twin(&self, id: &ResourceId, spec: &Spec, observed: &Observed) -> Option<&'a ResourceId> {
-        let spots = spec.paths().filter_map(|path| observed.spots.get(path));
+        let spots = spec.paths().filter_map(|path| observed.spots.get(path.as_str()));
         let mut wished = spots.filter_map(|spot| self.wished.get(spot)).flatten();
         wished.find(|other| **other != id).copied()
     }
@@ -89,7 +89,7 @@ impl<'a> Places<'a> {
 
     /// The resource that is to have a place.
     pub(super) fn wished_by(&self, path: &Utf8Path, observed: &Observed) -> Option<&'a ResourceId> {
-        self.wished.get(observed.spots.get(path)?)?.first().copied()
+        self.wished.get(observed.spots.get(path.as_str())?)?.first().copied()
     }
 }
 
@@ -133,8 +133,8 @@ fn of_another<'a>(
 fn wished_at<'a>(inputs: &Inputs<'a>, id: &ResourceId, path: &Utf8Path) -> Option<&'a ResourceId> {
     let mut others = inputs.desired.resources.iter().filter(|(other, _)| *other != id);
     let spots = &inputs.observed.spots;
-    let spot = spots.get(path);
-    let is_there = |wished: &Utf8Path| spot.is_some() && spots.get(wished) == spot;
+    let spot = spots.get(path.as_str());
+    let is_there = |wished: &Utf8Path| spot.is_some() && spots.get(wished.as_str()) == spot;
     let holds = |wished: &Utf8Path| path.starts_with(wished) || is_there(wished);
     others.find(|(_, declared)| declared.spec.paths().any(holds)).map(|(other, _)| other)
 }

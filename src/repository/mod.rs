@@ -51,7 +51,7 @@ mod work;
 mod work;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
 use crate::host::{Change, Look};
 use crate::model::cached;
@@ -222,11 +222,7 @@ pub async fn follow(
     Ok(Checkout {
         directory: checkouts.real(&memory.place()),
         base: checkouts.base(),
-        revision: revision(
-            source,
-            &memory,
-            trouble.map(|trouble| enforced(&memory, &trouble, now)),
-        ),
+        revision: revision(source, &memory, trouble.map(|trouble| enforced(&memory, &trouble))),
         first: known.commit.is_none(),
         notes,
         _temporary: None,
@@ -307,7 +303,7 @@ pub async fn peek(
         }
         Ok(Answer::Same) => recalled(source, &checkouts, known, |_| None),
         Err(error) if have && known.accepted(source).is_ok() => {
-            recalled(source, &checkouts, known, |memory| Some(enforced(memory, &told(&error), now)))
+            recalled(source, &checkouts, known, |memory| Some(enforced(memory, &told(&error))))
         }
         Err(error) => Err(error),
     }
@@ -315,13 +311,13 @@ pub async fn peek(
 
 /// What was accepted last, without asking anybody. That the keys do not accept it any more is said, and no reason not
 /// to look at it: nothing is done with what is recalled.
-pub fn recall(source: &Source, host: &Look, now: Timestamp) -> Result<Checkout, RepositoryError> {
+pub fn recall(source: &Source, host: &Look) -> Result<Checkout, RepositoryError> {
     let checkouts = Checkouts::of(host);
     let known = memory::load(host, &checkouts, source)?;
     let refusal = known.accepted(source).err();
     recalled(source, &checkouts, known, |memory| match refusal {
         Some(error) => Some(told(&error)),
-        None => memory.trouble.as_ref().map(|trouble| enforced(memory, trouble, now)),
+        None => memory.trouble.as_ref().map(|trouble| enforced(memory, trouble)),
     })
 }
 
@@ -358,11 +354,11 @@ fn told(error: &RepositoryError) -> Trouble {
 }
 
 /// What is said while a repository's present state cannot be used.
-fn enforced(memory: &Memory, trouble: &Trouble, now: Timestamp) -> Trouble {
-    let age = SignedDuration::from_secs(now.duration_since(memory.accepted_at).as_secs());
+fn enforced(memory: &Memory, trouble: &Trouble) -> Trouble {
     let short = memory.commit.get(..10).unwrap_or_default();
+    let accepted = memory.accepted_at.round(jiff::Unit::Second).unwrap_or(memory.accepted_at);
     let message = format!(
-        "{}; {}@sha1:{short}, accepted {age:#} ago, stays enforced",
+        "{}; {}@sha1:{short}, accepted at {accepted}, stays enforced",
         trouble.message, memory.reference
     );
     Trouble { kind: trouble.kind, message }

@@ -53,7 +53,7 @@ impl App<'_> {
         Problem {
             reason: BlockedReason::Tampered,
             message: format!(
-                "the source changed {what}; a version never does that. If the publisher confirms it, remove {place} \
+                "the source changed {what}; a published version must not change. If the publisher confirms it, remove {place} \
                  and run again"
             ),
             until: None,

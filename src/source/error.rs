@@ -11,14 +11,8 @@ use crate::fetch::FetchError;
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// It did not answer, or with a failure of its own.
-    #[error("cannot ask {what}: no usable answer came; check its address and the network")]
-    Unreachable {
-        /// What was asked.
-        what: String,
-        /// Why.
-        #[source]
-        source: Box<FetchError>,
-    },
+    #[error(transparent)]
+    Unreachable(Box<FetchError>),
     /// It refuses requests for some time.
     #[error(
         "cannot ask {host}: it refuses requests until {until}; configure a token for it or ask less \
@@ -118,7 +112,7 @@ impl SourceError {
     /// What kind of failure.
     pub fn class(&self) -> Class {
         match self {
-            Self::Unreachable { .. } | Self::Gone { .. } => Class::Unreachable,
+            Self::Unreachable(_) | Self::Gone { .. } => Class::Unreachable,
             Self::RateLimited { .. } => Class::RateLimited,
             Self::NotFound { .. }
             | Self::Absent { .. }
@@ -150,7 +144,7 @@ impl SourceError {
             FetchError::BadUrl { .. } => {
                 Self::Malformed { place: what, what: "its URL is not complete".to_owned() }
             }
-            other => Self::Unreachable { what, source: Box::new(other) },
+            other => Self::Unreachable(Box::new(other)),
         }
     }
 }

@@ -20,6 +20,9 @@ pub(super) fn conditions(
     } else if let Some(why) = known.desired.refused.as_ref().filter(|_| state == State::Stalled) {
         let message = format!("the desired state is not valid: {why}");
         Condition { status: "False".to_owned(), ..holds("Ready", "DesiredInvalid", message) }
+    } else if resources.iter().all(|resource| resource.state != state) {
+        let message = "the newest desired state is not used".to_owned();
+        Condition { status: "False".to_owned(), ..holds("Ready", "DesiredRefused", message) }
     } else {
         let worst = resources.iter().filter(|resource| resource.state == state);
         let ids: Vec<String> = worst.map(|resource| resource.id.to_string()).collect();

@@ -15,9 +15,10 @@ use crate::desired::{Declared, DesiredState};
 use crate::model::agent::AgentStatus;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::HistoryEntry;
-use crate::model::revision::Revision;
+use crate::model::revision::{Revision, TroubleKind};
 use crate::model::{
-    Attribution, Blocked, Digest, Drift, DriftKind, HostFacts, Level, ResourceId, Version,
+    Attribution, Blocked, BlockedReason, Digest, Drift, DriftKind, HostFacts, Level, ResourceId,
+    Version,
 };
 use crate::observe::Observed;
 use crate::record::last_pass::{INTERRUPTED, LastPass};
@@ -233,8 +234,10 @@ pub fn status(known: &Known<'_>) -> HostStatus {
     let HostFacts { hostname, .. } = known.observed.facts.clone();
     let state = resources.iter().map(|r| r.state).max().unwrap_or(State::Current);
     // Whatever is there is as an older wish says, at best.
-    let stalled = known.desired.refused.as_ref().map(|_| State::Stalled);
-    let state = stalled.map_or(state, |stalled| state.max(stalled));
+    let trouble = known.desired.revision.as_ref().and_then(|revision| revision.trouble.as_ref());
+    let unused = trouble.is_some_and(|trouble| trouble.kind != TroubleKind::Unreachable);
+    let outdated = unused || known.desired.refused.is_some();
+    let state = if outdated { state.max(State::Stalled) } else { state };
     HostStatus {
         api_version: "reconcile/v1".to_owned(),
         kind: "HostStatus".to_owned(),
@@ -345,7 +348,9 @@ fn conditions(
         let message = format!("{}: {}", quarantined.tag, quarantined.reason);
         conditions.push(holds("Quarantined", "HealthCheckFailed", message));
     }
-    if let Some(blocked) = latest.blocked.get(id) {
+    // That an operator holds it is told already.
+    let told = |blocked: &&&Blocked| blocked.reason != BlockedReason::Suspended;
+    if let Some(blocked) = latest.blocked.get(id).filter(told) {
         let reason = format!("{:?}", blocked.reason);
         conditions.push(holds("Blocked", &reason, blocked.message.clone()));
     }
@@ -414,7 +419,10 @@ fn ready(
         return not(State::Suspended, "NotRead", kept);
     }
     if spec.is_none() {
-        return not(State::InProgress, "NotDesired", "it will be removed".to_owned());
+        return match is("Blocked") {
+            Some(blocked) => not(State::Stalled, &blocked.reason, blocked.message.clone()),
+            None => not(State::InProgress, "NotDesired", "it will be removed".to_owned()),
+        };
     }
     if let Some(why) = spec.and_then(Spec::why_off) {
         return (State::Current, holds("Ready", "Off", why.to_owned()));
@@ -451,5 +459,9 @@ fn ready(
         return not(State::InProgress, WAITING, why);
     }
     let version = status.version.as_ref().map(ToString::to_string).unwrap_or_default();
+    if let Some(condition) = is("RolledBack") {
+        let message = format!("{version} is in use by an operator's word: {}", condition.message);
+        return not(State::Suspended, "RolledBack", message);
+    }
     (State::Current, holds("Ready", "Converged", format!("{version} is in use")))
 }

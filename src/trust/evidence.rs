@@ -350,8 +350,8 @@ pub enum Unverified {
     },
     /// No checksum file that is signed as demanded states what the artifact is.
     #[error(
-        "verifying {artifact}: a signature is demanded, but {why}; ask the publisher for one beside the checksum \
-         file (`SHA256SUMS.asc`, `.gpg` or `.sig`), or remove `verify.gpg` to go without"
+        "verifying {artifact}: a signature is demanded, but {why}; check the keyring that `verify.gpg` names, and that \
+         the publisher signs its checksum file (`SHA256SUMS.asc`, `.gpg` or `.sig` beside it)"
     )]
     Unsigned {
         /// The artifact.

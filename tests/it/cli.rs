@@ -457,7 +457,7 @@ fn release_that_was_published_anew_in_a_directory_is_noticed() {
     let sums = format!("{hex}  tool-linux-x86_64.tar.gz\n");
     std::fs::write(place.join("SHA256SUMS"), sums).unwrap();
     let said = world.run(&["--dry-run"]).exits(77).stdout;
-    assert!(said.contains("a version never does that"), "{said}");
+    assert!(said.contains("a published version must not change"), "{said}");
     assert_eq!(version(&world), "1.0.0");
 }
 

@@ -337,7 +337,7 @@ fn same_version_with_another_program_is_refused() {
     let (server, world) = outdated("");
     offer(&server, "1.0", &program("1.1"));
     let said = world.run(&[]).exits(77);
-    assert!(said.stdout.contains("a version never does that"), "{said:#?}");
+    assert!(said.stdout.contains("a published version must not change"), "{said:#?}");
     assert!(installed(&world) == program("1.0"));
 }
 

@@ -98,7 +98,7 @@ fn rollback_says_what_there_is_and_list_what_is_in_use() {
     let (mut world, mut offer) = host("");
     world.run(&[]).exits(0);
     let said = world.run(&["rollback", "app/tool", "--reason", "x"]).exits(1).stderr;
-    assert!(said.contains("was in use before this one"), "{said}");
+    assert!(said.contains("has no other release to go back to"), "{said}");
     let said =
         world.run(&["rollback", "app/tool", "--reason", "x", "--to", "1.0.0"]).exits(1).stderr;
     assert!(said.contains("1.0.0 of app/tool is in use already"), "{said}");
@@ -224,4 +224,48 @@ fn restart_that_cannot_be_done_is_not_the_releases_fault() {
         let status = world.run(&["status"]).exits(0).stdout;
         assert_eq!(status.contains("Quarantined"), state == "failed", "{status}");
     }
+}
+
+#[test]
+fn options_that_a_command_would_not_heed_are_refused() {
+    let (world, _offer) = host("");
+    world.run(&["plan", "--only", "app/nobody"]).exits(65);
+    let said = world.run(&["apply", "plan.json", "--only", "app/tool"]).exits(64).stderr;
+    assert!(said.contains("a saved plan is applied whole"), "{said}");
+    for command in ["status", "history", "gc"] {
+        let said = world.run(&[command, "--only", "app/tool"]).exits(64).stderr;
+        assert!(said.contains("does not take --only"), "{said}");
+    }
+    let said = world.run(&["request", "--confirm-removals"]).exits(64).stderr;
+    assert!(said.contains("does not take --confirm-removals"), "{said}");
+    let help = world.run(&["rollback", "--help"]).exits(0).stdout;
+    assert!(help.contains("--effects") && !help.contains("--only"), "{help}");
+    let help = world.run(&["publish", "tree", "--help"]).exits(0).stdout;
+    assert!(!help.contains("--confirm-removals"), "{help}");
+}
+
+#[test]
+fn rollback_of_a_release_that_was_taken_away_never_goes_forward() {
+    let (mut world, mut offer) = host("");
+    world.run(&[]).exits(0);
+    offer.publish("1.1.0");
+    world.tick();
+    world.run(&[]).exits(0);
+    world.run(&["rollback", "app/tool", "--reason", "corrupts"]).exits(0);
+    std::fs::remove_dir_all(world.path("/opt/tool/releases/1.0.0")).unwrap();
+    let said = world.run(&["rollback", "app/tool", "--reason", "again"]).exits(1).stderr;
+    assert!(said.contains("was in use before this one"), "{said}");
+}
+
+#[test]
+fn rollback_needs_no_valid_wish() {
+    let (mut world, mut offer) = host("");
+    world.run(&[]).exits(0);
+    offer.publish("1.1.0");
+    world.tick();
+    world.run(&[]).exits(0);
+    world.wish("desired", "apps: [");
+    world.run(&["rollback", "app/tool", "--reason", "x"]).exits(0);
+    let link = std::fs::read_link(world.path("/opt/tool/bin/tool")).unwrap();
+    assert!(link.to_string_lossy().contains("1.0.0"), "{link:?}");
 }

@@ -1,13 +1,12 @@
 //! Text made from the program itself: schemas, completions, manual pages.
 
 use camino::Utf8Path;
-use clap::CommandFactory;
 use schemars::schema_for;
 
-use crate::cli::args::{Cli, SchemaKind};
+use crate::cli::args::SchemaKind;
 use crate::cli::exit::Exit;
 use crate::cli::output::json;
-use crate::cli::{CliError, say};
+use crate::cli::{CliError, say, takes};
 use crate::model::outcome::HistoryEntry;
 use crate::model::plan::PlanDocument;
 use crate::monitor::Event;
@@ -30,14 +29,14 @@ pub(super) fn schema(kind: SchemaKind) -> Exit {
 /// Prints a completion script.
 pub(super) fn completions(shell: clap_complete::Shell) -> Exit {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "reconcile", &mut script);
+    clap_complete::generate(shell, &mut takes::described(), "reconcile", &mut script);
     say(&String::from_utf8_lossy(&script));
     Exit::Ok
 }
 
 /// Writes one manual page for the program and one for each command.
 pub(super) fn man(directory: &Utf8Path) -> Result<Exit, CliError> {
-    clap_mangen::generate_to(Cli::command(), directory).map_err(|e| {
+    clap_mangen::generate_to(takes::described(), directory).map_err(|e| {
         CliError::new(Exit::CannotWrite, format!("cannot write manual pages to {directory}: {e}"))
     })?;
     Ok(Exit::Ok)

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 
 use crate::apply::Stop;
 use crate::cli::args::{PassArgs, WindowsArg};
-use crate::cli::commands::pass;
 use crate::cli::commands::run::{self, Poked};
+use crate::cli::commands::{pass, show};
 use crate::cli::exit::{self, Exit};
 use crate::cli::origin;
 use crate::cli::output::text::in_one_line;
@@ -44,7 +44,8 @@ pub(super) async fn rollback(
     preview: Preview,
 ) -> Result<Exit, CliError> {
     let reason = check(session, wish.reason, wish.until)?;
-    let desired = session.desired().await?;
+    // To go back must be possible while somebody is still mending the desired state.
+    let (desired, _) = show::enforced(session).await?;
     known(&desired, id)?;
     // The lock comes before anything is looked at, but looking alone takes none.
     let host = match preview {
@@ -108,6 +109,9 @@ fn target(
     let slots = found.slots().into_iter();
     let others: Vec<&str> = slots.filter(|slot| Some(*slot) != found.current()).collect();
     let names = others.iter().map(|slot| found.name_of(slot)).collect::<Vec<_>>().join(", ");
+    if names.is_empty() && to.is_none() {
+        return Err(refuse(format!("{id} has no other release to go back to")));
+    }
     let names = if names.is_empty() { "none".to_owned() } else { names };
     let activated = ledger.inventory.resources.get(id).map(|o| o.activated.as_slice());
     let activated = activated.unwrap_or_default();
@@ -126,10 +130,19 @@ fn target(
             tag == to || tag.strip_prefix('v') == Some(to)
         });
         return there.or(gone.cloned()).ok_or_else(|| {
-            refuse(format!("{to} of {id} is not installed; to go back to there is: {names}"))
+            refuse(format!(
+                "{to} of {id} is not installed; installed besides the one in use: {names}"
+            ))
         });
     }
-    let current = found.current().and_then(version);
+    // Where the release in use was taken away, it is still what somebody goes back from.
+    let pinned = ledger.overrides.pinned.get(id).map(|pinned| pinned.slot.as_str());
+    let from = found.current().or(pinned).or(activated.last().map(String::as_str));
+    let by_name = |slot: &str| match spec {
+        Some(Spec::App(spec)) => spec.version.tag.version(Found::tag_of(slot).as_ref()),
+        _ => None,
+    };
+    let current = from.and_then(|slot| version(slot).or_else(|| by_name(slot)));
     let earlier = |slot: &&String| match (version(slot), &current) {
         (Some(there), Some(here)) if !there.is_opaque() && !here.is_opaque() => there < *here,
         _ => true,
@@ -140,7 +153,7 @@ fn target(
     let adopted = others.iter().find(|slot| **slot == ADOPTED).map(|slot| (*slot).to_owned());
     let before = before.or(adopted).ok_or_else(|| {
         refuse(format!(
-            "no release of {id} was in use before this one; name one with --to, of what is installed besides: {names}"
+            "no release of {id} was in use before this one; installed besides, for --to: {names}"
         ))
     })?;
     match is_unsigned(found, spec, &before) {

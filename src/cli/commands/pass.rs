@@ -206,7 +206,8 @@ fn still_fits(
     };
     let root = &saved.metadata.root;
     if root != session.host.root() {
-        return Err(stale(format!("it was made for the root {root}")));
+        let why = format!("{file} was made for another root; name it with --root {root}");
+        return Err(CliError::new(Exit::Usage, why));
     }
     let mut ledger = ledger::load(host).map_err(|e| CliError::io(&e))?;
     follow_renames(request.desired, host, &mut ledger);

@@ -123,7 +123,7 @@ fn shown(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
 
 /// The desired state, or the last valid one where the loop enforces that, or none where nobody knows of a valid one;
 /// and what that means for the exit code.
-async fn enforced(session: &Session) -> Result<(DesiredState, Exit), CliError> {
+pub(super) async fn enforced(session: &Session) -> Result<(DesiredState, Exit), CliError> {
     let last = last_wish::load(&session.host, &session.identity()?).ok().flatten();
     // Where the loop enforces what was there before, that is the wish, also when nothing is there any more.
     let read = match &last {

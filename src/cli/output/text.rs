@@ -26,7 +26,10 @@ pub fn plan(plan: &Plan, about: &About) -> String {
         let wish = wish.unwrap_or_else(|| about.desired.join(", "));
         let _ = match wish.as_str() {
             "" => writeln!(text, "No changes. Nothing in the desired state is for this host."),
-            wish => writeln!(text, "No changes. The host is as {wish} says ({checked})."),
+            wish => {
+                let but = if plan.notes.is_empty() { "" } else { ", but for what is noted above" };
+                writeln!(text, "No changes. The host is as {wish} says ({checked}){but}.")
+            }
         };
         return text;
     }

@@ -32,7 +32,7 @@ impl Session {
             }
             Reading::Peek => repository::peek(source, &self.host, self.now, &judge).await,
             Reading::Inspect => repository::peek(source, &self.host, self.now, &|_| Ok(())).await,
-            Reading::Recall => repository::recall(source, &self.host, self.now),
+            Reading::Recall => repository::recall(source, &self.host),
         };
         checkout.map_err(|error| origin::refused(&error))
     }

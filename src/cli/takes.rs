@@ -1,0 +1,77 @@
+//! Which commands take which options of a pass: the others do not offer them in their help.
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command, CommandFactory};
+
+use crate::cli::args::Cli;
+
+/// Options that mean something only to what looks at the host and plans, by their identifiers.
+const OF_PASSES: [&str; 11] = [
+    "only",
+    "deep",
+    "detailed_exitcode",
+    "max_age",
+    "confirm_removals",
+    "hooks",
+    "effects",
+    "windows",
+    "metrics_file",
+    "host",
+    "facts",
+];
+
+/// Those of them that a command takes.
+fn taken(command: &str) -> &'static [&'static str] {
+    match command {
+        "plan" | "apply" => &OF_PASSES,
+        "run" => {
+            &["deep", "max_age", "confirm_removals", "hooks", "effects", "windows", "metrics_file"]
+        }
+        // An update of it is a pass.
+        "rollback" | "sysupdate" => &[
+            "deep",
+            "detailed_exitcode",
+            "max_age",
+            "confirm_removals",
+            "hooks",
+            "effects",
+            "windows",
+            "metrics_file",
+        ],
+        "request" => &["only"],
+        "diff" => &["deep", "max_age", "effects", "host", "facts"],
+        "status" => &["deep", "max_age", "effects", "metrics_file", "host", "facts"],
+        "explain" | "list" => &["deep", "max_age", "effects", "windows", "host", "facts"],
+        "validate" => &["host", "facts"],
+        "units" => &["metrics_file", "hooks", "effects"],
+        _ => &[],
+    }
+}
+
+/// The command line, where no command offers in its help what it does not take.
+pub(in crate::cli) fn described() -> Command {
+    let all = Cli::command();
+    let known = all.get_arguments().filter(|known| OF_PASSES.contains(&known.get_id().as_str()));
+    let options: Vec<Arg> = known.cloned().collect();
+    all.mut_subcommands(|command| {
+        let taken = taken(command.get_name());
+        let others = options.iter().filter(|option| !taken.contains(&option.get_id().as_str()));
+        // What a command has itself stands before what all have.
+        command.args(others.map(|option| option.clone().hide(true)))
+    })
+}
+
+/// The command that was typed with an option that would narrow or unlock what it does, which it does not take, and
+/// that option. What else is superfluous does no harm.
+pub(in crate::cli) fn refused(matches: &ArgMatches) -> Option<(String, &'static str)> {
+    let (command, below) = matches.subcommand()?;
+    let typed = |option: &str| below.value_source(option) == Some(ValueSource::CommandLine);
+    let option = if typed("only") && !taken(command).contains(&"only") {
+        "--only"
+    } else if command == "request" && typed("confirm_removals") {
+        "--confirm-removals"
+    } else {
+        return None;
+    };
+    Some((command.to_owned(), option))
+}
