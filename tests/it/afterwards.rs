@@ -73,7 +73,7 @@ fn rollback_that_was_ended_waits_for_the_pass_that_follows_the_wish() {
     world.tick();
     world.wish("desired", &wish(&offer, "    version: 1.1.0\n"));
     world.run(&["rollback", "app/tool", "--to", "1.0.0", "--reason", "crashes"]).exits(0);
-    assert_eq!(told(&world), ("Current".to_owned(), "Converged".to_owned()));
+    assert_eq!(told(&world), ("Suspended".to_owned(), "RolledBack".to_owned()));
     world.run(&["resume", "app/tool"]).exits(0);
     assert_eq!(told(&world), waits());
     let status = world.run(&["status"]).exits(0).stdout;
