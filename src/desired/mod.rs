@@ -240,12 +240,15 @@ impl DesiredState {
         Self::from_texts_for(Self::texts_for(paths, host)?, host)
     }
 
-    /// The same for a directory that goes by another name.
+    /// The texts of a directory that goes by another name.
     ///
     /// # Errors
-    /// Everything that is wrong with any document.
-    pub fn load_from(origin: &Origin, host: &Identity) -> Result<Self, Vec<Diagnostic>> {
-        merge::merge(load::texts_from(origin, &host.hostname)?, Some(host))
+    /// Everything that cannot be read.
+    pub fn texts_from(
+        origin: &Origin,
+        host: &Identity,
+    ) -> Result<Vec<SourceText>, Vec<Diagnostic>> {
+        load::texts_from(origin, &host.hostname)
     }
 
     /// The hosts that have a directory of their own below any of `paths`, sorted.
