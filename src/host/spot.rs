@@ -5,8 +5,10 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::OFlags;
 
 use crate::host::Look;
+use crate::host::inside::open_plain;
 use crate::model::spot::Spot;
 
 /// Whether a link at the path itself is followed, too.
@@ -22,14 +24,22 @@ pub enum Last {
 #[derive(Debug)]
 pub struct Spots<'h> {
     host: &'h Look,
-    directories: HashMap<Utf8PathBuf, Option<(u64, u64)>>,
-    canonical: HashMap<Utf8PathBuf, Option<Utf8PathBuf>>,
+    directories: HashMap<Utf8PathBuf, Option<Directory>>,
+}
+
+/// A directory that exists.
+#[derive(Clone, Debug)]
+struct Directory {
+    device: u64,
+    inode: u64,
+    /// Its path on this machine that holds no link.
+    canonical: Option<Utf8PathBuf>,
 }
 
 impl<'h> Spots<'h> {
     /// None looked up yet.
     pub fn new(host: &'h Look) -> Self {
-        Self { host, directories: HashMap::new(), canonical: HashMap::new() }
+        Self { host, directories: HashMap::new() }
     }
 
     /// Where a path is: the nearest directory above it that exists, links followed, and the rest. `None` where not even
@@ -51,19 +61,18 @@ impl<'h> Spots<'h> {
 
     fn spot(&mut self, real: &Utf8Path) -> Option<Spot> {
         let mut above = real.ancestors().skip(1);
-        let (directory, (device, inode)) =
-            above.find_map(|directory| Some((directory, self.directory(directory)?)))?;
-        let rest = real.strip_prefix(directory).unwrap_or(real).to_string();
-        Some(Spot { device, inode, rest })
+        let (above, directory) = above.find_map(|path| Some((path, self.directory(path)?)))?;
+        let rest = real.strip_prefix(above).unwrap_or(real).to_string();
+        Some(Spot { device: directory.device, inode: directory.inode, rest })
     }
 
     fn canonical(&mut self, real: &Utf8Path) -> Option<Utf8PathBuf> {
-        let root = self.canonical_directory(self.host.root())?;
+        let root = self.directory(self.host.root())?.canonical?;
         let mut above = real.ancestors().skip(1);
-        let (directory, canonical) =
-            above.find_map(|directory| Some((directory, self.canonical_directory(directory)?)))?;
+        let (above, canonical) =
+            above.find_map(|path| Some((path, self.directory(path)?.canonical?)))?;
         let inside = canonical.strip_prefix(&root).ok()?;
-        let rest = real.strip_prefix(directory).ok()?;
+        let rest = real.strip_prefix(above).ok()?;
         Some(Utf8Path::new("/").join(inside).join(rest))
     }
 
@@ -75,21 +84,26 @@ impl<'h> Spots<'h> {
         self.host.real(format!("{path}/.")).canonicalize_utf8().unwrap_or(real)
     }
 
-    fn canonical_directory(&mut self, real: &Utf8Path) -> Option<Utf8PathBuf> {
-        if let Some(known) = self.canonical.get(real) {
+    fn directory(&mut self, real: &Utf8Path) -> Option<Directory> {
+        if let Some(known) = self.directories.get(real) {
             return known.clone();
         }
-        let found = real.canonicalize_utf8().ok();
-        self.canonical.insert(real.to_owned(), found.clone());
+        let found = Directory::look(real);
+        self.directories.insert(real.to_owned(), found.clone());
         found
     }
+}
 
-    fn directory(&mut self, real: &Utf8Path) -> Option<(u64, u64)> {
-        if let Some(known) = self.directories.get(real) {
-            return *known;
+impl Directory {
+    fn look(real: &Utf8Path) -> Option<Self> {
+        let plain = open_plain(real, OFlags::PATH).and_then(rustix::fs::fstat);
+        if let Ok(stat) = plain {
+            // A path without links is only to be written in the one way that it has.
+            let canonical = Some(real.components().collect());
+            return Some(Self { device: stat.st_dev, inode: stat.st_ino, canonical });
         }
-        let found = fs::metadata(real).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-        self.directories.insert(real.to_owned(), found);
-        found
+        let metadata = fs::metadata(real).ok()?;
+        let canonical = real.canonicalize_utf8().ok();
+        Some(Self { device: metadata.dev(), inode: metadata.ino(), canonical })
     }
 }
