@@ -100,7 +100,7 @@ impl Look {
                 done.collect::<io::Result<Vec<_>>>().map(Compared::together)
             })
         };
-        let mut compared = compared.map_err(|e| about(&real, &e))?;
+        let mut compared = compared.map_err(|e| about(&self.real(tree), &e))?;
         compared.differences.sort_by(|a, b| a.path.cmp(&b.path));
         compared.differences.truncate(DIFFERENCES_MAX);
         Ok(compared)
