@@ -15,6 +15,7 @@ use crate::model::spot::Spot;
 use crate::model::{HostFacts, Kind, ResourceId};
 use crate::observe::ahead::Seen;
 use crate::parallel::in_parallel;
+use crate::resource::extension::observe::Listings;
 use crate::resource::observe::{Depth, Place};
 use crate::resource::{self, Found};
 
@@ -80,8 +81,9 @@ pub fn observe_rest(
         unseen
     });
     let places: Vec<_> = places.into_iter().collect();
+    let listings = Listings::default();
     let look = |(id, place): &(&ResourceId, Place<'_>)| {
-        let found = resource::observe::observe(host, place, depth);
+        let found = resource::observe::observe((host, &listings), place, depth);
         ((*id).clone(), found.map_err(|error| error.to_string()))
     };
     resources.extend(in_parallel(&places, ITEMS_PER_THREAD_MIN, look));

@@ -23,11 +23,11 @@ use crate::fetch::blob::Progress;
 use crate::fetch::client::Client;
 use crate::fetch::memory::Reader;
 use crate::fetch::record::{Remembered, store};
-use crate::host::{Change as Host, Look, facts};
+use crate::host::{Change as Host, Look, facts, memory};
 use crate::model::facts::Agent;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::Outcome;
-use crate::model::{Plan, ResourceId};
+use crate::model::{Plan, ResourceId, Step};
 use crate::observe::ahead::Seen;
 use crate::observe::renamed::follow_renames;
 use crate::observe::{Observed, observe_rest};
@@ -225,6 +225,10 @@ pub async fn perform(
         now: request.now,
     };
     intend(host, &mut preview.ledger, &pass)?;
+    if preview.plan.changes.iter().flat_map(|change| &change.steps).any(Step::is_staging) {
+        // What made the plan is not needed beside what comes now.
+        memory::give_back();
+    }
     let facts = &preview.observed.facts;
     let stager = Stager::new(host, hands.client, hands.progress, facts, request.now);
     let mut journal = Journal::new(&preview.ledger, request.now);

@@ -12,6 +12,9 @@ use crate::host::runner::{RunError, can_start, hook, output};
 use crate::model::outcome::chain;
 use crate::model::{Check, Probe};
 
+/// Samples that must fail in a row before what is in use counts as failing: one alone may be chance.
+const BASELINE_SAMPLES: usize = 3;
+
 /// How long one answer is waited for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -66,6 +69,36 @@ pub async fn sample(check: &Check, host: &Look) -> Result<Vec<String>, Unhealthy
     Ok(states)
 }
 
+/// Looks at what is in use before anything is touched. It fails only when it goes on failing, for as long as a release
+/// has to hold.
+pub async fn baseline(check: &Check, host: &Look) -> Result<(), Unhealthy> {
+    let began = Instant::now();
+    let deadline = began + Duration::from_millis(check.deadline_ms);
+    let mut samples = 0;
+    let mut last = None;
+    loop {
+        let why = match timeout_at(deadline, sample(check, host)).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(Unhealthy::Fails(why))) => why,
+            Ok(Err(blind)) => return Err(blind),
+            Err(_) => last.unwrap_or_else(unanswered),
+        };
+        samples += 1;
+        let now = Instant::now();
+        let next = now + Duration::from_millis(check.interval_ms);
+        let stable = now - began >= Duration::from_millis(check.stable_ms);
+        if next > deadline || (stable && samples >= BASELINE_SAMPLES) {
+            return Err(Unhealthy::Fails(why));
+        }
+        last = Some(why);
+        sleep(next - now).await;
+    }
+}
+
+fn unanswered() -> String {
+    "there was no answer before the deadline".to_owned()
+}
+
 /// Looks until every probe has held for long enough, or for too long. The time that it waits for its turn is not taken
 /// from what the release has to show that it works.
 pub async fn watch(check: &Check, host: &Look, turns: &Semaphore) -> Health {
@@ -80,7 +113,6 @@ pub async fn watch(check: &Check, host: &Look, turns: &Semaphore) -> Health {
         let sampled = timeout_at(deadline, sample(check, host)).await;
         drop(turn);
         let Ok(sampled) = sampled else {
-            let unanswered = || "there was no answer before the deadline".to_owned();
             return Health::Fails(last.unwrap_or_else(unanswered));
         };
         let why = match sampled {

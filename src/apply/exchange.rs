@@ -3,6 +3,7 @@
 use std::io;
 
 use camino::Utf8Path;
+use jiff::{Span, Timestamp};
 
 use crate::apply::switch::SwitchError;
 use crate::assemble::{HEAD, NODES};
@@ -173,10 +174,9 @@ fn in_place(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, S
         let bytes = host.read(generation.join(HEAD), GENERATION_BYTES_MAX)?;
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     };
-    if let Some(old) = trees.old
-        && let Some(head) = head_of(old)?
-        && head.inode != inode
-    {
+    let old = trees.old.map(|old| Ok::<_, io::Error>((old, head_of(old)?))).transpose()?;
+    let old = old.and_then(|(old, head)| Some((old, head?)));
+    if let Some((old, head)) = old.clone().filter(|(_, head)| head.inode != inode) {
         // It was told by its content, which is about to change.
         write_head(host, old, &SnapshotHead { inode, ..head })?;
     }
@@ -193,7 +193,11 @@ fn in_place(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, S
     host.sync_file_system(trees.path)?;
     host.write(generation.join(NODES), &merged.encode())?;
     let merged = Some(head.inode);
-    write_head(host, generation, &SnapshotHead { inode, merged, ..head })?;
+    // Both have the inode now, and the one that was staged last is in use.
+    let after = |old: Timestamp| old.checked_add(Span::new().nanoseconds(1)).unwrap_or(old);
+    let before = old.map(|(_, head)| after(head.staged_at));
+    let staged_at = before.map_or(head.staged_at, |before| before.max(head.staged_at));
+    write_head(host, generation, &SnapshotHead { inode, merged, staged_at, ..head })?;
     Ok(host.remove(trees.tree).map_err(SwitchError::from))
 }
 

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Semaphore;
 
-use crate::apply::confirm::{Health, Unhealthy, sample, watch};
+use crate::apply::confirm::{Health, Unhealthy, baseline, watch};
 use crate::apply::journal::Journal;
 use crate::apply::{Stop, Work, commit, settle};
 use crate::host::Change as Host;
@@ -33,19 +33,26 @@ pub(super) fn is_due(change: &Change) -> bool {
     due(change).is_some()
 }
 
-/// Samples every check once before the switch, where something is in use whose health can be told and that
-/// is not itself what is to be confirmed.
-pub(super) async fn baselines(work: &[Work<'_>], host: &Host) -> Baselines {
+/// Looks before the switch, where something is in use whose health can be told and that is not itself what is to be
+/// confirmed. Whoever asks for a stop does not wait for it: nothing is switched then.
+pub(super) async fn baselines(work: &[Work<'_>], host: &Host, stop: &Stop) -> Baselines {
     let switched = |change: &Change| change.steps.iter().any(|s| matches!(s, Step::Owe { .. }));
     let touched = work
         .iter()
         .filter(|work| work.goes_on() && work.change.before.is_some() && switched(work.change));
     let sampled = touched.filter_map(|Work { change, .. }| {
         let (check, _) = due(change)?;
-        Some(async move { (change.resource.clone(), sample(check, host).await) })
+        Some(async move {
+            let looked = tokio::select! {
+                biased;
+                () = stop.wait() => Ok(()),
+                looked = baseline(check, host) => looked,
+            };
+            (change.resource.clone(), looked)
+        })
     });
     let sampled = stream::iter(sampled).buffered(CHECKS_AT_ONCE);
-    let failed = sampled.filter_map(async |(id, sample)| Some((id, sample.err()?)));
+    let failed = sampled.filter_map(async |(id, looked)| Some((id, looked.err()?)));
     failed.collect().await
 }
 
@@ -76,7 +83,7 @@ fn may_bring(change: &Change, program: &str, host: &Host) -> bool {
         Step::Switch { bin, release, .. } => is_in(bin) || is_in(release),
         Step::Install { file, wished, .. } => is_in(file) || is_in(wished),
         Step::Exchange { path, tree, .. } => is_in(path) || is_in(tree),
-        Step::Point { .. } => true,
+        Step::Point { .. } | Step::Pick { .. } => true,
         _ => false,
     })
 }
@@ -101,14 +108,13 @@ pub(super) async fn confirm(
                 continue;
             }
             Watched::Ended(Health::Holds) => None,
-            // A check that could not look says nothing about what was in use.
-            Watched::Ended(Health::Fails(why)) => match baselines.get(&work.change.resource) {
-                Some(Unhealthy::Fails(before)) if !was_spoilt(work.change) => {
-                    work.result.notes.push(format!("{why}; but before the switch, {before}"));
-                    None
+            Watched::Ended(Health::Fails(why)) => {
+                if let Some(excuse) = excuse(work.change, effect, baselines) {
+                    stay_in_doubt(&format!("{why}; but {excuse}"), work, host, journal);
+                    continue;
                 }
-                Some(_) | None => Some(why),
-            },
+                Some(why)
+            }
         };
         if let Some(why) = &why
             && work.change.action == Action::Move
@@ -121,7 +127,7 @@ pub(super) async fn confirm(
             continue;
         }
         if let Some(why) = why {
-            go_back(why, work, host, journal).await;
+            go_back(why, work, host, journal, stop).await;
         }
         if let Err(error) = journal.forgive(host, &work.change.resource, effect)
             && work.goes_on()
@@ -129,6 +135,36 @@ pub(super) async fn confirm(
             let (class, message) = (FailureClass::Transient, chain(&error));
             work.result.end = End::Failed(Failure { step: StepKind::Confirm, class, message });
         }
+    }
+}
+
+/// Why it says nothing about a release that its check failed, if so.
+fn excuse(change: &Change, effect: &Effect, baselines: &Baselines) -> Option<String> {
+    if matches!(effect, Effect::Confirm { excused: true, .. }) {
+        return Some("so did what was in use before".to_owned());
+    }
+    match baselines.get(&change.resource) {
+        Some(Unhealthy::Fails(before)) if !was_spoilt(change) => {
+            Some(format!("before the switch, {before}"))
+        }
+        // A check that could not look says nothing about what was in use.
+        Some(_) | None => None,
+    }
+}
+
+/// Leaves a release in use of which nobody can tell whether it works: it is looked at again by every pass, and what was
+/// in use before is kept until it holds.
+fn stay_in_doubt(why: &str, work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
+    let Some((_, effect)) = due(work.change) else { return };
+    let Effect::Confirm { back_to, .. } = effect else { return };
+    work.kept.clone_from(back_to);
+    let kept = back_to.as_ref().map_or(String::new(), |slot| format!(", and {slot} is kept"));
+    work.result.notes.push(format!("{why}: it has yet to show that it works{kept}"));
+    if let Err(error) = journal.excuse(host, effect)
+        && work.goes_on()
+    {
+        let (class, message) = (FailureClass::Transient, chain(&error));
+        work.result.end = End::Failed(Failure { step: StepKind::Confirm, class, message });
     }
 }
 
@@ -169,7 +205,13 @@ async fn watched(
 }
 
 /// Remembers that the release does not work here, then performs the change's `undo` and looks once more.
-async fn go_back(why: String, work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
+async fn go_back(
+    why: String,
+    work: &mut Work<'_>,
+    host: &Host,
+    journal: &mut Journal,
+    stop: &Stop,
+) {
     let change = work.change;
     let failure = |message: String| Failure {
         step: StepKind::Confirm,
@@ -192,7 +234,7 @@ async fn go_back(why: String, work: &mut Work<'_>, host: &Host, journal: &mut Jo
         work.result.end = End::RollbackFailed(failure(stuck));
         return;
     }
-    settle(&change.undo, work, host, journal).await;
+    settle(&change.undo, work, host, journal, stop).await;
     let still = match &work.result.end {
         End::Failed(settled) => Some(settled.message.clone()),
         // Where nothing was in use before, there is nothing to look at.
@@ -215,7 +257,7 @@ pub(super) fn went_back(step: StepKind, change: &Change, why: &str, still: Optio
             let other = gone_back_to(change).filter(told);
             format!("{} is in use again", other.map_or(version, str::to_owned))
         }
-        None if change.undo.iter().any(|step| matches!(step, Step::Point { .. })) => {
+        None if change.undo.iter().any(|s| matches!(s, Step::Point { .. } | Step::Pick { .. })) => {
             "it was taken away again".to_owned()
         }
         None => "what was there before is in use again".to_owned(),

@@ -34,6 +34,14 @@ pub enum JournalError {
         #[source]
         source: RunError,
     },
+    /// The program was told to end meanwhile.
+    #[error(
+        "{effect} did not end in time when the agent was stopped and stays owed: the next pass tries it again"
+    )]
+    CutOff {
+        /// In words.
+        effect: String,
+    },
     /// The effect failed.
     #[error("{effect} failed and stays owed: the next pass tries it again")]
     Effect {
@@ -141,6 +149,21 @@ impl Journal {
         effect: &Effect,
     ) -> Result<(), JournalError> {
         Ok(self.keep(host, |debt| &debt.effect != effect || &debt.resource != resource)?)
+    }
+
+    /// Keeps a look owed that told nothing, as what was in use before had failed, too.
+    pub fn excuse(&mut self, host: &Host, effect: &Effect) -> Result<(), JournalError> {
+        let mut debts = self.debts.clone();
+        for debt in debts.iter_mut().filter(|debt| &debt.effect == effect) {
+            if let Effect::Confirm { excused, .. } = &mut debt.effect {
+                *excused = true;
+            }
+        }
+        if debts != self.debts {
+            save_debts(host, &debts)?;
+            self.debts = debts;
+        }
+        Ok(())
     }
 
     /// Strikes out all but some debts. Where there are no others the disk is left alone.

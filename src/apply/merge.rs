@@ -156,18 +156,23 @@ fn failure(class: FailureClass, message: String) -> Failure {
     Failure { step: StepKind::Merge, class, message }
 }
 
-/// Performs the links among some steps: nothing used the images yet, so nothing else is due.
+/// Performs the switches among some steps: nothing used the images yet, so nothing else is due.
 fn points(steps: &[Step], work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
     for step in steps {
-        let Step::Point { slot, links } = step else { continue };
-        // Whatever leads there now was made by this pass.
-        let links = links.iter().cloned().map(|mut link| {
-            link.expects = None;
-            link
-        });
-        let step = Step::Point { slot: slot.clone(), links: links.collect() };
+        let step = match step {
+            Step::Pick { .. } => step.clone(),
+            Step::Point { slot, links } => {
+                // Whatever leads there now was made by this pass.
+                let links = links.iter().cloned().map(|mut link| {
+                    link.expects = None;
+                    link
+                });
+                Step::Point { slot: slot.clone(), links: links.collect() }
+            }
+            _ => continue,
+        };
         if let Err((_, error)) = commit(&[step], work, host, journal) {
-            let message = format!("cannot change the link: {}", chain(&error));
+            let message = format!("cannot change which image is in use: {}", chain(&error));
             work.result.end = End::RollbackFailed(failure(FailureClass::Unhealthy, message));
         }
     }

@@ -18,11 +18,13 @@ pub mod switch;
 mod tree;
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use camino::Utf8Path;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use crate::apply::journal::Journal;
+use crate::apply::journal::{Journal, JournalError};
 use crate::apply::stage::{Staged, Stager};
 use crate::apply::switch::SwitchError;
 use crate::assemble::Changed;
@@ -31,10 +33,16 @@ use crate::model::outcome::{ChangeResult, End, Failure, FailureClass, Outcome, c
 use crate::model::step::ExchangeBy;
 use crate::model::{Change, Plan, ResourceId, Step};
 
+/// How long what an effect started may go on once the program is to end, before it is killed: the service manager waits
+/// for two minutes, and then kills this program, too.
+pub const GRACE: Duration = Duration::from_secs(30);
+
 /// Set when the pass is asked to stop: honoured between steps.
 #[derive(Debug, Default)]
 pub struct Stop {
     why: Cell<Option<StopReason>>,
+    /// Until when what was begun may go on.
+    grace: Cell<Option<Instant>>,
     notify: Notify,
 }
 
@@ -53,6 +61,9 @@ impl Stop {
         // To end is the stronger wish.
         if self.why.get() != Some(StopReason::Asked) {
             self.why.set(Some(why));
+        }
+        if why == StopReason::Asked && self.grace.get().is_none() {
+            self.grace.set(Some(Instant::now() + GRACE));
         }
         self.notify.notify_waiters();
     }
@@ -75,6 +86,14 @@ impl Stop {
                 return;
             }
             notified.await;
+        }
+    }
+
+    /// Returns once the program is to end and what was begun had its time.
+    pub async fn wait_for_grace(&self) {
+        self.wait_for_end().await;
+        if let Some(until) = self.grace.get() {
+            tokio::time::sleep_until(until).await;
         }
     }
 
@@ -103,7 +122,7 @@ pub async fn apply(
             work.result.note_staged(staged);
         }
     }
-    let baselines = health::baselines(&work, host).await;
+    let baselines = health::baselines(&work, host, stop).await;
     health::refuse_blind(&mut work, &baselines, host);
     for work in work.iter_mut().filter(|work| work.goes_on()) {
         if stop.requested() {
@@ -114,7 +133,7 @@ pub async fn apply(
     }
     merge::merge(&mut work, host, journal).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {
-        settle(&work.change.steps, work, host, journal).await;
+        settle(&work.change.steps, work, host, journal, stop).await;
     }
     health::confirm(&mut work, &baselines, host, journal, stop).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {
@@ -122,7 +141,7 @@ pub async fn apply(
     }
     announce::announce(&mut work, host).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {
-        remove(work.change, host, &mut work.result);
+        remove(work, host);
     }
     let tried = |step: &Step| matches!(step, Step::Try { .. });
     let replaced = |work: &Work<'_>| work.goes_on() && work.change.steps.iter().any(tried);
@@ -136,11 +155,13 @@ struct Work<'p> {
     result: ChangeResult,
     /// Paths of a tree that are another than before; `None` where there is nothing to compare with.
     changed: Option<Changed>,
+    /// The slot that stays, whatever is surplus: the one in use now has yet to show that it works.
+    kept: Option<String>,
 }
 
 impl<'p> Work<'p> {
     fn begin(change: &'p Change) -> Self {
-        Self { change, result: ChangeResult::begin(&change.resource), changed: None }
+        Self { change, result: ChangeResult::begin(&change.resource), changed: None, kept: None }
     }
 
     /// Whether everything went well so far.
@@ -239,10 +260,9 @@ fn commit_step(
             result.switched_to = release.file_name().map(str::to_owned);
             Ok(())
         }
-        Step::Point { slot, links } => {
-            switch::point(host, links)?;
-            result.switched_to = Some(slot.clone()).filter(|slot| !slot.is_empty());
-            Ok(())
+        Step::Point { slot, links } => note_use(slot, switch::point(host, links), result),
+        Step::Pick { slot, shows, hides } => {
+            note_use(slot, switch::pick(host, shows, hides), result)
         }
         Step::Exchange { tree, path, old, expects, preserve, by, keeps } => {
             let (old, keeps) = (old.as_deref(), keeps.as_deref());
@@ -265,6 +285,17 @@ fn commit_step(
     }
 }
 
+/// Notes which images are in use from then on, if any.
+fn note_use(
+    slot: &str,
+    switched: Result<(), SwitchError>,
+    result: &mut ChangeResult,
+) -> Result<(), SwitchError> {
+    switched?;
+    result.switched_to = Some(slot.to_owned()).filter(|slot| !slot.is_empty());
+    Ok(())
+}
+
 /// Exchanges a tree; what somebody else has in the one in use is kept first.
 fn exchange_trees(
     host: &Host,
@@ -280,11 +311,21 @@ fn exchange_trees(
 }
 
 /// Pays what is owed. An effect that fails stays owed and is tried again by every pass.
-async fn settle(steps: &[Step], work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
+async fn settle(
+    steps: &[Step],
+    work: &mut Work<'_>,
+    host: &Host,
+    journal: &mut Journal,
+    stop: &Stop,
+) {
     let Work { change, result, .. } = work;
     for step in steps {
         let settled = match step {
-            Step::Settle { effect } => journal.settle(host, effect).await,
+            Step::Settle { effect } => tokio::select! {
+                biased;
+                settled = journal.settle(host, effect) => settled,
+                () = stop.wait_for_grace() => Err(JournalError::CutOff { effect: effect.describe() }),
+            },
             Step::Forgive { effect, .. } => journal.forgive(host, &change.resource, effect),
             _ => continue,
         };
@@ -299,15 +340,46 @@ async fn settle(steps: &[Step], work: &mut Work<'_>, host: &Host, journal: &mut 
     }
 }
 
-fn remove(change: &Change, host: &Host, result: &mut ChangeResult) {
+fn remove(work: &mut Work<'_>, host: &Host) {
+    let Work { change, result, kept, .. } = work;
+    // Of an image, its name is a part of the file's.
+    let is_kept = |path: &Utf8Path| {
+        let name = path.file_name().unwrap_or_default();
+        kept.as_ref().is_some_and(|kept| name.contains(kept.as_str()))
+    };
     for step in &change.steps {
         let removed = match step {
+            Step::Remove { path, .. } if is_kept(path) => continue,
             Step::Remove { path, aside } => switch::remove(host, path, aside.as_deref()),
             Step::RemoveEmpty { path } => host.remove_empty(path).map_err(Into::into),
             _ => continue,
         };
         if let Err(error) = removed {
             return result.fail(step, error.class(), chain(&error));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_begun_has_its_time_when_the_program_is_to_end_and_no_more() {
+        let stop = Stop::default();
+        stop.request(StopReason::Superseded);
+        assert!(stop.grace.get().is_none(), "what is due is done for the next wish");
+        stop.request(StopReason::Asked);
+        let until = stop.grace.get().unwrap();
+        assert!(until > Instant::now());
+        stop.request(StopReason::Asked);
+        assert_eq!(stop.grace.get(), Some(until), "asking again gives no more time");
+        stop.grace.set(Some(Instant::now()));
+        let argv = ["sh", "-c", "trap '' TERM; sleep 600"].map(str::to_owned);
+        tokio::select! {
+            biased;
+            ended = crate::host::runner::run(&argv, &[]) => panic!("{ended:?}"),
+            () = stop.wait_for_grace() => {}
         }
     }
 }

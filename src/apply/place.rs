@@ -6,10 +6,10 @@ use std::io::{self, Read};
 use camino::Utf8Path;
 
 use crate::apply::stage::{Bench, Stager};
-use crate::format::extension_release::{Form, Host, Image, Scope, Verdict, judge};
+use crate::format::extension_release::{Form, Host, Image, Reason, Scope, Verdict, judge};
 use crate::format::image::{self, ImageError, ImageFiles, contents};
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
-use crate::host::{Look, facts};
+use crate::host::{Look, facts, memory};
 use crate::model::extension::{IMAGE_MANIFEST_FORMAT, ImageHead, ImageManifest, PlaceRules, Shape};
 use crate::model::facts::Arch;
 use crate::model::ledger::Trust;
@@ -19,6 +19,9 @@ use crate::model::step::{Binaries, Strip, UnpackLimits, UnpackRules};
 use crate::model::{Blob, Digest, StepKind};
 use crate::trust::Verified;
 use crate::unpack::{self, Placed, UnpackError};
+
+/// An artifact that takes so long to unpack that giving memory back before, which takes a millisecond, is nothing.
+const LARGE_BYTES: u64 = 16 << 20;
 
 impl Stager<'_> {
     /// Makes an image and its manifest in their staging places.
@@ -38,6 +41,10 @@ impl Stager<'_> {
         self.host.make_dirs_unsynced(into.parent().unwrap_or(into)).map_err(io)?;
         self.host.remove(into).map_err(io)?;
         self.host.remove(&staged_manifest).map_err(io)?;
+        if blob.get().size >= LARGE_BYTES {
+            // What was needed to fetch it is not needed beside what unpacks it.
+            memory::give_back();
+        }
         let permit = self.unpacking.acquire().await;
         let writes = self.writes().await;
         let (target, owned_rules) = (self.host.real(into), rules.clone());
@@ -46,7 +53,7 @@ impl Stager<'_> {
         let worked = tokio::task::spawn_blocking(move || {
             let _writes = writes;
             let made = make(&blob, &named, &target, &owned_rules);
-            let judged = made.as_ref().map_or(Ok(()), |made| {
+            let judged = made.as_ref().map_or(Ok(None), |made| {
                 host.would_merge(target.as_path(), made.placed.size, &owned_rules)
             });
             (made, judged, host, blob.get().size)
@@ -60,6 +67,8 @@ impl Stager<'_> {
             _ => fail(FailureClass::Permanent, chain(&e)),
         })?;
         bench.staged.notes.extend(notes);
+        let note = judged.as_ref().ok().and_then(Option::as_ref);
+        bench.staged.notes.extend(note.map(|note| format!("{}: {note}", artifact.name)));
         let fetched = bench.staged.fetched.as_mut();
         if let Err(why) = judged {
             if let Some(fetched) = fetched {
@@ -214,10 +223,16 @@ impl HostAsItIs {
         Some(format!("{} {version}", release.get("ID").unwrap_or_default()))
     }
 
-    /// Looks into an image. Where the host does not say what it is, only that it can be read is checked.
-    fn would_merge(&self, at: &Utf8Path, size: u64, rules: &PlaceRules) -> Result<(), String> {
+    /// Looks into an image. Where the host does not say what it is, only that it can be read is checked, and a note
+    /// says what would keep any host from merging it.
+    fn would_merge(
+        &self,
+        at: &Utf8Path,
+        size: u64,
+        rules: &PlaceRules,
+    ) -> Result<Option<String>, String> {
         if !rules.judged {
-            return Ok(());
+            return Ok(None);
         }
         let (contents, form) = match rules.shape {
             Shape::Directory => (contents(&Unpacked(at)), Form::Directory),
@@ -228,19 +243,38 @@ impl HostAsItIs {
             }
         };
         let contents = contents.map_err(|e| chain(&e))?;
-        let Some(release) = &self.release else { return Ok(()) };
+        let unknown = OsRelease::parse(UNKNOWN).unwrap_or_default();
         let host = Host {
             systemd: self.systemd,
-            release,
+            release: self.release.as_ref().unwrap_or(&unknown),
             architecture: self.architecture,
             scope: Scope::System,
         };
-        match judge(Image { class: rules.class.into(), name: &rules.name, form }, host, &contents) {
-            Verdict::Compatible(_) => Ok(()),
-            Verdict::Ignored(reason) => Err(reason.to_string()),
-            Verdict::Breaks(reason) => {
-                Err(format!("{reason}; nothing else would be merged either"))
-            }
+        let image = Image { class: rules.class.into(), name: &rules.name, form };
+        let (reason, end) = match judge(image, host, &contents) {
+            Verdict::Compatible(_) => return Ok(None),
+            Verdict::Ignored(reason) => (reason, ""),
+            Verdict::Breaks(reason) => (reason, "; nothing else would be merged either"),
+        };
+        if self.release.is_some() {
+            return Err(format!("{reason}{end}"));
         }
+        Ok(is_of_any_host(&reason).then(|| format!("no host would merge it: {reason}{end}")))
     }
+}
+
+/// Stands for the os-release of a host that has none.
+const UNKNOWN: &[u8] = b"ID=unknown\n";
+
+/// Whether an image is left out for what it is, wherever that may be.
+fn is_of_any_host(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NoRelease { .. }
+            | Reason::Ambiguous(_)
+            | Reason::Unusable(_)
+            | Reason::Empty
+            | Reason::HoldsOsRelease
+            | Reason::Scope { .. }
+    )
 }

@@ -9,7 +9,7 @@ use crate::format::sysupdate::installed;
 use crate::host::{Change as Host, ItemKind};
 use crate::model::Manifest;
 use crate::model::contents::Hidden;
-use crate::model::extension::LinkTo;
+use crate::model::extension::{ImageMove, LinkTo};
 use crate::model::manifest::{Binary, MANIFEST_NAME};
 use crate::model::outcome::FailureClass;
 
@@ -87,6 +87,7 @@ pub fn promote(host: &Host, from: &Utf8Path, to: &Utf8Path) -> Result<(), Switch
 
 /// Exchanges a complete staging directory with the damaged one in its place, and removes that.
 pub fn replace(host: &Host, from: &Utf8Path, to: &Utf8Path) -> Result<(), SwitchError> {
+    host.unseal(from)?;
     host.unseal(to)?;
     match host.exchange(from, to) {
         // What was there is gone: nothing is in the way any more.
@@ -127,6 +128,24 @@ pub fn point(host: &Host, links: &[LinkTo]) -> Result<(), SwitchError> {
                 host.remove(link)?;
                 host.sync_dir(directory)?;
             }
+        }
+    }
+    Ok(())
+}
+
+/// Shows images to systemd, then hides others from it: at no moment it sees none of them. What is as it should be
+/// already is left alone.
+pub fn pick(host: &Host, shows: &[ImageMove], hides: &[ImageMove]) -> Result<(), SwitchError> {
+    for ImageMove { from, to } in shows {
+        if host.stat(from)?.is_some() {
+            promote(host, from, to)?;
+        } else if host.stat(to)?.is_none() {
+            return Err(SwitchError::Stale { path: from.clone(), what: "it is gone".to_owned() });
+        }
+    }
+    for ImageMove { from, to } in hides {
+        if host.stat(from)?.is_some() {
+            host.rename_over(from, to)?;
         }
     }
     Ok(())
@@ -188,7 +207,7 @@ fn links_into_releases(host: &Host, bin: &Utf8Path) -> io::Result<Vec<(String, S
     let mut links = Vec::new();
     for item in host.list(bin)?.unwrap_or_default() {
         if item.kind == ItemKind::Link
-            && let Some(text) = host.read_link(bin.join(&item.name))?
+            && let Some(text) = host.link_in_utf8(bin.join(&item.name))?
             && text.starts_with("../releases/")
         {
             links.push((item.name, text));
@@ -286,7 +305,7 @@ fn build(
         wish.expected().iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
     for item in present.unwrap_or_default() {
         let path = wish.bin.join(&item.name);
-        let text = if item.kind == ItemKind::Link { host.read_link(&path)? } else { None };
+        let text = if item.kind == ItemKind::Link { host.link_in_utf8(&path)? } else { None };
         if let Some(planned) = expected.remove(item.name.as_str()) {
             if text.as_deref() != Some(planned) {
                 let what = format!("it should still be a link to {planned}");

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::SystemTime;
 
 use camino::Utf8Path;
+use data_encoding::{BASE64, DecodeError};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedRwLockReadGuard;
@@ -20,7 +21,7 @@ use crate::host::Change as Host;
 use crate::model::cached::CHUNKS;
 use crate::model::outcome::{ChangeResult, Failure, FailureClass, chain};
 use crate::model::snapshot::{Nodes, SNAPSHOT_FORMAT, SnapshotHead};
-use crate::model::step::{AssembleRules, Ownership, PackSource, ReleaseHead, Seed};
+use crate::model::step::{AssembleRules, IndexSignature, Ownership, PackSource, ReleaseHead, Seed};
 use crate::model::{Algorithm, Blob, Change, Digest, Evidence, Step, StepKind};
 use crate::trust::Verified;
 
@@ -116,7 +117,8 @@ impl Stager<'_> {
     /// Brings offline copies up to what is in use now, which has shown that it works.
     pub(super) async fn refresh(&self, change: &Change, result: &mut ChangeResult) {
         for step in &change.steps {
-            let Step::Refresh { generation, tree, copy, stores, published } = step else {
+            let Step::Refresh { generation, tree, copy, signature, stores, published } = step
+            else {
                 continue;
             };
             let from = SeedPlace {
@@ -129,7 +131,19 @@ impl Stager<'_> {
             let stores = Stores::new(self.client, cache, &[], stores);
             let (index, store) = (copy.index.clone().into(), copy.store.clone().into());
             let published = published.map(SystemTime::from);
-            if let Err(error) = refresh(&Behind { from, index, store, published }, stores).await {
+            let bytes = |signature: &IndexSignature| -> Result<_, DecodeError> {
+                let bytes = BASE64.decode(signature.content.as_bytes())?;
+                Ok((signature.path.clone().into(), bytes))
+            };
+            let signature = match signature.as_ref().map(bytes).transpose() {
+                Ok(signature) => signature,
+                Err(error) => {
+                    result.fail(step, FailureClass::Permanent, chain(&error));
+                    continue;
+                }
+            };
+            let behind = Behind { from, index, store, signature, published };
+            if let Err(error) = refresh(&behind, stores).await {
                 result.fail(step, error.class(), chain(&error));
             }
         }

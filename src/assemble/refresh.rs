@@ -5,7 +5,7 @@
 //! synced, the index replaces the one before by a rename: a copy that is pulled out is as it was.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,6 +16,10 @@ use crate::assemble::old::Old;
 use crate::assemble::{INDEX, SeedPlace};
 use crate::format::casync::chunk::{self, Form, Wanted, verify};
 use crate::format::casync::index::Index;
+use crate::format::detached::joined;
+
+/// Longest file of signatures that is kept beside a new one, in bytes.
+const SIGNATURE_BYTES_MAX: u64 = 64 << 10;
 
 /// A copy that is behind, and what it is brought up to.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub struct Behind {
     pub index: PathBuf,
     /// The store of the copy.
     pub store: PathBuf,
+    /// The file with the signature of the index, where one is demanded, and its bytes.
+    pub signature: Option<(PathBuf, Vec<u8>)>,
     /// When the index was published, which the copy's file then says.
     pub published: Option<SystemTime>,
 }
@@ -88,15 +94,34 @@ fn add(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn place(copy: &Behind, index: &[u8]) -> io::Result<()> {
     fs::create_dir_all(&copy.store)?;
     rustix::fs::syncfs(File::open(&copy.store)?)?;
-    let staged = copy.index.with_extension("new");
+    let Some((path, signature)) = &copy.signature else {
+        return replace(&copy.index, index, copy.published);
+    };
+    // Of both indexes until one is replaced by the other: whenever the copy is pulled out, it has a signature.
+    let before = File::open(path).and_then(|file| {
+        let mut bytes = Vec::new();
+        file.take(SIGNATURE_BYTES_MAX).read_to_end(&mut bytes).map(|_| bytes)
+    });
+    let both = joined(signature, &before.unwrap_or_default());
+    replace(path, &both, None)?;
+    replace(&copy.index, index, copy.published)?;
+    replace(path, signature, None)
+}
+
+/// Replaces a file by a rename, durably.
+#[expect(clippy::disallowed_methods, reason = "the copy is not below the managed root")]
+fn replace(path: &Path, bytes: &[u8], modified: Option<SystemTime>) -> io::Result<()> {
+    let mut staged = path.as_os_str().to_owned();
+    staged.push(".new");
+    let staged = PathBuf::from(staged);
     let mut file = File::options().create(true).truncate(true).write(true).open(&staged)?;
-    file.write_all(index)?;
-    if let Some(published) = copy.published {
-        file.set_modified(published)?;
+    file.write_all(bytes)?;
+    if let Some(modified) = modified {
+        file.set_modified(modified)?;
     }
     file.sync_all()?;
-    rustix::fs::rename(&staged, &copy.index)?;
-    File::open(copy.index.parent().unwrap_or(Path::new("/")))?.sync_all()
+    rustix::fs::rename(&staged, path)?;
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> AssembleError {

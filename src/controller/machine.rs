@@ -23,12 +23,15 @@ use crate::controller::schedule::Schedule;
 use crate::controller::verdict::{Verdict, corrections, first_until, judge};
 use crate::model::outcome::Outcome;
 use crate::model::window::Windows;
-use crate::model::{Digest, Plan, ResourceId};
-use crate::plan::hold::{Holds, Stalled};
+use crate::model::{Action, Digest, Plan, ResourceId};
+use crate::plan::hold::{Holds, Stalled, Unwished};
 
-/// How long after the first sign of an edit the desired state is looked at: an editor or a checkout writes
+/// How long after the last sign of an edit the desired state is looked at: an editor or a checkout writes
 /// several files one after another.
 pub const SETTLE: SignedDuration = SignedDuration::from_millis(100);
+
+/// How long after the first sign of an edit it is looked at all the same: what is written all the time is seen too.
+pub const SETTLE_MAX: SignedDuration = SignedDuration::from_secs(2);
 
 /// Passes in a row that may be cut off for a newer wish. The next one is finished: a wish that is edited
 /// all the time must not keep a host from ever getting anything.
@@ -121,6 +124,8 @@ pub struct Controller {
     renew_from: Timestamp,
     tick_at: Timestamp,
     look_at: Option<Timestamp>,
+    /// The first sign of the edit that is about to be looked at.
+    touched: Option<Timestamp>,
     until: Option<Timestamp>,
     wish: Option<Wish>,
     superseded: u32,
@@ -129,6 +134,10 @@ pub struct Controller {
     fights: Fights,
     /// Slots of resources that have some of their own, and the next of each.
     own: BTreeMap<ResourceId, (Schedule, Timestamp)>,
+    /// When each resource that is not wished any more was found missing first.
+    unwished: BTreeMap<ResourceId, Timestamp>,
+    /// When the pass began that is made or was made last.
+    began: Timestamp,
     /// Failures of whole passes in a row.
     broken: u32,
 }
@@ -148,6 +157,7 @@ impl Controller {
             replaced: false,
             renew_from: now,
             look_at: None,
+            touched: None,
             until: None,
             wish: None,
             superseded: 0,
@@ -155,6 +165,8 @@ impl Controller {
             stalled: BTreeMap::new(),
             fights: Fights::default(),
             own: BTreeMap::new(),
+            unwished: BTreeMap::new(),
+            began: now,
             broken: 0,
         }
     }
@@ -176,7 +188,10 @@ impl Controller {
     /// Takes note of something that happened.
     pub fn hear(&mut self, event: Event, now: Timestamp) {
         match event {
-            Event::Touched => self.look_at = Some(self.look_at.unwrap_or(now + SETTLE)),
+            Event::Touched => {
+                let first = *self.touched.get_or_insert(now);
+                self.look_at = Some((now + SETTLE).min(first + SETTLE_MAX));
+            }
             Event::Signal => self.queue.push(now, Trigger::Signal, Scope::All, None),
             Event::Requested(scope, ticket) => {
                 self.queue.push(now, Trigger::Request, scope, Some(ticket));
@@ -195,7 +210,7 @@ impl Controller {
     /// Takes note of what the files of the desired state say. Returns whether the pass that is being made
     /// is to end before it switches anything more: a newer wish takes its place.
     pub fn seen(&mut self, wish: &Wish, now: Timestamp) -> bool {
-        self.look_at = None;
+        (self.look_at, self.touched) = (None, None);
         if self.wish.as_ref() == Some(wish) {
             return false;
         }
@@ -288,6 +303,7 @@ impl Controller {
         for (_, trouble) in self.troubles.iter_mut().filter(|(id, _)| order.scope.has(id)) {
             trouble.retry_at = trouble.retry_at.max(later);
         }
+        self.began = now;
         self.running = Some(order.clone());
     }
 
@@ -299,6 +315,7 @@ impl Controller {
             own: BTreeMap::new(),
             stalled: self.stalled.clone(),
             fights: self.fights.going_on(self.policy.fight, now),
+            unwished: Some(Unwished { since: self.unwished.clone(), now }),
         }
     }
 
@@ -324,6 +341,7 @@ impl Controller {
             Scope::All => {
                 self.troubles.retain(|id, _| verdicts.contains_key(id));
                 self.stalled.retain(|id, _| verdicts.contains_key(id));
+                self.miss(plan);
             }
             Scope::Only(ids) => {
                 for id in ids.iter().filter(|id| !verdicts.contains_key(id)) {
@@ -340,6 +358,17 @@ impl Controller {
         for (id, verdict) in verdicts {
             self.note(id, verdict, now);
         }
+    }
+
+    /// Takes note of what a pass over everything found missing from the desired state.
+    fn miss(&mut self, plan: &Plan) {
+        let removed = plan.changes.iter().filter(|change| change.action == Action::Remove);
+        let stays = plan.blocked.iter().filter(|blocked| blocked.declared_at.is_none());
+        let missing = removed.map(|change| &change.resource).chain(stays.map(|b| &b.resource));
+        let known = std::mem::take(&mut self.unwished);
+        let since =
+            |id: &ResourceId| known.get(id).map_or(self.began, |since| self.began.min(*since));
+        self.unwished = missing.map(|id| (id.clone(), since(id))).collect();
     }
 
     /// Gives every resource with a rhythm of its own its slots.

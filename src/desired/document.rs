@@ -325,8 +325,8 @@ pub struct VerifyDocument {
     /// none; any other text is an exact name, in which `{version}`, `{tag}`, `{asset}` and `{arch}` are
     /// filled in.
     pub checksums: Field<Short<ChecksumsDocument>>,
-    /// Whose signature the checksum file must have: one of the keys of this keyring, beside the file as `.asc`, `.gpg` or
-    /// `.sig`. Default: none is demanded. Only for `github`, `http` and `file`.
+    /// Whose signature the checksum file, or the index of a tree, must have: one of the keys of this keyring, beside the
+    /// file as `.asc`, `.gpg` or `.sig`. Default: none is demanded. Only for `github`, `http`, `file` and `casync`.
     pub gpg: Field<GpgDocument>,
 }
 
@@ -346,7 +346,7 @@ pub enum MinDocument {
     Checksum,
     /// The forge's own API states the digest.
     ForgeDigest,
-    /// A checksum file states the digest, and a key of `gpg` signed it.
+    /// A checksum file states the digest, and a key of `gpg` signed it; of a tree, it signed the index.
     Signature,
     /// This document states the digest.
     Digest,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt;
@@ -31,7 +31,7 @@ pub(super) fn texts_for(paths: &[PathBuf], host: &str) -> Result<Vec<SourceText>
     read_all(paths, &|path, texts, errors| match layout(path, host) {
         None => read_root(path, texts, errors),
         Some(parts) => {
-            let root = fs::canonicalize(path)?.to_string_lossy().into_owned();
+            let root = label(path)?;
             for part in parts {
                 let directory = fs::canonicalize(&part)?.to_string_lossy().into_owned();
                 read_documents(documents(&part)?, errors, |file, text| {
@@ -99,6 +99,22 @@ pub(super) fn hosts_below(paths: &[PathBuf]) -> Vec<String> {
     names.into_iter().collect()
 }
 
+/// What names a path of the desired state from one pass to the next: as it was given, made absolute. `..` may lead
+/// anywhere behind a link.
+fn label(path: &Path) -> io::Result<String> {
+    let climbs = path.components().any(|part| part == Component::ParentDir);
+    let absolute = if climbs { fs::canonicalize(path)? } else { std::path::absolute(path)? };
+    let label = absolute.to_string_lossy();
+    let trimmed = label.trim_end_matches('/');
+    Ok(if trimmed.is_empty() { "/" } else { trimmed }.to_owned())
+}
+
+/// Where paths lead, as far as they lead anywhere.
+pub(super) fn behind(paths: &[PathBuf]) -> Vec<String> {
+    let real = paths.iter().filter_map(|path| fs::canonicalize(path).ok());
+    real.map(|path| path.to_string_lossy().into_owned()).collect()
+}
+
 type ReadOne<'a> = &'a dyn Fn(&Path, &mut Vec<SourceText>, &mut Vec<Diagnostic>) -> io::Result<()>;
 
 fn read_all(paths: &[PathBuf], read_one: ReadOne<'_>) -> Result<Vec<SourceText>, Vec<Diagnostic>> {
@@ -134,7 +150,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
     let help = match error.kind() {
         io::ErrorKind::NotFound => "check the path; nothing is changed on the host meanwhile",
         io::ErrorKind::PermissionDenied => "make it readable for the user that runs reconcile",
-        _ => "repair the file or the file system, and run again",
+        _ => "put a document in its place, or give it another name, and run again",
     };
     let path = path.to_string_lossy();
     Diagnostic::about_file(&path, format!("cannot read the desired state: {reason}"), Some(help))
@@ -145,9 +161,9 @@ fn read_root(
     texts: &mut Vec<SourceText>,
     errors: &mut Vec<Diagnostic>,
 ) -> io::Result<()> {
-    let root = fs::canonicalize(path)?.to_string_lossy().into_owned();
+    let (root, real) = (label(path)?, fs::canonicalize(path)?.to_string_lossy().into_owned());
     if !fs::metadata(path)?.is_dir() {
-        let directory = root.rsplit_once('/').map_or("", |(directory, _)| directory).to_owned();
+        let directory = real.rsplit_once('/').map_or("", |(directory, _)| directory).to_owned();
         texts.push(SourceText {
             root,
             directory,
@@ -161,7 +177,7 @@ fn read_root(
         errors.push(empty(&path.to_string_lossy()));
     }
     read_documents(documents, errors, |file, text| {
-        let (root, directory) = (root.clone(), root.clone());
+        let (root, directory) = (root.clone(), real.clone());
         texts.push(SourceText { root, file, directory, text });
     });
     Ok(())
@@ -191,7 +207,8 @@ fn read_documents(
     }
 }
 
-/// The documents of a directory by name. A symbolic link counts when it leads to a file.
+/// The documents of a directory by name. A directory that is named like one is not passed over: it may have taken the
+/// place of a document, and what that wished would be removed.
 fn documents(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -199,13 +216,9 @@ fn documents(directory: &Path) -> io::Result<Vec<PathBuf>> {
         let name = entry.file_name();
         let hidden = name.as_encoded_bytes().starts_with(b".");
         let extension = Path::new(&name).extension().and_then(OsStr::to_str);
-        if hidden || !matches!(extension, Some("yaml" | "yml")) {
-            continue;
-        }
-        let kind = entry.file_type()?;
-        let leads_to_directory =
-            kind.is_symlink() && fs::metadata(entry.path()).is_ok_and(|m| m.is_dir());
-        if !kind.is_dir() && !leads_to_directory {
+        let names =
+            |suffix| extension.is_some_and(|extension| extension.eq_ignore_ascii_case(suffix));
+        if !hidden && (names("yaml") || names("yml")) {
             found.push(entry.path());
         }
         if found.len() > FILES_MAX {
@@ -222,6 +235,9 @@ fn read(path: &Path) -> io::Result<String> {
     let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
     let file = fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
     let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Err(io::Error::other("it is a directory and named like a document"));
+    }
     if !metadata.is_file() {
         return Err(io::Error::other("it is neither a file nor a directory"));
     }

@@ -61,6 +61,7 @@ pub(super) fn merge(
             notes: Vec::new(),
             unclear: Vec::new(),
             roots,
+            behind: Vec::new(),
             documents: digest.clone(),
             definitions: None,
             digest,

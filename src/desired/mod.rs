@@ -48,8 +48,11 @@ pub struct DesiredState {
     /// What may be wished and cannot be told: nothing of it is changed or removed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unclear: Vec<Unclear>,
-    /// The `--desired` paths that were read, absolute and without symbolic links.
+    /// The `--desired` paths that were read, absolute: a link stays what it is, as it may lead elsewhere tomorrow.
     pub roots: Vec<String>,
+    /// Where they lead now, which is what they were known by before.
+    #[serde(skip)]
+    pub behind: Vec<String>,
     /// SHA-256 over the names and texts of all files, sorted.
     pub documents: Digest,
     /// The same with what the host itself contributes: names the wish in plans and history.
@@ -170,7 +173,7 @@ pub enum CredentialRef {
 /// One document's text and where it came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceText {
-    /// The `--desired` path it belongs to, absolute and without symbolic links.
+    /// The `--desired` path it belongs to, absolute.
     pub root: String,
     /// Its name in messages.
     pub file: String,
@@ -201,7 +204,7 @@ impl DesiredState {
     /// # Errors
     /// Everything that is wrong with any of them.
     pub fn load(paths: &[PathBuf]) -> Result<Self, Vec<Diagnostic>> {
-        Self::from_texts(load::texts_for(paths, "")?)
+        Ok(Self::from_texts(load::texts_for(paths, "")?)?.found_at(paths))
     }
 
     /// The texts of the documents that are for one host.
@@ -237,7 +240,21 @@ impl DesiredState {
     /// # Errors
     /// Everything that is wrong with any of them, also with what is for other hosts.
     pub fn load_for(paths: &[PathBuf], host: &Identity) -> Result<Self, Vec<Diagnostic>> {
-        Self::from_texts_for(Self::texts_for(paths, host)?, host)
+        let state = Self::from_texts_for(Self::texts_for(paths, host)?, host)?;
+        Ok(state.found_at(paths))
+    }
+
+    /// The same wish, and where the paths lead that it was read from.
+    #[must_use]
+    pub fn found_at(self, paths: &[PathBuf]) -> Self {
+        // What is for other hosts only says nothing about this one, wherever it is.
+        let behind = if self.roots.is_empty() { Vec::new() } else { load::behind(paths) };
+        Self { behind, ..self }
+    }
+
+    /// Whether everything was read that such a path declares, which may be told by where it leads.
+    pub fn was_read(&self, declared_in: &str) -> bool {
+        self.roots.iter().chain(&self.behind).any(|root| root == declared_in)
     }
 
     /// The texts of a directory that goes by another name.

@@ -24,8 +24,8 @@ use crate::fetch::retry::{http_date, retrying};
 use crate::model::step::Blob;
 use crate::model::{Algorithm, Digest};
 
-/// Pieces received but not yet hashed and written; with the 400 KiB a piece can have, 3 MiB.
-const PIECES_WAITING_MAX: usize = 8;
+/// Pieces received but not yet hashed and written; with the 400 KiB a piece can have, 1.6 MiB.
+const PIECES_WAITING_MAX: usize = 4;
 
 /// One artifact to get.
 #[derive(Clone, Copy, Debug)]

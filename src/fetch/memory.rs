@@ -152,7 +152,8 @@ impl Reader {
         }
         let Question { url, identity, .. } = &question;
         let limit_key = || Key::limit(&authority(url), identity.as_deref());
-        let remembered_limit = || load_limit(self.cache_dir.as_deref()?, &limit_key());
+        let now = self.client.now();
+        let remembered_limit = || load_limit(self.cache_dir.as_deref()?, &limit_key(), now);
         let asking = || async {
             // Not held while waiting to try again: a slow host must not keep others from being asked.
             let _permit =
@@ -214,6 +215,15 @@ impl Reader {
         let there = self.cache_dir.as_deref().is_some_and(|c| question.key.path(c).exists());
         self.learnt.forgotten.lock().unwrap_or_else(PoisonError::into_inner).insert(question.key);
         there
+    }
+
+    /// Asks for a document without conditions the next time, although it was received in this pass: another one that
+    /// belongs to it was replaced meanwhile.
+    pub fn discard(&self, url: &str, accept: &str) {
+        let Ok(question) = self.question(url, accept, DOCUMENT_BYTES_MAX) else { return };
+        let mut noted = self.learnt.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.remove(&question.key);
+        self.learnt.forgotten.lock().unwrap_or_else(PoisonError::into_inner).insert(question.key);
     }
 
     /// What was learnt, to be stored.

@@ -16,7 +16,7 @@ use crate::fetch::hash::Hasher;
 use crate::model::Digest;
 
 /// Bytes read or written at once.
-pub(super) const PIECE_BYTES: usize = 256 << 10;
+pub(super) const PIECE_BYTES: usize = 128 << 10;
 
 /// Largest sidecar read, in bytes: a URL and a validator.
 const SIDECAR_BYTES_MAX: u64 = 16 << 10;

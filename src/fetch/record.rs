@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::fetch::FetchError;
+use crate::fetch::retry::RATE_LIMIT_MAX;
 use crate::model::{Algorithm, Digest};
 
 /// Largest document accepted and remembered, in bytes: 100 releases with 100 files each at GitHub.
@@ -150,11 +151,13 @@ fn decode(mut bytes: Vec<u8>) -> Option<(Head, Vec<u8>)> {
     whole.then_some((line.head, bytes))
 }
 
-/// Until when a host refuses requests, as remembered.
-pub(super) fn load_limit(cache_dir: &Path, key: &Key) -> Option<Timestamp> {
+/// Until when a host refuses requests, as remembered at `now`. One that is longer than any is was learnt by a clock that was
+/// ahead.
+pub(super) fn load_limit(cache_dir: &Path, key: &Key, now: Timestamp) -> Option<Timestamp> {
     let file = File::open(key.path(cache_dir)).ok()?;
     let limit: LimitFile = serde_json::from_reader(file.take(HEADER_BYTES_MAX)).ok()?;
-    (limit.format == FORMAT).then_some(limit.until)
+    let longest = now.saturating_add(RATE_LIMIT_MAX).unwrap_or(now);
+    (limit.format == FORMAT && limit.until <= longest).then_some(limit.until)
 }
 
 /// Keeps what a [`Reader`](crate::fetch::Reader) noted. Only the record phase calls this; two
@@ -252,6 +255,17 @@ mod tests {
         *flipped.last_mut().unwrap() ^= 1;
         assert!(decode(flipped).is_none());
         assert!(decode(vec![0; bytes.len()]).is_none());
+    }
+
+    #[test]
+    fn limit_that_a_clock_ahead_of_time_has_set_is_forgotten() {
+        let cache = tempfile::tempdir().unwrap();
+        let key = || Key::limit("a.example", None);
+        let now = Timestamp::from_second(1_700_000_000).unwrap();
+        for (until, holds) in [(now + RATE_LIMIT_MAX, true), (now + RATE_LIMIT_MAX * 2, false)] {
+            store(cache.path(), &[Remembered::Limit { key: key(), until }]).unwrap();
+            assert_eq!(load_limit(cache.path(), &key(), now), Some(until).filter(|_| holds));
+        }
     }
 
     #[test]

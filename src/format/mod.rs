@@ -4,6 +4,7 @@ pub mod bsdiff;
 pub mod choria;
 pub mod casync;
 pub mod deltas;
+pub mod detached;
 pub mod checksums;
 pub mod elf;
 pub mod sysupdate;

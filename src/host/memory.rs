@@ -1,4 +1,4 @@
-//! Memory of this process, given back to the system before a long wait.
+//! Memory of this process, given back to the system before a long wait or much work of another kind.
 //!
 //! Between two passes the agent needs next to nothing, but the allocator keeps what a pass has freed, and every page of the
 //! program that ever ran stays mapped. Both come back by themselves when they are needed: free memory as zeroed

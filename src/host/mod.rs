@@ -355,13 +355,26 @@ impl Look {
         Ok(real.symlink_metadata().map_err(|e| about(&real, &e))?.dev())
     }
 
-    /// The text of a symbolic link; `None` when there is nothing.
+    /// The text of a symbolic link; `None` when there is nothing. One that is not UTF-8 is an error of the kind
+    /// `InvalidData`.
     pub fn read_link(&self, path: impl AsRef<Utf8Path>) -> io::Result<Option<String>> {
         let path = path.as_ref();
         let (at, place) = self.place(path);
         let target = present(rustix::fs::readlinkat(at, &*place, Vec::new()));
         let target = target.map_err(|e| about(&self.real(path), &e))?;
-        Ok(target.map(|t| t.to_string_lossy().into_owned()))
+        let not_utf8 = |_| {
+            let why = format!("{}: where the link leads is not UTF-8", self.real(path));
+            io::Error::new(io::ErrorKind::InvalidData, why)
+        };
+        target.map(|target| target.into_string().map_err(not_utf8)).transpose()
+    }
+
+    /// The same where a text that is not UTF-8, which nothing of ours has, is as good as none.
+    pub fn link_in_utf8(&self, path: impl AsRef<Utf8Path>) -> io::Result<Option<String>> {
+        match self.read_link(path) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+            text => text,
+        }
     }
 
     /// The entries of a directory, sorted by name; `None` when there is nothing. A link or file in its place
@@ -375,11 +388,17 @@ impl Look {
         let mut buffer = [const { MaybeUninit::uninit() }; DIRECTORY_BUFFER_BYTES];
         let mut entries = RawDir::new(&directory, &mut buffer);
         let mut items = Vec::new();
-        while let Some(entry) = entries.next().filter(|_| items.len() < DIRECTORY_ENTRIES_MAX) {
+        while let Some(entry) = entries.next() {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
+            }
+            if items.len() == DIRECTORY_ENTRIES_MAX {
+                let real = self.real(path);
+                let why =
+                    format!("{real} has more than {DIRECTORY_ENTRIES_MAX} entries; remove some");
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
             }
             let kind = match entry.file_type() {
                 // Some file systems tell types only when asked about each file.

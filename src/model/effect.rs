@@ -39,10 +39,26 @@ pub enum Effect {
         slot: String,
         /// The slot to go back to when it does not.
         back_to: Option<String>,
+        /// It failed, and so did what was in use before: that says nothing about it. What it would go back to is kept.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        excused: bool,
     },
 }
 
 impl Effect {
+    /// The slot that is kept because nobody can tell yet whether a release works.
+    pub fn kept(&self) -> Option<&str> {
+        match self {
+            Self::Confirm { back_to, excused: true, .. } => back_to.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether it waits for a release of a resource to show that it works after all.
+    pub fn doubts(&self, id: &ResourceId, in_use: &str) -> bool {
+        matches!(self, Self::Confirm { resource, slot, excused: true, .. } if resource == id && slot == in_use)
+    }
+
     /// What an operator would type.
     pub fn describe(&self) -> String {
         match self {

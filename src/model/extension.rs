@@ -169,3 +169,15 @@ pub struct LinkTo {
     /// nothing, as when a switch is undone.
     pub expects: Option<Option<String>>,
 }
+
+/// One image that comes into systemd's sight or goes out of it, by one rename.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ImageMove {
+    /// Where it is.
+    #[schemars(with = "String")]
+    pub from: Utf8PathBuf,
+    /// Where it will be.
+    #[schemars(with = "String")]
+    pub to: Utf8PathBuf,
+}

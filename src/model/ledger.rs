@@ -174,6 +174,9 @@ pub struct Inventory {
     pub format: u32,
     /// By resource.
     pub resources: BTreeMap<ResourceId, Owned>,
+    /// Whether anything that an operator decided was in force: then decisions that are missing were lost.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub decided: bool,
 }
 
 impl Inventory {
@@ -319,6 +322,13 @@ pub struct Overrides {
     pub suspended: BTreeMap<ResourceId, Suspension>,
     /// Rollbacks: the release directory to stay on.
     pub pinned: BTreeMap<ResourceId, Pinned>,
+}
+
+impl Overrides {
+    /// Whether an operator decided anything.
+    pub fn any(&self) -> bool {
+        !self.suspended.is_empty() || !self.pinned.is_empty()
+    }
 }
 
 /// Why and until when a resource is left alone.

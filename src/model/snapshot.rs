@@ -52,7 +52,7 @@ pub struct SnapshotHead {
     pub evidence: Evidence,
     /// When the index was published, as far as its source says.
     pub published: Option<Timestamp>,
-    /// When it was staged.
+    /// When it was staged; of two that have the inode of the tree in use, the later one is in use.
     pub staged_at: Timestamp,
     /// Inode of the tree's root: says which generation a directory is, wherever it was renamed to.
     pub inode: u64,

@@ -8,7 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::model::contents::KeptForeign;
-use crate::model::extension::{Announcement, ExtensionClass, ImageHead, LinkTo, PlaceRules};
+use crate::model::extension::{
+    Announcement, ExtensionClass, ImageHead, ImageMove, LinkTo, PlaceRules,
+};
 use crate::model::manifest::Binary;
 use crate::model::{Artifact, Check, Delta, Digest, Effect, Evidence, ResourceId, Version};
 
@@ -188,6 +190,16 @@ pub enum Step {
         /// The links, in order.
         links: Vec<LinkTo>,
     },
+    /// Show images to systemd, then hide others from it, each by one rename, where it picks the newest by itself. The
+    /// commit point of such an image's *use*.
+    Pick {
+        /// The release that is in use from then on.
+        slot: String,
+        /// Images that come into its sight.
+        shows: Vec<ImageMove>,
+        /// Images that go out of it.
+        hides: Vec<ImageMove>,
+    },
     /// Look whether systemd merged what it should. When it did not, the change's `undo` is performed.
     Merged {
         /// What the extension extends.
@@ -226,6 +238,9 @@ pub enum Step {
         tree: Utf8PathBuf,
         /// The copy, on this machine and not below `--root`.
         copy: OfflineCopy,
+        /// The signature of the index, where one is demanded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature: Option<IndexSignature>,
         /// Stores for chunks that the tree does not have any more.
         stores: Vec<String>,
         /// When the index was published, as far as its source says.
@@ -439,6 +454,17 @@ pub struct OfflineCopy {
     /// The store.
     #[schemars(with = "String")]
     pub store: Utf8PathBuf,
+}
+
+/// The file with the detached signature of an index, to be written beside a copy of that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IndexSignature {
+    /// Its place.
+    #[schemars(with = "String")]
+    pub path: Utf8PathBuf,
+    /// Its bytes in base64.
+    pub content: String,
 }
 
 /// An installed generation as a place to take bytes from.

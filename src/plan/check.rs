@@ -125,6 +125,9 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
             vec![into]
         }
         Step::Point { links, .. } => links.iter().map(|link| link.link.as_path()).collect(),
+        Step::Pick { shows, hides, .. } => {
+            shows.iter().chain(hides).flat_map(|moved| [moved.from.as_path(), &moved.to]).collect()
+        }
         Step::Exchange { tree, path, old, keeps, .. } => {
             let kept = keeps.iter().flat_map(|kept| [&kept.tree, &kept.generation, &kept.into]);
             let kept = kept.map(Utf8PathBuf::as_path);
@@ -143,8 +146,12 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
         }
         Step::RemoveEmpty { path } | Step::Seal { path } => vec![path],
         Step::Enlist { list, .. } => vec![list],
-        Step::Refresh { generation, tree, copy, .. } => {
-            vec![generation, tree, &copy.index, &copy.store]
+        Step::Refresh { generation, tree, copy, signature, .. } => {
+            let signature = signature.iter().map(|signature| signature.path.as_path());
+            [generation.as_path(), tree, &copy.index, &copy.store]
+                .into_iter()
+                .chain(signature)
+                .collect()
         }
         Step::Fetch { delta, .. } => delta.iter().map(|delta| delta.base.as_path()).collect(),
         Step::Owe { .. }

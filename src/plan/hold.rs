@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::desired::DesiredState;
 use crate::model::window::{Closed, Windows};
@@ -23,6 +23,33 @@ pub struct Stalled {
     pub message: String,
 }
 
+/// How long a resource must be missing from the desired state before the loop removes it: while a file is saved or copied
+/// it is not there for a moment.
+pub const UNWISHED_FOR: SignedDuration = SignedDuration::from_secs(10);
+
+/// Since when resources are missing from the desired state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwished {
+    /// When each was found missing first.
+    pub since: BTreeMap<ResourceId, Timestamp>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Unwished {
+    /// Why a resource is not removed yet.
+    fn too_fresh(&self, id: &ResourceId) -> Option<Closed> {
+        // A clock that was set back must not keep it for longer.
+        let since = self.since.get(id).map_or(self.now, |since| self.now.min(*since));
+        let until = since + UNWISHED_FOR;
+        (until > self.now).then(|| Closed {
+            why: "it has only just gone from the desired state, which may be about to be saved"
+                .to_owned(),
+            until: Some(until),
+        })
+    }
+}
+
 /// Everything that holds changes back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Holds {
@@ -34,6 +61,8 @@ pub struct Holds {
     pub stalled: BTreeMap<ResourceId, Stalled>,
     /// Resources that somebody else keeps changing, and what to say about it.
     pub fights: BTreeMap<ResourceId, String>,
+    /// For a loop, which sees the desired state at any moment: removals of what was there a moment ago.
+    pub unwished: Option<Unwished>,
 }
 
 impl Holds {
@@ -49,11 +78,13 @@ impl Holds {
         own: BTreeMap::new(),
         stalled: BTreeMap::new(),
         fights: BTreeMap::new(),
+        unwished: None,
     };
 
-    /// Whether nothing is held back.
+    /// Whether nothing that is wished is held back.
     pub fn is_empty(&self) -> bool {
-        *self == Self::NONE
+        let Self { closed, own, stalled, fights, unwished: _ } = self;
+        closed.is_none() && own.is_empty() && stalled.is_empty() && fights.is_empty()
     }
 
     /// Why what a resource has in use may not be replaced.
@@ -100,6 +131,8 @@ pub fn hold(mut plan: Plan, holds: &Holds) -> Plan {
             let (later, ahead) = defer(change, closed);
             plan.blocked.push(later);
             changes.extend(ahead);
+        } else if let Some(fresh) = too_fresh(&change, holds) {
+            plan.blocked.push(defer(change, &fresh).0);
         } else {
             changes.push(change);
         }
@@ -110,6 +143,11 @@ pub fn hold(mut plan: Plan, holds: &Holds) -> Plan {
 
 fn fight_over<'h>(change: &Change, holds: &'h Holds) -> Option<&'h String> {
     holds.fights.get(&change.resource).filter(|_| change.action == Action::Repair)
+}
+
+fn too_fresh(change: &Change, holds: &Holds) -> Option<Closed> {
+    let unwished = holds.unwished.as_ref().filter(|_| change.action == Action::Remove)?;
+    unwished.too_fresh(&change.resource)
 }
 
 /// Whether something that is in use gives way to something else. A first install, making whole what is in

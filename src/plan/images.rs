@@ -72,6 +72,10 @@ impl<'a> Images<'a> {
             Step::Remove { path, .. } => !another(self.in_use.get(&image(path))),
             // So that systemd passes over it, before it is taken away.
             Step::Promote { from, .. } => !another(self.in_use.get(from)),
+            Step::Pick { shows, hides, .. } => {
+                hides.retain(|hidden| !another(self.in_use.get(&hidden.from)));
+                !shows.is_empty() || !hides.is_empty()
+            }
             Step::Point { links, .. } => {
                 links.retain(|to| to.text.is_some() || !another(self.links.get(to.link.as_path())));
                 !links.is_empty()

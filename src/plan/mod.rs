@@ -199,7 +199,7 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
         if inputs.desired.resources.contains_key(id) {
             continue;
         }
-        let was_read = inputs.desired.roots.contains(&owned.declared_in);
+        let was_read = inputs.desired.was_read(&owned.declared_in);
         let suspension = inputs.ledger.overrides.suspended.get(id).filter(|_| was_read);
         if let Some(suspension) = suspension.filter(|suspension| suspension.holds(inputs.now)) {
             plan.blocked.push(not_removed(inputs, id, suspension));
@@ -212,14 +212,15 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
             if wished.any(named) {
                 continue;
             }
-            if let Some(other) = places.wished_by(owned, inputs.observed) {
+            if let Some(other) = places.wished_by(&owned.home, inputs.observed) {
                 plan.notes.push(format!("{id} is not removed: its place is that of {other} now"));
                 continue;
             }
         }
         if !was_read {
             plan.notes.push(format!(
-                "{id} is kept: {} declared it and was not read in this pass",
+                "{id} is kept: {} declared it and was not read in this pass; to have it removed, wish it once more \
+                 and strike it out again",
                 owned.declared_in
             ));
             continue;
@@ -231,8 +232,12 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
         match inputs.observed.resources.get(id) {
             Some(Ok(found)) => {
                 installed += usize::from(!found.slots().is_empty());
-                let change = removal(inputs, (id, owned), found);
+                let files = owned.in_place.iter().chain(&owned.left.files).cloned().collect();
+                let left = Left { links: false, files };
+                let change = removal(inputs, (id, owned, &left), found);
                 removals.extend(places.images.spare(change));
+                let taken = places::told_taken(inputs, id, &left);
+                plan.notes.extend(taken.map(|note| format!("{id}: {note}")));
             }
             Some(Err(message)) => plan.blocked.push(unobservable(id, message, None)),
             None => {}
@@ -255,13 +260,17 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
 }
 
 /// The change that takes away what is ours of a resource that is not wished any more.
-fn removal(inputs: &Inputs<'_>, (id, owned): (&ResourceId, &Owned), found: &Found) -> Change {
+fn removal(
+    inputs: &Inputs<'_>,
+    (id, owned, left): (&ResourceId, &Owned, &Left),
+    found: &Found,
+) -> Change {
     let context = Context {
         id,
         declared_at: "",
         owned: Some(owned),
         left: &Left::NOTHING,
-        taken: &[],
+        taken: &places::taken(inputs, id, left),
         trust: &inputs.ledger.trust,
         debts: &debts_of(inputs.ledger, id),
         facts: &inputs.observed.facts,

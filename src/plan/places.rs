@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::desired::DesiredState;
-use crate::model::ledger::{InPlace, Left, Owned};
+use crate::model::ledger::{InPlace, Left};
 use crate::model::spot::Spot;
 use crate::model::{Blocked, BlockedReason, ExtensionClass, ResourceId};
 use crate::observe::Observed;
@@ -87,10 +87,9 @@ impl<'a> Places<'a> {
         Some(Blocked { declared_at, ..Blocked::new(id.clone(), BlockedReason::Foreign, message) })
     }
 
-    /// The resource that is to have the place of something that is ours.
-    pub(super) fn wished_by(&self, owned: &Owned, observed: &Observed) -> Option<&'a ResourceId> {
-        let spots = owned.paths().filter_map(|path| observed.spots.get(path));
-        spots.filter_map(|spot| self.wished.get(spot)).flatten().next().copied()
+    /// The resource that is to have a place.
+    pub(super) fn wished_by(&self, path: &Utf8Path, observed: &Observed) -> Option<&'a ResourceId> {
+        self.wished.get(observed.spots.get(path)?)?.first().copied()
     }
 }
 

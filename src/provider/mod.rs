@@ -25,6 +25,7 @@ pub use crate::provider::orphans::{orphans, wish_nothing_of};
 pub use crate::provider::specifiers::suggests;
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
+use crate::resource::extension::apart::{Others, tell_apart};
 use crate::resource::extension::layout::{class_at, class_of};
 use crate::resource::extension::order::OrderWish;
 use crate::resource::extension::spec::{
@@ -45,7 +46,19 @@ const HOST_SET: &str = "host";
 /// follow them.
 pub fn provide(host: &Look, desired: &mut DesiredState) {
     written::complete(host, desired);
-    let Some(follow) = desired.follow.clone() else { return };
+    let mut off = Vec::new();
+    if let Some(follow) = desired.follow.clone() {
+        off = follow_definitions(host, &follow, desired);
+    }
+    let specs = desired.resources.values_mut().filter_map(|declared| match &mut declared.spec {
+        Spec::Extension(spec) => Some(spec),
+        Spec::App(_) | Spec::Tree(_) => None,
+    });
+    tell_apart(specs.flat_map(|spec| spec.transfers.iter_mut().chain(&mut spec.retired)), &off);
+}
+
+/// Adds what the host's definitions wish. Gives back what they say of components that are off, whose files stay.
+fn follow_definitions(host: &Look, follow: &Follow, desired: &mut DesiredState) -> Vec<Wish> {
     let mut notes = Vec::new();
     let texts = Texts::read(host);
     let components = texts.components(&mut notes);
@@ -53,9 +66,12 @@ pub fn provide(host: &Look, desired: &mut DesiredState) {
     desired.digest = Digest::of_json(&(&desired.digest, &definitions));
     desired.definitions = Some(definitions);
     for component in &components {
-        provide_component(host, (&follow, component), desired, &mut notes);
+        provide_component(host, (follow, component), desired, &mut notes);
     }
     desired.notes.extend(notes);
+    let off = components.iter().filter(|component| !component.enabled);
+    let off = off.flat_map(|component| &component.transfers);
+    off.filter_map(|transfer| wish(host, transfer, follow.as_what).ok()).collect()
 }
 
 fn provide_component(
@@ -168,7 +184,8 @@ pub fn set_of(host: &Look, component: &Component) -> Option<(ResourceId, Extensi
     let follow =
         Follow { as_what: FollowAs::Sysupdate, activate: Activate::Boot, root: String::new() };
     let followed = Followed { component: component.name.clone() };
-    let spec = spec(&follow, &id, Some(followed), set);
+    let mut spec = spec(&follow, &id, Some(followed), set);
+    tell_apart(spec.transfers.iter_mut().chain(&mut spec.retired), &[]);
     Some((id, spec))
 }
 
@@ -335,5 +352,6 @@ fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, Stri
         class,
         remove_temporary: transfer.target.remove_temporary,
         entry: None,
+        others: Others::default(),
     })
 }

@@ -5,7 +5,6 @@ use std::io;
 use crate::desired::{Declared, DesiredState, Place};
 use crate::format::sysupdate::definition::{Standing, Transfer};
 use crate::format::sysupdate::installed;
-use crate::format::sysupdate::pattern::{Pattern, compare_all};
 use crate::host::{ItemKind, Look};
 use crate::model::extension::Shape;
 use crate::model::ledger::Ledger;
@@ -14,6 +13,7 @@ use crate::model::{Name, ResourceId};
 use crate::provider::definitions::Component;
 use crate::provider::{HOST_SET, Set, resources_of, spec};
 use crate::resource::Spec;
+use crate::resource::extension::apart::{Others, tell_apart};
 use crate::resource::extension::spec::{Followed, Stock, Transfer as Wish, Tries};
 use crate::source::spec::DirectoryUrl;
 
@@ -31,15 +31,18 @@ pub fn orphans(
     let list = installed::list(component.name.as_deref());
     let mut orphans = Vec::new();
     let its = resources_of(component, desired);
-    let others = desired.resources.iter().filter(|(id, _)| !its.contains(id));
-    let others = others.filter_map(|(_, declared)| match &declared.spec {
-        Spec::Extension(spec) => Some(spec),
-        Spec::App(_) | Spec::Tree(_) => None,
-    });
-    let wished: Vec<&Wish> = others.flat_map(|spec| &spec.transfers).collect();
+    let wished: Vec<(bool, &Wish)> = desired
+        .resources
+        .iter()
+        .filter_map(|(id, declared)| match &declared.spec {
+            Spec::Extension(spec) => Some((its.contains(id), spec)),
+            Spec::App(_) | Spec::Tree(_) => None,
+        })
+        .flat_map(|(its, spec)| spec.transfers.iter().map(move |transfer| (its, transfer)))
+        .collect();
     for item in host.list(&list)?.unwrap_or_default().into_iter().take(ENTRIES_MAX) {
         let place = format!("{list}/{}", item.name);
-        let Some(text) = host.read_link(&place)?.filter(|_| item.kind == ItemKind::Link) else {
+        let Some(text) = host.link_in_utf8(&place)?.filter(|_| item.kind == ItemKind::Link) else {
             continue;
         };
         let (directory, target) = match installed::entry(&item.name, &text) {
@@ -51,7 +54,9 @@ pub fn orphans(
             let same = target.iter().all(|pattern| transfer.target.patterns.contains(pattern));
             transfer.target.path == directory && (same || transfer.standing != Standing::Ours)
         };
-        if on.into_iter().any(owns) || is_wished(host, (&directory, &target), &wished)? {
+        let mut others = wished.iter().filter(|(its, wish)| !its && wish.directory == directory);
+        let is_wished = others.any(|(_, wish)| target.iter().any(|p| wish.target.contains(p)));
+        if on.into_iter().any(owns) || is_wished {
             continue;
         }
         orphans.push(Wish {
@@ -71,28 +76,15 @@ pub fn orphans(
             class: None,
             remove_temporary: true,
             entry: Some(place.into()),
+            others: Others::default(),
         });
     }
+    let wished: Vec<Wish> = wished.into_iter().map(|(_, wish)| wish.clone()).collect();
+    // What several of them fit is nobody's.
+    for orphan in &mut orphans {
+        tell_apart(std::iter::once(orphan), &wished);
+    }
     Ok(orphans)
-}
-
-/// Whether another extension of the wish has images of this pattern, or an image that it fits.
-fn is_wished(
-    host: &Look,
-    (directory, target): (&str, &[Pattern]),
-    wished: &[&Wish],
-) -> io::Result<bool> {
-    let beside = || wished.iter().filter(|transfer| transfer.directory == directory);
-    if beside().any(|transfer| target.iter().any(|pattern| transfer.target.contains(pattern))) {
-        return Ok(true);
-    }
-    if beside().next().is_none() {
-        return Ok(false);
-    }
-    let fits = |patterns: &[Pattern], name: &str| compare_all(patterns, name).fields.is_some();
-    let items = host.list(directory)?.unwrap_or_default();
-    let mut orphaned = items.iter().filter(|item| fits(target, &item.name));
-    Ok(orphaned.any(|item| beside().any(|transfer| fits(&transfer.target, &item.name))))
 }
 
 /// Makes a component whose last definition is gone a part of the wish once more, so that it can be cleaned up: nothing of

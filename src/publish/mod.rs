@@ -10,6 +10,7 @@ mod patches;
 mod place;
 mod release;
 mod selfupdate;
+mod signing;
 pub mod tree;
 
 use std::io;

@@ -16,9 +16,10 @@ use sha2::{Digest as _, Sha256};
 use crate::format::deltas::{self, Deltas, Listed};
 use crate::format::packed::Packing;
 use crate::format::zstd_delta;
-use crate::host::runner;
 use crate::model::{Algorithm, Digest, Version};
-use crate::publish::{Existing, PROGRAM_BYTES_MAX, PublishError, Published, patches, place};
+use crate::publish::{
+    Existing, PROGRAM_BYTES_MAX, PublishError, Published, patches, place, signing,
+};
 
 /// Name of the checksum files.
 pub const SUMS: &str = "SHA256SUMS";
@@ -294,14 +295,9 @@ fn part(version: &Version) -> Result<&str, PublishError> {
 
 /// Has gpg sign a file, detached and as text.
 async fn sign(file: &Path, key: &str) -> Result<PathBuf, PublishError> {
-    let text = |path: &Path| path.to_string_lossy().into_owned();
     let signature = signature_of(file);
     let beside = place::beside(&signature);
-    let output = text(&beside);
-    let argv = ["gpg", "--batch", "--yes", "--armor", "--local-user", key, "--output", &output];
-    let rest = ["--detach-sign".to_owned(), text(file)];
-    let argv: Vec<String> = argv.into_iter().map(str::to_owned).chain(rest).collect();
-    let signed = runner::run(&argv, &[]).await;
+    let signed = signing::sign(file, key, &beside).await;
     signed.map_err(|source| PublishError::Sign { path: file.to_owned(), source })?;
     place::promote(&beside, &signature, Existing::Replaced)?;
     Ok(signature)

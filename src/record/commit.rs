@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
 use crate::model::ledger::{
-    Backup, InPlace, Inventory, LEDGER_FORMAT, Ledger, Left, Owned, Recognised, Trust,
+    Backup, InPlace, Inventory, LEDGER_FORMAT, Ledger, Left, Overrides, Owned, Recognised, Trust,
 };
 use crate::model::outcome::{
     ChangeResult, DRIFT_KEPT, End, FailureClass, HistoryEntry, NOTES_KEPT, Outcome,
@@ -63,6 +63,9 @@ pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<(
     for unchanged in &pass.plan.unchanged {
         activate(&mut inventory, &unchanged.resource, current(pass, &unchanged.resource));
     }
+    if inventory.decided != ledger.overrides.any() {
+        inventory.to_mut().decided = ledger.overrides.any();
+    }
     // From the first thing of ours on there is a trust file, so that one that is missing was lost.
     let trust = Trust { format: LEDGER_FORMAT, ..ledger.trust.clone() };
     let trust = (ledger.trust.format != LEDGER_FORMAT).then_some(trust);
@@ -101,6 +104,7 @@ pub fn conclude(
             inventory.to_mut().resources.remove(&change.resource);
             if gone {
                 trust.to_mut().forget(&change.resource);
+                unpin(host, &mut ledger.overrides, &change.resource)?;
             }
         }
         if result.end == End::Done {
@@ -110,12 +114,15 @@ pub fn conclude(
             }
         }
         note_left_out(inventory.to_mut(), pass, change, result);
-        learn(&mut trust, pass, (change, result), in_use);
+        let doubted =
+            |slot: &str| ledger.debts.iter().any(|d| d.effect.doubts(&change.resource, slot));
+        learn(&mut trust, pass, (change, result), in_use.filter(|slot| !doubted(slot)));
         entries.push(history_entry(&plan, pass, change, result));
     }
     for unchanged in &pass.plan.unchanged {
         raise(&mut trust, pass, &unchanged.resource, &unchanged.in_use.version);
         recognise(&mut inventory, pass, unchanged);
+        note_placed(&mut inventory, pass, &unchanged.resource);
         arrive(&mut inventory, &unchanged.resource);
     }
     // Before the ledger, whose sync makes it durable too.
@@ -126,6 +133,27 @@ pub fn conclude(
         host.sync_file_system(&host.places().state)?;
     }
     appended
+}
+
+/// Forgets that an operator went back: that was a decision about what is gone now, not about what may come later.
+fn unpin(host: &Host, overrides: &mut Overrides, id: &ResourceId) -> io::Result<()> {
+    if overrides.pinned.remove(id).is_some() {
+        files::save_overrides(host, overrides)?;
+    }
+    Ok(())
+}
+
+/// Notes where a program of a release is in place that nobody knows to have been put there: the inventory was lost.
+fn note_placed(inventory: &mut Cow<'_, Inventory>, pass: &Pass<'_>, id: &ResourceId) {
+    let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
+    let Some(Found::App(AppObserved { file: Some(file), .. })) = found else { return };
+    let known = inventory.resources.get(id).and_then(|owned| owned.in_place.as_ref());
+    if file.slot.is_some()
+        && known.is_some_and(|known| known.placed.is_none())
+        && let Some(known) = in_place(inventory.to_mut(), id)
+    {
+        known.placed = Some(file.path.clone());
+    }
 }
 
 /// What was drafted, where anything was: a pass with nothing to do copies nothing.
@@ -323,7 +351,7 @@ fn activate(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, slot: Option<&s
     owned.activated.drain(..surplus);
 }
 
-/// Raises the floor to what is in use now and locks the digest of a first use.
+/// Raises the floor to what is in use now and, as far as it is known, works, and locks the digest of a first use.
 fn learn(
     trust: &mut Cow<'_, Trust>,
     pass: &Pass<'_>,

@@ -4,7 +4,8 @@
 //! trust.json      floors, locks, quarantine     losing it is reported; `latest` still never goes back
 //!                                               below what is installed
 //! inventory.json  what is ours                  losing it stops pruning until resources are seen again
-//! overrides.json  suspensions and rollbacks     a pass refuses to run while it is damaged; questions are answered
+//! overrides.json  suspensions and rollbacks     a pass refuses to run while it is damaged; questions are answered;
+//!                                               losing it is reported
 //! debts.json      effects owed                  losing it is reported
 //! renamed.json    all of that by the new names of resources, from when they were given until each file has them
 //! ```
@@ -95,6 +96,13 @@ fn read_all(host: &Look) -> io::Result<(Ledger, Option<String>)> {
              it to follow the desired state in everything"
         )
     });
+    if overrides.is_none() && undecided.is_none() && inventory.decided {
+        losses.push(format!(
+            "{} is gone: what was suspended or rolled back is not known any more, and the desired state is followed in \
+             everything",
+            host.places().state.join(OVERRIDES)
+        ));
+    }
     let known = !inventory.resources.is_empty();
     let named = losses.iter().any(|loss: &String| loss.contains(TRUST));
     if trust.is_none() && known && !named {

@@ -108,7 +108,9 @@ impl Checkouts {
                     *left = left.saturating_sub(bytes.len() as u64);
                     Content::Bytes(bytes)
                 }
-                ItemKind::Link => Content::Link(self.host.read_link(&inner)?.unwrap_or_default()),
+                ItemKind::Link => {
+                    Content::Link(self.host.link_in_utf8(&inner)?.unwrap_or_default())
+                }
                 ItemKind::Other => return Err(io::ErrorKind::InvalidData.into()),
             };
             let directory = content == Content::Directory;

@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 
 use crate::fetch::Reader;
-use crate::format::sysupdate::pattern::compare_all;
 use crate::model::ledger::{Owned, Trust};
 use crate::model::{
     Artifact, BlockedReason, Constraint, Evidence, Level, Prereleases, ResourceId, Subject, Version,
@@ -293,7 +292,7 @@ impl Extension<'_> {
 
     fn cached_copy(&self, transfer: &Transfer, image: &ImageSeen) -> Option<FileOffer> {
         let manifest = image.manifest.as_ref()?;
-        let fields = compare_all(&transfer.target, &image.file).fields?;
+        let fields = transfer.image(&image.file).fields?;
         self.is_cached(&manifest.digest).then(|| FileOffer {
             artifact: Artifact {
                 name: manifest.artifact.clone(),

@@ -133,6 +133,9 @@ fn matching(transfer: &Transfer, listing: &Listing) -> BTreeMap<String, ListedFi
     let mut found: BTreeMap<String, ((usize, String), ListedFile)> = BTreeMap::new();
     for Listed { path, size, sha256, mode, modified_us } in &listing.files {
         let Some((rank, fields)) = first_match(&transfer.source, path) else { continue };
+        if transfer.is_of_another(path) {
+            continue;
+        }
         // A digest in the name that is not that of the file is somebody's mistake.
         if fields.sha256.is_some() && sha256.is_some() && fields.sha256 != *sha256 {
             continue;

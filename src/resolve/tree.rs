@@ -1,35 +1,34 @@
 //! The index a tree is to be made from.
 
+mod back;
 mod contents;
+mod older;
+mod refreshed;
+mod signed;
 mod ways;
 
-use std::fs;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
-use sha2::{Digest as _, Sha256};
+use jiff::SignedDuration;
 
 use crate::fetch::Reader;
-use crate::fetch::record::DOCUMENT_BYTES_MAX;
 use crate::format::casync::index::Index;
 use crate::model::ledger::Owned;
 use crate::model::outcome::chain;
-use crate::model::step::{Existing, OfflineCopy};
-use crate::model::{
-    Algorithm, Artifact, BlockedReason, Constraint, Digest, Evidence, Level, Prereleases,
-    ResourceId, Subject, Version,
-};
+use crate::model::step::Existing;
+use crate::model::{BlockedReason, Constraint, Digest, Prereleases, ResourceId, Version};
 use crate::resolve::decided::{quarantined, rolled_back, suspended};
 use crate::resolve::{Question, policy, problem_of};
 use crate::resource::app::spec::{Downgrade, Order, TagPattern, VersionWish};
 use crate::resource::decision::{Problem, Resolution};
-use crate::resource::tree::layout::Layout;
+use crate::resource::tree::layout::{Layout, base};
 use crate::resource::tree::observe::{holds, is_as_made};
-use crate::resource::tree::spec::{CasyncSource, Place, TreeLayout, TreeVersion, file_url};
-use crate::resource::tree::wanted::{HERE, OFFLINE, Offer, State, Wanted, slot_of, state};
+use crate::resource::tree::spec::{CasyncSource, Place, TreeLayout, TreeVersion};
+use crate::resource::tree::wanted::{Offer, State, Wanted, slot_of, state};
 use crate::resource::tree::{TreeObserved, TreeSpec};
+use crate::source::SourceError;
 use crate::source::casync::{IndexFile, has_versions, read, releases};
-use crate::source::{SourceError, read_local};
+use signed::Signed;
 
 /// File of a generation: the index it was made from.
 const INDEX: &str = "index.caidx";
@@ -50,6 +49,8 @@ struct Found<'a> {
     version: Version,
     source: &'a CasyncSource,
     offline: bool,
+    /// Who signed it, where that is demanded.
+    signed: Option<Signed>,
 }
 
 /// Which of both sources.
@@ -61,6 +62,14 @@ enum From {
 
 impl<'a> Tree<'a> {
     pub(super) async fn resolve(&self) -> Resolution<Wanted> {
+        let mut resolution = self.choose().await;
+        if let Some(wanted) = &mut resolution.wanted {
+            wanted.way_back = self.way_back(wanted).map(Box::new);
+        }
+        resolution
+    }
+
+    async fn choose(&self) -> Resolution<Wanted> {
         if let Some(problem) = suspended(self.question, self.id, self.spec.suspend.as_ref()) {
             return Resolution { problem: Some(problem), ..Resolution::default() };
         }
@@ -70,7 +79,7 @@ impl<'a> Tree<'a> {
         if let TreeVersion::Index(digest) = &self.spec.version
             && let Some(mut wanted) = self.installed(digest)
         {
-            wanted.refresh = self.refresh(&wanted);
+            wanted.refresh = self.refresh(&wanted, None).await;
             return self.settle(wanted, Vec::new());
         }
         let taken = match self.find(&self.spec.source, From::Network).await {
@@ -135,24 +144,31 @@ impl<'a> Tree<'a> {
             message: format!("{} names no index", source.index.text()),
             until: None,
         })?;
-        let file = read(&url, self.reader).await.map_err(failed)?;
+        let mut file = read(&url, self.reader).await.map_err(failed)?;
+        let signed = self.signed(&mut file, from).await?;
+        if let Some(signed) = &signed {
+            // Nobody but its publisher can change that.
+            file.published = Some(signed.at);
+        }
         let version = named.unwrap_or_else(|| version_of(&file.sha256));
-        Ok(Found { file, version, source, offline: from == From::Offline })
+        Ok(Found { file, version, source, offline: from == From::Offline, signed })
     }
 
     /// What an index that was found comes to.
     async fn take(&self, found: Found<'_>) -> Result<Wanted, Problem> {
         let evidence = self.evidence(&found)?;
         if !found.offline
-            && let Some(problem) = self.below_floor(&found.version)
+            && let Some(problem) =
+                self.below_floor(&found.version).or_else(|| self.signed_earlier(&found))
         {
             return Err(problem);
         }
         let index = found.file.sha256.clone();
         let slot = slot_of(self.spec, self.observed, &index);
-        let mut wanted = Wanted { slot, ..Wanted::of(found.version.clone(), index) };
+        let unvouched = slot.as_deref().is_some_and(|slot| !self.is_vouched_for(slot));
+        let mut wanted = Wanted { slot, unvouched, ..Wanted::of(found.version.clone(), index) };
         if !found.offline {
-            wanted.refresh = self.refresh(&wanted);
+            wanted.refresh = self.refresh(&wanted, found.signed.as_ref()).await;
         }
         match state(self.spec, self.observed, &wanted) {
             State::InUse => return Ok(wanted),
@@ -183,6 +199,7 @@ impl<'a> Tree<'a> {
             published: found.file.published,
             ways,
             offline: found.offline,
+            own: false,
         }));
         Ok(wanted)
     }
@@ -219,59 +236,15 @@ impl<'a> Tree<'a> {
         stores
     }
 
-    /// What vouches for an index, when that is enough.
-    fn evidence(&self, found: &Found<'_>) -> Result<Evidence, Problem> {
-        let sha256 = &found.file.sha256;
-        let pinned = self.spec.verify.pinned.iter().map(|pin| &pin.digest);
-        let pinned = pinned.chain(match &self.spec.version {
-            TreeVersion::Index(digest) => Some(digest),
-            TreeVersion::Constraint(_) => None,
-        });
-        let name = &found.file.artifact.name;
-        let mut level = found.file.level;
-        let local = found.file.artifact.urls.iter().any(|url| url.starts_with("file:"));
-        let mut stated_by = match (found.offline, local) {
-            (true, _) => OFFLINE,
-            (false, true) => HERE,
-            (false, false) => "the source",
-        };
-        for digest in pinned {
-            if digest != sha256 {
-                return Err(Problem {
-                    reason: BlockedReason::NoVersion,
-                    message: format!("{name} is now {sha256}, but {digest} is wished"),
-                    until: None,
-                });
-            }
-            (level, stated_by) = (Level::Digest, "the desired state");
-        }
-        let min = self.spec.verify.min.unwrap_or(Level::Tls);
-        if level < min {
-            return Err(Problem {
-                reason: BlockedReason::Unverified,
-                message: format!(
-                    "verifying {name}: the level {} is demanded, but an index is accepted by its digest or by the \
-                     way it comes, which is {} here; pin it by `version: {sha256}`, or lower `verify.min`",
-                    min.name(),
-                    level.name()
-                ),
-                until: None,
-            });
-        }
-        let (digests, stated_by) = (vec![sha256.clone()], stated_by.to_owned());
-        Ok(Evidence { level, digests, stated_by, of: Subject::Artifact, signer: None })
-    }
-
     /// A generation that is there and needs nothing, or can be repaired from what is there.
     fn installed(&self, index: &Digest) -> Option<Wanted> {
         let slot = slot_of(self.spec, self.observed, index)?;
-        self.keep(&slot, None)
+        if self.is_vouched_for(&slot) { self.keep(&slot, None) } else { None }
     }
 
     /// Wants a generation that is there; `None` when it is gone.
     fn keep(&self, slot: &str, rolled_back: Option<String>) -> Option<Wanted> {
         // One that was made anew stands for it, also once it is gone.
-        let base = |slot: &str| slot.split('.').next().map(str::to_owned);
         let same = |current: &&String| base(current) == base(slot);
         let slot = self.observed.current.as_ref().filter(same).map_or(slot, String::as_str);
         let head = self.observed.head(slot)?;
@@ -281,8 +254,11 @@ impl<'a> Tree<'a> {
             rolled_back,
             ..Wanted::of(head.version.clone(), head.index.clone())
         };
+        // What nobody whom the wish trusts vouches for stays in use and is not made again.
+        let usable = || wanted.rolled_back.is_some() || self.is_vouched_for(slot);
         match state(self.spec, self.observed, &wanted) {
             State::InUse => {}
+            State::Kept(_) | State::Damaged | State::Missing if !usable() => return None,
             State::Kept(slot) => {
                 wanted.contents = self.contents_of_kept(&slot).map(Box::new);
                 if !self.is_as_made(&slot) {
@@ -290,6 +266,9 @@ impl<'a> Tree<'a> {
                 }
             }
             State::Damaged => wanted.offer = Some(Box::new(self.own_copy(slot)?)),
+            State::Missing if self.observed.earlier.contains_key(slot) => {
+                wanted.offer = Some(Box::new(self.own_copy(slot)?));
+            }
             State::Outdated(_) | State::Missing => return None,
         }
         Some(wanted)
@@ -306,51 +285,14 @@ impl<'a> Tree<'a> {
         is_as_made(self.question.root, &layout, (slot, head), &self.spec.preserve)
     }
 
-    /// A generation made anew from its own index: no source needs to be asked for that.
-    fn own_copy(&self, slot: &str) -> Option<Offer> {
-        let head = self.observed.head(slot)?;
-        let path = self.observed.generations.get(slot)?.real.join(INDEX);
-        let bytes = fs::read(&path).ok()?;
-        let index = Index::read(bytes.as_slice()).ok()?;
-        Some(Offer {
-            artifact: Artifact {
-                name: INDEX.to_owned(),
-                urls: vec![file_url(&path)],
-                size: u64::try_from(bytes.len()).ok(),
-                digest: None,
-                content: None,
-            },
-            evidence: Evidence { digests: vec![head.index.clone()], ..head.evidence.clone() },
-            stores: self.stores(&self.spec.source),
-            packs: None,
-            delta: None,
-            published: head.published,
-            ways: self.missing(&index).ways,
-            offline: false,
-        })
-    }
-
-    /// The offline copy, if it is there and has another index.
-    fn refresh(&self, wanted: &Wanted) -> Option<OfflineCopy> {
-        let mut copy = self.spec.refreshed.clone()?;
-        let name = copy.index.file_name()?.replacen("@v", wanted.version.as_str(), 1);
-        copy.index.set_file_name(name);
-        if !copy.index.parent()?.is_dir() {
-            return None;
-        }
-        let there = read_local(copy.index.clone().into(), DOCUMENT_BYTES_MAX).ok();
-        let hash = there.map(|bytes| <[u8; 32]>::from(Sha256::digest(bytes)));
-        let digest = hash.and_then(|hash| Digest::new(Algorithm::Sha256, &hash));
-        (digest.as_ref() != Some(&wanted.index)).then_some(copy)
-    }
-
     fn owned(&self) -> Option<&Owned> {
         self.question.ledger.inventory.at(self.id, &self.spec.path)
     }
 
     /// The wish cannot be carried out: stay, and repair what is damaged.
     fn stay(&self, problem: Problem) -> Resolution<Wanted> {
-        Resolution { wanted: self.in_use(), problem: Some(problem), notes: Vec::new() }
+        let wanted = self.going_back().or_else(|| self.in_use());
+        Resolution { wanted, problem: Some(problem), notes: Vec::new() }
     }
 
     /// The generation in use, to be kept whole.
@@ -372,59 +314,6 @@ impl<'a> Tree<'a> {
             "that generation is gone".to_owned()
         })?;
         Some(resolution.unwrap_or_else(|problem| self.stay(problem)))
-    }
-
-    /// A floating version never goes below what was in use.
-    fn below_floor(&self, to: &Version) -> Option<Problem> {
-        if !self.spec.is_floating() || to.is_opaque() {
-            return None;
-        }
-        let floor = self.question.ledger.trust.floors.get(self.id).cloned();
-        let current = self.observed.current_head().map(|head| head.version.clone());
-        let floor = floor.into_iter().chain(current.filter(|v| !v.is_opaque())).max()?;
-        let accepted = match &self.spec.version {
-            TreeVersion::Constraint(want) => want.accepts(&floor, Prereleases::Refused),
-            TreeVersion::Index(_) => false,
-        };
-        (to < &floor && accepted).then(|| Problem {
-            reason: BlockedReason::Downgrade,
-            message: format!(
-                "the source offers {to} at most, but {floor} was in use already; to go back, write the \
-                 exact version"
-            ),
-            until: None,
-        })
-    }
-
-    /// An offline copy is used to go forward only: it is older than what is installed when that was seen
-    /// before, has a higher version, or was published later.
-    fn goes_back(&self, found: &Found<'_>) -> Option<Problem> {
-        if !self.spec.is_floating() {
-            return None;
-        }
-        if let Some(problem) = self.below_floor(&found.version) {
-            return Some(problem);
-        }
-        let head = self.observed.current_head()?;
-        if head.index == found.file.sha256 || !found.version.is_opaque() {
-            return None;
-        }
-        let base = found.file.sha256.hex();
-        let base = base.get(..12).unwrap_or_default();
-        let mut activated = self.owned().into_iter().flat_map(|owned| &owned.activated);
-        let known = activated.any(|slot| slot.split('.').next() == Some(base));
-        // Media formatted with FAT round times to two seconds.
-        let grain = SignedDuration::from_secs(2);
-        let newer = |(mine, theirs): (Timestamp, Timestamp)| theirs.duration_since(mine) > grain;
-        let newer = head.published.zip(found.file.published).is_some_and(newer);
-        (known || !newer).then(|| Problem {
-            reason: BlockedReason::Downgrade,
-            message: format!(
-                "{} is not newer than what is installed, and an offline copy is never used to go back",
-                found.file.artifact.name
-            ),
-            until: None,
-        })
     }
 }
 

@@ -24,14 +24,17 @@ impl<S, O, W> Situation<'_, S, O, W> {
     pub(super) fn confirm_switch(&self, slot: &str, from: Option<&str>) -> Confirm {
         let back_to = from.filter(|from| *from != slot).map(str::to_owned);
         let (resource, slot) = (self.id.clone(), slot.to_owned());
-        Confirm { effect: Effect::Confirm { resource, slot, back_to: back_to.clone() }, back_to }
+        let effect = Effect::Confirm { resource, slot, back_to: back_to.clone(), excused: false };
+        Confirm { effect, back_to }
     }
 
-    /// For a switch of an earlier pass that did not live to see whether the release works.
+    /// For a switch of an earlier pass that did not see whether the release works. Nobody goes back from one that is
+    /// excused.
     pub(super) fn confirm_owed(&self, slot: &str) -> Option<Confirm> {
         self.debts.iter().find_map(|debt| match &debt.effect {
-            Effect::Confirm { slot: owed, back_to, .. } if owed == slot => {
-                Some(Confirm { effect: debt.effect.clone(), back_to: back_to.clone() })
+            Effect::Confirm { slot: owed, back_to, excused, .. } if owed == slot => {
+                let back_to = back_to.clone().filter(|_| !excused);
+                Some(Confirm { effect: debt.effect.clone(), back_to })
             }
             _ => None,
         })
@@ -40,7 +43,7 @@ impl<S, O, W> Situation<'_, S, O, W> {
 
 /// The way back to a release: its switch, between owing every effect once more and performing it. `owes` are
 /// the steps that journal what a switch makes due.
-pub(super) fn way_back(owes: Vec<Step>, switch: Step, version: Option<&Version>) -> Vec<Step> {
+pub(super) fn way_back(owes: Vec<Step>, switch: Vec<Step>, version: Option<&Version>) -> Vec<Step> {
     let mut steps = owes;
     for step in &mut steps {
         if let Step::Owe { effect } | Step::OweIfChanged { effect, .. } = step
@@ -56,7 +59,7 @@ pub(super) fn way_back(owes: Vec<Step>, switch: Step, version: Option<&Version>)
         _ => None,
     });
     let settle: Vec<Step> = settle.collect();
-    steps.push(switch);
+    steps.extend(switch);
     steps.extend(settle);
     steps
 }

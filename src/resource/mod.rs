@@ -278,7 +278,7 @@ impl Found {
         match self {
             Self::App(found) => found.slots.keys().map(String::as_str).collect(),
             Self::Extension(found) => found.versions(),
-            Self::Tree(found) => found.generations.keys().map(String::as_str).collect(),
+            Self::Tree(found) => found.slots().collect(),
         }
     }
 
@@ -417,7 +417,7 @@ impl Found {
     pub fn remove(&self, context: &Context<'_>, owned: &Owned) -> Change {
         let Context { id, debts, facts, .. } = *context;
         match self {
-            Self::App(found) => app::remove::remove(id, owned, found, debts),
+            Self::App(found) => app::remove::remove(context, owned, found),
             Self::Extension(found) => {
                 extension::remove::remove(id, owned, found, (debts, facts.live))
             }

@@ -8,6 +8,7 @@ use crate::host::Look;
 use crate::model::ledger::Owned;
 use crate::model::{Kind, ResourceId};
 use crate::resource::app::in_place::observe::Wished;
+use crate::resource::extension::observe::Listings;
 use crate::resource::{Found, Spec, app, extension, tree};
 
 /// How closely files are looked at.
@@ -32,12 +33,16 @@ pub struct Place<'a> {
     pub owned: Option<&'a Owned>,
 }
 
-/// Looks at one resource.
-pub fn observe(host: &Look, place: &Place<'_>, depth: Depth) -> io::Result<Found> {
+/// Looks at one resource. What was listed for one of them is not listed again for another.
+pub fn observe(
+    (host, listings): (&Look, &Listings),
+    place: &Place<'_>,
+    depth: Depth,
+) -> io::Result<Found> {
     let Place { id, home, .. } = *place;
     match (id.kind, place.spec) {
         (_, Some(Spec::Extension(spec))) => {
-            extension::observe::observe(host, spec, depth).map(Found::Extension)
+            extension::observe::observe((host, listings), spec, depth).map(Found::Extension)
         }
         (Kind::Extension, None) => {
             let directories = place.owned.map_or(&[][..], |owned| &owned.directories);

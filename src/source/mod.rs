@@ -71,7 +71,7 @@ pub async fn releases(
 }
 
 /// What follows the name of a file in that of its OpenPGP signature, likeliest first.
-const SIGNATURE_ENDS: [&str; 3] = [".asc", ".gpg", ".sig"];
+pub const SIGNATURE_ENDS: [&str; 3] = [".asc", ".gpg", ".sig"];
 
 /// Where the signature of a file of a release may be. A release lists its own; the lists of directories on the web need
 /// not name it, so there the usual names are tried.

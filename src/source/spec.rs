@@ -90,7 +90,7 @@ impl GoPlatform {
 }
 
 /// The place of a directory source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DirectoryUrl {
     /// On a web server.

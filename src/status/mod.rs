@@ -375,7 +375,7 @@ fn conditions(
 /// Why what is not wished is kept all the same.
 fn not_read(known: &Known<'_>, id: &ResourceId) -> Option<String> {
     let owned = known.ledger.inventory.resources.get(id)?;
-    let read = known.desired.roots.contains(&owned.declared_in);
+    let read = known.desired.was_read(&owned.declared_in);
     let how = if known.desired.refused.is_some() { "not valid now" } else { "not read here" };
     (!read).then(|| format!("it is kept: {} declared it and is {how}", owned.declared_in))
 }

@@ -17,7 +17,7 @@ use crate::unpack::head;
 use crate::unpack::inflate::Coding;
 
 /// Bytes decompressed, hashed and written at a time.
-const PIECE_BYTES: usize = 256 << 10;
+const PIECE_BYTES: usize = 128 << 10;
 
 /// An image in its staging place.
 #[derive(Clone, Debug, PartialEq, Eq)]

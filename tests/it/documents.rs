@@ -292,15 +292,15 @@ fn directory_is_read_in_order_without_what_is_no_document() {
     put(".hidden.yaml", "][");
     put("README", "][");
     put("web.yaml.bak", "][");
-    std::fs::create_dir(dir.path().join("sub.yaml")).unwrap();
+    std::fs::create_dir(dir.path().join("sub")).unwrap();
+    put("d.YAML", &app("loud"));
     let outside = tempfile::tempdir().unwrap();
     std::fs::write(outside.path().join("real"), app("linked")).unwrap();
     std::os::unix::fs::symlink(outside.path().join("real"), dir.path().join("c.yaml")).unwrap();
-    std::os::unix::fs::symlink(outside.path(), dir.path().join("d.yaml")).unwrap();
     let state = DesiredState::load(&[dir.path().to_owned()]).unwrap();
     let names: Vec<String> = apps(&state).into_keys().collect();
-    assert_eq!(names, ["a", "b", "linked"]);
-    let root = dir.path().canonicalize().unwrap().to_string_lossy().into_owned();
+    assert_eq!(names, ["a", "b", "linked", "loud"]);
+    let root = dir.path().to_string_lossy().into_owned();
     assert_eq!(state.roots, std::slice::from_ref(&root));
     assert!(state.resources.values().all(|declared| declared.root == root));
 }
@@ -314,6 +314,15 @@ fn unreadable_wishes_are_errors_and_never_empty_ones() {
     assert!(load(&dir.path().join("absent")).contains("it does not exist"));
     std::os::unix::fs::symlink("nowhere", dir.path().join("dangling.yaml")).unwrap();
     assert!(load(dir.path()).contains("it does not exist"));
+    for (kind, directory) in [("itself", "sub.yaml"), ("linked", "leads-to-it.yml")] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.yaml"), "apps: {}\n").unwrap();
+        match kind {
+            "itself" => std::fs::create_dir(dir.path().join(directory)).unwrap(),
+            _ => std::os::unix::fs::symlink("/", dir.path().join(directory)).unwrap(),
+        }
+        assert!(load(dir.path()).contains("is a directory and named like"), "{kind}");
+    }
     let binary = dir.path().join("binary");
     std::fs::write(&binary, b"apps: {}\n# \xff\n").unwrap();
     assert!(load(&binary).contains("line 2 is not UTF-8 text"));

@@ -39,6 +39,7 @@ mod groups;
 mod health;
 mod merged;
 mod namesakes;
+mod picked;
 mod shared;
 mod signed;
 mod unclear;
@@ -62,11 +63,17 @@ const SYSEXT: &str = r#"#!/bin/sh
 for a; do case $a in --root=*) R=${a#--root=};; esac; done
 echo "$@" >> "$R/../refreshes"
 new=
-for f in "$R"/etc/extensions/* "$R"/var/lib/extensions/*.raw "$R"/var/lib/extensions/*.raw.v; do
+for f in "$R"/etc/extensions/* "$R"/var/lib/extensions/*; do
     [ -e "$f" ] || continue
-    if [ -d "$f" ] && [ -z "$(ls "$f")" ]; then continue; fi
+    name=$(basename "${f%.v}" .raw)
+    case $f in *.raw.v)
+        newest=$(ls "$f" | sort -V | tail -n 1)
+        [ -n "$newest" ] || continue
+        f=$f/$newest
+        echo "$newest" >> "$R/../picked";;
+    esac
     if grep -qa BREAKS "$f"; then echo "Failed to read metadata for image $f" >&2; exit 1; fi
-    grep -qa IGNORED "$f" || new="$new$(basename "${f%.v}" .raw)
+    grep -qa IGNORED "$f" || new="$new$name
 "
 done
 mkdir -p "$R/usr/.systemd-sysext"

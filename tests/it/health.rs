@@ -82,6 +82,65 @@ fn url_that_fails_after_an_upgrade_brings_the_release_before_back() {
     assert_eq!(world.agent(&PASS).status.code(), Some(3), "it is not tried again");
 }
 
+/// A check that holds as long as the first release is in use, and counts each look in `looks`.
+fn of_the_first_release(world: &World, before: &str) -> String {
+    let looks = world.path("looks");
+    let script = format!(
+        "echo look >> {}; {before}; case \\\"$($ROOT/opt/duo/bin/alpha)\\\" in 1.0) exit 0;; esac; exit 1",
+        looks.display()
+    );
+    format!("      exec: [sh, -c, \"{script}\"]\n")
+}
+
+#[test]
+fn single_failure_before_the_switch_excuses_no_release() {
+    let world = World::new();
+    let flap = world.path("flap").display().to_string();
+    fs::write(&flap, "").unwrap();
+    let flaps =
+        format!("if test -e {flap} && test -e $ROOT/opt/duo/bin; then rm {flap}; exit 1; fi");
+    world.wish("1.0", 1);
+    world.pass();
+    world.wish("2.0", 1);
+    world.wish_also(&format!(
+        "    health:\n{}      interval: 100ms\n      stable: 200ms\n      deadline: 5s\n",
+        of_the_first_release(&world, &flaps)
+    ));
+    let output = world.agent(&PASS);
+    assert_eq!(output.status.code(), Some(6), "{}", said(&output));
+    assert!(!std::path::Path::new(&flap).exists(), "it failed once");
+    assert_eq!(world.in_use(), Ok(Some("1.0".to_owned())));
+}
+
+#[test]
+fn release_before_is_kept_until_one_that_is_excused_shows_that_it_works() {
+    let world = World::new();
+    world.wish("1.0", 1);
+    world.pass();
+    world.wish("2.0", 1);
+    let down = world.path("down").display().to_string();
+    fs::write(&down, "").unwrap();
+    world.wish_also(&format!(
+        "    health:\n      exec: [sh, -c, \"! test -e {down}\"]\n      interval: 100ms\n      stable: 100ms\n      \
+         deadline: 600ms\n"
+    ));
+    let floor = || fs::read_to_string(world.host("var/lib/reconcile/trust.json")).unwrap();
+    for pass in ["the first", "the next"] {
+        let output = world.agent(&PASS);
+        assert!(output.status.success(), "{pass}: {}", said(&output));
+        assert!(said(&output).contains("has yet to show that it works, and"), "{}", said(&output));
+        assert_eq!(world.in_use(), Ok(Some("2.0".to_owned())));
+        assert_eq!(world.names("opt/duo/releases").len(), 2, "{pass}");
+        assert!(!floor().contains("\"app/duo\": \"2.0\""), "{pass}: {}", floor());
+    }
+    fs::remove_file(&down).unwrap();
+    world.pass();
+    assert_eq!(world.in_use(), Ok(Some("2.0".to_owned())));
+    assert_eq!(world.names("opt/duo/releases").len(), 1);
+    assert!(floor().contains("\"app/duo\": \"2.0\""), "{}", floor());
+    assert!(said(&world.agent(&PASS)).contains("o changes"), "{}", said(&world.agent(&PASS)));
+}
+
 #[test]
 fn port_that_nobody_listens_on_after_an_upgrade_brings_the_release_before_back() {
     let world = World::new();

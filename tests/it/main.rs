@@ -90,11 +90,15 @@ mod renamed_crash;
 mod rollback_fails;
 mod scenarios;
 mod tree;
+mod tree_back;
 mod tree_attacks;
 mod tree_interop;
 mod tree_local;
 #[cfg(target_arch = "x86_64")]
 mod tree_power;
+mod tree_hostile;
+mod tree_signed;
+mod tree_signed_interop;
 mod tree_web;
 #[cfg(target_arch = "x86_64")]
 mod tree_crash;
@@ -107,3 +111,4 @@ mod counts;
 mod strangers;
 mod units;
 mod watch;
+mod wishes;

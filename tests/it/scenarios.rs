@@ -383,6 +383,7 @@ scenarios! {
     in_place_same_bytes_are_there
     in_place_same_program_in_two_versions
     in_place_several_programs
+    in_place_taken_over_by_another_app
     in_place_tampered_and_failing_release
     in_place_tampered_is_no_backup
     inside_the_window

@@ -327,3 +327,21 @@ fn keyring_that_cannot_be_read_lets_nothing_pass() {
     }
     assert_eq!(host.installed(), None);
 }
+
+#[test]
+fn release_from_before_signatures_were_demanded_is_gone_back_to_by_name_only() {
+    let mut host = Host::new();
+    host.offer("1.0.0", &[]);
+    host.wish_here("{ min: checksum }");
+    host.converges();
+    host.offer("1.1.0", &[SIGNED]);
+    host.wish_here(&gpg("ours.pgp"));
+    host.converges();
+    let back = ["rollback", "app/tool", "--reason", "test"];
+    let said = host.world.run(&back).exits(1).stderr;
+    assert!(said.contains("1.0.0 of app/tool was not verified by gpg"), "{said}");
+    assert_eq!(host.installed().as_deref(), Some("1.1.0"));
+    let by_name = ["rollback", "app/tool", "--to", "1.0.0", "--reason", "test"];
+    host.world.run(&by_name).exits(0);
+    assert_eq!(host.installed().as_deref(), Some("1.0.0"));
+}

@@ -68,6 +68,54 @@ fn directories_beside_our_releases_are_neither_adopted_nor_removed() {
 }
 
 #[test]
+fn removal_takes_our_links_and_nothing_else_out_of_bin() {
+    use std::os::unix::ffi::OsStrExt;
+    type Puts = fn(&std::path::Path);
+    let bytes = std::ffi::OsStr::from_bytes;
+    let stranger: [(&str, &[u8], Puts); 5] = [
+        ("directory", b"d", |at| tree::write(&at.join("file"), b"mine")),
+        ("pipe", b"p", |at| {
+            let (cwd, fifo) = (rustix::fs::CWD, rustix::fs::FileType::Fifo);
+            rustix::fs::mknodat(cwd, at, fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        }),
+        ("socket", b"s", |at| drop(std::os::unix::net::UnixListener::bind(at).unwrap())),
+        ("link", b"l", |at| symlink(std::ffi::OsStr::from_bytes(b"/srv/data\xff"), at).unwrap()),
+        ("name", b"n\xff", |at| std::fs::write(at, b"mine").unwrap()),
+    ];
+    for (what, name, put) in stranger {
+        let (mut world, _offer, source) = upgraded();
+        let theirs = world.path("/opt/tool/bin").join(bytes(name));
+        put(&theirs);
+        let before = std::fs::symlink_metadata(&theirs).unwrap();
+        let target = std::fs::read_link(&theirs).ok();
+        world.wish(
+            "desired",
+            &format!(
+                "apps:
+  other:
+{source}"
+            ),
+        );
+        let planned = world.run(&["--dry-run"]).exits(0).stdout;
+        assert!(planned.contains("stays, which is not"), "{what}: {planned}");
+        assert!(planned.contains("- /opt/tool/bin/tool"), "{what}: {planned}");
+        world.run(&[]).exits(0);
+        let after = std::fs::symlink_metadata(&theirs).unwrap();
+        assert_eq!(
+            std::os::unix::fs::MetadataExt::ino(&after),
+            std::os::unix::fs::MetadataExt::ino(&before),
+            "{what}"
+        );
+        assert_eq!(std::fs::read_link(&theirs).ok(), target, "{what}");
+        let left = std::fs::read_dir(world.path("/opt/tool/bin")).unwrap().count();
+        assert_eq!(left, 1, "{what}: our link is gone");
+        assert!(!world.path("/opt/tool/releases").exists(), "{what}");
+        world.tick();
+        assert!(world.run(&[]).stdout.contains("o changes"), "{what}");
+    }
+}
+
+#[test]
 fn app_that_gets_another_name_keeps_its_directory() {
     let (mut world, _offer, source) = upgraded();
     world.wish("desired", &format!("apps:\n  renamed:\n    home: /opt/tool\n{source}"));

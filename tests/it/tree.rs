@@ -227,28 +227,6 @@ fn operator_goes_back_and_forth_without_the_source_in_every_layout() {
     }
 }
 
-#[test]
-fn tree_updated_in_place_goes_back_by_what_is_published() {
-    let (mut world, publisher) = site();
-    world.wish("desired", &publisher.wish("    layout: in-place\n"));
-    pass(&mut world);
-    let first = render(&snapshot(&world.path("/srv/site")));
-    tree::write(&publisher.source.join("conf.d/main"), b"two\n");
-    publisher.publish();
-    pass(&mut world);
-    let second = render(&snapshot(&world.path("/srv/site")));
-    // There is one tree, so that there is none to go back to, and that is said.
-    world.tick();
-    let said = world.run(&["rollback", "tree/site", "--reason", "broken"]).exits(1).stderr;
-    assert!(said.contains("no release of tree/site was in use before"), "{said}");
-    assert_eq!(render(&snapshot(&world.path("/srv/site"))), second);
-    tree::write(&publisher.source.join("conf.d/main"), b"one\n");
-    publisher.publish();
-    pass(&mut world);
-    assert_eq!(render(&snapshot(&world.path("/srv/site"))), first);
-    nothing_to_do(&mut world);
-}
-
 fn goes_back_and_forth(layout: &str) {
     let (mut world, publisher) = site();
     world.wish("desired", &publisher.wish(&format!("    layout: {layout}\n")));

@@ -168,6 +168,32 @@ fn repaired_tree_with_files_of_others_is_kept_and_the_plan_says_so() {
 }
 
 #[test]
+fn files_of_others_that_come_back_each_time_are_not_put_away_for_ever() {
+    let (mut world, publisher) = installed("a \"a\"\n", "    retain: 1\n");
+    let (theirs, kept) = (world.path("/srv/site/uploads"), world.path("/srv/.site.reconcile/kept"));
+    for round in 1..=4 {
+        tree::write(&theirs, b"theirs");
+        tree::write(&publisher.source.join("a"), format!("{round}").as_bytes());
+        publisher.publish();
+        world.tick();
+        let ran = world.run(&[]);
+        if round <= 3 {
+            assert_eq!((ran.code, fs::read_dir(&kept).unwrap().count()), (0, round), "{ran:#?}");
+        } else {
+            assert!(
+                ran.code != 0 && ran.stdout.contains("name what is to stay in the tree"),
+                "{ran:#?}"
+            );
+        }
+    }
+    assert_eq!(fs::read(&theirs).unwrap(), b"theirs");
+    assert_eq!(fs::read(world.path("/srv/site/a")).unwrap(), b"3");
+    tree::remove(&kept);
+    pass(&mut world);
+    assert_eq!(fs::read(world.path("/srv/site/a")).unwrap(), b"4");
+}
+
+#[test]
 fn update_keeps_files_of_others_for_good_and_says_where() {
     for layout in ["exchange", "link", "in-place"] {
         let more = format!("    retain: 1\n    layout: {layout}\n    preserve: [\"*.log\"]\n");

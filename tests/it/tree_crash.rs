@@ -3,6 +3,7 @@
 //! The old or the new one is whole, always, and the next pass converges.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -19,6 +20,8 @@ struct Site {
     publisher: Publisher,
     old: Option<String>,
     new: String,
+    /// Something that somebody else put into the old tree.
+    notes: Option<&'static str>,
 }
 
 impl Site {
@@ -45,7 +48,7 @@ impl Site {
         ));
         tree::write(&temp.path().join("desired/wish.yaml"), wish.as_bytes());
         fs::create_dir(temp.path().join("root")).unwrap();
-        let mut site = Self { temp, publisher, old: None, new: String::new() };
+        let mut site = Self { temp, publisher, old: None, new: String::new(), notes: None };
         if installed == Installed::Yes {
             let ended = site.run(Act::Watch);
             assert_eq!(ended.code, Some(0), "{}", ended.said());
@@ -71,6 +74,31 @@ impl Site {
         tree::remove(&self.path("root"));
         tree::remove(&self.path("log"));
         copy(&self.path("before"), &self.path("root"));
+        let Some(notes) = self.notes else { return };
+        let tree = self.path("root/srv/site");
+        tree::write(&tree.join("notes"), notes.as_bytes());
+        // What was copied is known to be ours as long as nobody wrote to it: this one is meant to be.
+        let generations = self.path("root/srv/.site.reconcile/generations");
+        let head = generations
+            .join(&self.names("root/srv/.site.reconcile/generations")[0])
+            .join("head.json");
+        let mut value: serde_json::Value =
+            serde_json::from_slice(&fs::read(&head).unwrap()).unwrap();
+        value["inode"] = tree.metadata().unwrap().ino().into();
+        fs::write(&head, value.to_string()).unwrap();
+    }
+
+    /// Whether what somebody else put into the old tree is anywhere.
+    fn has_notes(&self) -> bool {
+        fn walk(directory: &Path, content: &str) -> bool {
+            fs::read_dir(directory).unwrap().any(|entry| {
+                let path = entry.unwrap().path();
+                let kind = path.symlink_metadata().unwrap().file_type();
+                kind.is_dir() && walk(&path, content)
+                    || kind.is_file() && fs::read(&path).unwrap() == content.as_bytes()
+            })
+        }
+        self.notes.is_none_or(|notes| walk(&self.path("root/srv"), notes))
     }
 
     fn program(&self, dry: &[&str]) -> Program {
@@ -168,7 +196,9 @@ fn cut_off(
         // Threads take turns differently from run to run, so the last points may not be reached.
         let Some(call) = ended.calls.get(point - 1) else { continue };
         let mut bad: Vec<String> = check(site).into_iter().collect();
+        bad.extend((!site.has_notes()).then(|| "the notes are gone".to_owned()));
         bad.extend(site.check_converges());
+        bad.extend((!site.has_notes()).then(|| "the next pass removed the notes".to_owned()));
         failures.extend(
             bad.into_iter().map(|what| {
                 format!("at {point} of {points}, {} {:?}: {what}", call.name, call.paths)
@@ -220,4 +250,26 @@ fn killed_update_in_place_is_finished_by_the_next_pass() {
         (!whole).then(|| format!("{found:?} {own:?}"))
     };
     cut_off("update in place", &site, Act::KillBefore, check);
+}
+
+#[test]
+fn files_of_others_outlive_updates_that_fail_or_are_killed_at_any_moment() {
+    let anything = |_: &Site| None;
+    let mut site = Site::laid_out(Installed::Yes, "in-place");
+    site.notes = Some("precious");
+    cut_off("notes in place", &site, |point| Act::Fail(point, Errno::EIO), anything);
+    let mut site = Site::laid_out(Installed::Yes, "exchange");
+    site.notes = Some("precious");
+    cut_off("notes", &site, Act::KillBefore, anything);
+}
+
+#[test]
+fn full_disk_in_place_leaves_every_file_the_old_or_the_new_one() {
+    let mut site = Site::laid_out(Installed::Yes, "in-place");
+    site.notes = Some("precious");
+    let check = |site: &Site| {
+        let found = fs::read_to_string(site.path("root/srv/site/conf.d/main")).unwrap();
+        (!["one\n", "two\n"].contains(&found.as_str())).then(|| format!("{found:?}"))
+    };
+    cut_off("full disk in place", &site, Act::FullFrom, check);
 }

@@ -40,6 +40,9 @@ pub struct TreeArgs {
     /// Make a delta from an older version, by its index; `--index` itself may be named again. May be repeated.
     #[arg(long, value_name = "INDEX", conflicts_with = "config")]
     pub delta_from: Vec<Utf8PathBuf>,
+    /// Sign the index with this key of gpg; the signature is INDEX.asc, beside it.
+    #[arg(long, value_name = "KEY")]
+    pub sign: Option<String>,
     /// Where to remember what the tree looked like [default: the index's name with .cache].
     #[arg(long, value_name = "FILE")]
     pub seed_cache: Option<Utf8PathBuf>,

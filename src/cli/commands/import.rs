@@ -220,12 +220,14 @@ fn definitions(session: &Session, carrier: Updater) -> Imported {
     let transfers = transfers.saturating_sub(left.len());
     let mut notes: Vec<Note> = said.into_iter().map(|text| note(NoteKind::Info, text)).collect();
     notes.extend(left);
-    let are = if transfers == 1 { "it is followed" } else { "they are followed" };
-    let text = format!("{} found; {are}, not copied", counted(transfers, "transfer"));
-    notes.push(note(NoteKind::Info, text));
+    let found = counted(transfers, "transfer");
     if transfers == 0 {
+        let text = format!("{found} found that could be followed");
+        notes.push(note(NoteKind::Info, text));
         return Imported { document: String::new(), notes };
     }
+    let are = if transfers == 1 { "it is followed" } else { "they are followed" };
+    notes.push(note(NoteKind::Info, format!("{found} found; {are}, not copied")));
     let (word, timer) = match carrier {
         Updater::Updex => ("updex", "updex-update.timer"),
         _ => ("sysupdate", "systemd-sysupdate.timer"),

@@ -129,7 +129,7 @@ fn check_format(format: Format, command: Option<&Command>) -> Result<(), CliErro
 
 async fn publish_kind(session: &Session, kind: &PublishKind, deed: Deed) -> Result<Exit, CliError> {
     match kind {
-        PublishKind::Tree(args) => publish_tree::tree(session, args),
+        PublishKind::Tree(args) => publish_tree::tree(session, args).await,
         PublishKind::Gc(args) => publish_tree::gc(session, args, deed),
         PublishKind::Extension(args) => publish::extension(args).await,
         PublishKind::Program(kind) => publish::publish(kind).await,

@@ -21,8 +21,8 @@ use crate::observe::observe;
 use crate::observe::renamed::follow_renames;
 use crate::record::{last_pass, ledger};
 use crate::repository;
-use crate::resource::Found;
 use crate::resource::decision::ADOPTED;
+use crate::resource::{Found, Spec};
 
 /// Where to go back to, and why.
 #[derive(Clone, Copy, Debug)]
@@ -138,11 +138,26 @@ fn target(
     let before = known.filter(|slot| others.contains(&slot.as_str())).find(earlier).cloned();
     // What was there before us is older than anything of ours.
     let adopted = others.iter().find(|slot| **slot == ADOPTED).map(|slot| (*slot).to_owned());
-    before.or(adopted).ok_or_else(|| {
+    let before = before.or(adopted).ok_or_else(|| {
         refuse(format!(
             "no release of {id} was in use before this one; name one with --to, of what is installed besides: {names}"
         ))
-    })
+    })?;
+    match is_unsigned(found, spec, &before) {
+        true => Err(refuse(format!(
+            "{} of {id} was not verified by gpg, which is demanded now; to go back to it all the same, name it with --to",
+            found.name_of(&before)
+        ))),
+        false => Ok(before),
+    }
+}
+
+/// Whether a signature is demanded and no key is known to have signed a release that is there.
+fn is_unsigned(found: &Found, spec: Option<&Spec>, slot: &str) -> bool {
+    let (Found::App(found), Some(Spec::App(spec))) = (found, spec) else { return false };
+    let manifest = found.slots.get(slot).and_then(|found| found.manifest.as_ref());
+    let signer = manifest.and_then(|manifest| manifest.evidence.signer.as_ref());
+    spec.verify.gpg.is_some() && signer.is_none()
 }
 
 /// Refuses a decision that nobody will understand, and one that ends before it begins; the reason, in one line.
@@ -279,7 +294,7 @@ async fn look_again(
         return Ok(());
     }
     let (resource, slot) = (id.clone(), slot.to_owned());
-    let effect = Effect::Confirm { resource, slot, back_to: None };
+    let effect = Effect::Confirm { resource, slot, back_to: None, excused: false };
     ledger.debts.push(Debt { resource: id.clone(), effect, since: session.now });
     // Before the quarantine is lifted: killed in between, it holds still.
     ledger::save_debts(host, &ledger.debts).map_err(|e| CliError::io(&e))

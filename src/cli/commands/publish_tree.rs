@@ -12,16 +12,21 @@ use crate::model::outcome::{chain, counted};
 use crate::publish::tree::gc::{Collection, Deed, collect};
 use crate::publish::tree::{
     DigestKind, Packing, Profile, Publication, PublishError, Published, config, publish,
+    publish_signed,
 };
 
 /// Name of the store beside an index, as casync has it.
 const STORE: &str = "default.castr";
 
 /// Publishes one tree, or all of a configuration.
-pub(super) fn tree(session: &Session, args: &TreeArgs) -> Result<Exit, CliError> {
+pub(super) async fn tree(session: &Session, args: &TreeArgs) -> Result<Exit, CliError> {
     let mut told = false;
     for wish in wishes(args)? {
-        let published = publish(&wish, session.now).map_err(|error| failed(&error))?;
+        let published = match &args.sign {
+            None => publish(&wish, session.now),
+            Some(key) => publish_signed(&wish, key, session.now).await,
+        };
+        let published = published.map_err(|error| failed(&error))?;
         if wish.profile == Profile::CasyncUpdater && !published.unchanged && !told {
             mention(
                 "the profile casync-updater has no permissions, owners and symbolic links: programs arrive without \

@@ -23,7 +23,7 @@ use crate::format::sysupdate::document::{
 };
 use crate::format::sysupdate::sets::UpdateSets;
 use crate::provider::{Component, components, set_of, suggests};
-use crate::resource::extension::observe::observe;
+use crate::resource::extension::observe::{Listings, observe};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 use crate::resource::observe::Depth;
 
@@ -185,7 +185,8 @@ fn look(
     let nothing =
         || CliError::new(Exit::Failed, "No transfer definitions found that are carried out here.");
     let (_, spec) = set_of(&session.host, component).ok_or_else(nothing)?;
-    let observed = observe(&session.host, &spec, Depth::Quick).map_err(|e| CliError::io(&e))?;
+    let within = (&session.host, &Listings::default());
+    let observed = observe(within, &spec, Depth::Quick).map_err(|e| CliError::io(&e))?;
     Ok((spec, observed))
 }
 

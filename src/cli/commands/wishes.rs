@@ -46,7 +46,7 @@ impl<'a> Wishes<'a> {
         let paths = self.session.desired_paths().unwrap_or_default();
         let paths: Vec<_> = paths.into_iter().map(Into::into).collect();
         let texts = self.session.texts(DesiredState::texts_for(&paths, host)?);
-        Ok((self.session.parsed(&texts, host, take)?, texts))
+        Ok((self.session.parsed((&texts, &paths), host, take)?, texts))
     }
 
     /// The wish that is to be carried out; from a repository, what was accepted of it last.

@@ -8,7 +8,7 @@ use crate::cli::output::units::bytes;
 use camino::Utf8Path;
 
 use crate::model::contents::KeptForeign;
-use crate::model::extension::LinkTo;
+use crate::model::extension::{ImageMove, LinkTo};
 use crate::model::manifest::Binary;
 use crate::model::outcome::counted;
 use crate::model::plan::{Blocked, Change, InUse, PlanSummary};
@@ -213,6 +213,10 @@ pub fn diff(change: &Change) -> Vec<String> {
         match step {
             Step::Promote { from, to, replaces } => {
                 let sign = if *replaces { '~' } else { '+' };
+                // What is hidden until it is shown is told then.
+                if is_shown(change, to) {
+                    continue;
+                }
                 // The manifest beside an image is no news.
                 if is_image(change, from) {
                     lines.push(format!("{sign} {to}"));
@@ -221,6 +225,7 @@ pub fn diff(change: &Change) -> Vec<String> {
                 }
             }
             Step::Point { links, .. } => lines.extend(links.iter().flat_map(pointed)),
+            Step::Pick { shows, hides, .. } => lines.extend(picked(shows, hides)),
             Step::Merged { .. } => {
                 lines.push(format!("? systemd must have merged it{}", undo(change)));
             }
@@ -350,6 +355,24 @@ fn is_image(change: &Change, from: &Utf8Path) -> bool {
     change.steps.iter().any(|step| matches!(step, Step::Place { into, .. } if into == from))
 }
 
+/// Whether a path is one from which systemd is shown an image.
+fn is_shown(change: &Change, path: &Utf8Path) -> bool {
+    change.steps.iter().any(|step| match step {
+        Step::Pick { shows, .. } => shows.iter().any(|shown| shown.from == path),
+        _ => false,
+    })
+}
+
+/// Images that come into systemd's sight and go out of it.
+fn picked<'a>(shows: &'a [ImageMove], hides: &'a [ImageMove]) -> impl Iterator<Item = String> + 'a {
+    let shown = shows.iter().map(|shown| format!("+ {}", shown.to));
+    let hide = |hidden: &ImageMove| {
+        let name = hidden.to.file_name().unwrap_or_default();
+        format!("- {} (kept as {name}, which systemd passes over)", hidden.from)
+    };
+    shown.chain(hides.iter().map(hide))
+}
+
 fn is_manifest(path: &Utf8Path) -> bool {
     path.file_name().is_some_and(|name| name.ends_with(".reconcile.json") && name.starts_with('.'))
 }
@@ -370,8 +393,9 @@ fn undo(change: &Change) -> String {
         Step::Switch { release, .. } | Step::Install { release, .. } => {
             release.file_name().map(str::to_owned)
         }
-        Step::Point { slot, .. } if slot.is_empty() => Some("nothing".to_owned()),
-        Step::Point { slot, .. } => Some(slot.clone()),
+        Step::Point { slot, .. } | Step::Pick { slot, .. } => {
+            Some(if slot.is_empty() { "nothing".to_owned() } else { slot.clone() })
+        }
         _ => None,
     });
     let before = change.before.as_ref().filter(|_| !change.undo.is_empty());

@@ -79,7 +79,7 @@ impl Session {
         take: impl FnOnce(&DesiredState) -> T,
     ) -> Result<T, Vec<Diagnostic>> {
         let texts = self.texts(DesiredState::texts_from(origin, identity)?);
-        self.parsed(&texts, identity, take)
+        self.parsed((&texts, &[]), identity, take)
     }
 
     /// Whether anything on this host was declared there.

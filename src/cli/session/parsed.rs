@@ -1,5 +1,7 @@
 //! The valid wish that was parsed last: the same texts are not parsed again.
 
+use std::path::PathBuf;
+
 use crate::cli::session::Session;
 use crate::desired::{DesiredState, Diagnostic, SourceText};
 use crate::model::Digest;
@@ -32,14 +34,14 @@ impl Session {
         Texts { digest: digest.unwrap_or_else(|| Digest::of_json(&all)), all }
     }
 
-    /// What `take` takes of the wish of such texts for a host. It is parsed where another one was parsed before, by
-    /// this session or a copy of it.
+    /// What `take` takes of the wish of such texts for a host, which were read from paths, if any. It is parsed where
+    /// another one was parsed before, by this session or a copy of it.
     ///
     /// # Errors
     /// Everything that is wrong with any of the texts.
     pub fn parsed<T>(
         &self,
-        texts: &Texts,
+        (texts, paths): (&Texts, &[PathBuf]),
         host: &Identity,
         take: impl FnOnce(&DesiredState) -> T,
     ) -> Result<T, Vec<Diagnostic>> {
@@ -51,7 +53,7 @@ impl Session {
             return Ok(take(&known.desired));
         }
         tracing::debug!(documents = texts.all.len(), "parsing the desired state");
-        let desired = DesiredState::from_texts_for(texts.all.clone(), host)?;
+        let desired = DesiredState::from_texts_for(texts.all.clone(), host)?.found_at(paths);
         let (host, texts) = (host.clone(), texts.clone());
         Ok(take(&parsed.insert(Parsed { host, texts, desired }).desired))
     }

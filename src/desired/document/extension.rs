@@ -46,12 +46,13 @@ pub struct ExtensionDocument {
     pub activate: Field<ActivateDocument>,
     /// How systemd finds the image. `link` (the default) keeps images outside of its directories and puts one
     /// link there; `versioned` keeps them in a directory `NAME.raw.v` that systemd 256 and later picks the
-    /// newest image from, and cannot stay on an older one; `directory` unpacks archives and links the directory.
+    /// newest image from, where newer ones than the one to be on get a name that it passes over; `directory`
+    /// unpacks archives and links the directory.
     pub layout: Field<ImageLayoutDocument>,
     /// The directory of the images, an absolute path. Default: `/var/lib/extensions.d/` and the name; for
     /// `versioned` `/var/lib/extensions/NAME.raw.v`.
     pub home: Field<String>,
-    /// What an image must show after it was merged, else the one before is linked again. Nothing by default.
+    /// What an image must show after it was merged, else the one before is in use again. Nothing by default.
     pub health: Field<HealthDocument>,
     /// Units that systemd restarts after another image was merged. None by default.
     pub restart: Field<Vec<Field<String>>>,

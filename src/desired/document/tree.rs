@@ -25,9 +25,10 @@ pub struct TreeDocument {
     pub version: Field<VersionText>,
     /// Where the tree comes from.
     pub source: Field<TreeSourceDocument>,
-    /// Where it comes from while `source` cannot be reached, such as removable media. Never used to go back.
+    /// Where it comes from while `source` cannot be reached, such as removable media. Never used to go back; what
+    /// `verify` demands holds for it, too.
     pub offline: Field<TreeSourceDocument>,
-    /// What evidence is demanded of the index. Chunks are always verified by their names in it.
+    /// What evidence is demanded of the index, wherever it comes from. Chunks are always verified by their names in it.
     pub verify: Field<VerifyDocument>,
     /// Whose the files are. Default: as the archive says, as far as it says so.
     pub owner: Field<OwnerDocument>,
@@ -67,8 +68,9 @@ pub struct TreeDocument {
     pub retain: Field<u32>,
     /// How the tree in use is replaced. `exchange` (the default): the path is a directory and is exchanged
     /// with the new one in one act. `link`: the path is a symbolic link to the generation in use. `in-place`: the
-    /// files of the directory are replaced one by one, for programs that keep it open; readers see a mixture meanwhile, an interrupted update is finished by the next pass, and no generation
-    /// is kept to go back to.
+    /// files of the directory are replaced one by one, for programs that keep it open; readers see a mixture
+    /// meanwhile, and an interrupted update is finished by the next pass. Of earlier generations only their indexes are
+    /// kept: going back to one fetches what is not here any more.
     pub layout: Field<TreeLayoutDocument>,
     /// Bounds on what an archive may hold.
     pub limits: Field<TreeLimitsDocument>,

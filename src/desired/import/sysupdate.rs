@@ -39,9 +39,12 @@ pub fn import(transfers: &[Transfer]) -> Imported {
         };
         match found(transfer) {
             Ok(found) if !names.insert(found.name.clone()) => {
-                notes.push(unmapped(format!("another transfer is {} already", found.name)));
+                notes.push(unmapped(format!("another transfer is extension/{} already", found.name)));
             }
             Ok(found) => extension(&mut document, transfer, &found),
+            Err(why) if matches!(transfer.standing, Standing::NotOurs { .. }) => {
+                notes.push(unmapped(format!("{why}; leave it to systemd-sysupdate")));
+            }
             Err(why) => notes.push(unmapped(format!(
                 "{why}; to carry it out as it is, put it where systemd looks and follow that: `sysupdate: {{ as: \
                  sysupdate }}`"

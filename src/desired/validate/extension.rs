@@ -21,6 +21,7 @@ use crate::model::extension::Shape;
 use crate::model::{Check, Constraint, ExtensionClass, Level, Name, Prereleases, ResourceId};
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
+use crate::resource::extension::apart::Others;
 use crate::resource::extension::order::OrderWish;
 use crate::resource::extension::spec::{
     Activate, FeatureWish, ImagePolicy, Stock, Transfer, Tries, Upkeep,
@@ -165,11 +166,6 @@ impl Checker<'_> {
             let why = "an image for the next boot is not merged by the pass that could look";
             self.refuse(health.span, "`health`", why);
         }
-        if matches!(extension.layout.value(), Some(ImageLayoutDocument::Versioned)) {
-            let why =
-                "with `layout: versioned` systemd picks the newest image, so nobody can go back";
-            self.refuse(health.span, "`health`", why);
-        }
         Some(self.health(health))
     }
 
@@ -246,6 +242,7 @@ impl Checker<'_> {
             tries: Tries::default(),
             class: Some(class),
             remove_temporary: true,
+            others: Others::default(),
         })
     }
 

@@ -7,14 +7,14 @@ use crate::desired::document::tree::{
     CasyncDocument, ExistingDocument, OwnerDocument, ReuseDocument, SpecialDocument, StoreList,
     TreeDocument, TreeLayoutDocument, TreeLimitsDocument, TreeSourceDocument, TriggerDocument,
 };
-use crate::desired::document::{DesiredDocument, HealthDocument, VersionText};
+use crate::desired::document::{DesiredDocument, VersionText};
 use crate::desired::field::{Field, Short, Spanned};
 use crate::desired::parse::Problems;
 use crate::desired::validate::{Checker, Validated, ValidatedResource, values};
 use crate::model::step::{
     AssembleLimits, DeleteMax, Existing, OfflineCopy, Ownership, Reuse, Special,
 };
-use crate::model::{Check, Constraint, Digest, Kind, Name, ResourceId};
+use crate::model::{Constraint, Digest, Kind, Name, ResourceId};
 use crate::resource::Spec;
 use crate::resource::tree::TreeSpec;
 use crate::resource::tree::spec::{CasyncSource, Place, TreeLayout, TreeVersion, Trigger};
@@ -62,7 +62,6 @@ impl Checker<'_> {
     /// Values that cannot be used are reported and stood in for, as for apps.
     pub(super) fn tree(&self, key: Span, tree: &TreeDocument) -> TreeSpec {
         let verify = self.policy(tree.verify.value());
-        self.refuse_signature(tree);
         let version = self.tree_version(&tree.version);
         let source = self.required(&tree.source, "`source`", key);
         let source = source.and_then(|source| self.casync(source, &verify, &version));
@@ -109,7 +108,7 @@ impl Checker<'_> {
                 .items(&tree.triggers, "`triggers`")
                 .map(|trigger| self.trigger(trigger))
                 .collect(),
-            health: tree.health.good().map(|health| self.tree_health(tree, health)),
+            health: tree.health.good().map(|health| self.health(health)),
             on_start: argv(&tree.on_start, "`on_start`"),
             restart: self
                 .items(&tree.restart, "`restart`")
@@ -129,24 +128,6 @@ impl Checker<'_> {
             limits: tree.limits.value().map(|l| self.tree_limits(l)).unwrap_or_default(),
             suspend: tree.suspend.good().and_then(|suspend| self.suspend(suspend)),
         }
-    }
-
-    fn refuse_signature(&self, tree: &TreeDocument) {
-        if let Some(gpg) = tree.verify.value().and_then(|verify| verify.gpg.good()) {
-            let why = "an index has no signature; pin it with `version: \"sha256:…\"`";
-            self.refuse(gpg.span, "`verify.gpg`", why);
-        }
-    }
-
-    /// What is updated in place leaves nothing to go back to.
-    fn tree_health(&self, tree: &TreeDocument, health: &Spanned<HealthDocument>) -> Check {
-        let check = self.health(health);
-        let in_place = matches!(tree.layout.value(), Some(TreeLayoutDocument::InPlace));
-        if in_place && check.rolls_back {
-            let why = "an update in place leaves nothing to go back to: write `on_failure: report`";
-            self.refuse(health.span, "`health`", why);
-        }
-        check
     }
 
     fn tree_version(&self, field: &Field<VersionText>) -> TreeVersion {

@@ -223,6 +223,34 @@ impl Pattern {
         self.elements.contains(&Element::Field(wildcard))
     }
 
+    /// Bytes that stand for themselves. Of two patterns that a name fits, the one that has more of them says more about
+    /// it: `app_x_@v.raw` says what `app_x_1.raw` is, `app_@v.raw` only that it may be `x_1` of something.
+    pub fn literal_bytes(&self) -> usize {
+        let literal = |element: &Element| match element {
+            Element::Literal(text) => text.len(),
+            Element::Slash => 1,
+            Element::Field(_) => 0,
+        };
+        self.elements.iter().map(literal).sum()
+    }
+
+    /// Whether a name may fit both, as far as their beginnings and ends tell.
+    pub fn may_meet(&self, other: &Self) -> bool {
+        fn begin<'a>(one: &'a str, other: &'a str) -> bool {
+            one.starts_with(other) || other.starts_with(one)
+        }
+        let text = |element: Option<&Element>| match element {
+            Some(Element::Literal(text)) => text.clone(),
+            _ => String::new(),
+        };
+        let (first, last) =
+            (|p: &Self| text(p.elements.first()), |p: &Self| text(p.elements.last()));
+        let ends = [last(self), last(other)].map(|end| end.chars().rev().collect::<String>());
+        let [one, another] = &ends;
+        let anywhere = self.any_directory || other.any_directory;
+        (anywhere || begin(&first(self), &first(other))) && begin(one, another)
+    }
+
     /// Compares with a name, or with a path below the directory that is searched.
     pub fn compare(&self, name: &str) -> Match {
         let name = match (self.any_directory, name.rsplit_once('/')) {

@@ -29,6 +29,8 @@ pub enum StepKind {
     Try,
     /// A link is pointed elsewhere.
     Point,
+    /// Images are shown to systemd, or hidden from it.
+    Pick,
     /// A directory becomes immutable.
     Seal,
     /// systemd-sysupdate's list is changed.
@@ -64,6 +66,7 @@ impl StepKind {
             Self::Install => "install",
             Self::Try => "try",
             Self::Point => "point",
+            Self::Pick => "pick",
             Self::Seal => "seal",
             Self::Enlist => "enlist",
             Self::Announce => "announce",
@@ -98,6 +101,7 @@ impl Step {
             Self::Install { .. } => StepKind::Install,
             Self::Try { .. } => StepKind::Try,
             Self::Point { .. } => StepKind::Point,
+            Self::Pick { .. } => StepKind::Pick,
             Self::Seal { .. } => StepKind::Seal,
             Self::Enlist { .. } => StepKind::Enlist,
             Self::Announce { .. } => StepKind::Announce,

@@ -7,7 +7,7 @@
 //! The file is locked while its index is published, so it is written in place: torn, it is as good as none.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 
@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::files::beside;
+use super::signature;
 use super::store::Store;
 use super::walk::entries;
 use super::{Packing, Publication, PublishError, Published};
@@ -82,6 +83,9 @@ struct Memory {
     index: String,
     digest: String,
     bytes: u64,
+    /// [`signature::mark`] of the signature, where one was made.
+    #[serde(default)]
+    signature: Option<String>,
 }
 
 impl Seen {
@@ -170,9 +174,7 @@ impl<'w> Cache<'w> {
 
     /// What was published, if the tree looks as it did then and everything that was made of it is there.
     pub(super) fn published(&self, seen: &Seen, store: &Store) -> Option<Published> {
-        let mut text = Vec::new();
-        (&self.file).take(CACHE_BYTES_MAX).read_to_end(&mut text).ok()?;
-        let memory: Memory = serde_json::from_slice(&text).ok()?;
+        let memory = self.memory()?;
         let same = memory.version == VERSION
             && memory.settings == self.settings
             && memory.tree == seen.fingerprint;
@@ -194,7 +196,7 @@ impl<'w> Cache<'w> {
         &self,
         seen: &Seen,
         published: &Published,
-        now: Timestamp,
+        (now, key): (Timestamp, Option<&str>),
     ) -> Result<(), PublishError> {
         let moment = |(seconds, nanoseconds): (i64, i64)| {
             let nanoseconds = i32::try_from(nanoseconds).unwrap_or_default();
@@ -214,8 +216,33 @@ impl<'w> Cache<'w> {
             index: hex(index.sum),
             digest: published.digest.clone(),
             bytes: published.bytes,
+            signature: key.and_then(|key| signature::mark(&self.wish.index, key)),
         };
-        let text = serde_json::to_vec(&memory).map_err(io::Error::from);
+        self.write(&memory)
+    }
+
+    /// Whether the signature that is there was made with this key, of what was published.
+    pub(super) fn is_signed(&self, key: &str) -> bool {
+        let mark = signature::mark(&self.wish.index, key);
+        mark.is_some() && self.memory().is_some_and(|memory| memory.signature == mark)
+    }
+
+    /// Remembers that the index was signed once more.
+    pub(super) fn remember_signature(&self, key: &str) -> Result<(), PublishError> {
+        let Some(memory) = self.memory() else { return Ok(()) };
+        self.write(&Memory { signature: signature::mark(&self.wish.index, key), ..memory })
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        let mut text = Vec::new();
+        let mut file = &self.file;
+        file.rewind().ok()?;
+        file.take(CACHE_BYTES_MAX).read_to_end(&mut text).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    fn write(&self, memory: &Memory) -> Result<(), PublishError> {
+        let text = serde_json::to_vec(memory).map_err(io::Error::from);
         let write = || -> io::Result<()> {
             self.file.set_len(0)?;
             self.file.write_all_at(&text?, 0)

@@ -93,6 +93,26 @@ pub enum PublishError {
         /// What is locked.
         path: Utf8PathBuf,
     },
+    /// The index is signed, and no key was named.
+    #[error(
+        "publishing {index}: it is signed, and clients would refuse it without --sign; name the key, or remove \
+         {signature} if nobody asks for it"
+    )]
+    Unsigned {
+        /// The index.
+        index: Utf8PathBuf,
+        /// Its signature.
+        signature: Utf8PathBuf,
+    },
+    /// gpg did not sign the index.
+    #[error("cannot sign the index {path}, so it was not published; check that gpg has the key")]
+    Sign {
+        /// The index.
+        path: Utf8PathBuf,
+        /// Why.
+        #[source]
+        source: crate::host::runner::RunError,
+    },
     /// The index cannot be written.
     #[error("cannot make the index")]
     Index(#[source] IndexError),

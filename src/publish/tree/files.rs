@@ -58,6 +58,11 @@ impl Replacement {
         &mut self.file
     }
 
+    /// Where that is until it is placed.
+    pub(super) fn temporary(&self) -> &Utf8Path {
+        &self.temporary
+    }
+
     /// Puts it in its place, durably.
     pub(super) fn place(self) -> Result<(), PublishError> {
         let attempt = || -> io::Result<()> {

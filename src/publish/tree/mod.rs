@@ -4,7 +4,8 @@
 //! `.cks` file and listed for the `.mtree` file while it passes by, on every core and in bounded memory.
 //! Files are replaced by rename in the order in which clients may see them: chunks, packs, the list of packs, the
 //! listing, then the index, and the `.cks` file last. casync-updater's clients look at the `.cks` file first, ours
-//! at the index: neither ever sees a pointer to something that is not there yet.
+//! at the index: neither ever sees a pointer to something that is not there yet. A signature is there before its index,
+//! together with that of the index before: whichever of both a client has, it finds one that holds.
 
 mod about;
 mod cache;
@@ -18,10 +19,9 @@ mod names;
 mod packing;
 mod pipeline;
 mod profile;
+mod signature;
 mod store;
 mod walk;
-
-use std::fs::File;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
@@ -39,6 +39,7 @@ pub use profile::Profile;
 use cache::{Cache, Seen};
 use files::{Replacement, beside, replace};
 use pipeline::Streamed;
+use signature::Signature;
 use store::{Store, Using};
 
 /// Level at which chunks are compressed unless told otherwise: zstd's and casync's default.
@@ -120,6 +121,62 @@ pub struct Published {
 
 /// Publishes a tree. `now` tells which files changed so lately that they may change again unnoticed.
 pub fn publish(wish: &Publication, now: Timestamp) -> Result<Published, PublishError> {
+    if let Some(signature) = signature::there(&wish.index) {
+        let index = wish.index.clone();
+        return Err(PublishError::Unsigned { index, signature });
+    }
+    match make(wish, now)? {
+        Made::Before(published, _) => Ok(published),
+        Made::Now(made) => made.place(None),
+    }
+}
+
+/// The same, with a signature of the index by this key of gpg.
+pub async fn publish_signed(
+    wish: &Publication,
+    key: &str,
+    now: Timestamp,
+) -> Result<Published, PublishError> {
+    match make(wish, now)? {
+        Made::Before(published, cache) => {
+            if !cache.is_signed(key) {
+                let signature = Signature::make(&wish.index, &wish.index, key).await?;
+                signature.place_alone()?;
+                cache.remember_signature(key)?;
+            }
+            Ok(published)
+        }
+        Made::Now(made) => {
+            let new = made.file.temporary();
+            let signature = Signature::make(new, &wish.index, key).await?;
+            made.place(Some(signature))
+        }
+    }
+}
+
+/// What became of a wish.
+enum Made<'w> {
+    /// It was published before, and everything is there.
+    Before(Published, Cache<'w>),
+    /// Everything is there but for what points to it.
+    Now(Box<New<'w>>),
+}
+
+/// An index that is written and not yet in its place.
+struct New<'w> {
+    wish: &'w Publication,
+    store: Store,
+    cache: Cache<'w>,
+    seen: Seen,
+    now: Timestamp,
+    older: Vec<deltas::From>,
+    listing: Replacement,
+    file: Replacement,
+    digest: ChunkId,
+    published: Published,
+}
+
+fn make(wish: &Publication, now: Timestamp) -> Result<Made<'_>, PublishError> {
     let flags = wish.profile.flags(wish.digest);
     // Nothing is made for a tree that is not there.
     let tree = wish.tree.read_dir_utf8();
@@ -134,7 +191,7 @@ pub fn publish(wish: &Publication, now: Timestamp) -> Result<Published, PublishE
     }
     let seen = Seen::of(&wish.tree)?;
     if let Some(published) = cache.published(&seen, &store) {
-        return Ok(published);
+        return Ok(Made::Before(published, cache));
     }
     let older: Vec<deltas::From> = wish
         .deltas_from
@@ -160,15 +217,43 @@ pub fn publish(wish: &Publication, now: Timestamp) -> Result<Published, PublishE
     if wish.packing == Packing::ChunksAndPacks {
         published.new_packs = packing::pack(&store, &index.chunks, &list)?;
     }
-    // One call for thousands of files; after it no index can name a chunk that a power failure takes away.
-    store.sync()?;
-    listing.place()?;
-    replace(&wish.index, |file: &mut File| index.write(file).map_err(PublishError::Index))?;
-    write_digest(wish, &digest)?;
-    // Only a hint: whoever comes before they are there fetches chunks.
-    published.deltas = deltas::publish(&store, &wish.index, &older)?;
-    cache.remember(&seen, &published, now)?;
-    Ok(published)
+    let mut file = Replacement::new(&wish.index)?;
+    index.write(file.file()).map_err(PublishError::Index)?;
+    Ok(Made::Now(Box::new(New {
+        wish,
+        store,
+        cache,
+        seen,
+        now,
+        older,
+        listing,
+        file,
+        digest,
+        published,
+    })))
+}
+
+impl New<'_> {
+    /// Brings everything to its place, in the order in which clients may see it.
+    fn place(self, signature: Option<Signature>) -> Result<Published, PublishError> {
+        let Self { wish, store, cache, mut published, .. } = self;
+        // One call for thousands of files; after it no index can name a chunk that a power failure takes away.
+        store.sync()?;
+        self.listing.place()?;
+        if let Some(signature) = &signature {
+            signature.place_with_the_one_before()?;
+        }
+        self.file.place()?;
+        write_digest(wish, &self.digest)?;
+        if let Some(signature) = &signature {
+            signature.place_alone()?;
+        }
+        // Only a hint: whoever comes before they are there fetches chunks.
+        published.deltas = deltas::publish(&store, &wish.index, &self.older)?;
+        let key = signature.as_ref().map(|signature| signature.key.as_str());
+        cache.remember(&self.seen, &published, (self.now, key))?;
+        Ok(published)
+    }
 }
 
 fn write_digest(wish: &Publication, digest: &ChunkId) -> Result<(), PublishError> {

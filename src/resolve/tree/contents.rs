@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use camino::Utf8Path;
 
 use super::Tree;
-use super::ways::beside;
 use crate::format::casync::chunk::{ChunkId, DigestKind};
 use crate::format::casync::flags::Flags;
 use crate::format::casync::mtree::{self, Line};
@@ -123,7 +122,7 @@ impl Tree<'_> {
     }
 
     async fn listing(&self, file: &IndexFile) -> Option<Vec<u8>> {
-        let url = beside(file, LISTING_SUFFIX)?;
+        let url = file.beside(LISTING_SUFFIX)?;
         if url.scheme() == "file" {
             return read(&url.to_file_path().ok()?, LISTING_BYTES_MAX).ok();
         }

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::io::BufReader;
 
-use reqwest::Url;
 use sha2::{Digest as _, Sha256};
 
 use super::{INDEX, Tree};
@@ -15,7 +14,7 @@ use crate::format::casync::packs::{LIST_SUFFIX, PackList, batches};
 use crate::model::cached::CHUNKS;
 use crate::model::step::PackSource;
 use crate::model::{Algorithm, Digest};
-use crate::resource::tree::observe::takeable;
+use crate::resource::tree::observe::{takeable, takeable_of};
 use crate::resource::tree::wanted::Ways;
 use crate::source::casync::IndexFile;
 
@@ -47,7 +46,7 @@ pub(super) struct Missing {
 impl Tree<'_> {
     /// Where the bytes of an index will come from, when they are taken from `stores`.
     pub(super) async fn ways(&self, file: &IndexFile, index: &Index, stores: &[String]) -> Found {
-        let Missing { mut ways, chunks: missing, spoilt_bytes } = self.missing(index);
+        let Missing { mut ways, chunks: missing, spoilt_bytes } = self.missing(index, None);
         let mut found = Found { ways, packs: None, delta: None };
         let on_the_web = stores.iter().any(|store| !store.starts_with("file:"));
         if !on_the_web || missing.len() < PACKS_WORTH {
@@ -85,10 +84,11 @@ impl Tree<'_> {
         found
     }
 
-    /// What must be fetched, at most.
-    pub(super) fn missing(&self, index: &Index) -> Missing {
+    /// What must be fetched, at most; `kept` is a generation that bytes are taken from besides.
+    pub(super) fn missing(&self, index: &Index, kept: Option<&str>) -> Missing {
         let known = self.installed_chunks();
         let takeable = self.takeable_chunks();
+        let kept = kept.map(|slot| takeable_of(self.observed, slot)).unwrap_or_default();
         // A store like any other; it is there only while something was fetched that is not in use yet.
         let cache = Some(self.question.cache.join(CHUNKS)).filter(|cache| cache.is_dir());
         let is_cached = |id: &ChunkId| {
@@ -104,6 +104,8 @@ impl Tree<'_> {
             let listed = known.contains(&chunk.id);
             if listed && takeable.as_ref().is_none_or(|takeable| takeable.contains(&chunk.id)) {
                 ways.reused_bytes += length;
+            } else if kept.contains(&chunk.id) {
+                ways.kept_bytes += length;
             } else if !seen.insert(chunk.id) {
                 // Once is enough.
             } else if is_cached(&chunk.id) {
@@ -143,7 +145,7 @@ impl Tree<'_> {
     /// The delta from the tree in use that lies beside an index on the web, where it saves half or more.
     async fn delta(&self, file: &IndexFile, otherwise: u64) -> Option<(String, u64)> {
         let old = self.observed.current_head()?.index.hex();
-        let url = beside(file, &deltas::suffix(&old, &file.sha256.hex()))?;
+        let url = file.beside(&deltas::suffix(&old, &file.sha256.hex()))?;
         if url.scheme() == "file" {
             return None;
         }
@@ -153,7 +155,7 @@ impl Tree<'_> {
 
     /// The list of packs that lies beside an index on the web; none is as good as no answer.
     async fn packs(&self, file: &IndexFile) -> Option<(PackSource, PackList)> {
-        let url = beside(file, LIST_SUFFIX).filter(|url| url.scheme() != "file")?;
+        let url = file.beside(LIST_SUFFIX).filter(|url| url.scheme() != "file")?;
         let list = self.reader.document(url.as_str(), "*/*", LIST_BYTES_MAX).await.ok()?;
         let hash: [u8; 32] = Sha256::digest(list.body.as_slice()).into();
         let digest = Digest::new(Algorithm::Sha256, &hash)?;
@@ -166,12 +168,4 @@ impl Tree<'_> {
 /// 3 bytes for each block of 128 KiB, and a head and a checksum of at most 22.
 fn stored_at_most(length: u64) -> u64 {
     length.saturating_add(32 + length / (32 << 10))
-}
-
-/// The URL of what an index has beside it.
-pub(super) fn beside(file: &IndexFile, suffix: &str) -> Option<Url> {
-    let mut url = Url::parse(file.artifact.urls.last()?).ok()?;
-    let path = format!("{}{suffix}", url.path());
-    url.set_path(&path);
-    Some(url)
 }

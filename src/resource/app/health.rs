@@ -50,6 +50,6 @@ impl Situation<'_> {
         let slot = confirm.back_to.as_deref();
         let version = slot.and_then(|s| self.observed.version_of(s, &self.spec.version.tag));
         let owes = owe(self.effects(None));
-        switch.map(|switch| way_back(owes, switch, version.as_ref())).unwrap_or_default()
+        switch.map(|switch| way_back(owes, vec![switch], version.as_ref())).unwrap_or_default()
     }
 }

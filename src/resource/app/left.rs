@@ -13,6 +13,9 @@ use crate::resource::app::plan::Situation;
 use crate::resource::app::remove::{is_mine, not_ours};
 use crate::resource::app::spec::AppSpec;
 
+/// Paths that stay, of which so many are told by name.
+const STAYS_TOLD: usize = 8;
+
 /// What goes with a file that a program was put to, and what stays there.
 #[derive(Debug, Default)]
 pub(super) struct Going {
@@ -41,10 +44,21 @@ impl Going {
         self.stays.extend(others.into_iter().map(|(path, _)| path.clone()));
     }
 
+    /// Leaves paths to those who are to be there now.
+    pub(super) fn spare(&mut self, taken: &[Utf8PathBuf]) {
+        self.stays.retain(|path| !taken.contains(path));
+        let left = |step: &Step| matches!(step, Step::Remove { path, .. } if taken.contains(path));
+        self.steps.retain(|step| !left(step));
+    }
+
     /// Says what stays.
     pub(super) fn tell(&self, reason: &mut String) {
-        for path in &self.stays {
+        for path in self.stays.iter().take(STAYS_TOLD) {
             let _ = write!(reason, "; {path} stays, which is not reconcile's own");
+        }
+        let more = self.stays.len().saturating_sub(STAYS_TOLD);
+        if more > 0 {
+            let _ = write!(reason, "; {more} more stay");
         }
     }
 }
@@ -101,9 +115,7 @@ impl Situation<'_> {
             let theirs = !ours && (file.stat.is_some() || file.other.is_some());
             going.stays.extend(theirs.then(|| file.path.clone()));
         }
-        let taken = |path: &Utf8PathBuf| self.taken.contains(path);
-        going.stays.retain(|path| !taken(path));
-        going.steps.retain(|step| !matches!(step, Step::Remove { path, .. } if taken(path)));
+        going.spare(self.taken);
         if self.left.links {
             let layout: Layout = self.layout();
             let theirs = |slot: &str| not_ours(slot, self.id, owned, self.observed);

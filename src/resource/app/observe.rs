@@ -55,6 +55,14 @@ pub struct BinDir {
     pub others: BTreeMap<String, Cow<'static, str>>,
 }
 
+impl BinDir {
+    /// Something that cannot be carried along when all links are switched at once, and its type.
+    pub fn immovable(&self) -> Option<(&String, &str)> {
+        let mut others = self.others.iter().map(|(name, kind)| (name, &**kind));
+        others.find(|(_, kind)| *kind != ItemKind::File.name())
+    }
+}
+
 /// One release directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
@@ -171,11 +179,9 @@ fn observe_bin(host: &Look, layout: &Layout) -> io::Result<Option<BinDir>> {
         if lossy(&item.name) {
             bin.others.insert(item.name, NOT_UTF8.into());
         } else if item.kind == ItemKind::Link {
-            let target = host.read_link(path)?.unwrap_or_default();
-            if lossy(&target) {
-                bin.others.insert(item.name, NOT_UTF8.into());
-            } else {
-                bin.links.insert(item.name, target);
+            match host.link_in_utf8(path)? {
+                Some(target) => drop(bin.links.insert(item.name, target)),
+                None => drop(bin.others.insert(item.name, NOT_UTF8.into())),
             }
         } else {
             bin.others.insert(item.name, item.kind.name().into());
@@ -289,7 +295,7 @@ fn compare_entry(
     }
     match &entry.kind {
         EntryKind::Link { target } => {
-            let found = host.read_link(&path)?.unwrap_or_default();
+            let found = host.link_in_utf8(&path)?.unwrap_or_default();
             if &found == target {
                 Ok(None)
             } else {

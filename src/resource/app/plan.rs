@@ -180,17 +180,15 @@ impl Situation<'_> {
         if let Some(bin) = &self.observed.bin {
             let foreign = bin.links.keys().filter(|name| !ours.contains_key(*name));
             let foreign = foreign.map(|name| (name, "symbolic link"));
-            let mut others = bin.others.iter().map(|(name, kind)| (name, &**kind));
-            if let Some((name, kind)) =
-                others.clone().chain(foreign).find(|(name, _)| is_taken(name))
-            {
+            let others = bin.others.iter().map(|(name, kind)| (name, &**kind));
+            if let Some((name, kind)) = others.chain(foreign).find(|(name, _)| is_taken(name)) {
                 return Err(Problem::foreign(format!(
                     "{} is a {kind} that reconcile did not put there, and the release {brings} a \
                      program of that name; move it away",
                     layout.bin().join(name)
                 )));
             }
-            if let Some((name, kind)) = others.find(|(_, kind)| *kind != "regular file") {
+            if let Some((name, kind)) = bin.immovable() {
                 return Err(Problem::foreign(format!(
                     "{} is a {kind}, which cannot be carried along when all links are switched at \
                      once; move it out of {}",

@@ -1,23 +1,32 @@
 //! What to do about an app that is not wished any more; pure.
 
-use crate::model::ledger::{Debt, Owned};
+use crate::model::ledger::Owned;
 use crate::model::plan::InUse;
 use crate::model::slot::tag_of_slot;
 use crate::model::{Change, Digest, ResourceId, Step};
+use crate::resource::Context;
 use crate::resource::app::AppObserved;
 use crate::resource::app::layout::Layout;
 use crate::resource::app::left::{self, Going};
 use crate::resource::decision::{forgive, removal};
 
 /// Removes what is ours and leaves everything else. Where nothing of ours is there any more (an earlier
-/// pass was cut off, or somebody was faster), it still ends that the app is ours.
-pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[Debt]) -> Change {
+/// pass was cut off, or somebody was faster), it still ends that the app is ours. A file stays where another resource is
+/// to be.
+pub fn remove(context: &Context<'_>, owned: &Owned, observed: &AppObserved) -> Change {
+    let Context { id, debts, taken, .. } = *context;
     let layout = Layout::new(&owned.home);
     let mut steps: Vec<Step> = Vec::new();
     let mine = |name: &str| is_mine(name, id, owned, observed);
     let theirs = |slot: &str| not_ours(slot, id, owned, observed);
     let links = left::links(observed, |slot| !theirs(slot));
-    if !links.is_empty() {
+    let mut going = Going::default();
+    going.stays.extend(foreign(observed, &links).map(|name| layout.bin().join(name)));
+    if observed.bin.as_ref().is_some_and(|bin| bin.immovable().is_some()) {
+        // What cannot be carried along stays where it is, and the links go one after another.
+        let gone = links.iter().map(|(name, _)| layout.bin().join(name));
+        steps.extend(gone.map(|path| Step::Remove { path, aside: None }));
+    } else if !links.is_empty() {
         // Not a removal of the directory: what somebody puts there meanwhile is carried along.
         steps.push(Step::Switch {
             bin: layout.bin(),
@@ -27,14 +36,16 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
             expects: Some(links),
         });
     }
-    let mut going = Going::default();
     for file in observed.file.iter().chain(&observed.left) {
         // Only what was put there is looked at; what is not of any release of ours is somebody else's by now.
         let ours = file.slot.as_ref().is_some_and(|slot| !theirs(slot));
         let mut known = owned.in_place.iter().chain(&owned.left.files);
         let known = known.find(|known| known.placed.as_ref() == Some(&file.path));
         going.add(ours.then(|| file.path.clone()), (file, known));
+        let theirs = !ours && (file.stat.is_some() || file.other.is_some());
+        going.stays.extend(theirs.then(|| file.path.clone()));
     }
+    going.spare(taken);
     steps.extend(std::mem::take(&mut going.steps));
     for name in observed.slots.keys().filter(|name| mine(name)) {
         steps.push(layout.remove(layout.slot(name)));
@@ -49,6 +60,16 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &AppObserved, debts: &[D
     let mut change = removal(id, owned, before(observed), Digest::of_json(observed), steps);
     going.tell(&mut change.reason);
     change
+}
+
+/// The entries of `bin` that are not among these links.
+fn foreign<'a>(
+    observed: &'a AppObserved,
+    ours: &'a [(String, String)],
+) -> impl Iterator<Item = &'a String> {
+    let bin = observed.bin.iter();
+    let names = bin.flat_map(|bin| bin.links.keys().chain(bin.others.keys()));
+    names.filter(|name| !ours.iter().any(|(ours, _)| ours == *name))
 }
 
 /// Whether a release was made for this resource, or came to it by another name of the wish.

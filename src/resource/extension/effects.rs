@@ -5,6 +5,7 @@ use crate::model::{Check, Effect, Step};
 use crate::resource::confirm::{Confirm, owe, way_back};
 use crate::resource::extension::ExtensionSpec;
 use crate::resource::extension::layout::class_at;
+use crate::resource::extension::pick::Picks;
 use crate::resource::extension::plan::Situation;
 use crate::resource::extension::spec::Activate;
 use crate::resource::extension::wanted::WantedSet;
@@ -42,15 +43,24 @@ impl Situation<'_> {
         self.spec.health.as_ref().filter(|_| merges)
     }
 
-    /// The way back: links as they were, or none where there was none, and where the image could have been used
-    /// meanwhile, every effect once more.
-    pub(super) fn undo(&self, confirm: &Confirm, changed: &[LinkTo]) -> Vec<Step> {
+    /// The way back: links as they were, or none where there was none, images in systemd's sight as they were, and where
+    /// the image could have been used meanwhile, every effect once more.
+    pub(super) fn undo(&self, confirm: &Confirm, changed: &[LinkTo], picks: &Picks) -> Vec<Step> {
         let back_to = confirm.back_to.as_deref();
-        let Some(point) = self.point_back(back_to, changed) else { return Vec::new() };
+        let picks = match back_to.filter(|_| picks.is_empty()) {
+            Some(slot) => self.pick_again(slot),
+            None => picks.back(),
+        };
+        let pick = picks.step(back_to.unwrap_or_default());
+        let point = self.point_back(back_to, changed);
+        let switch: Vec<Step> = point.into_iter().chain(pick).collect();
+        if switch.is_empty() {
+            return Vec::new();
+        }
         let used = self.check().is_some();
         let owes = if used { owe(self.effects(None)) } else { Vec::new() };
         let version = back_to.and_then(|slot| self.observed.version_of(slot));
-        way_back(owes, point, version.as_ref())
+        way_back(owes, switch, version.as_ref())
     }
 
     fn point_back(&self, back_to: Option<&str>, changed: &[LinkTo]) -> Option<Step> {

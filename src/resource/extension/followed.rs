@@ -3,7 +3,7 @@
 use camino::Utf8PathBuf;
 
 use crate::format::sysupdate::installed;
-use crate::format::sysupdate::pattern::{Fields, Wildcard, compare_all};
+use crate::format::sysupdate::pattern::{Fields, Wildcard};
 use crate::model::Step;
 use crate::model::extension::{Announcement, Installed, Shape};
 use crate::resource::extension::observe::ImageSeen;
@@ -33,7 +33,7 @@ impl Transfer {
         let counts = [Wildcard::TriesLeft, Wildcard::TriesDone];
         let counted = self.target.iter().any(|pattern| counts.iter().any(|c| pattern.has(*c)));
         let there = there.filter(|_| counted);
-        let there = there.and_then(|image| compare_all(&self.target, &image.file).fields);
+        let there = there.and_then(|image| self.image(&image.file).fields);
         let (left, done) =
             there.map_or((None, None), |fields| (fields.tries_left, fields.tries_done));
         Fields {

@@ -7,6 +7,10 @@ use crate::model::ExtensionClass;
 /// Every half-done file of ours starts with this. systemd of every version passes over what starts with `.#`.
 pub const STAGING_PREFIX: &str = ".#reconcile.";
 
+/// An image that is kept where systemd would pick it, and shall not, starts with this: systemd of every version passes
+/// over what starts with `.#`.
+const HIDDEN_PREFIX: &str = ".#hidden.reconcile.";
+
 /// End of the names of manifests.
 const MANIFEST_END: &str = ".reconcile.json";
 
@@ -73,6 +77,17 @@ pub fn staged(directory: &Utf8Path, file: &str) -> Utf8PathBuf {
 /// Where the manifest of a staged image is made.
 pub fn staged_manifest(staged: &Utf8Path) -> Utf8PathBuf {
     Utf8PathBuf::from(format!("{staged}{MANIFEST_END}"))
+}
+
+/// Where an image is kept that systemd shall not pick; its manifest stays where it is.
+pub fn hidden(directory: &Utf8Path, file: &str) -> Utf8PathBuf {
+    let image = directory.join(file);
+    image.with_file_name(format!("{HIDDEN_PREFIX}{}", image.file_name().unwrap_or_default()))
+}
+
+/// The image that is hidden under a name.
+pub fn hidden_image(name: &str) -> Option<&str> {
+    name.strip_prefix(HIDDEN_PREFIX).filter(|file| !file.is_empty())
 }
 
 /// Directories of an image's own below `directory`, the innermost first.

@@ -4,11 +4,13 @@
 //! /var/lib/extensions.d/<name>/<name>_<version>.raw      one installed image
 //! /var/lib/extensions.d/<name>/.<file>.reconcile.json    its manifest
 //! /etc/extensions/<name>.raw -> the image in use         (/var/lib/confexts for a confext)
+//! .#hidden.reconcile.<file>                              an image that systemd would pick and shall not
 //! .#reconcile.<file>                                     half-done work, which systemd passes over
 //! ```
 //!
 //! Images stay outside of the directories that systemd looks in: there, an old one would be merged as well.
 
+pub mod apart;
 mod effects;
 mod explain;
 mod followed;
@@ -16,6 +18,7 @@ pub mod layout;
 mod merged;
 pub mod observe;
 pub mod order;
+mod pick;
 pub mod plan;
 mod refuse;
 pub mod remove;

@@ -1,5 +1,6 @@
 //! What the host has of an extension.
 
+mod differs;
 mod mounted;
 mod namesakes;
 mod ours;
@@ -7,27 +8,29 @@ mod places;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
-use crate::format::sysupdate::pattern::compare_all;
 use crate::host::{Item, ItemKind, Look};
 use crate::model::extension::{IMAGE_MANIFEST_FORMAT, ImageManifest, Shape};
 use crate::model::ledger::Owned;
-use crate::model::{Drift, DriftKind, ExtensionClass, ResourceId, Version};
-use crate::resource::app::observe::compare_entries;
-use crate::resource::extension::layout::{STAGING_PREFIX, beside, image_of, manifest};
+use crate::model::{Drift, ExtensionClass, ResourceId, Version};
+use crate::resource::extension::layout::{
+    STAGING_PREFIX, beside, hidden, hidden_image, image_of, manifest,
+};
 use crate::resource::extension::order::Order;
 use crate::resource::extension::plan::names;
 use crate::resource::extension::spec::{ExtensionSpec, Transfer, Upkeep, join};
 use crate::resource::observe::Depth;
 use crate::trust::openpgp::{KEYRING_BYTES_MAX, systemd_keyring_paths};
+use differs::differs;
 pub use namesakes::Namesake;
 use ours::ours;
-use places::Places;
+pub use places::Listings;
 
 /// The manifest of an image has a few hundred bytes, that of a directory of 200,000 entries 40 MiB.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -111,6 +114,9 @@ impl LinkSeen {
 pub struct ImageSeen {
     /// Its file's name.
     pub file: String,
+    /// Whether it is kept under a name that systemd passes over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
     /// Its manifest; `None` for an image that we did not make.
     #[serde(serialize_with = "manifest_digest", skip_deserializing)]
     pub manifest: Option<Box<ImageManifest>>,
@@ -133,6 +139,12 @@ impl ImageSeen {
         self.file.rsplit('/').next().unwrap_or(&self.file)
     }
 
+    /// Whether it is of the version that a pattern finds in its name. Another pattern may find another one there, and
+    /// what made the image knows which of them is right.
+    fn is_of_version(&self, version: &str) -> bool {
+        self.manifest.as_ref().is_none_or(|manifest| manifest.head.version.as_str() == version)
+    }
+
     /// Whether a link with this text may lead to it.
     pub fn is_named_by(&self, text: &str) -> bool {
         Utf8Path::new(text).ends_with(&self.file)
@@ -144,8 +156,32 @@ impl TransferObserved {
     pub fn linked_image(&self) -> Option<(&str, &ImageSeen)> {
         let leads_to = join(self.link.as_ref()?.parent()?, self.there.text()?);
         let mut images = self.images.iter();
-        let linked = images.find(|(_, image)| self.directory.join(&image.file) == leads_to);
+        let linked = images.find(|(_, image)| self.path_of(image) == leads_to);
         linked.map(|(version, image)| (version.as_str(), image))
+    }
+
+    /// Where one of its images is.
+    pub fn path_of(&self, image: &ImageSeen) -> Utf8PathBuf {
+        match image.hidden {
+            true => hidden(&self.directory, &image.file),
+            false => self.directory.join(&image.file),
+        }
+    }
+
+    /// Enters an image. One in its place goes before a hidden one of its version, and else the first by name: two files of
+    /// one version differ in counters only. The path of a hidden one that is not entered.
+    fn enter(&mut self, version: String, image: ImageSeen) -> Option<Utf8PathBuf> {
+        let other = match self.images.entry(version) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(image);
+                return None;
+            }
+            Entry::Occupied(mut there) if there.get().hidden && !image.hidden => {
+                there.insert(image)
+            }
+            Entry::Occupied(_) => image,
+        };
+        other.hidden.then(|| self.path_of(&other))
     }
 }
 
@@ -212,16 +248,20 @@ pub fn observe_ours(
 }
 
 /// Looks at an extension.
-pub fn observe(host: &Look, spec: &ExtensionSpec, depth: Depth) -> io::Result<ExtensionObserved> {
+pub fn observe(
+    (host, listings): (&Look, &Listings),
+    spec: &ExtensionSpec,
+    depth: Depth,
+) -> io::Result<ExtensionObserved> {
     let mut observed = ExtensionObserved::default();
-    let mut places = Places::new(host);
+    let (within, how) = ((host, listings), (depth, spec.upkeep));
     for transfer in &spec.transfers {
-        let mut seen = look(&mut places, transfer, (depth, spec.upkeep), &mut observed.leftovers)?;
-        seen.namesakes = namesakes::find(&mut places, spec, transfer)?;
+        let mut seen = look(within, transfer, how, &mut observed.leftovers)?;
+        seen.namesakes = namesakes::find(within, spec, transfer)?;
         observed.transfers.push(seen);
     }
     for transfer in &spec.retired {
-        let seen = look(&mut places, transfer, (depth, spec.upkeep), &mut observed.leftovers)?;
+        let seen = look(within, transfer, how, &mut observed.leftovers)?;
         observed.retired.push(seen);
     }
     observed.leftovers.sort();
@@ -241,29 +281,30 @@ pub fn observe(host: &Look, spec: &ExtensionSpec, depth: Depth) -> io::Result<Ex
     Ok(observed)
 }
 
-/// The version that all links lead to; without links, the newest image.
+/// The version that all links lead to; without links, the newest image that is not hidden.
 fn current(spec: &ExtensionSpec, transfers: &[TransferObserved]) -> Option<String> {
     let mut linked = spec.transfers.iter().zip(transfers).filter(|(t, _)| t.link.is_some());
     let version = |(transfer, seen): (&Transfer, &TransferObserved)| {
         let file = transfer.linked_file(seen.there.text()?)?;
-        compare_all(&transfer.target, &file).fields.map(|fields| fields.version)
+        transfer.image(&file).fields.map(|fields| fields.version)
     };
     if let Some(first) = linked.next() {
         let first = version(first)?;
         return linked.all(|other| version(other).as_ref() == Some(&first)).then_some(first);
     }
-    let versions = || transfers.iter().flat_map(|t| t.images.keys());
+    let images = || transfers.iter().flat_map(|t| &t.images).filter(|(_, image)| !image.hidden);
+    let versions = || images().map(|(version, _)| version);
     let order = Order::of(spec.order, versions().map(String::as_str));
     versions().max_by(|a, b| order.compare(a, b)).cloned()
 }
 
 fn look(
-    places: &mut Places<'_>,
+    (host, listings): (&Look, &Listings),
     transfer: &Transfer,
     (depth, upkeep): (Depth, Upkeep),
     leftovers: &mut Vec<Utf8PathBuf>,
 ) -> io::Result<TransferObserved> {
-    let (host, directory) = (places.host, &transfer.directory);
+    let directory = &transfer.directory;
     let mut seen = TransferObserved {
         directory: directory.clone(),
         link: transfer.link.clone(),
@@ -273,14 +314,16 @@ fn look(
     let mut looked_at = 0;
     while let Some(place) = pending.pop().filter(|_| looked_at < DIRECTORIES_MAX) {
         looked_at += 1;
-        let items = places.list(directory.join(&place))?;
+        let items = listings.of(host, directory.join(&place))?;
         for item in items.iter() {
-            let file = below(&place, &item.name);
-            let found = compare_all(&transfer.target, &file);
+            let file = below(&place, hidden_image(&item.name).unwrap_or(&item.name));
+            let found = transfer.image(&file);
             if let Some(fields) = found.fields.filter(|_| is_of(transfer, item.kind)) {
-                let image = image(host, directory, &file, depth)?;
-                // Two files of one version differ in counters only; the first by name is it.
-                seen.images.entry(fields.version).or_insert(image);
+                let hidden = hidden_image(&item.name).is_some();
+                let image = image(host, directory, (&file, hidden), depth)?;
+                if image.is_of_version(&fields.version) {
+                    leftovers.extend(seen.enter(fields.version, image));
+                }
             } else if found.descend && item.kind == ItemKind::Dir {
                 pending.push(file);
             }
@@ -319,11 +362,12 @@ fn leftover(
     (place, item): (&str, &Item),
     (all, upkeep): (&[Item], Upkeep),
 ) -> Option<Utf8PathBuf> {
-    let ours = |file: &str| compare_all(&transfer.target, &below(place, file)).fields.is_some();
+    let ours = |file: &str| transfer.image(&below(place, file)).fields.is_some();
     let staged = item.name.strip_prefix(STAGING_PREFIX);
     let staged = staged.map(|name| name.strip_suffix(".reconcile.json").unwrap_or(name));
     let is_there = |file: &str| all.binary_search_by(|other| other.name.as_str().cmp(file)).is_ok();
-    let orphan = image_of(&item.name).filter(|file| !is_there(file));
+    let hidden = |file: &str| hidden("".into(), file).into_string();
+    let orphan = image_of(&item.name).filter(|file| !is_there(file) && !is_there(&hidden(file)));
     let tidy = upkeep == Upkeep::Tidy && transfer.remove_temporary;
     let mut foreign = SYSUPDATE_PREFIXES.iter().filter(|_| tidy);
     let foreign = foreign.find_map(|prefix| item.name.strip_prefix(prefix));
@@ -336,14 +380,19 @@ fn below(place: &str, name: &str) -> String {
     if place.is_empty() { name.to_owned() } else { format!("{place}/{name}") }
 }
 
-fn image(host: &Look, directory: &Utf8Path, file: &str, depth: Depth) -> io::Result<ImageSeen> {
+fn image(
+    host: &Look,
+    directory: &Utf8Path,
+    (file, is_hidden): (&str, bool),
+    depth: Depth,
+) -> io::Result<ImageSeen> {
     let manifest = read_manifest(host, directory, file)?;
-    let path = directory.join(file);
+    let path = if is_hidden { hidden(directory, file) } else { directory.join(file) };
     let drift = match &manifest {
         Some(manifest) => differs(host, &path, manifest, depth)?,
         None => Vec::new(),
     };
-    Ok(ImageSeen { file: file.to_owned(), manifest, drift })
+    Ok(ImageSeen { file: file.to_owned(), hidden: is_hidden, manifest, drift })
 }
 
 fn read_manifest(
@@ -367,55 +416,12 @@ fn read_manifest(
         .filter(|manifest| manifest.format == IMAGE_MANIFEST_FORMAT))
 }
 
-/// Where an image or a directory differs from its manifest.
-fn differs(
-    host: &Look,
-    path: &Utf8Path,
-    manifest: &ImageManifest,
-    depth: Depth,
-) -> io::Result<Vec<Drift>> {
-    if manifest.entries.is_empty() {
-        return Ok(image_differs(host, path, manifest, depth)?.into_iter().collect());
-    }
-    compare_entries(host, path, &manifest.entries, (depth, None))
-}
-
-fn image_differs(
-    host: &Look,
-    path: &Utf8Path,
-    manifest: &ImageManifest,
-    depth: Depth,
-) -> io::Result<Option<Drift>> {
-    let drift = |kind, expected: String, found: String| {
-        Some(Drift { path: path.to_string(), kind, expected, found })
-    };
-    let Some(stat) = host.stat(path)? else {
-        return Ok(drift(DriftKind::Missing, "regular file".to_owned(), "nothing".to_owned()));
-    };
-    if stat.size != manifest.size {
-        let bytes = |size: u64| format!("{size} bytes");
-        return Ok(drift(DriftKind::Modified, bytes(manifest.size), bytes(stat.size)));
-    }
-    if depth == Depth::Deep || stat.mtime != manifest.mtime {
-        let found = host.sha256(path)?;
-        if found != manifest.image {
-            let describe = |hex: String| format!("sha256 {hex}");
-            let (was, is) = (manifest.image.short(), found.short());
-            return Ok(drift(DriftKind::Modified, describe(was), describe(is)));
-        }
-    }
-    if stat.mode != manifest.mode {
-        let mode = |mode: u32| format!("mode {mode:04o}");
-        return Ok(drift(DriftKind::ModeChanged, mode(manifest.mode), mode(stat.mode)));
-    }
-    Ok(None)
-}
-
 fn link_at(host: &Look, link: &Utf8Path) -> io::Result<LinkSeen> {
     Ok(match host.stat(link)? {
         None => LinkSeen::Nothing,
         Some(stat) if stat.kind == ItemKind::Link => {
-            host.read_link(link)?.map_or(LinkSeen::Nothing, LinkSeen::Text)
+            let other = || LinkSeen::Other("link to a name that is not UTF-8".into());
+            host.link_in_utf8(link)?.map_or_else(other, LinkSeen::Text)
         }
         Some(stat) => LinkSeen::Other(stat.kind.name().into()),
     })
@@ -444,7 +450,7 @@ fn is_pending(host: &Look, spec: &ExtensionSpec, observed: &ExtensionObserved) -
             merged_at = merged_at.max(host.stat(marker)?.map(|stat| stat.mtime));
         }
         let names = names(transfer, &image.file);
-        let at = transfer.link.clone().unwrap_or_else(|| seen.directory.join(&image.file));
+        let at = transfer.link.clone().unwrap_or_else(|| seen.path_of(image));
         let linked_at = host.stat(at)?.map(|stat| stat.mtime);
         if !observed.is_merged(class, &names) || linked_at > merged_at {
             return Ok(true);

@@ -12,7 +12,8 @@ use crate::model::{
 use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState, more_than};
 use crate::resource::extension::layout::{staged, staged_manifest};
 use crate::resource::extension::observe::{LinkSeen, TransferObserved};
-use crate::resource::extension::refuse::{foreign, refuse_namesake, refuse_older};
+use crate::resource::extension::pick::Picks;
+use crate::resource::extension::refuse::{foreign, refuse_namesake};
 use crate::resource::extension::remove::before;
 use crate::resource::extension::spec::{NOT_OWNED, Transfer, Upkeep};
 use crate::resource::extension::steps::{promote, take_away};
@@ -42,6 +43,8 @@ struct Work {
     why: Option<String>,
     /// Links that change.
     links: Vec<LinkTo>,
+    /// Images that come into systemd's sight, and that go out of it.
+    picks: Picks,
     /// What systemd merges changes.
     disrupts: bool,
     /// Names as systemd may write them, by what they extend, one group for each transfer.
@@ -53,7 +56,6 @@ struct Work {
 impl Situation<'_> {
     /// The steps that lead to `wanted`; an obstacle when they must not be taken.
     fn work(&self, wanted: &WantedSet) -> Result<Work, Problem> {
-        refuse_older(self.spec, self.observed.current.as_deref(), wanted)?;
         let mut work = Work::default();
         let mut promotions = Vec::new();
         let current = self.observed.current.as_deref() == Some(&wanted.slot);
@@ -77,25 +79,30 @@ impl Situation<'_> {
                     work.why = Some(why.clone());
                 }
                 work.steps.extend(self.stage(transfer, wanted, (offer, &fields, &name)));
-                promotions.extend(promote(seen, &name, file.as_deref()));
+                promotions.extend(promote(transfer, seen, &name, image));
                 promotions.extend(transfer.seal(&name, &fields));
                 work.installed.push((index, name.clone()));
                 work.disrupts |= current || transfer.link.is_none();
                 file = Some(name);
             }
             let file = file.ok_or_else(|| self.cannot_be_had(wanted))?;
+            let is_made = transfer.is_picked() && image.is_none_or(|image| image.file != file);
+            if is_made || image.is_some_and(|image| image.hidden) {
+                work.picks.show(transfer, &file);
+            }
+            self.hide_newer(transfer, seen, (wanted, &mut work.picks))?;
             if let Some(class) = transfer.class {
                 refuse_namesake(transfer, seen, (&file, &wanted.slot))?;
                 work.names.entry(class).or_default().push(names(transfer, &file));
             }
             self.point(transfer, seen, (&file, &mut work))?;
         }
-        if work.steps.is_empty() && work.links.is_empty() {
+        if work.steps.is_empty() && work.links.is_empty() && work.picks.is_empty() {
             let not_merged = self.merge_again(&wanted.slot)?;
             work.disrupts |= !not_merged.is_empty();
             work.drift.extend(not_merged);
         }
-        work.disrupts |= !work.links.is_empty();
+        work.disrupts |= !work.links.is_empty() || !work.picks.is_empty();
         work.steps.extend(self.enlist(&self.files(&work)));
         work.steps.extend(promotions);
         Ok(work)
@@ -194,9 +201,10 @@ impl Situation<'_> {
             expected,
             found: "nothing".to_owned(),
         };
-        if image.is_none() {
+        if image.is_none_or(|image| image.hidden) {
             let fields = Fields { version: wanted.slot.clone(), ..Fields::default() };
             let name = transfer.target.first().and_then(|pattern| pattern.name(&fields).ok());
+            let name = image.map(|image| image.file.clone()).or(name);
             let place = seen.directory.join(name.unwrap_or_else(|| wanted.slot.clone()));
             drift.push(missing(place.to_string(), "regular file".to_owned()));
         }
@@ -288,11 +296,13 @@ impl Situation<'_> {
 
     /// Puts effects, the way back, retention and leftovers around the work; `None` when nothing is to be done.
     fn change(&self, wanted: Option<&WantedSet>, mut work: Work) -> Option<Change> {
-        let retired = self.retired();
+        let keep = wanted.map(|w| w.slot.as_str()).or(self.observed.current.as_deref());
+        let mut retired = self.retired();
+        retired.hides.extend(self.hide_surplus(keep));
         let unmerges = !retired.links.is_empty() || !retired.hides.is_empty();
         work.disrupts |= unmerges;
         if unmerges && work.drift.is_empty() {
-            work.why.get_or_insert("a transfer is switched off".to_owned());
+            work.why.get_or_insert(self.kept_too_many());
         }
         work.links.extend(retired.links);
         let files = self.files(&work);
@@ -309,15 +319,17 @@ impl Situation<'_> {
         let commit = steps.iter().position(|s| !s.is_staging()).unwrap_or(steps.len());
         steps.splice(commit..commit, owed.iter().map(|e| Step::Owe { effect: e.clone() }));
         steps.extend(retired.hides);
-        let undo = confirm.as_ref().map(|confirm| self.undo(confirm, &work.links));
+        let undo = confirm.as_ref().map(|confirm| self.undo(confirm, &work.links, &work.picks));
+        let slot = wanted.map(|w| w.slot.clone()).or_else(|| self.observed.current.clone());
+        steps.extend(work.picks.step(slot.as_deref().unwrap_or_default()));
         if !work.links.is_empty() {
-            let slot = wanted.map(|w| w.slot.clone()).or_else(|| self.observed.current.clone());
             steps.push(Step::Point { slot: slot.unwrap_or_default(), links: work.links });
         }
         let working = !steps.is_empty();
         if let Some(wanted) = wanted.filter(|_| confirm.is_some() && !working) {
             // So that it can be tried again after everything was put back.
             let links = self.links_in_place();
+            steps.extend(self.pick_in_place(&wanted.slot).step(&wanted.slot));
             steps.push(Step::Point { slot: wanted.slot.clone(), links });
         }
         steps.extend(effects.iter().map(|effect| Step::Settle { effect: effect.clone() }));
@@ -326,7 +338,6 @@ impl Situation<'_> {
         steps.extend(looked_at.flat_map(|confirm| merged(&work.names, &confirm.effect)));
         steps.extend(confirm.zip(self.check()).map(|(confirm, check)| confirm.step(check)));
         steps.extend(wanted.and_then(|wanted| self.announce(&wanted.slot, &files)));
-        let keep = wanted.map(|w| w.slot.as_str()).or(self.observed.current.as_deref());
         let surplus = retired.removals.into_iter().chain(self.removals(keep, &steps));
         steps.extend(surplus.collect::<Vec<_>>());
         if steps.is_empty() {
@@ -334,7 +345,7 @@ impl Situation<'_> {
         }
         let (action, attribution, reason) = if let Some(wanted) = wanted.filter(|_| working) {
             self.explain(wanted, &work.drift, work.why.as_deref())
-        } else if self.spec.is_off() {
+        } else if self.spec.is_off() && self.observed.retired.iter().any(|t| !t.images.is_empty()) {
             (Action::Remove, Attribution::DesiredChanged, self.spec.why_off().to_owned())
         } else {
             self.explain_tidy(Leftovers::of(&self.observed.leftovers), self.kept_too_many())
@@ -380,6 +391,7 @@ impl Situation<'_> {
             steps.iter().any(|step| match step {
                 Step::Place { into, .. } => into == *path || staged_manifest(into) == **path,
                 Step::Promote { to, .. } => to == *path,
+                Step::Pick { hides, .. } => hides.iter().any(|hidden| hidden.to == **path),
                 _ => false,
             })
         };

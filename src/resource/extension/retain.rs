@@ -2,10 +2,13 @@
 
 use std::cmp::Reverse;
 
+use crate::model::Step;
+use crate::resource::extension::layout::class_of;
 use crate::resource::extension::observe::ImageSeen;
 use crate::resource::extension::order::Order;
 use crate::resource::extension::plan::Situation;
-use crate::resource::extension::spec::{Activate, Upkeep};
+use crate::resource::extension::spec::{Activate, Transfer, Upkeep};
+use crate::resource::extension::steps::hide;
 
 impl Situation<'_> {
     /// Versions whose images are removed once `in_use` is the one in use: ours, older than the `retain` most
@@ -19,19 +22,7 @@ impl Situation<'_> {
             let slots = self.owned.map_or(&[][..], |owned| &owned.activated);
             slots.iter().rposition(|slot| slot == version)
         };
-        let adopted = observed.adopted(self.owned);
-        // Where names begin alike, one of another extension may look like a version of this one.
-        let made_here = |image: &ImageSeen| {
-            image.manifest.as_ref().is_some_and(|manifest| manifest.head.resource == *self.id)
-        };
-        // One that was in use here may have been made under another name.
-        let was_used =
-            |version: &str| activated(version).is_some() && observed.manifest(version).is_some();
-        let is_ours = |version: &str| {
-            was_used(version)
-                || observed.images(version).flatten().any(made_here)
-                || adopted.iter().any(|slot| slot == version)
-        };
+        let is_ours = self.ours();
         let versions = observed.versions();
         let order = Order::of(spec.order, versions.iter().copied());
         let mut ours: Vec<&str> =
@@ -46,18 +37,69 @@ impl Situation<'_> {
         let others_kept = others_kept.max(usize::from(spec.activate == Activate::Boot));
         let protected = |version: &&str| spec.protect.iter().any(|p| p == version);
         let merged = |version: &&str| {
-            let mut files = spec.transfers.iter().zip(observed.images(version));
-            files.any(|(transfer, image)| {
+            let mut files = spec.transfers.iter().zip(&observed.transfers);
+            files.any(|(transfer, seen)| {
+                let image = seen.images.get(*version);
                 let Some((class, image)) = transfer.class.zip(image) else { return false };
-                let path = transfer.directory.join(&image.file);
+                if self.unmerges(transfer) {
+                    return false;
+                }
+                let path = seen.path_of(image);
                 if observed.mounted.iter().any(|end| path.ends_with(end)) {
                     return true;
                 }
-                let stem = image.base().strip_suffix(".raw").unwrap_or(image.base());
-                observed.is_merged(class, &[image.base().to_owned(), stem.to_owned()])
+                observed.is_merged(class, &own_names(image))
             })
         };
         let surplus = ours.into_iter().skip(others_kept);
         surplus.filter(|v| !protected(v) && !merged(v)).map(str::to_owned).collect()
     }
+
+    /// Hides what goes from systemd, where it is merged and nothing else would end that, before the rest is merged.
+    pub(super) fn hide_surplus(&self, in_use: Option<&str>) -> Vec<Step> {
+        let surplus = self.surplus(in_use);
+        let mut hides = Vec::new();
+        for (transfer, seen) in self.spec.transfers.iter().zip(&self.observed.transfers) {
+            let images = surplus.iter().filter_map(|version| seen.images.get(version));
+            let is_merged = |image: &&ImageSeen| {
+                let class = transfer.class.filter(|_| self.unmerges(transfer));
+                class.is_some_and(|class| self.observed.is_merged(class, &own_names(image)))
+            };
+            hides.extend(images.filter(is_merged).filter_map(|image| hide(seen, image)));
+        }
+        hides
+    }
+
+    /// Whether every image of a transfer is an extension of its own, so that old ones are merged until they go; and
+    /// whether a pass merges.
+    fn unmerges(&self, transfer: &Transfer) -> bool {
+        let alone = transfer.link.is_none() && class_of(&transfer.directory).is_some();
+        alone && self.is_looked_at()
+    }
+
+    /// Tells whether a version is ours: made here, used here, or adopted.
+    pub(super) fn ours(&self) -> impl Fn(&str) -> bool {
+        let (observed, owned) = (self.observed, self.owned);
+        let adopted = observed.adopted(owned);
+        // Where names begin alike, one of another extension may look like a version of this one.
+        let made_here = move |image: &ImageSeen| {
+            image.manifest.as_ref().is_some_and(|manifest| manifest.head.resource == *self.id)
+        };
+        // One that was in use here may have been made under another name.
+        let was_used = move |version: &str| {
+            let activated = owned.map_or(&[][..], |owned| &owned.activated);
+            activated.iter().any(|slot| slot == version) && observed.manifest(version).is_some()
+        };
+        move |version: &str| {
+            was_used(version)
+                || observed.images(version).flatten().any(made_here)
+                || adopted.iter().any(|slot| slot == version)
+        }
+    }
+}
+
+/// How systemd may write the name of an image's file.
+fn own_names(image: &ImageSeen) -> [String; 2] {
+    let stem = image.base().strip_suffix(".raw").unwrap_or(image.base());
+    [image.base().to_owned(), stem.to_owned()]
 }

@@ -7,6 +7,7 @@ use crate::format::sysupdate::pattern::Pattern;
 use crate::model::extension::Shape;
 use crate::model::{Check, Constraint, Digest, ExtensionClass, Level, Prereleases};
 use crate::resource::SuspendWish;
+use crate::resource::extension::apart::Others;
 use crate::resource::extension::layout::beside;
 use crate::resource::extension::order::OrderWish;
 use crate::source::spec::DirectoryUrl;
@@ -125,13 +126,20 @@ pub struct Transfer {
     pub remove_temporary: bool,
     /// The entry of systemd-sysupdate's list of what it installed, for a place that no definition owns any more.
     pub entry: Option<Utf8PathBuf>,
+    /// What is not its own, although its patterns fit.
+    pub others: Others,
 }
 
-fn texts<S: Serializer>(patterns: &[Pattern], serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn texts<S: Serializer>(patterns: &[Pattern], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(patterns.iter().map(Pattern::as_str))
 }
 
 impl Transfer {
+    /// Whether systemd itself picks the newest image of the directory.
+    pub fn is_picked(&self) -> bool {
+        self.link.is_none() && self.class.is_some() && self.shape == Shape::Image
+    }
+
     /// The text of the link to a file of the directory: relative, so that it holds under every root.
     pub fn link_text(&self, file: &str) -> Option<String> {
         let link = self.link.as_ref()?;

@@ -1,14 +1,27 @@
 //! How an image comes to its place and how it goes; pure.
 
-use crate::model::{DriftKind, Step};
+use crate::model::{Drift, DriftKind, Step};
 use crate::resource::extension::layout::{
-    class_at, manifest, own_directories, staged, staged_manifest,
+    class_at, hidden, manifest, own_directories, staged, staged_manifest,
 };
 use crate::resource::extension::observe::{ImageSeen, TransferObserved};
+use crate::resource::extension::spec::Transfer;
 
-/// First the manifest, then the image: an image without manifest would not be ours.
-pub(super) fn promote(seen: &TransferObserved, file: &str, there: Option<&str>) -> [Step; 2] {
+/// First the manifest, then the image: an image without manifest would not be ours. What systemd picks by itself is hidden
+/// until everything is ready.
+pub(super) fn promote(
+    transfer: &Transfer,
+    seen: &TransferObserved,
+    file: &str,
+    there: Option<&ImageSeen>,
+) -> [Step; 2] {
     let from = staged(&seen.directory, file);
+    let there = there.filter(|image| image.file == file);
+    let to = match there {
+        Some(image) => seen.path_of(image),
+        None if transfer.is_picked() => hidden(&seen.directory, file),
+        None => seen.directory.join(file),
+    };
     [
         // One that an image left behind may be there.
         Step::Promote {
@@ -16,7 +29,7 @@ pub(super) fn promote(seen: &TransferObserved, file: &str, there: Option<&str>) 
             to: manifest(&seen.directory, file),
             replaces: true,
         },
-        Step::Promote { from, to: seen.directory.join(file), replaces: there == Some(file) },
+        Step::Promote { from, to, replaces: there.is_some() },
     ]
 }
 
@@ -27,10 +40,12 @@ fn is_searched(seen: &TransferObserved) -> bool {
 
 /// Hides an image that no link leads to from systemd, before what is left is merged: systemd passes over the name.
 pub(super) fn hide(seen: &TransferObserved, image: &ImageSeen) -> Option<Step> {
-    let is_file = image.manifest.as_ref().is_none_or(|m| m.entries.is_empty());
-    let is_there = image.drift.iter().all(|drift| drift.kind != DriftKind::Missing);
-    (is_file && is_there && is_searched(seen)).then(|| Step::Promote {
-        from: seen.directory.join(&image.file),
+    let place = seen.directory.join(&image.file);
+    let is_gone =
+        |drift: &Drift| drift.kind == DriftKind::Missing && *drift.path == *place.as_str();
+    let hides = is_searched(seen) && !image.hidden && !image.drift.iter().any(is_gone);
+    hides.then(|| Step::Promote {
+        from: place,
         to: staged(&seen.directory, &image.file),
         replaces: true,
     })
@@ -40,10 +55,11 @@ pub(super) fn hide(seen: &TransferObserved, image: &ImageSeen) -> Option<Step> {
 /// renamed away first, so that it is there whole or not at all.
 pub(super) fn take_away(seen: &TransferObserved, image: &ImageSeen) -> Vec<Step> {
     let is_directory = image.manifest.as_ref().is_some_and(|m| !m.entries.is_empty());
-    let aside = (is_directory || is_searched(seen)).then(|| staged(&seen.directory, &image.file));
+    let in_sight = is_searched(seen) && !image.hidden;
+    let aside = (is_directory || in_sight).then(|| staged(&seen.directory, &image.file));
     let manifest = manifest(&seen.directory, &image.file);
     let mut steps = vec![
-        Step::Remove { path: seen.directory.join(&image.file), aside },
+        Step::Remove { path: seen.path_of(image), aside },
         Step::Remove { path: manifest, aside: None },
     ];
     let own = own_directories(&seen.directory, &image.file).into_iter();

@@ -4,6 +4,7 @@ use crate::model::{Effect, Step};
 use crate::resource::confirm::Confirm;
 use crate::resource::tree::plan::{Situation, Work};
 use crate::resource::tree::spec::{Place, TreeLayout, Trigger};
+use crate::resource::tree::wanted::Behind;
 
 /// An effect that an exchange makes due, for some paths or for all.
 pub(super) struct Due {
@@ -77,7 +78,7 @@ impl Situation<'_> {
     /// The step that brings the offline copy up to what is then in use.
     pub(super) fn refresh(&self, work: &Work) -> Option<Step> {
         let wanted = work.wanted.as_ref()?;
-        let (copy, slot) = (wanted.refresh.clone()?, work.slot.as_deref()?);
+        let (Behind { copy, signature }, slot) = (wanted.refresh.clone()?, work.slot.as_deref()?);
         let layout = self.layout();
         let tree = match self.spec.layout {
             TreeLayout::Link => layout.tree(slot),
@@ -87,7 +88,8 @@ impl Situation<'_> {
         let offered = wanted.offer.as_ref().map(|offer| offer.published);
         let installed = || self.observed.head(slot).and_then(|head| head.published);
         let published = offered.unwrap_or_else(installed);
-        Some(Step::Refresh { generation: layout.generation(slot), tree, copy, stores, published })
+        let generation = layout.generation(slot);
+        Some(Step::Refresh { generation, tree, copy, signature, stores, published })
     }
 
     /// Effects owed from earlier passes: paid when still wished, struck out when not. On another root

@@ -92,7 +92,7 @@ impl Situation<'_> {
         if self.spec.is_floating() {
             let mut why = format!("the source has {version}");
             if self.goes_back(wanted) {
-                let from = if current.evidence.stated_by == OFFLINE {
+                let from = if current.evidence.stated_by.starts_with(OFFLINE) {
                     " from the offline copy"
                 } else {
                     ""
@@ -117,6 +117,9 @@ fn ways(offer: &Offer) -> String {
     let mut parts = vec![format!("of {}", mib(ways.bytes))];
     if ways.reused_bytes > 0 {
         parts.push(format!("{} from the tree in use", mib(ways.reused_bytes)));
+    }
+    if ways.kept_bytes > 0 {
+        parts.push(format!("{} from a generation that is kept", mib(ways.kept_bytes)));
     }
     if ways.cached_chunks > 0 {
         parts.push(format!("{} from the cache", counted_chunks(ways.cached_chunks)));

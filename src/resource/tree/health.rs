@@ -22,8 +22,8 @@ impl Situation<'_> {
             return self.confirm_owed(slot);
         }
         let kept = work.steps.iter().find_map(|step| match step {
-            // Nothing of it stays.
-            Step::Exchange { by: ExchangeBy::InPlace, .. } => None,
+            // Nothing of it stays but what has second names.
+            Step::Exchange { by: ExchangeBy::InPlace, .. } => work.way_back.as_deref(),
             Step::Exchange { old: Some(old), .. } => old.parent().and_then(Utf8Path::file_name),
             // Through a link every generation stays where it is.
             Step::Exchange { .. } if self.through_link() => self.observed.current.as_deref(),
@@ -42,13 +42,19 @@ impl Situation<'_> {
         let switch = Step::Exchange {
             tree: layout.tree(slot),
             path: layout.path.clone(),
-            old: Some(layout.tree(new)).filter(|_| by == ExchangeBy::Directory),
+            old: match by {
+                ExchangeBy::Directory => Some(layout.tree(new)),
+                ExchangeBy::InPlace => Some(layout.generation(new)),
+                ExchangeBy::Link => None,
+            },
             expects: Expected::Anything,
             preserve: self.spec.preserve.clone(),
             by,
             keeps: Some(Box::new(self.keeps(new))),
         };
         let owes = self.effects(work).iter().map(|due| due.owe(work)).collect();
-        way_back(owes, switch, self.observed.version_of(slot).as_ref())
+        let made_now = || self.observed.current_head().map(|head| head.version.clone());
+        let version = self.observed.version_of(slot).or_else(made_now);
+        way_back(owes, vec![switch], version.as_ref())
     }
 }

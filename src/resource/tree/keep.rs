@@ -5,7 +5,7 @@ use crate::model::contents::{Hidden, KeptForeign};
 use crate::resource::decision::Problem;
 use crate::resource::tree::TreeObserved;
 use crate::resource::tree::layout::Layout;
-use crate::resource::tree::plan::Situation;
+use crate::resource::tree::plan::{SET_ASIDE_MAX, Situation};
 use crate::resource::tree::wanted::Wanted;
 
 /// Directories of kept files that are named in a note.
@@ -19,6 +19,20 @@ impl Situation<'_> {
             None => Ok(()),
             Some(error) => Err(Problem::foreign(error.to_string())),
         }
+    }
+
+    /// Refuses to put away files of somebody else time and again, as they come back each time.
+    pub(super) fn check_kept(&self) -> Result<(), Problem> {
+        let kept = self.observed.kept.len();
+        if kept < SET_ASIDE_MAX || self.observed.extras.is_none_or(|extras| extras == 0) {
+            return Ok(());
+        }
+        Err(Problem::foreign(format!(
+            "{} has files of somebody else, and {kept} directories of such files are in {} already; move what is needed, \
+             remove the rest, and name what is to stay in the tree in `preserve`",
+            self.spec.path,
+            self.layout().kept()
+        )))
     }
 
     /// Where what is not ours in the tree of a generation is kept when another takes its place. Nothing is ever kept

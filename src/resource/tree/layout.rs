@@ -56,6 +56,11 @@ impl Layout {
         self.generation(slot).join(TREE)
     }
 
+    /// The directory of what is known about generations whose files were replaced one by one: enough to make them anew.
+    pub fn earlier(&self) -> Utf8PathBuf {
+        self.beside().join("earlier")
+    }
+
     /// The directory of files of somebody else that were in a tree when another took its place.
     pub fn kept(&self) -> Utf8PathBuf {
         self.beside().join("kept")
@@ -103,6 +108,11 @@ impl Layout {
 /// Whether a generation has files that are not ours.
 pub fn is_adopted(slot: &str) -> bool {
     slot.strip_prefix(ADOPTED).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// What the names of all generations of one index begin with.
+pub fn base(slot: &str) -> &str {
+    slot.split('.').next().unwrap_or(slot)
 }
 
 /// A name for the generation of an index that no other has, `taken` or left over: a tree that is made anew

@@ -11,6 +11,7 @@ pub mod plan;
 pub mod remove;
 pub mod spec;
 pub mod wanted;
+mod back;
 mod drift;
 mod effects;
 mod explain;

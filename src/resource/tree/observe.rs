@@ -36,6 +36,9 @@ pub struct TreeObserved {
     pub live: Live,
     /// Generations by name.
     pub generations: BTreeMap<String, Generation>,
+    /// Generations whose files are gone, by name: their indexes say of what they are made.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub earlier: BTreeMap<String, Generation>,
     /// The generation in use.
     pub current: Option<String>,
     /// Where the tree in use differs from it.
@@ -109,7 +112,22 @@ impl TreeObserved {
 
     /// The head of a generation.
     pub fn head(&self, slot: &str) -> Option<&SnapshotHead> {
-        self.generations.get(slot)?.head.as_deref()
+        self.known(slot)?.head.as_deref()
+    }
+
+    /// Where what is known about a generation is on this machine.
+    pub fn place_of(&self, slot: &str) -> Option<&Utf8Path> {
+        Some(&self.known(slot)?.real)
+    }
+
+    fn known(&self, slot: &str) -> Option<&Generation> {
+        self.generations.get(slot).or_else(|| self.earlier.get(slot))
+    }
+
+    /// Names of all generations, also of those whose files are gone.
+    pub fn slots(&self) -> impl Iterator<Item = &str> {
+        let earlier = self.earlier.keys().filter(|slot| !self.generations.contains_key(*slot));
+        self.generations.keys().chain(earlier).map(String::as_str)
     }
 
     /// The head of the generation in use.
@@ -157,18 +175,8 @@ pub fn observe(
     check_beside(host, &layout.beside())?;
     check_own_places(host, &layout)?;
     let mut observed = TreeObserved { live: observe_live(host, path)?, ..Default::default() };
-    for item in host.list(layout.generations())?.unwrap_or_default() {
-        if item.kind != ItemKind::Dir {
-            continue;
-        }
-        let place = layout.generation(&item.name);
-        let generation = Generation {
-            head: read_head(host, &place)?,
-            tree: host.inode_of_dir(&place.join(TREE))?,
-            real: host.real(&place),
-        };
-        observed.generations.insert(item.name, generation);
-    }
+    observed.generations = generations(host, &layout.generations())?;
+    observed.earlier = generations(host, &layout.earlier())?;
     let staging = host.list(layout.staging())?.unwrap_or_default();
     observed.leftovers =
         staging.into_iter().map(|i| i.name).filter(|n| n.starts_with(STAGING_PREFIX)).collect();
@@ -204,6 +212,18 @@ pub fn observe(
     Ok(observed)
 }
 
+fn generations(host: &Look, directory: &Utf8Path) -> io::Result<BTreeMap<String, Generation>> {
+    let items = host.list(directory)?.unwrap_or_default().into_iter();
+    let directories = items.filter(|item| item.kind == ItemKind::Dir);
+    let generations = directories.map(|item| {
+        let place = directory.join(&item.name);
+        let head = read_head(host, &place)?;
+        let tree = host.inode_of_dir(&place.join(TREE))?;
+        Ok((item.name, Generation { head, tree, real: host.real(&place) }))
+    });
+    generations.collect()
+}
+
 /// Whether the directory at a path of this machine holds what an index describes, and nothing else.
 pub fn holds(tree: &Utf8Path, index: &Index) -> bool {
     is_made_of(index, tree.as_std_path())
@@ -219,6 +239,15 @@ pub fn takeable(observed: &TreeObserved, path: &Utf8Path) -> HashSet<ChunkId> {
     let tree = if through_link { generation.real.join(TREE) } else { path.to_owned() };
     let trust = if observed.rotten { Trust::Nothing } else { Trust::Stat };
     let taken = usable(generation.real.clone().into(), tree.into(), trust);
+    taken.unwrap_or_default()
+}
+
+/// Chunks that can be taken from a generation that is kept, whatever somebody changed in it.
+pub fn takeable_of(observed: &TreeObserved, slot: &str) -> HashSet<ChunkId> {
+    let kept = observed.generations.get(slot).filter(|generation| generation.is_kept());
+    let taken = kept.and_then(|kept| {
+        usable(kept.real.clone().into(), kept.real.join(TREE).into(), Trust::Stat)
+    });
     taken.unwrap_or_default()
 }
 
@@ -371,7 +400,7 @@ fn observe_live(host: &Look, path: &Utf8Path) -> io::Result<Live> {
             let Some(inode) = host.inode_of_dir(path)? else { return Ok(Live::Nothing) };
             if host.is_empty_dir(path)? { Live::Empty { inode } } else { Live::Directory { inode } }
         }
-        ItemKind::Link => Live::Link { target: host.read_link(path)?.unwrap_or_default() },
+        ItemKind::Link => Live::Link { target: host.link_in_utf8(path)?.unwrap_or_default() },
         other => Live::Other(other.name().into()),
     })
 }

@@ -15,14 +15,12 @@ use crate::resource::tree::observe::Live;
 use crate::resource::tree::remove::{before, exchange_by};
 use crate::resource::tree::retain::surplus;
 use crate::resource::tree::spec::TreeLayout;
-use crate::resource::tree::wanted::{Offer, State, Wanted, state};
+use crate::resource::tree::wanted::{INDEX_BYTES_MAX, Offer, State, Wanted, state};
 use crate::resource::tree::{TreeObserved, TreeSpec};
 
-/// Largest index accepted: as large as any document that is remembered.
-const INDEX_BYTES_MAX: u64 = 16 << 20;
-
-/// Trees with files of somebody else that are kept before a repair is refused: each costs the space of all of it.
-const SET_ASIDE_MAX: usize = 3;
+/// Trees, or files of trees, of somebody else that are kept before more of them is refused: each costs space that nobody
+/// gives back.
+pub(super) const SET_ASIDE_MAX: usize = 3;
 
 /// Everything that decides what happens to one tree.
 pub type Situation<'a> = decision::Situation<'a, TreeSpec, TreeObserved, Wanted>;
@@ -46,6 +44,8 @@ pub(super) struct Work {
     pub(super) wanted: Option<Wanted>,
     /// The generation in use afterwards.
     pub(super) slot: Option<String>,
+    /// The generation to go back to, where files are replaced one by one.
+    pub(super) way_back: Option<String>,
     /// A new generation is made.
     pub(super) staged: bool,
     pub(super) steps: Vec<Step>,
@@ -88,6 +88,8 @@ impl Situation<'_> {
             State::Kept(slot) if wanted.offer.is_none() => {
                 self.check_path()?;
                 self.check_preserved(wanted)?;
+                self.check_kept()?;
+                self.keep_way_back(wanted, &mut work);
                 work.steps.push(self.exchange(&slot, Replaced::Kept));
                 work.slot = Some(slot);
                 return Ok(work);
@@ -102,15 +104,15 @@ impl Situation<'_> {
         self.check_path()?;
         self.check_removals(wanted)?;
         self.check_preserved(wanted)?;
-        let taken = self.observed.generations.keys().map(String::as_str);
-        let slot = slot_name(&wanted.index, taken);
+        let slot = slot_name(&wanted.index, self.observed.slots());
         let same = self.observed.current_head().is_some_and(|head| head.index == wanted.index);
         let replaced = match self.observed.extras {
-            _ if !same => Replaced::Kept,
+            _ if !same => self.check_kept().map(|()| Replaced::Kept)?,
             Some(0) => Replaced::Dropped,
             _ => self.set_aside()?,
         };
         work.steps.extend(self.stage(wanted, offer, &slot));
+        self.keep_way_back(wanted, &mut work);
         work.steps.push(self.exchange(&slot, replaced));
         work.staged = true;
         work.slot = Some(slot);
@@ -190,14 +192,13 @@ impl Situation<'_> {
         )))
     }
 
-    fn stage(&self, wanted: &Wanted, offer: &Offer, slot: &str) -> [Step; 3] {
+    pub(super) fn stage(&self, wanted: &Wanted, offer: &Offer, slot: &str) -> [Step; 3] {
         let layout = self.layout();
         let staged = layout.staged(slot);
         let spec = self.spec;
-        // Without its list nobody can say what would go; a repair keeps the tree that it replaces.
+        // The same again removes nothing of ours.
         let same = self.observed.current_head().is_some_and(|head| head.index == wanted.index);
-        let repair = same && self.observed.extras.is_none();
-        let delete_max = if repair { DeleteMax::Unlimited } else { spec.delete_max };
+        let delete_max = if same { DeleteMax::Unlimited } else { spec.delete_max };
         let in_place = spec.layout == TreeLayout::InPlace;
         [
             Step::Fetch {
@@ -333,12 +334,14 @@ impl Situation<'_> {
         let effects: Vec<Effect> = effects.into_iter().map(|due| due.effect).collect();
         steps.extend(effects.iter().map(|effect| Step::Settle { effect: effect.clone() }));
         steps.extend(self.old_debts(&effects, confirm.as_ref()));
+        let way_back = confirm.as_ref().and_then(|confirm| self.drop_way_back(confirm));
         steps.extend(confirm.zip(self.check()).map(|(confirm, check)| confirm.step(check)));
         let refresh = self.refresh(&work);
         let refreshes = refresh.is_some();
         steps.extend(refresh);
         let keep = work.slot.as_deref().or(self.observed.current.as_deref());
-        let (mut swept, removed) = self.clear(&steps, keep);
+        let (mut swept, mut removed) = self.clear(&steps, keep);
+        removed.extend(way_back);
         if let Some(step) = self.misplaced() {
             // Before the place it is moved to is needed again.
             steps.insert(0, step.clone());
@@ -351,7 +354,7 @@ impl Situation<'_> {
             return None;
         }
         let offer = work.wanted.as_ref().and_then(|w| w.offer.as_ref()).filter(|_| work.staged);
-        let index = offer.map_or(0, |offer| offer.artifact.size.unwrap_or(INDEX_BYTES_MAX));
+        let index = offer.map_or(0, |offer| offer.index_bytes());
         let ways = offer.map(|offer| offer.ways);
         let (action, attribution, reason) = if working {
             self.explain(work.wanted.as_ref()?, &work.drift, work.why.as_deref())
@@ -375,7 +378,7 @@ impl Situation<'_> {
             after: after.map(|(wanted, slot)| self.in_use(wanted, slot)),
             drift: work.drift,
             fetch_bytes: Some(index + ways.map_or(0, |ways| ways.fetched_bytes)),
-            reused_bytes: ways.map_or(0, |ways| ways.reused_bytes),
+            reused_bytes: ways.map_or(0, |ways| ways.reused_bytes + ways.kept_bytes),
             observed: Digest::of_json(self.observed),
             contents: work
                 .wanted
@@ -412,8 +415,7 @@ impl Situation<'_> {
         let mut gone: Vec<String> = gone.chain(broken.map(|(slot, _)| slot.clone())).collect();
         gone.sort();
         gone.dedup();
-        let removed = gone.into_iter().map(|slot| layout.remove(layout.generation(&slot)));
-        (swept, removed.collect())
+        (swept, self.remember(gone, keep))
     }
 
     /// A pass that was killed right after an exchange left the tree that was in use where the new one had been.

@@ -39,7 +39,10 @@ pub fn remove(id: &ResourceId, owned: &Owned, observed: &TreeObserved, debts: &[
         }
     }
     steps.extend(observed.leftovers.iter().map(|name| layout.sweep(name)));
-    for path in [layout.generations(), layout.staging(), layout.kept(), layout.beside()] {
+    let earlier = observed.earlier.keys().filter(|slot| made(slot) && !theirs(slot));
+    steps.extend(earlier.map(|slot| layout.remove(layout.earlier().join(slot))));
+    let own = [layout.generations(), layout.earlier(), layout.staging(), layout.kept()];
+    for path in own.into_iter().chain([layout.beside()]) {
         steps.push(Step::RemoveEmpty { path });
     }
     steps.extend(forgive(id, debts));

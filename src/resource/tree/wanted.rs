@@ -3,11 +3,14 @@
 use jiff::Timestamp;
 
 use crate::model::contents::Contents;
-use crate::model::step::{OfflineCopy, PackSource};
+use crate::model::step::{IndexSignature, OfflineCopy, PackSource};
 use crate::model::{Artifact, Digest, Evidence, Version};
 use crate::resource::tree::observe::Live;
 use crate::resource::tree::spec::TreeLayout;
 use crate::resource::tree::{TreeObserved, TreeSpec};
+
+/// Largest index accepted: as large as any document that is remembered.
+pub(super) const INDEX_BYTES_MAX: u64 = 16 << 20;
 
 /// Who states what an index is, where that is the offline copy.
 pub const OFFLINE: &str = "the offline copy";
@@ -26,17 +29,31 @@ pub struct Wanted {
     pub slot: Option<String>,
     /// How to make it; `None` when it is there already, or cannot be had.
     pub offer: Option<Box<Offer>>,
+    /// How to give the generation in use a tree of its own first, where files are replaced one by one and a release must
+    /// show that it works.
+    pub way_back: Option<Box<Offer>>,
     /// What it makes of each path in use, where that is known.
     pub contents: Option<Box<Contents>>,
-    /// The offline copy, where it has another index and is to have this one.
-    pub refresh: Option<OfflineCopy>,
+    /// The offline copy, where it is to have this index or its signature and has not.
+    pub refresh: Option<Behind>,
     /// The directory that somebody else put there is it already.
     pub there: bool,
+    /// It is there, and nobody whose signature counts now is known to have signed it.
+    pub unvouched: bool,
     /// An operator went back to it.
     pub rolled_back: Option<String>,
     /// It is in use and only kept whole until something else can be had or may be: an edit of how releases are made is
     /// about the next one.
     pub as_is: bool,
+}
+
+/// An offline copy that is behind, and the signature that it is to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// The copy.
+    pub copy: OfflineCopy,
+    /// The signature, where one is demanded.
+    pub signature: Option<IndexSignature>,
 }
 
 /// How to make a generation.
@@ -58,6 +75,15 @@ pub struct Offer {
     pub ways: Ways,
     /// It comes from the offline source.
     pub offline: bool,
+    /// The index is that of a generation that is or was here.
+    pub own: bool,
+}
+
+impl Offer {
+    /// Most bytes of the index that are fetched: none of one that a generation has.
+    pub fn index_bytes(&self) -> u64 {
+        if self.own { 0 } else { self.artifact.size.unwrap_or(INDEX_BYTES_MAX) }
+    }
 }
 
 /// Where the bytes of a generation come from.
@@ -67,6 +93,8 @@ pub struct Ways {
     pub bytes: u64,
     /// Bytes that are in the tree in use.
     pub reused_bytes: u64,
+    /// Further bytes that are in a generation that is kept.
+    pub kept_bytes: u64,
     /// Different chunks that are in the cache.
     pub cached_chunks: u64,
     /// Different chunks that must be fetched.
@@ -125,9 +153,11 @@ impl Wanted {
             index,
             slot: None,
             offer: None,
+            way_back: None,
             contents: None,
             refresh: None,
             there: false,
+            unvouched: false,
             rolled_back: None,
             as_is: false,
         }
@@ -148,6 +178,9 @@ pub fn state(spec: &TreeSpec, observed: &TreeObserved, wanted: &Wanted) -> State
             "it was verified by {level}, now {} is demanded",
             min.name()
         ));
+    }
+    if wanted.unvouched && !pinned {
+        return State::Outdated("no key of the keyring is known to have signed it".to_owned());
     }
     if observed.current.as_deref() == Some(slot) {
         let through_link = matches!(observed.live, Live::Link { .. });

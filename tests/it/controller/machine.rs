@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use reconcile::controller::backoff::{Backoff, Dice};
 use reconcile::controller::fight::FightRule;
 use reconcile::controller::machine::{
-    Controller, Ended, Event, Next, Policy, RENEW_APART, SETTLE, SUPERSEDED_MAX, Wish,
+    Controller, Ended, Event, Next, Policy, RENEW_APART, SETTLE, SETTLE_MAX, SUPERSEDED_MAX, Wish,
 };
 use reconcile::controller::queue::{Order, Scope, Ticket, Trigger};
 use reconcile::controller::schedule::Schedule;
@@ -19,7 +19,7 @@ use reconcile::model::{
     Action, Attribution, Blocked, BlockedReason, Change, Digest, Drift, DriftKind, Plan,
     ResourceId, StepKind,
 };
-use reconcile::plan::hold::{Holds, fingerprint, hold};
+use reconcile::plan::hold::{fingerprint, hold};
 
 const INTERVAL: SignedDuration = SignedDuration::from_mins(5);
 
@@ -27,7 +27,7 @@ fn start() -> Timestamp {
     "2026-06-01T12:00:00Z".parse().unwrap()
 }
 
-fn policy() -> Policy {
+pub(super) fn policy() -> Policy {
     Policy {
         schedule: Schedule::new(INTERVAL, b"a machine"),
         backoff: Backoff::default(),
@@ -44,19 +44,19 @@ fn id(name: &str) -> ResourceId {
     format!("app/{name}").parse().unwrap()
 }
 
-fn only(names: &[&str]) -> Scope {
+pub(super) fn only(names: &[&str]) -> Scope {
     Scope::Only(names.iter().map(|name| id(name)).collect())
 }
 
 /// What became of a plan.
 #[derive(Clone, Debug, Default)]
-struct Result {
-    plan: Plan,
-    outcome: Outcome,
+pub(super) struct Result {
+    pub(super) plan: Plan,
+    pub(super) outcome: Outcome,
 }
 
 impl Result {
-    fn change(mut self, name: &str, action: Action, end: End) -> Self {
+    pub(super) fn change(mut self, name: &str, action: Action, end: End) -> Self {
         let drifted = action == Action::Repair;
         let drift = Drift {
             path: format!("/opt/{name}/bin/{name}"),
@@ -114,9 +114,9 @@ fn failed(class: FailureClass) -> End {
 }
 
 /// A loop with a clock that goes only when it is told to.
-struct Clocked {
-    controller: Controller,
-    now: Timestamp,
+pub(super) struct Clocked {
+    pub(super) controller: Controller,
+    pub(super) now: Timestamp,
     wish: Wish,
     /// The wish that the pass began with that is made.
     began_with: Wish,
@@ -134,7 +134,7 @@ impl Clocked {
     }
 
     /// One that has made its first pass and found nothing to do.
-    fn settled(policy: Policy) -> Self {
+    pub(super) fn settled(policy: Policy) -> Self {
         let mut clocked = Self::new(policy);
         clocked.expect_pass(&[Trigger::Start]);
         clocked.ends(&Result::default());
@@ -150,7 +150,7 @@ impl Clocked {
     }
 
     #[track_caller]
-    fn expect_pass(&mut self, triggers: &[Trigger]) -> Order {
+    pub(super) fn expect_pass(&mut self, triggers: &[Trigger]) -> Order {
         match self.next() {
             Next::Pass(order) => {
                 assert_eq!(order.triggers, triggers.iter().copied().collect::<BTreeSet<_>>());
@@ -161,7 +161,7 @@ impl Clocked {
     }
 
     #[track_caller]
-    fn expect_wait(&mut self) -> Timestamp {
+    pub(super) fn expect_wait(&mut self) -> Timestamp {
         match self.next() {
             Next::Wait(until) => {
                 assert!(until > self.now, "waits for the past: {until} at {}", self.now);
@@ -173,28 +173,28 @@ impl Clocked {
 
     /// Lets the time come that is waited for.
     #[track_caller]
-    fn wait(&mut self) {
+    pub(super) fn wait(&mut self) {
         self.now = self.expect_wait();
     }
 
-    fn ends(&mut self, result: &Result) {
+    pub(super) fn ends(&mut self, result: &Result) {
         let plan = Some((&result.plan, &result.outcome));
         let (wish, every) = (self.began_with.clone(), &self.every);
         self.controller.ended(&Ended { plan, wish, every }, self.now);
         self.controller.seen(&self.wish, self.now);
     }
 
-    fn hear(&mut self, event: Event) {
+    pub(super) fn hear(&mut self, event: Event) {
         self.controller.hear(event, self.now);
     }
 
-    fn request(&mut self, scope: Scope) -> Ticket {
+    pub(super) fn request(&mut self, scope: Scope) -> Ticket {
         self.tickets += 1;
         self.hear(Event::Requested(scope, self.tickets));
         self.tickets
     }
 
-    fn later(&mut self, seconds: i64) {
+    pub(super) fn later(&mut self, seconds: i64) {
         self.now += SignedDuration::from_secs(seconds);
     }
 }
@@ -277,6 +277,25 @@ fn edit_is_looked_at_once_it_has_settled_and_only_another_wish_is_a_pass() {
     clocked.wish = wish("second");
     clocked.controller.seen(&wish("second"), clocked.now);
     assert!(clocked.expect_pass(&[Trigger::Desired]).asks_afresh());
+}
+
+#[test]
+fn edit_that_goes_on_is_looked_at_when_it_pauses_or_takes_too_long() {
+    let mut clocked = Clocked::settled(policy());
+    let first = clocked.now;
+    clocked.hear(Event::Touched);
+    clocked.now += SETTLE / 2;
+    clocked.hear(Event::Touched);
+    assert_eq!(clocked.expect_wait(), clocked.now + SETTLE);
+    while clocked.next() != Next::Look {
+        clocked.now += SETTLE / 2;
+        clocked.hear(Event::Touched);
+        assert!(clocked.now <= first + SETTLE_MAX, "it is never looked at");
+    }
+    assert_eq!(clocked.now, first + SETTLE_MAX);
+    clocked.controller.seen(&wish("first"), clocked.now);
+    clocked.hear(Event::Touched);
+    assert_eq!(clocked.expect_wait(), clocked.now + SETTLE, "that was another edit");
 }
 
 #[test]
@@ -422,7 +441,7 @@ fn terminal_failure_is_held_until_the_change_is_another_or_somebody_asks() {
     clocked.ends(&Result::default());
     clocked.request(only(&["a"]));
     clocked.expect_pass(&[Trigger::Request]);
-    assert_eq!(clocked.controller.holds(clocked.now), Holds::NONE);
+    assert!(clocked.controller.holds(clocked.now).is_empty());
 }
 
 #[test]
@@ -430,7 +449,7 @@ fn correction_that_is_undone_each_time_is_given_up_for_a_while() {
     let mut clocked = Clocked::settled(policy());
     let repaired = Result::default().change("a", Action::Repair, End::Done);
     for time in 1..=FightRule::default().times {
-        assert_eq!(clocked.controller.holds(clocked.now), Holds::NONE, "before {time}");
+        assert!(clocked.controller.holds(clocked.now).is_empty(), "before {time}");
         clocked.wait();
         clocked.expect_pass(&[Trigger::Schedule]);
         clocked.ends(&repaired);
@@ -442,7 +461,7 @@ fn correction_that_is_undone_each_time_is_given_up_for_a_while() {
     let upgrade = Result::default().change("a", Action::Upgrade, End::Done).plan;
     assert_eq!(hold(upgrade.clone(), &holds), upgrade, "only the correction is given up");
     clocked.later(3601);
-    assert_eq!(clocked.controller.holds(clocked.now), Holds::NONE);
+    assert!(clocked.controller.holds(clocked.now).is_empty());
 }
 
 #[test]
@@ -452,7 +471,7 @@ fn slow_corrections_are_no_fight() {
         clocked.later(1200);
         let Next::Pass(_) = clocked.next() else { panic!() };
         clocked.ends(&Result::default().change("a", Action::Repair, End::Done));
-        assert_eq!(clocked.controller.holds(clocked.now), Holds::NONE);
+        assert!(clocked.controller.holds(clocked.now).is_empty());
     }
 }
 
@@ -777,14 +796,15 @@ impl Story {
         }
         if self.released && order.scope == Scope::All {
             result = result.change("a", Action::Upgrade, End::Done);
-            result.plan = hold(result.plan, &self.clocked.controller.holds(now));
-            if result.plan.changes.is_empty() {
-                result.outcome = Outcome::default();
-            } else {
-                let hour = now.to_zoned(TimeZone::UTC).hour();
-                assert!((2..4).contains(&hour), "switched at {now}");
-                self.released = false;
-            }
+        }
+        result.plan = hold(result.plan, &self.clocked.controller.holds(now));
+        let plan = &result.plan;
+        let goes_on = |id: &ResourceId| plan.changes.iter().any(|change| &change.resource == id);
+        result.outcome.results.retain(|ended| goes_on(&ended.resource));
+        if goes_on(&id("a")) {
+            let hour = now.to_zoned(TimeZone::UTC).hour();
+            assert!((2..4).contains(&hour), "switched at {now}");
+            self.released = false;
         }
         if self.fails {
             result = result.blocked("b", BlockedReason::SourceUnavailable, None);

@@ -3,5 +3,6 @@
 mod config;
 mod machine;
 mod run;
+mod unwished;
 mod watch;
 mod window;

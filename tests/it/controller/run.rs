@@ -194,6 +194,26 @@ fn edited_wish_arrives() {
 }
 
 #[test]
+fn file_of_the_wish_that_is_not_there_for_a_moment_removes_nothing() {
+    let world = world();
+    fs::write(
+        world.path("desired/rest.yaml"),
+        "apps: { rest: { suspend: { reason: new }, source: { file: /srv } } }\n",
+    )
+    .unwrap();
+    let mut running = Loop::start(&world, &IDLE);
+    let file = world.path("desired/apps.yaml");
+    let wish = fs::read_to_string(&file).unwrap();
+    fs::remove_file(&file).unwrap();
+    let said = running.settles();
+    assert!(said.contains("deferred"), "{said}");
+    fs::write(&file, wish).unwrap();
+    running.settles();
+    assert_eq!(in_use(&world).as_deref(), Some("1.0"));
+    running.stop();
+}
+
+#[test]
 fn wish_behind_a_link_arrives_when_the_link_is_set_anew() {
     let world = world();
     fs::rename(world.path("desired"), world.path("checkout-1")).unwrap();

@@ -116,3 +116,83 @@ fn killed_removal_ends_removed_and_unmerged() {
         check(world, &[None, Some("1.0.0")], None)
     });
 }
+
+/// The version of the newest image in systemd's sight, which must be whole.
+fn picked(world: &World) -> Result<Option<String>, String> {
+    let names = world.names(PICKED);
+    let version = |name: &String| {
+        name.strip_prefix("demo_").and_then(|n| n.strip_suffix(".raw")).map(str::to_owned)
+    };
+    let Some(version) = names.iter().filter_map(version).max() else { return Ok(None) };
+    let path = world.host(PICKED).join(format!("demo_{version}.raw"));
+    let whole = fs::read(path).map_err(|e| e.to_string())? == image(&version);
+    whole.then_some(Some(version.clone())).ok_or_else(|| format!("{version} is not whole"))
+}
+
+const PICKED: &str = "var/lib/extensions/demo.raw.v";
+
+/// A host on 2.0.0 with 1.0.0 beside it, where systemd picks.
+fn two_to_pick_from() -> World {
+    let world = offer(&["1.0.0"]);
+    let wish = world.path("desired/apps.yaml");
+    let text = fs::read_to_string(&wish).unwrap();
+    fs::write(&wish, text.replace("retain: 1", "layout: versioned")).unwrap();
+    world.pass();
+    publish(&world, &["1.0.0", "2.0.0"]);
+    world.pass();
+    world
+}
+
+/// What is wrong after a kill and the passes that follow.
+fn check_picked(
+    world: &World,
+    between: &[&str],
+    end: impl Fn(&World) -> &'static str,
+) -> Vec<String> {
+    let mut bad = Vec::new();
+    match picked(world) {
+        Ok(Some(version)) if between.contains(&version.as_str()) => {}
+        found => bad.push(format!("systemd picks {found:?}")),
+    }
+    let again = world.agent(&PASS);
+    if !again.status.success() {
+        bad.push(format!("the next pass failed: {}", said(&again)));
+    }
+    let end = end(world);
+    if picked(world) != Ok(Some(end.to_owned())) {
+        bad.push(format!("the next pass led to {:?}", picked(world)));
+    }
+    let merged = fs::read_to_string(world.path("picked")).unwrap_or_default();
+    // What a round before this one merged is noted, too; all of them begin on 2.0.0.
+    if end != "2.0.0" && merged.lines().last() != Some(&format!("demo_{end}.raw")) {
+        bad.push(format!("merged last was {:?}", merged.lines().last()));
+    }
+    let dry = world.agent(&DRY);
+    if !said(&dry).lines().any(|line| line.starts_with("No changes")) {
+        bad.push(format!("a further pass would do something: {}", said(&dry)));
+    }
+    bad.extend(world.leftovers());
+    bad
+}
+
+#[test]
+fn killed_rollback_of_a_picked_image_leaves_one_in_sight() {
+    let mut world = two_to_pick_from();
+    let overrides = |world: &World| {
+        let text = fs::read_to_string(world.host("var/lib/reconcile/overrides.json"));
+        if text.unwrap_or_default().contains("1.0.0") { "1.0.0" } else { "2.0.0" }
+    };
+    let back = ["rollback", "extension/demo", "--reason", "test", "--effects", "run"];
+    kill_at_every_call(&mut world, ("picked image back", &back, 0), |world| {
+        check_picked(world, &["1.0.0", "2.0.0"], overrides)
+    });
+}
+
+#[test]
+fn killed_way_on_to_a_picked_image_leaves_one_in_sight() {
+    let mut world = two_to_pick_from();
+    publish(&world, &["1.0.0", "2.0.0", "3.0.0"]);
+    kill_at_every_call(&mut world, ("newer picked image", &PASS, 0), |world| {
+        check_picked(world, &["2.0.0", "3.0.0"], |_| "3.0.0")
+    });
+}

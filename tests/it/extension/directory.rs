@@ -76,6 +76,37 @@ fn archive_of_a_definition_becomes_a_directory_that_is_linked_and_kept() {
 }
 
 #[test]
+fn directory_without_a_link_is_unmerged_by_the_pass_that_takes_it_away() {
+    for sealed in ["", "ReadOnly=yes\n"] {
+        let mut host = Host::new();
+        define(&host, sealed);
+        let definition = host.world.path("usr/lib/sysupdate.d/demo.transfer");
+        let text = fs::read_to_string(&definition).unwrap();
+        fs::write(&definition, text.replace("/var/lib/extensions.d", "/var/lib/extensions"))
+            .unwrap();
+        host.world.wish("desired", "sysupdate: { as: sysupdate, activate: now }\n");
+        for version in ["1", "2", "3", "4"] {
+            publish(&host, &format!("demo_{version}.tar.gz"), version);
+            host.converges();
+        }
+        assert_eq!(host.merged(), "demo_3\ndemo_4\n", "what is not kept is not merged");
+        let text = host.world.path("var/lib/extensions/demo_4/usr/share/demo/text");
+        fs::write(&text, "changed").unwrap();
+        let before = host.refreshes();
+        host.converges();
+        assert_eq!(fs::read_to_string(&text).unwrap(), "4");
+        assert_eq!(host.refreshes() - before, 1, "what is replaced is merged again");
+        // Something in it is gone: it is there all the same.
+        fs::remove_file(&text).unwrap();
+        fs::remove_dir_all(host.world.path("usr/lib/sysupdate.d")).unwrap();
+        host.converges();
+        assert_eq!((host.merged().as_str(), host.refreshes() - before), ("", 2));
+        let left = fs::read_dir(host.world.path("var/lib/extensions")).unwrap().count();
+        assert_eq!(left, 0);
+    }
+}
+
+#[test]
 fn archive_that_does_not_fit_the_host_is_not_linked() {
     let mut host = Host::new();
     fs::create_dir_all(host.world.path("etc")).unwrap();
@@ -103,6 +134,23 @@ fn archive_that_does_not_fit_the_host_is_not_linked() {
     host.world.wish("desired", "extensions: {}\n");
     host.converges();
     assert!(!host.world.path("var/lib/extensions.d/demo").exists());
+}
+
+#[test]
+fn release_file_of_another_name_is_told_where_no_host_says_what_it_is() {
+    let mut host = Host::new();
+    define(&host, "CurrentSymlink=/etc/extensions/demo\n");
+    host.world.wish("desired", "sysupdate: { as: sysupdate }\n");
+    let release = "usr/lib/extension-release.d/extension-release.other";
+    let bytes = archive(&[(release, "ID=_any\n"), ("usr/share/demo/text", "one")]);
+    fs::write(host.source().join("demo_1.tar.gz"), bytes).unwrap();
+    host.list();
+    let ran = host.pass().exits(0);
+    let told = "it has no `usr/lib/extension-release.d/extension-release.demo`";
+    assert!(ran.stdout.contains(told), "{ran:#?}");
+    publish(&host, "demo_2.tar.gz", "two");
+    let ran = host.pass().exits(0);
+    assert!(!ran.stdout.contains("no host would merge it"), "{ran:#?}");
 }
 
 #[test]
@@ -160,22 +208,4 @@ fn versioned_layout_needs_no_link_and_keeps_what_systemd_picks() {
         "what goes is unmerged"
     );
     assert!(!place.exists());
-}
-
-#[test]
-fn older_image_of_a_versioned_directory_is_not_said_to_be_in_use() {
-    let mut host = Host::new();
-    host.publish("demo_1.0.0.raw", "one");
-    host.wish(&[("demo", "    layout: versioned\n")]);
-    host.converges();
-    host.publish("demo_1.1.0.raw", "two");
-    host.converges();
-    let back = ["rollback", "extension/demo", "--reason", "test"];
-    let said = host.world.run(&back).exits(1);
-    assert!(said.stderr.contains("systemd picks the newest image"), "{said:#?}");
-    host.is_settled();
-    host.wish(&[("demo", "    version: 1.0.0\n    layout: versioned\n")]);
-    let ran = host.pass();
-    assert!(ran.code == 3 || ran.code == 1, "{ran:#?}");
-    assert!(ran.stdout.contains("systemd picks the newest image"), "{ran:#?}");
 }

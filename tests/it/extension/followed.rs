@@ -251,7 +251,7 @@ fn what_another_program_listed_is_cleaned_up_and_entries_that_say_nothing_go() {
     enter("/target/c/./gone-@v.bin");
     enter("relative/./old-@v.bin");
     enter("/no-pattern");
-    // What two patterns fit belongs to the definition that is there.
+    // What two patterns fit belongs to the definition that is there: the entry stands for nothing else.
     enter("/target/a/./@v.bin");
     symlink("/target/b/./kept-@v.bin", list.join("not-its-digest")).unwrap();
     fs::create_dir_all(host.world.path("target/b/old-2.bin/inside")).unwrap();
@@ -260,12 +260,7 @@ fn what_another_program_listed_is_cleaned_up_and_entries_that_say_nothing_go() {
     ask(&host, &["cleanup"]).exits(0);
     assert_eq!(names(&host.world.path("target/b")), ["kept-1.bin"]);
     assert_eq!(names(&host.world.path("target/a")), ["alpha-v1.bin", "beta-v1"]);
-    let left = [
-        "/target/a/./@v.bin",
-        "/target/a/./@v/beta",
-        "/target/a/./alpha-@v.bin",
-        "/target/a/./beta-@v",
-    ];
+    let left = ["/target/a/./@v/beta", "/target/a/./alpha-@v.bin", "/target/a/./beta-@v"];
     assert_eq!(entries(&host, LIST), left);
     let broken = host.world.path("usr/lib/sysupdate.d/03-broken.transfer");
     fs::write(broken, "[Source]\nType=regular-file\nPath=/source\nMatchPattern=$\n").unwrap();

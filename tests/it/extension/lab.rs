@@ -389,12 +389,20 @@ fn image_that_is_merged_stays_while_newer_ones_wait_for_the_next_boot() {
     lab.plays(NEXT_BOOT);
 }
 
-/// Images that systemd picks by itself come, are replaced, and go.
+/// Images that systemd picks by itself come, are replaced, gone back from, and go.
 const PICKED: &str = r#"
 use first
 $R
 test "$(cat /usr/share/reconcile-test/squashfs)" = 1
 use second
+$R
+test "$(cat /usr/share/reconcile-test/squashfs)" = 2
+$R rollback extension/squashfs --reason test
+test "$(cat /usr/share/reconcile-test/squashfs)" = 1
+systemd-sysext refresh
+test "$(cat /usr/share/reconcile-test/squashfs)" = 1
+$R --dry-run --detailed-exitcode
+$R resume extension/squashfs
 $R
 test "$(cat /usr/share/reconcile-test/squashfs)" = 2
 echo "extensions: {}" > "$DIR/desired/wish.yaml"
@@ -404,7 +412,7 @@ test -z "$(ls -A /var/lib/extensions)"
 "#;
 
 #[test]
-fn image_that_systemd_picks_is_replaced_and_unmerged() {
+fn image_that_systemd_picks_is_replaced_gone_back_from_and_unmerged() {
     let Some(system) = system_root() else { return };
     let lab = Lab::new(Some(&system));
     lab.wish(&[("squashfs", "    layout: versioned\n", ".raw")]);

@@ -6,6 +6,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+
 use super::{Host, image};
 
 /// How somebody else's extension lies where systemd looks.
@@ -166,4 +168,29 @@ fn two_extensions_of_one_name_are_both_refused() {
         assert!(ran.stdout.contains(said), "{ran:#?}");
     }
     assert_eq!(host.link("demo"), None);
+}
+
+#[test]
+fn directory_where_systemd_looks_is_listed_once_for_all_extensions() {
+    let mut host = Host::new();
+    let names: Vec<String> = (0..20).map(|n| format!("demo{n:02}")).collect();
+    for name in &names {
+        host.publish(&format!("{name}_1.raw"), "one");
+    }
+    host.wish(&names.iter().map(|name| (name.as_str(), "")).collect::<Vec<_>>());
+    host.converges();
+    let watch = inotify::init(CreateFlags::NONBLOCK).unwrap();
+    // Two equal events in a row would be told as one.
+    let flags = WatchFlags::OPEN | WatchFlags::CLOSE_NOWRITE | WatchFlags::ONLYDIR;
+    inotify::add_watch(&watch, host.world.path("etc/extensions"), flags).unwrap();
+    host.world.run(&["--dry-run"]).exits(0);
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 64 << 10];
+    let mut events = inotify::Reader::new(&watch, &mut buffer);
+    let mut opened = 0;
+    while let Ok(event) = events.next() {
+        let itself = event.file_name().is_none();
+        opened += usize::from(itself && event.events().contains(ReadFlags::OPEN));
+    }
+    // Once to list it, and some times on the way to what is in it.
+    assert!(0 < opened && opened < names.len(), "{opened}");
 }

@@ -16,7 +16,6 @@ use crate::cli::session::{AT_ONCE, Session};
 use crate::cli::{CliError, mention, say};
 use crate::desired::DesiredState;
 use crate::format::sysupdate::document::Vacuum;
-use crate::format::sysupdate::pattern::compare_all;
 use crate::format::sysupdate::sets::Flag;
 use crate::host::Change as Host;
 use crate::model::outcome::{End, Outcome};
@@ -281,5 +280,5 @@ fn counts(passed: &Passed) -> Vacuum {
 
 fn is_instance(transfer: &Transfer, path: &Utf8Path) -> bool {
     let name = path.strip_prefix(&transfer.directory).ok();
-    name.is_some_and(|name| compare_all(&transfer.target, name.as_str()).fields.is_some())
+    name.is_some_and(|name| transfer.image(name.as_str()).fields.is_some())
 }

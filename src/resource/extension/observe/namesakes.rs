@@ -9,13 +9,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::format::sysext::{EntryKind, image_name};
-use crate::format::sysupdate::pattern::compare_all;
 use crate::host::{Item, ItemKind, Look, facts};
 use crate::model::ExtensionClass;
 use crate::model::extension::Shape;
 use crate::resource::extension::layout::searched;
-use crate::resource::extension::observe::places::Places;
-use crate::resource::extension::observe::read_manifest;
+use crate::resource::extension::observe::{Listings, read_manifest};
 use crate::resource::extension::spec::{ExtensionSpec, Transfer, join};
 
 /// Links followed from an entry to what it leads to: as many as Linux follows.
@@ -32,21 +30,23 @@ pub struct Namesake {
 
 /// Looks for them wherever systemd does.
 pub(super) fn find(
-    places: &mut Places<'_>,
+    (host, listings): (&Look, &Listings),
     spec: &ExtensionSpec,
     transfer: &Transfer,
 ) -> io::Result<Vec<Namesake>> {
     let Some(class) = transfer.class else { return Ok(Vec::new()) };
-    let host = places.host;
     let systemd = LazyCell::new(|| facts::systemd(host));
+    let stem = stem(transfer);
     let mut found = Vec::new();
     for place in searched(class, None) {
-        let items = match places.list(place.into()) {
+        let items = match listings.of(host, place.into()) {
             // A link: what it leads to has other names that are looked at.
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => continue,
             listed => listed?,
         };
-        for item in items.iter().filter(|item| item.name.starts_with(stem(transfer))) {
+        let from = items.partition_point(|item| item.name.as_str() < stem);
+        let alike = items.get(from..).unwrap_or_default().iter();
+        for item in alike.take_while(|item| item.name.starts_with(stem)) {
             let path = Utf8Path::new(place).join(&item.name);
             if is_ours(spec, &path) {
                 continue;
@@ -87,7 +87,7 @@ fn own_entry(transfer: &Transfer) -> Option<(&str, EntryKind)> {
 fn is_ours(spec: &ExtensionSpec, path: &Utf8Path) -> bool {
     spec.transfers.iter().chain(&spec.retired).any(|transfer| {
         let image = path.parent() == Some(&transfer.directory)
-            && path.file_name().is_some_and(|n| compare_all(&transfer.target, n).fields.is_some());
+            && path.file_name().is_some_and(|name| transfer.image(name).fields.is_some());
         image || transfer.link.as_deref() == Some(path) || transfer.directory == path
     })
 }
@@ -108,7 +108,7 @@ fn namesake(
         Some(_) => return Ok(None),
         None => {
             let written = [item.name.clone(), theirs.to_owned(), format!("{theirs}.raw")];
-            let fits = |name: &String| compare_all(&transfer.target, name).fields;
+            let fits = |name: &String| transfer.image(name).fields;
             let Some(fields) = written.iter().find_map(fits) else { return Ok(None) };
             Some(fields.version)
         }
@@ -136,7 +136,7 @@ fn leads_to(
             ItemKind::Other => break,
             ItemKind::Link => {}
         }
-        let Some(text) = host.read_link(&at)? else { break };
+        let Some(text) = host.link_in_utf8(&at)? else { break };
         at = join(at.parent().unwrap_or(&at), &text);
         let Some(stat) = host.stat(&at)? else { break };
         kind = stat.kind;

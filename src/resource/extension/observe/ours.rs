@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::host::{Item, ItemKind, Look};
 use crate::model::ResourceId;
-use crate::resource::extension::layout::image_of;
+use crate::resource::extension::layout::{hidden, image_of};
 use crate::resource::extension::observe::{
     DIRECTORIES_MAX, ImageSeen, LinkSeen, TransferObserved, below, differs, link_at, read_manifest,
 };
@@ -46,10 +46,13 @@ fn in_directory(
             let Some(file) = image_of(&item.name).map(|file| below(&place, file)) else { continue };
             let manifest = read_manifest(host, directory, &file)?;
             let Some(manifest) = manifest.filter(|m| &m.head.resource == id) else { continue };
-            let drift = differs(host, &directory.join(&file), &manifest, depth)?;
+            let place = directory.join(&file);
+            let aside = hidden(directory, &file);
+            let hidden = host.stat(&place)?.is_none() && host.stat(&aside)?.is_some();
+            let drift = differs(host, if hidden { &aside } else { &place }, &manifest, depth)?;
             let link = manifest.head.link.clone();
             let version = manifest.head.version.to_string();
-            let image = ImageSeen { file, manifest: Some(manifest), drift };
+            let image = ImageSeen { file, hidden, manifest: Some(manifest), drift };
             let transfers = found.iter_mut().skip(before);
             // Several transfers may have no link, and then each has an image of this version.
             let mut of_link = transfers.filter(|seen| seen.link == link);

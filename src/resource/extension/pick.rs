@@ -1,0 +1,149 @@
+//! Images of which systemd picks the newest by itself, and what hides the newer ones from it; pure.
+//!
+//! No link says which image of such a directory is in use. So a newer one than the one to be on is kept under a name that
+//! systemd passes over: nothing is lost, and showing it again is one rename.
+
+use crate::model::extension::ImageMove;
+use crate::model::{BlockedReason, Step};
+use crate::resource::decision::Problem;
+use crate::resource::extension::layout::hidden;
+use crate::resource::extension::observe::{ImageSeen, TransferObserved};
+use crate::resource::extension::order::Order;
+use crate::resource::extension::plan::Situation;
+use crate::resource::extension::spec::Transfer;
+use crate::resource::extension::wanted::WantedSet;
+
+/// What is shown and hidden so that systemd picks a version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Picks {
+    shows: Vec<ImageMove>,
+    hides: Vec<ImageMove>,
+}
+
+impl Picks {
+    /// Whether nothing moves.
+    pub(super) fn is_empty(&self) -> bool {
+        self.shows.is_empty() && self.hides.is_empty()
+    }
+
+    /// Shows an image that is hidden, or was made hidden.
+    pub(super) fn show(&mut self, transfer: &Transfer, file: &str) {
+        let (place, aside) = places(transfer, file);
+        self.shows.push(ImageMove { from: aside, to: place });
+    }
+
+    fn hide(&mut self, transfer: &Transfer, file: &str) {
+        let (place, aside) = places(transfer, file);
+        self.hides.push(ImageMove { from: place, to: aside });
+    }
+
+    /// What takes all of it back.
+    pub(super) fn back(&self) -> Self {
+        let back = |moves: &[ImageMove]| {
+            moves.iter().map(|m| ImageMove { from: m.to.clone(), to: m.from.clone() }).collect()
+        };
+        Self { shows: back(&self.hides), hides: back(&self.shows) }
+    }
+
+    /// The step that does it, if there is anything to do.
+    pub(super) fn step(self, slot: &str) -> Option<Step> {
+        let slot = slot.to_owned();
+        (!self.is_empty()).then(|| Step::Pick { slot, shows: self.shows, hides: self.hides })
+    }
+}
+
+/// The place of an image, and where it is hidden.
+fn places(transfer: &Transfer, file: &str) -> (camino::Utf8PathBuf, camino::Utf8PathBuf) {
+    (transfer.directory.join(file), hidden(&transfer.directory, file))
+}
+
+impl Situation<'_> {
+    /// Hides what systemd would pick instead of `wanted`; an obstacle where it is somebody else's, or where nobody here
+    /// decides what is used.
+    pub(super) fn hide_newer(
+        &self,
+        transfer: &Transfer,
+        seen: &TransferObserved,
+        (wanted, picks): (&WantedSet, &mut Picks),
+    ) -> Result<(), Problem> {
+        // systemd-sysupdate installs an older version beside a newer one, and so do we in its place.
+        let is_asked = self.spec.follows.is_none() || wanted.rolled_back.is_some();
+        if transfer.link.is_some() || !is_asked {
+            return Ok(());
+        }
+        let is_ours = self.ours();
+        for (version, image) in self.newer(seen, &wanted.slot) {
+            if !transfer.is_picked() {
+                return Err(not_ours_to_say(transfer, (version, &wanted.slot)));
+            }
+            if !is_ours(version) {
+                let message = format!(
+                    "systemd picks the newest image of {}, which is {} and was not put there by reconcile, so that {} \
+                     would not be used; move it away",
+                    transfer.directory, image.file, wanted.slot
+                );
+                let foreign = Problem::foreign(message);
+                let reason = wanted.rolled_back.as_ref().map(|_| BlockedReason::RolledBack);
+                return Err(Problem { reason: reason.unwrap_or(foreign.reason), ..foreign });
+            }
+            picks.hide(transfer, &image.file);
+        }
+        Ok(())
+    }
+
+    /// What makes systemd pick a release that is there, as far as that is ours to say.
+    pub(super) fn pick_again(&self, slot: &str) -> Picks {
+        let (mut picks, is_ours) = (Picks::default(), self.ours());
+        let pairs = self.spec.transfers.iter().zip(&self.observed.transfers);
+        for (transfer, seen) in pairs.filter(|(transfer, _)| transfer.is_picked()) {
+            let Some(image) = seen.images.get(slot) else { continue };
+            if image.hidden {
+                picks.show(transfer, &image.file);
+            }
+            for (_, image) in self.newer(seen, slot).filter(|(version, _)| is_ours(version)) {
+                picks.hide(transfer, &image.file);
+            }
+        }
+        picks
+    }
+
+    /// What makes systemd pick the release in use, after everything was put back.
+    pub(super) fn pick_in_place(&self, slot: &str) -> Picks {
+        let mut picks = Picks::default();
+        let pairs = self.spec.transfers.iter().zip(&self.observed.transfers);
+        for (transfer, seen) in pairs.filter(|(transfer, _)| transfer.is_picked()) {
+            if let Some(image) = seen.images.get(slot).filter(|image| !image.hidden) {
+                picks.show(transfer, &image.file);
+            }
+        }
+        picks
+    }
+
+    /// Images in sight that are newer than a version.
+    fn newer<'s>(
+        &self,
+        seen: &'s TransferObserved,
+        slot: &str,
+    ) -> impl Iterator<Item = (&'s str, &'s ImageSeen)> {
+        let versions = seen.images.keys().map(String::as_str);
+        let order = Order::of(self.spec.order, versions.chain([slot]));
+        let slot = slot.to_owned();
+        let in_sight = seen.images.iter().filter(|(_, image)| !image.hidden);
+        in_sight
+            .map(|(version, image)| (version.as_str(), image))
+            .filter(move |(version, _)| order.compare(version, &slot).is_gt())
+    }
+}
+
+/// Refuses to go back where neither a link nor systemd's choice is ours.
+fn not_ours_to_say(transfer: &Transfer, (newest, slot): (&str, &str)) -> Problem {
+    Problem {
+        reason: BlockedReason::RolledBack,
+        message: format!(
+            "no link leads to what is used of {}, so that nothing here decides that {slot} is used and not {newest}; \
+             give its definition a CurrentSymlink= to be able to go back",
+            transfer.directory
+        ),
+        until: None,
+    }
+}

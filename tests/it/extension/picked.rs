@@ -1,0 +1,184 @@
+//! Extensions of which systemd picks the newest image by itself: going back from it, and on again.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::{Host, image};
+
+const LAYOUT: &str = "    layout: versioned\n";
+const BACK: [&str; 4] = ["rollback", "extension/demo", "--reason", "test"];
+
+/// A host that was upgraded from 1.0.0 to 1.1.0.
+fn upgraded(more: &str) -> Host {
+    let mut host = Host::new();
+    host.publish("demo_1.0.0.raw", "one");
+    host.wish(&[("demo", &format!("{LAYOUT}{more}"))]);
+    host.converges();
+    host.publish("demo_1.1.0.raw", "two");
+    host.converges();
+    host
+}
+
+fn place(host: &Host) -> PathBuf {
+    host.world.path("var/lib/extensions/demo.raw.v")
+}
+
+/// What systemd picked at the last merge.
+fn picked(host: &Host) -> String {
+    let picked = fs::read_to_string(host.world.temp().join("picked")).unwrap_or_default();
+    picked.lines().last().unwrap_or_default().to_owned()
+}
+
+/// Whether an image is there under a name that systemd passes over.
+fn is_hidden(host: &Host, name: &str) -> bool {
+    place(host).join(format!(".#hidden.reconcile.{name}")).exists()
+}
+
+#[test]
+fn picked_image_is_gone_back_from_and_on_again_without_a_source() {
+    let mut host = upgraded("");
+    assert_eq!(picked(&host), "demo_1.1.0.raw");
+    let before = host.refreshes();
+    let back = host.world.run(&BACK).exits(0);
+    assert!(
+        back.stdout.contains("demo_1.1.0.raw (kept as .#hidden.reconcile.demo_1.1.0.raw"),
+        "{back:#?}"
+    );
+    assert_eq!((picked(&host).as_str(), host.refreshes() - before), ("demo_1.0.0.raw", 1));
+    assert!(is_hidden(&host, "demo_1.1.0.raw"));
+    host.is_settled();
+    let status = host.world.run(&["status"]).stdout;
+    assert!(status.contains("1.0.0") && status.contains("RolledBack"), "{status}");
+    // The source is not needed to go on again.
+    host.withdraw("demo_1.0.0.raw");
+    fs::rename(host.source().join("demo_1.1.0.raw"), host.world.temp().join("away")).unwrap();
+    host.world.run(&["resume", "extension/demo"]).exits(0);
+    host.converges();
+    assert_eq!(picked(&host), "demo_1.1.0.raw");
+    assert_eq!(fs::read(place(&host).join("demo_1.1.0.raw")).unwrap(), image("two"));
+    assert!(!is_hidden(&host, "demo_1.1.0.raw"));
+}
+
+#[test]
+fn picked_image_is_hidden_again_after_somebody_showed_it() {
+    let mut host = upgraded("");
+    host.world.run(&BACK).exits(0);
+    let hidden = place(&host).join(".#hidden.reconcile.demo_1.1.0.raw");
+    let shown = place(&host).join("demo_1.1.0.raw");
+    fs::rename(&hidden, &shown).unwrap();
+    host.converges();
+    assert_eq!((picked(&host).as_str(), shown.exists()), ("demo_1.0.0.raw", false));
+    // Also where it is there twice.
+    fs::copy(&hidden, &shown).unwrap();
+    host.converges();
+    assert!(!shown.exists() && hidden.exists());
+    // And the one to be on is shown again.
+    fs::rename(
+        place(&host).join("demo_1.0.0.raw"),
+        place(&host).join(".#hidden.reconcile.demo_1.0.0.raw"),
+    )
+    .unwrap();
+    host.converges();
+    assert!(place(&host).join("demo_1.0.0.raw").exists() && !shown.exists());
+}
+
+#[test]
+fn exact_version_below_a_picked_image_is_what_systemd_picks() {
+    let mut host = upgraded("");
+    host.wish(&[("demo", &format!("    version: 1.0.0\n{LAYOUT}"))]);
+    host.converges();
+    assert_eq!(picked(&host), "demo_1.0.0.raw");
+    host.wish(&[("demo", LAYOUT)]);
+    host.converges();
+    assert_eq!(picked(&host), "demo_1.1.0.raw");
+}
+
+#[test]
+fn newer_image_of_somebody_else_is_not_hidden() {
+    let host = upgraded("");
+    fs::write(place(&host).join("demo_9.raw"), image("theirs")).unwrap();
+    let said = host.world.run(&["rollback", "extension/demo", "--to", "1.0.0", "--reason", "test"]);
+    assert_eq!(said.code, 1, "{said:#?}");
+    assert!(said.stderr.contains("demo_9.raw and was not put there by reconcile"), "{said:#?}");
+    assert!(place(&host).join("demo_9.raw").exists() && !is_hidden(&host, "demo_1.1.0.raw"));
+}
+
+#[test]
+fn hidden_images_count_for_retention_and_go_with_the_extension() {
+    let mut host = upgraded("");
+    host.world.run(&BACK).exits(0);
+    host.world.run(&["resume", "extension/demo"]).exits(0);
+    host.publish("demo_1.2.0.raw", "three");
+    host.converges();
+    assert_eq!(picked(&host), "demo_1.2.0.raw");
+    let images = || {
+        let names = fs::read_dir(place(&host)).unwrap().flatten();
+        let names = names.map(|e| e.file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".raw")).count()
+    };
+    assert_eq!(images(), 2, "as many as are kept");
+    host.world.run(&BACK).exits(0);
+    host.wish(&[]);
+    host.converges();
+    assert_eq!(host.merged(), "");
+    assert!(!place(&host).exists());
+}
+
+/// A check that fails while 1.1.0 is in sight.
+fn health(host: &Host) -> String {
+    let place = place(host).join("demo_1.1.0.raw").display().to_string();
+    format!(
+        "    health:\n      exec: [/bin/sh, -c, \"! test -e {place}\"]\n      interval: 100ms\n      stable: 100ms\n      \
+         deadline: 400ms\n"
+    )
+}
+
+#[test]
+fn picked_image_that_does_not_work_is_hidden_and_quarantined() {
+    let mut host = Host::new();
+    host.publish("demo_1.0.0.raw", "one");
+    let wish = format!("{LAYOUT}{}", health(&host));
+    host.wish(&[("demo", &wish)]);
+    host.converges();
+    host.publish("demo_1.1.0.raw", "two");
+    let ran = host.pass();
+    assert_eq!(ran.code, 6, "{ran:#?}");
+    assert_eq!(picked(&host), "demo_1.0.0.raw");
+    assert!(is_hidden(&host, "demo_1.1.0.raw"));
+    assert_eq!(host.pass().code, 3, "it is not tried again");
+    host.is_settled();
+    let status = host.world.run(&["status"]).stdout;
+    assert!(status.contains("1.0.0") && status.contains("switched back"), "{status}");
+    host.publish("demo_1.2.0.raw", "mended");
+    host.converges();
+    assert_eq!(picked(&host), "demo_1.2.0.raw");
+}
+
+#[test]
+fn first_picked_image_that_does_not_work_is_hidden() {
+    let mut host = Host::new();
+    host.publish("demo_1.1.0.raw", "two");
+    let wish = format!("{LAYOUT}{}", health(&host));
+    host.wish(&[("demo", &wish)]);
+    let ran = host.pass();
+    assert_eq!(ran.code, 6, "{ran:#?}");
+    assert_eq!(host.merged(), "");
+    assert!(!place(&host).join("demo_1.1.0.raw").exists());
+}
+
+#[test]
+fn picked_image_that_breaks_the_merge_is_hidden_and_others_are_merged() {
+    let mut host = Host::new();
+    host.publish("demo_1.0.0.raw", "one");
+    host.publish("other_1.0.0.raw", "other");
+    host.wish(&[("demo", LAYOUT), ("other", "")]);
+    host.converges();
+    host.publish("demo_1.1.0.raw", "BREAKS");
+    host.publish("other_1.1.0.raw", "more");
+    let ran = host.pass();
+    assert_eq!(ran.code, 6, "{ran:#?}");
+    assert_eq!(picked(&host), "demo_1.0.0.raw");
+    assert_eq!(host.version("other").as_deref(), Some("1.1.0"));
+    assert_eq!(host.merged().lines().count(), 2);
+    assert!(is_hidden(&host, "demo_1.1.0.raw"));
+}

@@ -1,0 +1,201 @@
+//! Indexes that are signed by the gpg of this machine while they are published.
+#![cfg(feature = "interop")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::support::tree;
+use crate::support::world::World;
+
+/// A publisher with two keys, and a host that follows it.
+struct Site {
+    world: World,
+    home: tempfile::TempDir,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let mut command = Command::new("gpgconf");
+        let _ = command.env("GNUPGHOME", self.home.path()).args(["--kill", "gpg-agent"]).status();
+    }
+}
+
+impl Site {
+    fn new() -> Self {
+        let private = fs::Permissions::from_mode(0o700);
+        let home = tempfile::Builder::new().permissions(private).tempdir().unwrap();
+        let mut world = World::new();
+        world.now = jiff::Timestamp::now();
+        let site = Self { world, home };
+        for who in ["first", "second"] {
+            let user = format!("{who}@example.net");
+            site.gpg(&[
+                "--passphrase",
+                "",
+                "--quick-generate-key",
+                &user,
+                "ed25519",
+                "sign",
+                "never",
+            ]);
+            let keys = site.path(&format!("{who}.pgp"));
+            site.gpg(&["--output", keys.to_str().unwrap(), "--export", &user]);
+        }
+        site.write("one");
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.world.temp().join(name)
+    }
+
+    fn gpg(&self, arguments: &[&str]) {
+        let ran = Command::new("gpg")
+            .env("GNUPGHOME", self.home.path())
+            .args(["--batch", "--no-tty", "--yes", "--pinentry-mode", "loopback"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    }
+
+    /// Changes the tree, long enough ago that it counts as settled.
+    fn write(&self, text: &str) {
+        tree::write(&self.path("tree/conf.d/main"), text.as_bytes());
+    }
+
+    /// Publishes, with more arguments; what it said.
+    fn publish(&self, more: &[&str]) -> (i32, String) {
+        let now = (jiff::Timestamp::now() + jiff::SignedDuration::from_mins(1)).to_string();
+        let ran = Command::new(env!("CARGO_BIN_EXE_reconcile"))
+            .env("GNUPGHOME", self.home.path())
+            .args(["--now", &now, "publish", "tree", "tree", "--index", "site.caidx"])
+            .args(more)
+            .current_dir(self.world.temp())
+            .output()
+            .unwrap();
+        let said = [ran.stdout, ran.stderr].concat();
+        (ran.status.code().unwrap(), String::from_utf8(said).unwrap())
+    }
+
+    #[track_caller]
+    fn publishes(&self, more: &[&str]) -> String {
+        let (code, said) = self.publish(more);
+        assert_eq!(code, 0, "{said}");
+        said
+    }
+
+    /// Lets the host follow, trusting one of the keys.
+    fn pass(&mut self, key: &str) -> (i32, String) {
+        let wish = format!(
+            "trees:\n  site:\n    path: /srv/site\n    verify: {{ gpg: {{ keyring: {} }} }}\n    source: {{ casync: {} \
+             }}\n",
+            self.path(&format!("{key}.pgp")).display(),
+            self.path("site.caidx").display()
+        );
+        self.world.wish("desired", &wish);
+        self.world.tick();
+        let ran = self.world.run(&[]);
+        (ran.code, ran.stdout)
+    }
+
+    fn installed(&self) -> String {
+        fs::read_to_string(self.world.path("/srv/site/conf.d/main")).unwrap_or_default()
+    }
+
+    fn signature(&self) -> Vec<u8> {
+        fs::read(self.path("site.caidx.asc")).unwrap()
+    }
+}
+
+#[test]
+fn published_index_is_signed_for_gpg_and_for_clients() {
+    let mut site = Site::new();
+    site.publishes(&["--sign", "first@example.net"]);
+    let verify = |site: &Site| {
+        let paths =
+            ["site.caidx.asc", "site.caidx"].map(|name| site.path(name).display().to_string());
+        site.gpg(&["--verify", &paths[0], &paths[1]]);
+    };
+    verify(&site);
+    assert_eq!(site.pass("first").0, 0);
+    assert_eq!(site.installed(), "one");
+    assert_eq!(site.pass("second").0, 77);
+    // Without the key nothing is published.
+    site.write("two");
+    let (code, said) = site.publish(&[]);
+    assert!(code == 1 && said.contains("clients would refuse it without --sign"), "{said}");
+    let (code, said) = site.publish(&["--sign", "nobody@example.net"]);
+    assert!(code == 1 && said.contains("cannot sign the index"), "{said}");
+    verify(&site);
+    assert_eq!(site.pass("first").0, 0);
+    assert_eq!(site.installed(), "one");
+    site.publishes(&["--sign", "first@example.net"]);
+    verify(&site);
+    assert_eq!(site.pass("first").0, 0);
+    assert_eq!(site.installed(), "two");
+    let names = fs::read_dir(site.world.temp()).unwrap();
+    let odd = |name: &String| name.contains(".tmp") || name.contains(".made");
+    let mut names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.find(odd), None);
+}
+
+#[test]
+fn unchanged_tree_is_signed_again_only_by_another_key_or_when_its_signature_is_gone() {
+    let mut site = Site::new();
+    site.publishes(&["--sign", "first@example.net"]);
+    let first = site.signature();
+    let said = site.publishes(&["--sign", "first@example.net"]);
+    assert!(said.contains("already"), "{said}");
+    assert_eq!(site.signature(), first);
+    site.publishes(&["--sign", "second@example.net"]);
+    assert_ne!(site.signature(), first);
+    assert_eq!(site.pass("second").0, 0);
+    assert_eq!(site.pass("first").0, 77);
+    for bytes in [None, Some(first)] {
+        match bytes {
+            None => tree::remove(&site.path("site.caidx.asc")),
+            Some(bytes) => fs::write(site.path("site.caidx.asc"), bytes).unwrap(),
+        }
+        let said = site.publishes(&["--sign", "second@example.net"]);
+        assert!(said.contains("already"), "{said}");
+        let second = site.signature();
+        site.publishes(&["--sign", "second@example.net"]);
+        assert_eq!(site.signature(), second);
+        assert_eq!(site.pass("second").0, 0);
+    }
+}
+
+#[test]
+fn publisher_killed_at_any_moment_leaves_an_index_with_a_signature_that_holds() {
+    use crate::support::trace::{Act, Program, trace};
+    let mut site = Site::new();
+    site.publishes(&["--sign", "first@example.net"]);
+    assert_eq!(site.pass("first").0, 0);
+    let program = |site: &Site| {
+        let text = |name: &str| site.path(name).display().to_string();
+        let index = text("site.caidx");
+        let arguments =
+            ["publish", "tree", &text("tree"), "--index", &index, "--sign", "first@example.net"];
+        let environment = vec![
+            ("PATH".to_owned(), "/usr/bin:/bin".to_owned()),
+            ("GNUPGHOME".to_owned(), site.home.path().display().to_string()),
+        ];
+        let arguments = arguments.map(str::to_owned).to_vec();
+        Program { path: env!("CARGO_BIN_EXE_reconcile").into(), arguments, environment }
+    };
+    site.write("0");
+    let points = trace(&program(&site), Act::Watch).calls.len();
+    // From the first rename of the listing on: what is before that changes nothing that clients read.
+    let mut seen = Vec::new();
+    for point in (1..=points).rev().take(60) {
+        site.write(&format!("{point}"));
+        trace(&program(&site), Act::KillBefore(point));
+        let (code, said) = site.pass("first");
+        assert_eq!(code, 0, "killed at {point} of {points}: {said}");
+        seen.push(site.installed() == format!("{point}"));
+    }
+    assert!(seen.contains(&true) && seen.contains(&false), "{seen:?}");
+}
