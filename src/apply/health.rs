@@ -13,6 +13,7 @@ use crate::apply::{Stop, Work, commit, settle};
 use crate::host::Change as Host;
 use crate::model::ledger::Quarantined;
 use crate::model::outcome::{End, Failure, FailureClass, chain};
+use crate::model::step::ExchangeBy;
 use crate::model::{Action, Change, Check, Effect, Kind, ResourceId, Step, StepKind};
 
 /// Most releases that are looked at at the same time: each look may start a program.
@@ -169,10 +170,12 @@ fn stay_in_doubt(why: &str, work: &mut Work<'_>, host: &Host, journal: &mut Jour
 }
 
 /// Whether what was in use had been changed by somebody else, and something else is gone back to: that its check
-/// failed then excuses no other release. A tree that was changed is itself what is gone back to.
+/// failed then excuses no other release. A tree that was changed is itself what is gone back to, unless its files are
+/// replaced one by one: then it may be half of the new release, and a tree of its own was made to go back to.
 fn was_spoilt(change: &Change) -> bool {
-    let is_app = change.resource.kind == Kind::App;
-    is_app && !change.drift.is_empty() && change.action != Action::Repair
+    let in_place = |step: &Step| matches!(step, Step::Exchange { by: ExchangeBy::InPlace, .. });
+    let other = change.resource.kind == Kind::App || change.undo.iter().any(in_place);
+    other && !change.drift.is_empty() && change.action != Action::Repair
 }
 
 enum Watched {

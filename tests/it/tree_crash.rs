@@ -10,7 +10,7 @@ use std::process::Command;
 use nix::errno::Errno;
 
 use crate::support::casync::Publisher;
-use crate::support::trace::{Act, Ended, Program, trace};
+use crate::support::trace::{Act, Call, Ended, Program, trace};
 use crate::support::tree::{self, render, snapshot};
 use crate::support::world::scratch;
 
@@ -250,6 +250,49 @@ fn killed_update_in_place_is_finished_by_the_next_pass() {
         (!whole).then(|| format!("{found:?} {own:?}"))
     };
     cut_off("update in place", &site, Act::KillBefore, check);
+}
+
+#[test]
+fn killed_way_back_of_an_update_in_place_ends_on_the_tree_before() {
+    let site = Site::laid_out(Installed::Yes, "in-place");
+    let wish = site.path("desired/wish.yaml");
+    let text = fs::read_to_string(&wish).unwrap();
+    let health = "    health:\n      exec: [/bin/sh, -c, \"! grep -q two $SITE/conf.d/main\"]\n      interval: 100ms\n      \
+                  stable: 100ms\n      deadline: 200ms\n";
+    fs::write(&wish, format!("{text}{health}")).unwrap();
+    site.reset();
+    let whole = site.run(Act::Watch);
+    assert_eq!(whole.code, Some(6), "{}", whole.said());
+    let points = whole.calls.len();
+    // Until then nothing but staging is touched, which every update does.
+    let live = site.path("root/srv/site");
+    let touches = |call: &Call| call.paths.iter().any(|path| path.starts_with(&live));
+    let first = whole.calls.iter().position(touches).unwrap();
+    let mut failures = Vec::new();
+    for point in first..=points {
+        site.reset();
+        let ended = site.run(Act::KillBefore(point));
+        let Some(call) = ended.calls.get(point - 1) else { continue };
+        let mut bad = Vec::new();
+        let main = fs::read_to_string(site.path("root/srv/site/conf.d/main")).unwrap();
+        if !["one\n", "two\n"].contains(&main.as_str()) {
+            bad.push(format!("{main:?} is neither old nor new"));
+        }
+        // Going back, tidying, and then nothing.
+        let passes = [site.run(Act::Watch), site.run(Act::Watch), site.run(Act::Watch)];
+        if site.in_use() != site.old {
+            bad.push(format!("the next passes led to {:?}: {}", site.in_use(), passes[0].said()));
+        }
+        let dry = trace(&site.program(&["--dry-run", "--detailed-exitcode"]), Act::Watch);
+        if dry.code == Some(2) {
+            bad.push(format!("a further pass would do something: {}", dry.said()));
+        }
+        let about =
+            |what| format!("at {point} of {points}, {} {:?}: {what}", call.name, call.paths);
+        failures.extend(bad.into_iter().map(about));
+    }
+    println!("way back in place: {points} points, {} failures", failures.len());
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }
 
 #[test]

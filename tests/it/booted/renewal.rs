@@ -20,9 +20,11 @@ const DOES_NOTHING: &str =
 /// What starts, and does not understand what is here.
 const UNDERSTANDS_NOTHING: &str = "#!/bin/sh\n[ \"$1\" = --version ] || exit 78\n";
 
+/// Offers `/share/next` and nothing else: a patch from one build without optimization to the next takes minutes.
 fn publish(machine: &Machine, version: &str) {
     machine.run(&format!(
-        "reconcile publish selfupdate /share/next {version} --platform linux-amd64 --out /share/public/agent"
+        "rm -rf /share/public; reconcile publish selfupdate /share/next {version} --platform linux-amd64 --out \
+         /share/public/agent"
     ));
 }
 
