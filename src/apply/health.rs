@@ -14,7 +14,7 @@ use crate::host::Change as Host;
 use crate::model::ledger::Quarantined;
 use crate::model::outcome::{End, Failure, FailureClass, chain};
 use crate::model::step::ExchangeBy;
-use crate::model::{Action, Change, Check, Effect, Kind, ResourceId, Step};
+use crate::model::{Action, Change, Check, Effect, Kind, ResourceId, Step, StepKind};
 
 /// Most releases that are looked at at the same time: each look may start a program.
 const CHECKS_AT_ONCE: usize = 64;
@@ -72,7 +72,7 @@ pub(super) fn refuse_blind(work: &mut [Work<'_>], baselines: &Baselines, host: &
              switched: correct `health` or install the program"
         );
         let class = FailureClass::Transient;
-        work.result.end = End::Failed(Failure { step: "confirm", class, message });
+        work.result.end = End::Failed(Failure { step: StepKind::Confirm, class, message });
     }
 }
 
@@ -124,7 +124,7 @@ pub(super) async fn confirm(
             // nothing is taken away there.
             let message = format!("{why}; what is in the place before stays until it holds");
             let class = FailureClass::Transient;
-            work.result.end = End::Failed(Failure { step: "confirm", class, message });
+            work.result.end = End::Failed(Failure { step: StepKind::Confirm, class, message });
             continue;
         }
         if let Some(why) = why {
@@ -134,7 +134,7 @@ pub(super) async fn confirm(
             && work.goes_on()
         {
             let (class, message) = (FailureClass::Transient, chain(&error));
-            work.result.end = End::Failed(Failure { step: "confirm", class, message });
+            work.result.end = End::Failed(Failure { step: StepKind::Confirm, class, message });
         }
     }
 }
@@ -165,7 +165,7 @@ fn stay_in_doubt(why: &str, work: &mut Work<'_>, host: &Host, journal: &mut Jour
         && work.goes_on()
     {
         let (class, message) = (FailureClass::Transient, chain(&error));
-        work.result.end = End::Failed(Failure { step: "confirm", class, message });
+        work.result.end = End::Failed(Failure { step: StepKind::Confirm, class, message });
     }
 }
 
@@ -193,7 +193,7 @@ async fn watched(
     match &work.result.end {
         End::Done => {}
         // What was never merged cannot be looked at.
-        End::Failed(failure) if failure.step == "merge" => return None,
+        End::Failed(failure) if failure.step == StepKind::Merge => return None,
         // An effect that failed after the switch because of the release says enough about it.
         End::Failed(failure) if failure.class == FailureClass::Unhealthy => {
             return Some(Watched::Ended(Health::Fails(failure.message.clone())));
@@ -216,8 +216,11 @@ async fn go_back(
     stop: &Stop,
 ) {
     let change = work.change;
-    let failure =
-        |message: String| Failure { step: "confirm", class: FailureClass::Unhealthy, message };
+    let failure = |message: String| Failure {
+        step: StepKind::Confirm,
+        class: FailureClass::Unhealthy,
+        message,
+    };
     let Some((check, _)) = due(change).filter(|(check, _)| check.rolls_back) else {
         work.result.end = End::Failed(failure(why));
         return;
@@ -244,16 +247,11 @@ async fn go_back(
             Health::Fails(still) => Some(still),
         },
     };
-    work.result.end = went_back("confirm", change, &why, still);
+    work.result.end = went_back(StepKind::Confirm, change, &why, still);
 }
 
 /// How a change ended whose release is not in use any more; `still` is what does not work all the same.
-pub(super) fn went_back(
-    step: &'static str,
-    change: &Change,
-    why: &str,
-    still: Option<String>,
-) -> End {
+pub(super) fn went_back(step: StepKind, change: &Change, why: &str, still: Option<String>) -> End {
     let now = match &change.before {
         Some(before) => {
             let version = before.version.to_string();

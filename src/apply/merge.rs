@@ -10,7 +10,7 @@ use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
 use crate::host::runner::{RunError, hook, run};
 use crate::host::{Change as Host, facts};
 use crate::model::outcome::{End, Failure, FailureClass, chain};
-use crate::model::{Change, Effect, ExtensionClass, Step};
+use crate::model::{Change, Effect, ExtensionClass, Step, StepKind};
 
 /// Since this version systemd reloads its manager itself where an extension asks for it.
 const RELOADS_SINCE: u32 = 255;
@@ -147,13 +147,13 @@ async fn one_by_one(
             let failed = refresh(host, class).await.err().map(|error| chain(&error));
             still = still.or(failed);
         }
-        member.result.end = health::went_back("merge", change, &why, still);
+        member.result.end = health::went_back(StepKind::Merge, change, &why, still);
     }
     without.map_err(|_| ())
 }
 
 fn failure(class: FailureClass, message: String) -> Failure {
-    Failure { step: "merge", class, message }
+    Failure { step: StepKind::Merge, class, message }
 }
 
 /// Performs the switches among some steps: nothing used the images yet, so nothing else is due.

@@ -190,7 +190,7 @@ impl ChangeResult {
     }
 
     fn fail(&mut self, step: &Step, class: FailureClass, message: String) {
-        self.end = End::Failed(Failure { step: step.name(), class, message });
+        self.end = End::Failed(Failure { step: step.kind(), class, message });
     }
 }
 

@@ -9,7 +9,9 @@ use crate::fetch::error::Fault;
 use crate::fetch::{BlobRequest, FetchError, download};
 use crate::model::ledger::Trust;
 use crate::model::outcome::{Failure, FailureClass, FetchedArtifact, chain};
-use crate::model::{Algorithm, Artifact, Blob, Change, Delta, Digest, Evidence, Fallback, Subject};
+use crate::model::{
+    Algorithm, Artifact, Blob, Change, Delta, Digest, Evidence, Fallback, StepKind, Subject,
+};
 use crate::trust::{Verified, verify};
 use crate::unpack::PATCH_BYTES_MAX;
 
@@ -162,14 +164,14 @@ impl Stager<'_> {
         let sha256 = blob.digests.iter().find(|d| d.algorithm() == Algorithm::Sha256);
         note_fetched(change, wish, sha256, bench);
         verify(blob, evidence).map_err(|e| Failure {
-            step: "fetch",
+            step: StepKind::Fetch,
             class: FailureClass::Verification,
             message: chain(&e),
         })
     }
 
     async fn download(&self, request: &BlobRequest<'_>) -> Result<Blob, Failure> {
-        let fail = |class, message| Failure { step: "fetch", class, message };
+        let fail = |class, message| Failure { step: StepKind::Fetch, class, message };
         let cache = self.host.cache_dir();
         self.host
             .make_dirs_unsynced(&self.host.places().cache)

@@ -16,7 +16,7 @@ use crate::model::ledger::Trust;
 use crate::model::manifest::{Entry, EntryKind};
 use crate::model::outcome::{Failure, FailureClass, chain};
 use crate::model::step::{Binaries, Strip, UnpackLimits, UnpackRules};
-use crate::model::{Blob, Digest};
+use crate::model::{Blob, Digest, StepKind};
 use crate::trust::Verified;
 use crate::unpack::{self, Placed, UnpackError};
 
@@ -32,7 +32,7 @@ impl Stager<'_> {
         head: &ImageHead,
         bench: &mut Bench,
     ) -> Result<(), Failure> {
-        let fail = |class, message| Failure { step: "place", class, message };
+        let fail = |class, message| Failure { step: StepKind::Place, class, message };
         let io = |e: std::io::Error| fail(FailureClass::Transient, chain(&e));
         let Some((blob, artifact, evidence)) = bench.take_whole() else {
             return Err(fail(FailureClass::Permanent, "nothing was fetched".to_owned()));

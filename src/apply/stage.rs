@@ -22,7 +22,7 @@ use crate::host::{Change as Host, facts};
 use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
 use crate::model::outcome::{End, Failure, FailureClass, FetchedArtifact, chain};
 use crate::model::step::{AssembleRules, ReleaseHead, UnpackRules};
-use crate::model::{Artifact, Blob, Change, Evidence, HostFacts, Manifest, Step};
+use crate::model::{Artifact, Blob, Change, Evidence, HostFacts, Manifest, Step, StepKind};
 use crate::trust::Verified;
 use crate::unpack::{Here, UnpackError, Unpacked, can_run, patch, unpack};
 
@@ -199,7 +199,7 @@ impl<'a> Stager<'a> {
                 patience.as_secs()
             );
             let class = FailureClass::Transient;
-            Staged::ended(End::Failed(Failure { step: "fetch", class, message }))
+            Staged::ended(End::Failed(Failure { step: StepKind::Fetch, class, message }))
         })
     }
 
@@ -289,7 +289,7 @@ impl<'a> Stager<'a> {
         wished: &Utf8Path,
         trials: &[Vec<String>],
     ) -> Result<(), Failure> {
-        let fail = |class, message| Failure { step: "try", class, message };
+        let fail = |class, message| Failure { step: StepKind::Try, class, message };
         let permanent = |e: SwitchError| fail(FailureClass::Permanent, chain(&e));
         let program = program_for(self.host, release, wished).map_err(permanent)?;
         let program = self.host.real(release.join(program)).into_string();
@@ -308,17 +308,13 @@ impl<'a> Stager<'a> {
         (into, rules, release): (&Utf8Path, &AssembleRules, &ReleaseHead),
         bench: &mut Bench,
     ) -> Result<(), Failure> {
+        let fail = |class, message| Failure { step: StepKind::Assemble, class, message };
         let Some((index, _, evidence)) = bench.take_whole() else {
-            let message = "nothing was fetched".to_owned();
-            return Err(Failure { step: "assemble", class: FailureClass::Permanent, message });
+            return Err(fail(FailureClass::Permanent, "nothing was fetched".to_owned()));
         };
         if let Some(slot) = &bench.slot {
             let made = self.host.make_dirs_unsynced(slot.parent().unwrap_or(slot));
-            made.map_err(|e| Failure {
-                step: "assemble",
-                class: FailureClass::Transient,
-                message: chain(&e),
-            })?;
+            made.map_err(|e| fail(FailureClass::Transient, chain(&e)))?;
         }
         // Mostly waits for the network, which must not keep others from unpacking.
         let writes = self.writes().await;
@@ -336,7 +332,7 @@ impl<'a> Stager<'a> {
         (into, rules, release): (&Utf8Path, &UnpackRules, &ReleaseHead),
         bench: &mut Bench,
     ) -> Result<(), Failure> {
-        let fail = |class, message| Failure { step: "unpack", class, message };
+        let fail = |class, message| Failure { step: StepKind::Unpack, class, message };
         let io = |e: std::io::Error| fail(FailureClass::Transient, chain(&e));
         let Some(got) = bench.got.take() else {
             return Err(fail(FailureClass::Permanent, "nothing was fetched".to_owned()));
@@ -413,7 +409,7 @@ impl<'a> Stager<'a> {
         })
         .await;
         drop(permit);
-        let fail = |class, message| Failure { step: "unpack", class, message };
+        let fail = |class, message| Failure { step: StepKind::Unpack, class, message };
         let worked = worked.map_err(|e| {
             NotMade::Release(fail(FailureClass::Permanent, format!("unpacking died: {e}")))
         })?;
@@ -442,8 +438,8 @@ impl<'a> Stager<'a> {
             | Step::Place { into, .. }
             | Step::Assemble { into, .. } = step
             {
-                let fail =
-                    |message| Failure { step: "unpack", class: FailureClass::Transient, message };
+                let (step, class) = (StepKind::Unpack, FailureClass::Transient);
+                let fail = |message| Failure { step, class, message };
                 let device = self.host.device(into).map_err(|e| fail(chain(&e)))?;
                 if !synced.contains(&device) {
                     self.host.sync_file_system(into).map_err(|e| fail(chain(&e)))?;

@@ -22,7 +22,7 @@ use crate::model::cached::CHUNKS;
 use crate::model::outcome::{ChangeResult, Failure, FailureClass, chain};
 use crate::model::snapshot::{Nodes, SNAPSHOT_FORMAT, SnapshotHead};
 use crate::model::step::{AssembleRules, IndexSignature, Ownership, PackSource, ReleaseHead, Seed};
-use crate::model::{Algorithm, Blob, Change, Digest, Evidence, Step};
+use crate::model::{Algorithm, Blob, Change, Digest, Evidence, Step, StepKind};
 use crate::trust::Verified;
 
 /// A list of nodes is ours; this bounds a mistake.
@@ -52,7 +52,7 @@ pub(super) async fn stage(
     client: &Client,
     wish: Wish<'_>,
 ) -> Result<Assembled, Failure> {
-    let fail = |class, message| Failure { step: "assemble", class, message };
+    let fail = |class, message| Failure { step: StepKind::Assemble, class, message };
     let io = |e: std::io::Error| fail(FailureClass::Transient, chain(&e));
     let into = wish.into;
     host.make_dirs_unsynced(into.parent().unwrap_or(into)).map_err(io)?;

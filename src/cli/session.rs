@@ -2,6 +2,7 @@
 
 mod checkout;
 mod credentials;
+mod parsed;
 mod remembered;
 
 use std::cell::{OnceCell, RefCell};
@@ -33,10 +34,13 @@ use crate::model::plan::PlanMetadata;
 use crate::model::selection::Identity;
 use crate::plan::guard::Removals;
 use crate::plan::hold::Holds;
-use crate::provider::{Texts, provide};
+use crate::provider::{self, provide};
 use crate::reconcile::{Effects, Request};
 use crate::repository::{Checkout, Source};
 use crate::resource::observe::Depth;
+
+use parsed::Parsed;
+pub use parsed::Texts;
 
 /// Where the desired state is when nothing is said, below the root.
 pub(crate) const DESIRED: &str = "/etc/reconcile/desired-state";
@@ -79,6 +83,8 @@ pub struct Session {
     held: RefCell<Option<Rc<Checkout>>>,
     /// What was said last about a desired state that is not valid; the same for every copy of the session.
     told: Rc<RefCell<Option<String>>>,
+    /// The wish that was parsed last; the same for every copy of the session.
+    parsed: Rc<RefCell<Option<Parsed>>>,
 }
 
 /// The variables that are looked at.
@@ -152,6 +158,7 @@ impl Session {
             lock_timeout: cli.pass.lock_timeout.map(SignedDuration::unsigned_abs),
             held: RefCell::new(None),
             told: Rc::default(),
+            parsed: Rc::default(),
         };
         if cli.command.as_ref().is_none_or(origin::reads_desired) {
             session.follow_configured()?;
@@ -302,7 +309,7 @@ impl Session {
             // Nothing but the documents went into it.
             return Ok(false);
         }
-        Ok(desired.definitions.as_ref() != Some(&Texts::read(&self.host).digest()))
+        Ok(desired.definitions.as_ref() != Some(&provider::Texts::read(&self.host).digest()))
     }
 
     /// Reads the desired state; where there is none at all, nothing is wished, and what is installed can still be told.

@@ -257,12 +257,15 @@ impl DesiredState {
         self.roots.iter().chain(&self.behind).any(|root| root == declared_in)
     }
 
-    /// The same for a directory that goes by another name.
+    /// The texts of a directory that goes by another name.
     ///
     /// # Errors
-    /// Everything that is wrong with any document.
-    pub fn load_from(origin: &Origin, host: &Identity) -> Result<Self, Vec<Diagnostic>> {
-        merge::merge(load::texts_from(origin, &host.hostname)?, Some(host))
+    /// Everything that cannot be read.
+    pub fn texts_from(
+        origin: &Origin,
+        host: &Identity,
+    ) -> Result<Vec<SourceText>, Vec<Diagnostic>> {
+        load::texts_from(origin, &host.hostname)
     }
 
     /// The hosts that have a directory of their own below any of `paths`, sorted.

@@ -71,19 +71,19 @@ impl Change {
         let unwritable = |source| LockError::Unwritable { path: state.clone(), source };
         make_missing(&state, &|_| Ok(())).map_err(unwritable)?;
         let path = state.join("lock");
-        if path.metadata().is_ok_and(|metadata| !metadata.is_file()) {
-            let why = format!("{path} is not a regular file; remove it");
-            return Err(unwritable(io::Error::new(io::ErrorKind::InvalidInput, why)));
-        }
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
-        let file = open_regular(&path, &mut options).map_err(unwritable)?;
+        let file = open_regular(&path, &mut options).map_err(|error| {
+            let other = path.metadata().is_ok_and(|metadata| !metadata.is_file());
+            let why = || format!("{path} is not a regular file; remove it");
+            unwritable(if other { io::Error::new(error.kind(), why()) } else { error })
+        })?;
         let tries = patience.as_millis() / LOCK_POLL.as_millis();
         for attempt in 0..=tries {
             match file.try_lock() {
                 Ok(()) => {
                     sweep(&state).map_err(unwritable)?;
-                    return Ok(Self { look, _lock: file });
+                    return Ok(Self::holding(look, file));
                 }
                 Err(std::fs::TryLockError::WouldBlock) if attempt < tries => {
                     tokio::time::sleep(LOCK_POLL).await;
@@ -102,7 +102,13 @@ impl Change {
         let file = open_regular(&state.join("lock"), OpenOptions::new().write(true)).ok()?;
         file.try_lock().ok()?;
         sweep(&state).ok()?;
-        Some(Self { look, _lock: file })
+        Some(Self::holding(look, file))
+    }
+
+    /// Write access where the lock is held. The state directory, which is read most, stays open.
+    fn holding(look: Look, lock: File) -> Self {
+        let opened = look.from_inside(&look.places().state).ok().flatten();
+        Self { look: opened.unwrap_or(look), _lock: lock }
     }
 
     /// Read access to the same host.

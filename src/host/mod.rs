@@ -254,20 +254,38 @@ impl Look {
 
     /// Where to look a path up: from an open directory, or from anywhere.
     fn place<'p>(&self, path: &'p Utf8Path) -> (BorrowedFd<'_>, Cow<'p, Path>) {
-        let inside = self.base.as_ref().and_then(|base| {
-            let rest = path.as_str().strip_prefix(base.home.as_str())?.strip_prefix('/')?;
-            let plain = !rest.is_empty() && !rest.starts_with('/') && !rest.contains("..");
-            plain.then(|| (base.fd.as_fd(), Cow::Borrowed(Path::new(rest))))
-        });
-        inside.unwrap_or_else(|| (CWD, Cow::Owned(self.real(path).into())))
+        match self.inside(path) {
+            Some((base, rest)) => (base, Cow::Borrowed(rest)),
+            None => (CWD, Cow::Owned(self.real(path).into())),
+        }
+    }
+
+    /// The open directory that a path is in, and the rest of the path.
+    fn inside<'p>(&self, path: &'p Utf8Path) -> Option<(BorrowedFd<'_>, &'p Path)> {
+        let base = self.base.as_ref()?;
+        let rest = path.as_str().strip_prefix(base.home.as_str())?.strip_prefix('/')?;
+        let plain = !rest.is_empty() && !rest.starts_with('/') && !rest.contains("..");
+        plain.then(|| (base.fd.as_fd(), Path::new(rest)))
+    }
+
+    /// Opens what is at a path, with one call where no link is on the way.
+    fn open(&self, path: &Utf8Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::CLOEXEC | flags;
+        let anywhere = !self.is_live() && self.inside(path).is_none();
+        if anywhere && !path.as_str().contains("..") {
+            let opened = inside::open_plain(&self.written(path), flags);
+            if matches!(opened, Ok(_) | Err(Errno::NOENT)) {
+                return opened;
+            }
+        }
+        let (at, place) = self.place(path);
+        rustix::fs::openat(at, &*place, flags, Mode::empty())
     }
 
     /// Opens a directory; `None` when there is nothing. Anything else in its place, a link where `flags` say
     /// so, is an error of the kind `NotADirectory`.
     fn open_dir(&self, path: &Utf8Path, flags: OFlags) -> io::Result<Option<OwnedFd>> {
-        let (at, place) = self.place(path);
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | flags;
-        let error = match rustix::fs::openat(at, &*place, flags, Mode::empty()) {
+        let error = match self.open(path, OFlags::DIRECTORY | flags) {
             Ok(opened) => return Ok(Some(opened)),
             Err(Errno::NOENT) => return Ok(None),
             Err(error) => error,
@@ -294,10 +312,8 @@ impl Look {
     /// The same, with what `fstat` says of the file that was read.
     pub fn read_stated(&self, path: &Utf8Path, limit: u64) -> io::Result<Option<(Vec<u8>, Stat)>> {
         let failed = |e: io::Error| about(&self.real(path), &e);
-        let (at, place) = self.place(path);
         // A pipe in the place of a file must not make a pass wait for a writer.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(at, &*place, flags, Mode::empty());
+        let opened = self.open(path, OFlags::RDONLY | OFlags::NONBLOCK);
         let Some(file) = present(opened.map(File::from)).map_err(failed)? else { return Ok(None) };
         // With room for the whole file and a little more, one call reads it and has not filled the room.
         let stat = Stat::of(&rustix::fs::fstat(&file).map_err(|e| failed(e.into()))?);

@@ -1,10 +1,13 @@
 //! What is mounted at and below a path.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::OFlags;
 
+use crate::host::inside::open_plain;
 use crate::host::{Look, read_bounded};
 
 /// The kernel's table of mounts as this process sees them; see `proc_pid_mountinfo(5)`.
@@ -18,20 +21,19 @@ impl Look {
     /// tell its mounts.
     pub fn mounts_within(&self, path: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
         let real = self.real(path);
-        let parent = real.parent().and_then(|parent| parent.canonicalize_utf8().ok());
+        // Most often no link is on the way, which takes one call to see.
+        let parent = real.parent().and_then(|parent| match open_plain(parent, OFlags::PATH) {
+            Ok(_) => Some(parent.components().collect()),
+            Err(_) => parent.canonicalize_utf8().ok(),
+        });
         let Some(place) = parent.zip(real.file_name()).map(|(parent, name)| parent.join(name))
         else {
             return Ok(Vec::new());
         };
         match File::open(MOUNTS).and_then(|table| read_bounded(table, MOUNTS_BYTES_MAX)) {
             Ok(table) => {
-                let found = mount_points(&table).into_iter();
-                let below = found.filter_map(|point| {
-                    let rest = point.strip_prefix(place.as_str())?;
-                    let inside = rest.is_empty() || rest.starts_with('/');
-                    inside.then(|| Utf8PathBuf::from(format!("{path}{rest}")))
-                });
-                Ok(below.collect())
+                let found = mount_points(&table, place.as_str()).into_iter();
+                Ok(found.map(|rest| Utf8PathBuf::from(format!("{path}{rest}"))).collect())
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error),
@@ -39,12 +41,18 @@ impl Look {
     }
 }
 
-/// The fifth field of each line, in which blanks and backslashes are written as three octal digits.
-fn mount_points(table: &[u8]) -> Vec<String> {
+/// What comes after `place` in the fifth field of each line, in which blanks and backslashes are written as three octal
+/// digits, of the mounts at and below it.
+fn mount_points(table: &[u8], place: &str) -> Vec<String> {
     let lines = table.split(|&byte| byte == b'\n');
     let fields = lines.filter_map(|line| line.split(|&byte| byte == b' ').nth(4));
-    let texts = fields.map(|field| String::from_utf8_lossy(&unescape(field)).into_owned());
-    let mut points: Vec<String> = texts.collect();
+    let inside = fields.filter_map(|field| {
+        let field = if field.contains(&b'\\') { unescape(field).into() } else { Cow::from(field) };
+        let rest = field.strip_prefix(place.as_bytes())?;
+        let inside = rest.is_empty() || rest.starts_with(b"/");
+        inside.then(|| String::from_utf8_lossy(rest).into_owned())
+    });
+    let mut points: Vec<String> = inside.collect();
     points.sort();
     points.dedup();
     points
@@ -71,7 +79,9 @@ mod tests {
         let table = b"22 1 8:1 / / rw - ext4 /dev/sda rw\n\
             30 22 8:1 /a /srv/two\\040words\\134x rw master:1 - ext4 /dev/sda rw\n\
             31 22 8:1 /b /srv/two\\040words\\134x rw - ext4 /dev/sda rw\n\ngarbage";
-        assert_eq!(mount_points(table), ["/", "/srv/two words\\x"]);
+        assert_eq!(mount_points(table, "/srv/two words\\x"), [""]);
+        assert_eq!(mount_points(table, "/srv"), ["/two words\\x"]);
+        assert!(mount_points(table, "/srv/two").is_empty());
         assert_eq!(unescape(b"a\\04"), b"a\\04");
     }
 }

@@ -7,10 +7,10 @@ use std::panic::resume_unwind;
 use std::thread;
 
 use camino::Utf8Path;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, RawDir};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use crate::host::{Look, about, beneath};
+use crate::host::{ItemKind, Look, about, beneath};
 use crate::model::difference::{Difference, differs};
 use crate::model::glob::any_covers;
 use crate::model::snapshot::{NodeKind, NodeStat, Nodes};
@@ -22,26 +22,32 @@ const NODES_PER_THREAD_MIN: usize = 2_000;
 /// Differences told of one tree; more than this is "everything".
 pub const DIFFERENCES_MAX: usize = 10_000;
 
+/// Bytes of the first directory entries: both dots and the longest name.
+const FIRST_ENTRIES_BYTES: usize = 512;
+
 /// Bytes of directory entries read at once.
 const DIRECTORY_BUFFER_BYTES: usize = 16 << 10;
 
 impl Look {
     /// The inode of a directory; `None` when there is no directory.
     pub fn inode_of_dir(&self, path: &Utf8Path) -> io::Result<Option<u64>> {
-        use std::os::unix::fs::MetadataExt;
-        let real = self.real(path);
-        match real.symlink_metadata() {
-            Ok(metadata) => Ok(metadata.is_dir().then(|| metadata.ino())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(about(&real, &error)),
-        }
+        let stat = self.stat(path)?;
+        Ok(stat.filter(|stat| stat.kind == ItemKind::Dir).map(|stat| stat.inode))
     }
 
     /// Whether a directory has no entries.
     pub fn is_empty_dir(&self, path: &Utf8Path) -> io::Result<bool> {
-        let real = self.real(path);
-        let mut entries = std::fs::read_dir(&real).map_err(|e| about(&real, &e))?;
-        Ok(entries.next().is_none())
+        let failed = |e: Errno| about(&self.real(path), &e.into());
+        let directory = self.open(path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
+        // Room for the first few names, which is all that is needed.
+        let mut buffer = [const { MaybeUninit::uninit() }; FIRST_ENTRIES_BYTES];
+        let mut entries = RawDir::new(&directory, &mut buffer);
+        while let Some(entry) = entries.next() {
+            if !matches!(entry.map_err(failed)?.file_name().to_bytes(), b"." | b"..") {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether everything in a directory of a tree, at least one thing, matches a pattern or is a directory of
@@ -73,9 +79,8 @@ impl Look {
         nodes: &Nodes,
         counts: &(dyn Fn(&Difference) -> bool + Sync),
     ) -> io::Result<Compared> {
-        let real = self.real(tree);
-        let root = rustix::fs::openat(CWD, real.as_std_path(), beneath::DIRECTORY, Mode::empty())
-            .map_err(|e| about(&real, &e.into()))?;
+        let root = self.open(tree, beneath::DIRECTORY);
+        let root = root.map_err(|e| about(&self.real(tree), &e.into()))?;
         let walk = Walk { root: &root, nodes, counts };
         let directories: Vec<usize> = (0..nodes.count())
             .filter(|&n| nodes.stat(n).is_some_and(|s| s.kind == NodeKind::Directory))
@@ -95,7 +100,7 @@ impl Look {
                 done.collect::<io::Result<Vec<_>>>().map(Compared::together)
             })
         };
-        let mut compared = compared.map_err(|e| about(&real, &e))?;
+        let mut compared = compared.map_err(|e| about(&self.real(tree), &e))?;
         compared.differences.sort_by(|a, b| a.path.cmp(&b.path));
         compared.differences.truncate(DIFFERENCES_MAX);
         Ok(compared)

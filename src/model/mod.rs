@@ -39,7 +39,7 @@ pub use id::{Kind, Name, ResourceId};
 pub use manifest::{Entry, EntryKind, Manifest};
 pub use plan::{Action, Attribution, Blocked, BlockedReason, Change, Drift, DriftKind, Plan};
 pub use release::{Artifact, Evidence, Level, Release, Subject};
-pub use step::{Blob, Step};
+pub use step::{Blob, Step, StepKind};
 pub use version::{Constraint, Prereleases, Version};
 
 /// JSON Schema of a newtype that is written as text.

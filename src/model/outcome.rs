@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Action, Attribution, Drift, ResourceId, Version};
+use crate::model::{Action, Attribution, Drift, ResourceId, StepKind, Version};
 
 /// What became of each change, in the order of the plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl End {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// Which step.
-    pub step: &'static str,
+    pub step: StepKind,
     /// What sort of failure: decides the exit code and whether trying again makes sense.
     pub class: FailureClass,
     /// The whole story, outermost first.

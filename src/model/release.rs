@@ -94,7 +94,7 @@ pub struct Evidence {
     pub of: Subject,
     /// Who said so, for people: `SHA256SUMS of the release`, `the GitHub API`.
     pub stated_by: String,
-    /// Fingerprint of the primary OpenPGP key that signed the checksums of an app's release.
+    /// Fingerprint of the primary OpenPGP key that signed the checksums of an app's release, or a tree's index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signer: Option<String>,
 }

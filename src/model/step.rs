@@ -1,5 +1,7 @@
 //! The closed set of acts. Planning writes them, `apply` performs them, nothing else changes a host.
 
+mod kind;
+
 use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -11,6 +13,8 @@ use crate::model::extension::{
 };
 use crate::model::manifest::Binary;
 use crate::model::{Artifact, Check, Delta, Digest, Effect, Evidence, ResourceId, Version};
+
+pub use kind::StepKind;
 
 /// One atomic act. Steps of one change run in order; the change stops at the first failure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -319,33 +323,6 @@ impl Step {
                 | Self::Assemble { .. }
                 | Self::Try { .. }
         )
-    }
-
-    /// The name in output and errors.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Fetch { .. } => "fetch",
-            Self::Unpack { .. } => "unpack",
-            Self::Assemble { .. } => "assemble",
-            Self::Promote { .. } => "promote",
-            Self::Owe { .. } | Self::OweIfChanged { .. } => "owe",
-            Self::Place { .. } => "place",
-            Self::Exchange { .. } => "exchange",
-            Self::Switch { .. } => "switch",
-            Self::Install { .. } => "install",
-            Self::Try { .. } => "try",
-            Self::Point { .. } => "point",
-            Self::Pick { .. } => "pick",
-            Self::Seal { .. } => "seal",
-            Self::Enlist { .. } => "enlist",
-            Self::Announce { .. } => "announce",
-            Self::Merged { .. } => "merge",
-            Self::Refresh { .. } => "refresh",
-            Self::Settle { .. } => "settle",
-            Self::Forgive { .. } => "forgive",
-            Self::Confirm { .. } => "confirm",
-            Self::Remove { .. } | Self::RemoveEmpty { .. } => "remove",
-        }
     }
 }
 

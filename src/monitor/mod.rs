@@ -18,13 +18,16 @@ pub mod serve;
 mod stored;
 pub mod tally;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::model::ledger::Quarantined;
 use crate::model::outcome::HistoryEntry;
 use crate::model::plan::PlanDocument;
 use crate::model::window::Windows;
+use crate::monitor::tally::Tally;
 use crate::status::HostStatus;
 
 pub use event::{Event, Severity};
@@ -33,6 +36,17 @@ pub use reporter::Reporter;
 
 /// How many entries of the history are shown.
 pub const HISTORY_SHOWN: usize = 200;
+
+/// What is told in numbers alone. They become text when somebody asks, which is seldom next to passes.
+#[derive(Clone, Debug, Default)]
+pub struct Numbers {
+    /// What was counted so far.
+    pub tally: Tally,
+    /// Releases that do not work here.
+    pub quarantined: Vec<Quarantined>,
+    /// Bytes that are kept, by class.
+    pub stored: BTreeMap<String, u64>,
+}
 
 /// What is known after a pass.
 #[derive(Clone, Debug)]
@@ -45,8 +59,8 @@ pub struct Snapshot {
     pub plan: PlanDocument,
     /// The newest entries of the history and the last one of each resource, oldest first.
     pub history: Arc<[HistoryEntry]>,
-    /// The same in numbers, as text for Prometheus.
-    pub numbers: String,
+    /// What there is besides to be told in numbers.
+    pub numbers: Numbers,
     /// When what is in use may be replaced on this host.
     pub windows: Windows,
     /// When the next pass is due, as far as somebody waits for it here.
@@ -64,6 +78,9 @@ impl Snapshot {
     pub fn metrics(&self, now: Timestamp) -> String {
         let next = self.next.map(metrics::next_run).unwrap_or_default();
         let window = metrics::window(&self.windows, now);
-        format!("{}{window}{next}", self.numbers)
+        let Numbers { tally, quarantined, stored } = &self.numbers;
+        let (status, plan) = (&self.status, &self.plan.spec);
+        let text = metrics::render(&metrics::Facts { status, plan, tally, quarantined, stored });
+        format!("{text}{window}{next}")
     }
 }

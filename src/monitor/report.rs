@@ -16,7 +16,7 @@ use crate::model::plan::PlanDocument;
 use crate::model::window::Windows;
 use crate::monitor::event::{self, Event};
 use crate::monitor::memory::Memory;
-use crate::monitor::{Snapshot, metrics, stored};
+use crate::monitor::{Numbers, Snapshot, stored};
 use crate::observe::{Observed, observe};
 use crate::record::last_pass::LastPass;
 use crate::resource::observe::Depth;
@@ -109,13 +109,11 @@ pub fn report(host: &Look, pass: Pass<'_>, known: Before<'_>) -> Report {
         Some(stored) if again.is_none() => stored.clone(),
         _ => stored::count(host, again.as_ref().unwrap_or(pass.observed)),
     };
-    let numbers = metrics::render(&metrics::Facts {
-        status: &status,
-        plan: &pass.plan.spec,
-        tally: &tally,
-        quarantined: &pass.ledger.trust.quarantined,
-        stored: &stored,
-    });
+    let numbers = Numbers {
+        tally: tally.clone(),
+        quarantined: pass.ledger.trust.quarantined.clone(),
+        stored: stored.clone(),
+    };
     let memory = Memory { status: Some(status.clone()), tally, stored: Some(stored) };
     let windows = pass.windows.clone();
     let snapshot =

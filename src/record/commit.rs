@@ -20,7 +20,7 @@ use crate::model::plan::Unchanged;
 use crate::model::revision::Revision;
 use crate::model::slot::slot_name;
 use crate::model::step::Expected;
-use crate::model::{Action, Change, DriftKind, Effect, Level, Plan, ResourceId, Step};
+use crate::model::{Action, Change, DriftKind, Effect, Level, Plan, ResourceId, Step, StepKind};
 use crate::observe::Observed;
 use crate::record::ledger::Saved;
 use crate::record::{history, ledger as files};
@@ -97,7 +97,8 @@ pub fn conclude(
         {
             known.placed = Some(file.to_owned());
         }
-        let never_began = result.end.failure().is_some_and(|failure| failure.step == "fetch");
+        let never_began =
+            result.end.failure().is_some_and(|failure| failure.step == StepKind::Fetch);
         let gone = change.action == Action::Remove && result.end == End::Done;
         if gone || (never_began && has_nothing(host, &inventory, change)) {
             inventory.to_mut().resources.remove(&change.resource);
@@ -287,7 +288,8 @@ fn note_left_out(
     let Some(Found::Extension(found)) = found else { return };
     let again = change.drift.iter().any(|drift| drift.kind == DriftKind::NotMerged);
     let failure = result.end.failure().filter(|_| again);
-    let refused = failure.is_some_and(|f| f.step == "merge" && f.class == FailureClass::Unhealthy);
+    let refused =
+        failure.is_some_and(|f| f.step == StepKind::Merge && f.class == FailureClass::Unhealthy);
     if let Some(owned) = inventory.resources.get_mut(&change.resource) {
         owned.left_out = refused.then(|| found.merge_key(&pass.observed.facts));
     }

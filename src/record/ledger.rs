@@ -7,6 +7,7 @@
 //! overrides.json  suspensions and rollbacks     a pass refuses to run while it is damaged; questions are answered;
 //!                                               losing it is reported
 //! debts.json      effects owed                  losing it is reported
+//! renamed.json    all of that by the new names of resources, from when they were given until each file has them
 //! ```
 
 use std::io;
@@ -26,6 +27,10 @@ const TRUST: &str = "trust.json";
 const INVENTORY: &str = "inventory.json";
 const OVERRIDES: &str = "overrides.json";
 const DEBTS: &str = "debts.json";
+const RENAMED: &str = "renamed.json";
+
+/// What is written by its new names: all four files.
+const RENAMED_BYTES_MAX: usize = 4 * LEDGER_BYTES_MAX;
 
 /// Reads the ledger for a pass. A file that is damaged counts as lost: that is said in `losses`, and the pass goes
 /// on with less knowledge but not with less caution.
@@ -63,8 +68,18 @@ struct Format {
 /// The ledger, and what is wrong with the overrides.
 fn read_all(host: &Look) -> io::Result<(Ledger, Option<String>)> {
     let mut losses = Vec::new();
-    let trust: Option<Trust> = read(host, TRUST, &mut losses)?;
-    let inventory: Option<Inventory> = read(host, INVENTORY, &mut losses)?;
+    let mut undecided = Vec::new();
+    let Whole { trust, inventory, overrides, debts, renamed } =
+        match read_renamed(host, &mut losses)? {
+            Some(whole) => whole,
+            None => Whole {
+                trust: read(host, TRUST, &mut losses)?,
+                inventory: read(host, INVENTORY, &mut losses)?,
+                overrides: read(host, OVERRIDES, &mut undecided)?,
+                debts: read(host, DEBTS, &mut losses)?,
+                renamed: Renames::new(),
+            },
+        };
     let mut inventory = inventory.unwrap_or_default();
     inventory.resources.retain(|id, owned| {
         let climbs = owned.home.components().any(|c| c == Utf8Component::ParentDir);
@@ -75,8 +90,6 @@ fn read_all(host: &Look) -> io::Result<(Ledger, Option<String>)> {
         }
         plain
     });
-    let mut undecided = Vec::new();
-    let overrides: Option<Overrides> = read(host, OVERRIDES, &mut undecided)?;
     let undecided = undecided.pop().map(|damage: String| {
         format!(
             "{damage}: what was suspended or rolled back is not known, so no pass is made; repair it, or remove \
@@ -90,7 +103,6 @@ fn read_all(host: &Look) -> io::Result<(Ledger, Option<String>)> {
             host.places().state.join(OVERRIDES)
         ));
     }
-    let debts: Option<Vec<Debt>> = read(host, DEBTS, &mut losses)?;
     let known = !inventory.resources.is_empty();
     let named = losses.iter().any(|loss: &String| loss.contains(TRUST));
     if trust.is_none() && known && !named {
@@ -105,7 +117,7 @@ fn read_all(host: &Look) -> io::Result<(Ledger, Option<String>)> {
         inventory,
         overrides: overrides.unwrap_or_default(),
         debts: debts.unwrap_or_default(),
-        renamed: Renames::new(),
+        renamed,
         losses,
     };
     Ok((ledger, undecided))
@@ -116,8 +128,21 @@ fn read<T: DeserializeOwned>(
     name: &str,
     losses: &mut Vec<String>,
 ) -> io::Result<Option<T>> {
+    read_within(host, (name, LEDGER_BYTES_MAX), losses)
+}
+
+/// What was to be written by new names and is perhaps not yet, which is as true as the files then were.
+fn read_renamed(host: &Look, losses: &mut Vec<String>) -> io::Result<Option<Whole>> {
+    read_within(host, (RENAMED, RENAMED_BYTES_MAX), losses)
+}
+
+fn read_within<T: DeserializeOwned>(
+    host: &Look,
+    (name, bytes_max): (&str, usize),
+    losses: &mut Vec<String>,
+) -> io::Result<Option<T>> {
     let path = host.places().state.join(name);
-    let Some(bytes) = host.read(&path, LEDGER_BYTES_MAX as u64)? else { return Ok(None) };
+    let Some(bytes) = host.read(&path, bytes_max as u64)? else { return Ok(None) };
     let format = serde_json::from_slice::<Format>(&bytes).map_or(0, |head| head.format);
     if format > u64::from(LEDGER_FORMAT) {
         return Err(io::Error::new(
@@ -139,12 +164,14 @@ fn read<T: DeserializeOwned>(
 
 /// Writes an operator's decisions.
 pub fn save_overrides(host: &Change, overrides: &Overrides) -> io::Result<()> {
+    settle(host)?;
     let overrides = Overrides { format: LEDGER_FORMAT, ..overrides.clone() };
     host.write_all(&[file(host, OVERRIDES, &overrides)?])
 }
 
 /// Writes the trust file.
 pub fn save_trust(host: &Change, trust: &Trust) -> io::Result<()> {
+    settle(host)?;
     let trust = Trust { format: LEDGER_FORMAT, ..trust.clone() };
     let ((path, bytes), _) = fitting(host, TRUST, trust, Trust::shed)?;
     host.write(path, &bytes)
@@ -152,6 +179,7 @@ pub fn save_trust(host: &Change, trust: &Trust) -> io::Result<()> {
 
 /// Writes the debts.
 pub fn save_debts(host: &Change, debts: &[Debt]) -> io::Result<()> {
+    settle(host)?;
     let (path, bytes) = file(host, DEBTS, &debts)?;
     host.write(path, &bytes)
 }
@@ -182,7 +210,10 @@ pub fn save_changed(
     let trust = trust.map(|(file, trust)| (files.push(file), trust).1);
     let inventory = inventory.map(|all| fitting(host, INVENTORY, all, Inventory::shed));
     let inventory = inventory.transpose()?.map(|(file, all)| (files.push(file), all).1);
-    host.write_all(&files)?;
+    if !files.is_empty() {
+        settle(host)?;
+        host.write_all(&files)?;
+    }
     ledger.trust = trust.unwrap_or_else(|| std::mem::take(&mut ledger.trust));
     ledger.inventory = inventory.unwrap_or_else(|| std::mem::take(&mut ledger.inventory));
     Ok(if files.is_empty() { Saved::Unchanged } else { Saved::Written })
@@ -195,19 +226,60 @@ pub fn save_renamed(host: &Change, ledger: &mut Ledger) -> io::Result<()> {
     }
     let trust = Trust { format: LEDGER_FORMAT, ..ledger.trust.clone() };
     let inventory = Inventory { format: LEDGER_FORMAT, ..ledger.inventory.clone() };
-    let overrides = Overrides { format: LEDGER_FORMAT, ..ledger.overrides.clone() };
-    // The inventory last: as long as it has the old names, the rest is looked for under them, too.
-    let (trust_file, trust) = fitting(host, TRUST, trust, Trust::shed)?;
-    let (inventory_file, inventory) = fitting(host, INVENTORY, inventory, Inventory::shed)?;
-    host.write_all(&[
-        file(host, OVERRIDES, &overrides)?,
-        file(host, DEBTS, &ledger.debts)?,
-        trust_file,
-        inventory_file,
-    ])?;
+    let (_, trust) = fitting(host, TRUST, trust, Trust::shed)?;
+    let (_, inventory) = fitting(host, INVENTORY, inventory, Inventory::shed)?;
+    let whole = Whole {
+        trust: Some(trust.clone()),
+        inventory: Some(inventory.clone()),
+        overrides: Some(Overrides { format: LEDGER_FORMAT, ..ledger.overrides.clone() }),
+        debts: Some(ledger.debts.clone()),
+        renamed: std::mem::take(&mut ledger.renamed),
+    };
+    // What does not fit into the files later must not be kept for them now.
+    whole.files(host)?;
+    // All at once: of two resources that exchanged their names nobody could tell what has been done.
+    host.write(host.places().state.join(RENAMED), &render(&whole)?)?;
+    settle(host)?;
     (ledger.trust, ledger.inventory) = (trust, inventory);
-    ledger.renamed.clear();
     Ok(())
+}
+
+/// Goes on with what was to be written by new names, if anything is.
+fn settle(host: &Change) -> io::Result<()> {
+    let state = &host.places().state;
+    let path = state.join(RENAMED);
+    if host.stat(&path)?.is_none() {
+        return Ok(());
+    }
+    // What cannot be read was told when it was read for a pass, and is of no use.
+    if let Some(whole) = read_renamed(host, &mut Vec::new())? {
+        host.write_all(&whole.files(host)?)?;
+    }
+    host.remove(path)?;
+    host.sync_dir(state)
+}
+
+/// All files in one.
+#[derive(Serialize, Deserialize)]
+struct Whole {
+    trust: Option<Trust>,
+    inventory: Option<Inventory>,
+    overrides: Option<Overrides>,
+    debts: Option<Vec<Debt>>,
+    /// Why it is there: the new names by the old ones.
+    renamed: Renames,
+}
+
+impl Whole {
+    fn files(&self, host: &Change) -> io::Result<[File; 4]> {
+        let Self { trust, inventory, overrides, debts, renamed: _ } = self;
+        Ok([
+            file(host, OVERRIDES, overrides)?,
+            file(host, DEBTS, debts)?,
+            file(host, TRUST, trust)?,
+            file(host, INVENTORY, inventory)?,
+        ])
+    }
 }
 
 /// A file's path and what goes into it.

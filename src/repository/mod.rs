@@ -67,6 +67,9 @@ use checkout::Checkouts;
 use memory::{Accepting, Known, Memory};
 use work::{Answer, News};
 
+/// The name of what is written to a temporary directory.
+const STATE: &str = "state";
+
 /// What is followed, and what is demanded of it.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -168,8 +171,9 @@ pub struct Checkout {
     _temporary: Option<tempfile::TempDir>,
 }
 
-/// Whether the documents of a directory make a desired state; the error is their first mistake.
-pub type Judge<'a> = &'a dyn Fn(&Utf8Path) -> Result<(), String>;
+/// Whether the documents of a directory, whose relative paths are relative to the second one, make a desired state; the
+/// error is their first mistake.
+pub type Judge<'a> = &'a dyn Fn(&Utf8Path, &Utf8Path) -> Result<(), String>;
 
 /// Asks the repository, and moves this host on to what it has, if that is accepted and valid.
 pub async fn follow(
@@ -190,7 +194,8 @@ pub async fn follow(
     let mut notes = known.losses.clone();
     notes.extend(known.memory.as_ref().and_then(|memory| checkouts.edited(memory)));
     if let Ok(Answer::News(news)) = &answer
-        && let Err(error) = temporary().and_then(|(_held, path)| valid(&path, news, judge))
+        && let Err(error) = temporary()
+            .and_then(|(_held, path)| valid(&path.join(STATE), &checkouts.base(), news, judge))
     {
         answer = Err(error);
     }
@@ -238,12 +243,17 @@ fn temporary() -> Result<(tempfile::TempDir, Utf8PathBuf), RepositoryError> {
     Ok((temporary, path))
 }
 
-/// Writes what is new to a temporary place and judges it there: what is not valid never reaches the host.
-fn valid(path: &Utf8Path, news: &News, judge: Judge<'_>) -> Result<(), RepositoryError> {
-    let directory = path.join("state");
-    checkout::write_temporary(&directory, &news.files)?;
+/// Writes what is new to a temporary place and judges it there, as what it will be where it is used: what is not valid
+/// never reaches the host.
+fn valid(
+    directory: &Utf8Path,
+    base: &Utf8Path,
+    news: &News,
+    judge: Judge<'_>,
+) -> Result<(), RepositoryError> {
+    checkout::write_temporary(directory, &news.files)?;
     let commit = news.commit.clone();
-    judge(&directory).map_err(|what| RepositoryError::Invalid { commit, what })
+    judge(directory, base).map_err(|what| RepositoryError::Invalid { commit, what })
 }
 
 /// Asks with a cache that nobody else uses, and without what it has when that is damaged: it can be fetched again.
@@ -282,15 +292,15 @@ pub async fn peek(
         let store = path.join("anew.git");
         answer = work::ask(&Job { store: &store, borrow: None, ..job }).await;
     }
+    let directory = path.join(STATE);
     if let Ok(Answer::News(news)) = &answer
-        && let Err(error) = valid(&path, news, judge)
+        && let Err(error) = valid(&directory, &directory, news, judge)
     {
         answer = Err(error);
     }
     match answer {
         Ok(Answer::News(news)) => {
             let (memory, note) = news.memory(&known, source, now);
-            let directory = path.join("state");
             notes.extend(note);
             Ok(Checkout {
                 base: directory.clone(),

@@ -41,7 +41,9 @@ pub(super) fn rolled_back<W>(
 
 /// What it means that the release an operator went back to cannot be had.
 pub(super) fn gone_or_damaged(to: &str) -> String {
-    format!("{to} is gone or damaged and cannot be made again from the cache")
+    format!(
+        "{to} is gone or damaged, and what it was made from is not known any more or not in the cache"
+    )
 }
 
 /// Why a release with these digests is not used again: it was, and it did not work.

@@ -630,3 +630,25 @@ fn refused_commit_is_told_wherever_the_host_is_watched() {
     let numbers = fs::read_to_string(metrics).unwrap();
     says(&numbers, &["reconcile_host_condition{type=\"DesiredRefused\"} 1\n"]);
 }
+
+#[test]
+fn commit_is_parsed_once_and_not_again_while_it_is_the_same() {
+    let (mut world, first) = World::new();
+    let parsed = |said: &str| said.matches("parsing the desired state").count();
+    let once = world.run(&["-vv"]);
+    assert_eq!(parsed(&once.text()), 1, "judged and carried out: {}", once.text());
+    world.push(&wish("0.9.2"), &[&first]);
+    let log = world.origin.beside().join("agent.log");
+    let mut agent = world.command(&["-vv", "run", "--interval", "1s"]);
+    let mut agent = agent.stderr(fs::File::create(&log).unwrap()).spawn().unwrap();
+    let said = || fs::read_to_string(&log).unwrap();
+    let began = Instant::now();
+    while said().matches("planned").count() < 3 && began.elapsed() < Duration::from_mins(1) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+    assert!(said().matches("planned").count() >= 3, "{}", said());
+    assert_eq!(parsed(&said()), 1, "{}", said());
+    assert_eq!(world.installed().as_deref(), Some("0.9.2"));
+}

@@ -86,6 +86,7 @@ mod faults;
 mod quiet;
 mod interrupt;
 mod record;
+mod renamed_crash;
 mod rollback_fails;
 mod scenarios;
 mod tree;

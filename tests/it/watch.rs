@@ -10,11 +10,12 @@ use std::sync::Arc;
 use camino::Utf8PathBuf;
 use jiff::SignedDuration;
 use reconcile::host::runner::Hooks;
+use reconcile::host::{Look, Places};
 use reconcile::model::outcome::HistoryEntry;
 use reconcile::model::window::Windows;
 use reconcile::monitor::event::Severity;
 use reconcile::monitor::notify::{Notifier, Notify, Webhook, deliver};
-use reconcile::monitor::{Event, Snapshot, page, serve};
+use reconcile::monitor::{Event, Numbers, Snapshot, memory, page, serve};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -249,14 +250,17 @@ fn snapshot(world: &World) -> Snapshot {
     let plan = json(&["--dry-run", "-o", "json"]);
     let history: Vec<HistoryEntry> =
         serde_json::from_value(json(&["history", "-o", "json"])).unwrap();
-    let metrics = metrics(world);
-    let (numbers, _) = metrics.split_once("# HELP reconcile_window_open").unwrap();
+    let _ = metrics(world);
+    let root = utf8(&world.path("/"));
+    let counted = memory::load(&Look::new(root, Places::default()));
+    let stored = counted.stored.unwrap();
+    let numbers = Numbers { tally: counted.tally, stored, ..Numbers::default() };
     Snapshot {
         at: world.now,
         status: serde_json::from_value(json(&["status", "-o", "json"])).unwrap(),
         plan: serde_json::from_value(plan).unwrap(),
         history: history.into(),
-        numbers: numbers.to_owned(),
+        numbers,
         windows: Windows::default(),
         next: Some(world.now),
     }

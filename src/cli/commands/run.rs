@@ -11,10 +11,10 @@ use crate::apply::Stop;
 use crate::cli::args::{Format, PassArgs, RunArgs, WindowsArg};
 use crate::cli::commands::pass;
 use crate::cli::commands::shown::{Ended, Shown};
-use crate::cli::commands::wishes::{Read, Texts, Wishes};
+use crate::cli::commands::wishes::{Read, Wishes};
 use crate::cli::exit::{self, Exit};
 use crate::cli::output::{report, text};
-use crate::cli::session::{PATIENCE, Session};
+use crate::cli::session::{PATIENCE, Session, Texts};
 use crate::cli::{CliError, hints, mention, say};
 use crate::controller::backoff::Dice;
 use crate::controller::config::AgentConfig;
@@ -53,6 +53,7 @@ pub(super) async fn run(
     args: &RunArgs,
     pass: &PassArgs,
 ) -> Result<Exit, CliError> {
+    memory::keep_little();
     let config = with_flags(session.agent()?.clone(), args);
     let runtime = Runtime::claim(&session.host).map_err(|error| {
         let exit = match error {

@@ -1,14 +1,13 @@
-//! The wish of the loop: its files are read in every pass, and parsed when they say something else.
+//! The wish of the loop: its files are read in every pass.
 
 use std::cell::RefCell;
 
 use crate::cli::origin::first_of;
-use crate::cli::session::Session;
+use crate::cli::session::{Session, Texts};
 use crate::cli::{CliError, mention};
 use crate::controller::machine::Wish;
-use crate::desired::{DesiredState, Diagnostic, SourceText, render};
+use crate::desired::{DesiredState, Diagnostic, render};
 use crate::host::clock;
-use crate::model::Digest;
 use crate::model::selection::Identity;
 use crate::provider::provide;
 use crate::record::last_wish;
@@ -20,16 +19,6 @@ pub(super) struct Wishes<'a> {
     complained: RefCell<Option<String>>,
     /// What the repository said last, where one is followed.
     followed: RefCell<Option<Wish>>,
-    /// What the files said last when they were valid.
-    parsed: RefCell<Option<Parsed>>,
-}
-
-/// A valid wish of files, and what it depends on.
-struct Parsed {
-    host: Identity,
-    texts: Digest,
-    /// Without what the host contributes, which may change at any time.
-    desired: DesiredState,
 }
 
 /// The wish that is to be carried out.
@@ -42,17 +31,10 @@ pub(super) struct Read {
     pub(super) texts: Option<Texts>,
 }
 
-/// The texts of a wish.
-pub(super) struct Texts {
-    pub(super) all: Vec<SourceText>,
-    /// Of all of them, with their names.
-    pub(super) digest: Digest,
-}
-
 impl<'a> Wishes<'a> {
     pub(super) fn new(session: &'a Session) -> Self {
-        let (complained, followed, parsed) = Default::default();
-        Self { session, complained, followed, parsed }
+        let (complained, followed) = Default::default();
+        Self { session, complained, followed }
     }
 
     /// The wish of the files of this host by `take`, and their texts.
@@ -63,20 +45,8 @@ impl<'a> Wishes<'a> {
     ) -> Result<(T, Texts), Vec<Diagnostic>> {
         let paths = self.session.desired_paths().unwrap_or_default();
         let paths: Vec<_> = paths.into_iter().map(Into::into).collect();
-        let all = DesiredState::texts_for(&paths, host)?;
-        let texts = Texts { digest: Digest::of_json(&all), all };
-        let mut parsed = self.parsed.borrow_mut();
-        let known =
-            parsed.take().filter(|known| known.host == *host && known.texts == texts.digest);
-        let known = match known {
-            Some(known) => known,
-            None => {
-                let desired = DesiredState::from_texts_for(texts.all.clone(), host)?;
-                let desired = desired.found_at(&paths);
-                Parsed { host: host.clone(), texts: texts.digest.clone(), desired }
-            }
-        };
-        Ok((take(&parsed.insert(known).desired), texts))
+        let texts = self.session.texts(DesiredState::texts_for(&paths, host)?);
+        Ok((self.session.parsed((&texts, &paths), host, take)?, texts))
     }
 
     /// The wish that is to be carried out; from a repository, what was accepted of it last.

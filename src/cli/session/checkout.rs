@@ -5,7 +5,7 @@ use camino::Utf8Path;
 use crate::cli::CliError;
 use crate::cli::origin::{self, Reading};
 use crate::cli::session::{AT_ONCE, Session};
-use crate::desired::DesiredState;
+use crate::desired::{DesiredState, Diagnostic, Origin};
 use crate::model::selection::Identity;
 use crate::record::ledger;
 use crate::repository::{self, Checkout, Source};
@@ -17,10 +17,9 @@ impl Session {
         source: &Source,
         identity: &Identity,
     ) -> Result<Checkout, CliError> {
-        let judge = |directory: &Utf8Path| {
-            let origin = origin::origin(source, directory, directory);
-            let loaded = DesiredState::load_from(&origin, identity).map(drop);
-            loaded.map_err(|diagnostics| {
+        let judge = |directory: &Utf8Path, base: &Utf8Path| {
+            let origin = origin::origin(source, directory, base);
+            self.wish_of(&origin, identity, |_| ()).map_err(|diagnostics| {
                 self.tell_once(&diagnostics);
                 origin::first_of(&diagnostics)
             })
@@ -31,7 +30,9 @@ impl Session {
                 repository::follow(source, &host, self.now, &judge).await
             }
             Reading::Peek => repository::peek(source, &self.host, self.now, &judge).await,
-            Reading::Inspect => repository::peek(source, &self.host, self.now, &|_| Ok(())).await,
+            Reading::Inspect => {
+                repository::peek(source, &self.host, self.now, &|_, _| Ok(())).await
+            }
             Reading::Recall => repository::recall(source, &self.host),
         };
         checkout.map_err(|error| origin::refused(&error))
@@ -45,7 +46,7 @@ impl Session {
         identity: &Identity,
     ) -> Result<DesiredState, CliError> {
         let origin = origin::origin(source, &checkout.directory, &checkout.base);
-        let loaded = DesiredState::load_from(&origin, identity);
+        let loaded = self.wish_of(&origin, identity, Clone::clone);
         let mut desired = loaded.map_err(|diagnostics| self.invalid(&diagnostics))?;
         let notes = checkout.notes.iter().cloned();
         desired.notes.extend(notes.map(|note| format!("desired state: {note}")));
@@ -68,6 +69,17 @@ impl Session {
         }
         desired.revision = Some(checkout.revision.clone());
         Ok(desired)
+    }
+
+    /// What `take` takes of the wish of a directory.
+    fn wish_of<T>(
+        &self,
+        origin: &Origin,
+        identity: &Identity,
+        take: impl FnOnce(&DesiredState) -> T,
+    ) -> Result<T, Vec<Diagnostic>> {
+        let texts = self.texts(DesiredState::texts_from(origin, identity)?);
+        self.parsed((&texts, &[]), identity, take)
     }
 
     /// Whether anything on this host was declared there.

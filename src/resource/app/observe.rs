@@ -27,7 +27,7 @@ const DRIFT_MAX: usize = 1_000;
 const CHILDLESS_LINKS: u64 = 2;
 
 /// The type of an entry of `bin` whose name or text could not be kept as it is.
-const NOT_UTF8: &str = "entry that is not UTF-8";
+const NOT_UTF8: &str = "name or link that is not UTF-8";
 
 /// What the host has of an app.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

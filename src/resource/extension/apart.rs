@@ -26,23 +26,23 @@ pub struct Others {
 impl Transfer {
     /// What the name of a file in its directory says, if it is an image of this transfer.
     pub fn image(&self, file: &str) -> Comparison {
-        // What no definition owns any more is not what one that there is has, however little that says.
-        let least = if self.entry.is_some() { 0 } else { said(&self.target, file) };
         let mut found = compare_all(&self.target, file);
+        // What no definition owns any more is not what one that there is has, however little that says.
+        let least = || if self.entry.is_some() { 0 } else { said(&self.target, file) };
         found.fields = found.fields.filter(|_| !is_of(&self.others.target, file, least));
         found
     }
 
     /// Whether a file at the source that one of its patterns fits is one of another transfer.
     pub fn is_of_another(&self, path: &str) -> bool {
-        is_of(&self.others.source, path, said(&self.source, path))
+        is_of(&self.others.source, path, || said(&self.source, path))
     }
 }
 
-/// Whether one of these patterns says at least as much about a name.
-fn is_of(others: &[Pattern], name: &str, least: usize) -> bool {
+/// Whether one of these patterns fits a name and says at least so much about it.
+fn is_of(others: &[Pattern], name: &str, least: impl Fn() -> usize) -> bool {
     let fits = |other: &Pattern| matches!(other.compare(name), Match::Yes(_));
-    others.iter().any(|other| other.literal_bytes() >= least && fits(other))
+    others.iter().any(|other| fits(other) && other.literal_bytes() >= least())
 }
 
 /// How much patterns say about a name that one of them fits.
@@ -107,15 +107,17 @@ mod tests {
     fn name_is_of_the_pattern_that_says_most_about_it() {
         let (wide, narrow) = (patterns(&["app_@v.raw"]), patterns(&["app_x_@v.raw"]));
         let name = "app_x_1.raw";
-        assert!(is_of(&narrow, name, said(&wide, name)));
-        assert!(!is_of(&wide, name, said(&narrow, name)));
-        assert!(!is_of(&narrow, "app_1.raw", said(&wide, "app_1.raw")));
+        assert!(is_of(&narrow, name, || said(&wide, name)));
+        assert!(!is_of(&wide, name, || said(&narrow, name)));
+        assert!(!is_of(&narrow, "app_1.raw", || said(&wide, "app_1.raw")));
     }
 
     #[test]
     fn name_about_which_two_say_as_much_is_of_neither() {
         let (one, other) = (patterns(&["a_@v_x.raw"]), patterns(&["a_y_@v.raw"]));
         let name = "a_y_1_x.raw";
-        assert!(is_of(&one, name, said(&other, name)) && is_of(&other, name, said(&one, name)));
+        assert!(
+            is_of(&one, name, || said(&other, name)) && is_of(&other, name, || said(&one, name))
+        );
     }
 }

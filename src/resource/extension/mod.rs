@@ -11,6 +11,7 @@
 //! Images stay outside of the directories that systemd looks in: there, an old one would be merged as well.
 
 pub mod apart;
+mod drift;
 mod effects;
 mod explain;
 mod followed;

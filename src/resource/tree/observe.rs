@@ -169,6 +169,9 @@ pub fn observe(
     depth: Depth,
 ) -> io::Result<TreeObserved> {
     let layout = Layout::new(path);
+    // Everything looked at is in one directory.
+    let near = path.parent().and_then(|parent| host.from_inside(parent).ok().flatten());
+    let host = near.as_ref().unwrap_or(host);
     check_beside(host, &layout.beside())?;
     check_own_places(host, &layout)?;
     let mut observed = TreeObserved { live: observe_live(host, path)?, ..Default::default() };

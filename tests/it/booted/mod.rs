@@ -8,5 +8,6 @@ mod extension;
 mod fleet;
 mod machine;
 mod package;
+mod renewal;
 mod service;
 mod timer;

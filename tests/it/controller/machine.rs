@@ -16,7 +16,8 @@ use reconcile::controller::schedule::Schedule;
 use reconcile::model::outcome::{ChangeResult, End, Failure, FailureClass, Outcome};
 use reconcile::model::window::{Rule, Window, Windows};
 use reconcile::model::{
-    Action, Attribution, Blocked, BlockedReason, Change, Digest, Drift, DriftKind, Plan, ResourceId,
+    Action, Attribution, Blocked, BlockedReason, Change, Digest, Drift, DriftKind, Plan,
+    ResourceId, StepKind,
 };
 use reconcile::plan::hold::{fingerprint, hold};
 
@@ -109,7 +110,7 @@ impl Result {
 }
 
 fn failed(class: FailureClass) -> End {
-    End::Failed(Failure { step: "fetch", class, message: "it went wrong".to_owned() })
+    End::Failed(Failure { step: StepKind::Fetch, class, message: "it went wrong".to_owned() })
 }
 
 /// A loop with a clock that goes only when it is told to.

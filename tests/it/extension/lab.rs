@@ -3,6 +3,8 @@
 //! Each test runs in a mount namespace of its own: on this machine's systemd, and below the root of another system
 //! whose systemd is new enough for extensions of the configuration. Nothing of it can be seen outside.
 
+mod alone;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
