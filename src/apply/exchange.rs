@@ -197,7 +197,7 @@ fn in_place(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, S
     let after = |old: Timestamp| old.checked_add(Span::new().nanoseconds(1)).unwrap_or(old);
     let before = old.map(|(_, head)| after(head.staged_at));
     let staged_at = before.map_or(head.staged_at, |before| before.max(head.staged_at));
-    write_head(host, generation, &SnapshotHead { inode, merged, staged_at, ..head })?;
+    write_head(host, generation, &SnapshotHead { staged_at, inode, merged, ..head })?;
     Ok(host.remove(trees.tree).map_err(SwitchError::from))
 }
 

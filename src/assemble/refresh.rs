@@ -109,7 +109,6 @@ fn place(copy: &Behind, index: &[u8]) -> io::Result<()> {
 }
 
 /// Replaces a file by a rename, durably.
-#[expect(clippy::disallowed_methods, reason = "the copy is not below the managed root")]
 fn replace(path: &Path, bytes: &[u8], modified: Option<SystemTime>) -> io::Result<()> {
     let mut staged = path.as_os_str().to_owned();
     staged.push(".new");

@@ -106,9 +106,9 @@ impl Change {
     }
 
     /// Write access where the lock is held. The state directory, which is read most, stays open.
-    fn holding(look: Look, lock: File) -> Self {
+    fn holding(look: Look, held: File) -> Self {
         let opened = look.from_inside(&look.places().state).ok().flatten();
-        Self { look: opened.unwrap_or(look), _lock: lock }
+        Self { look: opened.unwrap_or(look), _lock: held }
     }
 
     /// Read access to the same host.

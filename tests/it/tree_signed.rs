@@ -81,7 +81,7 @@ impl Host {
     }
 
     /// The same with a stick for when nothing is offered.
-    fn wish_with_stick(&mut self, keyring: &str, refresh: bool) {
+    fn wish_with_stick(&mut self, keyring: &str, refresh: &str) {
         let stick = self.place("stick");
         let more = format!(
             "    offline: {{ casync: {{ index: {0}/site.caidx, store: {0}/site.castr, refresh: {refresh} }} }}\n",
@@ -176,8 +176,8 @@ fn one_signature_that_holds_suffices_whatever_else_is_there() {
 
 #[test]
 fn stick_without_a_signature_that_holds_is_not_used() {
-    let cases: [(&str, &[(&str, &str)], &str); 4] = [
-        ("2", &[], "there is none beside it"),
+    let cases = [
+        ("2", &[][..], "there is none beside it"),
         ("2", &[(".asc", "2/theirs.sig")], "not in the keyring"),
         ("2", &[(".asc", "1/ours.asc")], "does not fit the data"),
         ("1", &[(".asc", "2/ours.asc")], "does not fit the data"),
@@ -186,7 +186,7 @@ fn stick_without_a_signature_that_holds_is_not_used() {
         // Nothing is installed, or the first version is.
         for first in [false, true] {
             let mut host = Host::new();
-            host.wish_with_stick("ours.pgp", false);
+            host.wish_with_stick("ours.pgp", "false");
             if first {
                 host.offer("1", &[(".asc", "1/ours.asc")]);
                 host.converges();
@@ -206,7 +206,7 @@ fn stick_without_a_signature_that_holds_is_not_used() {
 #[test]
 fn stick_with_a_signature_and_chunks_of_somebody_else_installs_nothing() {
     let mut host = Host::new();
-    host.wish_with_stick("ours.pgp", false);
+    host.wish_with_stick("ours.pgp", "false");
     offer(&host.place("stick"), "1", &[(".asc", "1/ours.asc")]);
     let store = host.place("stick/site.castr");
     let chunks: Vec<PathBuf> = fs::read_dir(&store)
@@ -230,7 +230,7 @@ fn stick_with_a_signature_and_chunks_of_somebody_else_installs_nothing() {
 fn index_signed_before_the_one_in_use_is_refused_and_one_signed_again_is_taken() {
     let mut host = Host::new();
     host.offer("2", &[(".asc", "2/ours.asc")]);
-    host.wish_with_stick("ours.pgp", false);
+    host.wish_with_stick("ours.pgp", "false");
     host.converges();
     // Somebody puts the old one back, with its own signature and a new date.
     for place in ["offered", "stick"] {
@@ -388,7 +388,7 @@ fn index_and_signature_that_do_not_belong_together_are_waited_for_a_while_and_th
 fn stick_is_brought_up_with_the_signature_and_installs_elsewhere() {
     let mut host = Host::new();
     host.offer("1", &[(".gpg", "1/ours.sig")]);
-    host.wish_with_stick("ours.pgp", true);
+    host.wish_with_stick("ours.pgp", "true");
     let stick = host.place("stick");
     fs::create_dir_all(&stick).unwrap();
     host.converges();

@@ -41,11 +41,6 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             let why = "this command makes no plan that could be shown; leave out --dry-run";
             Err(CliError::new(Exit::Usage, why))
         }
-        Some(Command::Apply { file: Some(_) }) if !session.common.only.is_empty() => {
-            let why =
-                "a saved plan is applied whole; make one with `plan --only RESOURCE --out FILE`";
-            Err(CliError::new(Exit::Usage, why))
-        }
         Some(Command::Run(args)) => run::run(session, args, &cli.pass).await,
         Some(Command::Request { wait }) => {
             let question = Question { only: session.common.only.clone(), wait: *wait };

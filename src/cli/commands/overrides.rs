@@ -156,13 +156,13 @@ fn target(
             "no release of {id} was in use before this one; installed besides, for --to: {names}"
         ))
     })?;
-    match is_unsigned(found, spec, &before) {
-        true => Err(refuse(format!(
+    if is_unsigned(found, spec, &before) {
+        return Err(refuse(format!(
             "{} of {id} was not verified by gpg, which is demanded now; to go back to it all the same, name it with --to",
             found.name_of(&before)
-        ))),
-        false => Ok(before),
+        )));
     }
+    Ok(before)
 }
 
 /// Whether a signature is demanded and no key is known to have signed a release that is there.

@@ -161,6 +161,10 @@ pub(super) async fn apply_saved(
     args: &PassArgs,
     file: &Utf8Path,
 ) -> Result<Exit, CliError> {
+    if !session.common.only.is_empty() {
+        let why = "a saved plan is applied whole; make one with `plan --only RESOURCE --out FILE`";
+        return Err(CliError::new(Exit::Usage, why));
+    }
     let saved = read_plan(file)?;
     let session = &session.reading(&saved.metadata);
     let desired = session.desired().await?;

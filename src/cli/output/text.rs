@@ -368,12 +368,12 @@ fn is_shown(change: &Change, path: &Utf8Path) -> bool {
 
 /// Images that come into systemd's sight and go out of it.
 fn picked<'a>(shows: &'a [ImageMove], hides: &'a [ImageMove]) -> impl Iterator<Item = String> + 'a {
-    let shown = shows.iter().map(|shown| format!("+ {}", shown.to));
+    let show = |image: &ImageMove| format!("+ {}", image.to);
     let hide = |hidden: &ImageMove| {
         let name = hidden.to.file_name().unwrap_or_default();
         format!("- {} (kept as {name}, which systemd passes over)", hidden.from)
     };
-    shown.chain(hides.iter().map(hide))
+    shows.iter().map(show).chain(hides.iter().map(hide))
 }
 
 fn is_manifest(path: &Utf8Path) -> bool {

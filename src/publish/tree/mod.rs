@@ -149,7 +149,7 @@ pub async fn publish_signed(
         Made::Now(made) => {
             let new = made.file.temporary();
             let signature = Signature::make(new, &wish.index, key).await?;
-            made.place(Some(signature))
+            made.place(Some(&signature))
         }
     }
 }
@@ -235,22 +235,22 @@ fn make(wish: &Publication, now: Timestamp) -> Result<Made<'_>, PublishError> {
 
 impl New<'_> {
     /// Brings everything to its place, in the order in which clients may see it.
-    fn place(self, signature: Option<Signature>) -> Result<Published, PublishError> {
+    fn place(self, signature: Option<&Signature>) -> Result<Published, PublishError> {
         let Self { wish, store, cache, mut published, .. } = self;
         // One call for thousands of files; after it no index can name a chunk that a power failure takes away.
         store.sync()?;
         self.listing.place()?;
-        if let Some(signature) = &signature {
+        if let Some(signature) = signature {
             signature.place_with_the_one_before()?;
         }
         self.file.place()?;
         write_digest(wish, &self.digest)?;
-        if let Some(signature) = &signature {
+        if let Some(signature) = signature {
             signature.place_alone()?;
         }
         // Only a hint: whoever comes before they are there fetches chunks.
         published.deltas = deltas::publish(&store, &wish.index, &self.older)?;
-        let key = signature.as_ref().map(|signature| signature.key.as_str());
+        let key = signature.map(|signature| signature.key.as_str());
         cache.remember(&self.seen, &published, (self.now, key))?;
         Ok(published)
     }

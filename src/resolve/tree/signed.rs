@@ -113,8 +113,8 @@ impl Tree<'_> {
                 }
             };
             match verify_detached(&file.bytes, &found.bytes, keys, self.question.now) {
-                Ok(signed) => {
-                    let (signer, at) = (signed.primary, signed.created);
+                Ok(good) => {
+                    let (signer, at) = (good.primary, good.created);
                     return Ok(Signed { signer, at, end, bytes: found.bytes });
                 }
                 Err(error) => {

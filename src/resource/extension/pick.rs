@@ -48,7 +48,7 @@ impl Picks {
     /// The step that does it, if there is anything to do.
     pub(super) fn step(self, slot: &str) -> Option<Step> {
         let slot = slot.to_owned();
-        (!self.is_empty()).then(|| Step::Pick { slot, shows: self.shows, hides: self.hides })
+        (!self.is_empty()).then_some(Step::Pick { slot, shows: self.shows, hides: self.hides })
     }
 }
 

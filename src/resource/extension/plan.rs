@@ -212,10 +212,9 @@ impl Situation<'_> {
         let keep = wanted.map(|w| w.slot.as_str()).or(self.observed.current.as_deref());
         let mut retired = self.retired();
         retired.hides.extend(self.hide_surplus(keep));
-        let unmerges = !retired.links.is_empty() || !retired.hides.is_empty();
-        work.disrupts |= unmerges;
-        if unmerges && work.drift.is_empty() {
-            work.why.get_or_insert(self.kept_too_many());
+        if !retired.links.is_empty() || !retired.hides.is_empty() {
+            work.disrupts = true;
+            work.why = work.why.or_else(|| work.drift.is_empty().then(|| self.kept_too_many()));
         }
         work.links.extend(retired.links);
         let files = self.files(&work);

@@ -45,7 +45,7 @@ impl Situation<'_> {
 
     /// Removes generations, and what is known about too many earlier ones. Where files are replaced one by one, what is
     /// known about a generation is kept as long as retention keeps generations.
-    pub(super) fn remember(&self, gone: Vec<String>, keep: Option<&str>) -> Vec<Step> {
+    pub(super) fn remember(&self, gone: &[String], keep: Option<&str>) -> Vec<Step> {
         let layout = self.layout();
         let activated = |slot: &str| {
             let activated = self.owned.map_or(&[][..], |owned| &owned.activated);
@@ -67,14 +67,13 @@ impl Situation<'_> {
         let new = candidates.into_iter().filter(|slot| indexes.insert(base(slot)));
         let kept: BTreeSet<&String> = new.take(others).collect();
         let mut steps: Vec<Step> = Vec::new();
-        for slot in &gone {
+        for slot in gone {
             let from = layout.generation(slot);
-            steps.push(match kept.contains(slot) {
-                true => {
-                    let replaces = self.observed.earlier.contains_key(slot);
-                    Step::Promote { from, to: layout.earlier().join(slot), replaces }
-                }
-                false => layout.remove(from),
+            steps.push(if kept.contains(slot) {
+                let replaces = self.observed.earlier.contains_key(slot);
+                Step::Promote { from, to: layout.earlier().join(slot), replaces }
+            } else {
+                layout.remove(from)
             });
         }
         let forgotten = self.observed.earlier.keys().filter(|slot| !kept.contains(slot));

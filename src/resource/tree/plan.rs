@@ -415,7 +415,7 @@ impl Situation<'_> {
         let mut gone: Vec<String> = gone.chain(broken.map(|(slot, _)| slot.clone())).collect();
         gone.sort();
         gone.dedup();
-        (swept, self.remember(gone, keep))
+        (swept, self.remember(&gone, keep))
     }
 
     /// A pass that was killed right after an exchange left the tree that was in use where the new one had been.

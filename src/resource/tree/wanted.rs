@@ -20,6 +20,10 @@ pub const HERE: &str = "a path on this machine";
 
 /// The generation to be on.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts about one generation, each asked by itself"
+)]
 pub struct Wanted {
     /// Its version.
     pub version: Version,

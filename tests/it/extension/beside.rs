@@ -186,14 +186,14 @@ fn linkless_images_whose_names_begin_alike_are_each_of_one_component() {
             }
             host.converges();
         }
-        let [.., before, last] = versions;
+        let [.., before, newest] = versions;
         let mut kept =
-            [short, long].map(|name| [before, last].map(|v| format!("{name}{v}.raw"))).concat();
+            [short, long].map(|name| [before, newest].map(|v| format!("{name}{v}.raw"))).concat();
         kept.sort();
         assert_eq!(images(&host), kept);
         for name in [short, long] {
             let list = host.world.run(&["sysupdate", "-C", name, "--json=short", "list"]).json();
-            assert_eq!(list["current"], last, "{list:#}");
+            assert_eq!(list["current"], newest, "{list:#}");
         }
     }
 }

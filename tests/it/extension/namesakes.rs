@@ -184,7 +184,7 @@ fn directory_where_systemd_looks_is_listed_once_for_all_extensions() {
     let flags = WatchFlags::OPEN | WatchFlags::CLOSE_NOWRITE | WatchFlags::ONLYDIR;
     inotify::add_watch(&watch, host.world.path("etc/extensions"), flags).unwrap();
     host.world.run(&["--dry-run"]).exits(0);
-    let mut buffer = [std::mem::MaybeUninit::uninit(); 64 << 10];
+    let mut buffer = vec![std::mem::MaybeUninit::uninit(); 64 << 10];
     let mut events = inotify::Reader::new(&watch, &mut buffer);
     let mut opened = 0;
     while let Ok(event) = events.next() {

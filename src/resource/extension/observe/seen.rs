@@ -132,9 +132,10 @@ impl TransferObserved {
 
     /// Where one of its images is.
     pub fn path_of(&self, image: &ImageSeen) -> Utf8PathBuf {
-        match image.hidden {
-            true => hidden(&self.directory, &image.file),
-            false => self.directory.join(&image.file),
+        if image.hidden {
+            hidden(&self.directory, &image.file)
+        } else {
+            self.directory.join(&image.file)
         }
     }
 
