@@ -18,6 +18,7 @@ pub use sysupdate::{
     Afterwards, ComponentChoice, ExitCodes, FeatureChoice, JsonStyle, SysupdateArgs,
     SysupdateCommand,
 };
+pub use time::Until;
 pub use units::{ModeArg, UnitsArgs};
 
 /// What the exit codes mean, for `--help` and the manual page.
@@ -336,9 +337,9 @@ pub enum Command {
         /// Why; kept and shown.
         #[arg(long)]
         reason: String,
-        /// Until then: a date, or a time (`2026-12-01T00:00:00Z`); until `resume` when absent.
-        #[arg(long, value_parser = time::moment)]
-        until: Option<Timestamp>,
+        /// Until then: a date (in UTC), a time (`2026-12-01T00:00:00Z`), or so long (`2h`); until `resume` when absent.
+        #[arg(long, value_parser = time::until)]
+        until: Option<Until>,
     },
     /// Leave a resource alone.
     Suspend {
@@ -347,9 +348,9 @@ pub enum Command {
         /// Why; kept and shown.
         #[arg(long)]
         reason: String,
-        /// Until then: a date (in UTC), or a time; until `resume` when absent.
-        #[arg(long, value_parser = time::moment)]
-        until: Option<Timestamp>,
+        /// Until then: a date (in UTC), a time, or so long (`2h`); until `resume` when absent.
+        #[arg(long, value_parser = time::until)]
+        until: Option<Until>,
     },
     /// End a suspension or a rollback.
     Resume {

@@ -265,7 +265,7 @@ fn judge(
     let current = found.and_then(Found::current);
     let current = current.or_else(|| taken_away(known, id, (found?, &drift)));
     let made_from = found.zip(current).and_then(|(found, slot)| found.made_from(slot));
-    let others = found.map(Found::slots).unwrap_or_default();
+    let others = found.map(Found::usable).unwrap_or_default();
     let works = |slot: &str| {
         let digests: Vec<Digest> = found
             .and_then(|found| found.made_from(slot))

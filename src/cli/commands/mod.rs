@@ -19,7 +19,7 @@ mod validate;
 mod wishes;
 
 use crate::cli::CliError;
-use crate::cli::args::{Cli, Command, Format, PublishKind, UnitsArgs};
+use crate::cli::args::{Cli, Command, Format, PublishKind, UnitsArgs, Until};
 use crate::cli::commands::maintain::Gc;
 use crate::cli::commands::overrides::Preview;
 use crate::cli::exit::Exit;
@@ -33,6 +33,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         session.check_root()?;
     }
     check_format(session.common.output, cli.command.as_ref())?;
+    let ending = |until: Until| until.from(session.now);
     match &cli.command {
         None | Some(Command::Apply { file: None }) if !cli.pass.dry_run => {
             pass::reconcile(session, &cli.pass).await
@@ -63,12 +64,12 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             Ok(history::history(session, resource.as_ref(), *limit))
         }
         Some(Command::Rollback { resource, to, reason, until }) => {
-            let wish = overrides::Rollback { to: to.as_deref(), reason, until: *until };
+            let wish = overrides::Rollback { to: to.as_deref(), reason, until: until.map(ending) };
             let preview = if cli.pass.dry_run { Preview::Only } else { Preview::AndApply };
             overrides::rollback(session, resource, &wish, &cli.pass, preview).await
         }
         Some(Command::Suspend { resource, reason, until }) => {
-            overrides::suspend(session, resource, (reason, *until)).await
+            overrides::suspend(session, resource, (reason, until.map(ending))).await
         }
         Some(Command::Resume { resource }) => overrides::resume(session, resource).await,
         Some(Command::AcceptHistory { commit, reason }) => {

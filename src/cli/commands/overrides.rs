@@ -106,7 +106,7 @@ fn target(
     };
     let spec = desired.resources.get(id).map(|declared| &declared.spec);
     let version = |slot: &str| found.version_of(slot, spec);
-    let slots = found.slots().into_iter();
+    let slots = found.usable().into_iter();
     let others: Vec<&str> = slots.filter(|slot| Some(*slot) != found.current()).collect();
     let names = others.iter().map(|slot| found.name_of(slot)).collect::<Vec<_>>().join(", ");
     if names.is_empty() && to.is_none() {

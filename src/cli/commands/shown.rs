@@ -9,7 +9,7 @@ use crate::cli::commands::pass::about;
 use crate::cli::exit::Exit;
 use crate::cli::output::json::plan_document;
 use crate::cli::session::{AT_ONCE, Session};
-use crate::cli::{CliError, hints};
+use crate::cli::{CliError, hints, mention};
 use crate::controller::config::AgentConfig;
 use crate::controller::drive::{News, Observer};
 use crate::desired::DesiredState;
@@ -46,6 +46,7 @@ impl Shown {
         tokio::spawn(serve_unix(socket, reporter.feed()));
         if let Some(address) = args.listen {
             tokio::spawn(serve_tcp(tcp(address).await.map_err(failed)?, reporter.feed()));
+            mention(&format!("status, metrics and a page are at http://{address}/"));
         }
         let notify = told(session, &config.notify);
         let notifier =
