@@ -146,7 +146,9 @@ fn fight_over<'h>(change: &Change, holds: &'h Holds) -> Option<&'h String> {
 }
 
 fn too_fresh(change: &Change, holds: &Holds) -> Option<Closed> {
-    let unwished = holds.unwished.as_ref().filter(|_| change.action == Action::Remove)?;
+    // What is still declared goes by a word of the wish, and is not missing from it.
+    let missing = change.action == Action::Remove && change.declared_at.is_none();
+    let unwished = holds.unwished.as_ref().filter(|_| missing)?;
     unwished.too_fresh(&change.resource)
 }
 

@@ -86,3 +86,14 @@ pub fn observe(
         }
     }
 }
+
+impl Found {
+    /// Names of the slots that can be in use: what somebody else had at the place of a tree is only put aside.
+    pub fn usable(&self) -> Vec<&str> {
+        let mut slots = self.slots();
+        if let Self::Tree(found) = self {
+            slots.retain(|slot| found.head(slot).is_some());
+        }
+        slots
+    }
+}

@@ -420,6 +420,10 @@ fn ready(
     }
     if spec.is_none() {
         return match is("Blocked") {
+            // Time alone ends this one.
+            Some(blocked) if blocked.reason == "Deferred" => {
+                not(State::InProgress, &blocked.reason, blocked.message.clone())
+            }
             Some(blocked) => not(State::Stalled, &blocked.reason, blocked.message.clone()),
             None => not(State::InProgress, "NotDesired", "it will be removed".to_owned()),
         };

@@ -132,7 +132,7 @@ fn as_many_earlier_indexes_are_kept_as_generations_are_wished() {
     assert_eq!(site.earlier(), 0);
     site.is_settled();
     let said = site.run(&BACK, 1);
-    assert!(said.contains("no release of tree/site was in use before"), "{said}");
+    assert!(said.contains("tree/site has no other release to go back to"), "{said}");
     site.world.wish("desired", "trees: {}\n");
     site.run(&["--confirm-removals"], 0);
     assert!(!site.world.path("srv/.site.reconcile").exists());

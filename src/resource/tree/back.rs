@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use crate::model::{Effect, Step};
 use crate::resource::confirm::Confirm;
-use crate::resource::tree::layout::{base, slot_name};
+use crate::resource::tree::layout::{base, is_adopted, slot_name};
 use crate::resource::tree::plan::{Situation, Work};
 use crate::resource::tree::spec::TreeLayout;
 use crate::resource::tree::wanted::Wanted;
@@ -39,8 +39,9 @@ impl Situation<'_> {
     pub(super) fn drop_way_back(&self, confirm: &Confirm) -> Option<Step> {
         let Effect::Confirm { back_to: Some(back_to), .. } = &confirm.effect else { return None };
         let layout = self.layout();
-        let in_place = self.spec.layout == TreeLayout::InPlace;
-        in_place.then(|| layout.remove(layout.generation(back_to)))
+        // What somebody else had there was put aside by another layout, and is never ours to remove.
+        let ours = self.spec.layout == TreeLayout::InPlace && !is_adopted(back_to);
+        ours.then(|| layout.remove(layout.generation(back_to)))
     }
 
     /// Removes generations, and what is known about too many earlier ones. Where files are replaced one by one, what is
