@@ -385,6 +385,15 @@ fn not_read(known: &Known<'_>, id: &ResourceId) -> Option<String> {
     (!read).then(|| format!("it is kept: {} declared it and is {how}", owned.declared_in))
 }
 
+/// How what is not wished any more stands: time alone ends what is deferred.
+fn leaving(blocked: Option<&Condition>) -> (State, &str, &str) {
+    match blocked {
+        Some(by) if by.reason == "Deferred" => (State::InProgress, &by.reason, &by.message),
+        Some(by) => (State::Stalled, &by.reason, &by.message),
+        None => (State::InProgress, "NotDesired", "it will be removed"),
+    }
+}
+
 /// The summary.
 fn ready(
     known: &Known<'_>,
@@ -419,14 +428,8 @@ fn ready(
         return not(State::Suspended, "NotRead", kept);
     }
     if spec.is_none() {
-        return match is("Blocked") {
-            // Time alone ends this one.
-            Some(blocked) if blocked.reason == "Deferred" => {
-                not(State::InProgress, &blocked.reason, blocked.message.clone())
-            }
-            Some(blocked) => not(State::Stalled, &blocked.reason, blocked.message.clone()),
-            None => not(State::InProgress, "NotDesired", "it will be removed".to_owned()),
-        };
+        let (state, reason, why) = leaving(is("Blocked"));
+        return not(state, reason, why.to_owned());
     }
     if let Some(why) = spec.and_then(Spec::why_off) {
         return (State::Current, holds("Ready", "Off", why.to_owned()));
