@@ -5,7 +5,7 @@ use std::fs;
 use crate::support::casync::Publisher;
 use crate::support::duo::{PASS, World as Duo, said};
 use crate::support::tree;
-use crate::support::world::{Ran, World};
+use crate::support::world::World;
 
 /// A tree that was installed by way of a link: `/alias` leads to `/srv`.
 fn installed() -> (World, Publisher) {
@@ -16,17 +16,12 @@ fn installed() -> (World, Publisher) {
     tree::make(&publisher.source, "a \"a\"\n");
     publisher.publish();
     world.wish("desired", &wish(&publisher, "site", "/alias/site"));
-    pass(&mut world);
+    world.pass();
     (world, publisher)
 }
 
 fn wish(publisher: &Publisher, name: &str, path: &str) -> String {
     publisher.wish("").replace("  site:", &format!("  {name}:")).replace("/srv/site", path)
-}
-
-fn pass(world: &mut World) -> Ran {
-    world.tick();
-    world.run(&[]).exits(0)
 }
 
 #[test]
@@ -35,11 +30,11 @@ fn tree_under_another_name_and_another_name_of_its_path_stays() {
     world.wish("desired", &wish(&publisher, "other", "/srv/site"));
     let plan = world.run(&["--dry-run"]).exits(0);
     assert!(!plan.stdout.contains("to remove"), "{plan:#?}");
-    pass(&mut world);
+    world.pass();
     assert_eq!(fs::read(world.path("/srv/site/a")).unwrap(), b"a");
     let inventory = fs::read_to_string(world.path("/var/lib/reconcile/inventory.json")).unwrap();
     assert!(inventory.contains("tree/other") && !inventory.contains("tree/site"), "{inventory}");
-    let quiet = pass(&mut world);
+    let quiet = world.pass();
     assert!(quiet.stdout.contains("No changes"), "{quiet:#?}");
     // It is this one's now, and goes with it.
     world.wish("desired", "trees: {}\n");
@@ -52,7 +47,7 @@ fn tree_under_another_name_and_another_name_of_its_path_stays() {
 fn nobody_is_told_to_remove_the_directory_in_use_because_its_path_has_another_name() {
     let (mut world, publisher) = installed();
     world.wish("desired", &wish(&publisher, "site", "/srv/site"));
-    let ran = pass(&mut world);
+    let ran = world.pass();
     assert!(!ran.stdout.contains("by hand"), "{ran:#?}");
     assert_eq!(fs::read(world.path("/srv/site/a")).unwrap(), b"a");
 }

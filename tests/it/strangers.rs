@@ -8,12 +8,13 @@ use crate::support::world::World;
 
 const EVIL: &[u8] = b"#!/bin/sh\necho EVIL\n";
 
-/// A host with 1.0.0 kept and 1.1.0 in use; the source, and what its wish begins with.
-fn upgraded() -> (World, Offer, String) {
+/// A host with apps at 1.1.0 after 1.0.0; the source, and what the desired state says of it.
+pub(crate) fn upgraded(apps: &[&str]) -> (World, Offer, String) {
     let mut world = World::new();
     let mut offer = Offer::start(TWO_RELEASES, world.temp());
     let source = format!("    source: {{ file: {} }}\n", offer.address());
-    world.wish("desired", &format!("apps:\n  tool:\n{source}"));
+    let wished: Vec<String> = apps.iter().map(|app| format!("  {app}:\n{source}")).collect();
+    world.wish("desired", &format!("apps:\n{}", wished.concat()));
     world.run(&[]).exits(0);
     offer.publish("1.1.0");
     world.tick();
@@ -28,7 +29,7 @@ fn in_use(world: &World) -> String {
 
 #[test]
 fn kept_release_that_was_changed_is_repaired_before_it_is_used() {
-    let (mut world, _offer, source) = upgraded();
+    let (mut world, _offer, source) = upgraded(&["tool"]);
     let kept = world.path("/opt/tool/releases/1.0.0/tool");
     tree::remove(&kept);
     tree::write(&kept, EVIL);
@@ -40,7 +41,7 @@ fn kept_release_that_was_changed_is_repaired_before_it_is_used() {
 
 #[test]
 fn copy_of_a_release_under_another_name_is_never_used() {
-    let (mut world, _offer, source) = upgraded();
+    let (mut world, _offer, source) = upgraded(&["tool"]);
     let copy = world.path("/opt/tool/releases/0-backup");
     std::fs::create_dir(&copy).unwrap();
     for name in ["tool", ".reconcile.json"] {
@@ -53,7 +54,7 @@ fn copy_of_a_release_under_another_name_is_never_used() {
 
 #[test]
 fn directories_beside_our_releases_are_neither_adopted_nor_removed() {
-    let (mut world, _offer, source) = upgraded();
+    let (mut world, _offer, source) = upgraded(&["tool"]);
     tree::write(&world.path("/opt/tool/releases/local/tool"), b"mine");
     tree::write(&world.path("/opt/tool/releases/precious/data"), b"mine");
     tree::remove(&world.path("/opt/tool/bin/tool"));
@@ -83,7 +84,7 @@ fn removal_takes_our_links_and_nothing_else_out_of_bin() {
         ("name", b"n\xff", |at| std::fs::write(at, b"mine").unwrap()),
     ];
     for (what, name, put) in stranger {
-        let (mut world, _offer, source) = upgraded();
+        let (mut world, _offer, source) = upgraded(&["tool"]);
         let theirs = world.path("/opt/tool/bin").join(bytes(name));
         put(&theirs);
         let before = std::fs::symlink_metadata(&theirs).unwrap();
@@ -117,7 +118,7 @@ fn removal_takes_our_links_and_nothing_else_out_of_bin() {
 
 #[test]
 fn app_that_gets_another_name_keeps_its_directory() {
-    let (mut world, _offer, source) = upgraded();
+    let (mut world, _offer, source) = upgraded(&["tool"]);
     world.wish("desired", &format!("apps:\n  renamed:\n    home: /opt/tool\n{source}"));
     for _ in 0..2 {
         world.run(&[]).exits(0);
@@ -129,7 +130,7 @@ fn app_that_gets_another_name_keeps_its_directory() {
 
 #[test]
 fn pipe_in_the_place_of_a_manifest_does_not_hang_a_pass() {
-    let (world, _offer, _) = upgraded();
+    let (world, _offer, _) = upgraded(&["tool"]);
     let place = world.path("/opt/tool/releases/x");
     std::fs::create_dir(&place).unwrap();
     let pipe = place.join(".reconcile.json");
@@ -140,7 +141,7 @@ fn pipe_in_the_place_of_a_manifest_does_not_hang_a_pass() {
 
 #[test]
 fn huge_file_in_the_place_of_a_program_is_told_by_its_size() {
-    let (world, _offer, _) = upgraded();
+    let (world, _offer, _) = upgraded(&["tool"]);
     let program = world.path("/opt/tool/releases/1.1.0/tool");
     tree::remove(&program);
     std::fs::File::create(&program).unwrap().set_len(1 << 42).unwrap();
@@ -150,7 +151,7 @@ fn huge_file_in_the_place_of_a_program_is_told_by_its_size() {
 
 #[test]
 fn links_in_the_place_of_our_directories_are_not_followed() {
-    let (world, _offer, _) = upgraded();
+    let (world, _offer, _) = upgraded(&["tool"]);
     let outside = world.temp().join("outside");
     tree::write(&outside.join("reconcile-mine/data"), b"mine");
     let staging = world.path("/opt/tool/staging");
@@ -163,7 +164,7 @@ fn links_in_the_place_of_our_directories_are_not_followed() {
 
 #[test]
 fn plan_that_leads_out_of_its_app_is_refused() {
-    let (world, mut offer, _) = upgraded();
+    let (world, mut offer, _) = upgraded(&["tool"]);
     offer.withdraw("1.1.0");
     let removed = world.path("/opt/tool/bin/tool");
     tree::remove(&removed);
@@ -188,7 +189,7 @@ fn plan_that_leads_out_of_its_app_is_refused() {
 
 #[test]
 fn status_and_diff_tell_the_drift_that_a_plan_would_correct() {
-    let (world, _offer, _) = upgraded();
+    let (world, _offer, _) = upgraded(&["tool"]);
     tree::remove(&world.path("/opt/tool/bin/tool"));
     for command in [&["diff"][..], &["status"], &["--dry-run"]] {
         let said = world.run(command).stdout;
@@ -198,7 +199,7 @@ fn status_and_diff_tell_the_drift_that_a_plan_would_correct() {
 
 #[test]
 fn hook_may_leave_a_child_behind() {
-    let (mut world, mut offer, source) = upgraded();
+    let (mut world, mut offer, source) = upgraded(&["tool"]);
     offer.withdraw("1.1.0");
     let hook = "    run: [[sh, -c, \"sleep 60 & exit 0\"]]\n";
     let wish = format!("apps:\n  tool:\n    version: 1.0.0\n{hook}{source}");
@@ -210,7 +211,7 @@ fn hook_may_leave_a_child_behind() {
 
 #[test]
 fn pass_that_was_told_to_end_is_followed_by_none() {
-    let (mut world, _offer, source) = upgraded();
+    let (mut world, _offer, source) = upgraded(&["tool"]);
     let script = world.temp().join("hook");
     let edit =
         "sed -i 's/version: 1.0.0/version: 1.1.0/' desired/wish.yaml; kill -TERM $PPID; sleep 1";

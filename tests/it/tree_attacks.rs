@@ -10,7 +10,7 @@ use reconcile::format::casync::flags::Flags;
 use crate::support::casync::Publisher;
 use crate::support::server::{Reply, Server};
 use crate::support::tree;
-use crate::support::world::{Ran, World};
+use crate::support::world::World;
 
 /// A world with a publisher whose tree was installed, with more lines in the wish.
 fn installed(files: &str, more: &str) -> (World, Publisher) {
@@ -19,13 +19,8 @@ fn installed(files: &str, more: &str) -> (World, Publisher) {
     tree::make(&publisher.source, files);
     publisher.publish();
     world.wish("desired", &publisher.wish(more));
-    pass(&mut world);
+    world.pass();
     (world, publisher)
-}
-
-fn pass(world: &mut World) -> Ran {
-    world.tick();
-    world.run(&[]).exits(0)
 }
 
 fn generations(world: &World) -> Vec<PathBuf> {
@@ -71,11 +66,11 @@ fn preserved_paths_at_the_depth_limit_of_the_system_are_carried() {
     }
     tree::write(&publisher.source.join("k"), b"other");
     publisher.publish();
-    pass(&mut world);
+    world.pass();
     assert!(world.path("/srv/site/own").join(&name).join(&name).is_dir());
     tree::write(&publisher.source.join("k"), b"third");
     publisher.publish();
-    pass(&mut world);
+    world.pass();
     assert_eq!(generations(&world).len(), 2, "what is not kept any more could be removed");
 }
 
@@ -100,7 +95,7 @@ fn archive_with_paths_longer_than_any_is_refused_and_the_tree_lives_on() {
     assert_eq!(staging.count(), 0);
     tree::write(&publisher.source.join("k"), b"other");
     publisher.publish();
-    pass(&mut world);
+    world.pass();
     assert_eq!(fs::read(world.path("/srv/site/k")).unwrap(), b"other");
 }
 
@@ -148,7 +143,7 @@ fn repaired_tree_with_files_of_others_is_kept_and_the_plan_says_so() {
     tree::remove(&site.join("a"));
     let plan = world.run(&["--dry-run"]).exits(0);
     assert!(plan.stdout.contains("2 paths of somebody else"), "{plan:#?}");
-    pass(&mut world);
+    world.pass();
     assert!(!site.join("one").exists() && site.join("a").exists());
     let kept = world.path("/srv/.site.reconcile/generations/adopted/tree");
     assert_eq!(fs::read(kept.join("two/three")).unwrap(), b"mine");
@@ -156,7 +151,7 @@ fn repaired_tree_with_files_of_others_is_kept_and_the_plan_says_so() {
     for text in ["2", "3", "4"] {
         tree::write(&publisher.source.join("a"), text.as_bytes());
         publisher.publish();
-        pass(&mut world);
+        world.pass();
     }
     assert_eq!(generations(&world).len(), 2);
     assert_eq!(fs::read(kept.join("one")).unwrap(), b"mine");
@@ -189,7 +184,7 @@ fn files_of_others_that_come_back_each_time_are_not_put_away_for_ever() {
     assert_eq!(fs::read(&theirs).unwrap(), b"theirs");
     assert_eq!(fs::read(world.path("/srv/site/a")).unwrap(), b"3");
     tree::remove(&kept);
-    pass(&mut world);
+    world.pass();
     assert_eq!(fs::read(world.path("/srv/site/a")).unwrap(), b"4");
 }
 
@@ -207,14 +202,14 @@ fn update_keeps_files_of_others_for_good_and_says_where() {
         let plan = world.run(&["--dry-run"]).exits(0);
         let said = "keeps what somebody else has there: precious.db, sub/mine";
         assert!(plan.stdout.contains(said), "{layout}: {plan:#?}");
-        let done = pass(&mut world);
+        let done = world.pass();
         assert!(done.stdout.contains("2 paths of somebody else are kept in"), "{done:#?}");
         let kept = fs::read_dir(world.path("/srv/.site.reconcile/kept")).unwrap().next();
         let kept = kept.unwrap().unwrap().path();
         for text in ["3", "4"] {
             tree::write(&publisher.source.join("a"), text.as_bytes());
             publisher.publish();
-            let noted = pass(&mut world);
+            let noted = world.pass();
             assert!(noted.stdout.contains("files of somebody else"), "{layout}: {noted:#?}");
         }
         assert_eq!(fs::read(site.join("a")).unwrap(), b"4");
@@ -237,7 +232,7 @@ fn repairs_do_not_fill_the_disk_with_files_of_others() {
     let site = world.path("/srv/site");
     for _ in 0..3 {
         tree::write(&site.join("one"), b"mine");
-        pass(&mut world);
+        world.pass();
     }
     tree::write(&site.join("one"), b"mine");
     world.tick();
@@ -258,7 +253,7 @@ fn update_is_refused_when_nobody_can_say_what_it_removes() {
     assert!(refused.stdout.contains("max_delete: unlimited"), "{refused:#?}");
     assert_eq!(fs::read(world.path("/srv/site/a")).unwrap(), b"a");
     world.wish("desired", &publisher.wish("    max_delete: unlimited\n"));
-    pass(&mut world);
+    world.pass();
     assert_eq!(fs::read(world.path("/srv/site/a")).unwrap(), b"other");
 }
 
@@ -268,10 +263,10 @@ fn tree_without_its_list_is_repaired_and_what_was_there_is_kept() {
     let nodes = generations(&world).remove(0).join("nodes");
     fs::write(&nodes, b"rotten").unwrap();
     tree::write(&world.path("/srv/site/mine"), b"mine");
-    pass(&mut world);
+    world.pass();
     let kept = world.path("/srv/.site.reconcile/generations/adopted/tree/mine");
     assert_eq!(fs::read(kept).unwrap(), b"mine");
-    let quiet = pass(&mut world);
+    let quiet = world.pass();
     assert!(quiet.stdout.contains("No changes"), "{quiet:#?}");
 }
 
@@ -284,13 +279,13 @@ fn permissions_of_a_link_never_become_those_of_a_file() {
     tree::make(&publisher.source, "real \"x\"\nprog -> real\n");
     publisher.publish();
     world.wish("desired", &publisher.wish(""));
-    pass(&mut world);
+    world.pass();
     let site = world.path("/srv/site");
     tree::remove(&publisher.source.join("prog"));
     tree::write(&publisher.source.join("prog"), b"program");
     publisher.publish();
     tree::link(&site.join("real"), "prog");
-    pass(&mut world);
+    world.pass();
     for name in ["prog", "real"] {
         let mode = site.join(name).symlink_metadata().unwrap().mode();
         assert_eq!(mode & 0o7777, 0o644, "{name}");
@@ -298,7 +293,7 @@ fn permissions_of_a_link_never_become_those_of_a_file() {
     fs::set_permissions(site.join("real"), fs::Permissions::from_mode(0o4755)).unwrap();
     tree::write(&publisher.source.join("real"), b"other");
     publisher.publish();
-    pass(&mut world);
+    world.pass();
     assert_eq!(site.join("real").metadata().unwrap().mode() & 0o7777, 0o755);
 }
 
@@ -365,7 +360,7 @@ fn store_that_fails_time_and_again_is_asked_last() {
             server.url("/site.castr")
         ),
     );
-    pass(&mut world);
+    world.pass();
     let bad = server.paths().iter().filter(|path| path.starts_with("/bad.castr")).count();
     assert!(bad < chunks, "{bad} of {chunks}");
     assert!(bad <= 70, "only what was under way already: {bad}");

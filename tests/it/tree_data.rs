@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::support::casync::Publisher;
 use crate::support::tree;
-use crate::support::world::{Ran, World};
+use crate::support::world::World;
 
 /// A world and a publisher whose first tree is described by a text; nothing is installed yet.
 fn published(files: &str, more: &str) -> (World, Publisher) {
@@ -22,17 +22,6 @@ fn publish(publisher: &Publisher, files: &str) {
     fs::create_dir(&publisher.source).unwrap();
     tree::make(&publisher.source, files);
     publisher.publish();
-}
-
-fn pass(world: &mut World) -> Ran {
-    world.tick();
-    world.run(&[]).exits(0)
-}
-
-#[track_caller]
-fn nothing_to_do(world: &mut World) {
-    let ran = pass(world);
-    assert!(ran.stdout.contains("No changes"), "{ran:#?}");
 }
 
 /// Every file below the root with this content.
@@ -61,32 +50,32 @@ fn directory_that_becomes_a_tree_in_place_is_kept_beside_it() {
     tree::write(&world.path("/srv/site/mine"), b"precious");
     tree::write(&world.path("/srv/site/sub/other"), b"precious");
     tree::write(&world.path("/srv/site/own.log"), b"log");
-    pass(&mut world);
+    world.pass();
     let kept = world.path("/srv/.site.reconcile/generations/adopted/tree");
     assert_eq!(found(&world, "precious"), [kept.join("mine"), kept.join("sub/other")]);
     assert_eq!(fs::read(world.path("/srv/site/a")).unwrap(), b"a");
     assert_eq!(fs::read(world.path("/srv/site/own.log")).unwrap(), b"log");
-    nothing_to_do(&mut world);
+    world.nothing_to_do();
     publish(&publisher, "a \"2\"\n");
-    pass(&mut world);
+    world.pass();
     assert_eq!(found(&world, "precious").len(), 2);
-    nothing_to_do(&mut world);
+    world.nothing_to_do();
 }
 
 #[test]
 fn adoption_in_place_that_was_cut_off_after_the_exchange_loses_nothing() {
     let (mut world, _) = published("a \"a\"\n", "    layout: in-place\n    existing: adopted\n");
     tree::write(&world.path("/srv/site/mine"), b"precious");
-    pass(&mut world);
+    world.pass();
     // What was there stands where the new tree had been made.
     let generations = world.path("/srv/.site.reconcile/generations");
     let slot = fs::read_dir(&generations).unwrap().map(|entry| entry.unwrap().path());
     let slot = slot.into_iter().find(|path| !path.ends_with("adopted")).unwrap();
     fs::rename(generations.join("adopted/tree"), slot.join("tree")).unwrap();
     fs::remove_dir(generations.join("adopted")).unwrap();
-    pass(&mut world);
+    world.pass();
     assert_eq!(found(&world, "precious"), [generations.join("adopted/tree/mine")]);
-    nothing_to_do(&mut world);
+    world.nothing_to_do();
 }
 
 #[test]
@@ -94,31 +83,31 @@ fn empty_directory_stays_the_same_one_where_files_are_replaced_in_place() {
     let (mut world, _) = published("a \"a\"\n", "    layout: in-place\n");
     fs::create_dir_all(world.path("/srv/site")).unwrap();
     let inode = world.path("/srv/site").metadata().unwrap().ino();
-    pass(&mut world);
+    world.pass();
     assert_eq!(world.path("/srv/site").metadata().unwrap().ino(), inode);
-    nothing_to_do(&mut world);
+    world.nothing_to_do();
 }
 
 #[test]
 fn link_that_is_preserved_stays_where_a_release_has_a_directory() {
     let more = "    layout: in-place\n    preserve: [local]\n";
     let (mut world, publisher) = published("a \"1\"\n", more);
-    pass(&mut world);
+    world.pass();
     tree::link(&world.path("/srv/site/local"), "/x");
     tree::write(&world.path("/srv/site/notes"), b"precious");
     publish(&publisher, "a \"1\"\nlocal/c \"c\"\nlocal/deep/d \"d\"\n");
-    pass(&mut world);
+    world.pass();
     assert!(world.path("/srv/site/local").is_symlink());
     let kept = found(&world, "precious");
     assert!(kept.len() == 1 && kept[0].ends_with("notes"), "{kept:?}");
-    nothing_to_do(&mut world);
+    world.nothing_to_do();
     // Where it is not there the release's own comes, with what it is listed with.
     tree::remove(&world.path("/srv/site/local"));
     publish(&publisher, "a \"2\"\nlocal 0700\nlocal/c \"c\"\nlocal/deep/d \"d\"\n");
-    pass(&mut world);
+    world.pass();
     assert_eq!(fs::read(world.path("/srv/site/local/deep/d")).unwrap(), b"d");
     assert_eq!(world.path("/srv/site/local").metadata().unwrap().mode() & 0o7777, 0o700);
-    nothing_to_do(&mut world);
+    world.nothing_to_do();
 }
 
 #[test]
@@ -126,7 +115,7 @@ fn release_with_a_file_where_preserved_files_are_is_refused_in_every_layout() {
     for layout in ["exchange", "in-place", "link"] {
         let more = format!("    layout: {layout}\n    preserve: [\"*.log\"]\n");
         let (mut world, publisher) = published("a \"1\"\ndata/s \"s\"\n", &more);
-        pass(&mut world);
+        world.pass();
         tree::write(&world.path("/srv/site/data/x.log"), b"precious");
         let inode = world.path("/srv/site/data/x.log").metadata().unwrap().ino();
         publish(&publisher, "a \"22\"\ndata \"f\"\n");
@@ -138,9 +127,9 @@ fn release_with_a_file_where_preserved_files_are_is_refused_in_every_layout() {
         assert_eq!(log.metadata().unwrap().ino(), inode, "{layout}");
         // What the operator is told to do helps.
         tree::remove(&log);
-        pass(&mut world);
+        world.pass();
         assert_eq!(fs::read(world.path("/srv/site/data")).unwrap(), b"f", "{layout}");
-        nothing_to_do(&mut world);
+        world.nothing_to_do();
     }
 }
 
@@ -148,7 +137,7 @@ fn release_with_a_file_where_preserved_files_are_is_refused_in_every_layout() {
 fn plan_refuses_what_has_no_place_for_preserved_files_where_the_listing_tells() {
     let (mut world, publisher) =
         published("a \"1\"\ndata/s \"s\"\n", "    preserve: [\"*.log\"]\n");
-    pass(&mut world);
+    world.pass();
     tree::write(&world.path("/srv/site/data/x.log"), b"precious");
     publish(&publisher, "a \"22\"\ndata \"f\"\n");
     let listing = "#mtree\n. type=dir mode=0755\na type=file mode=0644 size=2\ndata type=file mode=0644 size=1\n";
@@ -172,7 +161,7 @@ fn plan_tells_of_content_that_changed_although_size_and_time_did_not() {
         publisher.publish();
     };
     old(&publisher);
-    pass(&mut world);
+    world.pass();
     tree::write(&publisher.source.join("c"), b"port=8002");
     old(&publisher);
     let line = |name: &str, content: &str| {
@@ -193,9 +182,9 @@ fn plan_tells_of_content_that_changed_although_size_and_time_did_not() {
 #[test]
 fn generation_that_somebody_changed_is_made_anew_before_it_is_used_again() {
     let (mut world, publisher) = published("b \"good\"\nc \"c\"\n", "");
-    pass(&mut world);
+    world.pass();
     publish(&publisher, "b \"other\"\nc \"c\"\n");
-    pass(&mut world);
+    world.pass();
     let generations = fs::read_dir(world.path("/srv/.site.reconcile/generations")).unwrap();
     let mut trees = generations.map(|entry| entry.unwrap().path().join("tree"));
     let kept = trees.find(|tree| tree.exists()).unwrap();
@@ -208,7 +197,7 @@ fn generation_that_somebody_changed_is_made_anew_before_it_is_used_again() {
     let ran = world.run(&["rollback", "tree/site", "--reason", "x"]).exits(0);
     assert!(ran.stdout.contains(".2/tree"), "made anew: {ran:#?}");
     assert_eq!(fs::read(world.path("/srv/site/b")).unwrap(), b"good");
-    nothing_to_do(&mut world);
+    world.nothing_to_do();
 }
 
 #[test]

@@ -22,17 +22,6 @@ fn published(files: &str) -> (World, Publisher) {
     (world, publisher)
 }
 
-fn pass(world: &mut World) -> Ran {
-    world.tick();
-    world.run(&[]).exits(0)
-}
-
-#[track_caller]
-fn nothing_to_do(world: &mut World) {
-    let ran = pass(world);
-    assert!(ran.stdout.contains("No changes"), "{ran:#?}");
-}
-
 #[track_caller]
 fn refused(world: &mut World) -> Ran {
     world.tick();
@@ -64,8 +53,8 @@ fn chunk_of_another_length_than_its_index_says_is_refused() {
         }
     }
     fs::write(&publisher.index, whole).unwrap();
-    pass(&mut world);
-    nothing_to_do(&mut world);
+    world.pass();
+    world.nothing_to_do();
 }
 
 #[test]
@@ -80,7 +69,7 @@ fn chunk_that_unpacks_to_far_more_than_its_index_says_is_refused() {
     assert!(ran.stdout.contains(id), "{ran:#?}");
     assert!(!world.path("/srv/site").exists());
     fs::write(&chunk, whole).unwrap();
-    pass(&mut world);
+    world.pass();
 }
 
 #[test]
@@ -126,7 +115,7 @@ fn names_of_indexes_that_lead_elsewhere_are_not_followed() {
             stick.display()
         ),
     );
-    let ran = pass(&mut world);
+    let ran = world.pass();
     assert!(ran.stdout.contains("1.0"), "{ran:#?}");
     let names = |path: &Path| {
         let entries = fs::read_dir(path).unwrap();
@@ -153,7 +142,7 @@ fn arguments_of_triggers_are_passed_as_they_are_written() {
     let more = format!("    triggers:\n      - {{ paths: [conf.d], run: [{argv}] }}\n");
     world.wish("desired", &publisher.wish(&more));
     world.options = vec!["--effects".to_owned(), "run".to_owned()];
-    pass(&mut world);
+    world.pass();
     let expected = format!("{}\n{}\n", words.len(), words.join("\n"));
     assert_eq!(fs::read_to_string(&log).unwrap(), expected);
     assert!(!world.temp().join("x").exists());
@@ -188,7 +177,7 @@ fn kept_generation_that_somebody_edited_is_made_anew_when_its_version_is_wished_
                 let index = publisher.index.display().to_string();
                 let named = indexes.join("site_@v.caidx").display().to_string();
                 world.wish("desired", &publisher.wish(&more).replace(&index, &named));
-                pass(world);
+                world.pass();
             };
             go_to(&mut world, "1.0");
             go_to(&mut world, "2.0");
@@ -202,7 +191,7 @@ fn kept_generation_that_somebody_edited_is_made_anew_when_its_version_is_wished_
             let mode = site.join("a").metadata().unwrap().permissions().mode() & 0o7777;
             assert_eq!(mode, 0o644, "{layout} {number}");
             assert!(!site.join("sub").is_symlink() && !site.join("sub/more").exists());
-            nothing_to_do(&mut world);
+            world.nothing_to_do();
         }
     }
 }
@@ -238,14 +227,14 @@ fn live_tree_by_another_name_may_be_a_seed_of_itself() {
     tree::link(&world.path("/alias"), "srv");
     let more = format!("    seeds: [{}]\n", world.path("/alias/site").display());
     world.wish("desired", &publisher.wish(&more));
-    pass(&mut world);
-    nothing_to_do(&mut world);
+    world.pass();
+    world.nothing_to_do();
     tree::write(&publisher.source.join("a"), b"2");
     publisher.publish();
-    pass(&mut world);
+    world.pass();
     assert_eq!(fs::read(world.path("/srv/site/a")).unwrap(), b"2");
     assert_eq!(fs::read(world.path("/srv/site/data")).unwrap(), noise(7, 40_000));
-    nothing_to_do(&mut world);
+    world.nothing_to_do();
 }
 
 #[test]
@@ -254,7 +243,7 @@ fn file_that_a_release_has_and_the_host_preserves_stays_the_hosts() {
         let (mut world, publisher) = published("own.conf \"theirs\"\nsub/x.log \"theirs\"\n");
         let more = format!("    layout: {layout}\n    preserve: [own.conf, \"*.log\"]\n");
         world.wish("desired", &publisher.wish(&more));
-        pass(&mut world);
+        world.pass();
         let read = |world: &World, name: &str| {
             fs::read_to_string(world.path("/srv/site").join(name)).unwrap()
         };
@@ -262,18 +251,18 @@ fn file_that_a_release_has_and_the_host_preserves_stays_the_hosts() {
             assert_eq!(read(&world, name), "theirs", "{layout}: what is not there comes");
             fs::write(world.path("/srv/site").join(name), "mine").unwrap();
         }
-        nothing_to_do(&mut world);
+        world.nothing_to_do();
         for (round, text) in ["2", "3"].iter().enumerate() {
             tree::write(&publisher.source.join("own.conf"), text.as_bytes());
             tree::write(&publisher.source.join("sub/x.log"), text.as_bytes());
             tree::write(&publisher.source.join("other"), text.as_bytes());
             publisher.publish();
-            pass(&mut world);
+            world.pass();
             assert_eq!(read(&world, "other"), *text, "{layout} {round}");
             for name in ["own.conf", "sub/x.log"] {
                 assert_eq!(read(&world, name), "mine", "{layout} {round} {name}");
             }
-            nothing_to_do(&mut world);
+            world.nothing_to_do();
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use crate::strangers::upgraded;
 use crate::support::offer::{Offer, TWO_RELEASES};
 use crate::support::tree;
 use crate::support::world::World;
@@ -69,23 +70,9 @@ fn directory_in_the_place_of_a_document_removes_nothing() {
     assert!(world.path("/opt/tool/bin/tool").exists());
 }
 
-/// A host with two apps, one of them at 1.1.0 after 1.0.0; what the desired state says of the source.
-fn upgraded() -> (World, Offer, String) {
-    let mut world = World::new();
-    let mut offer = Offer::start(TWO_RELEASES, world.temp());
-    let source = format!("    source: {{ file: {} }}\n", offer.address());
-    world.wish("desired", &format!("apps:\n  tool:\n{source}  other:\n{source}"));
-    world.run(&[]).exits(0);
-    offer.publish("1.1.0");
-    world.tick();
-    world.run(&[]).exits(0);
-    world.tick();
-    (world, offer, source)
-}
-
 #[test]
 fn pin_of_an_app_that_was_removed_binds_no_later_one() {
-    let (mut world, _offer, source) = upgraded();
+    let (mut world, _offer, source) = upgraded(&["tool", "other"]);
     world.run(&["rollback", "app/tool", "--reason", "old"]).exits(0);
     let both = fs::read_to_string(world.desired.join("wish.yaml")).unwrap();
     world.wish("desired", &format!("apps:\n  other:\n{source}"));
@@ -101,7 +88,7 @@ fn pin_of_an_app_that_was_removed_binds_no_later_one() {
 
 #[test]
 fn decisions_that_were_lost_are_told_once() {
-    let (mut world, _offer, _) = upgraded();
+    let (mut world, _offer, _) = upgraded(&["tool", "other"]);
     world.run(&["rollback", "app/tool", "--reason", "1.1.0 eats data"]).exits(0);
     fs::remove_file(world.path("/var/lib/reconcile/overrides.json")).unwrap();
     for tells in [true, false] {
@@ -117,7 +104,7 @@ fn decisions_that_were_lost_are_told_once() {
 
 #[test]
 fn program_in_place_is_removed_although_the_inventory_was_lost() {
-    let (mut world, _offer, source) = upgraded();
+    let (mut world, _offer, source) = upgraded(&["tool", "other"]);
     let (place, rest) = (world.path("/usr/local/bin/tool"), format!("  other:\n{source}"));
     let layout = "    layout: { file: /usr/local/bin/tool }\n";
     world.wish("desired", &format!("apps:\n  placed:\n{layout}{source}{rest}"));

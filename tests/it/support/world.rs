@@ -93,6 +93,20 @@ impl World {
         self.now += jiff::SignedDuration::from_mins(1);
     }
 
+    /// Makes a pass, a minute later, which does all there is to do.
+    #[track_caller]
+    pub fn pass(&mut self) -> Ran {
+        self.tick();
+        self.run(&[]).exits(0)
+    }
+
+    /// Makes a pass that has nothing to do.
+    #[track_caller]
+    pub fn nothing_to_do(&mut self) {
+        let ran = self.pass();
+        assert!(ran.stdout.contains("No changes"), "{ran:#?}");
+    }
+
     /// Runs the program.
     pub fn run(&self, arguments: &[&str]) -> Ran {
         let output = self.command(arguments).output().unwrap();
