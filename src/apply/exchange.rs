@@ -174,11 +174,15 @@ fn in_place(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, S
         let bytes = host.read(generation.join(HEAD), GENERATION_BYTES_MAX)?;
         Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
     };
-    let old = trees.old.map(|old| Ok::<_, io::Error>((old, head_of(old)?))).transpose()?;
-    let old = old.and_then(|(old, head)| Some((old, head?)));
-    if let Some((old, head)) = old.clone().filter(|(_, head)| head.inode != inode) {
-        // It was told by its content, which is about to change.
-        write_head(host, old, &SnapshotHead { inode, ..head })?;
+    let mut old_staged_at = None;
+    if let Some(old) = trees.old
+        && let Some(head) = head_of(old)?
+    {
+        old_staged_at = Some(head.staged_at);
+        if head.inode != inode {
+            // It was told by its content, which is about to change.
+            write_head(host, old, &SnapshotHead { inode, ..head })?;
+        }
     }
     let head = head_of(generation)?;
     let (Some(nodes), Some(head)) = (nodes, head) else {
@@ -195,8 +199,7 @@ fn in_place(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, S
     let merged = Some(head.inode);
     // Both have the inode now, and the one that was staged last is in use.
     let after = |old: Timestamp| old.checked_add(Span::new().nanoseconds(1)).unwrap_or(old);
-    let before = old.map(|(_, head)| after(head.staged_at));
-    let staged_at = before.map_or(head.staged_at, |before| before.max(head.staged_at));
+    let staged_at = old_staged_at.map_or(head.staged_at, |old| after(old).max(head.staged_at));
     write_head(host, generation, &SnapshotHead { staged_at, inode, merged, ..head })?;
     Ok(host.remove(trees.tree).map_err(SwitchError::from))
 }

@@ -71,8 +71,7 @@ pub(super) fn refuse_blind(work: &mut [Work<'_>], baselines: &Baselines, host: &
             "{why}; without its health check nobody could tell whether the new release works, so nothing was \
              switched: correct `health` or install the program"
         );
-        let class = FailureClass::Transient;
-        work.result.end = End::Failed(Failure { step: StepKind::Confirm, class, message });
+        work.result.end = not_looked(message);
     }
 }
 
@@ -123,8 +122,7 @@ pub(super) async fn confirm(
             // The same release is where it was, too: nothing is wrong with it. It stays owed, and until it holds
             // nothing is taken away there.
             let message = format!("{why}; what is in the place before stays until it holds");
-            let class = FailureClass::Transient;
-            work.result.end = End::Failed(Failure { step: StepKind::Confirm, class, message });
+            work.result.end = not_looked(message);
             continue;
         }
         if let Some(why) = why {
@@ -133,10 +131,14 @@ pub(super) async fn confirm(
         if let Err(error) = journal.forgive(host, &work.change.resource, effect)
             && work.goes_on()
         {
-            let (class, message) = (FailureClass::Transient, chain(&error));
-            work.result.end = End::Failed(Failure { step: StepKind::Confirm, class, message });
+            work.result.end = not_looked(chain(&error));
         }
     }
+}
+
+/// How a change ends of which it cannot be told yet whether it works.
+fn not_looked(message: String) -> End {
+    End::Failed(Failure { step: StepKind::Confirm, class: FailureClass::Transient, message })
 }
 
 /// Why it says nothing about a release that its check failed, if so.
@@ -164,8 +166,7 @@ fn stay_in_doubt(why: &str, work: &mut Work<'_>, host: &Host, journal: &mut Jour
     if let Err(error) = journal.excuse(host, effect)
         && work.goes_on()
     {
-        let (class, message) = (FailureClass::Transient, chain(&error));
-        work.result.end = End::Failed(Failure { step: StepKind::Confirm, class, message });
+        work.result.end = not_looked(chain(&error));
     }
 }
 

@@ -16,10 +16,7 @@ use crate::assemble::old::Old;
 use crate::assemble::{INDEX, SeedPlace};
 use crate::format::casync::chunk::{self, Form, Wanted, verify};
 use crate::format::casync::index::Index;
-use crate::format::detached::joined;
-
-/// Longest file of signatures that is kept beside a new one, in bytes.
-const SIGNATURE_BYTES_MAX: u64 = 64 << 10;
+use crate::format::detached::{KEPT_BYTES_MAX, joined};
 
 /// A copy that is behind, and what it is brought up to.
 #[derive(Debug)]
@@ -100,7 +97,7 @@ fn place(copy: &Behind, index: &[u8]) -> io::Result<()> {
     // Of both indexes until one is replaced by the other: whenever the copy is pulled out, it has a signature.
     let before = File::open(path).and_then(|file| {
         let mut bytes = Vec::new();
-        file.take(SIGNATURE_BYTES_MAX).read_to_end(&mut bytes).map(|_| bytes)
+        file.take(KEPT_BYTES_MAX).read_to_end(&mut bytes).map(|_| bytes)
     });
     let both = joined(signature, &before.unwrap_or_default());
     replace(path, &both, None)?;

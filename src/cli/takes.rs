@@ -20,31 +20,25 @@ const OF_PASSES: [&str; 11] = [
     "facts",
 ];
 
-/// Those of them that a command takes.
-fn taken(command: &str) -> &'static [&'static str] {
+/// Whether a command takes one of them.
+fn takes(command: &str, option: &str) -> bool {
+    // What makes passes of its own; an update of `sysupdate` is one.
+    let of_pass = !matches!(option, "only" | "host" | "facts");
     match command {
-        "plan" | "apply" => &OF_PASSES,
-        "run" => {
-            &["deep", "max_age", "confirm_removals", "hooks", "effects", "windows", "metrics_file"]
+        "plan" | "apply" => true,
+        "run" => of_pass && option != "detailed_exitcode",
+        "rollback" | "sysupdate" => of_pass,
+        "request" => option == "only",
+        "diff" => matches!(option, "deep" | "max_age" | "effects" | "host" | "facts"),
+        "status" => {
+            matches!(option, "deep" | "max_age" | "effects" | "metrics_file" | "host" | "facts")
         }
-        // An update of it is a pass.
-        "rollback" | "sysupdate" => &[
-            "deep",
-            "detailed_exitcode",
-            "max_age",
-            "confirm_removals",
-            "hooks",
-            "effects",
-            "windows",
-            "metrics_file",
-        ],
-        "request" => &["only"],
-        "diff" => &["deep", "max_age", "effects", "host", "facts"],
-        "status" => &["deep", "max_age", "effects", "metrics_file", "host", "facts"],
-        "explain" | "list" => &["deep", "max_age", "effects", "windows", "host", "facts"],
-        "validate" => &["host", "facts"],
-        "units" => &["metrics_file", "hooks", "effects"],
-        _ => &[],
+        "explain" | "list" => {
+            matches!(option, "deep" | "max_age" | "effects" | "windows" | "host" | "facts")
+        }
+        "validate" => matches!(option, "host" | "facts"),
+        "units" => matches!(option, "metrics_file" | "hooks" | "effects"),
+        _ => false,
     }
 }
 
@@ -54,8 +48,8 @@ pub(in crate::cli) fn described() -> Command {
     let known = all.get_arguments().filter(|known| OF_PASSES.contains(&known.get_id().as_str()));
     let options: Vec<Arg> = known.cloned().collect();
     all.mut_subcommands(|command| {
-        let taken = taken(command.get_name());
-        let others = options.iter().filter(|option| !taken.contains(&option.get_id().as_str()));
+        let name = command.get_name().to_owned();
+        let others = options.iter().filter(|option| !takes(&name, option.get_id().as_str()));
         // What a command has itself stands before what all have.
         command.args(others.map(|option| option.clone().hide(true)))
     })
@@ -66,7 +60,7 @@ pub(in crate::cli) fn described() -> Command {
 pub(in crate::cli) fn refused(matches: &ArgMatches) -> Option<(String, &'static str)> {
     let (command, below) = matches.subcommand()?;
     let typed = |option: &str| below.value_source(option) == Some(ValueSource::CommandLine);
-    let option = if typed("only") && !taken(command).contains(&"only") {
+    let option = if typed("only") && !takes(command, "only") {
         "--only"
     } else if command == "request" && typed("confirm_removals") {
         "--confirm-removals"

@@ -4,6 +4,12 @@
 //! holds suffices. So the file of a signature can hold that of the present and that of the next version of what
 //! is signed, while the one replaces the other.
 
+/// What follows the name of a file in that of its signature, likeliest first; the first one is armoured.
+pub const ENDS: [&str; 3] = [".asc", ".gpg", ".sig"];
+
+/// Longest file of signatures that is kept beside a new one, in bytes.
+pub const KEPT_BYTES_MAX: u64 = 64 << 10;
+
 /// How a block of armour begins.
 const BEGIN: &[u8] = b"-----BEGIN PGP SIGNATURE-----";
 

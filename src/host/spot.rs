@@ -1,5 +1,6 @@
 //! Where a path really is, so that two names of one place are told from two places.
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -24,6 +25,8 @@ pub struct Spots<'h> {
     host: &'h Look,
     /// Where the directories really are that paths are in, by what they are written as.
     parents: HashMap<String, Utf8PathBuf>,
+    /// Where the managed root really is.
+    root: OnceCell<Option<Utf8PathBuf>>,
     /// What is known of a directory, by where it really is.
     directories: HashMap<String, Option<Directory>>,
 }
@@ -40,7 +43,8 @@ struct Directory {
 impl<'h> Spots<'h> {
     /// None looked up yet.
     pub fn new(host: &'h Look) -> Self {
-        Self { host, parents: HashMap::new(), directories: HashMap::new() }
+        let root = OnceCell::new();
+        Self { host, parents: HashMap::new(), root, directories: HashMap::new() }
     }
 
     /// Where a path is: the nearest directory above it that exists, links followed, and the rest. `None` where not even
@@ -104,10 +108,10 @@ impl<'h> Spots<'h> {
 
     fn look(&self, real: &Utf8Path) -> Option<Directory> {
         let metadata = fs::metadata(real).ok()?;
-        let root = self.host.root().canonicalize_utf8().ok();
-        let canonical = root.and_then(|root| {
+        let root = self.root.get_or_init(|| self.host.root().canonicalize_utf8().ok());
+        let canonical = root.as_ref().and_then(|root| {
             let canonical = real.canonicalize_utf8().ok()?;
-            Some(Utf8Path::new("/").join(canonical.strip_prefix(&root).ok()?))
+            Some(Utf8Path::new("/").join(canonical.strip_prefix(root).ok()?))
         });
         Some(Directory { device: metadata.dev(), inode: metadata.ino(), canonical })
     }

@@ -159,15 +159,14 @@ fn keep_whole(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
         let declared = inputs.desired.resources.get(id)?;
         let found = inputs.observed.resources.get(id)?.as_ref().ok()?;
         let in_use = inputs.in_use.get(id)?;
+        let decide = |declared: &Declared, found: &Found| {
+            let left = places::left(inputs, id, &declared.spec);
+            decide(inputs, (id, declared, &left), found, in_use).change
+        };
         let change = match as_laid_out(inputs, id, (declared, found)) {
-            None => {
-                let left = places::left(inputs, id, &declared.spec);
-                decide(inputs, (id, declared, &left), found, in_use).change?
-            }
+            None => decide(declared, found)?,
             Some((spec, seen)) => {
-                let declared = Declared { spec, ..declared.clone() };
-                let left = places::left(inputs, id, &declared.spec);
-                let change = decide(inputs, (id, &declared, &left), &seen, in_use).change?;
+                let change = decide(&Declared { spec, ..declared.clone() }, &seen)?;
                 Change { observed: Digest::of_json(found), ..change }
             }
         };

@@ -19,9 +19,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::format::sysupdate::manifest::{MANIFEST_BYTES_MAX, ManifestError, parse};
 use crate::format::sysupdate::order::is_version;
-use crate::host::runner::{RunError, run};
+use crate::host::runner::RunError;
 use crate::model::Name;
 use crate::publish::place;
+use crate::publish::signing::{Form, sign};
 
 /// Bytes copied and hashed at a time.
 const PIECE_BYTES: usize = 256 << 10;
@@ -165,10 +166,8 @@ async fn publish(
     write(&new, text.as_bytes())?;
     let signed = staging.join("SHA256SUMS.gpg");
     if let Some(key) = key {
-        let argv = ["gpg", "--batch", "--yes", "--local-user", key, "--detach-sign", "--output"];
-        let paths = [signed.to_string(), new.to_string()];
-        let argv: Vec<String> = argv.map(str::to_owned).into_iter().chain(paths).collect();
-        run(&argv, &[]).await.map_err(PublishError::Sign)?;
+        let to = (signed.as_std_path(), Form::Binary);
+        sign(new.as_std_path(), key, to).await.map_err(PublishError::Sign)?;
     }
     place_image(&staging.join(file), &directory.join(file), &sha256)?;
     if key.is_some() {

@@ -17,9 +17,8 @@ use crate::format::deltas::{self, Deltas, Listed};
 use crate::format::packed::Packing;
 use crate::format::zstd_delta;
 use crate::model::{Algorithm, Digest, Version};
-use crate::publish::{
-    Existing, PROGRAM_BYTES_MAX, PublishError, Published, patches, place, signing,
-};
+use crate::publish::signing::{self, Form};
+use crate::publish::{Existing, PROGRAM_BYTES_MAX, PublishError, Published, patches, place};
 
 /// Name of the checksum files.
 pub const SUMS: &str = "SHA256SUMS";
@@ -297,7 +296,7 @@ fn part(version: &Version) -> Result<&str, PublishError> {
 async fn sign(file: &Path, key: &str) -> Result<PathBuf, PublishError> {
     let signature = signature_of(file);
     let beside = place::beside(&signature);
-    let signed = signing::sign(file, key, &beside).await;
+    let signed = signing::sign(file, key, (&beside, Form::Armoured)).await;
     signed.map_err(|source| PublishError::Sign { path: file.to_owned(), source })?;
     place::promote(&beside, &signature, Existing::Replaced)?;
     Ok(signature)

@@ -4,11 +4,25 @@ use std::path::Path;
 
 use crate::host::runner::{self, RunError};
 
-/// Has gpg sign a file with a key, detached and as text.
-pub(super) async fn sign(file: &Path, key: &str, output: &Path) -> Result<(), RunError> {
+/// How a signature is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// As text.
+    Armoured,
+    /// As packets.
+    Binary,
+}
+
+/// Has gpg sign a file with a key, detached.
+pub(super) async fn sign(
+    file: &Path,
+    key: &str,
+    (output, form): (&Path, Form),
+) -> Result<(), RunError> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let output = text(output);
-    let argv = ["gpg", "--batch", "--yes", "--armor", "--local-user", key, "--output", &output];
+    let form = if form == Form::Armoured { "--armor" } else { "--no-armor" };
+    let argv = ["gpg", "--batch", "--yes", form, "--local-user", key, "--output", &output];
     let rest = ["--detach-sign".to_owned(), "--".to_owned(), text(file)];
     let argv: Vec<String> = argv.into_iter().map(str::to_owned).chain(rest).collect();
     runner::run(&argv, &[]).await

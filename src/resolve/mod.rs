@@ -89,7 +89,7 @@ pub fn in_use(question: &Question<'_>, reader: &Reader) -> BTreeMap<ResourceId, 
                 Resolved::Extension(Resolution { wanted, ..Resolution::default() })
             }
             (Spec::Tree(spec), Found::Tree(observed)) => {
-                let tree = tree::Tree { question, id, spec, observed, reader };
+                let tree = tree::Tree::new(question, id, (spec, observed), reader);
                 Resolved::Tree(Resolution { wanted: tree.in_use(), ..Resolution::default() })
             }
             _ => return None,
@@ -114,7 +114,7 @@ pub async fn resolve(question: &Question<'_>, reader: &Reader) -> BTreeMap<Resou
                     Some(Resolved::Extension(extension.resolve().await))
                 }
                 (Spec::Tree(spec), Found::Tree(observed)) => {
-                    let tree = tree::Tree { question, id, spec, observed, reader };
+                    let tree = tree::Tree::new(question, id, (spec, observed), reader);
                     Some(Resolved::Tree(tree.resolve().await))
                 }
                 // What is found is of the kind of the wish.

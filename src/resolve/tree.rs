@@ -7,6 +7,7 @@ mod refreshed;
 mod signed;
 mod ways;
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
@@ -28,19 +29,22 @@ use crate::resource::tree::wanted::{Offer, State, Wanted, slot_of, state};
 use crate::resource::tree::{TreeObserved, TreeSpec};
 use crate::source::SourceError;
 use crate::source::casync::{IndexFile, has_versions, read, releases};
+use crate::trust::openpgp::Keyring;
 use signed::Signed;
 
 /// File of a generation: the index it was made from.
 const INDEX: &str = "index.caidx";
 
 /// One tree while it is resolved.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Tree<'a> {
-    pub(super) question: &'a Question<'a>,
-    pub(super) id: &'a ResourceId,
-    pub(super) spec: &'a TreeSpec,
-    pub(super) observed: &'a TreeObserved,
-    pub(super) reader: &'a Reader,
+    question: &'a Question<'a>,
+    id: &'a ResourceId,
+    spec: &'a TreeSpec,
+    observed: &'a TreeObserved,
+    reader: &'a Reader,
+    /// Who may sign, read once.
+    keys: OnceCell<Result<Option<Keyring>, Problem>>,
 }
 
 /// An index that was found, and the version it is of.
@@ -61,6 +65,15 @@ enum From {
 }
 
 impl<'a> Tree<'a> {
+    pub(super) fn new(
+        question: &'a Question<'a>,
+        id: &'a ResourceId,
+        (spec, observed): (&'a TreeSpec, &'a TreeObserved),
+        reader: &'a Reader,
+    ) -> Self {
+        Self { question, id, spec, observed, reader, keys: OnceCell::new() }
+    }
+
     pub(super) async fn resolve(&self) -> Resolution<Wanted> {
         let mut resolution = self.choose().await;
         if let Some(wanted) = &mut resolution.wanted {

@@ -10,11 +10,12 @@ use sha2::{Digest as _, Sha256};
 
 use crate::fetch::Reader;
 use crate::fetch::record::DOCUMENT_BYTES_MAX;
+use crate::format::detached;
 use crate::model::{Algorithm, Artifact, Digest, Level, Release};
 use crate::resource::app::spec::VersionWish;
 use crate::resource::tree::spec::Place;
 use crate::source::spec::DirectoryUrl;
-use crate::source::{Class, SIGNATURE_ENDS, SourceError, directory, read_local};
+use crate::source::{Class, SourceError, directory, read_local};
 
 /// Stands for the version in the name of an index, as in patterns of systemd-sysupdate.
 const VERSION: &str = "@v";
@@ -101,7 +102,7 @@ pub async fn read_anew(
     reader: &Reader,
 ) -> Option<Result<IndexFile, SourceError>> {
     let url = index.artifact.urls.last().filter(|url| !url.starts_with("file:"))?;
-    let signatures = SIGNATURE_ENDS.iter().filter_map(|end| index.beside(end));
+    let signatures = detached::ENDS.iter().filter_map(|end| index.beside(end));
     for url in signatures.map(String::from).chain([url.clone()]) {
         reader.discard(&url, MEDIA_TYPE);
     }

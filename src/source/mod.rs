@@ -30,6 +30,7 @@ pub use crate::source::error::{Class, SourceError};
 pub use crate::source::patches::{From, listed_patch, patch};
 
 use crate::fetch::Reader;
+use crate::format::detached;
 use crate::model::facts::Arch;
 use crate::model::{Artifact, Release};
 use crate::resource::app::spec::VersionWish;
@@ -70,9 +71,6 @@ pub async fn releases(
     }
 }
 
-/// What follows the name of a file in that of its OpenPGP signature, likeliest first.
-pub const SIGNATURE_ENDS: [&str; 3] = [".asc", ".gpg", ".sig"];
-
 /// Where the signature of a file of a release may be. A release lists its own; the lists of directories on the web need
 /// not name it, so there the usual names are tried.
 pub fn signatures(file: &Artifact, release: &Release, origin: &Origin) -> Vec<Artifact> {
@@ -81,7 +79,7 @@ pub fn signatures(file: &Artifact, release: &Release, origin: &Origin) -> Vec<Ar
         let listed = release.artifacts.iter().find(|artifact| artifact.name == name).cloned();
         listed.or_else(|| beside(file, end, name, origin))
     };
-    SIGNATURE_ENDS.iter().filter_map(named).collect()
+    detached::ENDS.iter().filter_map(named).collect()
 }
 
 fn beside(file: &Artifact, end: &str, name: String, origin: &Origin) -> Option<Artifact> {

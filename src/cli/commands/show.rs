@@ -7,8 +7,7 @@ use serde::Serialize;
 
 use crate::cli::args::{Format, PassArgs};
 use crate::cli::exit::Exit;
-use crate::cli::output::text::headline;
-use crate::cli::output::text::in_one_line;
+use crate::cli::output::text::{headline, in_one_line};
 use crate::cli::output::units::seconds;
 use crate::cli::output::{contents, json};
 use crate::cli::session::{Session, known};

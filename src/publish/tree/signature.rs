@@ -9,17 +9,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::PublishError;
 use super::files::{beside, remove, replace};
-use crate::format::detached::{blocks, joined};
-use crate::publish::signing::{holds, sign};
+use crate::format::detached::{ENDS, KEPT_BYTES_MAX, blocks, joined};
+use crate::publish::signing::{Form, holds, sign};
 
 /// End of the name of the signature that is made.
-const END: &str = ".asc";
-
-/// Ends of the names under which clients look for one.
-const ENDS: [&str; 3] = [END, ".gpg", ".sig"];
-
-/// Longest file of signatures that is kept beside a new one, in bytes.
-const SIGNATURE_BYTES_MAX: u64 = 64 << 10;
+const END: &str = ENDS[0];
 
 /// A signature that was made and is not yet in its place.
 #[derive(Debug)]
@@ -42,7 +36,7 @@ impl Signature {
         let path = beside(index, END);
         let made = beside(&path, ".made");
         remove(&made)?;
-        let signed = sign(file.as_std_path(), key, made.as_std_path()).await;
+        let signed = sign(file.as_std_path(), key, (made.as_std_path(), Form::Armoured)).await;
         let bytes = read(&made);
         let before = of_now(&path, index, &made).await;
         remove(&made)?;
@@ -103,6 +97,6 @@ pub(super) fn mark(index: &Utf8Path, key: &str) -> Option<String> {
 fn read(path: &Utf8Path) -> Result<Vec<u8>, PublishError> {
     let mut bytes = Vec::new();
     let read = File::open(path)
-        .and_then(|file| file.take(SIGNATURE_BYTES_MAX).read_to_end(&mut bytes).map(|_| bytes));
+        .and_then(|file| file.take(KEPT_BYTES_MAX).read_to_end(&mut bytes).map(|_| bytes));
     read.map_err(|source| PublishError::Read { path: path.to_string(), source })
 }

@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Found, Tree};
 use crate::model::{BlockedReason, Prereleases, Version};
 use crate::resource::decision::Problem;
+use crate::resource::tree::layout::base;
 use crate::resource::tree::spec::TreeVersion;
 
 impl Tree<'_> {
@@ -62,10 +63,10 @@ impl Tree<'_> {
         if head.index == found.file.sha256 || !found.version.is_opaque() {
             return None;
         }
-        let base = found.file.sha256.hex();
-        let base = base.get(..12).unwrap_or_default();
+        let digest = found.file.sha256.hex();
+        let start = digest.get(..12).unwrap_or_default();
         let mut activated = self.owned().into_iter().flat_map(|owned| &owned.activated);
-        let known = activated.any(|slot| slot.split('.').next() == Some(base));
+        let known = activated.any(|slot| base(slot) == start);
         // Media formatted with FAT round times to two seconds; signatures have their own.
         let both_signed = found.signed.is_some() && head.evidence.signer.is_some();
         let grain = SignedDuration::from_secs(if both_signed { 0 } else { 2 });

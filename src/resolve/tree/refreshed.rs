@@ -25,7 +25,7 @@ impl Tree<'_> {
             return there.is_none().then_some(Behind { copy, signature: None });
         };
         if let Some(there) = &there
-            && self.check(there, &keys).await.is_ok()
+            && self.check(there, keys).await.is_ok()
         {
             return None;
         }

@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Found, From, Tree};
+use crate::format::detached::ENDS;
 use crate::model::outcome::chain;
 use crate::model::{BlockedReason, Evidence, Level, Subject};
 use crate::resolve::problem_of;
@@ -10,7 +11,6 @@ use crate::resolve::signed::keyring;
 use crate::resource::decision::Problem;
 use crate::resource::tree::spec::TreeVersion;
 use crate::resource::tree::wanted::{HERE, OFFLINE};
-use crate::source::SIGNATURE_ENDS;
 use crate::source::casync::{IndexFile, read_anew, signature};
 use crate::trust::evidence::key_id;
 use crate::trust::openpgp::{Keyring, SignatureError, Why, verify_detached};
@@ -65,12 +65,15 @@ impl Unsigned {
 
 impl Tree<'_> {
     /// Who may sign, where anybody must.
-    pub(super) fn keys(&self) -> Result<Option<Keyring>, Problem> {
-        let read = self.spec.verify.gpg.as_ref().map(|path| keyring(path)).transpose();
-        read.map_err(|why| {
-            let message = format!("verifying {}: a signature is demanded, but {why}", self.id);
-            Problem { reason: BlockedReason::Unverified, message, until: None }
-        })
+    pub(super) fn keys(&self) -> Result<Option<&Keyring>, Problem> {
+        let read = self.keys.get_or_init(|| {
+            let read = self.spec.verify.gpg.as_ref().map(|path| keyring(path)).transpose();
+            read.map_err(|why| {
+                let message = format!("verifying {}: a signature is demanded, but {why}", self.id);
+                Problem { reason: BlockedReason::Unverified, message, until: None }
+            })
+        });
+        read.as_ref().map(Option::as_ref).map_err(Clone::clone)
     }
 
     /// Whether an installed generation is vouched for as is demanded now: the key that did so may be trusted no longer,
@@ -90,12 +93,12 @@ impl Tree<'_> {
         from: From,
     ) -> Result<Option<Signed>, Problem> {
         let Some(keys) = self.keys()? else { return Ok(None) };
-        let mut checked = self.check(file, &keys).await;
+        let mut checked = self.check(file, keys).await;
         if let Err(Unsigned::Wrong { .. }) = checked
             && let Some(read) = read_anew(file, self.reader).await
         {
             *file = read.map_err(|error| problem_of(&error))?;
-            checked = self.check(file, &keys).await;
+            checked = self.check(file, keys).await;
         }
         checked.map(Some).map_err(|unsigned| self.unsigned(file, from, unsigned))
     }
@@ -103,7 +106,7 @@ impl Tree<'_> {
     /// Tries every signature there is: some of those names are also used for signatures of other kinds.
     pub(super) async fn check(&self, file: &IndexFile, keys: &Keyring) -> Result<Signed, Unsigned> {
         let mut unsigned = Unsigned::Absent;
-        for end in SIGNATURE_ENDS {
+        for end in ENDS {
             let found = match signature(file, end, self.reader).await {
                 Ok(None) => continue,
                 Ok(Some(found)) => found,

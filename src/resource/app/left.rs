@@ -26,7 +26,7 @@ pub(super) struct Going {
 }
 
 impl Going {
-    /// Takes a program away, and those of ours that were kept beside the file.
+    /// Takes the program in a file's place away, where it is ours, and what of ours was kept beside it.
     pub(super) fn add(
         &mut self,
         program: Option<Utf8PathBuf>,
@@ -39,9 +39,11 @@ impl Going {
         let (mine, others): (Vec<_>, Vec<_>) =
             file.backups.iter().partition(|(path, stat)| kept(path, *stat));
         let mine = mine.into_iter().map(|(path, _)| path.clone());
+        let theirs = program.is_none() && (file.stat.is_some() || file.other.is_some());
         let gone = program.into_iter().chain(mine).chain(file.leftover.clone());
         self.steps.extend(gone.map(|path| Step::Remove { path, aside: None }));
         self.stays.extend(others.into_iter().map(|(path, _)| path.clone()));
+        self.stays.extend(theirs.then(|| file.path.clone()));
     }
 
     /// Leaves paths to those who are to be there now.
@@ -112,8 +114,6 @@ impl Situation<'_> {
             };
             let ours = file.slot.as_deref().is_some_and(mine);
             going.add(ours.then(|| file.path.clone()), (file, Some(known)));
-            let theirs = !ours && (file.stat.is_some() || file.other.is_some());
-            going.stays.extend(theirs.then(|| file.path.clone()));
         }
         going.spare(self.taken);
         if self.left.links {

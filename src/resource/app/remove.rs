@@ -42,8 +42,6 @@ pub fn remove(context: &Context<'_>, owned: &Owned, observed: &AppObserved) -> C
         let mut known = owned.in_place.iter().chain(&owned.left.files);
         let known = known.find(|known| known.placed.as_ref() == Some(&file.path));
         going.add(ours.then(|| file.path.clone()), (file, known));
-        let theirs = !ours && (file.stat.is_some() || file.other.is_some());
-        going.stays.extend(theirs.then(|| file.path.clone()));
     }
     going.spare(taken);
     steps.extend(std::mem::take(&mut going.steps));
