@@ -110,3 +110,82 @@ fn decision_after_a_killed_exchange_is_kept() {
         wrong
     });
 }
+
+/// Two apps that exchanged their names since the last pass: `two` is on the left now, which has a release to go back to.
+fn exchanged(decide: impl Fn(&World)) -> World {
+    let world = World::new();
+    let named = ["one", "two"];
+    wish(&world, named);
+    let latest = fs::read_to_string(world.path("desired/apps.yaml")).unwrap();
+    fs::write(world.path("desired/apps.yaml"), latest.replace("latest", "1.0")).unwrap();
+    world.pass();
+    wish(&world, named);
+    world.pass();
+    decide(&world);
+    wish(&world, ["two", "one"]);
+    world
+}
+
+/// Makes a pass, and says what is wrong unless exactly these decisions are known of their places then.
+fn not_decided(world: &World, (what, expected): (&str, &[(&str, &str)])) -> Vec<String> {
+    let passed = world.agent(&PASS);
+    let (decided, inventory) = (file(world, "overrides.json"), file(world, "inventory.json"));
+    let names = decided[what].as_object().into_iter().flatten().map(|(name, _)| name);
+    let home = |name: &String| inventory["resources"][name]["home"].clone();
+    let found: Vec<(Value, Value)> = names.map(|name| (json!(name), home(name))).collect();
+    let expected: Vec<(Value, Value)> =
+        expected.iter().map(|(a, b)| (json!(a), json!(b))).collect();
+    let mut wrong = Vec::new();
+    if found != expected {
+        wrong.push(format!("{what}: {found:?} for {expected:?}; {}", said(&passed)));
+    }
+    wrong.extend(world.leftovers());
+    wrong
+}
+
+#[test]
+fn suspension_is_of_what_has_the_name_now() {
+    let world = exchanged(|_| {});
+    let decided = world.agent(&["suspend", "app/one", "--reason", "incident"]);
+    assert!(decided.status.success(), "{}", said(&decided));
+    assert_eq!(not_decided(&world, ("suspended", &[("app/one", "/opt/right")])), [""; 0]);
+}
+
+#[test]
+fn suspension_is_ended_of_what_has_the_name_now() {
+    let world = exchanged(|world| {
+        for (name, place) in [("app/one", "left"), ("app/two", "right")] {
+            let decided = world.agent(&["suspend", name, "--reason", place]);
+            assert!(decided.status.success(), "{}", said(&decided));
+        }
+    });
+    let ended = world.agent(&["resume", "app/one"]);
+    assert!(said(&ended).contains("app/one: ended suspension (right)"), "{}", said(&ended));
+    assert_eq!(not_decided(&world, ("suspended", &[("app/two", "/opt/left")])), [""; 0]);
+}
+
+const ROLLBACK: [&str; 6] = ["rollback", "app/two", "--reason", "incident", "--effects", "run"];
+
+#[test]
+fn rollback_is_of_what_has_the_name_now() {
+    let world = exchanged(|_| {});
+    let decided = world.agent(&ROLLBACK);
+    assert!(said(&decided).contains("2.0 -> 1.0"), "{}", said(&decided));
+    assert_eq!(not_decided(&world, ("pinned", &[("app/two", "/opt/left")])), [""; 0]);
+}
+
+#[test]
+fn killed_rollback_by_a_new_name_is_of_its_place_or_of_none() {
+    let mut world = exchanged(|_| {});
+    kill_at_every_call(&mut world, ("rolled back by a new name", &ROLLBACK, 0), |world| {
+        // Before anything was decided there may be no decision, but none about another place.
+        let decided = fs::read_to_string(world.host("var/lib/reconcile/renamed.json"));
+        let decided =
+            decided.or_else(|_| fs::read_to_string(world.host("var/lib/reconcile/overrides.json")));
+        let expected: &[_] = match decided {
+            Ok(text) if text.contains("incident") => &[("app/two", "/opt/left")],
+            _ => &[],
+        };
+        not_decided(world, ("pinned", expected))
+    });
+}

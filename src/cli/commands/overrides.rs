@@ -72,8 +72,10 @@ pub(super) async fn rollback(
     if let Some(blocked) = cannot {
         return Err(CliError::new(Exit::Failed, format!("nothing was done: {}", blocked.message)));
     }
-    save(&host, &planned.ledger.overrides)?;
     let mut planned = planned;
+    // All files at once, if names changed: an override by a new name among old ones is of another place.
+    ledger::save_renamed(&host, &mut planned.ledger).map_err(|e| CliError::io(&e))?;
+    save(&host, &planned.ledger.overrides)?;
     let stop = Stop::default();
     let applying = pass::perform(session, &request, (&host, &client, &stop), &mut planned);
     let exit = pass::until_told(&stop, applying).await;
@@ -196,16 +198,16 @@ pub(super) async fn suspend(
     (reason, until): (&str, Option<Timestamp>),
 ) -> Result<Exit, CliError> {
     let reason = check(session, reason, until)?;
+    let host = session.lock(PATIENCE).await?;
+    let (mut ledger, desired) = by_name_now(session, &host).await?;
     // What is installed can be left alone also when nobody wishes it any more, or nobody can say what is wished.
-    let ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
     if !ledger.inventory.resources.contains_key(id) {
-        known(&session.desired().await?, id)?;
+        known(&desired?, id)?;
     }
     let suspension = Suspension { reason: reason.clone(), until };
-    edit(session, |overrides| {
-        overrides.suspended.insert(id.clone(), suspension);
-    })
-    .await?;
+    ledger.overrides.suspended.insert(id.clone(), suspension);
+    save(&host, &ledger.overrides)?;
+    drop(host);
     let until =
         until.map_or_else(|| format!("until `reconcile resume {id}`"), |u| format!("until {u}"));
     say(&format!("{id} is left alone {until}: {reason}\n"));
@@ -238,14 +240,7 @@ pub(super) async fn accept_history(
 pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
     let mut ended = Vec::new();
     let host = session.lock(PATIENCE).await?;
-    let mut ledger = ledger::load(&host).map_err(|e| CliError::io(&e))?;
-    if !ledger.knows(id)
-        && let Ok(desired) = session.desired().await
-    {
-        // Its name may be newer than the last pass.
-        follow_renames(&desired, &host, &mut ledger);
-        ledger::save_renamed(&host, &mut ledger).map_err(|e| CliError::io(&e))?;
-    }
+    let (mut ledger, desired) = by_name_now(session, &host).await?;
     let overrides = &mut ledger.overrides;
     ended.extend(overrides.suspended.remove(id).map(|s| format!("suspension ({})", s.reason)));
     ended.extend(overrides.pinned.remove(id).map(|p| format!("rollback ({})", p.reason)));
@@ -256,7 +251,7 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
     if ended.is_empty() {
         let lifted: Vec<Quarantined> = quarantined.extract_if(.., |q| its(q)).collect();
         if !lifted.is_empty() {
-            look_again(session, &host, id, &lifted, &mut ledger).await?;
+            look_again((session, &host), id, desired, &lifted, &mut ledger)?;
             ledger::save_trust(&host, &ledger.trust).map_err(|e| CliError::io(&e))?;
         }
         ended.extend(lifted.iter().map(|q| format!("quarantine of {}", q.tag)));
@@ -282,18 +277,16 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
 }
 
 /// Owes a look at the release in use, where it is one that did not work: what is not switched to is not looked at.
-async fn look_again(
-    session: &Session,
-    host: &Host,
+fn look_again(
+    (session, host): (&Session, &Host),
     id: &ResourceId,
+    desired: Result<DesiredState, CliError>,
     lifted: &[Quarantined],
     ledger: &mut Ledger,
 ) -> Result<(), CliError> {
     // Where nobody can say what is wished, it is owed; the next pass strikes it out when it is not.
-    let desired = session.desired().await.or_else(|error| {
-        mention(&format!("{}; it is resumed all the same", error.message()));
-        DesiredState::from_texts(Vec::new()).map_err(|_| error)
-    })?;
+    let desired =
+        desired.or_else(|error| DesiredState::from_texts(Vec::new()).map_err(|_| error))?;
     let declared = desired.resources.get(id);
     if declared.is_some_and(|declared| declared.spec.health().is_none()) {
         return Ok(());
@@ -313,11 +306,25 @@ async fn look_again(
     ledger::save_debts(host, &ledger.debts).map_err(|e| CliError::io(&e))
 }
 
-async fn edit(session: &Session, change: impl FnOnce(&mut Overrides)) -> Result<(), CliError> {
-    let host = session.lock(PATIENCE).await?;
-    let mut ledger = ledger::load(&host).map_err(|e| CliError::io(&e))?;
-    change(&mut ledger.overrides);
-    save(&host, &ledger.overrides)
+/// The ledger by the names that resources have now, and the wish that says so: two may have exchanged their names since
+/// the last pass, and a decision is about what has the name now. Where nobody can say what is wished, the names are those
+/// of the last pass.
+async fn by_name_now(
+    session: &Session,
+    host: &Host,
+) -> Result<(Ledger, Result<DesiredState, CliError>), CliError> {
+    let mut ledger = ledger::load(host).map_err(|e| CliError::io(&e))?;
+    let desired = session.desired().await;
+    match &desired {
+        Ok(desired) => {
+            follow_renames(desired, host, &mut ledger);
+            ledger::save_renamed(host, &mut ledger).map_err(|e| CliError::io(&e))?;
+        }
+        Err(error) => {
+            mention(&format!("{}; names are those of the last pass", error.message()));
+        }
+    }
+    Ok((ledger, desired))
 }
 
 fn save(host: &Host, overrides: &Overrides) -> Result<(), CliError> {

@@ -2,23 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::model::ledger::{Debt, Ledger, Overrides, Quarantined, Trust};
+use crate::model::ledger::{Debt, Ledger, Quarantined, Trust};
 use crate::model::{Effect, ResourceId};
 
 /// New names of resources, by the names that they had.
 pub type Renames = BTreeMap<ResourceId, ResourceId>;
 
 impl Ledger {
-    /// Whether anything was decided or found out about a resource by this name.
-    pub fn knows(&self, id: &ResourceId) -> bool {
-        let Overrides { suspended, pinned, .. } = &self.overrides;
-        let quarantined = &self.trust.quarantined;
-        self.inventory.resources.contains_key(id)
-            || suspended.contains_key(id)
-            || pinned.contains_key(id)
-            || quarantined.iter().any(|release| release.resource == *id)
-    }
-
     /// Calls resources by their new names in everything that is remembered of them, all at once: two may have
     /// exchanged their names.
     pub fn rename(&mut self, renames: Renames) {
