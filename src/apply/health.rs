@@ -241,6 +241,8 @@ async fn go_back(
     settle(&change.undo, work, host, journal, stop).await;
     let still = match &work.result.end {
         End::Failed(settled) => Some(settled.message.clone()),
+        // What runs is told when the next pass has done what is owed.
+        End::Interrupted => None,
         // Where nothing was in use before, there is nothing to look at.
         _ if change.before.is_none() => None,
         _ => match watch(check, host, &Semaphore::new(1)).await {

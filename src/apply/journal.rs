@@ -104,9 +104,14 @@ impl Journal {
         Ok(())
     }
 
+    /// Whether anybody owes an effect.
+    pub fn owes(&self, effect: &Effect) -> bool {
+        self.debts.iter().any(|debt| &debt.effect == effect)
+    }
+
     /// Performs an effect if it is still owed: a unit that two resources owe is restarted once.
     pub async fn settle(&mut self, host: &Host, effect: &Effect) -> Result<(), JournalError> {
-        if !self.debts.iter().any(|debt| &debt.effect == effect) {
+        if !self.owes(effect) {
             return Ok(());
         }
         let performed = match effect {

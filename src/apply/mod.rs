@@ -78,11 +78,16 @@ impl Stop {
         self.why.get().is_some()
     }
 
+    /// Whether the program is to end.
+    pub fn is_the_end(&self) -> bool {
+        self.why.get() == Some(StopReason::Asked)
+    }
+
     /// Returns once the program is to end.
     pub async fn wait_for_end(&self) {
         loop {
             let notified = self.notify.notified();
-            if self.why.get() == Some(StopReason::Asked) {
+            if self.is_the_end() {
                 return;
             }
             notified.await;
@@ -310,7 +315,8 @@ fn exchange_trees(
     put_away
 }
 
-/// Pays what is owed. An effect that fails stays owed and is tried again by every pass.
+/// Pays what is owed. An effect that fails stays owed and is tried again by every pass; none is begun any more once the
+/// program is to end.
 async fn settle(
     steps: &[Step],
     work: &mut Work<'_>,
@@ -321,6 +327,14 @@ async fn settle(
     let Work { change, result, .. } = work;
     for step in steps {
         let settled = match step {
+            Step::Settle { effect } if stop.is_the_end() && journal.owes(effect) => {
+                let effect = effect.describe();
+                result.notes.push(format!("{effect} stays owed: the agent was told to end"));
+                if result.end == End::Done {
+                    result.end = End::Interrupted;
+                }
+                continue;
+            }
             Step::Settle { effect } => tokio::select! {
                 biased;
                 settled = journal.settle(host, effect) => settled,

@@ -83,6 +83,30 @@ fn pass_asked_to_stop_ends_soon_and_the_next_one_goes_on() {
 }
 
 #[test]
+fn effect_that_began_ends_and_none_begins_once_the_pass_is_asked_to_stop() {
+    let world = World::new();
+    let marker = world.path("marker");
+    let slow =
+        format!("#!/bin/sh\ntouch {}\nsleep 1\necho restarted >> \"$LOG\"\n", marker.display());
+    fs::write(world.path("stub/systemctl"), slow).unwrap();
+    world.wish("1.0", 3);
+    let mut agent = world.command(&PASS);
+    let agent = agent.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let began = Instant::now();
+    while !marker.exists() {
+        assert!(began.elapsed() < PATIENCE, "nothing was restarted");
+        std::thread::sleep(POLL);
+    }
+    signal(&agent, Signal::SIGTERM);
+    let output = agent.wait_with_output().unwrap();
+    assert_eq!(world.noted(), ["restarted".to_owned()].into(), "{}", said(&output));
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains("stays owed"), "{}", said(&output));
+    world.pass();
+    assert!(world.noted().contains("hook 1.0 1.0"), "{:?}", world.noted());
+}
+
+#[test]
 fn second_pass_leaves_everything_to_the_first() {
     let (world, server) = stalling();
     let mut first = start_and_stall(&world, &server);
