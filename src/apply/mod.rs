@@ -356,15 +356,12 @@ async fn settle(
 
 fn remove(work: &mut Work<'_>, host: &Host) {
     let Work { change, result, kept, .. } = work;
-    // Of an image, its name is a part of the file's.
-    let is_kept = |path: &Utf8Path| {
-        let name = path.file_name().unwrap_or_default();
-        kept.as_ref().is_some_and(|kept| name.contains(kept.as_str()))
-    };
     for step in &change.steps {
         let removed = match step {
-            Step::Remove { path, .. } if is_kept(path) => continue,
-            Step::Remove { path, aside } => switch::remove(host, path, aside.as_deref()),
+            Step::Remove { slot, .. } if slot.is_some() && slot == kept => continue,
+            Step::Remove { path, aside, expects, .. } => {
+                switch::remove(host, path, (aside.as_deref(), expects.as_deref()))
+            }
             Step::RemoveEmpty { path } => host.remove_empty(path).map_err(Into::into),
             _ => continue,
         };

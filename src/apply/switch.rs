@@ -376,7 +376,14 @@ fn cannot_exchange(error: &io::Error) -> bool {
 
 /// Removes something of ours; what may be in use is renamed aside first, so that it is there whole or not
 /// at all.
-pub fn remove(host: &Host, path: &Utf8Path, aside: Option<&Utf8Path>) -> Result<(), SwitchError> {
+pub fn remove(
+    host: &Host,
+    path: &Utf8Path,
+    (aside, expects): (Option<&Utf8Path>, Option<&str>),
+) -> Result<(), SwitchError> {
+    if let Some(text) = expects {
+        return remove_link(host, path, text);
+    }
     host.unseal(path)?;
     let Some(aside) = aside else { return Ok(host.remove(path)?) };
     if host.stat(path)?.is_none() {
@@ -387,4 +394,15 @@ pub fn remove(host: &Host, path: &Utf8Path, aside: Option<&Utf8Path>) -> Result<
     host.remove(aside)?;
     host.rename_new(path, aside)?;
     Ok(host.remove(aside)?)
+}
+
+/// Removes a link, unless it leads elsewhere by now.
+fn remove_link(host: &Host, link: &Utf8Path, text: &str) -> Result<(), SwitchError> {
+    let Some(stat) = host.stat(link)? else { return Ok(()) };
+    let is_link = stat.kind == ItemKind::Link;
+    if !is_link || host.link_in_utf8(link)?.as_deref() != Some(text) {
+        let what = format!("it should still be a link to {text}");
+        return Err(SwitchError::Stale { path: link.to_owned(), what });
+    }
+    Ok(host.remove(link)?)
 }

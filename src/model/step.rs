@@ -254,6 +254,13 @@ pub enum Step {
         /// Where it is renamed to first; absent for what nothing uses.
         #[schemars(with = "Option<String>")]
         aside: Option<Utf8PathBuf>,
+        /// The text of the link that it is; absent for everything else. A link that leads elsewhere by then is somebody
+        /// else's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expects: Option<String>,
+        /// The slot that it belongs to, which stays as long as that may be gone back to; absent for what is of none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        slot: Option<String>,
     },
     /// Remove a directory if nobody keeps anything in it.
     RemoveEmpty {
@@ -261,6 +268,18 @@ pub enum Step {
         #[schemars(with = "String")]
         path: Utf8PathBuf,
     },
+}
+
+impl Step {
+    /// Removes something of ours that nothing uses.
+    pub fn remove(path: Utf8PathBuf) -> Self {
+        Self::Remove { path, aside: None, expects: None, slot: None }
+    }
+
+    /// Removes a link of ours.
+    pub fn remove_link(link: Utf8PathBuf, text: &str) -> Self {
+        Self::Remove { path: link, aside: None, expects: Some(text.to_owned()), slot: None }
+    }
 }
 
 /// Where a program is kept that was there before us, so that there is something to go back to.

@@ -141,7 +141,7 @@ fn paths(step: &Step) -> Vec<&Utf8Path> {
             let backup = backup.iter().map(|backup| backup.path.as_path());
             [file.as_path(), beside, release].into_iter().chain(kept).chain(backup).collect()
         }
-        Step::Remove { path, aside } => {
+        Step::Remove { path, aside, .. } => {
             std::iter::once(path.as_path()).chain(aside.as_deref()).collect()
         }
         Step::RemoveEmpty { path } | Step::Seal { path } => vec![path],

@@ -9,6 +9,8 @@ use reconcile::host::runner::{RunError, run_within};
 
 use crate::support::duo::{PASS, World, said};
 use crate::support::server::{Reply, Server};
+use crate::support::tree;
+use crate::support::world::World as Host;
 
 /// A `systemctl` that keeps the effects' notes away and answers about a unit.
 fn systemctl(world: &World, script: &str) {
@@ -139,6 +141,39 @@ fn release_before_is_kept_until_one_that_is_excused_shows_that_it_works() {
     assert_eq!(world.names("opt/duo/releases").len(), 1);
     assert!(floor().contains("\"app/duo\": \"2.0\""), "{}", floor());
     assert!(said(&world.agent(&PASS)).contains("o changes"), "{}", said(&world.agent(&PASS)));
+}
+
+#[test]
+fn release_that_is_kept_in_doubt_keeps_none_whose_name_has_its_name_in_it() {
+    let mut world = Host::new();
+    let publish = |world: &Host, version: &str| {
+        let built = world.temp().join("built").join(version);
+        tree::write(&built.join("tool"), format!("#!/bin/sh\necho {version}\n").as_bytes());
+        let places =
+            [built, world.temp().join("repository")].map(|path| path.display().to_string());
+        world.run(&["publish", "release", &places[0], "--to", &places[1]]).exits(0);
+    };
+    let wish = |world: &mut Host, more: &str| {
+        let source = world.temp().join("repository").display().to_string();
+        world.wish("desired", &format!("apps:\n  tool:\n    source: {{ file: {source} }}\n{more}"));
+    };
+    world.options = vec!["--effects".to_owned(), "run".to_owned()];
+    for version in ["1.1.0-rc.1", "1.1.0", "1.2.0"] {
+        publish(&world, version);
+        let health = if version == "1.2.0" {
+            "    retain: 1\n    health: { exec: [\"false\"], interval: 100ms, stable: 100ms, deadline: 300ms }\n"
+        } else {
+            ""
+        };
+        wish(&mut world, &format!("    version: {version}\n{health}"));
+        let ran = world.run(&[]).exits(0);
+        assert!(health.is_empty() || ran.stdout.contains("and 1.1.0 is kept"), "{ran:#?}");
+        world.tick();
+    }
+    let releases = fs::read_dir(world.path("/opt/tool/releases")).unwrap();
+    let mut releases: Vec<_> = releases.map(|entry| entry.unwrap().file_name()).collect();
+    releases.sort();
+    assert_eq!(releases, ["1.1.0", "1.2.0"]);
 }
 
 #[test]

@@ -224,3 +224,23 @@ fn pass_that_was_told_to_end_is_followed_by_none() {
     world.run(&["--effects", "run"]);
     assert!(in_use(&world).contains("1.1.0"), "the wish was edited");
 }
+
+#[test]
+fn link_that_leads_elsewhere_by_the_time_it_is_to_go_stays() {
+    let (mut world, _offer, source) = upgraded(&["tool", "other"]);
+    // What cannot be carried along in `bin`: links go one by one.
+    let bin = world.path("/opt/other/bin");
+    tree::write(&bin.join("mine/file"), b"mine");
+    let retarget = format!("    run: [[ln, -sfn, /bin/true, {}/tool]]\n", bin.display());
+    let wish = format!("apps:\n  tool:\n    version: 1.0.0\n{retarget}{source}");
+    world.wish("desired", &wish);
+    let effects = ["--effects", "run", "--confirm-removals"];
+    let ran = world.run(&effects).exits(5);
+    assert!(ran.stdout.contains("changed since the plan was made"), "{ran:#?}");
+    let leads = || std::fs::read_link(bin.join("tool")).unwrap();
+    assert_eq!(leads().to_str(), Some("/bin/true"));
+    world.tick();
+    let ran = world.run(&effects).exits(0);
+    assert_eq!(leads().to_str(), Some("/bin/true"), "{ran:#?}");
+    assert!(!world.path("/opt/other/releases").exists(), "{ran:#?}");
+}

@@ -53,16 +53,17 @@ impl Layout {
         self.staging().join(format!("{STAGING_PREFIX}bin"))
     }
 
-    /// The step that removes something of ours that may be in use.
+    /// The step that removes a slot of ours, which may be in use.
     pub fn remove(&self, path: Utf8PathBuf) -> Step {
         let name = path.file_name().unwrap_or_default();
-        let aside = self.staging().join(format!("{STAGING_PREFIX}trash-{name}"));
-        Step::Remove { path, aside: Some(aside) }
+        let aside = Some(self.staging().join(format!("{STAGING_PREFIX}trash-{name}")));
+        let slot = Some(name.to_owned());
+        Step::Remove { path, aside, expects: None, slot }
     }
 
     /// The step that removes what an earlier pass left in `staging`.
     pub fn sweep(&self, name: &str) -> Step {
-        Step::Remove { path: self.staging().join(name), aside: None }
+        Step::remove(self.staging().join(name))
     }
 }
 

@@ -41,7 +41,7 @@ impl Going {
         let mine = mine.into_iter().map(|(path, _)| path.clone());
         let theirs = program.is_none() && (file.stat.is_some() || file.other.is_some());
         let gone = program.into_iter().chain(mine).chain(file.leftover.clone());
-        self.steps.extend(gone.map(|path| Step::Remove { path, aside: None }));
+        self.steps.extend(gone.map(Step::remove));
         self.stays.extend(others.into_iter().map(|(path, _)| path.clone()));
         self.stays.extend(theirs.then(|| file.path.clone()));
     }
@@ -119,11 +119,11 @@ impl Situation<'_> {
         if self.left.links {
             let layout: Layout = self.layout();
             let theirs = |slot: &str| not_ours(slot, self.id, owned, self.observed);
-            for (name, _) in links(self.observed, |slot| !theirs(slot)) {
+            for (name, text) in links(self.observed, |slot| !theirs(slot)) {
                 let path = layout.bin().join(name);
                 // The file that is wished may be the very one.
                 if Some(path.as_path()) != now {
-                    going.steps.push(Step::Remove { path, aside: None });
+                    going.steps.push(Step::remove_link(path, &text));
                 }
             }
             if !going.steps.is_empty() {

@@ -320,8 +320,7 @@ impl Situation<'_> {
         let installs = steps.iter().any(|step| matches!(step, Step::Install { .. }));
         let beside = self.observed.file.as_ref().and_then(|file| file.leftover.clone());
         let beside = beside.filter(|_| !installs);
-        let beside = beside.map(|path| Step::Remove { path, aside: None });
-        leftovers.map(|name| layout.sweep(name)).chain(beside).collect()
+        leftovers.map(|name| layout.sweep(name)).chain(beside.map(Step::remove)).collect()
     }
 
     /// What a switch makes due, in order.

@@ -24,8 +24,8 @@ pub fn remove(context: &Context<'_>, owned: &Owned, observed: &AppObserved) -> C
     going.stays.extend(foreign(observed, &links).map(|name| layout.bin().join(name)));
     if observed.bin.as_ref().is_some_and(|bin| bin.immovable().is_some()) {
         // What cannot be carried along stays where it is, and the links go one after another.
-        let gone = links.iter().map(|(name, _)| layout.bin().join(name));
-        steps.extend(gone.map(|path| Step::Remove { path, aside: None }));
+        let gone = links.iter().map(|(name, text)| (layout.bin().join(name), text));
+        steps.extend(gone.map(|(link, text)| Step::remove_link(link, text)));
     } else if !links.is_empty() {
         // Not a removal of the directory: what somebody puts there meanwhile is carried along.
         steps.push(Step::Switch {

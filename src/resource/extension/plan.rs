@@ -296,7 +296,7 @@ impl Situation<'_> {
         for version in self.surplus(keep) {
             for seen in &self.observed.transfers {
                 let Some(image) = seen.images.get(&version) else { continue };
-                removals.extend(take_away(seen, image));
+                removals.extend(take_away(seen, (&version, image)));
             }
         }
         let made_now = |path: &&camino::Utf8PathBuf| {
@@ -308,7 +308,7 @@ impl Situation<'_> {
             })
         };
         let left = self.observed.leftovers.iter().filter(|path| !made_now(path));
-        removals.extend(left.map(|path| Step::Remove { path: path.clone(), aside: None }));
+        removals.extend(left.cloned().map(Step::remove));
         removals
     }
 }

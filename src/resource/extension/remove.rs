@@ -26,11 +26,12 @@ pub fn remove(
             let now = transfer.there.text().map(str::to_owned);
             links.push(LinkTo { link: link.clone(), text: None, expects: Some(now) });
         }
-        for image in transfer.images.values().filter(|image| image.manifest.is_some()) {
+        for (version, image) in transfer.images.iter().filter(|(_, image)| image.manifest.is_some())
+        {
             let hidden = hide(transfer, image);
             classes.extend(hidden.as_ref().and_then(|_| class_at(&transfer.directory, None)));
             hides.extend(hidden);
-            removals.extend(take_away(transfer, image));
+            removals.extend(take_away(transfer, (version, image)));
         }
     }
     // A pass that was cut off after the links were gone owes the refresh still.

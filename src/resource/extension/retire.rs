@@ -23,20 +23,19 @@ impl Situation<'_> {
     pub(super) fn retired(&self) -> Retired {
         let mut retired = Retired::default();
         for (transfer, seen) in self.spec.retired.iter().zip(&self.observed.retired) {
-            let goes: Vec<&ImageSeen> = seen
+            let goes: Vec<(&String, &ImageSeen)> = seen
                 .images
                 .iter()
                 .filter(|(version, image)| self.is_retired((transfer, seen), version, image))
-                .map(|(_, image)| image)
                 .collect();
             retired.links.extend(link_of(seen, &goes));
             let all = goes.len() == seen.images.len();
-            for image in goes {
+            for (version, image) in goes {
                 retired.hides.extend(hide(seen, image));
-                retired.removals.extend(take_away(seen, image));
+                retired.removals.extend(take_away(seen, (version, image)));
             }
             let entry = transfer.entry.iter().filter(|_| all);
-            retired.removals.extend(entry.map(|e| Step::Remove { path: e.clone(), aside: None }));
+            retired.removals.extend(entry.cloned().map(Step::remove));
         }
         retired
     }
@@ -65,9 +64,9 @@ impl Situation<'_> {
 }
 
 /// The link of a transfer, when it leads to one of these images.
-fn link_of(seen: &TransferObserved, images: &[&ImageSeen]) -> Option<LinkTo> {
+fn link_of(seen: &TransferObserved, images: &[(&String, &ImageSeen)]) -> Option<LinkTo> {
     let text = seen.there.text()?;
-    let leads = images.iter().any(|image| image.is_named_by(text));
+    let leads = images.iter().any(|(_, image)| image.is_named_by(text));
     let link = seen.link.clone().filter(|_| leads)?;
     Some(LinkTo { link, text: None, expects: Some(Some(text.to_owned())) })
 }

@@ -53,14 +53,18 @@ pub(super) fn hide(seen: &TransferObserved, image: &ImageSeen) -> Option<Step> {
 
 /// First the image, then the manifest, then directories that were made for it. An image that is a directory is
 /// renamed away first, so that it is there whole or not at all.
-pub(super) fn take_away(seen: &TransferObserved, image: &ImageSeen) -> Vec<Step> {
+pub(super) fn take_away(
+    seen: &TransferObserved,
+    (version, image): (&str, &ImageSeen),
+) -> Vec<Step> {
     let is_directory = image.manifest.as_ref().is_some_and(|m| !m.entries.is_empty());
     let in_sight = is_searched(seen) && !image.hidden;
     let aside = (is_directory || in_sight).then(|| staged(&seen.directory, &image.file));
     let manifest = manifest(&seen.directory, &image.file);
+    let slot = Some(version.to_owned());
     let mut steps = vec![
-        Step::Remove { path: seen.path_of(image), aside },
-        Step::Remove { path: manifest, aside: None },
+        Step::Remove { path: seen.path_of(image), aside, expects: None, slot: slot.clone() },
+        Step::Remove { path: manifest, aside: None, expects: None, slot },
     ];
     let own = own_directories(&seen.directory, &image.file).into_iter();
     steps.extend(own.map(|path| Step::RemoveEmpty { path }));

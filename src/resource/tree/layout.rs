@@ -85,18 +85,19 @@ impl Layout {
     /// The step that removes something of ours.
     pub fn remove(&self, path: Utf8PathBuf) -> Step {
         let name = path.file_name().unwrap_or_default();
-        let aside = self.staging().join(format!("{STAGING_PREFIX}trash-{name}"));
-        Step::Remove { path, aside: Some(aside) }
+        let aside = Some(self.staging().join(format!("{STAGING_PREFIX}trash-{name}")));
+        let slot = path.starts_with(self.beside()).then(|| name.to_owned());
+        Step::Remove { path, aside, expects: None, slot }
     }
 
     /// The step that removes what an earlier pass left in `staging`.
     pub fn sweep(&self, name: &str) -> Step {
-        Step::Remove { path: self.staging().join(name), aside: None }
+        Step::remove(self.staging().join(name))
     }
 
     /// The step that removes what a merge that was cut off left of a tree.
     pub fn sweep_tree(&self, slot: &str) -> Step {
-        Step::Remove { path: self.tree(slot), aside: None }
+        Step::remove(self.tree(slot))
     }
 
     /// Whether a path is the tree, in it, or in what belongs to it.
