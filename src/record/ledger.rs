@@ -69,10 +69,11 @@ struct Format {
 fn read_all(host: &Look) -> io::Result<(Ledger, Option<String>)> {
     let mut losses = Vec::new();
     let mut undecided = Vec::new();
-    let Whole { trust, inventory, overrides, debts, renamed } =
+    let Whole { format: _, trust, inventory, overrides, debts, renamed } =
         match read_renamed(host, &mut losses)? {
             Some(whole) => whole,
             None => Whole {
+                format: LEDGER_FORMAT,
                 trust: read(host, TRUST, &mut losses)?,
                 inventory: read(host, INVENTORY, &mut losses)?,
                 overrides: read(host, OVERRIDES, &mut undecided)?,
@@ -229,6 +230,7 @@ pub fn save_renamed(host: &Change, ledger: &mut Ledger) -> io::Result<()> {
     let (_, trust) = fitting(host, TRUST, trust, Trust::shed)?;
     let (_, inventory) = fitting(host, INVENTORY, inventory, Inventory::shed)?;
     let whole = Whole {
+        format: LEDGER_FORMAT,
         trust: Some(trust.clone()),
         inventory: Some(inventory.clone()),
         overrides: Some(Overrides { format: LEDGER_FORMAT, ..ledger.overrides.clone() }),
@@ -262,6 +264,9 @@ fn settle(host: &Change) -> io::Result<()> {
 /// All files in one.
 #[derive(Serialize, Deserialize)]
 struct Whole {
+    /// [`LEDGER_FORMAT`].
+    #[serde(default)]
+    format: u32,
     trust: Option<Trust>,
     inventory: Option<Inventory>,
     overrides: Option<Overrides>,
@@ -272,7 +277,7 @@ struct Whole {
 
 impl Whole {
     fn files(&self, host: &Change) -> io::Result<[File; 4]> {
-        let Self { trust, inventory, overrides, debts, renamed: _ } = self;
+        let Self { format: _, trust, inventory, overrides, debts, renamed: _ } = self;
         Ok([
             file(host, OVERRIDES, overrides)?,
             file(host, DEBTS, debts)?,

@@ -101,6 +101,11 @@ fn ledger_of_a_newer_version_is_refused_and_left_alone() {
     let text = fs::read_to_string(&trust).unwrap();
     assert!(text.contains("\"format\": 1"), "{text}");
     let newer = text.replace("\"format\": 1", "\"format\": 2");
+    let renamed = world.host("var/lib/reconcile/renamed.json");
+    fs::write(&renamed, "{ \"format\": 2 }").unwrap();
+    let output = world.agent(&PASS);
+    assert!(said(&output).contains("renamed.json has format 2"), "{}", said(&output));
+    fs::remove_file(&renamed).unwrap();
     fs::write(&trust, &newer).unwrap();
     for command in [&PASS[..], &["status"]] {
         let output = world.agent(command);

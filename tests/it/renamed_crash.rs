@@ -3,6 +3,7 @@
 //! What was decided and learned follows the place.
 
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
@@ -71,9 +72,15 @@ fn not_of_its_place(world: &World, [left, right]: [&str; 2]) -> Vec<String> {
 fn killed_exchange_of_names_ends_exchanged() {
     let mut world = decided();
     wish(&world, ["two", "one"]);
+    let written = AtomicUsize::new(0);
     kill_at_every_call(&mut world, ("exchanged", &PASS, 3), |world| {
+        if world.host("var/lib/reconcile/renamed.json").exists() {
+            assert_eq!(file(world, "renamed.json")["format"], 1);
+            written.fetch_add(1, Ordering::Relaxed);
+        }
         not_of_its_place(world, ["two", "one"])
     });
+    assert_ne!(written.into_inner(), 0);
 }
 
 #[test]
