@@ -2,6 +2,7 @@
 
 mod checkout;
 mod credentials;
+mod kept;
 mod parsed;
 mod remembered;
 
@@ -22,7 +23,7 @@ use crate::cli::imagined::Imagined;
 use crate::cli::origin::{self, Reading};
 use crate::cli::token::read_token;
 use crate::controller::config::AgentConfig;
-use crate::desired::{DesiredState, Diagnostic, Paint, Selection, render};
+use crate::desired::{DesiredState, Diagnostic, Paint, Selection, SourceText, render};
 use crate::fetch::Backoff;
 use crate::fetch::client::Roots;
 use crate::host::renew::RENEWED;
@@ -83,6 +84,8 @@ pub struct Session {
     held: RefCell<Option<Rc<Checkout>>>,
     /// What was said last about a desired state that is not valid; the same for every copy of the session.
     told: Rc<RefCell<Option<String>>>,
+    /// The texts of the valid wish of files that was read last, until they are kept.
+    valid: RefCell<Option<Vec<SourceText>>>,
     /// The wish that was parsed last; the same for every copy of the session.
     parsed: Rc<RefCell<Option<Parsed>>>,
 }
@@ -158,6 +161,7 @@ impl Session {
             lock_timeout: cli.pass.lock_timeout.map(SignedDuration::unsigned_abs),
             held: RefCell::new(None),
             told: Rc::default(),
+            valid: RefCell::default(),
             parsed: Rc::default(),
         };
         if cli.command.as_ref().is_none_or(origin::reads_desired) {
@@ -277,11 +281,7 @@ impl Session {
                 *self.held.borrow_mut() = Some(Rc::new(checkout));
                 desired
             }
-            None => {
-                let paths: Vec<_> = self.desired_paths()?.into_iter().map(Into::into).collect();
-                let loaded = DesiredState::load_for(&paths, &identity);
-                loaded.map_err(|diagnostics| self.invalid(&diagnostics))?
-            }
+            None => self.read_files(&identity)?,
         };
         if desired.selection == Selection::Nothing {
             desired.notes.push(format!(

@@ -101,7 +101,7 @@ pub(super) fn hosts_below(paths: &[PathBuf]) -> Vec<String> {
 
 /// What names a path of the desired state from one pass to the next: as it was given, made absolute. `..` may lead
 /// anywhere behind a link.
-fn label(path: &Path) -> io::Result<String> {
+pub(super) fn label(path: &Path) -> io::Result<String> {
     let climbs = path.components().any(|part| part == Component::ParentDir);
     let absolute = if climbs { fs::canonicalize(path)? } else { std::path::absolute(path)? };
     let label = absolute.to_string_lossy();

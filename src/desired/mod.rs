@@ -244,6 +244,11 @@ impl DesiredState {
         Ok(state.found_at(paths))
     }
 
+    /// What such paths are called as [`DesiredState::roots`].
+    pub fn roots_of(paths: &[PathBuf]) -> Vec<String> {
+        paths.iter().filter_map(|path| load::label(path).ok()).collect()
+    }
+
     /// The same wish, and where the paths lead that it was read from.
     #[must_use]
     pub fn found_at(self, paths: &[PathBuf]) -> Self {

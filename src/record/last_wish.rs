@@ -44,9 +44,11 @@ pub fn save(
     Ok(())
 }
 
-/// The desired state that was kept; `None` when there is none, or none that this version understands.
-pub fn load(host: &Look, of: &Identity) -> io::Result<Option<DesiredState>> {
+/// The desired state of these roots that was kept; `None` when there is none, or none that this version understands.
+pub fn load(host: &Look, (of, roots): (&Identity, &[String])) -> io::Result<Option<DesiredState>> {
     let Some(bytes) = host.read(place(host), BYTES_MAX)? else { return Ok(None) };
     let texts: Option<Vec<SourceText>> = serde_json::from_slice(&bytes).ok();
+    // What was read elsewhere, for one pass, does not take the place of what is not valid here.
+    let texts = texts.filter(|texts| texts.iter().all(|text| roots.contains(&text.root)));
     Ok(texts.and_then(|texts| DesiredState::from_texts_for(texts, of).ok()))
 }

@@ -110,6 +110,56 @@ fn what_is_installed_is_told_although_the_wish_is_not_valid() {
     let told = world.run(&["status", "-o", "json"]).exits(65).json();
     assert_eq!(told["resources"][0]["version"], "1.0.0", "{told:#}");
     let told = world.run(&["status"]).exits(65).stdout;
+    assert!(told.contains("the last valid one counts until it is valid"), "{told}");
+}
+
+/// A host on 1.1.0 after 1.0.0, whose desired state is not valid any more. No agent ever ran there.
+fn broken(edit: impl FnOnce(&mut World, &Offer)) -> World {
+    let (mut world, mut offer) = world("");
+    offer.publish("1.1.0");
+    world.run(&[]).exits(0);
+    world.tick();
+    edit(&mut world, &offer);
+    world.wish("desired", "apps: { tool: { sauce: 1 } }\n");
+    world
+}
+
+fn links_to(world: &World, release: &str) -> bool {
+    let link = fs::read_link(world.path("/opt/tool/bin/tool")).unwrap();
+    link.to_str().unwrap().contains(release)
+}
+
+const ROLLBACK: [&str; 4] = ["rollback", "app/tool", "--reason", "incident"];
+
+#[test]
+fn release_is_gone_back_to_although_the_wish_is_not_valid() {
+    let world = broken(|_, _| {});
+    let told = world.run(&ROLLBACK);
+    assert!(links_to(&world, "/1.0.0/"), "{told:#?}");
+    assert!(told.stderr.contains("the last valid desired state counts"), "{told:#?}");
+}
+
+#[test]
+fn wish_from_before_says_nothing_of_what_was_moved_or_never_read_here() {
+    let kept = |world: &World| world.path("/var/lib/reconcile/desired.json");
+    let world = broken(|world, offer| {
+        let before = fs::read(kept(world)).unwrap();
+        world.wish("desired", &wish(offer, "    home: /opt/other\n"));
+        world.run(&[]).exits(0);
+        world.tick();
+        // As a version left it that did not keep the wish of every pass.
+        fs::write(kept(world), before).unwrap();
+    });
+    let told = world.run(&ROLLBACK).exits(65).stderr;
+    assert!(told.contains("has app/tool at /opt/tool, and it is at /opt/other now"), "{told}");
+    assert!(links_to(&world, "/1.1.0/"), "{told}");
+    assert!(!world.path("/var/lib/reconcile/overrides.json").exists());
+    // A pass over other files leaves nothing to go by for those that are not valid here.
+    let world = broken(|world, offer| {
+        world.wish("elsewhere", &wish(offer, ""));
+        world.run(&[]).exits(0);
+    });
+    let told = world.run(&["status"]).exits(65).stdout;
     assert!(told.contains("nothing is changed until it is valid"), "{told}");
 }
 

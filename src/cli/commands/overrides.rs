@@ -53,7 +53,11 @@ pub(super) async fn rollback(
         Preview::AndApply => Some(session.lock(AT_ONCE).await?),
     };
     let mut ledger = ledger::load(&session.host).map_err(|e| CliError::io(&e))?;
-    follow_renames(&desired, &session.host, &mut ledger);
+    if desired.refused.is_none() {
+        follow_renames(&desired, &session.host, &mut ledger);
+    } else {
+        is_still_there(&desired, &ledger, id)?;
+    }
     let slot = target(session, &desired, &ledger, id, wish.to)?;
     let pinned = Pinned { slot: slot.clone(), reason, since: session.now, until: wish.until };
     ledger.overrides.pinned.insert(id.clone(), pinned);
@@ -91,6 +95,27 @@ pub(super) enum Preview {
     Only,
     /// No.
     AndApply,
+}
+
+/// Refuses to go by a wish from before that says another place than where a resource is now: what is there may be
+/// another's.
+fn is_still_there(
+    desired: &DesiredState,
+    ledger: &Ledger,
+    id: &ResourceId,
+) -> Result<(), CliError> {
+    let Some(said) = desired.resources.get(id).map(|declared| declared.spec.home()) else {
+        return Ok(());
+    };
+    let owned = ledger.inventory.resources.get(id).map(|owned| owned.home.as_path());
+    if owned == Some(said) {
+        return Ok(());
+    }
+    let found = owned.map_or("is not installed".to_owned(), |home| format!("is at {home} now"));
+    let why = format!(
+        "the last valid desired state has {id} at {said}, and it {found}: nothing was done; correct the desired state first"
+    );
+    Err(CliError::new(Exit::Invalid, why))
 }
 
 /// The release directory to go back to.

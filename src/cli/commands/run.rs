@@ -178,8 +178,7 @@ pub(super) async fn poke(session: &Session, id: &ResourceId) -> Poked {
     if !Runtime::is_claimed(&session.host) {
         return Poked::NoAgent;
     }
-    let identity = session.identity().ok();
-    let wish = identity.and_then(|of| last_wish::load(&session.host, &of).ok().flatten());
+    let wish = session.last_wish().ok().flatten();
     let wished = wish.is_some_and(|desired| desired.resources.contains_key(id));
     let only = if wished { vec![id.clone()] } else { Vec::new() };
     let runtime = session.host.real(&session.host.places().runtime);

@@ -25,7 +25,7 @@ use crate::monitor::memory;
 use crate::observe::observe;
 use crate::observe::renamed::follow_renames;
 use crate::reconcile::{Request, preview};
-use crate::record::{history, last_pass, last_wish, ledger};
+use crate::record::{history, last_pass, ledger};
 use crate::resolve::explain::{About, Listed, explain as explain_choice, versions};
 use crate::resource::Found;
 use crate::status::carry::carry;
@@ -120,10 +120,10 @@ fn shown(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
     conditions.iter().filter(passed)
 }
 
-/// The desired state, or the last valid one where the loop enforces that, or none where nobody knows of a valid one;
-/// and what that means for the exit code.
+/// The desired state, or the last valid one, or none where nobody knows of a valid one; and what that means for the exit
+/// code.
 pub(super) async fn enforced(session: &Session) -> Result<(DesiredState, Exit), CliError> {
-    let last = last_wish::load(&session.host, &session.identity()?).ok().flatten();
+    let last = session.last_wish().ok().flatten();
     // Where the loop enforces what was there before, that is the wish, also when nothing is there any more.
     let read = match &last {
         Some(_) => session.desired().await,
@@ -133,7 +133,7 @@ pub(super) async fn enforced(session: &Session) -> Result<(DesiredState, Exit), 
         Err(error) if error.exit() == Exit::Invalid => {
             let refused = Some(error.message().to_owned());
             if let Some(desired) = last {
-                mention("the last valid desired state is enforced:");
+                mention("the last valid desired state counts until it is valid:");
                 return Ok((DesiredState { refused, ..desired }, Exit::Invalid));
             }
             mention("what is installed all the same:");

@@ -10,7 +10,6 @@ use crate::desired::{DesiredState, Diagnostic, render};
 use crate::host::clock;
 use crate::model::selection::Identity;
 use crate::provider::provide;
-use crate::record::last_wish;
 
 /// Where the loop gets its wish from.
 pub(super) struct Wishes<'a> {
@@ -73,8 +72,7 @@ impl<'a> Wishes<'a> {
                     mention(told.trim_end());
                     self.complained.replace(Some(told));
                 }
-                let mut desired =
-                    last_wish::load(&self.session.host, &host).map_err(|e| CliError::io(&e))?;
+                let mut desired = self.session.last_wish()?;
                 if let Some(desired) = &mut desired {
                     desired.refused = Some(first_of(&diagnostics));
                     provide(&self.session.host, desired);

@@ -1,0 +1,45 @@
+//! The last valid wish of files: kept by every pass, for times when what stands there is not valid.
+
+use std::path::PathBuf;
+
+use crate::cli::CliError;
+use crate::cli::origin::Reading;
+use crate::cli::session::Session;
+use crate::desired::DesiredState;
+use crate::host::Change;
+use crate::model::selection::Identity;
+use crate::record::last_wish::{self, Kept};
+
+impl Session {
+    /// Reads the wish of the files of this host. Where a pass is to be made of it, the texts are kept in mind.
+    pub(super) fn read_files(&self, host: &Identity) -> Result<DesiredState, CliError> {
+        let paths = self.desired_files()?;
+        let invalid = |diagnostics: Vec<_>| self.invalid(&diagnostics);
+        let texts = DesiredState::texts_for(&paths, host).map_err(invalid)?;
+        let kept = (self.reading == Reading::Follow).then(|| texts.clone());
+        let desired = DesiredState::from_texts_for(texts, host).map_err(invalid)?;
+        *self.valid.borrow_mut() = kept;
+        Ok(desired.found_at(&paths))
+    }
+
+    fn desired_files(&self) -> Result<Vec<PathBuf>, CliError> {
+        Ok(self.desired_paths()?.into_iter().map(Into::into).collect())
+    }
+
+    /// Keeps the valid wish that was read last, if one was.
+    pub fn keep_wish(&self, host: &Change, desired: &DesiredState) -> Result<(), CliError> {
+        let Some(texts) = self.valid.take() else { return Ok(()) };
+        last_wish::save(host, (&texts, &desired.documents), &mut Kept::default())
+            .map_err(|e| CliError::io(&e))
+    }
+
+    /// The wish of the files that are read here, from the last pass at which they were valid; `None` where there is none.
+    pub fn last_wish(&self) -> Result<Option<DesiredState>, CliError> {
+        if self.common.git.git.is_some() {
+            // What was accepted of it last is in the repository's own memory.
+            return Ok(None);
+        }
+        let roots = DesiredState::roots_of(&self.desired_files()?);
+        last_wish::load(&self.host, (&self.identity()?, &roots)).map_err(|e| CliError::io(&e))
+    }
+}
