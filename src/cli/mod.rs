@@ -15,8 +15,11 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::cli::args::Cli;
+use serde_json::Value;
+
+use crate::cli::args::{Cli, Format};
 use crate::cli::exit::Exit;
+use crate::cli::output::json;
 use crate::cli::session::Session;
 
 /// How long a thread for blocking work is kept without any: longer than between two files of a pass, and short of the
@@ -28,12 +31,18 @@ const IDLE_THREADS_KEPT: Duration = Duration::from_secs(2);
 pub struct CliError {
     exit: Exit,
     message: String,
+    document: Option<Box<Value>>,
 }
 
 impl CliError {
     /// An error with the exit code it leads to.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into() }
+        Self { exit, message: message.into(), document: None }
+    }
+
+    /// The same with what programs are told instead of a result.
+    pub(crate) fn with_document(self, document: Value) -> Self {
+        Self { document: Some(Box::new(document)), ..self }
     }
 
     /// The exit code it leads to.
@@ -86,6 +95,9 @@ pub fn main() -> ExitCode {
     match answer {
         Ok(exit) => exit.into(),
         Err(error) => {
+            if let Some(document) = error.document.filter(|_| cli.common.output == Format::Json) {
+                say(&json::render(&document));
+            }
             complain(&error.message);
             error.exit.into()
         }

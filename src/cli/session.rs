@@ -21,6 +21,7 @@ use crate::cli::args::{Cli, CommonArgs, EffectsArg, GitArgs, HooksArg, PassArgs,
 use crate::cli::exit::Exit;
 use crate::cli::imagined::Imagined;
 use crate::cli::origin::{self, Reading};
+use crate::cli::output::json::verdict;
 use crate::cli::token::read_token;
 use crate::controller::config::AgentConfig;
 use crate::desired::{DesiredState, Diagnostic, Paint, Selection, SourceText, render};
@@ -383,7 +384,14 @@ impl Session {
         self.tell_once(diagnostics);
         let errors = diagnostics.len();
         let plural = if errors == 1 { "error" } else { "errors" };
+        let paths = match &self.common.git.git {
+            Some(url) => vec![url.clone()],
+            None => {
+                self.desired_paths().unwrap_or_default().iter().map(ToString::to_string).collect()
+            }
+        };
         CliError::new(Exit::Invalid, format!("the desired state has {errors} {plural}"))
+            .with_document(verdict(&paths, None, Err(diagnostics)))
     }
 
     /// How closely to look.

@@ -5,14 +5,14 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use camino::Utf8PathBuf;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::cli::args::Format;
 use crate::cli::exit::Exit;
-use crate::cli::output::json::render;
+use crate::cli::output::json::{render, verdict};
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
-use crate::desired::{DesiredState, Diagnostic};
+use crate::desired::DesiredState;
 use crate::host::facts;
 use crate::model::selection::Identity;
 
@@ -20,7 +20,10 @@ use crate::model::selection::Identity;
 pub(super) async fn validate(session: &Session, paths: &[Utf8PathBuf]) -> Result<Exit, CliError> {
     if paths.is_empty() && session.common.git.git.is_some() {
         let desired = session.desired().await?;
-        say(&format!("{} is valid: {}.\n", desired.roots.join(", "), desired.counts()));
+        say(&match session.common.output {
+            Format::Json => render(&verdict(&desired.roots, None, Ok(&desired))),
+            _ => format!("{} is valid: {}.\n", desired.roots.join(", "), desired.counts()),
+        });
         return Ok(Exit::Ok);
     }
     let paths = if paths.is_empty() { session.desired_paths()? } else { paths.to_vec() };
@@ -39,7 +42,11 @@ pub(super) async fn validate(session: &Session, paths: &[Utf8PathBuf]) -> Result
         }
     };
     if session.common.output == Format::Json {
-        let told = hosts.iter().map(|host| document(&paths, host.as_ref(), &load(host.as_ref())));
+        let names: Vec<String> = paths.iter().map(ToString::to_string).collect();
+        let told = hosts.iter().map(Option::as_ref).map(|host| {
+            let loaded = load(host);
+            verdict(&names, host, loaded.as_ref().map_err(Vec::as_slice))
+        });
         let told: Vec<Value> = told.collect();
         let valid = told.iter().all(|told| told.get("valid") == Some(&Value::Bool(true)));
         say(&match told.as_slice() {
@@ -56,21 +63,4 @@ pub(super) async fn validate(session: &Session, paths: &[Utf8PathBuf]) -> Result
     }
     say(&text);
     Ok(Exit::Ok)
-}
-
-/// What is to be said of one host, or of all alike.
-fn document(
-    paths: &[Utf8PathBuf],
-    host: Option<&String>,
-    loaded: &Result<DesiredState, Vec<Diagnostic>>,
-) -> Value {
-    let ids = loaded.as_ref().map(|desired| desired.resources.keys().collect::<Vec<_>>());
-    let errors = loaded.as_ref().err().map(Vec::as_slice).unwrap_or_default();
-    json!({
-        "paths": paths,
-        "host": host,
-        "valid": loaded.is_ok(),
-        "resources": ids.unwrap_or_default(),
-        "errors": errors,
-    })
 }

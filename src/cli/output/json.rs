@@ -1,7 +1,9 @@
 //! Documents for programs.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
+use crate::desired::{DesiredState, Diagnostic};
 use crate::model::Plan;
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument, PlanMetadata};
 use crate::model::revision::Revision;
@@ -38,6 +40,24 @@ pub fn plan_document(plan: Plan, about: About) -> PlanDocument {
         status: plan.summary(),
         spec: plan,
     }
+}
+
+/// Whether a desired state is valid: for one host, or for all alike.
+pub fn verdict(
+    paths: &[String],
+    host: Option<&String>,
+    read: Result<&DesiredState, &[Diagnostic]>,
+) -> Value {
+    let ids = read.map(|desired| desired.resources.keys().collect::<Vec<_>>());
+    json!({
+        "apiVersion": PLAN_API_VERSION,
+        "kind": "Validation",
+        "paths": paths,
+        "host": host,
+        "valid": read.is_ok(),
+        "resources": ids.unwrap_or_default(),
+        "errors": read.err().unwrap_or_default(),
+    })
 }
 
 /// Pretty JSON with a final newline.
