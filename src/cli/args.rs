@@ -310,6 +310,9 @@ pub enum Command {
     },
     /// Show what is installed and in which condition, without asking any source.
     Status {
+        /// Only this resource, and everything that is known about it: `app/NAME`, or the name alone.
+        #[arg(conflicts_with = "export")]
+        resource: Option<String>,
         /// Print instead what this host has, as JSON for `--facts` elsewhere.
         #[arg(long)]
         export: bool,

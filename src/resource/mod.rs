@@ -9,6 +9,7 @@ mod confirm;
 pub mod decision;
 pub mod extension;
 pub mod observe;
+mod source;
 pub mod tree;
 
 use camino::{Utf8Path, Utf8PathBuf};

@@ -113,6 +113,29 @@ fn what_is_installed_is_told_although_the_wish_is_not_valid() {
     assert!(told.contains("the last valid one counts until it is valid"), "{told}");
 }
 
+#[test]
+fn programs_are_told_every_mistake_of_an_invalid_wish_wherever_they_asked_for_a_document() {
+    let (mut world, _offer) = world("");
+    world.wish("desired", "apps:\n  tool: { sauce: 1 }\n  other: { sauce: 2 }\n");
+    let validated = world.run(&["validate", "-o", "json"]).exits(65).json();
+    let errors = validated["errors"].as_array().unwrap();
+    assert_eq!(
+        (&errors[1]["line"], &errors[1]["column"]),
+        (&2.into(), &11.into()),
+        "{validated:#}"
+    );
+    let rollback = ["rollback", "app/none", "--reason", "x"];
+    for command in [&[][..], &["--dry-run"], &["plan"], &["diff"], &["list", "app/tool"]] {
+        let ran = world.run(&[command, &["-o", "json"]].concat()).exits(65);
+        assert_eq!(ran.json(), validated, "{command:?}");
+        assert!(ran.stderr.contains("sauce"), "{ran:#?}");
+        assert!(world.run(command).exits(65).stdout.is_empty(), "{command:?}");
+    }
+    // What has another answer gives that alone.
+    world.run(&["status", "-o", "json"]).exits(65).json();
+    assert!(world.run(&[&rollback[..], &["-o", "json"]].concat()).exits(64).stdout.is_empty());
+}
+
 /// A host on 1.1.0 after 1.0.0, whose desired state is not valid any more. No agent ever ran there.
 fn broken(edit: impl FnOnce(&mut World, &Offer)) -> World {
     let (mut world, mut offer) = world("");
@@ -293,4 +316,33 @@ fn root_whose_parent_is_missing_is_told_with_it() {
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(64), "{told}");
     assert!(told.contains("target does not exist; make that directory"), "{told}");
+}
+
+#[test]
+fn one_resource_is_told_in_full_by_its_id_and_by_its_name() {
+    let (mut world, offer) = rolled_back();
+    world.tick();
+    world.run(&["suspend", "app/tool", "--reason", "audit"]).exits(0);
+    let told = world.run(&["status", "app/tool"]).exits(0).stdout;
+    assert_eq!(world.run(&["status", "tool"]).exits(0).stdout, told);
+    let (source, wish) = (offer.address(), world.desired.join("wish.yaml"));
+    for part in [
+        "app/tool                 1.0.0          latest",
+        "Suspended (Requested): audit",
+        "Quarantined (",
+        &format!("declared at {}:2", wish.display()),
+        &format!("comes from {source}"),
+        "made from sha256:",
+        "last change 2026-06-01T00:01:00Z: ",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let listed = world.run(&["status", "tool", "-o", "json"]).exits(0).json();
+    assert_eq!(listed["resources"][0]["id"], "app/tool", "{listed:#}");
+    let line = world.run(&["status", "tool", "-o", "oneline"]).exits(0).stdout;
+    assert!(line.starts_with("app/tool 1.0.0 Failed (`sh -c "), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    let meant = world.run(&["status", "tol"]).exits(64).stderr;
+    assert!(meant.contains("nothing here is called tol; did you mean tool?"), "{meant}");
+    world.run(&["status", "tool", "--export"]).exits(64);
 }

@@ -1,5 +1,6 @@
 //! One file for each group of commands.
 
+mod details;
 mod discover;
 mod features;
 mod generate;
@@ -56,8 +57,9 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
             pass::apply_saved(session, &cli.pass, file).await
         }
         Some(Command::Diff { resources }) => show::diff(session, &cli.pass, resources).await,
-        Some(Command::Status { export: true }) => show::export(session).await,
-        Some(Command::Status { export: false }) => show::status(session).await,
+        Some(Command::Status { export: true, .. }) => show::export(session).await,
+        Some(Command::Status { resource: Some(id), .. }) => details::status(session, id).await,
+        Some(Command::Status { .. }) => show::status(session).await,
         Some(Command::Explain { resource }) => show::explain(session, resource).await,
         Some(Command::List { resource }) => show::list(session, resource).await,
         Some(Command::History { resource, limit }) => {

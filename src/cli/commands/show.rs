@@ -6,6 +6,7 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use crate::cli::args::{Format, PassArgs};
+use crate::cli::commands::details::in_full;
 use crate::cli::exit::Exit;
 use crate::cli::output::text::{headline, in_one_line};
 use crate::cli::output::units::seconds;
@@ -32,7 +33,7 @@ use crate::status::carry::carry;
 use crate::status::export::HostExport;
 use crate::status::{Condition, HostStatus, Known, ResourceStatus, State, status as judge};
 
-fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliError> {
+pub(super) fn judged(session: &Session, desired: &DesiredState) -> Result<HostStatus, CliError> {
     let ledger = remembered(session, desired)?;
     let observed = observe(desired, &ledger, &session.host, session.depth());
     let last = last_pass::load(&session.host);
@@ -168,7 +169,8 @@ pub(super) async fn export(session: &Session) -> Result<Exit, CliError> {
     Ok(Exit::Ok)
 }
 
-fn line(text: &mut String, resource: &ResourceStatus) {
+/// A resource in one line, and its conditions.
+pub(super) fn line(text: &mut String, resource: &ResourceStatus) {
     let version = resource.version.as_ref().map_or("-".to_owned(), ToString::to_string);
     let requested = resource.requested.as_deref().unwrap_or("not desired");
     let verified = resource.verified.map_or("", |level| level.name());
@@ -316,9 +318,8 @@ pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, 
     }
     let mut text = String::new();
     if let Some(resource) = resource {
-        installed(&mut text, resource);
+        in_full(&mut text, resource, Some(declared));
     }
-    let _ = writeln!(text, "  declared at {}", declared.declared_at);
     for line in choice {
         let _ = writeln!(text, "  {line}");
     }
@@ -334,26 +335,9 @@ fn unwished(session: &Session, resource: &ResourceStatus, exit: Exit) -> Exit {
         return exit;
     }
     let mut text = String::new();
-    installed(&mut text, resource);
+    in_full(&mut text, resource, None);
     say(&text);
     exit
-}
-
-/// What is installed of a resource, and what became of it last.
-fn installed(text: &mut String, resource: &ResourceStatus) {
-    line(text, resource);
-    if !resource.kept.is_empty() {
-        let _ = writeln!(text, "  kept to go back to: {}", resource.kept.join(", "));
-    }
-    if let Some(change) = &resource.last_change {
-        let _ = writeln!(
-            text,
-            "  last change {}: {}, {}",
-            seconds(change.at),
-            change.attribution.name(),
-            change.result
-        );
-    }
 }
 
 /// The ledger, by the names that resources have now.

@@ -1,0 +1,92 @@
+//! One resource in full, as far as it is known without asking any source.
+
+use std::fmt::Write;
+
+use crate::cli::args::Format;
+use crate::cli::commands::show::{enforced, judged, line};
+use crate::cli::exit::Exit;
+use crate::cli::output::json;
+use crate::cli::output::text::in_one_line;
+use crate::cli::output::units::seconds;
+use crate::cli::session::Session;
+use crate::cli::{CliError, say};
+use crate::desired::{Declared, nearest};
+use crate::model::ResourceId;
+use crate::status::{HostStatus, ResourceStatus};
+
+/// What is known about the resources of one name: an id, or a name alone, which one of each kind may have.
+pub(super) async fn status(session: &Session, named: &str) -> Result<Exit, CliError> {
+    let (desired, exit) = enforced(session).await?;
+    let mut status = judged(session, &desired)?;
+    let is_it = |id: &ResourceId| id.to_string() == named || id.name.as_str() == named;
+    if !status.resources.iter().any(|resource| is_it(&resource.id)) {
+        return Err(unknown(&status, named));
+    }
+    status.resources.retain(|resource| is_it(&resource.id));
+    if session.common.output == Format::Json {
+        say(&json::render(&status));
+        return Ok(exit);
+    }
+    let mut text = String::new();
+    for resource in &status.resources {
+        match session.common.output {
+            Format::Oneline => oneline(&mut text, resource),
+            _ => in_full(&mut text, resource, desired.resources.get(&resource.id)),
+        }
+    }
+    say(&text);
+    Ok(exit)
+}
+
+fn unknown(status: &HostStatus, named: &str) -> CliError {
+    let ids: Vec<String> =
+        status.resources.iter().map(|resource| resource.id.to_string()).collect();
+    let bare = status.resources.iter().map(|resource| resource.id.name.as_str());
+    let known: Vec<&str> = ids.iter().map(String::as_str).chain(bare).collect();
+    let meant = nearest(named, &known).map(|name| format!("; did you mean {name}?"));
+    let meant = meant.unwrap_or_else(|| "; `reconcile status` lists what there is".to_owned());
+    CliError::new(Exit::Usage, format!("nothing here is called {named}{meant}"))
+}
+
+fn oneline(text: &mut String, resource: &ResourceStatus) {
+    let version = resource.version.as_ref().map_or("-".to_owned(), ToString::to_string);
+    let ready = resource.conditions.iter().find(|c| c.kind == "Ready" && c.status == "False");
+    let why = ready.map_or(String::new(), |c| format!(" ({})", in_one_line(&c.message)));
+    let _ = writeln!(text, "{} {version} {}{why}", resource.id, resource.state.name());
+}
+
+/// What is wished and installed of a resource, and what became of it last.
+pub(super) fn in_full(text: &mut String, resource: &ResourceStatus, declared: Option<&Declared>) {
+    line(text, resource);
+    let since =
+        resource.conditions.iter().find(|c| c.kind == "Ready").and_then(|c| c.last_transition_time);
+    if let Some(since) = since.map(seconds) {
+        let _ = writeln!(text, "  {} since {since}", resource.state.name());
+    }
+    if let Some(Declared { declared_at, spec, .. }) = declared {
+        let _ = writeln!(text, "  declared at {declared_at}");
+        let _ = writeln!(text, "  comes from {}", spec.source());
+    }
+    if let Some(digest) = &resource.digest {
+        let _ = writeln!(text, "  made from {digest}");
+    }
+    for drift in &resource.drift {
+        let (path, expected, found) = (&drift.path, &drift.expected, &drift.found);
+        let _ = writeln!(text, "  {path} was {expected}, is {found}");
+    }
+    for effect in &resource.owed {
+        let _ = writeln!(text, "  owed: {effect}");
+    }
+    if !resource.kept.is_empty() {
+        let _ = writeln!(text, "  kept to go back to: {}", resource.kept.join(", "));
+    }
+    if let Some(change) = &resource.last_change {
+        let _ = writeln!(
+            text,
+            "  last change {}: {}, {}",
+            seconds(change.at),
+            change.attribution.name(),
+            change.result
+        );
+    }
+}
