@@ -5,6 +5,7 @@
 //! to be on), which hand the question to the kind.
 
 pub mod app;
+pub mod back;
 mod confirm;
 pub mod decision;
 pub mod extension;

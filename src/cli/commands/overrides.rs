@@ -16,13 +16,13 @@ use crate::cli::{CliError, mention, say};
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
 use crate::model::ledger::{Debt, Ledger, Overrides, Pinned, Quarantined, Suspension};
-use crate::model::{BlockedReason, Effect, Kind, ResourceId};
+use crate::model::{BlockedReason, Effect, ResourceId};
 use crate::observe::observe;
 use crate::observe::renamed::follow_renames;
 use crate::record::{last_pass, ledger};
 use crate::repository;
-use crate::resource::decision::ADOPTED;
-use crate::resource::{Found, Spec};
+use crate::resource::Found;
+use crate::resource::back::Before;
 
 /// Where to go back to, and why.
 #[derive(Clone, Copy, Debug)]
@@ -131,73 +131,15 @@ fn target(
     let Some(Ok(found)) = observed.resources.get(id) else {
         return Err(refuse(format!("it cannot be told what {id} has installed")));
     };
-    let spec = desired.resources.get(id).map(|declared| &declared.spec);
-    let version = |slot: &str| found.version_of(slot, spec);
-    let slots = found.usable().into_iter();
-    let others: Vec<&str> = slots.filter(|slot| Some(*slot) != found.current()).collect();
-    let names = others.iter().map(|slot| found.name_of(slot)).collect::<Vec<_>>().join(", ");
-    if names.is_empty() && to.is_none() {
-        return Err(refuse(format!("{id} has no other release to go back to")));
-    }
-    let names = if names.is_empty() { "none".to_owned() } else { names };
-    let activated = ledger.inventory.resources.get(id).map(|o| o.activated.as_slice());
-    let activated = activated.unwrap_or_default();
-    if let Some(to) = to {
-        let is_it = |slot: &&&str| {
-            Found::tag_of(slot) == to || version(slot).is_some_and(|v| v.as_str() == to)
-        };
-        let in_use = found.current().filter(|slot| is_it(&slot));
-        if in_use.is_some() {
-            return Err(refuse(format!("{to} of {id} is in use already; other releases: {names}")));
-        }
-        let there = others.iter().find(is_it).map(|slot| (*slot).to_owned());
-        // One that was in use and is gone may still be had.
-        let gone = activated.iter().filter(|_| id.kind == Kind::App).find(|slot| {
-            let tag = Found::tag_of(slot);
-            tag == to || tag.strip_prefix('v') == Some(to)
-        });
-        return there.or(gone.cloned()).ok_or_else(|| {
-            refuse(format!(
-                "{to} of {id} is not installed; installed besides the one in use: {names}"
-            ))
-        });
-    }
-    // Where the release in use was taken away, it is still what somebody goes back from.
-    let pinned = ledger.overrides.pinned.get(id).map(|pinned| pinned.slot.as_str());
-    let from = found.current().or(pinned).or(activated.last().map(String::as_str));
-    let by_name = |slot: &str| match spec {
-        Some(Spec::App(spec)) => spec.version.tag.version(Found::tag_of(slot).as_ref()),
-        _ => None,
+    let activated = ledger.inventory.resources.get(id).map(|owned| owned.activated.as_slice());
+    let before = Before {
+        id,
+        spec: desired.resources.get(id).map(|declared| &declared.spec),
+        found,
+        activated: activated.unwrap_or_default(),
+        pinned: ledger.overrides.pinned.get(id).map(|pinned| pinned.slot.as_str()),
     };
-    let current = from.and_then(|slot| version(slot).or_else(|| by_name(slot)));
-    let earlier = |slot: &&String| match (version(slot), &current) {
-        (Some(there), Some(here)) if !there.is_opaque() && !here.is_opaque() => there < *here,
-        _ => true,
-    };
-    let known = activated.iter().rev();
-    let before = known.filter(|slot| others.contains(&slot.as_str())).find(earlier).cloned();
-    // What was there before us is older than anything of ours.
-    let adopted = others.iter().find(|slot| **slot == ADOPTED).map(|slot| (*slot).to_owned());
-    let before = before.or(adopted).ok_or_else(|| {
-        refuse(format!(
-            "no release of {id} was in use before this one; installed besides, for --to: {names}"
-        ))
-    })?;
-    if is_unsigned(found, spec, &before) {
-        return Err(refuse(format!(
-            "{} of {id} was not verified by gpg, which is demanded now; to go back to it all the same, name it with --to",
-            found.name_of(&before)
-        )));
-    }
-    Ok(before)
-}
-
-/// Whether a signature is demanded and no key is known to have signed a release that is there.
-fn is_unsigned(found: &Found, spec: Option<&Spec>, slot: &str) -> bool {
-    let (Found::App(found), Some(Spec::App(spec))) = (found, spec) else { return false };
-    let manifest = found.slots.get(slot).and_then(|found| found.manifest.as_ref());
-    let signer = manifest.and_then(|manifest| manifest.evidence.signer.as_ref());
-    spec.verify.gpg.is_some() && signer.is_none()
+    before.slot(to).map_err(refuse)
 }
 
 /// Refuses a decision that nobody will understand, and one that ends before it begins; the reason, in one line.
