@@ -49,9 +49,17 @@ fn offline_copy_is_brought_up_to_what_is_installed_and_installs_without_network(
     publisher.publish();
     pass(&mut world);
     nothing_to_do(&mut world);
+    let is_told = |world: &World, what: &str| {
+        let told = world.run(&["status", "site"]).exits(0).stdout;
+        let copy = format!("offline copy {}/site.caidx {what}\n", stick.display());
+        assert!(told.contains(&copy), "{what}: {told}");
+    };
+    is_told(&world, "is not there");
     fs::rename(&aside, &stick).unwrap();
+    is_told(&world, "has another release than what is installed");
     let ran = pass(&mut world);
     assert!(ran.stdout.contains("copy-behind"), "{}", ran.stdout);
+    is_told(&world, "has what is installed");
     nothing_to_do(&mut world);
     // Another host without network has nothing but the stick.
     let mut other = World::new();

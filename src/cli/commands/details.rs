@@ -1,6 +1,7 @@
 //! One resource in full, as far as it is known without asking any source.
 
 use std::fmt::Write;
+use std::io::ErrorKind;
 
 use crate::cli::args::Format;
 use crate::cli::commands::show::{enforced, judged, line};
@@ -11,7 +12,10 @@ use crate::cli::output::units::seconds;
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
 use crate::desired::{Declared, nearest};
+use crate::host::{Look, Places};
 use crate::model::ResourceId;
+use crate::resource::Spec;
+use crate::resource::tree::spec::Place;
 use crate::status::{HostStatus, ResourceStatus};
 
 /// What is known about the resources of one name: an id, or a name alone, which one of each kind may have.
@@ -70,6 +74,9 @@ pub(super) fn in_full(text: &mut String, resource: &ResourceStatus, declared: Op
     if let Some(digest) = &resource.digest {
         let _ = writeln!(text, "  made from {digest}");
     }
+    if let Some(copy) = declared.and_then(|declared| offline(&declared.spec, resource)) {
+        let _ = writeln!(text, "  offline copy {copy}");
+    }
     for drift in &resource.drift {
         let (path, expected, found) = (&drift.path, &drift.expected, &drift.found);
         let _ = writeln!(text, "  {path} was {expected}, is {found}");
@@ -89,4 +96,23 @@ pub(super) fn in_full(text: &mut String, resource: &ResourceStatus, declared: Op
             change.result
         );
     }
+}
+
+/// Where the offline copy of a tree is, and whether it has what is installed, which a look at this machine tells.
+fn offline(spec: &Spec, resource: &ResourceStatus) -> Option<String> {
+    let Spec::Tree(spec) = spec else { return None };
+    let index = match &spec.offline.as_ref()?.index {
+        Place::Web(url) => return Some(url.clone()),
+        Place::Local(path) => path.as_str(),
+    };
+    let version = resource.version.as_ref().map_or("@v", |version| version.as_str());
+    let index = index.replacen("@v", version, 1);
+    // On this machine, whichever root is managed.
+    let has = match Look::new("/".into(), Places::default()).sha256(&index) {
+        Ok(there) if Some(&there) == resource.digest.as_ref() => "has what is installed".to_owned(),
+        Ok(_) => "has another release than what is installed".to_owned(),
+        Err(error) if error.kind() == ErrorKind::NotFound => "is not there".to_owned(),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    Some(format!("{index} {has}"))
 }
