@@ -148,12 +148,18 @@ fn unreadable(path: &Path, error: &io::Error) -> Diagnostic {
         _ => error.to_string(),
     };
     let help = match error.kind() {
-        io::ErrorKind::NotFound => "check the path; nothing is changed on the host meanwhile",
-        io::ErrorKind::PermissionDenied => "make it readable for the user that runs reconcile",
-        _ => "put a document in its place, or give it another name, and run again",
+        io::ErrorKind::NotFound => Some("check the path; nothing is changed on the host meanwhile"),
+        io::ErrorKind::PermissionDenied => {
+            Some("make it readable for the user that runs reconcile")
+        }
+        io::ErrorKind::IsADirectory => Some(
+            "documents in directories are not read; give it a name that does not end in `.yaml`",
+        ),
+        io::ErrorKind::InvalidData => Some("save it as UTF-8"),
+        _ => None,
     };
     let path = path.to_string_lossy();
-    Diagnostic::about_file(&path, format!("cannot read the desired state: {reason}"), Some(help))
+    Diagnostic::about_file(&path, format!("cannot read the desired state: {reason}"), help)
 }
 
 fn read_root(
@@ -236,7 +242,8 @@ fn read(path: &Path) -> io::Result<String> {
     let file = fs::OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
-        return Err(io::Error::other("it is a directory and named like a document"));
+        let why = "it is a directory and named like a document";
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, why));
     }
     if !metadata.is_file() {
         return Err(io::Error::other("it is neither a file nor a directory"));
@@ -247,6 +254,7 @@ fn read(path: &Path) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
         let line = line.filter(|b| **b == b'\n').count() + 1;
-        io::Error::other(format!("line {line} is not UTF-8 text"))
+        let why = format!("line {line} is not UTF-8 text");
+        io::Error::new(io::ErrorKind::InvalidData, why)
     })
 }

@@ -67,6 +67,7 @@ fn directory_in_the_place_of_a_document_removes_nothing() {
     fs::create_dir(&document).unwrap();
     let said = world.run(&[]).exits(65).stderr;
     assert!(said.contains("is a directory and named like a document"), "{said}");
+    assert!(said.contains("help: documents in directories are not read"), "{said}");
     assert!(world.path("/opt/tool/bin/tool").exists());
 }
 
