@@ -180,4 +180,25 @@ Swap:                  0 kB
         let again = (0..10_000).map(|number| format!("number {number}"));
         assert!(kept.into_iter().eq(again));
     }
+
+    /// Given to the process that the next test starts.
+    const CHILD: &str = "this-is-the-child";
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "this program again, with another environment")]
+    fn purge_delay_is_the_number_that_the_allocator_knows_by_this_name() {
+        // SAFETY: reads a number.
+        let delay = unsafe { libmimalloc_sys::mi_option_get(PURGE_DELAY) };
+        if std::env::args().any(|argument| argument == CHILD) {
+            assert_eq!(delay, 7654);
+            return;
+        }
+        let this =
+            "host::memory::tests::purge_delay_is_the_number_that_the_allocator_knows_by_this_name";
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.env("MIMALLOC_PURGE_DELAY", "7654").args(["--exact", this, "--skip", CHILD]);
+        let output = child.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    }
 }
