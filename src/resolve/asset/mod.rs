@@ -17,6 +17,7 @@ mod file;
 mod pattern;
 mod rank;
 mod reading;
+mod specific;
 mod words;
 
 use std::fmt;

@@ -7,6 +7,7 @@ use regex::Regex;
 use crate::model::facts::{Arch, Libc};
 use crate::resolve::asset::file::{Container, payload};
 use crate::resolve::asset::reading::{BuiltFor, Context, Reading};
+use crate::resolve::asset::specific::most_specific;
 use crate::resolve::asset::words::{Cpu, meanings};
 use crate::resolve::asset::{
     Listing, PatternError, Reason, Refusal, Rejected, Selection, Target, Verdict, regex,
@@ -14,21 +15,26 @@ use crate::resolve::asset::{
 use crate::resource::app::spec::Narrow;
 
 /// A name that is a payload, with all that was read from it.
-struct Candidate<'a> {
-    index: usize,
-    name: &'a str,
-    container: Container,
-    reading: Reading,
+pub(super) struct Candidate<'a> {
+    pub(super) index: usize,
+    pub(super) name: &'a str,
+    pub(super) container: Container,
+    pub(super) reading: Reading,
 }
 
 impl Candidate<'_> {
-    fn names_platform(&self) -> bool {
+    pub(super) fn names_platform(&self) -> bool {
         let r = &self.reading;
         r.linux.is_some() || r.other_os.is_some() || !r.cpus.is_empty()
     }
 
+    /// Whether no word marks it as something other than the program.
+    pub(super) fn is_program(&self) -> bool {
+        self.reading.noise.is_empty()
+    }
+
     /// The words that make this a different thing from another candidate.
-    fn particulars(&self) -> BTreeSet<&String> {
+    pub(super) fn particulars(&self) -> BTreeSet<&String> {
         let r = &self.reading;
         r.left.iter().chain(&r.numbers).chain(&r.distros).collect()
     }
@@ -36,7 +42,7 @@ impl Candidate<'_> {
     /// What two candidates must share for their particulars to be compared, better first.
     fn tier(&self) -> (bool, bool, bool) {
         let r = &self.reading;
-        (!r.noise.is_empty(), !r.distros.is_empty(), r.wanted.is_none())
+        (!self.is_program(), !r.distros.is_empty(), r.wanted.is_none())
     }
 }
 
@@ -261,44 +267,6 @@ fn misfit(reading: &Reading, target: Target, preferred: Option<Libc>) -> Option<
     (gnu && target.libc == Libc::Musl && preferred != Some(Libc::Gnu)).then_some(Reason::NeedsGnu)
 }
 
-/// Keeps the names that say most about their platform.
-fn most_specific<'a>(
-    fitting: Vec<Candidate<'a>>,
-    elsewhere: &[Candidate<'_>],
-    arch: Arch,
-    rejected: &mut Vec<Rejected>,
-) -> Vec<Candidate<'a>> {
-    let linux = |c: &Candidate<'_>| c.reading.linux.is_some();
-    let cpu = |c: &Candidate<'_>| !c.reading.cpus.is_empty();
-    let stems: BTreeSet<_> = fitting.iter().map(Candidate::particulars).collect();
-    let keep: Box<dyn Fn(&Candidate<'_>) -> bool> = if fitting.iter().any(|c| linux(c) && cpu(c)) {
-        Box::new(|c| linux(c) && cpu(c))
-    } else if fitting.iter().any(cpu) {
-        let safe = processor_alone_means_linux(&fitting, elsewhere);
-        Box::new(move |c| cpu(c) && safe)
-    } else if arch == Arch::X86_64 && fitting.iter().any(linux) {
-        Box::new(linux)
-    } else {
-        let alone = stems.len() == 1 && !elsewhere.iter().any(Candidate::names_platform);
-        Box::new(move |_| alone && arch == Arch::X86_64)
-    };
-    let (kept, dropped): (Vec<_>, Vec<_>) = fitting.into_iter().partition(|c| keep(c));
-    rejected
-        .extend(dropped.iter().map(|c| Rejected { index: c.index, reason: Reason::LessSpecific }));
-    kept
-}
-
-/// `tool-arm64.zip` beside `tool-linux.zip` may well be for macOS, unless that has files of its own.
-fn processor_alone_means_linux(fitting: &[Candidate<'_>], elsewhere: &[Candidate<'_>]) -> bool {
-    let all = || fitting.iter().chain(elsewhere);
-    let mac = |c: &Candidate<'_>| {
-        c.reading.other_os.as_ref().is_some_and(|word| {
-            ["mac", "darwin", "osx", "apple"].iter().any(|start| word.starts_with(start))
-        })
-    };
-    !all().any(|c| c.reading.linux.is_some()) || all().any(mac)
-}
-
 /// The order of preference, smaller first; of equals, the name decides.
 type Rank<'a> = ((bool, bool, bool), [usize; 6], Container, usize, &'a str);
 
@@ -368,7 +336,7 @@ fn plainer<'a, 'b>(
     let wanted = |r: &Reading| r.wanted.unwrap_or(usize::MAX);
     let builds = || {
         let programs = elsewhere.iter().filter(|c| c.names_platform());
-        programs.filter(|c| c.reading.noise.is_empty() && c.reading.source.is_none())
+        programs.filter(|c| c.is_program() && c.reading.source.is_none())
     };
     builds().find(|c| {
         let theirs = &c.reading;
