@@ -46,6 +46,13 @@ pub(super) struct Wish<'a> {
     pub(super) writes: OwnedRwLockReadGuard<()>,
 }
 
+/// Whether some steps make a generation to go back to, and not the one that the change brings into use.
+pub(super) fn makes_way_back(change: &Change, steps: &[Step]) -> bool {
+    let wished = change.after.as_ref().map(|after| after.tag.as_str());
+    let other = |release: &ReleaseHead| wished != Some(release.tag.as_str());
+    steps.iter().any(|step| matches!(step, Step::Assemble { release, .. } if other(release)))
+}
+
 /// Makes a generation in its staging directory.
 pub(super) async fn stage(
     host: &Host,

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
+
 use crate::support::casync::{Publisher, noise};
 use crate::support::tree::{self, render, snapshot};
 use crate::support::world::World;
@@ -170,4 +173,26 @@ fn update_in_place_that_does_not_work_is_taken_back_without_the_store() {
     site.is_settled();
     let generations = site.world.path("srv/.site.reconcile/generations");
     assert_eq!(fs::read_dir(generations).unwrap().count(), 1, "second names do not stay");
+}
+
+#[test]
+fn release_that_was_gone_back_to_in_place_is_not_quarantined_with_the_one_that_failed() {
+    let mut site = looked_at();
+    let index =
+        |site: &Site| HEXLOWER.encode(&Sha256::digest(fs::read(&site.publisher.index).unwrap()));
+    let (second, good) = (site.second.clone(), index(&site));
+    for state in ["bad", "bad again"] {
+        tree::write(&site.publisher.source.join("data/other"), &noise(4, 20_000));
+        site.publish(state);
+        site.pass(6);
+        assert_eq!(site.tree(), second, "{state}");
+        let trust = fs::read_to_string(site.world.path("var/lib/reconcile/trust.json")).unwrap();
+        assert!(trust.contains(&index(&site)) && !trust.contains(&good), "{state}: {trust}");
+        site.pass(3);
+        assert_eq!(site.tree(), second, "{state}");
+    }
+    site.publish("good");
+    site.pass(0);
+    assert!(site.tree().contains("good"));
+    site.is_settled();
 }
