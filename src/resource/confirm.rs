@@ -28,6 +28,14 @@ impl<S, O, W> Situation<'_, S, O, W> {
         Confirm { effect, back_to }
     }
 
+    /// What is kept because the release in use has yet to show that it works: what a later one goes back to.
+    pub(super) fn kept_in_doubt(&self, in_use: Option<&str>) -> impl Iterator<Item = &str> {
+        let effects = self.debts.iter().map(|debt| &debt.effect);
+        let doubted =
+            move |effect: &&Effect| in_use.is_some_and(|slot| effect.doubts(self.id, slot));
+        effects.filter(doubted).filter_map(Effect::kept)
+    }
+
     /// For a switch of an earlier pass that did not see whether the release works. Nobody goes back from one that is
     /// excused.
     pub(super) fn confirm_owed(&self, slot: &str) -> Option<Confirm> {

@@ -67,8 +67,9 @@ for f in "$R"/etc/extensions/* "$R"/var/lib/extensions/*; do
     [ -e "$f" ] || continue
     name=$(basename "${f%.v}" .raw)
     case $f in *.raw.v)
-        newest=$(ls "$f" | sort -V | tail -n 1)
+        newest=$(ls "$f" | sed 's/\.raw$//' | sort -V | tail -n 1)
         [ -n "$newest" ] || continue
+        newest=$newest.raw
         f=$f/$newest
         echo "$newest" >> "$R/../picked";;
     esac
@@ -468,6 +469,7 @@ fn pass_that_was_killed_before_it_looked_is_made_up_for() {
     fs::write(&kill, SYSEXT).unwrap();
     let ran = host.pass();
     assert_eq!(ran.code, 6, "{ran:#?}");
+    assert!(ran.stdout.contains("1.0.0 is in use again"), "{ran:#?}");
     assert_eq!(host.version("demo").as_deref(), Some("1.0.0"));
     assert_eq!(host.merged(), "demo\n");
     host.is_settled();

@@ -51,6 +51,12 @@ impl Site {
         state.unwrap_or_default().trim().to_owned()
     }
 
+    /// The version in use.
+    fn in_use(&self) -> String {
+        let status = self.world.run(&["status", "-o", "json"]).json();
+        status["resources"][0]["version"].as_str().unwrap().to_owned()
+    }
+
     /// What hooks noted since the last call.
     fn noted(&self) -> String {
         let log = self.world.temp().join("log");
@@ -136,6 +142,7 @@ fn tree_that_failed_before_the_update_is_not_blamed() {
 fn tree_whose_pass_was_killed_before_it_looked_is_looked_at_by_the_next() {
     let mut site = Site::new("");
     site.pass(0);
+    let one = site.in_use();
     site.publish("bad");
     // The trigger runs between the exchange and the look.
     let desired = site.world.desired.join("wish.yaml");
@@ -156,8 +163,40 @@ fn tree_whose_pass_was_killed_before_it_looked_is_looked_at_by_the_next() {
     fs::write(&desired, wish).unwrap();
     let said = site.pass(6);
     assert_eq!(site.state(), "one", "{said}");
+    let one = one.trim_start_matches("index-");
+    assert!(said.contains(&format!("{one} is in use again")), "{said}");
     site.pass(3);
     site.publish("two");
     site.pass(0);
     assert_eq!(site.state(), "two");
+}
+
+#[test]
+fn tree_goes_back_past_those_that_never_showed_that_they_work() {
+    for layout in ["exchange", "link", "in-place"] {
+        let mut site = Site::new(&format!("    layout: {layout}\n"));
+        site.pass(0);
+        // Whatever is in use fails as long as this is there.
+        let down = site.world.temp().join("down");
+        let desired = site.world.desired.join("wish.yaml");
+        let wish = fs::read_to_string(&desired).unwrap();
+        let looks = format!("\"! test -e {} && ! grep", down.display());
+        fs::write(&desired, wish.replace("\"! grep", &looks)).unwrap();
+        tree::write(&down, b"");
+        for state in ["two", "three"] {
+            site.publish(state);
+            let said = site.pass(0);
+            assert!(said.contains("has yet to show that it works, and"), "{layout}: {said}");
+            assert_eq!(site.state(), state);
+        }
+        tree::remove(&down);
+        site.publish("bad");
+        let said = site.pass(6);
+        assert_eq!(site.state(), "one", "{layout}: {said}");
+        // Nobody knows of the last of them that it does not work.
+        site.publish("three");
+        site.pass(0);
+        assert_eq!(site.state(), "three", "{layout}");
+        site.world.nothing_to_do();
+    }
 }

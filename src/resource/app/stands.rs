@@ -1,7 +1,7 @@
 //! What an app stands on, also where somebody took that out of use, and where it can go back to; pure.
 
 use crate::model::slot::tag_of_slot;
-use crate::model::{Digest, Effect, Version};
+use crate::model::{Digest, Version};
 use crate::resource::app::plan::Situation;
 use crate::resource::app::wanted::slot_state;
 use crate::resource::decision::SlotState;
@@ -43,9 +43,7 @@ impl Situation<'_> {
         let usable = |slot: &&str| *slot != to && self.works(slot);
         let last = self.owned.iter().flat_map(|owned| owned.activated.iter().rev());
         let last = last.map(String::as_str).filter(|slot| self.is_whole(slot));
-        let doubted = |effect: &Effect| current.is_some_and(|slot| effect.doubts(self.id, slot));
-        let before = self.debts.iter().map(|debt| &debt.effect).filter(|effect| doubted(effect));
-        let before = before.filter_map(Effect::kept).filter(|slot| self.is_whole(slot));
+        let before = self.kept_in_doubt(current).filter(|slot| self.is_whole(slot));
         let whole = current.filter(|slot| self.is_whole(slot)).or(kept);
         // One that was changed and is in use is better than nothing.
         before.chain(whole).chain(last).chain(current).find(usable)

@@ -14,11 +14,15 @@ use crate::resource::tree::spec::TreeLayout;
 use crate::resource::tree::wanted::Wanted;
 
 impl Situation<'_> {
-    /// Gives the generation in use a tree of its own before another takes its place, where that is needed to go back.
-    pub(super) fn keep_way_back(&self, wanted: &Wanted, work: &mut Work) {
+    /// Gives the generation in use a tree of its own before `new` takes its place, where that is needed to go back.
+    pub(super) fn keep_way_back(&self, (wanted, new): (&Wanted, &str), work: &mut Work) {
         let (Some(offer), Some(head)) = (&wanted.way_back, self.observed.current_head()) else {
             return;
         };
+        if let Some(before) = self.before_doubt(new) {
+            work.way_back = Some(before.to_owned());
+            return;
+        }
         let is_same = |slot: &&str| {
             let kept =
                 self.observed.is_kept(slot) && self.observed.current.as_deref() != Some(*slot);

@@ -29,7 +29,14 @@ impl Situation<'_> {
             Step::Exchange { .. } if self.through_link() => self.observed.current.as_deref(),
             _ => None,
         });
-        Some(self.confirm_switch(slot, kept))
+        let before = self.before_doubt(slot);
+        Some(self.confirm_switch(slot, before.or(kept)))
+    }
+
+    /// The generation that was in use before the one that has yet to show that it works, where it is kept.
+    pub(super) fn before_doubt(&self, new: &str) -> Option<&str> {
+        let mut kept = self.kept_in_doubt(self.observed.current.as_deref());
+        kept.find(|slot| *slot != new && self.observed.is_kept(slot))
     }
 
     /// The way back: the generation before, and every effect once more.

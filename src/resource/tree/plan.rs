@@ -89,7 +89,7 @@ impl Situation<'_> {
                 self.check_path()?;
                 self.check_preserved(wanted)?;
                 self.check_kept()?;
-                self.keep_way_back(wanted, &mut work);
+                self.keep_way_back((wanted, &slot), &mut work);
                 work.steps.push(self.exchange(&slot, Replaced::Kept));
                 work.slot = Some(slot);
                 return Ok(work);
@@ -112,7 +112,7 @@ impl Situation<'_> {
             _ => self.set_aside()?,
         };
         work.steps.extend(self.stage(wanted, offer, &slot));
-        self.keep_way_back(wanted, &mut work);
+        self.keep_way_back((wanted, &slot), &mut work);
         work.steps.push(self.exchange(&slot, replaced));
         work.staged = true;
         work.slot = Some(slot);
@@ -341,7 +341,7 @@ impl Situation<'_> {
         steps.extend(refresh);
         let keep = work.slot.as_deref().or(self.observed.current.as_deref());
         let (mut swept, mut removed) = self.clear(&steps, keep);
-        removed.extend(way_back);
+        removed.extend(way_back.filter(|step| !removed.contains(step)));
         if let Some(step) = self.misplaced() {
             // Before the place it is moved to is needed again.
             steps.insert(0, step.clone());
