@@ -144,9 +144,13 @@ pub fn pick(host: &Host, shows: &[ImageMove], hides: &[ImageMove]) -> Result<(),
         }
     }
     for ImageMove { from, to } in hides {
-        if host.stat(from)?.is_some() {
-            host.rename_over(from, to)?;
+        let Some(stat) = host.stat(from)? else { continue };
+        host.unseal(from)?;
+        if stat.kind == ItemKind::Dir {
+            // A directory takes the place of none that has anything in it.
+            host.remove(to)?;
         }
+        host.rename_over(from, to)?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use crate::resource::decision::{Problem, Resolution, SlotState};
 use crate::resource::extension::observe::{ImageSeen, LinkSeen, TransferObserved};
 use crate::resource::extension::order::Order;
 use crate::resource::extension::spec::{Transfer, Upkeep};
-use crate::resource::extension::wanted::{FileOffer, WantedSet, image_state, is_whole};
+use crate::resource::extension::wanted::{FileOffer, WantedSet, image_state, is_whole, works};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 
 /// One extension while it is resolved.
@@ -156,7 +156,8 @@ impl Extension<'_> {
             return None;
         }
         let floor = self.question.ledger.trust.floors.get(self.id).map(Version::as_str);
-        let known = floor.into_iter().chain(self.observed.current.as_deref());
+        let current = self.observed.current.as_deref().filter(|slot| self.works(slot));
+        let known = floor.into_iter().chain(current);
         let floor = known.max_by(|a, b| order.compare(a, b))?;
         if order.compare(to, floor).is_ge() || !order.accepts(wish, floor, Prereleases::Wanted) {
             return None;
@@ -260,11 +261,23 @@ impl Extension<'_> {
         Resolution { wanted: self.in_use(), problem: Some(problem), notes: Vec::new() }
     }
 
-    /// The release in use, to be kept whole.
+    /// The release in use, to be kept whole. Where somebody brought back one that did not work here, the last one that
+    /// did.
     pub(super) fn in_use(&self) -> Option<WantedSet> {
-        let last = self.owned().and_then(|owned| owned.activated.last()).map(String::as_str);
-        let slot = self.observed.current.as_deref().or(last);
-        slot.and_then(|slot| self.keep(slot, None))
+        let activated = self.owned().map_or(&[][..], |owned| &owned.activated);
+        let mut latest = activated.iter().rev().map(String::as_str);
+        match self.observed.current.as_deref() {
+            Some(current) if !self.works(current) => {
+                let mut worked = latest.filter(|slot| self.works(slot));
+                worked.find_map(|slot| self.keep(slot, None)).or_else(|| self.keep(current, None))
+            }
+            current => current.or(latest.next()).and_then(|slot| self.keep(slot, None)),
+        }
+    }
+
+    /// Whether an installed release is not known to be one that does not work here.
+    fn works(&self, slot: &str) -> bool {
+        works(self.observed, (self.id, slot), &self.question.ledger.trust)
     }
 
     /// An operator went back: the wish is not looked at until that ends.

@@ -8,7 +8,7 @@ use crate::resource::extension::layout::class_at;
 use crate::resource::extension::pick::Picks;
 use crate::resource::extension::plan::Situation;
 use crate::resource::extension::spec::Activate;
-use crate::resource::extension::wanted::WantedSet;
+use crate::resource::extension::wanted::{WantedSet, is_whole};
 
 impl Situation<'_> {
     /// What a switch makes due, in order.
@@ -43,16 +43,25 @@ impl Situation<'_> {
         self.spec.health.as_ref().filter(|_| merges)
     }
 
+    /// The release to go back to: the one in use, or the one before where that has yet to show that it works.
+    pub(super) fn back_to(&self, to: &str) -> Option<&str> {
+        let current = self.observed.current.as_deref();
+        let whole = |slot: &&str| is_whole(self.spec, self.observed, self.owned, slot);
+        self.kept_in_doubt(current).filter(|slot| *slot != to).find(whole).or(current)
+    }
+
     /// The way back: links as they were, or none where there was none, images in systemd's sight as they were, and where
     /// the image could have been used meanwhile, every effect once more.
     pub(super) fn undo(&self, confirm: &Confirm, changed: &[LinkTo], picks: &Picks) -> Vec<Step> {
         let back_to = confirm.back_to.as_deref();
-        let picks = match back_to.filter(|_| picks.is_empty()) {
-            Some(slot) => self.pick_again(slot),
-            None => picks.back(),
+        // What was in use comes back by taking back what was changed, where anything was.
+        let anew = |unchanged| {
+            back_to.filter(|_| unchanged || back_to != self.observed.current.as_deref())
         };
+        let again = anew(picks.is_empty()).map(|slot| self.pick_again(slot));
+        let picks = picks.back().then(again.unwrap_or_default());
         let pick = picks.step(back_to.unwrap_or_default());
-        let point = self.point_back(back_to, changed);
+        let point = self.point_back((back_to, anew(changed.is_empty())), changed);
         let switch: Vec<Step> = point.into_iter().chain(pick).collect();
         if switch.is_empty() {
             return Vec::new();
@@ -63,23 +72,24 @@ impl Situation<'_> {
         way_back(owes, switch, version.as_ref())
     }
 
-    fn point_back(&self, back_to: Option<&str>, changed: &[LinkTo]) -> Option<Step> {
-        let back = |link: &LinkTo, text: Option<String>| LinkTo {
-            link: link.link.clone(),
-            text,
-            expects: None,
-        };
-        let links: Vec<LinkTo> = if changed.is_empty() {
-            let pairs = self.spec.transfers.iter().zip(&self.observed.transfers);
-            let earlier = pairs.filter_map(|(transfer, seen)| {
-                let image = seen.images.get(back_to?)?;
-                let text = transfer.link_text(&image.file)?;
-                Some(LinkTo { link: transfer.link.clone()?, text: Some(text), expects: None })
-            });
-            earlier.collect()
-        } else {
-            changed.iter().map(|link| back(link, link.expects.clone().flatten())).collect()
-        };
+    /// Links as they were; `anew` is the release that they are to lead to, whatever they were.
+    fn point_back(
+        &self,
+        (back_to, anew): (Option<&str>, Option<&str>),
+        changed: &[LinkTo],
+    ) -> Option<Step> {
+        let pairs = self.spec.transfers.iter().zip(&self.observed.transfers);
+        let earlier = pairs.filter_map(|(transfer, seen)| {
+            let text = Some(transfer.link_text(&seen.images.get(anew?)?.file)?);
+            Some(LinkTo { link: transfer.link.clone()?, text, expects: None })
+        });
+        let mut links: Vec<LinkTo> = earlier.collect();
+        for LinkTo { link, expects, .. } in changed {
+            if !links.iter().any(|known| known.link == *link) {
+                let text = expects.clone().flatten();
+                links.push(LinkTo { link: link.clone(), text, expects: None });
+            }
+        }
         let slot = back_to.unwrap_or_default().to_owned();
         (!links.is_empty()).then_some(Step::Point { slot, links })
     }

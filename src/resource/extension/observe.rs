@@ -100,7 +100,8 @@ fn current(spec: &ExtensionSpec, transfers: &[TransferObserved]) -> Option<Strin
     }
     let images = || transfers.iter().flat_map(|t| &t.images).filter(|(_, image)| !image.hidden);
     let versions = || images().map(|(version, _)| version);
-    let order = Order::of(spec.order, versions().map(String::as_str));
+    let wish = spec.transfers.first().map_or(spec.order, |first| first.order_in_use(spec.order));
+    let order = Order::of(wish, versions().map(String::as_str));
     versions().max_by(|a, b| order.compare(a, b)).cloned()
 }
 

@@ -32,9 +32,21 @@ impl Picks {
         self.shows.push(ImageMove { from: aside, to: place });
     }
 
-    fn hide(&mut self, transfer: &Transfer, file: &str) {
+    /// Hides an image that is in sight.
+    pub(super) fn hide(&mut self, transfer: &Transfer, file: &str) {
         let (place, aside) = places(transfer, file);
         self.hides.push(ImageMove { from: place, to: aside });
+    }
+
+    /// The same, and then others.
+    pub(super) fn then(mut self, others: Self) -> Self {
+        self.shows.extend(others.shows);
+        for hidden in others.hides {
+            if !self.hides.contains(&hidden) {
+                self.hides.push(hidden);
+            }
+        }
+        self
     }
 
     /// What takes all of it back.
@@ -72,7 +84,7 @@ impl Situation<'_> {
             return Ok(());
         }
         let is_ours = self.ours();
-        for (version, image) in self.newer(seen, &wanted.slot) {
+        for (version, image) in self.newer((transfer, seen), &wanted.slot) {
             if !transfer.is_picked() {
                 return Err(not_ours_to_say(transfer, (version, &wanted.slot)));
             }
@@ -100,7 +112,8 @@ impl Situation<'_> {
             if image.hidden {
                 picks.show(transfer, &image.file);
             }
-            for (_, image) in self.newer(seen, slot).filter(|(version, _)| is_ours(version)) {
+            let newer = self.newer((transfer, seen), slot);
+            for (_, image) in newer.filter(|(version, _)| is_ours(version)) {
                 picks.hide(transfer, &image.file);
             }
         }
@@ -119,14 +132,14 @@ impl Situation<'_> {
         picks
     }
 
-    /// Images in sight that are newer than a version.
+    /// Images in sight that are newer than a version, as whoever picks one of them sees it.
     fn newer<'s>(
         &self,
-        seen: &'s TransferObserved,
+        (transfer, seen): (&Transfer, &'s TransferObserved),
         slot: &str,
     ) -> impl Iterator<Item = (&'s str, &'s ImageSeen)> {
         let versions = seen.images.keys().map(String::as_str);
-        let order = Order::of(self.spec.order, versions.chain([slot]));
+        let order = Order::of(transfer.order_in_use(self.spec.order), versions.chain([slot]));
         let slot = slot.to_owned();
         let in_sight = seen.images.iter().filter(|(_, image)| !image.hidden);
         in_sight

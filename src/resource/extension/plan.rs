@@ -8,8 +8,9 @@ use crate::model::plan::InUse;
 use crate::model::{
     Action, Attribution, BlockedReason, Change, Digest, Drift, Effect, ExtensionClass, Step,
 };
+use crate::resource::confirm::owe;
 use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState, more_than};
-use crate::resource::extension::layout::{staged, staged_manifest};
+use crate::resource::extension::layout::{hidden, staged, staged_manifest};
 use crate::resource::extension::observe::{LinkSeen, TransferObserved};
 use crate::resource::extension::pick::Picks;
 use crate::resource::extension::refuse::{foreign, refuse_namesake};
@@ -209,27 +210,27 @@ impl Situation<'_> {
 
     /// Puts effects, the way back, retention and leftovers around the work; `None` when nothing is to be done.
     fn change(&self, wanted: Option<&WantedSet>, mut work: Work) -> Option<Change> {
-        let keep = wanted.map(|w| w.slot.as_str()).or(self.observed.current.as_deref());
-        let mut retired = self.retired();
-        retired.hides.extend(self.hide_surplus(keep));
-        if !retired.links.is_empty() || !retired.hides.is_empty() {
+        let current = self.observed.current.as_deref().filter(|slot| self.works(slot));
+        let keep = wanted.map(|w| w.slot.as_str()).or(current);
+        let (retired, surplus) = (self.retired(), self.hide_surplus(keep));
+        if !retired.links.is_empty() || !retired.hides.is_empty() || !surplus.is_empty() {
             work.disrupts = true;
             work.why = work.why.or_else(|| work.drift.is_empty().then(|| self.kept_too_many()));
         }
         work.links.extend(retired.links);
+        work.picks = work.picks.then(surplus);
         let files = self.files(&work);
         let mut steps = work.steps;
         let effects = if work.disrupts { self.effects(wanted) } else { Vec::new() };
-        let looks = self.is_looked_at() || self.check().is_some();
-        let confirm = wanted.filter(|_| looks).and_then(|wanted| {
-            let current = self.observed.current.as_deref();
-            let switched = || Some(self.confirm_switch(&wanted.slot, current));
+        let looks = |_: &&WantedSet| self.is_looked_at() || self.check().is_some();
+        let confirm = wanted.filter(looks).and_then(|wanted| {
+            let switched = || Some(self.confirm_switch(&wanted.slot, self.back_to(&wanted.slot)));
             if work.disrupts { switched() } else { self.confirm_owed(&wanted.slot) }
         });
-        let mut owed: Vec<Effect> = effects.clone();
-        owed.extend(confirm.as_ref().filter(|_| work.disrupts).map(|c| c.effect.clone()));
+        let confirmed = confirm.iter().filter(|_| work.disrupts).map(|c| &c.effect);
+        let owed = owe(effects.iter().chain(confirmed).cloned().collect());
         let commit = steps.iter().position(|s| !s.is_staging()).unwrap_or(steps.len());
-        steps.splice(commit..commit, owed.iter().map(|e| Step::Owe { effect: e.clone() }));
+        steps.splice(commit..commit, owed);
         steps.extend(retired.hides);
         let undo = confirm.as_ref().map(|confirm| self.undo(confirm, &work.links, &work.picks));
         let slot = wanted.map(|w| w.slot.clone()).or_else(|| self.observed.current.clone());
@@ -293,19 +294,24 @@ impl Situation<'_> {
     /// Images that are not kept, and what earlier passes left.
     fn removals(&self, keep: Option<&str>, steps: &[Step]) -> Vec<Step> {
         let mut removals = Vec::new();
+        let hides = steps.iter().flat_map(|step| match step {
+            Step::Pick { hides, .. } => hides.as_slice(),
+            _ => &[],
+        });
         for version in self.surplus(keep) {
             for seen in &self.observed.transfers {
-                let Some(image) = seen.images.get(&version) else { continue };
-                removals.extend(take_away(seen, (&version, image)));
+                let Some(mut image) = seen.images.get(&version).cloned() else { continue };
+                let aside = hidden(&seen.directory, &image.file);
+                image.hidden |= hides.clone().any(|hidden| hidden.to == aside);
+                removals.extend(take_away(seen, (&version, &image)));
             }
         }
         let made_now = |path: &&camino::Utf8PathBuf| {
             steps.iter().any(|step| match step {
                 Step::Place { into, .. } => into == *path || staged_manifest(into) == **path,
                 Step::Promote { to, .. } => to == *path,
-                Step::Pick { hides, .. } => hides.iter().any(|hidden| hidden.to == **path),
                 _ => false,
-            })
+            }) || hides.clone().any(|hidden| hidden.to == **path)
         };
         let left = self.observed.leftovers.iter().filter(|path| !made_now(path));
         removals.extend(left.cloned().map(Step::remove));

@@ -2,13 +2,14 @@
 
 use std::cmp::Reverse;
 
-use crate::model::Step;
 use crate::resource::extension::layout::class_of;
 use crate::resource::extension::observe::ImageSeen;
 use crate::resource::extension::order::Order;
+use crate::resource::extension::pick::Picks;
 use crate::resource::extension::plan::Situation;
 use crate::resource::extension::spec::{Activate, Transfer, Upkeep};
-use crate::resource::extension::steps::hide;
+use crate::resource::extension::steps::is_in_sight;
+use crate::resource::extension::wanted::works;
 
 impl Situation<'_> {
     /// Versions whose images are removed once `in_use` is the one in use: ours, older than the `retain` most
@@ -28,7 +29,9 @@ impl Situation<'_> {
         let mut ours: Vec<&str> =
             versions.into_iter().filter(|v| *v != in_use && is_ours(v)).collect();
         ours.sort_by(|a, b| {
-            let left_now = |version: &str| observed.current.as_deref() == Some(version);
+            // One that did not work is not what anybody goes back to, whoever brought it into sight again.
+            let left_now =
+                |version: &str| observed.current.as_deref() == Some(version) && self.works(version);
             let key = |version: &str| Reverse((left_now(version), activated(version)));
             key(a).cmp(&key(b)).then_with(|| order.compare(b, a))
         });
@@ -55,19 +58,26 @@ impl Situation<'_> {
         surplus.filter(|v| !protected(v) && !merged(v)).map(str::to_owned).collect()
     }
 
-    /// Hides what goes from systemd, where it is merged and nothing else would end that, before the rest is merged.
-    pub(super) fn hide_surplus(&self, in_use: Option<&str>) -> Vec<Step> {
-        let surplus = self.surplus(in_use);
-        let mut hides = Vec::new();
+    /// Hides what goes from systemd, where it is merged and nothing else would end that, before the rest is merged. It
+    /// is there until the release in use has shown that it works.
+    pub(super) fn hide_surplus(&self, in_use: Option<&str>) -> Picks {
+        let (mut picks, surplus) = (Picks::default(), self.surplus(in_use));
         for (transfer, seen) in self.spec.transfers.iter().zip(&self.observed.transfers) {
             let images = surplus.iter().filter_map(|version| seen.images.get(version));
             let is_merged = |image: &&ImageSeen| {
                 let class = transfer.class.filter(|_| self.unmerges(transfer));
                 class.is_some_and(|class| self.observed.is_merged(class, &own_names(image)))
             };
-            hides.extend(images.filter(is_merged).filter_map(|image| hide(seen, image)));
+            for image in images.filter(is_merged).filter(|image| is_in_sight(seen, image)) {
+                picks.hide(transfer, &image.file);
+            }
         }
-        hides
+        picks
+    }
+
+    /// Whether an installed version is not known to be one that does not work here.
+    pub(super) fn works(&self, version: &str) -> bool {
+        works(self.observed, (self.id, version), self.trust)
     }
 
     /// Whether every image of a transfer is an extension of its own, so that old ones are merged until they go; and

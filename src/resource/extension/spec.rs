@@ -140,6 +140,13 @@ impl Transfer {
         self.link.is_none() && self.class.is_some() && self.shape == Shape::Image
     }
 
+    /// Which order says what is in use of the images that are in sight: where systemd picks the newest of a directory,
+    /// its own.
+    pub fn order_in_use(&self, wish: OrderWish) -> OrderWish {
+        let picks = self.is_picked() && self.directory.extension() == Some("v");
+        if picks { OrderWish::Uapi } else { wish }
+    }
+
     /// The text of the link to a file of the directory: relative, so that it holds under every root.
     pub fn link_text(&self, file: &str) -> Option<String> {
         let link = self.link.as_ref()?;

@@ -38,14 +38,19 @@ fn is_searched(seen: &TransferObserved) -> bool {
     seen.link.is_none() && class_at(&seen.directory, None).is_some()
 }
 
-/// Hides an image that no link leads to from systemd, before what is left is merged: systemd passes over the name.
-pub(super) fn hide(seen: &TransferObserved, image: &ImageSeen) -> Option<Step> {
+/// Whether systemd finds an image that no link leads to.
+pub(super) fn is_in_sight(seen: &TransferObserved, image: &ImageSeen) -> bool {
     let place = seen.directory.join(&image.file);
     let is_gone =
         |drift: &Drift| drift.kind == DriftKind::Missing && *drift.path == *place.as_str();
-    let hides = is_searched(seen) && !image.hidden && !image.drift.iter().any(is_gone);
-    hides.then(|| Step::Promote {
-        from: place,
+    is_searched(seen) && !image.hidden && !image.drift.iter().any(is_gone)
+}
+
+/// Takes an image that no link leads to out of systemd's sight, before what is left is merged: systemd passes over the
+/// name.
+pub(super) fn hide(seen: &TransferObserved, image: &ImageSeen) -> Option<Step> {
+    is_in_sight(seen, image).then(|| Step::Promote {
+        from: seen.directory.join(&image.file),
         to: staged(&seen.directory, &image.file),
         replaces: true,
     })

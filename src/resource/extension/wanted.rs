@@ -1,8 +1,8 @@
 //! What resolving came to: the one release an extension is to be on.
 
 use crate::format::sysupdate::pattern::Fields;
-use crate::model::ledger::Owned;
-use crate::model::{Artifact, Evidence, Version};
+use crate::model::ledger::{Owned, Trust};
+use crate::model::{Artifact, Evidence, ResourceId, Version};
 use crate::resource::decision::SlotState;
 use crate::resource::extension::observe::{ExtensionObserved, ImageSeen};
 use crate::resource::extension::spec::{ExtensionSpec, Transfer};
@@ -64,6 +64,12 @@ pub fn image_state(
         ));
     }
     SlotState::Whole
+}
+
+/// Whether an installed version is not known to be one that does not work here.
+pub fn works(observed: &ExtensionObserved, (id, slot): (&ResourceId, &str), trust: &Trust) -> bool {
+    let digests: Vec<_> = observed.manifest(slot).map(|m| m.digest.clone()).into_iter().collect();
+    trust.quarantine_of(id, slot, &digests).is_none()
 }
 
 /// Whether every image of a version is there and whole.

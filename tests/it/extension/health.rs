@@ -70,3 +70,70 @@ fn health_of_an_image_for_the_next_boot_is_refused() {
     let said = host.world.run(&["validate"]).exits(65).stderr;
     assert!(said.contains("next boot is not merged"), "{said}");
 }
+
+#[test]
+fn extension_goes_back_past_those_that_never_showed_that_they_work() {
+    for layout in ["link", "versioned"] {
+        let mut host = Host::new();
+        let down = host.world.temp().join("down");
+        let link = host.world.path("etc/extensions/demo.raw").display().to_string();
+        let place = host.world.path("var/lib/extensions/demo.raw.v").display().to_string();
+        host.publish("demo_1.0.0.raw", "one");
+        // Whatever is in use fails as long as this is there.
+        let wish = format!(
+            "    layout: {layout}\n    health:\n      exec: [/bin/sh, -c, \"! test -e {0} && ! {{ readlink {link}; ls {place}; }} | \
+             grep -q 4.0.0\"]\n      interval: 100ms\n      stable: 100ms\n      deadline: 400ms\n",
+            down.display()
+        );
+        host.wish(&[("demo", &wish)]);
+        host.converges();
+        fs::write(&down, "").unwrap();
+        for version in ["2.0.0", "3.0.0"] {
+            host.publish(&format!("demo_{version}.raw"), version);
+            let said = host.pass().exits(0).stdout;
+            assert!(said.contains("yet to show that it works, and 1.0.0 is kept"), "{said}");
+        }
+        fs::remove_file(&down).unwrap();
+        host.publish("demo_4.0.0.raw", "four");
+        let said = host.pass().exits(6).stdout;
+        assert!(said.contains("1.0.0 is in use again"), "{layout}: {said}");
+        let picked = fs::read_to_string(host.world.temp().join("picked")).unwrap_or_default();
+        let in_use = host.version("demo").map(|version| format!("demo_{version}.raw"));
+        assert_eq!(in_use.as_deref().or(picked.lines().last()), Some("demo_1.0.0.raw"), "{layout}");
+        // Nobody knows of the one before that it does not work.
+        host.pass().exits(3);
+        host.is_settled();
+        let status = host.world.run(&["status"]).stdout;
+        assert!(status.contains("3.0.0"), "{layout}: {status}");
+    }
+}
+
+#[test]
+fn only_image_that_worked_is_there_until_the_next_has_shown_that_it_works() {
+    let mut host = Host::new();
+    let place = host.world.path("var/lib/extensions");
+    let second = place.join("demo_1.1.0.raw").display().to_string();
+    host.publish("demo_1.0.0.raw", "one");
+    // Without a link and a directory for its versions, systemd merges every image there is.
+    let wish = format!(
+        "    layout: versioned\n    home: /var/lib/extensions\n    retain: 1\n    health:\n      exec: [/bin/sh, -c, \"! test -e \
+         {second}\"]\n      interval: 100ms\n      stable: 100ms\n      deadline: 400ms\n"
+    );
+    host.wish(&[("demo", &wish)]);
+    host.converges();
+    host.publish("demo_1.1.0.raw", "two");
+    host.pass().exits(6);
+    assert_eq!(host.merged(), "demo_1.0.0\n");
+    host.pass().exits(3);
+    host.is_settled();
+    assert_eq!(
+        (host.merged().as_str(), place.join("demo_1.0.0.raw").exists()),
+        ("demo_1.0.0\n", true)
+    );
+    host.publish("demo_1.2.0.raw", "three");
+    host.converges();
+    assert_eq!(
+        (host.merged().as_str(), place.join("demo_1.0.0.raw").exists()),
+        ("demo_1.2.0\n", false)
+    );
+}

@@ -182,3 +182,54 @@ fn picked_image_that_breaks_the_merge_is_hidden_and_others_are_merged() {
     assert_eq!(host.merged().lines().count(), 2);
     assert!(is_hidden(&host, "demo_1.1.0.raw"));
 }
+
+#[test]
+fn prerelease_that_systemd_takes_for_newer_than_its_release_is_hidden() {
+    let mut host = Host::new();
+    let (early, release) = ("demo_1.1.0-rc1.raw", "demo_1.1.0.raw");
+    host.publish(early, "early");
+    host.wish(&[("demo", &format!("{LAYOUT}    version: '>=1.1.0-rc1'\n"))]);
+    host.converges();
+    assert_eq!(picked(&host), early);
+    host.publish(release, "release");
+    host.converges();
+    assert_eq!(picked(&host), release);
+    assert!(is_hidden(&host, early));
+    // What systemd would pick is what is in use, whatever is newer by its own word.
+    fs::rename(place(&host).join(format!(".#hidden.reconcile.{early}")), place(&host).join(early))
+        .unwrap();
+    let status = host.world.run(&["status"]).stdout;
+    assert!(status.contains("1.1.0-rc1"), "{status}");
+    host.converges();
+    assert_eq!(picked(&host), release);
+    assert!(is_hidden(&host, early));
+    host.world.run(&BACK).exits(0);
+    assert_eq!(picked(&host), early);
+    host.is_settled();
+    host.world.run(&["resume", "extension/demo"]).exits(0);
+    host.converges();
+    assert_eq!(picked(&host), release);
+}
+
+#[test]
+fn image_that_did_not_work_is_hidden_again_after_somebody_showed_it() {
+    for offered in [true, false] {
+        let mut host = Host::new();
+        host.publish("demo_1.0.0.raw", "one");
+        let wish = format!("{LAYOUT}    retain: 1\n{}", health(&host));
+        host.wish(&[("demo", &wish)]);
+        host.converges();
+        host.publish("demo_1.1.0.raw", "two");
+        host.pass().exits(6);
+        let shown = place(&host).join("demo_1.1.0.raw");
+        fs::rename(place(&host).join(".#hidden.reconcile.demo_1.1.0.raw"), &shown).unwrap();
+        if !offered {
+            host.withdraw("demo_1.0.0.raw");
+        }
+        let ran = host.pass().exits(3);
+        assert_eq!(picked(&host), "demo_1.0.0.raw", "{offered}: {ran:#?}");
+        assert!(!shown.exists(), "{offered}: {ran:#?}");
+        host.is_settled();
+        assert!(place(&host).join("demo_1.0.0.raw").exists(), "{offered}");
+    }
+}
