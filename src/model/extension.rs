@@ -134,6 +134,12 @@ pub struct ImageManifest {
     pub staged_at: Timestamp,
 }
 
+impl AsRef<Digest> for ImageManifest {
+    fn as_ref(&self) -> &Digest {
+        &self.image
+    }
+}
+
 /// What systemd-sysupdate tells everybody who wants to know of an update, as the parameters of its method
 /// `io.systemd.SysUpdate.Notify.OnCompletedUpdate`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

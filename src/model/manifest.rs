@@ -49,6 +49,12 @@ pub struct Manifest {
     pub entries: Vec<Entry>,
 }
 
+impl AsRef<Digest> for Manifest {
+    fn as_ref(&self) -> &Digest {
+        &self.digest
+    }
+}
+
 /// One program of a release.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct Binary {

@@ -21,7 +21,8 @@ use crate::model::ledger::{Debt, Left, Owned, Trust};
 use crate::model::manifest::EntryKind;
 use crate::model::plan::InUse;
 use crate::model::{
-    Change, Check, Constraint, Digest, Drift, Effect, HostFacts, Level, ResourceId, Version,
+    Change, Check, Constraint, Digest, Drift, Effect, Evidence, HostFacts, Level, ResourceId,
+    Version,
 };
 use crate::resource::app::spec::VersionWish;
 use crate::resource::app::{AppObserved, AppSpec};
@@ -299,21 +300,18 @@ impl Found {
         }
     }
 
-    /// Digest of the artifact that a slot was made from, and how it was verified.
-    pub fn made_from(&self, slot: &str) -> Option<(&Digest, Level)> {
+    /// Digest of the artifact that a slot was made from, and what vouched for it.
+    pub fn made_from(&self, slot: &str) -> Option<(&Digest, &Evidence)> {
         match self {
             Self::App(found) => {
                 let manifest = found.slots.get(slot)?.manifest.as_ref()?;
-                Some((&manifest.digest, manifest.evidence.level))
+                Some((&manifest.digest, &manifest.evidence))
             }
             Self::Extension(found) => {
                 let manifest = found.manifest(slot)?;
-                Some((&manifest.digest, manifest.evidence.level))
+                Some((&manifest.digest, &manifest.evidence))
             }
-            Self::Tree(found) => {
-                let head = found.head(slot)?;
-                Some((&head.index, head.evidence.level))
-            }
+            Self::Tree(found) => found.head(slot).map(|head| (&head.index, &head.evidence)),
         }
     }
 

@@ -3,10 +3,11 @@
 use std::io;
 
 use camino::Utf8Path;
+use serde::{Serialize, Serializer};
 
 use crate::host::Look;
 use crate::model::ledger::Owned;
-use crate::model::{Kind, ResourceId};
+use crate::model::{Digest, Kind, ResourceId};
 use crate::resource::app::in_place::observe::Wished;
 use crate::resource::extension::observe::Listings;
 use crate::resource::{Found, Spec, app, extension, tree};
@@ -31,6 +32,15 @@ pub struct Place<'a> {
     pub spec: Option<&'a Spec>,
     /// What the inventory says.
     pub owned: Option<&'a Owned>,
+}
+
+/// For fingerprints: a manifest is known by the digest of what it is about.
+#[expect(clippy::ref_option, reason = "the signature serde calls")]
+pub(super) fn by_digest<M: AsRef<Digest>, S: Serializer>(
+    manifest: &Option<Box<M>>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    manifest.as_deref().map(AsRef::as_ref).serialize(serializer)
 }
 
 /// Looks at one resource. What was listed for one of them is not listed again for another.

@@ -3,6 +3,7 @@
 pub mod carry;
 pub mod export;
 mod host;
+mod ready;
 mod seen;
 
 use std::collections::BTreeMap;
@@ -21,9 +22,10 @@ use crate::model::{
     Version,
 };
 use crate::observe::Observed;
-use crate::record::last_pass::{INTERRUPTED, LastPass};
+use crate::record::last_pass::LastPass;
 use crate::resource::{Found, Spec};
-use crate::status::seen::{drift, moves, outdated, recognised, taken_away, waiting};
+use crate::status::ready::ready;
+use crate::status::seen::{drift, outdated, recognised, taken_away};
 
 /// Everything status depends on.
 #[derive(Clone, Copy, Debug)]
@@ -172,6 +174,13 @@ pub struct ResourceStatus {
     pub conditions: Vec<Condition>,
 }
 
+impl ResourceStatus {
+    /// The condition of a kind, if there is one.
+    fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
+    }
+}
+
 /// The last change of a resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -285,7 +294,7 @@ fn judge(
             None => recognised(known, id, found),
         },
         digest: made_from.map(|(digest, _)| digest.clone()),
-        verified: made_from.map(|(_, level)| level),
+        verified: made_from.map(|(_, evidence)| evidence.level),
         kept: others.filter_map(|slot| Some(found?.name_of(slot))).collect(),
         drift,
         owed: known
@@ -375,100 +384,4 @@ fn conditions(
         conditions.push(holds("ActionPending", "EffectOwed", status.owed.join(", ")));
     }
     conditions
-}
-
-/// Why what is not wished is kept all the same.
-fn not_read(known: &Known<'_>, id: &ResourceId) -> Option<String> {
-    let owned = known.ledger.inventory.resources.get(id)?;
-    let read = known.desired.was_read(&owned.declared_in);
-    let how = if known.desired.refused.is_some() { "not valid now" } else { "not read here" };
-    (!read).then(|| format!("it is kept: {} declared it and is {how}", owned.declared_in))
-}
-
-/// How what is not wished any more stands: time alone ends what is deferred.
-fn leaving(blocked: Option<&Condition>) -> (State, &str, &str) {
-    match blocked {
-        Some(by) if by.reason == "Deferred" => (State::InProgress, &by.reason, &by.message),
-        Some(by) => (State::Stalled, &by.reason, &by.message),
-        None => (State::InProgress, "NotDesired", "it will be removed"),
-    }
-}
-
-/// The summary.
-fn ready(
-    known: &Known<'_>,
-    id: &ResourceId,
-    spec: Option<&Spec>,
-    status: &ResourceStatus,
-) -> (State, Condition) {
-    let is = |kind: &str| status.conditions.iter().find(|c| c.kind == kind);
-    let not = |state, reason: &str, message: String| {
-        let condition = Condition { status: "False".to_owned(), ..holds("Ready", reason, message) };
-        (state, condition)
-    };
-    let failed = known.last.and_then(|last| last.failed.get(id));
-    let stuck = status.last_change.as_ref().is_some_and(|c| c.result == "rollback-failed");
-    if let Some(message) = failed.filter(|_| stuck) {
-        return not(State::Inconsistent, "RollbackFailed", message.clone());
-    }
-    if let Some(Err(message)) = known.observed.resources.get(id) {
-        return not(State::Failed, "Unobservable", message.clone());
-    }
-    if let Some(message) = failed.filter(|_| !outdated(known, id)) {
-        // A pass that was asked to stop failed at nothing.
-        if message == INTERRUPTED {
-            return not(State::InProgress, "Interrupted", "the next pass goes on".to_owned());
-        }
-        return not(State::Failed, "ApplyFailed", message.clone());
-    }
-    if let Some(condition) = is("Suspended") {
-        return not(State::Suspended, "Suspended", condition.message.clone());
-    }
-    if let Some(kept) = spec.is_none().then(|| not_read(known, id)).flatten() {
-        return not(State::Suspended, "NotRead", kept);
-    }
-    if spec.is_none() {
-        let (state, reason, why) = leaving(is("Blocked"));
-        return not(state, reason, why.to_owned());
-    }
-    if let Some(why) = spec.and_then(Spec::why_off) {
-        return (State::Current, holds("Ready", "Off", why.to_owned()));
-    }
-    if let Some(moves) = moves(known, id).filter(|_| is("Blocked").is_none()) {
-        return not(State::InProgress, WAITING, moves);
-    }
-    if status.version.is_none() {
-        let why =
-            is("Blocked").map_or("the next pass installs it".to_owned(), |b| b.message.clone());
-        let state = if is("Blocked").is_some() { State::Failed } else { State::InProgress };
-        return not(state, "NotInstalled", why);
-    }
-    // What a pass leaves alone stays as it is, however it drifted.
-    let given_up = is("Blocked").filter(|b| matches!(b.reason.as_str(), "Stalled" | "Fighting"));
-    if let Some(condition) = given_up {
-        return not(State::Stalled, &condition.reason.clone(), condition.message.clone());
-    }
-    for kind in ["Drifted", "ActionPending"] {
-        if let Some(condition) = is(kind) {
-            return not(State::InProgress, kind, condition.message.clone());
-        }
-    }
-    // A source that is down, or a release that is waited for, takes nothing from what is installed.
-    let blocked =
-        is("Blocked").filter(|b| !matches!(b.reason.as_str(), "SourceUnavailable" | "RateLimited"));
-    if let Some(condition) = blocked {
-        // Time alone changes these; the others need somebody.
-        let passes = matches!(condition.reason.as_str(), "Waiting" | "TooYoung" | "Deferred");
-        let state = if passes { State::InProgress } else { State::Stalled };
-        return not(state, &condition.reason.clone(), condition.message.clone());
-    }
-    if let Some(why) = waiting(known, id, spec, status) {
-        return not(State::InProgress, WAITING, why);
-    }
-    let version = status.version.as_ref().map(ToString::to_string).unwrap_or_default();
-    if let Some(condition) = is("RolledBack") {
-        let message = format!("{version} is in use by an operator's word: {}", condition.message);
-        return not(State::Suspended, "RolledBack", message);
-    }
-    (State::Current, holds("Ready", "Converged", format!("{version} is in use")))
 }

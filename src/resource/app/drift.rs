@@ -17,8 +17,7 @@ impl Situation<'_> {
         let Some(slot) = self.last().or(self.observed.current()) else { return Vec::new() };
         let tag = tag_of_slot(slot);
         let tags = &self.spec.version.tag;
-        let version = self.observed.version_of(slot, tags).or_else(|| tags.version(&tag));
-        let Some(version) = version else { return Vec::new() };
+        let Some(version) = self.observed.version_of(slot, tags) else { return Vec::new() };
         let slot = slot.to_owned();
         let (offer, rolled_back, anew) = (None, None, None);
         let wanted = Wanted { version, tag, slot, offer, rolled_back, as_is: false, anew };

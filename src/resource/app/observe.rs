@@ -15,7 +15,7 @@ use crate::model::{Drift, DriftKind, Entry, EntryKind, Manifest, Version};
 use crate::resource::app::in_place::observe::{self as in_place, FileFound, Wished};
 use crate::resource::app::layout::{Layout, STAGING_PREFIX, parse_link};
 use crate::resource::app::spec::TagPattern;
-use crate::resource::observe::Depth;
+use crate::resource::observe::{Depth, by_digest};
 
 /// A manifest lists at most 200,000 entries of about 200 bytes.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -67,21 +67,12 @@ impl BinDir {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
     /// Its manifest; `None` for a directory that we did not make.
-    #[serde(serialize_with = "manifest_digest", skip_deserializing)]
+    #[serde(serialize_with = "by_digest", skip_deserializing)]
     pub manifest: Option<Box<Manifest>>,
     /// Where it differs from its manifest.
     pub drift: Vec<Drift>,
     /// Programs found in a directory without manifest: paths of files with an execute bit.
     pub executables: Vec<String>,
-}
-
-/// For fingerprints: a manifest is known by its artifact.
-#[expect(clippy::ref_option, reason = "the signature serde calls")]
-fn manifest_digest<S: serde::Serializer>(
-    manifest: &Option<Box<Manifest>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    manifest.as_ref().map(|m| &m.digest).serialize(serializer)
 }
 
 impl AppObserved {
@@ -105,9 +96,9 @@ impl AppObserved {
         slots.all(|slot| slot == first).then_some(first)
     }
 
-    /// The version of a release directory: what its manifest says, else what its tag carries.
+    /// The version of a release, there or gone: what its manifest says, else what its tag carries.
     pub fn version_of(&self, slot: &str, tag: &TagPattern) -> Option<Version> {
-        let manifest = self.slots.get(slot)?.manifest.as_ref();
+        let manifest = self.slots.get(slot).and_then(|found| found.manifest.as_ref());
         manifest.map(|m| m.version.clone()).or_else(|| tag.version(&tag_of_slot(slot)))
     }
 

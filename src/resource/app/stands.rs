@@ -19,8 +19,7 @@ impl Situation<'_> {
 
     /// The version of that release.
     pub(super) fn stands_on_version(&self) -> Option<Version> {
-        let (slot, tags) = (self.stands_on()?, &self.spec.version.tag);
-        self.observed.version_of(slot, tags).or_else(|| tags.version(&tag_of_slot(slot)))
+        self.observed.version_of(self.stands_on()?, &self.spec.version.tag)
     }
 
     /// Whether a release is not known to be one that does not work here.

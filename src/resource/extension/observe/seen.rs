@@ -13,6 +13,7 @@ use crate::model::{Drift, ExtensionClass, Version};
 use crate::resource::extension::layout::hidden;
 use crate::resource::extension::observe::Namesake;
 use crate::resource::extension::spec::join;
+use crate::resource::observe::by_digest;
 
 /// What the host has of an extension.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,19 +89,10 @@ pub struct ImageSeen {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hidden: bool,
     /// Its manifest; `None` for an image that we did not make.
-    #[serde(serialize_with = "manifest_digest", skip_deserializing)]
+    #[serde(serialize_with = "by_digest", skip_deserializing)]
     pub manifest: Option<Box<ImageManifest>>,
     /// Where it differs from its manifest.
     pub drift: Vec<Drift>,
-}
-
-/// For fingerprints: a manifest is known by its image.
-#[expect(clippy::ref_option, reason = "the signature serde calls")]
-fn manifest_digest<S: serde::Serializer>(
-    manifest: &Option<Box<ImageManifest>>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    manifest.as_ref().map(|m| &m.image).serialize(serializer)
 }
 
 impl ImageSeen {
