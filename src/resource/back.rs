@@ -20,7 +20,8 @@ pub struct Before<'a> {
 }
 
 impl Before<'_> {
-    /// The slot to go back to: the one that is named, or the last that was in use before.
+    /// The slot to go back to: the one that is named, or the last that was in use before and is signed
+    /// as is demanded.
     ///
     /// # Errors
     /// Why there is none, and what there is.
@@ -61,44 +62,41 @@ impl Before<'_> {
     }
 
     fn last(&self, others: &[&str], names: &str) -> Result<String, String> {
-        let Self { id, spec, found, activated, pinned } = *self;
+        let Self { id, found, activated, pinned, .. } = *self;
         // Where the release in use was taken away, it is still what somebody goes back from.
         let from = found.current().or(pinned).or(activated.last().map(String::as_str));
-        let by_name = |slot: &str| match spec {
-            Some(Spec::App(spec)) => spec.version.tag.version(Found::tag_of(slot).as_ref()),
-            _ => None,
-        };
-        let current = from.and_then(|slot| self.version(slot).or_else(|| by_name(slot)));
+        let current = from.and_then(|slot| self.version(slot));
         let earlier = |slot: &&String| match (self.version(slot), &current) {
             (Some(there), Some(here)) if !there.is_opaque() && !here.is_opaque() => there < *here,
             _ => true,
         };
         let known = activated.iter().rev();
-        let before = known.filter(|slot| others.contains(&slot.as_str())).find(earlier).cloned();
+        let known = known.filter(|slot| others.contains(&slot.as_str())).filter(earlier);
         // What was there before us is older than anything of ours.
-        let adopted = others.iter().find(|slot| **slot == ADOPTED).map(|slot| (*slot).to_owned());
-        let before = before.or(adopted).ok_or_else(|| {
-            format!(
-                "no release of {id} was in use before this one; installed besides, for --to: {names}"
-            )
-        })?;
-        if self.is_unsigned(&before) {
-            return Err(format!(
+        let adopted = others.iter().copied().filter(|slot| *slot == ADOPTED);
+        let before: Vec<&str> = known.map(String::as_str).chain(adopted).collect();
+        let signed = before.iter().find(|slot| !self.is_unsigned(slot));
+        signed.map(|slot| (*slot).to_owned()).ok_or_else(|| match before.first() {
+            Some(slot) => format!(
                 "{} of {id} was not verified by gpg, which is demanded now; to go back to it all the same, name it with --to",
-                found.name_of(&before)
-            ));
-        }
-        Ok(before)
+                found.name_of(slot)
+            ),
+            None => format!(
+                "no release of {id} was in use before this one; installed besides, for --to: {names}"
+            ),
+        })
     }
 
     /// Whether a signature is demanded and no key is known to have signed a release that is there.
-    fn is_unsigned(&self, slot: &str) -> bool {
-        let (Found::App(found), Some(Spec::App(spec))) = (self.found, self.spec) else {
-            return false;
+    pub fn is_unsigned(&self, slot: &str) -> bool {
+        let verify = match self.spec {
+            Some(Spec::App(spec)) => &spec.verify,
+            Some(Spec::Tree(spec)) => &spec.verify,
+            Some(Spec::Extension(_)) | None => return false,
         };
-        let manifest = found.slots.get(slot).and_then(|found| found.manifest.as_ref());
-        let signer = manifest.and_then(|manifest| manifest.evidence.signer.as_ref());
-        spec.verify.gpg.is_some() && signer.is_none()
+        let made_from = self.found.made_from(slot);
+        let signed = made_from.is_some_and(|(_, evidence)| evidence.signer.is_some());
+        verify.gpg.is_some() && !signed
     }
 }
 

@@ -139,7 +139,12 @@ fn target(
         activated: activated.unwrap_or_default(),
         pinned: ledger.overrides.pinned.get(id).map(|pinned| pinned.slot.as_str()),
     };
-    before.slot(to).map_err(refuse)
+    let slot = before.slot(to).map_err(refuse)?;
+    if to.is_some() && found.slots().contains(&slot.as_str()) && before.is_unsigned(&slot) {
+        let name = found.name_of(&slot);
+        mention(&format!("{name} of {id} was not verified by gpg, which is demanded now"));
+    }
+    Ok(slot)
 }
 
 /// Refuses a decision that nobody will understand, and one that ends before it begins; the reason, in one line.
