@@ -5,7 +5,7 @@
 //! synced, the index replaces the one before by a rename: a copy that is pulled out is as it was.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,7 +16,8 @@ use crate::assemble::old::Old;
 use crate::assemble::{INDEX, SeedPlace};
 use crate::format::casync::chunk::{self, Form, Wanted, verify};
 use crate::format::casync::index::Index;
-use crate::format::detached::{KEPT_BYTES_MAX, joined};
+use crate::format::detached::{BYTES_MAX, joined};
+use crate::host::read_regular;
 
 /// A copy that is behind, and what it is brought up to.
 #[derive(Debug)]
@@ -95,10 +96,8 @@ fn place(copy: &Behind, index: &[u8]) -> io::Result<()> {
         return replace(&copy.index, index, copy.published);
     };
     // Of both indexes until one is replaced by the other: whenever the copy is pulled out, it has a signature.
-    let before = File::open(path).and_then(|file| {
-        let mut bytes = Vec::new();
-        file.take(KEPT_BYTES_MAX).read_to_end(&mut bytes).map(|_| bytes)
-    });
+    // One that nobody could read is not worth keeping.
+    let before = read_regular(path, BYTES_MAX);
     let both = joined(signature, &before.unwrap_or_default());
     replace(path, &both, None)?;
     replace(&copy.index, index, copy.published)?;

@@ -18,7 +18,7 @@ use crate::controller::backoff::Backoff;
 use crate::controller::fight::FightRule;
 use crate::controller::machine::Policy;
 use crate::controller::schedule::Schedule;
-use crate::host::{Look, open_regular, read_bounded};
+use crate::host::{Look, read_regular};
 use crate::model::span::Span;
 use crate::model::window::Windows;
 use crate::model::window::document::WindowDocument;
@@ -278,9 +278,8 @@ fn mistakes(text: &str, first: &Mistake) -> Vec<Mistake> {
 }
 
 fn read(file: &Utf8PathBuf) -> io::Result<Vec<u8>> {
-    let opened = open_regular(file, std::fs::OpenOptions::new().read(true));
-    let read = opened.and_then(|opened| read_bounded(opened, BYTES_MAX));
-    read.map_err(|error| io::Error::new(error.kind(), format!("{file}: {error}")))
+    read_regular(file, BYTES_MAX)
+        .map_err(|error| io::Error::new(error.kind(), format!("{file}: {error}")))
 }
 
 /// JSON Schema 2020-12 of the configuration. It refuses unknown keys.

@@ -7,8 +7,8 @@
 /// What follows the name of a file in that of its signature, likeliest first; the first one is armoured.
 pub const ENDS: [&str; 3] = [".asc", ".gpg", ".sig"];
 
-/// Longest file of signatures that is kept beside a new one, in bytes.
-pub const KEPT_BYTES_MAX: u64 = 64 << 10;
+/// Longest file of signatures of an index that is read or written, in bytes: what one has, a thousand times over.
+pub const BYTES_MAX: u64 = 256 << 10;
 
 /// How a block of armour begins.
 const BEGIN: &[u8] = b"-----BEGIN PGP SIGNATURE-----";
@@ -16,11 +16,13 @@ const BEGIN: &[u8] = b"-----BEGIN PGP SIGNATURE-----";
 /// Most blocks that are kept behind a new one: whoever reads them stops at some number.
 const KEPT_MAX: usize = 8;
 
-/// Two files of signatures as one; only the first where they are not of one form, or nothing of the second is needed.
+/// Two files of signatures as one; only the first where they are not of one form, nothing of the second is needed, or
+/// nobody would read both.
 pub fn joined(first: &[u8], second: &[u8]) -> Vec<u8> {
     let kept = blocks(second);
     let same_form = blocks(first).is_empty() == kept.is_empty();
-    if !same_form || kept.len() > KEPT_MAX || first == second {
+    let too_long = (first.len() + second.len()) as u64 > BYTES_MAX;
+    if !same_form || kept.len() > KEPT_MAX || first == second || too_long {
         return first.to_vec();
     }
     [first, second].concat()

@@ -3,20 +3,29 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
-use camino::Utf8Path;
 use rustix::fs::OFlags;
 
 /// How much is read at first, in bytes.
 const FIRST_READ: usize = 8 << 10;
 
 /// Opens a regular file; a pipe in its place is not waited for.
-pub fn open_regular(file: &Utf8Path, options: &mut OpenOptions) -> io::Result<File> {
+pub fn open_regular(file: impl AsRef<Path>, options: &mut OpenOptions) -> io::Result<File> {
     let file = options.custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(file)?;
     if file.metadata()?.is_file() {
         return Ok(file);
     }
     Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+}
+
+/// All of a regular file that has at most `limit` bytes.
+///
+/// # Errors
+/// As [`open_regular`] and [`read_bounded`].
+pub fn read_regular(file: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
+    let file = open_regular(file, OpenOptions::new().read(true))?;
+    read_bounded(file, limit)
 }
 
 /// All of a source that has at most `limit` bytes.

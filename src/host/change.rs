@@ -99,7 +99,7 @@ impl Change {
     /// the usual way, which says why it is not to be had.
     pub fn seize(look: Look) -> Option<Self> {
         let state = look.real(&look.places().state);
-        let file = open_regular(&state.join("lock"), OpenOptions::new().write(true)).ok()?;
+        let file = open_regular(state.join("lock"), OpenOptions::new().write(true)).ok()?;
         file.try_lock().ok()?;
         sweep(&state).ok()?;
         Some(Self::holding(look, file))

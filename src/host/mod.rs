@@ -42,7 +42,7 @@ use sha2::{Digest as _, Sha256};
 use crate::host::runner::Hooks;
 use crate::model::{Algorithm, Digest};
 
-pub use bounded::{open_regular, read_bounded};
+pub use bounded::{open_regular, read_bounded, read_regular};
 pub use change::{Change, LockError};
 
 /// Most entries looked at in one directory: far above any release, far below what would hurt.

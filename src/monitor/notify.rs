@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::fetch::post::post;
 use crate::host::runner::{Hooks, RunError, hook};
-use crate::host::{Look, open_regular, read_bounded};
+use crate::host::{Look, open_regular, read_regular};
 use crate::model::outcome::chain;
 use crate::monitor::event::{Event, Severity};
 
@@ -195,8 +195,7 @@ async fn send(webhook: &Webhook, json: &str) -> Result<(), String> {
 
 /// The value of `X-Signature` for a body.
 fn signature(file: &Utf8Path, body: &str) -> Result<String, String> {
-    let secret = open_regular(file, std::fs::OpenOptions::new().read(true))
-        .and_then(|file| read_bounded(file, SECRET_BYTES_MAX))
+    let secret = read_regular(file, SECRET_BYTES_MAX)
         .map_err(|error| format!("cannot read its secret {file}: {error}"))?;
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.trim_ascii());
     let tag = hmac::sign(&key, body.as_bytes());

@@ -23,9 +23,6 @@ const VERSION: &str = "@v";
 /// The media type that indexes and their signatures are asked for by.
 const MEDIA_TYPE: &str = "application/octet-stream";
 
-/// Longest file with signatures of an index that is read, in bytes: what one has, a thousand times over.
-const SIGNATURE_BYTES_MAX: u64 = 256 << 10;
-
 /// An index as a source has it now.
 #[derive(Clone, Debug)]
 pub struct IndexFile {
@@ -117,7 +114,7 @@ pub async fn signature(
 ) -> Result<Option<SignatureFile>, SourceError> {
     let Some(url) = index.beside(end) else { return Ok(None) };
     let name = format!("{}{end}", index.artifact.name);
-    match file(&url, &name, reader, SIGNATURE_BYTES_MAX).await {
+    match file(&url, &name, reader, detached::BYTES_MAX).await {
         Ok((bytes, published)) => Ok(Some(SignatureFile { bytes: bytes.to_vec(), published })),
         Err(error) if error.class() == Class::NotFound => Ok(None),
         Err(error) => Err(error),

@@ -130,19 +130,21 @@ pub(crate) fn read_local(path: PathBuf, limit: u64) -> Result<Vec<u8>, SourceErr
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let mut bytes = Vec::new();
     let read = OpenOptions::new().read(true).custom_flags(flags).open(&path).and_then(|file| {
-        if !file.metadata()?.is_file() {
-            return Err(std::io::ErrorKind::InvalidInput.into());
+        let is_file = file.metadata()?.is_file();
+        if is_file {
+            file.take(limit + 1).read_to_end(&mut bytes)?;
         }
-        file.take(limit + 1).read_to_end(&mut bytes)
+        Ok(is_file)
     });
-    if let Err(source) = read {
-        return Err(SourceError::Local { path, source });
-    }
-    if bytes.len() as u64 > limit {
-        let what = format!("it has more than the allowed {limit} bytes");
-        return Err(SourceError::Malformed { place: path.display().to_string(), what });
-    }
-    Ok(bytes)
+    let what = match read {
+        Err(source) => return Err(SourceError::Local { path, source }),
+        Ok(false) => "it is not a regular file".to_owned(),
+        Ok(true) if bytes.len() as u64 > limit => {
+            format!("it has more than the allowed {limit} bytes")
+        }
+        Ok(true) => return Ok(bytes),
+    };
+    Err(SourceError::Malformed { place: path.display().to_string(), what })
 }
 
 /// Whether a name from a source can be that of a file in a directory.

@@ -169,6 +169,25 @@ fn unchanged_tree_is_signed_again_only_by_another_key_or_when_its_signature_is_g
 }
 
 #[test]
+fn signature_that_nobody_can_read_is_replaced() {
+    let mut site = Site::new();
+    let place = site.path("site.caidx.asc");
+    for pipe in [true, false] {
+        site.publishes(&["--sign", "first@example.net"]);
+        tree::remove(&place);
+        if pipe {
+            assert!(Command::new("mkfifo").arg(&place).status().unwrap().success());
+        } else {
+            fs::write(&place, vec![b'\n'; 300_000]).unwrap();
+        }
+        site.write(if pipe { "two" } else { "three" });
+        site.publishes(&["--sign", "first@example.net"]);
+        assert_eq!(site.pass("first").0, 0);
+    }
+    assert_eq!(site.installed(), "three");
+}
+
+#[test]
 fn publisher_killed_at_any_moment_leaves_an_index_with_a_signature_that_holds() {
     use crate::support::trace::{Act, Program, trace};
     let mut site = Site::new();

@@ -1,7 +1,6 @@
 //! The signature beside an index.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use data_encoding::HEXLOWER;
@@ -9,7 +8,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::PublishError;
 use super::files::{beside, remove, replace};
-use crate::format::detached::{ENDS, KEPT_BYTES_MAX, blocks, joined};
+use crate::format::detached::{BYTES_MAX, ENDS, blocks, joined};
+use crate::host::read_regular;
 use crate::publish::signing::{Form, holds, sign};
 
 /// End of the name of the signature that is made.
@@ -95,8 +95,6 @@ pub(super) fn mark(index: &Utf8Path, key: &str) -> Option<String> {
 }
 
 fn read(path: &Utf8Path) -> Result<Vec<u8>, PublishError> {
-    let mut bytes = Vec::new();
-    let read = File::open(path)
-        .and_then(|file| file.take(KEPT_BYTES_MAX).read_to_end(&mut bytes).map(|_| bytes));
+    let read = read_regular(path, BYTES_MAX);
     read.map_err(|source| PublishError::Read { path: path.to_string(), source })
 }

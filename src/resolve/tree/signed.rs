@@ -11,6 +11,7 @@ use crate::resolve::signed::keyring;
 use crate::resource::decision::Problem;
 use crate::resource::tree::spec::TreeVersion;
 use crate::resource::tree::wanted::{HERE, OFFLINE};
+use crate::source::Class;
 use crate::source::casync::{IndexFile, read_anew, signature};
 use crate::trust::evidence::key_id;
 use crate::trust::openpgp::{Keyring, SignatureError, Why, verify_detached};
@@ -110,6 +111,13 @@ impl Tree<'_> {
             let found = match signature(file, end, self.reader).await {
                 Ok(None) => continue,
                 Ok(Some(found)) => found,
+                // What is there and can never be a signature is as good as a wrong one.
+                Err(error) if error.class() == Class::Malformed => {
+                    let why = chain(&error);
+                    let wrong = Unsigned::Wrong { why, of_another: false, published: None };
+                    unsigned = unsigned.or(wrong);
+                    continue;
+                }
                 Err(error) => {
                     unsigned = unsigned.or(Unsigned::Unread(problem_of(&error)));
                     continue;
