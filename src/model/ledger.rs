@@ -52,7 +52,8 @@ pub struct Trust {
     pub format: u32,
     /// `latest` never goes below these.
     pub floors: BTreeMap<ResourceId, Version>,
-    /// SHA-256 first accepted, by `app/name tag artifact`.
+    /// SHA-256 first accepted, by `app/name tag artifact`; of signed trees, each that was in use, by
+    /// `tree/name version digest`.
     pub locks: BTreeMap<String, Digest>,
     /// Artifacts, by the same key, that turned out not to run on this host.
     pub unsuitable: BTreeSet<String>,
@@ -129,6 +130,24 @@ impl Trust {
             // They are found out again, one fetch each.
             self.unsuitable.retain(|key| !is_of(resource, key));
         }
+    }
+
+    /// Notes the version that the bytes of a signed index were taken as: signatures are of bytes, not of names.
+    pub fn take(&mut self, resource: &ResourceId, version: &Version, index: &Digest) {
+        let key = Self::lock_key(resource, version.as_str(), &index.hex());
+        self.lock(resource, key, index.clone());
+    }
+
+    /// The versions that an index was taken as.
+    pub fn taken_as(
+        &self,
+        resource: &ResourceId,
+        index: &Digest,
+    ) -> impl Iterator<Item = Version> + use<'_> {
+        let (resource, index) = (resource.clone(), index.clone());
+        let its = self.locks.iter().filter(move |(_, digest)| **digest == index);
+        let its = its.filter(move |(key, _)| is_of(&resource, key));
+        its.filter_map(|(key, _)| key.split(' ').nth(1)?.parse().ok())
     }
 
     /// Forgets a resource that is not ours any more.

@@ -16,11 +16,13 @@ use crate::model::ledger::{
 use crate::model::outcome::{
     ChangeResult, DRIFT_KEPT, End, FailureClass, HistoryEntry, NOTES_KEPT, Outcome,
 };
-use crate::model::plan::Unchanged;
+use crate::model::plan::{InUse, Unchanged};
 use crate::model::revision::Revision;
 use crate::model::slot::slot_name;
 use crate::model::step::Expected;
-use crate::model::{Action, Change, DriftKind, Effect, Level, Plan, ResourceId, Step, StepKind};
+use crate::model::{
+    Action, Change, DriftKind, Effect, Kind, Level, Plan, ResourceId, Step, StepKind,
+};
 use crate::observe::Observed;
 use crate::record::ledger::Saved;
 use crate::record::{history, ledger as files};
@@ -121,6 +123,7 @@ pub fn conclude(
     }
     for unchanged in &pass.plan.unchanged {
         raise(&mut trust, pass, &unchanged.resource, &unchanged.in_use.version);
+        note_index(&mut trust, &unchanged.resource, &unchanged.in_use);
         recognise(&mut inventory, pass, unchanged);
         note_placed(&mut inventory, pass, &unchanged.resource);
         arrive(&mut inventory, &unchanged.resource);
@@ -378,10 +381,24 @@ fn learn(
         return;
     }
     raise(trust, pass, &change.resource, &after.version);
+    note_index(trust, &change.resource, after);
     let first_use = after.evidence.as_ref().is_some_and(|e| e.level == Level::Lock);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| first_use) {
         let key = fetched.lock_key.clone();
         trust.to_mut().lock(&change.resource, key, fetched.digest.clone());
+    }
+}
+
+/// Notes which version a signed index is, so that it never becomes a newer one.
+fn note_index(trust: &mut Cow<'_, Trust>, id: &ResourceId, in_use: &InUse) {
+    let signed = in_use.evidence.as_ref().is_some_and(|evidence| evidence.signer.is_some());
+    if id.kind != Kind::Tree || !signed || in_use.version.is_opaque() {
+        return;
+    }
+    if let Some(index) = &in_use.digest
+        && trust.taken_as(id, index).all(|known| known != in_use.version)
+    {
+        trust.to_mut().take(id, &in_use.version, index);
     }
 }
 

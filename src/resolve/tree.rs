@@ -100,7 +100,7 @@ impl<'a> Tree<'a> {
             Err(problem) => Err(problem),
         };
         match taken {
-            Ok(wanted) => self.settle(wanted, Vec::new()),
+            Ok((wanted, note)) => self.settle(wanted, note.into_iter().collect()),
             Err(problem) => self.offline(problem).await,
         }
     }
@@ -120,9 +120,9 @@ impl<'a> Tree<'a> {
         let found = self.find(offline, From::Offline).await;
         match found.and_then(|found| self.goes_back(&found).map_or(Ok(found), Err)) {
             Ok(found) => match self.take(found).await {
-                Ok(wanted) => {
-                    let note = format!("the offline copy is used: {}", problem.message);
-                    self.settle(wanted, vec![note])
+                Ok((wanted, note)) => {
+                    let used = format!("the offline copy is used: {}", problem.message);
+                    self.settle(wanted, std::iter::once(used).chain(note).collect())
                 }
                 Err(other) => self.stay_with(&problem, &other),
             },
@@ -167,13 +167,12 @@ impl<'a> Tree<'a> {
         Ok(Found { file, version, source, offline: from == From::Offline, signed })
     }
 
-    /// What an index that was found comes to.
-    async fn take(&self, found: Found<'_>) -> Result<Wanted, Problem> {
+    /// What an index that was found comes to, and what is to be said of its name.
+    async fn take(&self, mut found: Found<'_>) -> Result<(Wanted, Option<String>), Problem> {
         let evidence = self.evidence(&found)?;
-        if !found.offline
-            && let Some(problem) =
-                self.below_floor(&found.version).or_else(|| self.signed_earlier(&found))
-        {
+        let note = self.as_taken_before(&mut found)?;
+        let older = self.below_floor(&found.version).or_else(|| self.signed_earlier(&found));
+        if let Some(problem) = older {
             return Err(problem);
         }
         let index = found.file.sha256.clone();
@@ -184,10 +183,10 @@ impl<'a> Tree<'a> {
             wanted.refresh = self.refresh(&wanted, found.signed.as_ref()).await;
         }
         match state(self.spec, self.observed, &wanted) {
-            State::InUse => return Ok(wanted),
+            State::InUse => return Ok((wanted, note)),
             State::Kept(slot) if self.is_as_made(&slot) => {
                 wanted.contents = self.contents_of_kept(&slot).map(Box::new);
-                return Ok(wanted);
+                return Ok((wanted, note));
             }
             State::Kept(_) | State::Damaged | State::Outdated(_) | State::Missing => {}
         }
@@ -198,7 +197,7 @@ impl<'a> Tree<'a> {
         })?;
         let index = Arc::new(index);
         if self.is_there(&wanted, &index).await {
-            return Ok(Wanted { there: true, refresh: None, ..wanted });
+            return Ok((Wanted { there: true, refresh: None, ..wanted }, note));
         }
         let stores = self.stores(found.source);
         let ways::Found { ways, packs, delta } = self.ways(&found.file, &index, &stores).await;
@@ -214,7 +213,7 @@ impl<'a> Tree<'a> {
             offline: found.offline,
             own: false,
         }));
-        Ok(wanted)
+        Ok((wanted, note))
     }
 
     /// Whether a directory that somebody else made, and that may become ours, is what an index describes. It is read

@@ -167,6 +167,51 @@ fn tree_without_the_demanded_signature_is_not_made() {
 }
 
 #[test]
+fn what_can_never_be_a_signature_counts_as_a_wrong_one() {
+    type Put = fn(&Path);
+    let put: [(Put, &str); 3] = [
+        (|place| fs::create_dir(place).unwrap(), "it is not a regular file"),
+        (|place| pipe(place), "it is not a regular file"),
+        (
+            |place| fs::write(place, vec![b'\n'; (256 << 10) + 1]).unwrap(),
+            "it has more than the allowed 262144 bytes",
+        ),
+    ];
+    for (put, why) in put {
+        for place in ["offered", "stick"] {
+            let mut host = Host::new();
+            host.wish_with_stick("ours.pgp", "false");
+            offer(&host.place(place), "1", &[]);
+            put(&host.place(place).join("site.caidx.asc"));
+            let code = host.run().code;
+            assert_eq!(code, if place == "stick" { 1 } else { 77 }, "{why}");
+            host.refused(code, why);
+            assert!(!host.world.path("/srv/site").exists());
+            // Another one that holds suffices, and signed indexes of a length that is read are.
+            let signature = host.place(place).join("site.caidx.sig");
+            fs::write(signature, fs::read(golden("1/ours.sig")).unwrap()).unwrap();
+            host.run().exits(0);
+            assert_eq!(host.installed().as_deref(), Some("release 1\n"));
+        }
+    }
+    let server = Server::start();
+    server.handle(|request| {
+        let long = request.bare_path() == "/site.caidx.asc";
+        let golden = || fs::read(golden(&format!("1{}", request.bare_path()))).ok();
+        let bytes = if long { Some(vec![b'\n'; 300_000]) } else { golden() };
+        bytes.map(Reply::file)
+    });
+    let mut host = Host::new();
+    host.wish_from(&server.url(""), "ours.pgp", "");
+    host.refused(77, "more than the allowed 262144 bytes");
+}
+
+fn pipe(place: &Path) {
+    let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from_raw_mode(0o600));
+    rustix::fs::mknodat(rustix::fs::CWD, place, kind, mode, 0).unwrap();
+}
+
+#[test]
 fn one_signature_that_holds_suffices_whatever_else_is_there() {
     let mut host = Host::new();
     host.offer("1", &[(".asc", "1/theirs.sig"), (".gpg", "1/site.caidx"), (".sig", "1/ours.sig")]);
@@ -247,6 +292,150 @@ fn index_signed_before_the_one_in_use_is_refused_and_one_signed_again_is_taken()
     assert_eq!(host.installed().as_deref(), Some("release 1\n"));
 }
 
+/// A host that follows indexes with versions in their names.
+fn following(wished: &str) -> Host {
+    let mut host = Host::new();
+    host.offer("1", &[]);
+    remove(&host.place("offered/site.caidx"));
+    host.wish_versions("offered", wished);
+    host
+}
+
+impl Host {
+    /// Follows what has versions in its names, and a stick of the same form.
+    fn wish_versions(&mut self, place: &str, wished: &str) {
+        let (from, stick) = (self.place(place), self.place("stick"));
+        let text = format!(
+            "trees:\n  site:\n    path: /srv/site\n    version: \"{wished}\"\n    verify: {{ gpg: {{ keyring: {0} }} \
+             }}\n    source: {{ casync: {{ index: \"{1}/site_@v.caidx\", store: \"{1}/site.castr\" }} }}\n    offline: \
+             {{ casync: {{ index: \"{2}/site_@v.caidx\", store: \"{2}/site.castr\" }} }}\n",
+            golden("ours.pgp").display(),
+            from.display(),
+            stick.display()
+        );
+        self.world.wish("desired", &text);
+        self.world.tick();
+    }
+
+    /// Puts a golden index and signature under the name of a version.
+    fn name(&self, place: &str, version: &str, (index, signature): (&str, &str)) {
+        let path = self.place(place).join(format!("site_{version}.caidx"));
+        fs::write(&path, fs::read(golden(&format!("{index}/site.caidx"))).unwrap()).unwrap();
+        let signature = fs::read(golden(&format!("{index}/{signature}"))).unwrap();
+        fs::write(path.with_extension("caidx.gpg"), signature).unwrap();
+    }
+
+    fn unname(&self, place: &str, version: &str) {
+        for end in ["", ".gpg"] {
+            remove(&self.place(place).join(format!("site_{version}.caidx{end}")));
+        }
+    }
+}
+
+#[test]
+fn old_index_under_the_name_of_a_newer_version_is_refused() {
+    // What is offered once the second version is in use, whether the first was in use before, and what is said.
+    let cases = [
+        ("9", "ours.sig", false, "was signed at"),
+        ("9", "ours.sig", true, "is 1 by another name"),
+        // Its publisher signed everything once more, say with another key.
+        ("9", "later.sig", true, "is 1 by another name"),
+        ("2", "ours.sig", false, "was signed at"),
+        ("2", "later.sig", true, "is 1 by another name"),
+    ];
+    for (version, signature, known, why) in cases {
+        for place in ["offered", "stick"] {
+            let mut host = following("latest");
+            fs::create_dir_all(host.place("stick")).unwrap();
+            if known {
+                host.name("offered", "1", ("1", "ours.sig"));
+                host.converges();
+            }
+            host.name("offered", "2", ("2", "ours.sig"));
+            host.converges();
+            if place == "stick" {
+                offer(&host.place("stick"), "1", &[]);
+                for version in ["1", "2"] {
+                    host.unname("offered", version);
+                }
+            }
+            host.name(place, version, ("1", signature));
+            host.refused(1, why);
+            assert_eq!(host.installed().as_deref(), Some("release 2\n"), "{version} {signature}");
+            // Once for a host that lost its memory: what it keeps tells, too.
+            remove(&host.world.path("/var/lib/reconcile/trust.json"));
+            host.refused(1, why);
+        }
+    }
+}
+
+#[test]
+fn what_an_index_was_is_remembered_when_no_generation_of_it_is_left() {
+    let mut host = following("latest");
+    let wish = fs::read_to_string(host.world.desired.join("wish.yaml")).unwrap();
+    let one = wish.replace("    version:", "    retain: 1\n    version:");
+    host.world.wish("desired", &one);
+    for version in ["1", "2"] {
+        host.name("offered", version, (version, "ours.sig"));
+        host.converges();
+    }
+    let kept = fs::read_dir(host.world.path("/srv/.site.reconcile/generations")).unwrap();
+    assert_eq!(kept.count(), 1);
+    host.name("offered", "9", ("1", "later.sig"));
+    host.refused(1, "is 1 by another name, and 2 was in use since");
+}
+
+#[test]
+fn operator_may_take_an_old_index_under_the_name_of_a_newer_version() {
+    let mut host = following("latest");
+    for version in ["1", "2"] {
+        host.name("offered", version, (version, "ours.sig"));
+        host.converges();
+    }
+    host.name("offered", "9", ("1", "ours.sig"));
+    host.refused(1, "write the exact version");
+    for wished in ["9", "latest"] {
+        host.wish_versions("offered", wished);
+        host.converges();
+        assert_eq!(host.installed().as_deref(), Some("release 1\n"), "{wished}");
+    }
+}
+
+#[test]
+fn newer_name_for_what_is_in_use_neither_installs_anything_nor_keeps_a_newer_version_away() {
+    let mut host = following("latest");
+    host.name("offered", "2", ("2", "ours.sig"));
+    host.converges();
+    host.name("offered", "9", ("2", "ours.sig"));
+    let ran = host.run().exits(0);
+    assert!(ran.stdout.contains("site_9.caidx is 2 by another name"), "{ran:#?}");
+    host.converges();
+    let status = host.world.run(&["status"]).stdout;
+    assert!(status.contains(" 2 ") && !status.contains(" 9 "), "{status}");
+    // What is changed by hand is repaired as what it is.
+    fs::write(host.world.path("/srv/site/conf.d/main"), "other\n").unwrap();
+    host.converges();
+    host.unname("offered", "9");
+    host.name("offered", "3", ("1", "later.sig"));
+    host.converges();
+    assert_eq!(host.installed().as_deref(), Some("release 1\n"));
+}
+
+#[test]
+fn wish_for_a_lower_series_goes_back_to_what_was_signed_earlier() {
+    let mut host = following("latest");
+    for version in ["1.4", "2.0"] {
+        host.name("offered", version, (&version[..1], "ours.sig"));
+    }
+    host.converges();
+    host.wish_versions("offered", "^1");
+    host.converges();
+    assert_eq!(host.installed().as_deref(), Some("release 1\n"));
+    host.wish_versions("offered", "latest");
+    host.converges();
+    assert_eq!(host.installed().as_deref(), Some("release 2\n"));
+}
+
 #[test]
 fn key_that_is_not_trusted_any_more_vouches_for_nothing() {
     let mut host = Host::new();
@@ -292,7 +481,8 @@ fn tree_of_before_signatures_were_demanded_is_verified_anew() {
 }
 
 #[test]
-fn operator_may_go_back_to_what_nobody_signed() {
+fn operator_may_go_back_to_what_nobody_signed_by_naming_it() {
+    let index = reconcile_digest(&golden("1/site.caidx"));
     let mut host = Host::new();
     host.offer("1", &[]);
     host.wish("ours.pgp", "");
@@ -304,7 +494,13 @@ fn operator_may_go_back_to_what_nobody_signed() {
     host.world.wish("desired", &signed);
     host.converges();
     assert_eq!(host.installed().as_deref(), Some("release 2\n"));
-    host.world.run(&["rollback", "tree/site", "--reason", "test"]).exits(0);
+    let refused = host.world.run(&["rollback", "tree/site", "--reason", "test"]).exits(1);
+    assert!(refused.stderr.contains("not verified by gpg"), "{refused:#?}");
+    assert_eq!(host.installed().as_deref(), Some("release 2\n"));
+    let unsigned = format!("index-{}", &index["sha256:".len()..][..12]);
+    let ran =
+        host.world.run(&["rollback", "tree/site", "--to", &unsigned, "--reason", "test"]).exits(0);
+    assert!(ran.stderr.contains("not verified by gpg"), "{ran:#?}");
     assert_eq!(host.installed().as_deref(), Some("release 1\n"));
     host.converges();
 }
@@ -406,6 +602,13 @@ fn stick_is_brought_up_with_the_signature_and_installs_elsewhere() {
         host.converges();
         assert_eq!(fs::read(&path).unwrap(), fs::read(golden("1/ours.sig")).unwrap());
     }
+    remove(&stick.join("site.caidx.gpg"));
+    pipe(&stick.join("site.caidx.gpg"));
+    host.converges();
+    assert_eq!(
+        fs::read(stick.join("site.caidx.gpg")).unwrap(),
+        fs::read(golden("1/ours.sig")).unwrap()
+    );
     host.offer("2", &[(".asc", "2/ours.asc")]);
     host.converges();
     let mut other = Host::new();
@@ -457,6 +660,12 @@ fn one_file_holds_the_signatures_of_both_indexes_while_one_replaces_the_other() 
     let many = read("1/ours.asc").repeat(9);
     assert_eq!(blocks(&many).len(), 9);
     assert_eq!(joined(&read("2/ours.asc"), &many), read("2/ours.asc"));
+    // Half of a file is another file: what would be too long to be read is left out whole.
+    let long = [&read("1/ours.asc"), vec![b'\n'; 200 << 10].as_slice()].concat();
+    let both = joined(&read("2/ours.asc"), &long);
+    verify_detached(&read("1/site.caidx"), &both, &keys, now).unwrap();
+    let longer = [long.as_slice(), vec![b'\n'; 56 << 10].as_slice()].concat();
+    assert_eq!(joined(&read("2/ours.asc"), &longer), read("2/ours.asc"));
     // Of two forms only the new one can be in it.
     assert_eq!(joined(&read("2/ours.asc"), &read("1/ours.sig")), read("2/ours.asc"));
     assert_eq!(joined(&read("2/ours.asc"), b""), read("2/ours.asc"));

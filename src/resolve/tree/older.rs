@@ -14,9 +14,7 @@ impl Tree<'_> {
         if !self.spec.is_floating() || to.is_opaque() {
             return None;
         }
-        let floor = self.question.ledger.trust.floors.get(self.id).cloned();
-        let current = self.observed.current_head().map(|head| head.version.clone());
-        let floor = floor.into_iter().chain(current.filter(|v| !v.is_opaque())).max()?;
+        let floor = self.floor()?;
         let accepted = match &self.spec.version {
             TreeVersion::Constraint(want) => want.accepts(&floor, Prereleases::Refused),
             TreeVersion::Index(_) => false,
@@ -31,20 +29,70 @@ impl Tree<'_> {
         })
     }
 
-    /// An index under a name without a version that was signed before the one in use: somebody put an old one back who
-    /// need not be its publisher.
+    /// The highest version that was in use.
+    fn floor(&self) -> Option<Version> {
+        let floor = self.question.ledger.trust.floors.get(self.id).cloned();
+        let current = self.observed.current_head().map(|head| head.version.clone());
+        floor.into_iter().chain(current.filter(|v| !v.is_opaque())).max()
+    }
+
+    /// Signatures are of bytes and not of names, so who has the source in hand can give an old index the name of a newer
+    /// version. One that was in use here as an older version stays that version, which the note says: it brings nothing
+    /// new, and where another took its place since, it would take the tree back.
+    pub(super) fn as_taken_before(&self, found: &mut Found<'_>) -> Result<Option<String>, Problem> {
+        let TreeVersion::Constraint(want) = &self.spec.version else { return Ok(None) };
+        if found.signed.is_none() || found.version.is_opaque() || !want.is_floating() {
+            return Ok(None);
+        }
+        let index = &found.file.sha256;
+        let remembered = self.question.ledger.trust.taken_as(self.id, index);
+        let heads = self.observed.slots().filter_map(|slot| self.observed.head(slot));
+        let kept = heads.filter(|head| &head.index == index && head.evidence.signer.is_some());
+        let known = remembered.chain(kept.map(|head| head.version.clone()));
+        let known = known.filter(|version| !version.is_opaque()).max();
+        let Some(known) = known.filter(|known| known < &found.version) else { return Ok(None) };
+        let in_use = self.observed.current_head().is_some_and(|head| &head.index == index);
+        let newer = self.floor().filter(|floor| floor > &known);
+        if in_use || newer.is_none() && want.accepts(&known, Prereleases::Refused) {
+            let name = &found.file.artifact.name;
+            let note = format!("{name} is {known} by another name, and goes on to count as that");
+            found.version = known;
+            return Ok(Some(note));
+        }
+        let newer = newer.map(|newer| format!(", and {newer} was in use since"));
+        Err(Problem {
+            reason: BlockedReason::Downgrade,
+            message: format!(
+                "{} is {known} by another name{}; what was in use as an older version never becomes a newer one. To \
+                 follow it all the same, write the exact version, {}",
+                found.file.artifact.name,
+                newer.unwrap_or_default(),
+                found.version
+            ),
+            until: None,
+        })
+    }
+
+    /// An index that was signed before the one in use and does not say to be older: somebody put an old one back who need
+    /// not be its publisher.
     pub(super) fn signed_earlier(&self, found: &Found<'_>) -> Option<Problem> {
         let signed = found.signed.as_ref()?;
         let head = self.observed.current_head()?;
         let mine = head.published.filter(|_| head.evidence.signer.is_some())?;
-        let other = self.spec.is_floating() && found.version.is_opaque();
-        let other = other && head.index != found.file.sha256;
+        let ordered = !found.version.is_opaque() && !head.version.is_opaque();
+        let admits = ordered && found.version < head.version;
+        let other = self.spec.is_floating() && head.index != found.file.sha256 && !admits;
+        let pin = if found.version.is_opaque() {
+            format!("`version: {}`", found.file.sha256)
+        } else {
+            format!("the exact version, {}", found.version)
+        };
         (other && signed.at < mine).then(|| Problem {
             reason: BlockedReason::Downgrade,
             message: format!(
                 "{} was signed at {}, and the one in use later, at {mine}: an old one was put back. Its publisher goes \
-                 back by signing it again; to follow it all the same, write `version: {}`",
-                found.file.artifact.name, signed.at, found.file.sha256
+                 back by signing it again; to follow it all the same, write {pin}",
+                found.file.artifact.name, signed.at
             ),
             until: None,
         })
