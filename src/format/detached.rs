@@ -7,6 +7,9 @@
 /// What follows the name of a file in that of its signature, likeliest first; the first one is armoured.
 pub const ENDS: [&str; 3] = [".asc", ".gpg", ".sig"];
 
+/// The notation by which a signature says what the file that it is of is called.
+pub const NAME_NOTATION: &str = "name@reconcile";
+
 /// Longest file of signatures of an index that is read or written, in bytes: what one has, a thousand times over.
 pub const BYTES_MAX: u64 = 256 << 10;
 

@@ -57,6 +57,14 @@ struct Found<'a> {
     signed: Option<Signed>,
 }
 
+impl Found<'_> {
+    /// Whether who signed it says which version it is.
+    fn is_bound(&self) -> bool {
+        let named = self.signed.as_ref().is_some_and(|signed| !signed.names.is_empty());
+        named && !self.version.is_opaque()
+    }
+}
+
 /// Which of both sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum From {

@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use reconcile::trust::openpgp::{Keyring, verify_detached};
+
 use crate::support::tree;
 use crate::support::world::World;
 
@@ -13,6 +15,8 @@ use crate::support::world::World;
 struct Site {
     world: World,
     home: tempfile::TempDir,
+    /// The name of the index.
+    index: String,
 }
 
 impl Drop for Site {
@@ -28,7 +32,7 @@ impl Site {
         let home = tempfile::Builder::new().permissions(private).tempdir().unwrap();
         let mut world = World::new();
         world.now = jiff::Timestamp::now();
-        let site = Self { world, home };
+        let site = Self { world, home, index: "site.caidx".to_owned() };
         for who in ["first", "second"] {
             let user = format!("{who}@example.net");
             site.gpg(&[
@@ -71,7 +75,7 @@ impl Site {
         let now = (jiff::Timestamp::now() + jiff::SignedDuration::from_mins(1)).to_string();
         let ran = Command::new(env!("CARGO_BIN_EXE_reconcile"))
             .env("GNUPGHOME", self.home.path())
-            .args(["--now", &now, "publish", "tree", "tree", "--index", "site.caidx"])
+            .args(["--now", &now, "publish", "tree", "tree", "--index", &self.index])
             .args(more)
             .current_dir(self.world.temp())
             .output()
@@ -89,11 +93,16 @@ impl Site {
 
     /// Lets the host follow, trusting one of the keys.
     fn pass(&mut self, key: &str) -> (i32, String) {
+        self.follow(key, "site.caidx")
+    }
+
+    /// The same by the name of the index.
+    fn follow(&mut self, key: &str, index: &str) -> (i32, String) {
         let wish = format!(
             "trees:\n  site:\n    path: /srv/site\n    verify: {{ gpg: {{ keyring: {} }} }}\n    source: {{ casync: {} \
              }}\n",
             self.path(&format!("{key}.pgp")).display(),
-            self.path("site.caidx").display()
+            self.path(index).display()
         );
         self.world.wish("desired", &wish);
         self.world.tick();
@@ -166,6 +175,53 @@ fn unchanged_tree_is_signed_again_only_by_another_key_or_when_its_signature_is_g
         assert_eq!(site.signature(), second);
         assert_eq!(site.pass("second").0, 0);
     }
+}
+
+#[test]
+fn published_signature_says_which_version_it_is_of() {
+    let mut site = Site::new();
+    let publish = |site: &mut Site, version: &str, text: &str| {
+        site.write(text);
+        site.index = format!("site_{version}.caidx");
+        site.publishes(&["--sign", "first@example.net"]);
+    };
+    publish(&mut site, "%k", "odd");
+    let [index, signature, keys] = ["site_%k.caidx", "site_%k.caidx.asc", "first.pgp"]
+        .map(|name| fs::read(site.path(name)).unwrap());
+    let keys = Keyring::read(&keys).unwrap();
+    let signed = verify_detached(&index, &signature, &keys, site.world.now).unwrap();
+    assert_eq!(signed.names, ["site_%k.caidx"]);
+    for end in ["", ".asc", ".mtree", ".cks"] {
+        tree::remove(&site.path(&format!("site_%k.caidx{end}")));
+    }
+    for version in ["1", "2"] {
+        publish(&mut site, version, version);
+    }
+    let pattern = "site_@v.caidx";
+    assert_eq!(site.follow("first", pattern).0, 0);
+    assert_eq!(site.installed(), "2");
+    // What it is called is as old as what it is.
+    let copy = |site: &Site, from: &str, to: &str| {
+        for end in ["", ".asc"] {
+            fs::copy(site.path(&format!("{from}{end}")), site.path(&format!("{to}{end}"))).unwrap();
+        }
+    };
+    for from in ["1", "2"] {
+        copy(&site, &format!("site_{from}.caidx"), "site_9.caidx");
+        let (code, said) = site.follow("first", pattern);
+        let why = format!("its signature is of site_{from}.caidx");
+        assert!(code == 77 && said.contains(&why), "{code} {said}");
+    }
+    for end in ["", ".asc"] {
+        tree::remove(&site.path(&format!("site_9.caidx{end}")));
+    }
+    // Its publisher may publish what is old as something new.
+    publish(&mut site, "3", "1");
+    assert_eq!(site.follow("first", pattern).0, 0);
+    assert_eq!(site.installed(), "1");
+    // A name without a version says nothing that could be wrong.
+    copy(&site, "site_3.caidx", "site.caidx");
+    assert_eq!(site.pass("first").0, 0);
 }
 
 #[test]

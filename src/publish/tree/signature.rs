@@ -10,7 +10,7 @@ use super::PublishError;
 use super::files::{beside, remove, replace};
 use crate::format::detached::{BYTES_MAX, ENDS, blocks, joined};
 use crate::host::read_regular;
-use crate::publish::signing::{Form, holds, sign};
+use crate::publish::signing::{Form, holds, sign_named};
 
 /// End of the name of the signature that is made.
 const END: &str = ENDS[0];
@@ -36,7 +36,8 @@ impl Signature {
         let path = beside(index, END);
         let made = beside(&path, ".made");
         remove(&made)?;
-        let signed = sign(file.as_std_path(), key, (made.as_std_path(), Form::Armoured)).await;
+        let to = (made.as_std_path(), Form::Armoured);
+        let signed = sign_named(file.as_std_path(), key, to, index.file_name()).await;
         let bytes = read(&made);
         let before = of_now(&path, index, &made).await;
         remove(&made)?;

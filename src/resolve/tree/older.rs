@@ -36,12 +36,13 @@ impl Tree<'_> {
         floor.into_iter().chain(current.filter(|v| !v.is_opaque())).max()
     }
 
-    /// Signatures are of bytes and not of names, so who has the source in hand can give an old index the name of a newer
+    /// Most signatures are of bytes and not of names, so who has the source in hand can give an old index the name of a newer
     /// version. One that was in use here as an older version stays that version, which the note says: it brings nothing
     /// new, and where another took its place since, it would take the tree back.
     pub(super) fn as_taken_before(&self, found: &mut Found<'_>) -> Result<Option<String>, Problem> {
         let TreeVersion::Constraint(want) = &self.spec.version else { return Ok(None) };
-        if found.signed.is_none() || found.version.is_opaque() || !want.is_floating() {
+        let open = found.signed.is_some() && !found.version.is_opaque() && !found.is_bound();
+        if !open || !want.is_floating() {
             return Ok(None);
         }
         let index = &found.file.sha256;
@@ -81,6 +82,8 @@ impl Tree<'_> {
         let mine = head.published.filter(|_| head.evidence.signer.is_some())?;
         let ordered = !found.version.is_opaque() && !head.version.is_opaque();
         let admits = ordered && found.version < head.version;
+        // Who signs names may sign what is older as a newer version, or two series by turns.
+        let admits = admits || ordered && found.is_bound() && found.version > head.version;
         let other = self.spec.is_floating() && head.index != found.file.sha256 && !admits;
         let pin = if found.version.is_opaque() {
             format!("`version: {}`", found.file.sha256)

@@ -30,6 +30,8 @@ pub(super) struct Signed {
     pub(super) signer: String,
     /// When, by the clock of who signed.
     pub(super) at: Timestamp,
+    /// What the index is called, as far as its signer says.
+    pub(super) names: Vec<String>,
     /// What follows the name of the index in that of the signature's file.
     pub(super) end: &'static str,
     /// That file.
@@ -125,8 +127,8 @@ impl Tree<'_> {
             };
             match verify_detached(&file.bytes, &found.bytes, keys, self.question.now) {
                 Ok(good) => {
-                    let (signer, at) = (good.primary, good.created);
-                    return Ok(Signed { signer, at, end, bytes: found.bytes });
+                    let (signer, at, names) = (good.primary, good.created, good.names);
+                    return Ok(Signed { signer, at, names, end, bytes: found.bytes });
                 }
                 Err(error) => {
                     unsigned = unsigned.or(Unsigned::Wrong {
@@ -170,8 +172,33 @@ impl Tree<'_> {
         }
     }
 
+    /// Refuses an index that its signer called otherwise: then its version is not what its name says.
+    fn check_name(&self, found: &Found<'_>) -> Result<(), Problem> {
+        let signed = found.signed.as_ref().filter(|signed| !signed.names.is_empty());
+        let Some(signed) = signed.filter(|_| !found.version.is_opaque()) else { return Ok(()) };
+        let name = &found.file.artifact.name;
+        // A copy may be called as the copy's pattern says.
+        let sources = [Some(&self.spec.source), self.spec.offline.as_ref()].into_iter().flatten();
+        let mut names = sources
+            .map(|source| source.index.file_name().replacen("@v", found.version.as_str(), 1))
+            .chain([name.clone()]);
+        if names.any(|name| signed.names.contains(&name)) {
+            return Ok(());
+        }
+        Err(Problem {
+            reason: BlockedReason::Unverified,
+            message: format!(
+                "verifying {name}: its signature is of {}, so somebody gave it another name; ask its publisher to publish it \
+                 by this one",
+                signed.names.join(", ")
+            ),
+            until: None,
+        })
+    }
+
     /// What vouches for an index, when that is enough.
     pub(super) fn evidence(&self, found: &Found<'_>) -> Result<Evidence, Problem> {
+        self.check_name(found)?;
         let sha256 = &found.file.sha256;
         let pinned = self.spec.verify.pinned.iter().map(|pin| &pin.digest);
         let pinned = pinned.chain(match &self.spec.version {

@@ -235,6 +235,18 @@ pub(super) fn has_unknown_critical(config: &SignatureConfig) -> bool {
     })
 }
 
+/// The texts of all notations of this name that a signature covers.
+pub(super) fn notations(signature: &Signature, name: &str) -> Vec<String> {
+    let parts = signature.config().into_iter().flat_map(SignatureConfig::hashed_subpackets);
+    let values = parts.filter_map(|part| match &part.data {
+        SubpacketData::Notation(notation) if notation.name == name.as_bytes() => {
+            Some(String::from_utf8_lossy(&notation.value).into_owned())
+        }
+        _ => None,
+    });
+    values.collect()
+}
+
 /// Upper-case hexadecimal, as `gpg` prints it.
 pub(super) fn hexadecimal(fingerprint: &Fingerprint) -> String {
     upper(fingerprint.as_bytes())

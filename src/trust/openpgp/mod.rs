@@ -29,6 +29,7 @@ use jiff::{SignedDuration, Timestamp};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Signature, SignatureType, SignatureVersion};
 
+use crate::format::detached::NAME_NOTATION;
 use certificate::{Candidate, Moments};
 use packets::Block;
 
@@ -50,6 +51,8 @@ pub struct Signed {
     pub user_id: Option<String>,
     /// When the signature was made, by the signer's clock.
     pub created: Timestamp,
+    /// What its signer says that the data is called; nothing in most signatures.
+    pub names: Vec<String>,
 }
 
 /// Why no signature over some data was accepted.
@@ -248,6 +251,7 @@ fn verify(
                     key: candidate.fingerprint(),
                     user_id,
                     created,
+                    names: certificate::notations(signature, NAME_NOTATION),
                 });
             }
             Err(why) => problem = why,
