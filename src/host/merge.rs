@@ -109,6 +109,8 @@ impl Merge<'_> {
             let Some(from) = from else { continue };
             let Some(coming) = stat(from, &name)? else { continue };
             if there.is_some_and(|there| there.inode == coming.inode) {
+                // Its second name goes before it is listed: that changes the time by which it is known to be untouched.
+                rustix::fs::unlinkat(from, &name, AtFlags::empty())?;
                 continue;
             }
             if there.is_some_and(|there| there.kind == NodeKind::Directory) {

@@ -110,6 +110,20 @@ fn tree_updated_in_place_goes_back_by_its_earlier_index_and_on_again() {
 }
 
 #[test]
+fn file_that_stays_the_same_is_the_same_file_after_any_number_of_updates() {
+    use std::os::unix::fs::MetadataExt;
+    let mut site = Site::new("");
+    let same = |site: &Site| site.path().join("data/same").metadata().unwrap().ino();
+    let before = same(&site);
+    for state in ["three", "four", "five"] {
+        site.publish(state);
+        site.pass(0);
+        assert_eq!(same(&site), before, "{state}");
+        site.is_settled();
+    }
+}
+
+#[test]
 fn chunk_that_is_nowhere_is_told_and_nothing_is_changed() {
     let mut site = Site::new("");
     tree::remove(&site.publisher.store);
