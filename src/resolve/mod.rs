@@ -138,6 +138,20 @@ pub struct App<'a> {
     reader: &'a Reader,
 }
 
+/// What a release that could be chosen comes to.
+enum Verdict {
+    /// It is to be on.
+    Taken(Box<Wanted>, Vec<String>),
+    /// It was here and did not work.
+    KnownBad(Problem),
+    /// Not all of it can be had yet.
+    Waiting(Problem),
+    /// Like all that follow, it would take the app back.
+    Older(Problem),
+    /// Nothing else is to be taken instead.
+    Refused(Problem),
+}
+
 impl App<'_> {
     async fn resolve(&self) -> Resolution<Wanted> {
         if let Some(problem) = suspended(self.question, self.id, self.spec.suspend.as_ref()) {
@@ -196,45 +210,55 @@ impl App<'_> {
     ) -> Resolution<Wanted> {
         let mut waiting: Option<Problem> = None;
         for release in choices {
-            if let Some(problem) = self.goes_back(&release.version) {
-                return self.stay(quarantined.or(waiting).unwrap_or(problem));
+            match self.judge(release).await {
+                Verdict::Taken(wanted, notes) => {
+                    let mut resolution = taken(*wanted, waiting);
+                    resolution.notes.extend(notes);
+                    resolution.problem = quarantined;
+                    return resolution;
+                }
+                Verdict::KnownBad(problem) => {
+                    quarantined.get_or_insert(problem);
+                }
+                Verdict::Waiting(problem) => {
+                    waiting.get_or_insert(problem);
+                }
+                Verdict::Older(problem) => {
+                    return self.stay(quarantined.or(waiting).unwrap_or(problem));
+                }
+                Verdict::Refused(problem) => return self.stay(quarantined.unwrap_or(problem)),
             }
-            let there = self.installed(release);
-            if there.is_some()
-                && let Some(problem) = self.republished(release).await
-            {
-                return self.stay(quarantined.unwrap_or(problem));
-            }
-            let known_bad = there.as_ref().and_then(|wanted| self.quarantined(wanted));
-            let (wanted, notes) = match there.filter(|_| known_bad.is_none()) {
-                Some(wanted) => (wanted, Vec::new()),
-                None => match offer(self, release).await {
-                    Offered::Wanted(wanted, notes) => (*wanted, notes),
-                    Offered::Waiting(_) | Offered::Refused(_) if known_bad.is_some() => {
-                        quarantined = quarantined.or(known_bad);
-                        continue;
-                    }
-                    Offered::Waiting(problem) => {
-                        waiting.get_or_insert(problem);
-                        continue;
-                    }
-                    Offered::Refused(problem) => {
-                        return self.stay(quarantined.unwrap_or(problem));
-                    }
-                },
-            };
-            if let Some(problem) = self.quarantined(&wanted) {
-                quarantined.get_or_insert(problem);
-                continue;
-            }
-            let mut resolution = taken(wanted, waiting);
-            resolution.notes.extend(notes);
-            resolution.problem = quarantined;
-            return resolution;
         }
         match quarantined.or(waiting) {
             Some(problem) => self.stay(problem),
             None => Resolution::default(),
+        }
+    }
+
+    /// What one choice comes to.
+    async fn judge(&self, release: &Release) -> Verdict {
+        if let Some(problem) = self.goes_back(&release.version) {
+            return Verdict::Older(problem);
+        }
+        let mut known_bad = None;
+        if let Some(there) = self.installed(release) {
+            if let Some(problem) = self.republished(release).await {
+                return Verdict::Refused(problem);
+            }
+            known_bad = self.quarantined(&there);
+            if known_bad.is_none() {
+                return Verdict::Taken(Box::new(there), Vec::new());
+            }
+        }
+        // What did not work may have other bytes by now.
+        match (offer(self, release).await, known_bad) {
+            (Offered::Wanted(wanted, notes), _) => match self.quarantined(&wanted) {
+                Some(problem) => Verdict::KnownBad(problem),
+                None => Verdict::Taken(wanted, notes),
+            },
+            (_, Some(problem)) => Verdict::KnownBad(problem),
+            (Offered::Waiting(problem), None) => Verdict::Waiting(problem),
+            (Offered::Refused(problem), None) => Verdict::Refused(problem),
         }
     }
 
