@@ -99,8 +99,8 @@ impl Site {
     /// The same by the name of the index.
     fn follow(&mut self, key: &str, index: &str) -> (i32, String) {
         let wish = format!(
-            "trees:\n  site:\n    path: /srv/site\n    verify: {{ gpg: {{ keyring: {} }} }}\n    source: {{ casync: {} \
-             }}\n",
+            "trees:\n  site:\n    path: /srv/site\n    retain: 3\n    verify: {{ gpg: {{ keyring: {} }} }}\n    source: {{ \
+             casync: {} }}\n",
             self.path(&format!("{key}.pgp")).display(),
             self.path(index).display()
         );
@@ -222,6 +222,28 @@ fn published_signature_says_which_version_it_is_of() {
     // A name without a version says nothing that could be wrong.
     copy(&site, "site_3.caidx", "site.caidx");
     assert_eq!(site.pass("first").0, 0);
+}
+
+#[test]
+fn rollback_passes_over_what_nobody_signed() {
+    let mut site = Site::new();
+    for text in ["one", "two", "three"] {
+        site.write(text);
+        site.publishes(&["--sign", "first@example.net"]);
+        if text != "two" {
+            assert_eq!(site.pass("first").0, 0);
+            continue;
+        }
+        tree::remove(&site.path("site.caidx.asc"));
+        let wish = fs::read_to_string(site.world.desired.join("wish.yaml")).unwrap();
+        let plain: Vec<&str> = wish.lines().filter(|line| !line.contains("verify")).collect();
+        site.world.wish("desired", &(plain.join("\n") + "\n"));
+        site.world.tick();
+        site.world.run(&[]).exits(0);
+        assert_eq!(site.installed(), "two");
+    }
+    site.world.run(&["rollback", "tree/site", "--reason", "test"]).exits(0);
+    assert_eq!(site.installed(), "one");
 }
 
 #[test]
