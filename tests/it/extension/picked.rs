@@ -233,3 +233,77 @@ fn image_that_did_not_work_is_hidden_again_after_somebody_showed_it() {
         assert!(place(&host).join("demo_1.0.0.raw").exists(), "{offered}");
     }
 }
+
+/// Who put images where a definition has them.
+#[derive(PartialEq)]
+enum By {
+    Us,
+    Sysupdate,
+}
+
+/// A host that follows a definition for the same place, and was upgraded from 1.0.0 to 1.1.0.
+fn followed(by: &By) -> Host {
+    let mut host = Host::new();
+    host.world.wish("desired", "sysupdate: { as: sysupdate }\n");
+    let text = format!(
+        "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=file://{}\nMatchPattern=demo_@v.raw\n[Target]\n\
+         Type=regular-file\nInstancesMax=3\nPath=/var/lib/extensions/demo.raw.v\nMatchPattern=demo_@v.raw\n",
+        host.source().display()
+    );
+    let definition = host.world.path("usr/lib/sysupdate.demo.d/demo.transfer");
+    crate::support::tree::write(&definition, text.as_bytes());
+    for (version, text) in [("1.0.0", "one"), ("1.1.0", "two")] {
+        let name = format!("demo_{version}.raw");
+        host.publish(&name, text);
+        if *by == By::Sysupdate {
+            fs::create_dir_all(place(&host)).unwrap();
+            fs::copy(host.source().join(&name), place(&host).join(&name)).unwrap();
+        } else {
+            host.converges();
+        }
+    }
+    host.converges();
+    host
+}
+
+#[test]
+fn followed_image_that_systemd_picks_is_gone_back_from_and_on_again() {
+    for by in [By::Us, By::Sysupdate] {
+        let mut host = followed(&by);
+        assert_eq!(picked(&host), "demo_1.1.0.raw");
+        let back = ["rollback", "extension/demo", "--to", "1.0.0", "--reason", "test"];
+        host.world.run(&back).exits(0);
+        assert_eq!(picked(&host), "demo_1.0.0.raw");
+        assert!(is_hidden(&host, "demo_1.1.0.raw"));
+        host.is_settled();
+        host.world.run(&["resume", "extension/demo"]).exits(0);
+        host.converges();
+        assert_eq!(picked(&host), "demo_1.1.0.raw");
+        assert!(!is_hidden(&host, "demo_1.1.0.raw"));
+    }
+}
+
+#[test]
+fn followed_directory_that_systemd_picks_is_not_gone_back_from_and_that_is_said() {
+    let mut host = Host::new();
+    host.world.wish("desired", "sysupdate: { as: sysupdate }\n");
+    let text = "[Source]\nType=directory\nPath=/srv/trees\nMatchPattern=demo-@v\n[Target]\nType=directory\nInstancesMax=3\n\
+                Path=/var/lib/extensions/demo.v\nMatchPattern=demo_@v\n";
+    let definition = host.world.path("usr/lib/sysupdate.demo.d/demo.transfer");
+    crate::support::tree::write(&definition, text.as_bytes());
+    for version in ["1", "2"] {
+        let release = host.world.path(&format!(
+            "srv/trees/demo-{version}/usr/lib/extension-release.d/extension-release.demo"
+        ));
+        crate::support::tree::write(&release, b"ID=_any\n");
+        host.converges();
+    }
+    let said = host.world.run(&BACK);
+    assert_eq!(said.code, 1, "{said:#?}");
+    let why =
+        "nothing here decides that 1 is used and not 2; give its definition a CurrentSymlink=";
+    assert!(said.stderr.contains(why), "{said:#?}");
+    let place = host.world.path("var/lib/extensions/demo.v");
+    assert!(place.join("demo_1").exists() && place.join("demo_2").exists());
+    host.is_settled();
+}
