@@ -57,6 +57,24 @@ impl Site {
         status["resources"][0]["version"].as_str().unwrap().to_owned()
     }
 
+    /// Makes a pass that is killed by its trigger, which runs between the exchange and the look.
+    fn is_killed_before_it_looks(&mut self) {
+        let desired = self.world.desired.join("wish.yaml");
+        let wish = fs::read_to_string(&desired).unwrap();
+        fs::write(&desired, wish.replace("cat ", "kill -9 $PPID; cat ")).unwrap();
+        self.world.tick();
+        let killed = std::process::Command::new(env!("CARGO_BIN_EXE_reconcile"))
+            .arg("--root")
+            .arg(self.world.root())
+            .arg("--desired")
+            .arg(&self.world.desired)
+            .args(["--now", &self.world.now.to_string(), "--effects", "run"])
+            .output()
+            .unwrap();
+        assert_eq!(killed.status.code(), None, "{killed:?}");
+        fs::write(&desired, wish).unwrap();
+    }
+
     /// What hooks noted since the last call.
     fn noted(&self) -> String {
         let log = self.world.temp().join("log");
@@ -117,6 +135,22 @@ fn directory_that_was_there_before_us_comes_back_when_the_first_tree_does_not_wo
 }
 
 #[test]
+fn directory_that_was_there_before_us_is_kept_when_the_layout_is_edited_before_the_look() {
+    let mut site = Site::new("    existing: adopted\n");
+    tree::write(&site.world.path("srv/site/own"), b"x");
+    site.is_killed_before_it_looks();
+    assert_eq!(site.state(), "one");
+    let own = site.world.path("srv/.site.reconcile/generations/adopted/tree/own");
+    assert!(own.exists());
+    let desired = site.world.desired.join("wish.yaml");
+    let wish = fs::read_to_string(&desired).unwrap();
+    fs::write(&desired, format!("{}    layout: in-place\n", wish.trim_end_matches(' '))).unwrap();
+    let said = site.pass(0);
+    assert!(own.exists(), "{said}");
+    assert_eq!(site.state(), "one");
+}
+
+#[test]
 fn tree_behind_a_link_goes_back_by_the_link() {
     let mut site = Site::new("    layout: link\n");
     site.pass(0);
@@ -144,23 +178,8 @@ fn tree_whose_pass_was_killed_before_it_looked_is_looked_at_by_the_next() {
     site.pass(0);
     let one = site.in_use();
     site.publish("bad");
-    // The trigger runs between the exchange and the look.
-    let desired = site.world.desired.join("wish.yaml");
-    let wish = fs::read_to_string(&desired).unwrap();
-    let killing = wish.replace("cat ", "kill -9 $PPID; cat ");
-    fs::write(&desired, killing).unwrap();
-    site.world.tick();
-    let killed = std::process::Command::new(env!("CARGO_BIN_EXE_reconcile"))
-        .arg("--root")
-        .arg(site.world.root())
-        .arg("--desired")
-        .arg(&site.world.desired)
-        .args(["--now", &site.world.now.to_string(), "--effects", "run"])
-        .output()
-        .unwrap();
-    assert_eq!(killed.status.code(), None, "{killed:?}");
+    site.is_killed_before_it_looks();
     assert_eq!(site.state(), "bad");
-    fs::write(&desired, wish).unwrap();
     let said = site.pass(6);
     assert_eq!(site.state(), "one", "{said}");
     let one = one.trim_start_matches("index-");

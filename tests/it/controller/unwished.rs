@@ -75,3 +75,15 @@ fn clock_that_was_set_back_keeps_nothing_for_longer() {
     clocked.expect_pass(&[Trigger::Until]);
     assert!(removes(&mut clocked));
 }
+
+#[test]
+fn resource_that_goes_by_a_word_of_the_wish_is_removed_at_once() {
+    let mut clocked = Clocked::settled(policy());
+    clocked.hear(Event::Signal);
+    clocked.expect_pass(&[Trigger::Signal]);
+    // As an extension does whose feature was switched off.
+    let mut result = Result::default().change("a", Action::Remove, End::Done);
+    result.plan.changes[0].declared_at = Some("/etc/reconcile/desired-state/a.yaml:1".to_owned());
+    let held = hold(result.plan, &clocked.controller.holds(clocked.now));
+    assert_eq!((held.changes.len(), held.blocked.len()), (1, 0));
+}
