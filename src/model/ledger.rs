@@ -1,5 +1,6 @@
 //! What the agent must remember, split by what losing it means.
 
+mod accepted;
 pub mod rename;
 mod shed;
 
@@ -11,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::ledger::rename::Renames;
 use crate::model::{Digest, Effect, ResourceId, Version};
+
+pub use accepted::Accepted;
 
 /// Version of every ledger file's format.
 pub const LEDGER_FORMAT: u32 = 1;
@@ -55,6 +58,9 @@ pub struct Trust {
     /// SHA-256 first accepted, by `app/name tag artifact`; of signed trees, each that was in use, by
     /// `tree/name version digest`.
     pub locks: BTreeMap<String, Digest>,
+    /// What the release of an app was made of that was in use last and, as far as it is known, works.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub accepted: BTreeMap<ResourceId, Accepted>,
     /// Artifacts, by the same key, that turned out not to run on this host.
     pub unsuitable: BTreeSet<String>,
     /// Releases that were installed here and did not work.
@@ -153,6 +159,7 @@ impl Trust {
     /// Forgets a resource that is not ours any more.
     pub fn forget(&mut self, resource: &ResourceId) {
         self.floors.remove(resource);
+        self.accepted.remove(resource);
         self.locks.retain(|key, _| !is_of(resource, key));
         self.unsuitable.retain(|key| !is_of(resource, key));
         self.quarantined.retain(|quarantined| quarantined.resource != *resource);

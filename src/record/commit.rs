@@ -25,7 +25,7 @@ use crate::model::{
 };
 use crate::observe::Observed;
 use crate::record::ledger::Saved;
-use crate::record::{history, ledger as files};
+use crate::record::{accepted, history, ledger as files};
 use crate::resource::Found;
 use crate::resource::app::AppObserved;
 
@@ -124,6 +124,7 @@ pub fn conclude(
     for unchanged in &pass.plan.unchanged {
         raise(&mut trust, pass, &unchanged.resource, &unchanged.in_use.version);
         note_index(&mut trust, &unchanged.resource, &unchanged.in_use);
+        accepted::note_found(&mut trust, pass, &unchanged.resource);
         recognise(&mut inventory, pass, unchanged);
         note_placed(&mut inventory, pass, &unchanged.resource);
         arrive(&mut inventory, &unchanged.resource);
@@ -382,6 +383,9 @@ fn learn(
     }
     raise(trust, pass, &change.resource, &after.version);
     note_index(trust, &change.resource, after);
+    if let Some(slot) = in_use {
+        accepted::note(trust, pass, (change, result), slot);
+    }
     let first_use = after.evidence.as_ref().is_some_and(|e| e.level == Level::Lock);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| first_use) {
         let key = fetched.lock_key.clone();

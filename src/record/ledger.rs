@@ -1,8 +1,8 @@
 //! The ledger on disk: four small JSON files, each replaced as a whole.
 //!
 //! ```text
-//! trust.json      floors, locks, quarantine     losing it is reported; `latest` still never goes back
-//!                                               below what is installed
+//! trust.json      floors, locks, quarantine,    losing it is reported; `latest` still never goes back
+//!                 what releases were made of    below what is installed
 //! inventory.json  what is ours                  losing it stops pruning until resources are seen again
 //! overrides.json  suspensions and rollbacks     a pass refuses to run while it is damaged; questions are answered;
 //!                                               losing it is reported

@@ -1,5 +1,6 @@
 //! What happened and what must be remembered: ledger and history.
 
+mod accepted;
 pub mod cache;
 pub mod commit;
 pub mod history;

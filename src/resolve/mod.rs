@@ -293,19 +293,14 @@ impl App<'_> {
 
     /// Whether a release was in use without turning out not to work: its bytes then never change.
     pub(super) fn has_worked(&self, slot: &str) -> bool {
-        let manifest = self.observed.slots.get(slot).and_then(|found| found.manifest.as_ref());
         let trust = &self.question.ledger.trust;
-        let failed = manifest.and_then(|manifest| {
-            trust.quarantine_of(self.id, &manifest.tag, std::slice::from_ref(&manifest.digest))
+        let made = self.made_of(slot);
+        let failed = made.as_ref().and_then(|made| {
+            trust.quarantine_of(self.id, &made.tag, std::slice::from_ref(&made.digest))
         });
         let owned = self.owned();
         let was_in_use = owned.is_some_and(|owned| owned.activated.iter().any(|s| s == slot));
         failed.is_none() && (was_in_use || owned.is_none())
-    }
-
-    /// Where a path of the host is on this machine, for people.
-    fn on_this_machine(&self, path: &Utf8Path) -> camino::Utf8PathBuf {
-        self.question.root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     fn now(&self) -> Timestamp {

@@ -9,7 +9,7 @@ use crate::model::{
 };
 use crate::resolve::asset::{Listing, Refusal, Target, Verdict, select};
 use crate::resolve::policy::{fresh, recheck_after};
-use crate::resolve::sums::read_checksums;
+use crate::resolve::sums::{read_checksums, tampered};
 use crate::resolve::{App, delta};
 use crate::resource::app::AppSpec;
 use crate::resource::app::wanted::{Offer, Wanted};
@@ -68,11 +68,15 @@ pub async fn offer(app: &App<'_>, release: &Release) -> Offered {
     let sha256 = evidence.digests.iter().find(|d| d.algorithm() == Algorithm::Sha256).cloned();
     let slot = known_build(app, release, sha256.as_ref())
         .unwrap_or_else(|| slot_of(release, sha256.as_ref().or(evidence.digests.first())));
-    let changed = changed_under_tag(app, release, &slot, sha256.as_ref());
-    if let Some(problem) = changed.as_ref().filter(|_| app.has_worked(&slot)) {
+    let changed = changed_under_tag(app, release, &slot, &evidence.digests);
+    let worked = app.has_worked(&slot);
+    // Whoever writes a digest down takes the bytes that have it.
+    let pinned = evidence.level == Level::Digest;
+    if let Some(problem) = changed.as_ref().filter(|_| worked && !pinned) {
         return Offered::Refused(problem.clone());
     }
-    let anew = changed.map(|_| format!("{} did not work and has other bytes now", release.tag));
+    let why = if worked { "is pinned" } else { "did not work" };
+    let anew = changed.map(|_| format!("{} {why} and has other bytes now", release.tag));
     let state = app.state(&slot);
     let whole = evidence.of == Subject::Artifact;
     let cached = whole && sha256.as_ref().is_some_and(|digest| app.is_cached(digest));
@@ -232,15 +236,16 @@ fn changed_under_tag(
     app: &App<'_>,
     release: &Release,
     slot: &str,
-    sha256: Option<&Digest>,
+    digests: &[Digest],
 ) -> Option<Problem> {
-    let manifest = app.observed.slots.get(slot)?.manifest.as_ref()?;
-    let now = sha256.filter(|now| **now != manifest.digest)?;
+    let made = app.made_of(slot)?;
+    let comparable = |d: &&Digest| made.digests().any(|known| known.algorithm() == d.algorithm());
+    let known = |d: &&Digest| made.digests().any(|known| known == *d);
+    let now = digests.iter().filter(comparable).find(|d| !known(d))?;
+    // One that is lost is not made anew of another file of that version either.
+    let lost = !app.observed.slots.contains_key(slot);
     let same_file =
-        release.artifacts.iter().any(|a| a.name == manifest.artifact || a.content.is_some());
-    let same_recipe = manifest.recipe == app.spec.recipe;
-    (same_file && same_recipe).then(|| {
-        let what = format!("the bytes of {} from {} to {now}", release.tag, manifest.digest);
-        app.tampered(&what, slot)
-    })
+        release.artifacts.iter().any(|a| a.name == made.artifact || a.content.is_some());
+    ((same_file || lost) && made.recipe == app.spec.recipe)
+        .then(|| tampered(&format!("the bytes of {} from {} to {now}", release.tag, made.digest)))
 }

@@ -89,9 +89,9 @@ impl App<'_> {
     /// or nobody may have been asked for a signature then.
     pub(super) fn is_vouched_for(&self, slot: &str) -> bool {
         let Some(path) = &self.spec.verify.gpg else { return true };
-        let manifest = self.observed.slots.get(slot).and_then(|found| found.manifest.as_ref());
-        let signer = manifest.and_then(|manifest| manifest.evidence.signer.as_ref());
-        let trusted = |signer| keyring(path).is_ok_and(|keys| keys.fingerprints().contains(signer));
+        let signer = self.made_of(slot).and_then(|made| made.evidence.signer);
+        let trusted =
+            |signer| keyring(path).is_ok_and(|keys| keys.fingerprints().contains(&signer));
         signer.is_some_and(trusted)
     }
 }

@@ -1,12 +1,12 @@
 //! Staying on a release that is installed, and keeping it whole without asking anybody.
 
-use crate::model::ledger::Pinned;
+use crate::model::ledger::{Accepted, Pinned};
 use crate::model::slot::{slot_name, tag_of_slot};
 use crate::model::{Artifact, Constraint, Digest, Evidence, Subject, Version};
 use crate::resolve::App;
 use crate::resolve::decided::{gone_or_damaged, rolled_back};
 use crate::resolve::offer::{Offered, offer};
-use crate::resource::app::wanted::{Offer, Wanted};
+use crate::resource::app::wanted::{Offer, Wanted, outdated};
 use crate::resource::decision::{Problem, Resolution, SlotState};
 use crate::source;
 
@@ -58,11 +58,11 @@ impl App<'_> {
 
     /// Wants an installed release; `None` when it is damaged and cannot be had.
     fn keep(&self, slot: &str, rolled_back: Option<String>) -> Option<Wanted> {
-        let found = self.observed.slots.get(slot)?;
+        let found = self.observed.slots.get(slot);
         let state = self.state(slot);
         if matches!(state, SlotState::Outdated(_))
             && rolled_back.is_none()
-            && !found.drift.is_empty()
+            && found.is_some_and(|found| !found.drift.is_empty())
         {
             // It cannot be made as it was from an edited wish.
             return None;
@@ -70,10 +70,11 @@ impl App<'_> {
         let adopted = self.owned().map_or(&[][..], |owned| &owned.adopted);
         let offer = match state.as_pinned(adopted, slot) {
             SlotState::Whole | SlotState::Adopted => None,
-            SlotState::Damaged => Some(self.cached_copy(slot)?),
-            SlotState::Outdated(_) | SlotState::Missing | SlotState::Foreign => return None,
+            SlotState::Missing if !self.is_as_wished(slot) => return None,
+            SlotState::Damaged | SlotState::Missing => Some(self.cached_copy(slot)?),
+            SlotState::Outdated(_) | SlotState::Foreign => return None,
         };
-        let manifest = found.manifest.as_ref();
+        let manifest = found.and_then(|found| found.manifest.as_ref());
         let tag = manifest.map_or_else(|| tag_of_slot(slot), |m| m.tag.clone());
         let version = match manifest {
             Some(manifest) => manifest.version.clone(),
@@ -94,12 +95,29 @@ impl App<'_> {
         self.current_version().filter(|_| quarantined.is_none())
     }
 
+    /// What a release was made of: as it says itself, else as is remembered of the one in use.
+    pub(super) fn made_of(&self, slot: &str) -> Option<Accepted> {
+        let found = self.observed.slots.get(slot).and_then(|found| found.manifest.as_ref());
+        let remembered = || {
+            let accepted = self.question.ledger.trust.accepted.get(self.id);
+            accepted.filter(|accepted| self.owned().is_some() && accepted.slot == slot).cloned()
+        };
+        found.map(|manifest| Accepted::of(slot, manifest)).or_else(remembered)
+    }
+
+    /// Whether a release whose directory is lost would be made as the wish says now.
+    fn is_as_wished(&self, slot: &str) -> bool {
+        let arch = self.facts().arch.name();
+        let made = self.made_of(slot);
+        made.is_some_and(|made| {
+            let made = (&made.recipe, &made.digest, &made.evidence);
+            outdated(self.spec, made, arch).is_none()
+        })
+    }
+
     /// What is known about the bytes of an installed release.
     pub(super) fn digests_of(&self, slot: &str) -> Vec<Digest> {
-        let slot = self.observed.slots.get(slot).and_then(|slot| slot.manifest.as_ref());
-        let digests =
-            slot.into_iter().flat_map(|m| [&m.digest].into_iter().chain(&m.evidence.digests));
-        digests.cloned().collect()
+        self.made_of(slot).iter().flat_map(Accepted::digests).cloned().collect()
     }
 
     /// The version in use.
@@ -109,21 +127,21 @@ impl App<'_> {
 
     /// The artifact a release was made from, if the cache still has it.
     pub(super) fn cached_copy(&self, slot: &str) -> Option<Offer> {
-        let manifest = self.observed.slots.get(slot)?.manifest.as_ref()?;
-        let usable = self.is_cached(&manifest.digest) && self.is_vouched_for(slot);
+        let made = self.made_of(slot)?;
+        let usable = self.is_cached(&made.digest) && self.is_vouched_for(slot);
         usable.then(|| Offer {
             artifact: Artifact {
-                name: manifest.artifact.clone(),
+                name: made.artifact,
                 urls: Vec::new(),
-                size: Some(manifest.size),
+                size: made.size,
                 digest: None,
                 content: None,
             },
             evidence: Evidence {
-                digests: vec![manifest.digest.clone()],
+                digests: vec![made.digest],
                 // The cache holds bytes that have this digest themselves, whatever it was stated of.
                 of: Subject::Artifact,
-                ..manifest.evidence.clone()
+                ..made.evidence
             },
             cached: true,
             delta: None,

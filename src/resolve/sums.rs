@@ -7,7 +7,6 @@ use crate::model::{Artifact, BlockedReason, Digest, Evidence, Level, Release, Su
 use crate::resolve::App;
 use crate::resolve::asset::{PatternError, Target, fill, regex};
 use crate::resolve::signed::Signatures;
-use crate::resource::app::layout::Layout;
 use crate::resource::decision::Problem;
 use crate::source;
 use crate::source::spec::{DirectoryUrl, Origin};
@@ -44,20 +43,19 @@ impl App<'_> {
             _ => return None,
         };
         let what = format!("{} of {} {what}", artifact.name, release.tag);
-        Some(self.tampered(&what, &slot))
+        Some(tampered(&what))
     }
+}
 
-    /// The source changed what was installed from it.
-    pub(super) fn tampered(&self, what: &str, slot: &str) -> Problem {
-        let place = self.on_this_machine(&Layout::new(&self.spec.home).slot(slot));
-        Problem {
-            reason: BlockedReason::Tampered,
-            message: format!(
-                "the source changed {what}; a published version must not change. If the publisher confirms it, remove {place} \
-                 and run again"
-            ),
-            until: None,
-        }
+/// The source changed what was installed from it.
+pub(super) fn tampered(what: &str) -> Problem {
+    Problem {
+        reason: BlockedReason::Tampered,
+        message: format!(
+            "the source changed {what}; a published version must not change. If the publisher confirms it, write the new \
+             digest in the desired state: `verify: {{ digest: \"sha256:…\" }}`"
+        ),
+        until: None,
     }
 }
 

@@ -244,3 +244,63 @@ fn link_that_leads_elsewhere_by_the_time_it_is_to_go_stays() {
     assert_eq!(leads().to_str(), Some("/bin/true"), "{ran:#?}");
     assert!(!world.path("/opt/other/releases").exists(), "{ran:#?}");
 }
+
+/// Version 1.0.0, and other bytes that are called the same.
+const REPLACED: &str = "kind local
+release 1.0.0
+  tool-linux-x86_64.tar.gz: tar tool
+  SHA256SUMS: sums
+release evil tag=1.0.0 later
+  tool-linux-x86_64.tar.gz: tar tool
+  SHA256SUMS: sums
+";
+
+#[test]
+fn release_that_was_lost_is_not_replaced_by_other_bytes_of_its_version() {
+    for lost in [&[][..], &["opt/tool/releases"], &["opt/tool/releases", "var/cache/reconcile"]] {
+        let mut world = World::new();
+        let mut offer = Offer::start(REPLACED, world.temp());
+        let source = offer.address();
+        let wish = |more: &str| format!("apps:\n  tool:\n    source: {{ file: {source} }}\n{more}");
+        world.wish("desired", &wish(""));
+        world.pass();
+        let program = world.path("/opt/tool/bin/tool");
+        let good = std::fs::read(&program).unwrap();
+        offer.publish("evil");
+        for path in lost {
+            tree::remove(&world.path(path));
+        }
+        world.tick();
+        let said = world.run(&[]).exits(77).stdout;
+        assert!(said.contains("a published version must not change"), "{lost:?}: {said}");
+        assert!(said.contains("verify: { digest: "), "{lost:?}: {said}");
+        // What was accepted is put back where the cache has it.
+        let here = std::fs::read(&program).ok();
+        assert_eq!(here, (lost.len() < 2).then_some(good), "{lost:?}: {said}");
+        let archive = std::path::Path::new(&source).join("1.0.0/tool-linux-x86_64.tar.gz");
+        let archive = std::fs::read(archive).unwrap();
+        let digest =
+            data_encoding::HEXLOWER.encode(&<sha2::Sha256 as sha2::Digest>::digest(&archive));
+        world.wish("desired", &wish(&format!("    verify: {{ digest: \"sha256:{digest}\" }}\n")));
+        world.pass();
+        let accepted = std::fs::read_to_string(&program).unwrap();
+        assert!(accepted.contains("evil"), "{lost:?}: {accepted}");
+        world.wish("desired", &wish(""));
+        world.nothing_to_do();
+    }
+}
+
+#[test]
+fn release_that_was_lost_is_made_of_what_the_cache_has_while_the_source_is_away() {
+    let mut world = World::new();
+    let offer = Offer::start(REPLACED, world.temp());
+    world
+        .wish("desired", &format!("apps:\n  tool:\n    source: {{ file: {} }}\n", offer.address()));
+    world.pass();
+    tree::remove(&world.path("/opt/tool/releases"));
+    offer.go_down();
+    world.pass();
+    assert!(world.path("/opt/tool/bin/tool").exists());
+    offer.come_up();
+    world.nothing_to_do();
+}

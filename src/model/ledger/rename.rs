@@ -46,6 +46,7 @@ fn is_only_new(id: &ResourceId, renames: &Renames) -> bool {
 impl Trust {
     fn rename(&mut self, renames: &Renames) {
         move_keys(&mut self.floors, renames);
+        move_keys(&mut self.accepted, renames);
         let locks = std::mem::take(&mut self.locks);
         let (moved, kept): (Vec<_>, Vec<_>) = locks
             .into_iter()

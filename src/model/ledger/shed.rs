@@ -9,15 +9,20 @@ const ENTRY_BYTES: usize = 96;
 
 impl Trust {
     /// Forgets first uses worth `bytes` of those resources that have most, so that their releases would be first uses
-    /// again; then what cannot run here, which is found out again. False when there is nothing left to forget.
+    /// again; then what cannot run here, which is found out again; then what releases were made of that are there to say it
+    /// themselves. False when there is nothing left to forget.
     pub fn shed(&mut self, bytes: usize) -> bool {
         let surplus = surplus(self.locks.keys(), bytes);
         if !surplus.is_empty() {
             self.locks.retain(|key, _| !surplus.contains(key));
             return true;
         }
-        let any = !self.unsuitable.is_empty();
-        self.unsuitable.clear();
+        if !self.unsuitable.is_empty() {
+            self.unsuitable.clear();
+            return true;
+        }
+        let any = !self.accepted.is_empty();
+        self.accepted.clear();
         any
     }
 }

@@ -1,7 +1,7 @@
 //! What resolving came to: the one release an app is to be on.
 
 use crate::model::ledger::Owned;
-use crate::model::{Artifact, Delta, Evidence, Version};
+use crate::model::{Artifact, Delta, Digest, Evidence, Version};
 use crate::resource::app::layout::parse_link;
 use crate::resource::app::{AppObserved, AppSpec};
 use crate::resource::decision::SlotState;
@@ -80,23 +80,30 @@ pub fn slot_state(
             SlotState::Foreign
         };
     };
-    if manifest.recipe != spec.recipe {
-        let why = "source, asset, strip or binaries were edited";
-        return SlotState::Outdated(why.to_owned());
-    }
-    if let Some(min) = spec.verify.demanded().filter(|min| manifest.evidence.level < *min) {
-        let level = manifest.evidence.level.name();
-        return SlotState::Outdated(format!(
-            "it was verified by {level}, now {} is demanded",
-            min.name()
-        ));
-    }
-    let pinned = spec.verify.pinned.iter().filter(|p| p.arch.as_deref().is_none_or(|a| a == arch));
-    let mut same_algorithm = pinned.filter(|p| p.digest.algorithm() == manifest.digest.algorithm());
-    if same_algorithm.any(|p| p.digest != manifest.digest) {
-        return SlotState::Outdated("the pinned digest was edited".to_owned());
+    if let Some(why) =
+        outdated(spec, (&manifest.recipe, &manifest.digest, &manifest.evidence), arch)
+    {
+        return SlotState::Outdated(why);
     }
     if found.drift.is_empty() { SlotState::Whole } else { SlotState::Damaged }
+}
+
+/// Why a release that was made of this is not made as the wish says now.
+pub fn outdated(
+    spec: &AppSpec,
+    (recipe, digest, evidence): (&Digest, &Digest, &Evidence),
+    arch: &str,
+) -> Option<String> {
+    if *recipe != spec.recipe {
+        return Some("source, asset, strip or binaries were edited".to_owned());
+    }
+    if let Some(min) = spec.verify.demanded().filter(|min| evidence.level < *min) {
+        let level = evidence.level.name();
+        return Some(format!("it was verified by {level}, now {} is demanded", min.name()));
+    }
+    let pinned = spec.verify.pinned.iter().filter(|p| p.arch.as_deref().is_none_or(|a| a == arch));
+    let mut same_algorithm = pinned.filter(|p| p.digest.algorithm() == digest.algorithm());
+    same_algorithm.any(|p| p.digest != *digest).then(|| "the pinned digest was edited".to_owned())
 }
 
 /// Whether every link into a directory without manifest leads to a program there.
