@@ -343,3 +343,31 @@ fn saved_plan_that_names_a_backup_or_a_program_elsewhere_is_refused() {
         assert_eq!(installed(&world).0, program("1.0"));
     }
 }
+
+#[test]
+fn every_edit_of_a_program_in_place_is_kept() {
+    let (server, mut world) = host(b"mine", "");
+    world.run(&[]).exits(0);
+    let mut version = "1.0";
+    for number in 1..10 {
+        let edit = format!("edit {number}");
+        tree::write(&world.path(TOOL), edit.as_bytes());
+        if number == 3 {
+            offer(&server, "1.1");
+            version = "1.1";
+        }
+        world.tick();
+        let kept = format!("{TOOL}.backup.{number}");
+        let plan = world.run(&["--dry-run"]).exits(0).stdout;
+        assert!(plan.contains(&kept), "{plan}");
+        world.run(&[]).exits(0);
+        assert_eq!(installed(&world).0, program(version));
+        assert_eq!(fs::read(world.path(&kept)).unwrap(), edit.as_bytes());
+    }
+    assert_eq!(fs::read(world.path(&format!("{TOOL}.backup"))).unwrap(), b"mine");
+    tree::write(&world.path(TOOL), b"one too many");
+    world.tick();
+    let said = world.run(&[]).exits(1).stdout;
+    assert!(said.contains("every name from /usr/local/bin/tool.backup on is taken"), "{said}");
+    assert_eq!(installed(&world).0, b"one too many");
+}

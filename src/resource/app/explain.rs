@@ -21,12 +21,7 @@ impl Situation<'_> {
         why: Option<&str>,
     ) -> (Action, Attribution, String) {
         let version = &wanted.version;
-        let repair = |mut why: String| {
-            if let Some(lost) = self.lost() {
-                why = format!("{why}; {lost}");
-            }
-            (Action::Repair, Attribution::DriftCorrected, why)
-        };
+        let repair = |why: String| (Action::Repair, Attribution::DriftCorrected, why);
         let corrects = self.was_in_use(&wanted.slot);
         let mixed = self.observed.linked_slots().len() > 1;
         if mixed && (corrects || !self.was_active()) {

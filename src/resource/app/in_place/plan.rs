@@ -52,7 +52,7 @@ impl Situation<'_> {
         let spoilt = file.slot.is_some() && file.cannot_run();
         let backup = match expects {
             Expected::Nothing => None,
-            _ if spoilt || self.loses(file) => None,
+            _ if spoilt => None,
             _ => Some(self.backup(file)?),
         };
         let mut step = self.place(file, &wanted.slot, program, (expects, backup));
@@ -60,19 +60,6 @@ impl Situation<'_> {
             *keeps = self.keeps(file).map(Box::new);
         }
         Ok(Some(step))
-    }
-
-    /// Whether what somebody made of a program of ours is not kept: that is nothing to go back to, so it never displaces
-    /// anything, nor is more than one kept.
-    fn loses(&self, file: &FileFound) -> bool {
-        file.is_tampered(self.owned) && !file.backups.is_empty()
-    }
-
-    /// What is to be said about it.
-    pub(in crate::resource::app) fn lost(&self) -> Option<String> {
-        let file = self.observed.file.as_ref().filter(|file| self.loses(file))?;
-        let (kept, _) = file.backups.first()?;
-        Some(format!("what is there now is not kept, as {kept} is there already"))
     }
 
     /// Trying the program that is to take the place of the running agent, before it does.
@@ -125,7 +112,8 @@ impl Situation<'_> {
         !self.was_active() && sha256.any(|digest| Some(digest.hex().as_str()) == found)
     }
 
-    /// Where the file that is there is kept: in place of what we kept there before, else where nothing is.
+    /// Where the file that is there is kept: in place of what we kept there before, else where nothing is. What somebody
+    /// made of a program of ours is nothing to go back to, so that it never displaces anything.
     fn backup(&self, file: &FileFound) -> Result<KeptAs, Problem> {
         let known = |path: &Utf8Path, stat: &Option<(u64, i64)>| {
             let in_place = self.owned.and_then(|owned| owned.in_place.as_ref());
@@ -133,7 +121,7 @@ impl Situation<'_> {
             backups.into_iter().any(|b| b.path == path && Some((b.size, b.mtime)) == *stat)
         };
         let ours = file.backups.iter().find(|(path, stat)| known(path, stat));
-        if let Some((path, _)) = ours {
+        if let Some((path, _)) = ours.filter(|_| !file.is_tampered(self.owned)) {
             return Ok(KeptAs { path: path.clone(), replaces: true });
         }
         let mut free = backup_names(&file.path).skip(file.backups.len());
