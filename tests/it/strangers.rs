@@ -304,3 +304,35 @@ fn release_that_was_lost_is_made_of_what_the_cache_has_while_the_source_is_away(
     offer.come_up();
     world.nothing_to_do();
 }
+
+#[test]
+fn files_of_somebody_in_releases_stay_when_their_app_goes() {
+    let (mut world, _offer, _) = upgraded(&["tool"]);
+    let mine = ["/opt/tool/releases/1.1.0/local.conf", "/opt/tool/releases/1.0.0/more/x"];
+    for path in mine {
+        tree::write(&world.path(path), b"mine");
+    }
+    world.wish("desired", "apps: {}\n");
+    let said = world.run(&["--confirm-removals"]).exits(0).stdout;
+    for told in ["1.1.0/local.conf", "1.0.0/more"] {
+        let told = format!("/opt/tool/releases/{told} stays, which is not reconcile's own");
+        assert!(said.contains(&told), "{said}");
+    }
+    for path in mine {
+        assert_eq!(std::fs::read(world.path(path)).unwrap(), b"mine", "{said}");
+    }
+    for gone in ["bin", "staging", "releases/1.1.0/tool", "releases/1.0.0/.reconcile.json"] {
+        assert!(!world.path("/opt/tool").join(gone).exists(), "{gone}: {said}");
+    }
+    world.nothing_to_do();
+}
+
+#[test]
+fn files_of_somebody_that_go_with_a_release_are_told() {
+    let (mut world, _offer, source) = upgraded(&["tool"]);
+    tree::write(&world.path("/opt/tool/releases/1.0.0/local.conf"), b"mine");
+    world.wish("desired", &format!("apps:\n  tool:\n    retain: 1\n{source}"));
+    let said = world.run(&["--dry-run"]).exits(0).stdout;
+    let told = "/opt/tool/releases/1.0.0/local.conf goes as well, which is not reconcile's own";
+    assert!(said.contains(told), "{said}");
+}

@@ -13,8 +13,8 @@ use crate::resource::app::plan::Situation;
 use crate::resource::app::remove::{is_mine, not_ours};
 use crate::resource::app::spec::AppSpec;
 
-/// Paths that stay, of which so many are told by name.
-const STAYS_TOLD: usize = 8;
+/// Paths that are not ours, of which so many are told by name.
+const PATHS_TOLD: usize = 8;
 
 /// What goes with a file that a program was put to, and what stays there.
 #[derive(Debug, Default)]
@@ -23,6 +23,8 @@ pub(super) struct Going {
     pub(super) steps: Vec<Step>,
     /// What is not.
     pub(super) stays: Vec<Utf8PathBuf>,
+    /// What is not either, and is in a directory of ours that goes.
+    pub(super) go_along: Vec<Utf8PathBuf>,
 }
 
 impl Going {
@@ -53,14 +55,18 @@ impl Going {
         self.steps.retain(|step| !left(step));
     }
 
-    /// Says what stays.
+    /// Says what becomes of what is not ours.
     pub(super) fn tell(&self, reason: &mut String) {
-        for path in self.stays.iter().take(STAYS_TOLD) {
-            let _ = write!(reason, "; {path} stays, which is not reconcile's own");
-        }
-        let more = self.stays.len().saturating_sub(STAYS_TOLD);
-        if more > 0 {
-            let _ = write!(reason, "; {more} more stay");
+        for (paths, stay, stays) in
+            [(&self.stays, "stay", "stays"), (&self.go_along, "go as well", "goes as well")]
+        {
+            for path in paths.iter().take(PATHS_TOLD) {
+                let _ = write!(reason, "; {path} {stays}, which is not reconcile's own");
+            }
+            let more = paths.len().saturating_sub(PATHS_TOLD);
+            if more > 0 {
+                let _ = write!(reason, "; {more} more {stay}");
+            }
         }
     }
 }

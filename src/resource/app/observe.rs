@@ -21,7 +21,7 @@ use crate::resource::observe::{Depth, by_digest};
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
 /// Differences listed per release; more than this is "everything".
-const DRIFT_MAX: usize = 1_000;
+pub(super) const DRIFT_MAX: usize = 1_000;
 
 /// Links of a directory that holds no directory, where the file system counts them; others say 1.
 const CHILDLESS_LINKS: u64 = 2;

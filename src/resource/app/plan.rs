@@ -7,6 +7,7 @@ use crate::model::step::{ReleaseHead, UnpackRules};
 use crate::model::{BlockedReason, Change, Digest, Drift, Effect, Step, Version};
 use crate::resource::app::layout::Layout;
 use crate::resource::app::links::texts;
+use crate::resource::app::remove::added;
 use crate::resource::app::retain::surplus;
 use crate::resource::app::wanted::{Offer, Wanted, slot_state};
 use crate::resource::app::{AppObserved, AppSpec};
@@ -271,6 +272,8 @@ impl Situation<'_> {
         let keep =
             work.wanted.as_ref().map(|w| w.slot.as_str()).or_else(|| self.observed.current());
         let surplus = surplus(self.spec, self.observed, self.owned, keep);
+        let go_along = |slot: &String| self.observed.slots.get(slot).map(added).unwrap_or_default();
+        going.go_along.extend(surplus.iter().flat_map(go_along));
         steps.extend(surplus.into_iter().map(|slot| layout.remove(layout.slot(&slot))));
         // Kept for the confirmation alone, which came before.
         let spare = kept.filter(|_| self.spec.retain < 2);

@@ -1,13 +1,19 @@
 //! What to do about an app that is not wished any more; pure.
 
+use std::collections::BTreeSet;
+
+use camino::Utf8PathBuf;
+
 use crate::model::ledger::Owned;
+use crate::model::manifest::MANIFEST_NAME;
 use crate::model::plan::InUse;
 use crate::model::slot::tag_of_slot;
-use crate::model::{Change, Digest, ResourceId, Step};
+use crate::model::{Change, Digest, DriftKind, ResourceId, Step};
 use crate::resource::Context;
 use crate::resource::app::AppObserved;
 use crate::resource::app::layout::Layout;
 use crate::resource::app::left::{self, Going};
+use crate::resource::app::observe::{DRIFT_MAX, Slot};
 use crate::resource::decision::{forgive, removal};
 
 /// Removes what is ours and leaves everything else. Where nothing of ours is there any more (an earlier
@@ -45,8 +51,10 @@ pub fn remove(context: &Context<'_>, owned: &Owned, observed: &AppObserved) -> C
     }
     going.spare(taken);
     steps.extend(std::mem::take(&mut going.steps));
-    for name in observed.slots.keys().filter(|name| mine(name)) {
-        steps.push(layout.remove(layout.slot(name)));
+    for (name, slot) in observed.slots.iter().filter(|(name, _)| mine(name)) {
+        let foreign = added(slot);
+        steps.extend(release(&layout, (name, slot), &foreign));
+        going.stays.extend(foreign);
     }
     for name in &observed.leftovers {
         steps.push(layout.sweep(name));
@@ -58,6 +66,36 @@ pub fn remove(context: &Context<'_>, owned: &Owned, observed: &AppObserved) -> C
     let mut change = removal(id, owned, before(observed), Digest::of_json(observed), steps);
     going.tell(&mut change.reason);
     change
+}
+
+/// What a release directory holds that is not of the release.
+pub(super) fn added(slot: &Slot) -> Vec<Utf8PathBuf> {
+    let added = slot.drift.iter().filter(|drift| drift.kind == DriftKind::Extra);
+    added.map(|drift| Utf8PathBuf::from(&drift.path)).collect()
+}
+
+/// Removes a release, as a whole or all around what somebody put into its directory. The manifest goes last: until then
+/// a pass that was cut off is gone on with.
+fn release(layout: &Layout, (name, slot): (&str, &Slot), foreign: &[Utf8PathBuf]) -> Vec<Step> {
+    let place = layout.slot(name);
+    let manifest = slot.manifest.as_ref().filter(|_| !foreign.is_empty());
+    let Some(manifest) = manifest else { return vec![layout.remove(place)] };
+    if slot.drift.len() >= DRIFT_MAX {
+        // There is more than anybody knows of.
+        return Vec::new();
+    }
+    let mut gone: BTreeSet<Utf8PathBuf> = BTreeSet::new();
+    for entry in &manifest.entries {
+        let path = place.join(&entry.path);
+        let holds_foreign = foreign.iter().any(|foreign| foreign.starts_with(&path));
+        // Parents come before their children.
+        let goes_along = path.ancestors().any(|above| gone.contains(above));
+        if !holds_foreign && !goes_along {
+            gone.insert(path);
+        }
+    }
+    let manifest = place.join(MANIFEST_NAME);
+    gone.into_iter().chain([manifest]).map(Step::remove).collect()
 }
 
 /// The entries of `bin` that are not among these links.
