@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::model::ledger::Pinned;
 use crate::model::{BlockedReason, Digest, ResourceId};
 use crate::resolve::Question;
 use crate::resource::SuspendWish;
@@ -43,6 +44,14 @@ pub(super) fn rolled_back<W>(
 pub(super) fn gone_or_damaged(to: &str) -> String {
     format!(
         "{to} is gone or damaged, and what it was made from is not known any more or not in the cache"
+    )
+}
+
+/// What is said where the release that an operator went back to is had from its source once more.
+pub(super) fn fetched_again(to: &str, pinned: &Pinned) -> String {
+    format!(
+        "rolled back to {to} ({}), which is not whole here any more: it is fetched again",
+        pinned.reason
     )
 }
 

@@ -3,12 +3,14 @@
 use std::cmp::Reverse;
 
 use crate::fetch::Reader;
-use crate::model::ledger::{Owned, Trust};
+use crate::model::ledger::{Owned, Pinned, Trust};
 use crate::model::{
     Artifact, BlockedReason, Constraint, Evidence, Level, Prereleases, ResourceId, Subject, Version,
 };
 use crate::resolve::Question;
-use crate::resolve::decided::{gone_or_damaged, quarantined, rolled_back, suspended};
+use crate::resolve::decided::{
+    fetched_again, gone_or_damaged, quarantined, rolled_back, suspended,
+};
 use crate::resolve::listing::{Candidate, candidates};
 use crate::resource::decision::{Problem, Resolution, SlotState};
 use crate::resource::extension::observe::{ImageSeen, LinkSeen, TransferObserved};
@@ -35,7 +37,7 @@ impl Extension<'_> {
         if self.spec.upkeep != Upkeep::Full || self.spec.is_off() {
             return Resolution::default();
         }
-        if let Some(resolution) = self.rolled_back() {
+        if let Some(resolution) = self.rolled_back().await {
             return resolution;
         }
         if let Some(wanted) = self.already_there() {
@@ -187,7 +189,9 @@ impl Extension<'_> {
                 offers.push(None);
                 continue;
             }
-            if !state.must_be_made() && file.level < Level::Signature {
+            // One that is damaged is made of its own bytes again.
+            let bound = !state.must_be_made() || state == SlotState::Damaged;
+            if bound && other && file.level < Level::Signature {
                 return Err(Problem {
                     reason: BlockedReason::Tampered,
                     message: format!(
@@ -281,10 +285,31 @@ impl Extension<'_> {
     }
 
     /// An operator went back: the wish is not looked at until that ends.
-    fn rolled_back(&self) -> Option<Resolution<WantedSet>> {
+    async fn rolled_back(&self) -> Option<Resolution<WantedSet>> {
         let keep = |slot: &str, reason| self.keep(slot, reason);
-        let resolution = rolled_back(self.question, self.id, str::to_owned, keep, gone_or_damaged)?;
-        Some(resolution.unwrap_or_else(|problem| self.stay(problem)))
+        let kept = rolled_back(self.question, self.id, str::to_owned, keep, gone_or_damaged)?;
+        let pinned = self.question.ledger.overrides.pinned.get(self.id)?;
+        Some(match kept {
+            Ok(resolution) => resolution,
+            Err(problem) => match self.fetch_again(pinned).await {
+                Ok(Some(resolution)) => resolution,
+                Ok(None) => self.stay(problem),
+                Err(refused) => self.stay(refused),
+            },
+        })
+    }
+
+    /// The release that an operator went back to is gone or damaged: the source may still have it.
+    async fn fetch_again(&self, pinned: &Pinned) -> Result<Option<Resolution<WantedSet>>, Problem> {
+        let found = candidates(self.spec, self.observed, self.reader, self.question.now).await;
+        let Ok((found, mut notes)) = found else { return Ok(None) };
+        let Some(candidate) = found.iter().find(|c| c.version.as_str() == pinned.slot) else {
+            return Ok(None);
+        };
+        let wanted = self.offer(candidate)?;
+        notes.push(fetched_again(&pinned.slot, pinned));
+        let wanted = WantedSet { rolled_back: Some(pinned.reason.clone()), ..wanted };
+        Ok(Some(Resolution { wanted: Some(wanted), problem: None, notes }))
     }
 
     /// Wants an installed release; `None` when it is damaged and cannot be had.

@@ -4,7 +4,7 @@ use crate::model::ledger::{Accepted, Pinned};
 use crate::model::slot::{slot_name, tag_of_slot};
 use crate::model::{Artifact, Constraint, Digest, Evidence, Subject, Version};
 use crate::resolve::App;
-use crate::resolve::decided::{gone_or_damaged, rolled_back};
+use crate::resolve::decided::{fetched_again, gone_or_damaged, rolled_back};
 use crate::resolve::offer::{Offered, offer};
 use crate::resource::app::wanted::{Offer, Wanted, outdated};
 use crate::resource::decision::{Problem, Resolution, SlotState};
@@ -44,10 +44,7 @@ impl App<'_> {
         let releases = source::releases(&self.spec.source, &wish, arch, self.reader).await.ok()?;
         let release = releases.iter().find(|release| slot_name(&release.tag) == pinned.slot)?;
         let Offered::Wanted(wanted, mut notes) = offer(self, release).await else { return None };
-        notes.push(format!(
-            "rolled back to {tag} ({}), which is not whole here any more: it is fetched again",
-            pinned.reason
-        ));
+        notes.push(fetched_again(&tag, pinned));
         let wanted = Wanted { rolled_back: Some(pinned.reason.clone()), ..*wanted };
         (wanted.slot == pinned.slot).then_some(Resolution {
             wanted: Some(wanted),

@@ -209,3 +209,42 @@ fn versioned_layout_needs_no_link_and_keeps_what_systemd_picks() {
     );
     assert!(!place.exists());
 }
+
+#[test]
+fn directory_that_was_gone_back_to_and_edited_is_fetched_again() {
+    let mut host = Host::new();
+    let source = host.source().display().to_string();
+    let wish = format!(
+        "extensions:\n  demo:\n    layout: directory\n    source: {{ sysupdate: {{ path: {source}, match: \
+         demo_@v.tar.gz }} }}\n"
+    );
+    host.world.wish("desired", &wish);
+    for version in ["1.0", "1.1"] {
+        publish(&host, &format!("demo_{version}.tar.gz"), version);
+        host.converges();
+    }
+    host.world.run(&["rollback", "extension/demo", "--reason", "test"]).exits(0);
+    let text = host.world.path("etc/extensions/demo/usr/share/demo/text");
+    let edit = |host: &mut Host| {
+        fs::write(&text, "changed").unwrap();
+        crate::support::tree::remove(&host.world.path("var/cache/reconcile"));
+    };
+    edit(&mut host);
+    host.world.tick();
+    let said = host.pass();
+    assert!(
+        said.stdout.contains("which is not whole here any more: it is fetched again"),
+        "{said:#?}"
+    );
+    assert_eq!((said.code, fs::read_to_string(&text).unwrap().as_str()), (0, "1.0"), "{said:#?}");
+    host.is_settled();
+    // Other bytes of that version are not what was gone back to.
+    edit(&mut host);
+    publish(&host, "demo_1.0.tar.gz", "evil");
+    let said = host.pass();
+    assert_eq!(
+        (said.code, fs::read_to_string(&text).unwrap().as_str()),
+        (77, "changed"),
+        "{said:#?}"
+    );
+}
