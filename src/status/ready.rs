@@ -86,7 +86,8 @@ fn progress(
         return not(state, "NotInstalled", why);
     }
     // What a pass leaves alone stays as it is, however it drifted.
-    let given_up = is("Blocked").filter(|b| matches!(b.reason.as_str(), "Stalled" | "Fighting"));
+    let given_up =
+        is("Blocked").filter(|b| matches!(b.reason.as_str(), "Stalled" | "Fighting" | "Foreign"));
     if let Some(condition) = given_up {
         return not(State::Stalled, &condition.reason.clone(), condition.message.clone());
     }

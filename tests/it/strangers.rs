@@ -336,3 +336,21 @@ fn files_of_somebody_that_go_with_a_release_are_told() {
     let told = "/opt/tool/releases/1.0.0/local.conf goes as well, which is not reconcile's own";
     assert!(said.contains(told), "{said}");
 }
+
+#[test]
+fn file_of_somebody_in_the_place_of_a_link_is_told_as_what_it_is() {
+    let (mut world, _offer, _) = upgraded(&["tool"]);
+    let link = world.path("/opt/tool/bin/tool");
+    tree::remove(&link);
+    tree::write(&link, b"mine");
+    for question in [&["diff"][..], &["explain", "app/tool"]] {
+        let said = world.run(question).stdout;
+        assert!(said.contains("regular file") && !said.contains("nothing"), "{said}");
+    }
+    world.run(&[]).exits(1);
+    world.tick();
+    let status = world.run(&["status"]);
+    assert!(status.stdout.contains("Stalled"), "{status:#?}");
+    assert!(status.stdout.contains("Blocked (Foreign)"), "{status:#?}");
+    assert_eq!(std::fs::read(&link).unwrap(), b"mine");
+}

@@ -63,18 +63,15 @@ impl Situation<'_> {
         let layout: Layout = self.layout();
         let mut drift = Vec::new();
         for (name, text) in expected {
-            let now = found.get(name);
-            let kind = match now {
-                Some(now) if now == text => continue,
-                Some(_) => DriftKind::Retargeted,
-                None => DriftKind::Missing,
+            let other = self.observed.bin.as_ref().and_then(|bin| bin.others.get(name));
+            let (kind, found) = match (found.get(name), other) {
+                (Some(now), _) if now == text => continue,
+                (Some(now), _) => (DriftKind::Retargeted, format!("-> {now}")),
+                (None, Some(other)) => (DriftKind::TypeChanged, other.to_string()),
+                (None, None) => (DriftKind::Missing, "nothing".to_owned()),
             };
-            drift.push(Drift {
-                path: layout.bin().join(name).to_string(),
-                kind,
-                expected: format!("-> {text}"),
-                found: now.map_or_else(|| "nothing".to_owned(), |now| format!("-> {now}")),
-            });
+            let (path, expected) = (layout.bin().join(name).to_string(), format!("-> {text}"));
+            drift.push(Drift { path, kind, expected, found });
         }
         for (name, text) in found.iter().filter(|(name, _)| !expected.contains_key(*name)) {
             drift.push(Drift {
