@@ -66,6 +66,8 @@ pub struct Done {
     pub exit: u8,
     /// What happened, in one line.
     pub message: String,
+    /// Why it could not be made, if so. One that was asked to stop, or found another being made, could have been.
+    pub unmade: Option<String>,
 }
 
 /// How the loop ended.

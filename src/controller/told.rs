@@ -34,6 +34,7 @@ impl<'a> Told<'a> {
             last_pass_at: None,
             exit: None,
             message: String::new(),
+            unmade: None,
             invalid: None,
             misconfigured: None,
         };
@@ -52,7 +53,10 @@ impl Observer for Told<'_> {
                 status.next_pass_at = None;
             }
             News::Ended(_, done) => {
-                status.last_pass_at = Some((self.clock)());
+                if done.plan.is_some() {
+                    status.last_pass_at = Some((self.clock)());
+                }
+                status.unmade.clone_from(&done.unmade);
                 status.exit = Some(done.exit);
                 status.message.clone_from(&done.message);
                 status.invalid = match &done.wish {

@@ -18,12 +18,15 @@ pub struct AgentStatus {
     pub next_pass_at: Option<Timestamp>,
     /// What asked for the pass that is made or was made last: `desired, request`.
     pub triggers: String,
-    /// When the last pass ended.
+    /// When the last pass that could be made ended.
     pub last_pass_at: Option<Timestamp>,
     /// The exit code that it would have had on its own.
     pub exit: Option<u8>,
     /// What it came to, in one line.
     pub message: String,
+    /// Why the last pass could not be made, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmade: Option<String>,
     /// Why the desired state cannot be used, if so: the last valid one is enforced.
     pub invalid: Option<String>,
     /// Why the configuration that was read last is not used, if so.

@@ -45,6 +45,18 @@ pub struct Ledger {
     pub renamed: Renames,
     /// What was found wrong with the files, for people; the pass goes on.
     pub losses: Vec<String>,
+    /// Why no pass is made, where what an operator decided cannot be read; one of the losses.
+    pub undecided: Option<String>,
+}
+
+impl Ledger {
+    /// Whether a resource is ours, or something was decided about it or found of it.
+    pub fn names(&self, id: &ResourceId) -> bool {
+        let Overrides { suspended, pinned, .. } = &self.overrides;
+        let decided = suspended.contains_key(id) || pinned.contains_key(id);
+        let failed = self.trust.quarantined.iter().any(|quarantined| &quarantined.resource == id);
+        decided || failed || self.inventory.resources.contains_key(id)
+    }
 }
 
 /// Highest versions activated, digests first seen, builds that cannot run here.

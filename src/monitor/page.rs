@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::monitor::Snapshot;
-use crate::status::{Condition, State};
+use crate::status::{Condition, NOT_MADE, State};
 
 /// The style sheet.
 const STYLE: &str = include_str!("page.css");
@@ -104,6 +104,13 @@ fn body(html: &mut String, snapshot: &Snapshot, now: Timestamp) {
             let _ = write!(html, "<div class=\"why\">{kind}: {message}</div>");
         }
         html.push_str("</div>");
+    }
+    if let Some(why) = status.conditions.iter().find(|c| c.reason == NOT_MADE) {
+        let why = Text(&why.message);
+        let _ = write!(
+            html,
+            "<h2>No pass is made</h2><div class=\"card\"><div class=\"why\">{why}</div></div>"
+        );
     }
     if !status.losses.is_empty() {
         html.push_str("<h2>Lost memory</h2><div class=\"card\">");

@@ -41,6 +41,8 @@ pub struct Pass<'a> {
     pub windows: &'a Windows,
     /// What came of asking sources, by host.
     pub asked: &'a BTreeMap<String, Answers>,
+    /// Why it could not be made, if so: there is neither plan nor outcome.
+    pub unmade: Option<&'a str>,
     /// Why it was made: one of few words, for it becomes a label.
     pub trigger: &'a str,
     /// How long it took.
@@ -82,6 +84,7 @@ pub fn report(host: &Look, pass: Pass<'_>, known: Before<'_>) -> Report {
         history: &history,
         // Whoever shows a snapshot knows the loop that made it.
         agent: None,
+        unmade: pass.unmade,
         now: pass.now,
     });
     carry(before.status.as_ref(), &mut status, Some(pass.now));
@@ -99,7 +102,8 @@ pub fn report(host: &Look, pass: Pass<'_>, known: Before<'_>) -> Report {
         }
     }
     let mut tally = before.tally.clone();
-    tally.run(pass.trigger, result(pass.outcome), pass.took.as_secs_f64());
+    let result = pass.unmade.map_or_else(|| result(pass.outcome), |_| "failed");
+    tally.run(pass.trigger, result, pass.took.as_secs_f64());
     tally.asked(pass.asked, pass.now);
     for (change, result) in changes {
         tally.change(change, result);

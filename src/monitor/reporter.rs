@@ -37,9 +37,10 @@ impl Known {
     /// What was told last. Another pass, one that is made by hand, may have told something.
     fn memory(&mut self, host: &Look) -> &Memory {
         let there = host.stat(memory::place(host)).ok().flatten();
-        if there.is_none() || there != self.written.as_ref().map(|(_, _, stat)| *stat) {
+        if there != self.written.as_ref().map(|(_, _, stat)| *stat) {
             self.memory = memory::load(host);
-            self.written = None;
+            // Long ago: what is to be noted next is written.
+            self.written = there.map(|stat| (self.memory.clone(), Timestamp::MIN, stat));
         }
         &self.memory
     }
@@ -81,17 +82,32 @@ impl Reporter {
     /// undone because nobody can see it.
     pub fn ended(&self, host: &Host, pass: Pass<'_>) -> Vec<Event> {
         let now = pass.now;
+        let (events, memory) = self.show(host, pass);
+        self.known.borrow_mut().note(host, memory, now);
+        events
+    }
+
+    /// Takes note of a pass that could not be made. Perhaps nothing can be written, so what was told is remembered here
+    /// until the next one.
+    pub fn unmade(&self, host: &Look, pass: Pass<'_>) -> Vec<Event> {
+        let (events, memory) = self.show(host, pass);
+        self.known.borrow_mut().memory = memory;
+        events
+    }
+
+    /// Shows what a pass came to; what changed, and what is to be remembered.
+    fn show(&self, host: &Look, pass: Pass<'_>) -> (Vec<Event>, Memory) {
+        let now = pass.now;
         let mut known = self.known.borrow_mut();
         let history = known.history.of(host, HISTORY_SHOWN).unwrap_or_default();
         let report = report(host, pass, Before { memory: known.memory(host), history });
-        known.note(host, report.memory, now);
         if let Some(file) = &self.textfile
             && let Err(error) = replace(file, &report.snapshot.metrics(now))
         {
             tracing::warn!(%error, "cannot write the metrics to {file}");
         }
         self.feed.send_replace(Some(Arc::new(report.snapshot)));
-        report.events
+        (report.events, report.memory)
     }
 
     /// Writes the counts of a moment that are not written yet: nobody counts on.

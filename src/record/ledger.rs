@@ -49,7 +49,8 @@ pub fn load(host: &Look) -> io::Result<Ledger> {
 /// Reads the ledger to answer a question: damaged overrides are one more loss.
 pub fn look(host: &Look) -> io::Result<Ledger> {
     let (mut ledger, undecided) = read_all(host)?;
-    ledger.losses.extend(undecided);
+    ledger.losses.extend(undecided.clone());
+    ledger.undecided = undecided;
     Ok(ledger)
 }
 
@@ -101,7 +102,7 @@ fn read_all(host: &Look) -> io::Result<(Ledger, Option<String>)> {
         losses.push(format!(
             "{} is gone: what was suspended or rolled back is not known any more, and the desired state is followed in \
              everything",
-            host.places().state.join(OVERRIDES)
+            place(host, OVERRIDES)
         ));
     }
     let known = !inventory.resources.is_empty();
@@ -110,7 +111,7 @@ fn read_all(host: &Look) -> io::Result<(Ledger, Option<String>)> {
         losses.push(format!(
             "{} is gone: the highest versions ever used are not known any more; `latest` is only kept \
              from going below what is installed now",
-            host.places().state.join(TRUST)
+            place(host, TRUST)
         ));
     }
     let ledger = Ledger {
@@ -120,8 +121,14 @@ fn read_all(host: &Look) -> io::Result<(Ledger, Option<String>)> {
         debts: debts.unwrap_or_default(),
         renamed,
         losses,
+        undecided: None,
     };
     Ok((ledger, undecided))
+}
+
+/// Where a file is on this machine, for people, who may remove it: below another root it is not that of this host.
+fn place(host: &Look, name: &str) -> Utf8PathBuf {
+    host.real(host.places().state.join(name))
 }
 
 fn read<T: DeserializeOwned>(
@@ -144,6 +151,7 @@ fn read_within<T: DeserializeOwned>(
 ) -> io::Result<Option<T>> {
     let path = host.places().state.join(name);
     let Some(bytes) = host.read(&path, bytes_max as u64)? else { return Ok(None) };
+    let path = host.real(path);
     let format = serde_json::from_slice::<Format>(&bytes).map_or(0, |head| head.format);
     if format > u64::from(LEDGER_FORMAT) {
         return Err(io::Error::new(

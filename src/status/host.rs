@@ -3,7 +3,7 @@
 use crate::desired::{DesiredState, Selection};
 use crate::model::outcome::counted;
 use crate::model::revision::TroubleKind;
-use crate::status::{Condition, Known, REBOOT_REQUIRED, ResourceStatus, State, holds};
+use crate::status::{Condition, Known, NOT_MADE, REBOOT_REQUIRED, ResourceStatus, State, holds};
 
 /// Names shown in the summary of a host.
 const IDS_SHOWN: usize = 5;
@@ -14,7 +14,9 @@ pub(super) fn conditions(
     resources: &[ResourceStatus],
     state: State,
 ) -> Vec<Condition> {
-    let ready = if state == State::Current {
+    let ready = if let Some(why) = known.unmade().filter(|_| state == State::Failed) {
+        Condition { status: "False".to_owned(), ..holds("Ready", NOT_MADE, why.to_owned()) }
+    } else if state == State::Current {
         let resources = counted(resources.len(), "resource");
         holds("Ready", "Converged", format!("{resources} as desired"))
     } else if let Some(why) = known.desired.refused.as_ref().filter(|_| state == State::Stalled) {

@@ -42,8 +42,18 @@ pub struct Known<'a> {
     pub history: &'a [HistoryEntry],
     /// What the loop says about itself.
     pub agent: Option<&'a AgentStatus>,
+    /// Why the pass could not be made that was to be the last one, if so.
+    pub unmade: Option<&'a str>,
     /// The time.
     pub now: Timestamp,
+}
+
+impl<'a> Known<'a> {
+    /// Why what is wished is not looked after, whatever is there.
+    fn unmade(&self) -> Option<&'a str> {
+        let told = self.agent.and_then(|agent| agent.unmade.as_deref());
+        self.unmade.or(told).or(self.ledger.undecided.as_deref())
+    }
 }
 
 /// The state of a host.
@@ -137,6 +147,9 @@ pub const CONDITIONS: [&str; 9] = [
 /// Every type of condition that a host can have.
 pub const HOST_CONDITIONS: [&str; 6] =
     ["Ready", "NoMatch", "DesiredStale", "DesiredRefused", "TrustStateLost", REBOOT_REQUIRED];
+
+/// Why a host is not ready on which no pass can be made.
+pub const NOT_MADE: &str = "PassNotMade";
 
 /// Why something is not as it should be that nothing but the next pass can tell.
 const WAITING: &str = "WaitingForPass";
@@ -247,12 +260,16 @@ pub fn status(known: &Known<'_>) -> HostStatus {
     let unused = trouble.is_some_and(|trouble| trouble.kind != TroubleKind::Unreachable);
     let outdated = unused || known.desired.refused.is_some();
     let state = if outdated { state.max(State::Stalled) } else { state };
+    let state = if known.unmade().is_some() { state.max(State::Failed) } else { state };
+    // The record of passes that came to the same is not written each time; the loop says when its last one was.
+    let recorded = known.last.map(|last| last.at);
+    let told = known.agent.and_then(|agent| agent.last_pass_at);
     HostStatus {
         api_version: "reconcile/v1".to_owned(),
         kind: "HostStatus".to_owned(),
         hostname,
         state,
-        last_pass_at: known.last.map(|last| last.at),
+        last_pass_at: recorded.max(told),
         last_converged_at: known.last.and_then(|last| last.converged_at),
         revision: known.desired.revision.clone(),
         desired: known.desired.digest.clone(),

@@ -346,3 +346,12 @@ fn one_resource_is_told_in_full_by_its_id_and_by_its_name() {
     assert!(meant.contains("nothing here is called tol; did you mean tool?"), "{meant}");
     world.run(&["status", "tool", "--export"]).exits(64);
 }
+
+#[test]
+fn what_nobody_knows_is_not_resumed() {
+    let (world, _offer) = world("");
+    let told = world.run(&["resume", "app/tol"]).exits(64).stderr;
+    assert!(told.contains("app/tol is not in the desired state, which has: app/tool"), "{told}");
+    let told = world.run(&["resume", "app/tool"]).exits(0).stdout;
+    assert!(told.contains("was neither suspended"), "{told}");
+}

@@ -213,6 +213,11 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
     let mut ended = Vec::new();
     let host = session.lock(PATIENCE).await?;
     let (mut ledger, desired) = by_name_now(session, &host).await?;
+    if !ledger.names(id) {
+        known(&desired?, id)?;
+        say(&nothing_to_resume(id));
+        return Ok(Exit::Ok);
+    }
     let overrides = &mut ledger.overrides;
     ended.extend(overrides.suspended.remove(id).map(|s| format!("suspension ({})", s.reason)));
     ended.extend(overrides.pinned.remove(id).map(|p| format!("rollback ({})", p.reason)));
@@ -232,7 +237,7 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
             format!("; {} stays quarantined, `reconcile resume {id}` again lifts that", other.tag);
     }
     if ended.is_empty() {
-        say(&format!("{id} was neither suspended nor rolled back nor quarantined here\n"));
+        say(&nothing_to_resume(id));
         return Ok(Exit::Ok);
     }
     if let Some(mut last) = last_pass::load(&host) {
@@ -246,6 +251,10 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
     };
     say(&format!("{id}: ended {}; {follows}{stays}\n", ended.join(", ")));
     Ok(Exit::Ok)
+}
+
+fn nothing_to_resume(id: &ResourceId) -> String {
+    format!("{id} was neither suspended nor rolled back nor quarantined here\n")
 }
 
 /// Owes a look at the release in use, where it is one that did not work: what is not switched to is not looked at.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::apply::Stop;
 use crate::cli::args::{Format, PassArgs, RunArgs, WindowsArg};
 use crate::cli::commands::pass;
-use crate::cli::commands::shown::{Ended, Shown};
+use crate::cli::commands::shown::{Ended, Shown, Unmade};
 use crate::cli::commands::wishes::{Read, Wishes};
 use crate::cli::exit::{self, Exit};
 use crate::cli::output::{report, text};
@@ -224,6 +224,28 @@ impl Keeper<'_> {
         }
     }
 
+    /// Says that a pass could not be made, and why, to everybody; unless it was only asked to stop, or another one is
+    /// being made.
+    fn unmade(
+        &self,
+        desired: Option<&DesiredState>,
+        error: &CliError,
+        (order, began): (&Order, Instant),
+    ) -> Option<String> {
+        tracing::error!("{}", hints::message(error.message()));
+        if matches!(error.exit(), Exit::Deferred | Exit::Locked) {
+            return None;
+        }
+        let before = if desired.is_none() { self.session.last_wish().ok().flatten() } else { None };
+        let none = DesiredState::from_texts(Vec::new()).ok();
+        if let Some(desired) = desired.or(before.as_ref()).or(none.as_ref()) {
+            let (session, windows) = (self.session, &self.windows());
+            let (trigger, why) = (trigger_of(order), error.message());
+            self.shown.unmade(&Unmade { session, desired, windows, trigger, began, why });
+        }
+        Some(error.message().to_owned())
+    }
+
     /// Makes one pass over a wish.
     async fn make(
         &self,
@@ -278,7 +300,7 @@ impl Keeper<'_> {
                 preview: &preview,
                 outcome: &outcome,
                 windows: &windows,
-                trigger: order.triggers.first().map_or("schedule", |trigger| trigger.name()),
+                trigger: trigger_of(order),
                 began,
             },
         );
@@ -291,6 +313,7 @@ impl Keeper<'_> {
 
 impl Hands for Keeper<'_> {
     async fn pass(&self, order: &Order, holds: &Holds, stop: &Stop) -> Done {
+        let began = Instant::now();
         self.carried.replace(None);
         let read = tokio::select! {
             read = self.wishes.read() => read,
@@ -299,29 +322,37 @@ impl Hands for Keeper<'_> {
         let Read { wish, desired, texts } = match read {
             Ok(read) => read,
             Err(error) => {
-                tracing::error!("{}", hints::message(error.message()));
+                let unmade = self.unmade(None, &error, (order, began));
                 let (wish, message) = (self.wishes.now(), error.message().to_owned());
                 let every = BTreeMap::new();
-                return Done { plan: None, wish, every, exit: error.exit().code(), message };
+                return Done {
+                    plan: None,
+                    wish,
+                    every,
+                    exit: error.exit().code(),
+                    message,
+                    unmade,
+                };
             }
         };
         let Some(desired) = desired else {
             let message = sentence_of(&wish, "there is no valid one from before");
             let every = BTreeMap::new();
-            return Done { plan: None, wish, every, exit: Exit::Invalid.code(), message };
+            let (exit, unmade) = (Exit::Invalid.code(), None);
+            return Done { plan: None, wish, every, exit, message, unmade };
         };
         self.carried.replace(Some(wish.clone()));
         let unknown = unknown(&order.scope, &desired);
         let made = self.make(&desired, texts.as_ref(), (order, holds, stop)).await;
-        let (plan, mut exit, mut message) = match made {
+        let (plan, mut exit, mut message, unmade) = match made {
             Ok((plan, outcome)) => {
                 let (exit, message) =
                     (exit::of_pass(&plan, &outcome), report::sentence(&plan, &outcome));
-                (Some((plan, outcome)), exit, message)
+                (Some((plan, outcome)), exit, message, None)
             }
             Err(error) => {
-                tracing::error!("{}", hints::message(error.message()));
-                (None, error.exit(), error.message().to_owned())
+                let unmade = self.unmade(Some(&desired), &error, (order, began));
+                (None, error.exit(), error.message().to_owned(), unmade)
             }
         };
         exit = exit.or(exit::of_wish(&desired));
@@ -339,7 +370,7 @@ impl Hands for Keeper<'_> {
         }
         let every = desired.resources.iter();
         let every = every.filter_map(|(id, declared)| Some((id.clone(), declared.pace.every?)));
-        Done { plan, wish, every: every.collect(), exit: exit.code(), message }
+        Done { plan, wish, every: every.collect(), exit: exit.code(), message, unmade }
     }
 
     fn wish(&self) -> Wish {
@@ -372,6 +403,11 @@ impl Hands for Keeper<'_> {
     fn now(&self) -> Timestamp {
         clock::now()
     }
+}
+
+/// Why a pass is made, in one of few words.
+fn trigger_of(order: &Order) -> &'static str {
+    order.triggers.first().map_or("schedule", |trigger| trigger.name())
 }
 
 fn sentence_of(wish: &Wish, then: &str) -> String {

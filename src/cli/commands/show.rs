@@ -41,6 +41,7 @@ pub(super) fn judged(session: &Session, desired: &DesiredState) -> Result<HostSt
     let agent = told::read(&session.host);
     let mut status = judge(&Known {
         agent: agent.as_ref(),
+        unmade: None,
         desired,
         observed: &observed,
         ledger: &ledger,
@@ -341,7 +342,7 @@ fn unwished(session: &Session, resource: &ResourceStatus, exit: Exit) -> Exit {
 }
 
 /// The ledger, by the names that resources have now.
-fn remembered(session: &Session, desired: &DesiredState) -> Result<Ledger, CliError> {
+pub(super) fn remembered(session: &Session, desired: &DesiredState) -> Result<Ledger, CliError> {
     let mut ledger = ledger::look(&session.host).map_err(|e| CliError::io(&e))?;
     follow_renames(desired, &session.host, &mut ledger);
     Ok(ledger)

@@ -1,11 +1,13 @@
 //! Showing and telling what passes come to.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use tokio::time::timeout;
 
 use crate::cli::args::RunArgs;
 use crate::cli::commands::pass::about;
+use crate::cli::commands::show::remembered;
 use crate::cli::exit::Exit;
 use crate::cli::output::json::plan_document;
 use crate::cli::session::{AT_ONCE, Session};
@@ -15,12 +17,17 @@ use crate::controller::drive::{News, Observer};
 use crate::desired::DesiredState;
 use crate::host::runtime::Runtime;
 use crate::host::{Change as Host, clock};
+use crate::model::Plan;
+use crate::model::ledger::Ledger;
 use crate::model::outcome::{Outcome, chain};
 use crate::model::window::Windows;
 use crate::monitor::notify::{Notifier, Notify, TELLING_TIME_MAX, deliver};
 use crate::monitor::serve::{ServeError, serve_tcp, serve_unix, tcp, unix};
 use crate::monitor::{Event, Pass, Reporter, Severity};
+use crate::observe::observe;
 use crate::reconcile::{Effects, Preview};
+use crate::record::last_pass;
+use crate::resource::observe::Depth;
 
 /// The API's socket in the runtime directory.
 const SOCKET: &str = "api.sock";
@@ -61,13 +68,24 @@ impl Shown {
 
     /// Takes note of a pass that ended.
     pub(super) fn ended(&self, host: &Host, pass: &Ended<'_>) {
-        let events = pass.report(host, &self.reporter);
+        self.tell(pass.report(host, &self.reporter));
+    }
+
+    /// Takes note of a pass that could not be made, and of how the host is all the same.
+    pub(super) fn unmade(&self, pass: &Unmade<'_>) {
+        self.tell(pass.report(&self.reporter));
+    }
+
+    fn tell(&self, events: Vec<Event>) {
         // What a pass did it says itself; what it could not do, and what is wrong with the wish, only events say.
         let quiet = |event: &&Event| event.resource.is_none() || event.reason == "Blocked";
-        for event in events.iter().filter(quiet).filter(|e| e.severity == Severity::Warning) {
+        for event in events.iter().filter(quiet) {
             let about = event.resource.as_ref().map_or("host".to_owned(), ToString::to_string);
             let message = hints::message(&event.message);
-            tracing::warn!("{about}: {}: {message}", event.reason);
+            match event.severity {
+                Severity::Warning => tracing::warn!("{about}: {}: {message}", event.reason),
+                Severity::Normal => tracing::info!("{about}: {}: {message}", event.reason),
+            }
         }
         if let Some(notifier) = &self.notifier {
             notifier.tell(events);
@@ -138,6 +156,7 @@ impl Ended<'_> {
             last: preview.last.as_ref(),
             windows,
             asked: &preview.asked,
+            unmade: None,
             trigger,
             took: began.elapsed(),
             now: session.now,
@@ -161,5 +180,50 @@ impl Ended<'_> {
         if timeout(TELLING_TIME_MAX, telling).await.is_err() {
             tracing::warn!("not everybody could be told what changed in time");
         }
+    }
+}
+
+/// A pass that could not be made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unmade<'a> {
+    /// What it was to be made with.
+    pub(super) session: &'a Session,
+    /// The wish, as far as one is known.
+    pub(super) desired: &'a DesiredState,
+    /// When what is in use may be replaced on this host.
+    pub(super) windows: &'a Windows,
+    /// Why it was to be made.
+    pub(super) trigger: &'a str,
+    /// When it began.
+    pub(super) began: Instant,
+    /// Why it could not be made.
+    pub(super) why: &'a str,
+}
+
+impl Unmade<'_> {
+    fn report(&self, reporter: &Reporter) -> Vec<Event> {
+        let Self { session, desired, windows, trigger, began, why } = *self;
+        // What cannot be read at all is lost, too.
+        let ledger = remembered(session, desired).unwrap_or_else(|error| Ledger {
+            losses: vec![error.message().to_owned()],
+            ..Ledger::default()
+        });
+        let observed = observe(desired, &ledger, &session.host, Depth::Quick);
+        let last = last_pass::load(&session.host);
+        let pass = Pass {
+            desired,
+            plan: plan_document(Plan::default(), about(session, desired, &observed)),
+            outcome: &Outcome::default(),
+            observed: &observed,
+            ledger: &ledger,
+            last: last.as_ref(),
+            windows,
+            asked: &BTreeMap::new(),
+            unmade: Some(why),
+            trigger,
+            took: began.elapsed(),
+            now: clock::now(),
+        };
+        reporter.unmade(&session.host, pass)
     }
 }

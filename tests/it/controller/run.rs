@@ -57,7 +57,8 @@ impl<'w> Loop<'w> {
         let _ = fs::remove_file(&socket);
         let notified = notices(UnixDatagram::bind(&socket).unwrap());
         agent.env("NOTIFY_SOCKET", &socket);
-        agent.stdout(Stdio::null()).stderr(Stdio::null());
+        let log = fs::File::create(world.path("agent.log")).unwrap();
+        agent.stdout(Stdio::null()).stderr(log);
         Self { world, agent: agent.spawn().unwrap(), notified, heard: Vec::new() }
     }
 
@@ -585,5 +586,59 @@ fn what_passes_come_to_is_shown_and_told() {
         let told = fs::read_to_string(&events).unwrap_or_default();
         told.matches("\"reason\":\"ChangeApplied\"").count() == 2
     });
+    running.stop();
+}
+
+#[test]
+fn pass_that_cannot_be_made_is_told_everywhere_until_one_is() {
+    let world = world();
+    let mut running = Loop::start(&world, &["run", "--interval", "1d", "-v"]);
+    let decided = world.host("var/lib/reconcile/overrides.json");
+    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let by_hand = || read(&said(&world.agent(&["status", "-o", "json"])));
+    for _ in 0..2 {
+        fs::write(&decided, "junk").unwrap();
+        assert_eq!(running.request(&[]).status.code(), Some(1));
+        running.settles();
+        for status in [read(&ask(&world, "/status")), by_hand()] {
+            assert_eq!(status["state"], "Failed", "{status:#}");
+            let conditions = status["conditions"].as_array().unwrap();
+            let ready = conditions.iter().find(|c| c["type"] == "Ready").unwrap();
+            assert_eq!(ready["status"], "False", "{status:#}");
+            // It says which file, and not that of this machine's own host.
+            let why = ready["message"].as_str().unwrap();
+            assert!(why.starts_with(decided.to_str().unwrap()), "{why}");
+        }
+        let metrics = ask(&world, "/metrics");
+        for series in [
+            "reconcile_host_condition{type=\"Ready\"} 0",
+            "reconcile_host_condition{type=\"TrustStateLost\"} 1",
+        ] {
+            assert!(metrics.contains(series), "{series} in {metrics}");
+        }
+        assert!(ask(&world, "/").contains("No pass is made"));
+    }
+    let log = fs::read_to_string(world.path("agent.log")).unwrap();
+    assert_eq!(log.matches("HostDegraded").count(), 1, "{log}");
+    fs::remove_file(&decided).unwrap();
+    assert_eq!(running.request(&[]).status.code(), Some(0));
+    running.settles();
+    assert_eq!(read(&ask(&world, "/status"))["state"], "Current");
+    let status = by_hand();
+    assert_eq!(status["state"], "Current", "{status:#}");
+    let log = fs::read_to_string(world.path("agent.log")).unwrap();
+    assert!(log.contains("the host is Current, it was Failed"), "{log}");
+    running.stop();
+}
+
+#[test]
+fn last_pass_is_the_one_that_the_running_agent_made_last() {
+    let world = world();
+    let mut running = Loop::start(&world, &IDLE);
+    assert_eq!(running.request(&[]).status.code(), Some(0));
+    running.settles();
+    let status = said(&world.agent(&["status", "-o", "json"]));
+    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["lastPassAt"], status["agent"]["lastPassAt"], "{status:#}");
     running.stop();
 }
