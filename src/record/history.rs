@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::host::{Change, Look, Stat};
-use crate::model::outcome::HistoryEntry;
+use crate::model::outcome::{HistoryEntry, counted};
 
 /// Most bytes of a file that are read: it is rotated at 1 MiB, and one pass over ten thousand resources adds some more.
 const HISTORY_BYTES_MAX: u64 = 64 << 20;
@@ -28,16 +28,45 @@ pub fn append(host: &Change, entries: &[HistoryEntry]) -> io::Result<()> {
     host.append_unsynced(&path, &lines.map_err(io::Error::other)?)
 }
 
-/// All remembered entries, oldest first. Lines that cannot be read (one torn by a crash) are left out.
+/// What is remembered of changes, and what of it is lost.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// All entries that can be read, oldest first.
+    pub entries: Vec<HistoryEntry>,
+    /// What cannot be read, for people: a file, or lines of one (a single one may be torn by a crash).
+    pub damage: Vec<String>,
+}
+
+/// All remembered entries, oldest first. Lines that cannot be read are left out.
 pub fn load(host: &Look) -> Vec<HistoryEntry> {
+    read(host).entries
+}
+
+/// The same with what cannot be read.
+pub fn read(host: &Look) -> History {
     let path = host.places().state.join(NAME);
-    let mut entries = Vec::new();
+    let mut history = History::default();
     for file in [older(&path), path] {
-        let bytes = host.read(&file, HISTORY_BYTES_MAX).ok().flatten().unwrap_or_default();
-        let lines = bytes.split(|b| *b == b'\n');
-        entries.extend(lines.filter_map(|line| serde_json::from_slice::<HistoryEntry>(line).ok()));
+        let bytes = match host.read(&file, HISTORY_BYTES_MAX) {
+            Ok(bytes) => bytes.unwrap_or_default(),
+            Err(error) => {
+                history.damage.push(format!("{} cannot be read: {error}", host.real(file)));
+                continue;
+            }
+        };
+        let mut unreadable = 0;
+        for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+            match serde_json::from_slice(line) {
+                Ok(entry) => history.entries.push(entry),
+                Err(_) => unreadable += 1,
+            }
+        }
+        if unreadable > 0 {
+            let lines = counted(unreadable, "line");
+            history.damage.push(format!("{lines} of {} cannot be read", host.real(file)));
+        }
     }
-    entries
+    history
 }
 
 /// The part of the history that is asked for again and again: read when its files are others than they were.

@@ -141,6 +141,12 @@ impl<S, O, W> Situation<'_, S, O, W> {
             Err(obstacle) => decision.blocked = Some(self.blocked(&obstacle, staying_on())),
             Ok(work) => decision.change = change(work),
         }
+        // What is put back into use is what the host stays on.
+        if let (Some(blocked), Some(change)) = (&mut decision.blocked, &decision.change)
+            && blocked.staying_on.is_none()
+        {
+            blocked.staying_on = change.after.as_ref().map(|after| after.version.clone());
+        }
         if decision.change.is_none() && decision.blocked.is_none() {
             let in_use = wanted.and_then(in_use);
             decision.unchanged =

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use camino::Utf8Path;
+
 use crate::resource::Spec;
+use crate::resource::tree::spec::Place;
 use crate::source::spec::{DirectoryUrl, Origin};
 
 impl Spec {
@@ -21,6 +24,33 @@ impl Spec {
             }
             Self::Tree(spec) => spec.source.index.url(),
         }
+    }
+}
+
+impl Spec {
+    /// The directories of this machine that its releases come from.
+    pub fn local_sources(&self) -> BTreeSet<&Utf8Path> {
+        let urls: Vec<&DirectoryUrl> = match self {
+            Self::App(spec) => match &spec.source.origin {
+                Origin::Github { .. } => Vec::new(),
+                Origin::Directory { url, .. } | Origin::Choria { url, .. } => vec![url],
+                Origin::Selfupdate { api, bin, .. } => vec![api, bin],
+            },
+            Self::Extension(spec) => spec.transfers.iter().map(|transfer| &transfer.from).collect(),
+            Self::Tree(spec) => match &spec.source.index {
+                Place::Local(path) => return path.parent().into_iter().collect(),
+                Place::Web(_) => Vec::new(),
+            },
+        };
+        urls.into_iter().filter_map(local).collect()
+    }
+}
+
+/// The directory that is there whatever the version is.
+fn local(url: &DirectoryUrl) -> Option<&Utf8Path> {
+    match url {
+        DirectoryUrl::Web(_) => None,
+        DirectoryUrl::Local(path) => path.ancestors().find(|path| !path.as_str().contains('{')),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Indexes of casync: one file that says what a tree now is, or several with versions in their names.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -15,7 +16,7 @@ use crate::model::{Algorithm, Artifact, Digest, Level, Release};
 use crate::resource::app::spec::VersionWish;
 use crate::resource::tree::spec::Place;
 use crate::source::spec::DirectoryUrl;
-use crate::source::{Class, SourceError, directory, read_local};
+use crate::source::{Class, SourceError, directory, place, read_local};
 
 /// Stands for the version in the name of an index, as in patterns of systemd-sysupdate.
 const VERSION: &str = "@v";
@@ -121,6 +122,15 @@ pub async fn signature(
     }
 }
 
+/// Why a file is not there: its directory may be on something, or be where something is mounted, that is not there now.
+fn away(error: SourceError) -> SourceError {
+    let SourceError::Local { path, source } = &error else { return error };
+    let Some(directory) = path.parent().filter(|_| source.kind() == ErrorKind::NotFound) else {
+        return error;
+    };
+    place::is_mounted(directory).err().unwrap_or(error)
+}
+
 /// A file with its date.
 async fn file(
     url: &Url,
@@ -133,7 +143,7 @@ async fn file(
         let path = url.to_file_path().map_err(absent)?;
         let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
         let published = modified.ok().and_then(|time: SystemTime| Timestamp::try_from(time).ok());
-        return Ok((Arc::new(read_local(path, limit)?), published));
+        return Ok((Arc::new(read_local(path, limit).map_err(away)?), published));
     }
     let document = reader.document(url.as_str(), MEDIA_TYPE, limit).await;
     let document = document.map_err(|error| SourceError::fetch(name, error))?;

@@ -47,6 +47,15 @@ pub enum SourceError {
         /// Why nothing there counts, and what to do.
         what: &'static str,
     },
+    /// The directory that is the source is empty: it may be where something is mounted that is not there now.
+    #[error(
+        "cannot find releases in {}: it is empty; mount what belongs there (a stick, a share), or publish something there",
+        .path.display()
+    )]
+    Empty {
+        /// The directory.
+        path: PathBuf,
+    },
     /// It does not tell which versions there are.
     #[error(
         "cannot ask {place} for its versions: a Choria repository on the web has no list of them; write an exact \
@@ -112,7 +121,7 @@ impl SourceError {
     /// What kind of failure.
     pub fn class(&self) -> Class {
         match self {
-            Self::Unreachable(_) | Self::Gone { .. } => Class::Unreachable,
+            Self::Unreachable(_) | Self::Gone { .. } | Self::Empty { .. } => Class::Unreachable,
             Self::RateLimited { .. } => Class::RateLimited,
             Self::NotFound { .. }
             | Self::Absent { .. }

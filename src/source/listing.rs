@@ -163,10 +163,15 @@ fn too_many(place: String) -> SourceError {
 fn read_directory(path: &Path, root: &Path) -> Result<Listing, SourceError> {
     let failed = |source| SourceError::Local { path: path.to_owned(), source };
     let mut listing = Listing::default();
-    if !fs::canonicalize(path).map_err(failed)?.starts_with(root) {
+    let real = fs::canonicalize(path).map_err(failed)?;
+    if !real.starts_with(root) {
         return Err(SourceError::NotFound { what: format!("{} in its source", path.display()) });
     }
-    for (count, entry) in fs::read_dir(path).map_err(failed)?.enumerate() {
+    let mut entries = fs::read_dir(path).map_err(failed)?.enumerate().peekable();
+    if entries.peek().is_none() && real == root {
+        return Err(SourceError::Empty { path: path.to_owned() });
+    }
+    for (count, entry) in entries {
         if count >= ENTRIES_MAX {
             return Err(too_many(path.display().to_string()));
         }

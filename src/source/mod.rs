@@ -14,7 +14,7 @@ mod layout;
 mod listing;
 mod name;
 mod patches;
-mod place;
+pub mod place;
 mod selfupdate;
 pub mod sysupdate;
 

@@ -1,7 +1,7 @@
 //! The base of a source that is addressed by paths, on a web server or on this host.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
@@ -18,7 +18,16 @@ pub(super) fn base(place: &DirectoryUrl) -> Result<Url, SourceError> {
     address(place)
 }
 
-/// The same of a place that need not be there.
+/// Looks whether a directory of this host is there and holds anything: what is not mounted is not there, or empty.
+pub fn is_mounted(path: &Path) -> Result<(), SourceError> {
+    let gone = |source| SourceError::Gone { path: path.to_owned(), source };
+    match fs::read_dir(path).map_err(gone)?.next() {
+        Some(_) => Ok(()),
+        None => Err(SourceError::Empty { path: path.to_owned() }),
+    }
+}
+
+/// The URL of a place that need not be there.
 pub(super) fn address(place: &DirectoryUrl) -> Result<Url, SourceError> {
     let unusable = |place: &str| SourceError::Malformed {
         place: place.to_owned(),

@@ -1,6 +1,7 @@
 //! First steps with the program: mistakes are told and harm nothing else.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::support::casync::Publisher;
@@ -198,4 +199,68 @@ fn unit_that_is_written_by_hand_is_imported_like_one_of_the_template() {
         assert!(!told.stderr.contains("distronomicon@rg"), "{told:#?}");
         assert!(!told.stdout.contains("distronomicon@rg"), "{told:#?}");
     }
+}
+
+#[test]
+fn what_is_put_back_while_its_source_is_away_is_what_the_host_stays_on() {
+    let (mut world, offer) = world("");
+    world.run(&[]).exits(0);
+    fs::rename(offer.address(), world.temp().join("aside")).unwrap();
+    fs::remove_file(world.path("/opt/tool/bin/tool")).unwrap();
+    world.tick();
+    let ran = world.run(&[]).exits(0).stdout;
+    assert!(ran.contains("source-unavailable; staying on 1.0.0"), "{ran}");
+    assert!(ran.contains("Applied: 1 done, 1 blocked"), "{ran}");
+}
+
+#[test]
+fn source_that_is_not_mounted_is_one_that_is_down_for_every_kind() {
+    let (mut world, offer) = world("");
+    let publisher = Publisher::new(&world.temp().join("publisher"));
+    tree::make(&publisher.source, "a \"a\"\n");
+    publisher.publish();
+    let app = format!("apps:\n  tool:\n    source: {{ file: {} }}\n", offer.address());
+    world.wish("desired", &format!("{app}{}", publisher.wish("")));
+    world.run(&[]).exits(0);
+    let directories = [Path::new(&offer.address()).to_owned(), world.temp().join("publisher")];
+    for (number, directory) in directories.iter().enumerate() {
+        fs::rename(directory, world.temp().join(format!("aside-{number}"))).unwrap();
+    }
+    for hint in ["mount it", "it is empty; mount what belongs there"] {
+        world.tick();
+        let ran = world.run(&[]).exits(0).stdout;
+        assert_eq!(ran.matches("source-unavailable; staying on").count(), 2, "{ran}");
+        assert_eq!(ran.matches(hint).count(), 2, "{ran}");
+        let ill = world.run(&["doctor"]).exits(1).stdout;
+        assert_eq!(ill.matches("BAD  source of ").count(), 2, "{ill}");
+        for directory in &directories {
+            let _ = fs::create_dir(directory);
+        }
+    }
+}
+
+#[test]
+fn doctor_reads_the_configuration_and_the_history() {
+    let (world, _offer) = world("");
+    world.run(&[]).exits(0);
+    world.run(&["doctor"]).exits(0);
+    tree::write(&world.path("/etc/reconcile/agent.yaml"), b"intervall: 1h\n");
+    let ill = world.run(&["doctor"]).exits(1).stdout;
+    assert!(ill.contains("BAD  configuration: ") && ill.contains("intervall"), "{ill}");
+    fs::remove_file(world.path("/etc/reconcile/agent.yaml")).unwrap();
+    tree::write(&world.path("/var/lib/reconcile/history.jsonl"), b"junk\nmore\n");
+    let ill = world.run(&["doctor"]).exits(1).stdout;
+    assert!(ill.contains("BAD  history: 2 lines of "), "{ill}");
+}
+
+#[test]
+fn history_that_cannot_be_read_is_not_taken_for_an_empty_one() {
+    let (world, _offer) = world("");
+    world.run(&[]).exits(0);
+    tree::write(&world.path("/var/lib/reconcile/history.jsonl"), b"junk\nmore\n");
+    let told = world.run(&["history"]).exits(0);
+    assert!(told.stderr.contains("2 lines of "), "{told:#?}");
+    assert!(!told.stdout.contains("Nothing was changed yet"), "{told:#?}");
+    let told = world.run(&["history", "app/nonesuch"]).exits(64);
+    assert!(told.stderr.contains("app/nonesuch is not in the desired state"), "{told:#?}");
 }

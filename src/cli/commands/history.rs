@@ -6,19 +6,32 @@ use crate::cli::args::Format;
 use crate::cli::exit::Exit;
 use crate::cli::output::json;
 use crate::cli::output::units::seconds;
-use crate::cli::say;
-use crate::cli::session::Session;
+use crate::cli::session::{Session, known};
+use crate::cli::{CliError, mention, say};
 use crate::model::ResourceId;
-use crate::record::history as record;
+use crate::record::history::{self as record, History};
+use crate::record::ledger;
 
 /// Prints the newest entries, newest last.
-pub(super) fn history(session: &Session, resource: Option<&ResourceId>, limit: usize) -> Exit {
-    let mut entries = record::load(&session.host);
+pub(super) async fn history(
+    session: &Session,
+    resource: Option<&ResourceId>,
+    limit: usize,
+) -> Result<Exit, CliError> {
+    let History { mut entries, damage } = record::read(&session.host);
+    for lost in &damage {
+        mention(lost);
+    }
     entries.retain(|entry| resource.is_none_or(|id| &entry.resource == id));
     let entries = entries.split_off(entries.len().saturating_sub(limit));
+    if let Some(id) = resource.filter(|_| entries.is_empty())
+        && !ledger::look(&session.host).map_err(|e| CliError::io(&e))?.names(id)
+    {
+        known(&session.desired_if_any().await?, id)?;
+    }
     if session.common.output == Format::Json {
         say(&json::render(&entries));
-        return Exit::Ok;
+        return Ok(Exit::Ok);
     }
     let mut text = String::new();
     for entry in &entries {
@@ -44,9 +57,11 @@ pub(super) fn history(session: &Session, resource: Option<&ResourceId>, limit: u
             let _ = writeln!(text, "    note: {note}");
         }
     }
-    if entries.is_empty() {
+    if entries.is_empty() && damage.is_empty() {
         text.push_str("Nothing was changed yet.\n");
+    } else if entries.is_empty() {
+        text.push_str("Nothing that was changed can be read any more.\n");
     }
     say(&text);
-    Exit::Ok
+    Ok(Exit::Ok)
 }

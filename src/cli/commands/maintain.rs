@@ -1,5 +1,6 @@
 //! Looking after the agent itself: gc and doctor.
 
+use camino::Utf8Path;
 use serde::Serialize;
 
 use crate::cli::args::Format;
@@ -14,7 +15,10 @@ use crate::model::cached;
 use crate::model::outcome::{Outcome, chain, counted};
 use crate::observe::observe;
 use crate::provider::components;
+use crate::record::history::{self, History};
 use crate::record::{cache, last_pass, ledger};
+use crate::resource::Spec;
+use crate::source::place::is_mounted;
 
 /// Which cached artifacts to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +106,7 @@ async fn examine(session: &Session) -> Vec<Finding> {
         let (Ok(says) | Err(says)) = result;
         findings.push(Finding { what: what.to_owned(), ok, says });
     };
+    check("configuration", configuration(session));
     let desired = session.desired().await;
     check(
         "desired state",
@@ -123,6 +128,7 @@ async fn examine(session: &Session) -> Vec<Finding> {
         Ok(ledger) => check("ledger", Err(ledger.losses.join("; "))),
         Err(error) => check("ledger", Err(error.to_string())),
     }
+    check("history", changes(&session.host));
     if let Ok(desired) = &desired {
         if desired.follow.is_some() {
             check("definitions of this host", definitions(&session.host));
@@ -132,6 +138,9 @@ async fn examine(session: &Session) -> Vec<Finding> {
         }
         for (id, declared) in &desired.resources {
             check(&id.to_string(), writable(&session.host.real(declared.spec.home())));
+            for (place, found) in sources(&declared.spec) {
+                check(&format!("source of {id}"), found.map(|()| format!("{place} is there")));
+            }
             for unit in declared.spec.restarts() {
                 let found = [
                     "/etc/systemd/system",
@@ -158,6 +167,23 @@ async fn examine(session: &Session) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether passes can be made by the agent's configuration.
+fn configuration(session: &Session) -> Result<String, String> {
+    session.agent().map(|_| "valid".to_owned()).map_err(|error| error.message().to_owned())
+}
+
+/// Whether all that was changed can be read.
+fn changes(host: &Look) -> Result<String, String> {
+    let History { entries, damage } = history::read(host);
+    if damage.is_empty() { Ok(counted(entries.len(), "change")) } else { Err(damage.join("; ")) }
+}
+
+/// Whether the directories of this machine are there that releases come from.
+fn sources(spec: &Spec) -> Vec<(&Utf8Path, Result<(), String>)> {
+    let looked = |place: &Utf8Path| is_mounted(place.as_std_path()).map_err(|e| chain(&e));
+    spec.local_sources().into_iter().map(|place| (place, looked(place))).collect()
 }
 
 /// Whether the host's own definitions can be read.

@@ -63,7 +63,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Explain { resource }) => show::explain(session, resource).await,
         Some(Command::List { resource }) => show::list(session, resource).await,
         Some(Command::History { resource, limit }) => {
-            Ok(history::history(session, resource.as_ref(), *limit))
+            history::history(session, resource.as_ref(), *limit).await
         }
         Some(Command::Rollback { resource, to, reason, until }) => {
             let wish = overrides::Rollback { to: to.as_deref(), reason, until: until.map(ending) };

@@ -49,6 +49,7 @@ fn asks(command: Option<&Command>) -> bool {
             Command::Diff { .. }
                 | Command::Status { .. }
                 | Command::Explain { .. }
+                | Command::History { .. }
                 | Command::List { .. }
                 | Command::Suspend { .. }
                 | Command::Resume { .. }
