@@ -47,8 +47,8 @@ fn processor_alone_means_linux(fitting: &[Candidate<'_>], elsewhere: &[Candidate
 }
 
 /// Where only unusual builds of a program say what they are for, `tool` beside `tool-arm64` or, no archive of sources
-/// either, beside `tool-darwin` is the one for Linux on x86-64. No longer once one of them says `amd64` or `linux`: then the
-/// right one would as well.
+/// either, beside `tool-darwin` is the one for Linux on x86-64. No longer once a build for another platform says `amd64` or
+/// `linux`: then the right one would as well.
 fn is_the_usual_build(plain: &Candidate<'_>, elsewhere: &[Candidate<'_>]) -> bool {
     let builds = || {
         elsewhere.iter().filter(|c| {
@@ -60,11 +60,22 @@ fn is_the_usual_build(plain: &Candidate<'_>, elsewhere: &[Candidate<'_>]) -> boo
     };
     let unusual = |c: &Candidate<'_>| {
         let is_arm = c.reading.cpus.iter().any(|(cpu, _)| *cpu == Cpu::Aarch64);
-        c.container == plain.container
-            && ((is_arm && c.reading.other_os.is_none())
-                || (is_for_mac(c) && plain.container == Container::Bare))
+        let is_apart = (is_arm && c.reading.other_os.is_none())
+            || (is_for_mac(c) && plain.container == Container::Bare);
+        is_apart && without_platform(c) == plain.name.to_ascii_lowercase()
     };
     plain.is_program() && !plain.names_platform() && !builds().any(told) && builds().any(unusual)
+}
+
+/// A name without the words of its platform: `tool-1.0.tar.gz` is none of `tool-arm64.tar.gz`, but more likely its source.
+fn without_platform(candidate: &Candidate<'_>) -> String {
+    let reading = &candidate.reading;
+    let words = reading.cpus.iter().map(|(_, word)| word).chain(&reading.other_os);
+    words.fold(candidate.name.to_ascii_lowercase(), |name, word| {
+        let separated = ["-", "_", "."].map(|separator| format!("{separator}{word}"));
+        let found = separated.iter().find(|part| name.contains(part.as_str()));
+        found.map_or_else(|| name.clone(), |part| name.replacen(part.as_str(), "", 1))
+    })
 }
 
 fn is_for_mac(candidate: &Candidate<'_>) -> bool {
