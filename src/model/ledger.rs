@@ -131,12 +131,17 @@ impl Trust {
 
     /// Notes the digest of a first use.
     pub fn lock(&mut self, resource: &ResourceId, key: String, digest: Digest) {
+        let its = self.locks.keys().filter(|its| is_of(resource, its) && **its != key);
+        let mut its: Vec<String> = its.cloned().collect();
         self.locks.insert(key, digest);
-        let its: Vec<&String> = self.locks.keys().filter(|key| is_of(resource, key)).collect();
-        // Which go matters little: their releases would be first uses again.
-        let surplus = its.len().saturating_sub(LOCKS_MAX);
-        let surplus: Vec<String> = its.into_iter().take(surplus).cloned().collect();
-        for key in &surplus {
+        let surplus = (its.len() + 1).saturating_sub(LOCKS_MAX);
+        if surplus > 0 {
+            // The oldest go: their releases would be first uses again.
+            its.sort_by_cached_key(|key| {
+                tag_of(key).map(str::parse::<Version>).and_then(Result::ok)
+            });
+        }
+        for key in its.iter().take(surplus) {
             self.locks.remove(key);
         }
     }
@@ -165,7 +170,7 @@ impl Trust {
         let (resource, index) = (resource.clone(), index.clone());
         let its = self.locks.iter().filter(move |(_, digest)| **digest == index);
         let its = its.filter(move |(key, _)| is_of(&resource, key));
-        its.filter_map(|(key, _)| key.split(' ').nth(1)?.parse().ok())
+        its.filter_map(|(key, _)| tag_of(key)?.parse().ok())
     }
 
     /// Forgets a resource that is not ours any more.
@@ -197,6 +202,11 @@ impl Trust {
             self.quarantined.remove(oldest);
         }
     }
+}
+
+/// The tag or version in the key of a lock.
+fn tag_of(key: &str) -> Option<&str> {
+    key.split(' ').nth(1)
 }
 
 /// Whether a key of [`Trust::lock_key`] is one of a resource.
@@ -460,5 +470,19 @@ mod tests {
         assert!(ids.all(|key| key.starts_with("app/toolbox ")));
         assert_eq!(trust.quarantined.len(), QUARANTINED_MAX);
         assert!(!trust.locks.is_empty());
+    }
+
+    #[test]
+    fn oldest_digest_goes_first_and_never_the_new_one() {
+        let tool: ResourceId = "app/tool".parse().unwrap();
+        let mut trust = Trust::default();
+        let key = |n: usize| Trust::lock_key(&tool, &format!("{n}.0"), "a");
+        for n in (1..=LOCKS_MAX + 1).rev() {
+            trust.lock(&tool, key(n), digest(n));
+        }
+        assert_eq!(trust.locks.len(), LOCKS_MAX);
+        assert!(trust.locks.contains_key(&key(1)) && !trust.locks.contains_key(&key(2)));
+        trust.lock(&tool, key(9999), digest(9999));
+        assert!(trust.locks.contains_key(&key(10)) && !trust.locks.contains_key(&key(1)));
     }
 }

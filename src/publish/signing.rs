@@ -30,10 +30,13 @@ pub(super) async fn sign_named(
     let output = text(output);
     let form = if form == Form::Armoured { "--armor" } else { "--no-armor" };
     let argv = ["gpg", "--batch", "--yes", form, "--local-user", key, "--output", &output];
-    // gpg refuses control characters there, and has meanings for what follows a percent sign.
+    // gpg refuses control characters there, has meanings for what follows a percent sign, and takes the text for one of the
+    // locale's where it is not told that it is UTF-8.
     let name = name.filter(|name| !name.chars().any(char::is_control));
     let name = name.map(|name| format!("{NAME_NOTATION}={}", name.replace('%', "%%")));
-    let named = name.into_iter().flat_map(|name| ["--sig-notation".to_owned(), name]);
+    let named = name
+        .into_iter()
+        .flat_map(|name| ["--utf8-strings".to_owned(), "--sig-notation".to_owned(), name]);
     let rest = ["--detach-sign".to_owned(), "--".to_owned(), text(file)];
     let argv: Vec<String> = argv.into_iter().map(str::to_owned).chain(named).chain(rest).collect();
     runner::run(&argv, &[]).await

@@ -185,14 +185,17 @@ fn published_signature_says_which_version_it_is_of() {
         site.index = format!("site_{version}.caidx");
         site.publishes(&["--sign", "first@example.net"]);
     };
-    publish(&mut site, "%k", "odd");
-    let [index, signature, keys] = ["site_%k.caidx", "site_%k.caidx.asc", "first.pgp"]
-        .map(|name| fs::read(site.path(name)).unwrap());
-    let keys = Keyring::read(&keys).unwrap();
-    let signed = verify_detached(&index, &signature, &keys, site.world.now).unwrap();
-    assert_eq!(signed.names, ["site_%k.caidx"]);
-    for end in ["", ".asc", ".mtree", ".cks"] {
-        tree::remove(&site.path(&format!("site_%k.caidx{end}")));
+    let keys = Keyring::read(&fs::read(site.path("first.pgp")).unwrap()).unwrap();
+    for odd in ["%k", "dö"] {
+        publish(&mut site, odd, "odd");
+        let name = format!("site_{odd}.caidx");
+        let [index, signature] =
+            ["", ".asc"].map(|end| fs::read(site.path(&format!("{name}{end}"))).unwrap());
+        let signed = verify_detached(&index, &signature, &keys, site.world.now).unwrap();
+        assert_eq!(signed.names, [name.as_str()]);
+        for end in ["", ".asc", ".mtree", ".cks"] {
+            tree::remove(&site.path(&format!("{name}{end}")));
+        }
     }
     for version in ["1", "2"] {
         publish(&mut site, version, version);
@@ -222,6 +225,29 @@ fn published_signature_says_which_version_it_is_of() {
     // A name without a version says nothing that could be wrong.
     copy(&site, "site_3.caidx", "site.caidx");
     assert_eq!(site.pass("first").0, 0);
+}
+
+#[test]
+fn what_is_signed_without_a_version_becomes_none_by_its_name() {
+    let mut site = Site::new();
+    site.publishes(&["--sign", "first@example.net"]);
+    // The stick has the fixed name that was signed, and the network versions.
+    for end in ["", ".asc"] {
+        fs::copy(site.path(&format!("site.caidx{end}")), site.path(&format!("site_9.caidx{end}")))
+            .unwrap();
+    }
+    let wish = format!(
+        "trees:\n  site:\n    path: /srv/site\n    verify: {{ gpg: {{ keyring: {} }} }}\n    source: {{ casync: {} }}\n    \
+         offline: {{ casync: {{ index: {}, store: {} }} }}\n",
+        site.path("first.pgp").display(),
+        site.path("site_@v.caidx").display(),
+        site.path("stick/site.caidx").display(),
+        site.path("default.castr").display(),
+    );
+    site.world.wish("desired", &wish);
+    site.world.tick();
+    let ran = site.world.run(&[]).exits(77);
+    assert!(ran.stdout.contains("its signature is of site.caidx"), "{ran:#?}");
 }
 
 #[test]

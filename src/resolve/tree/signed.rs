@@ -12,7 +12,7 @@ use crate::resource::decision::Problem;
 use crate::resource::tree::spec::TreeVersion;
 use crate::resource::tree::wanted::{HERE, OFFLINE};
 use crate::source::Class;
-use crate::source::casync::{IndexFile, read_anew, signature};
+use crate::source::casync::{IndexFile, has_versions, read_anew, signature};
 use crate::trust::evidence::key_id;
 use crate::trust::openpgp::{Keyring, SignatureError, Why, verify_detached};
 
@@ -177,9 +177,10 @@ impl Tree<'_> {
         let signed = found.signed.as_ref().filter(|signed| !signed.names.is_empty());
         let Some(signed) = signed.filter(|_| !found.version.is_opaque()) else { return Ok(()) };
         let name = &found.file.artifact.name;
-        // A copy may be called as the copy's pattern says.
+        // A copy may be called as the copy's pattern says; a name without a version is that of every version.
         let sources = [Some(&self.spec.source), self.spec.offline.as_ref()].into_iter().flatten();
         let mut names = sources
+            .filter(|source| has_versions(&source.index))
             .map(|source| source.index.file_name().replacen("@v", found.version.as_str(), 1))
             .chain([name.clone()]);
         if names.any(|name| signed.names.contains(&name)) {
