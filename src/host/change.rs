@@ -17,6 +17,11 @@ use crate::host::{Look, about, beneath, open_regular};
 /// How often a held lock is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 
+/// Permission bits of what everybody may read, and of what the owner alone may.
+const PUBLIC: u32 = 0o644;
+
+const PRIVATE: u32 = 0o600;
+
 /// End of the names of files that are written beside their place before they are renamed to it.
 const BESIDE: &str = ".new";
 
@@ -130,7 +135,18 @@ impl Change {
     /// Replaces a file as a whole: written beside, synced, renamed, and the directory synced.
     pub fn write(&self, path: impl AsRef<Utf8Path>, bytes: &[u8]) -> io::Result<()> {
         let real = self.real(path);
-        replace_files(&[(real.clone(), bytes)], |new| new.iter().try_for_each(File::sync_all))?;
+        replace_files(&[(real.clone(), bytes)], PUBLIC, |new| {
+            new.iter().try_for_each(File::sync_all)
+        })?;
+        sync_dir(parent(&real))
+    }
+
+    /// The same of what nobody but the owner may read.
+    pub fn write_private(&self, path: impl AsRef<Utf8Path>, bytes: &[u8]) -> io::Result<()> {
+        let real = self.real(path);
+        replace_files(&[(real.clone(), bytes)], PRIVATE, |new| {
+            new.iter().try_for_each(File::sync_all)
+        })?;
         sync_dir(parent(&real))
     }
 
@@ -139,13 +155,13 @@ impl Change {
     pub fn write_all(&self, files: &[(Utf8PathBuf, Vec<u8>)]) -> io::Result<()> {
         let files: Vec<_> = files.iter().map(|(path, b)| (self.real(path), b.as_slice())).collect();
         let Some((first, _)) = files.first() else { return Ok(()) };
-        replace_files(&files, |new| Ok(new.first().map_or(Ok(()), rustix::fs::syncfs)?))?;
+        replace_files(&files, PUBLIC, |new| Ok(new.first().map_or(Ok(()), rustix::fs::syncfs)?))?;
         sync_dir(parent(first))
     }
 
     /// Replaces a file as a whole without waiting for the disk: for what every pass makes anew.
     pub fn write_without_sync(&self, path: impl AsRef<Utf8Path>, bytes: &[u8]) -> io::Result<()> {
-        replace_files(&[(self.real(path), bytes)], |_| Ok(()))
+        replace_files(&[(self.real(path), bytes)], PUBLIC, |_| Ok(()))
     }
 
     /// Appends lines to a file; durable with the next sync of its file system. A torn last line from a crash is
@@ -312,12 +328,13 @@ fn parent(path: &Utf8Path) -> &Utf8Path {
 /// Writes files beside their places, does with all of them what `before_renames` says, and renames them there.
 fn replace_files(
     files: &[(Utf8PathBuf, &[u8])],
+    mode: u32,
     before_renames: fn(&[File]) -> io::Result<()>,
 ) -> io::Result<()> {
     let beside = |real: &Utf8Path| Utf8PathBuf::from(format!("{real}{BESIDE}"));
     let attempt = || -> io::Result<()> {
         let written: io::Result<Vec<File>> =
-            files.iter().map(|(real, bytes)| write_new(&beside(real), bytes)).collect();
+            files.iter().map(|(real, bytes)| write_new(&beside(real), bytes, mode)).collect();
         let directory = files.first().map_or(Utf8Path::new("/"), |(first, _)| parent(first));
         before_renames(&written?).map_err(|e| about(directory, &e))?;
         files.iter().try_for_each(|(real, _)| {
@@ -332,8 +349,8 @@ fn replace_files(
     })
 }
 
-fn write_new(path: &Utf8Path, bytes: &[u8]) -> io::Result<File> {
-    let opened = OpenOptions::new().create(true).truncate(true).write(true).mode(0o644).open(path);
+fn write_new(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<File> {
+    let opened = OpenOptions::new().create(true).truncate(true).write(true).mode(mode).open(path);
     let written = opened.and_then(|mut file| file.write_all(bytes).map(|()| file));
     written.map_err(|e| about(path, &e))
 }

@@ -70,18 +70,18 @@ struct Format {
 fn read_all(host: &Look) -> io::Result<(Ledger, Option<String>)> {
     let mut losses = Vec::new();
     let mut undecided = Vec::new();
-    let Whole { format: _, trust, inventory, overrides, debts, renamed } =
-        match read_renamed(host, &mut losses)? {
-            Some(whole) => whole,
-            None => Whole {
-                format: LEDGER_FORMAT,
-                trust: read(host, TRUST, &mut losses)?,
-                inventory: read(host, INVENTORY, &mut losses)?,
-                overrides: read(host, OVERRIDES, &mut undecided)?,
-                debts: read(host, DEBTS, &mut losses)?,
-                renamed: Renames::new(),
-            },
-        };
+    let (trust, inventory, overrides, debts, renamed) = match read_renamed(host, &mut losses)? {
+        Some(Whole { format: _, trust, inventory, overrides, debts, renamed }) => {
+            (Some(trust), Some(inventory), Some(overrides), Some(debts), renamed)
+        }
+        None => (
+            read(host, TRUST, &mut losses)?,
+            read(host, INVENTORY, &mut losses)?,
+            read(host, OVERRIDES, &mut undecided)?,
+            read(host, DEBTS, &mut losses)?,
+            Renames::new(),
+        ),
+    };
     let mut inventory = inventory.unwrap_or_default();
     inventory.resources.retain(|id, owned| {
         let climbs = owned.home.components().any(|c| c == Utf8Component::ParentDir);
@@ -239,10 +239,10 @@ pub fn save_renamed(host: &Change, ledger: &mut Ledger) -> io::Result<()> {
     let (_, inventory) = fitting(host, INVENTORY, inventory, Inventory::shed)?;
     let whole = Whole {
         format: LEDGER_FORMAT,
-        trust: Some(trust.clone()),
-        inventory: Some(inventory.clone()),
-        overrides: Some(Overrides { format: LEDGER_FORMAT, ..ledger.overrides.clone() }),
-        debts: Some(ledger.debts.clone()),
+        trust: trust.clone(),
+        inventory: inventory.clone(),
+        overrides: Overrides { format: LEDGER_FORMAT, ..ledger.overrides.clone() },
+        debts: ledger.debts.clone(),
         renamed: std::mem::take(&mut ledger.renamed),
     };
     // What does not fit into the files later must not be kept for them now.
@@ -275,10 +275,10 @@ struct Whole {
     /// [`LEDGER_FORMAT`].
     #[serde(default)]
     format: u32,
-    trust: Option<Trust>,
-    inventory: Option<Inventory>,
-    overrides: Option<Overrides>,
-    debts: Option<Vec<Debt>>,
+    trust: Trust,
+    inventory: Inventory,
+    overrides: Overrides,
+    debts: Vec<Debt>,
     /// Why it is there: the new names by the old ones.
     renamed: Renames,
 }

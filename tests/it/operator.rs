@@ -1,6 +1,7 @@
 //! What an operator decides, asks and gets wrong: each is answered truly, and by one exit code.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use crate::support::offer::{Offer, TWO_RELEASES};
 use crate::support::tree;
@@ -164,7 +165,13 @@ fn release_is_gone_back_to_although_the_wish_is_not_valid() {
 
 #[test]
 fn wish_from_before_says_nothing_of_what_was_moved_or_never_read_here() {
-    let kept = |world: &World| world.path("/var/lib/reconcile/desired.json");
+    let kept = |world: &World| {
+        let state = fs::read_dir(world.path("/var/lib/reconcile")).unwrap();
+        let mut copies = state
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("desired-"));
+        copies.next().unwrap()
+    };
     let world = broken(|world, offer| {
         let before = fs::read(kept(world)).unwrap();
         world.wish("desired", &wish(offer, "    home: /opt/other\n"));
@@ -177,13 +184,81 @@ fn wish_from_before_says_nothing_of_what_was_moved_or_never_read_here() {
     assert!(told.contains("has app/tool at /opt/tool, and it is at /opt/other now"), "{told}");
     assert!(links_to(&world, "/1.1.0/"), "{told}");
     assert!(!world.path("/var/lib/reconcile/overrides.json").exists());
-    // A pass over other files leaves nothing to go by for those that are not valid here.
+    // A pass over other files, once, leaves what there is to go by as it was.
     let world = broken(|world, offer| {
-        world.wish("elsewhere", &wish(offer, ""));
-        world.run(&[]).exits(0);
+        let other = world.temp().join("other.yaml");
+        fs::write(&other, wish(offer, "").replace("tool:", "other:")).unwrap();
+        let root = world.root();
+        let once = std::process::Command::new(env!("CARGO_BIN_EXE_reconcile"))
+            .args(["--root".as_ref(), root.as_os_str(), "--desired".as_ref(), other.as_os_str()])
+            .output()
+            .unwrap();
+        assert!(once.status.success(), "{once:?}");
     });
     let told = world.run(&["status"]).exits(65).stdout;
-    assert!(told.contains("nothing is changed until it is valid"), "{told}");
+    assert!(told.contains("the last valid one counts until it is valid"), "{told}");
+    world.run(&ROLLBACK);
+    assert!(links_to(&world, "/1.0.0/"));
+}
+
+#[test]
+fn copy_of_a_desired_state_is_as_private_as_it_may_be_and_none_stops_a_pass() {
+    let (mut world, mut offer) = world("");
+    let state = world.path("/var/lib/reconcile");
+    let copies = || {
+        let names = fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path());
+        let is_copy = |path: &std::path::PathBuf| path.to_str().unwrap().contains("/desired-");
+        names.filter(is_copy).collect::<Vec<_>>()
+    };
+    let [copy] = &copies()[..] else { panic!("{:?}", copies()) };
+    assert_eq!(fs::metadata(copy).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::remove_file(copy).unwrap();
+    fs::create_dir(copy).unwrap();
+    offer.publish("1.1.0");
+    world.tick();
+    let told = world.run(&[]).exits(0).stderr;
+    assert!(links_to(&world, "/1.1.0/"), "{told}");
+    fs::remove_dir(copy).unwrap();
+    // Those of other paths do not pile up.
+    for other in 0..6 {
+        let file = world.temp().join(format!("{other}.yaml"));
+        fs::write(&file, "apps: {}\n").unwrap();
+        let file = file.to_str().unwrap();
+        std::process::Command::new(env!("CARGO_BIN_EXE_reconcile"))
+            .args(["--root", world.root().to_str().unwrap(), "--desired", file])
+            .status()
+            .unwrap();
+    }
+    assert_eq!(copies().len(), 4);
+}
+
+#[test]
+fn rollback_tells_programs_one_document() {
+    let (mut world, mut offer) = world("");
+    offer.publish("1.1.0");
+    world.run(&[]).exits(0);
+    world.tick();
+    let told = world.run(&[&ROLLBACK[..], &["-o", "json"]].concat()).exits(0).json();
+    assert_eq!(told["kind"], "Pass", "{told:#}");
+}
+
+#[test]
+fn resource_that_another_path_wishes_now_stays_while_its_source_is_away() {
+    let (mut world, offer) = world("");
+    let elsewhere = world.temp().join("elsewhere.yaml");
+    let gone = wish(&offer, "").replace(&offer.address().to_string(), "/nowhere");
+    fs::write(&elsewhere, gone).unwrap();
+    std::process::Command::new(env!("CARGO_BIN_EXE_reconcile"))
+        .arg("--root")
+        .arg(world.root())
+        .arg("--desired")
+        .arg(&elsewhere)
+        .status()
+        .unwrap();
+    world.wish("desired", "apps: {}\n");
+    world.tick();
+    world.run(&["--confirm-removals"]);
+    assert!(links_to(&world, "/1.0.0/"));
 }
 
 #[test]

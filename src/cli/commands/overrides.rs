@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::apply::Stop;
-use crate::cli::args::{PassArgs, WindowsArg};
+use crate::cli::args::{Format, PassArgs, WindowsArg};
 use crate::cli::commands::run::{self, Poked};
 use crate::cli::commands::{pass, show};
 use crate::cli::exit::{self, Exit};
@@ -70,10 +70,18 @@ pub(super) async fn rollback(
     let planned = crate::reconcile::preview_with(&request, &session.host, &client, ledger)
         .await
         .map_err(|e| CliError::io(&e))?;
-    pass::print(session, &planned.plan, pass::about(session, &desired, &planned.observed));
+    let show =
+        || pass::print(session, &planned.plan, pass::about(session, &desired, &planned.observed));
+    // One document: that of the pass has the plan in it.
+    if host.is_none() || session.common.output != Format::Json {
+        show();
+    }
     let Some(host) = host else { return Ok(exit::of_plan(&planned.plan)) };
     let cannot = planned.plan.blocked.iter().find(|b| b.reason == BlockedReason::RolledBack);
     if let Some(blocked) = cannot {
+        if session.common.output == Format::Json {
+            show();
+        }
         return Err(CliError::new(Exit::Failed, format!("nothing was done: {}", blocked.message)));
     }
     let mut planned = planned;
@@ -299,6 +307,10 @@ async fn by_name_now(
     match &desired {
         Ok(desired) => {
             follow_renames(desired, host, &mut ledger);
+            if !ledger.renamed.is_empty() {
+                // What was valid before would give the names back.
+                session.keep_wish(host, desired);
+            }
             ledger::save_renamed(host, &mut ledger).map_err(|e| CliError::io(&e))?;
         }
         Err(error) => {

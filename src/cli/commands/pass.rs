@@ -288,7 +288,7 @@ pub(super) async fn carry_out(
     (host, client, stop): (&Host, &Client, &Stop),
     preview: &mut Preview,
 ) -> Result<Outcome, CliError> {
-    session.keep_wish(host, request.desired)?;
+    session.keep_wish(host, request.desired);
     let progress = if session.interactive { Bars::shown() } else { Bars::hidden() };
     let hands = Hands { client, progress: &progress, stop };
     let outcome = reconcile::perform(request, preview, host, hands).await;

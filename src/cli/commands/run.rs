@@ -35,7 +35,7 @@ use crate::model::window::Windows;
 use crate::model::{Plan, ResourceId};
 use crate::plan::hold::Holds;
 use crate::reconcile::{self, Hands as PassHands, Request};
-use crate::record::last_wish::{self, Kept};
+use crate::record::last_wish::Kept;
 
 /// Tries of one request in a pass of the loop. What still fails is tried again for its resource alone, with waits that
 /// grow: a fleet that waits in the middle of its passes would come back together with the server.
@@ -261,8 +261,7 @@ impl Keeper<'_> {
         let host = session.lock(PATIENCE).await?;
         if let Some(texts) = texts {
             let mut kept = self.kept.borrow_mut();
-            last_wish::save(&host, (&texts.all, &texts.digest), &mut kept)
-                .map_err(|e| CliError::io(&e))?;
+            session.keep(&host, (&texts.all, &texts.digest), &mut kept);
         }
         let only = match &order.scope {
             Scope::All => None,

@@ -3,22 +3,21 @@
 use std::path::PathBuf;
 
 use crate::cli::CliError;
-use crate::cli::origin::Reading;
 use crate::cli::session::Session;
-use crate::desired::DesiredState;
+use crate::desired::{DesiredState, SourceText};
 use crate::host::Change;
+use crate::model::Digest;
 use crate::model::selection::Identity;
 use crate::record::last_wish::{self, Kept};
 
 impl Session {
-    /// Reads the wish of the files of this host. Where a pass is to be made of it, the texts are kept in mind.
+    /// Reads the wish of the files of this host, and keeps the texts in mind.
     pub(super) fn read_files(&self, host: &Identity) -> Result<DesiredState, CliError> {
         let paths = self.desired_files()?;
         let invalid = |diagnostics: Vec<_>| self.invalid(&diagnostics);
         let texts = DesiredState::texts_for(&paths, host).map_err(invalid)?;
-        let kept = (self.reading == Reading::Follow).then(|| texts.clone());
-        let desired = DesiredState::from_texts_for(texts, host).map_err(invalid)?;
-        *self.valid.borrow_mut() = kept;
+        let desired = DesiredState::from_texts_for(texts.clone(), host).map_err(invalid)?;
+        *self.valid.borrow_mut() = Some(texts);
         Ok(desired.found_at(&paths))
     }
 
@@ -27,10 +26,23 @@ impl Session {
     }
 
     /// Keeps the valid wish that was read last, if one was.
-    pub fn keep_wish(&self, host: &Change, desired: &DesiredState) -> Result<(), CliError> {
-        let Some(texts) = self.valid.take() else { return Ok(()) };
-        last_wish::save(host, (&texts, &desired.documents), &mut Kept::default())
-            .map_err(|e| CliError::io(&e))
+    pub fn keep_wish(&self, host: &Change, desired: &DesiredState) {
+        if let Some(texts) = self.valid.take() {
+            self.keep(host, (&texts, &desired.documents), &mut Kept::default());
+        }
+    }
+
+    /// Keeps the texts of a valid wish with their digest. A pass goes on without a copy.
+    pub fn keep(&self, host: &Change, texts: (&[SourceText], &Digest), kept: &mut Kept) {
+        let paths = self.desired_files();
+        let paths = paths.map_err(|error| error.message().to_owned());
+        let saved = paths.and_then(|paths| {
+            let roots = DesiredState::roots_of(&paths);
+            last_wish::save(host, &roots, texts, kept).map_err(|error| error.to_string())
+        });
+        if let Err(error) = saved {
+            tracing::warn!(error, "the desired state is not kept for when it is not valid");
+        }
     }
 
     /// The wish of the files that are read here, from the last pass at which they were valid; `None` where there is none.

@@ -486,7 +486,9 @@ fn counts_of_the_last_moments_outlive_the_agent() {
 fn copy_of_the_wish_that_somebody_removed_is_made_again() {
     let world = world();
     let running = Loop::start(&world, &IDLE);
-    let copy = world.host("var/lib/reconcile/desired.json");
+    let state = fs::read_dir(world.host("var/lib/reconcile")).unwrap();
+    let mut state = state.map(|entry| entry.unwrap().path());
+    let copy = state.find(|path| path.to_str().unwrap().contains("/desired-")).unwrap();
     let text = fs::read(&copy).unwrap();
     fs::remove_file(&copy).unwrap();
     assert_eq!(running.request(&[]).status.code(), Some(0));

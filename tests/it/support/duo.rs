@@ -22,9 +22,8 @@ pub const RECONCILE: &str = env!("CARGO_BIN_EXE_reconcile");
 pub const PROGRAMS: [&str; 2] = ["alpha", "beta"];
 
 /// What the state directory may hold between passes.
-const STATE_FILES: [&str; 10] = [
+const STATE_FILES: [&str; 9] = [
     "debts.json",
-    "desired.json",
     "history.jsonl",
     "history.jsonl.1",
     "inventory.json",
@@ -219,7 +218,8 @@ impl World {
     pub fn leftovers(&self) -> Vec<String> {
         let staging = self.names("opt/duo/staging").into_iter().map(|n| format!("staging/{n}"));
         let state = self.names("var/lib/reconcile").into_iter();
-        let state = state.filter(|name| !STATE_FILES.contains(&name.as_str()));
+        let is_known = |name: &str| STATE_FILES.contains(&name) || name.starts_with("desired-");
+        let state = state.filter(|name| !is_known(name));
         let partial = self.names("var/cache/reconcile/partial").into_iter();
         staging.chain(state).chain(partial.map(|n| format!("partial/{n}"))).collect()
     }
