@@ -1,6 +1,7 @@
 //! What the agent must remember, split by what losing it means.
 
 mod accepted;
+pub mod basis;
 pub mod rename;
 mod shed;
 
@@ -10,6 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::model::ledger::basis::Basis;
 use crate::model::ledger::rename::Renames;
 use crate::model::{Digest, Effect, ResourceId, Version};
 
@@ -266,6 +268,9 @@ pub struct Owned {
     /// What systemd left out when it was asked to merge it again: it is not asked twice for the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left_out: Option<Digest>,
+    /// What the release in use was chosen by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basis: Option<Basis>,
     /// What the program or tree of somebody else in its place was recognised as, where that is the wished one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recognised: Option<Recognised>,

@@ -1,5 +1,6 @@
 //! 4. What to do: a pure function of the wish, the host, the sources and the ledger.
 
+mod cause;
 pub mod check;
 pub mod guard;
 pub mod hold;
@@ -112,6 +113,9 @@ fn decide_all(inputs: &Inputs<'_>, places: &Places<'_>, wishes: &[Wish<'_>]) -> 
         let taken = places::told_taken(inputs, id, &left);
         let notes = resolved.notes().iter().chain(&found_note).chain(&taken);
         plan.notes.extend(notes.map(|note| format!("{id}: {note}")));
+        if let Some(change) = &mut decision.change {
+            cause::tell(inputs, (id, declared), change);
+        }
         plan.changes.extend(decision.change.and_then(|change| places.images.spare(change)));
         plan.blocked.extend(decision.blocked);
         plan.unchanged.extend(decision.unchanged);
@@ -331,21 +335,14 @@ fn not_removed(inputs: &Inputs<'_>, id: &ResourceId, suspension: &Suspension) ->
 /// Resources whose directory was edited: what is in the old place is not touched.
 fn moved(inputs: &Inputs<'_>) -> Vec<String> {
     let resources = inputs.desired.resources.iter().filter_map(|(id, declared)| {
-        let owned = inputs.ledger.inventory.resources.get(id)?;
-        let (old, new) = (&owned.home, declared.spec.home());
-        // The home of what the host's own definitions wish is a name only.
-        let nothing = id.kind == Kind::Extension && old.extension() == Some("reconcile");
-        (!nothing && !inputs.observed.are_one(old, new)).then(|| {
-            let others = inputs.desired.resources.iter().filter(|(other, _)| *other != id);
-            let mut theirs = others.map(|(other, declared)| (other, declared.spec.home()));
-            let theirs = theirs.find(|(_, home)| inputs.observed.are_one(home, old));
-            theirs.map_or_else(
-                || format!("{id} moves from {old} to {new}; remove the old directory by hand"),
-                |(other, _)| {
-                    format!("{id} moves from {old} to {new}; {old} is that of {other} now")
-                },
-            )
-        })
+        let (old, new) = cause::moved(inputs, id, declared)?;
+        let others = inputs.desired.resources.iter().filter(|(other, _)| *other != id);
+        let mut theirs = others.map(|(other, declared)| (other, declared.spec.home()));
+        let theirs = theirs.find(|(_, home)| inputs.observed.are_one(home, old));
+        Some(theirs.map_or_else(
+            || format!("{id} moves from {old} to {new}; remove the old directory by hand"),
+            |(other, _)| format!("{id} moves from {old} to {new}; {old} is that of {other} now"),
+        ))
     });
     resources.collect()
 }

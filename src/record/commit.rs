@@ -25,7 +25,7 @@ use crate::model::{
 };
 use crate::observe::Observed;
 use crate::record::ledger::Saved;
-use crate::record::{accepted, history, ledger as files};
+use crate::record::{accepted, basis, history, ledger as files};
 use crate::resource::Found;
 use crate::resource::app::AppObserved;
 
@@ -132,6 +132,7 @@ pub fn conclude(
         note_placed(&mut inventory, pass, &unchanged.resource);
         arrive(&mut inventory, &unchanged.resource);
     }
+    basis::note(&mut inventory, &ledger.overrides, pass, outcome);
     // Before the ledger, whose sync makes it durable too.
     let appended = history::append(host, &entries);
     let (inventory, trust) = (drafted(inventory), drafted(trust));
@@ -240,8 +241,8 @@ fn own(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, pass: &Pass<'_>) {
     let mut directories: BTreeSet<Utf8PathBuf> =
         directories.into_iter().map(Utf8Path::to_owned).collect();
     directories.extend(known.iter().flat_map(|known| known.directories.clone()));
-    let kept = known.map(|k| (k.activated, k.started, k.left_out, k.recognised));
-    let (activated, started, left_out, recognised) = kept.unwrap_or_default();
+    let kept = known.map(|k| (k.activated, k.started, k.left_out, k.basis, k.recognised));
+    let (activated, started, left_out, basis, recognised) = kept.unwrap_or_default();
     let owned = Owned {
         declared_in,
         home,
@@ -252,6 +253,7 @@ fn own(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, pass: &Pass<'_>) {
         activated,
         started,
         left_out,
+        basis,
         recognised,
     };
     inventory.to_mut().resources.insert(id.clone(), owned);

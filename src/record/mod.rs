@@ -1,6 +1,7 @@
 //! What happened and what must be remembered: ledger and history.
 
 mod accepted;
+mod basis;
 pub mod cache;
 pub mod commit;
 pub mod history;

@@ -237,6 +237,9 @@ fn extension_is_installed_upgraded_and_rolled_back() {
     host.publish("demo_1.3.0.raw", "three");
     host.is_settled();
     host.world.run(&["resume", "extension/demo"]).exits(0);
+    let planned = host.world.run(&["--dry-run"]).exits(0).stdout;
+    let why = "desired-changed: no longer rolled back; the source has 1.3.0";
+    assert!(planned.contains(why), "{planned}");
     host.converges();
     assert_eq!(host.version("demo").as_deref(), Some("1.3.0"));
     assert_eq!(host.home("demo").len(), 2, "retain is 2: {:?}", host.home("demo"));

@@ -22,6 +22,7 @@ mod afterwards;
 mod bombs;
 mod archive_escapes;
 mod archive_lies;
+mod causes;
 mod casync;
 mod casync_interop;
 mod desync_interop;

@@ -15,6 +15,7 @@ use crate::cli::session::{AT_ONCE, PATIENCE, Session, known};
 use crate::cli::{CliError, mention, say};
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
+use crate::model::ledger::basis::Basis;
 use crate::model::ledger::{Debt, Ledger, Overrides, Pinned, Quarantined, Suspension};
 use crate::model::{BlockedReason, Effect, ResourceId};
 use crate::observe::observe;
@@ -227,8 +228,15 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
         return Ok(Exit::Ok);
     }
     let overrides = &mut ledger.overrides;
-    ended.extend(overrides.suspended.remove(id).map(|s| format!("suspension ({})", s.reason)));
-    ended.extend(overrides.pinned.remove(id).map(|p| format!("rollback ({})", p.reason)));
+    let mut basis = None;
+    if let Some(suspension) = overrides.suspended.remove(id) {
+        ended.push(format!("suspension ({})", suspension.reason));
+        basis = Some(Basis::Suspension);
+    }
+    if let Some(pinned) = overrides.pinned.remove(id) {
+        ended.push(format!("rollback ({})", pinned.reason));
+        basis = Some(Basis::Rollback);
+    }
     save(&host, overrides)?;
     let quarantined = &mut ledger.trust.quarantined;
     let its = |quarantined: &Quarantined| &quarantined.resource == id;
@@ -238,6 +246,7 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
         if !lifted.is_empty() {
             look_again((session, &host), id, desired, &lifted, &mut ledger)?;
             ledger::save_trust(&host, &ledger.trust).map_err(|e| CliError::io(&e))?;
+            basis = Some(Basis::Quarantine);
         }
         ended.extend(lifted.iter().map(|q| format!("quarantine of {}", q.tag)));
     } else if let Some(other) = quarantined.iter().find(|q| its(q)) {
@@ -248,6 +257,7 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
         say(&nothing_to_resume(id));
         return Ok(Exit::Ok);
     }
+    ends(&host, &mut ledger, id, basis)?;
     if let Some(mut last) = last_pass::load(&host) {
         last.resume(id);
         last_pass::save(&host, &last, None).map_err(|e| CliError::io(&e))?;
@@ -263,6 +273,21 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
 
 fn nothing_to_resume(id: &ResourceId) -> String {
     format!("{id} was neither suspended nor rolled back nor quarantined here\n")
+}
+
+/// Notes what the release in use was kept by, for the plan that is free of it.
+fn ends(
+    host: &Host,
+    ledger: &mut Ledger,
+    id: &ResourceId,
+    basis: Option<Basis>,
+) -> Result<(), CliError> {
+    let mut inventory = ledger.inventory.clone();
+    if let Some(owned) = inventory.resources.get_mut(id) {
+        owned.basis = basis;
+    }
+    let saved = ledger::save_changed(host, ledger, Some(inventory), None);
+    saved.map(drop).map_err(|e| CliError::io(&e))
 }
 
 /// Owes a look at the release in use, where it is one that did not work: what is not switched to is not looked at.
