@@ -7,6 +7,7 @@ pub mod hold;
 mod images;
 mod nesting;
 mod places;
+mod successor;
 pub mod summary;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,7 +91,8 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
 fn decide_all(inputs: &Inputs<'_>, places: &Places<'_>, wishes: &[Wish<'_>]) -> Plan {
     let mut plan = Plan::default();
     for (id, declared) in wishes {
-        if let Some(blocked) = places.refuse(id, inputs.desired, inputs.observed) {
+        let refused = places.refuse(id, inputs.desired, inputs.observed);
+        if let Some(blocked) = refused.or_else(|| successor::refuse(inputs, id, declared)) {
             plan.blocked.push(blocked);
             continue;
         }
@@ -229,6 +231,11 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
             plan.blocked.push(kept_unclear(inputs, id, &unclear.why));
             continue;
         }
+        if let Some(blocked) = successor::keep(inputs, id) {
+            plan.blocked.push(blocked);
+            continue;
+        }
+        plan.notes.extend(successor::ended(inputs, id));
         match inputs.observed.resources.get(id) {
             Some(Ok(found)) => {
                 installed += usize::from(!found.slots().is_empty());

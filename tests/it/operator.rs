@@ -50,6 +50,57 @@ fn release_that_was_taken_out_of_use_is_told_and_comes_back() {
 }
 
 #[test]
+fn rollback_is_not_lost_with_a_name_that_was_the_place_too() {
+    let (mut world, mut offer) = world("");
+    offer.publish("1.1.0");
+    world.run(&[]).exits(0);
+    world.run(&["rollback", "app/tool", "--reason", "1.1.0 loses data"]).exits(0);
+    let renamed = wish(&offer, "").replace("tool:\n", "utility:\n");
+    world.wish("desired", &renamed);
+    let kept = world.run(&[]).exits(3).stdout;
+    assert!(kept.contains("app/tool             suspended; staying on 1.0.0"), "{kept}");
+    assert!(kept.contains("rolled back by an operator (1.1.0 loses data)"), "{kept}");
+    assert!(!world.path("/opt/utility").exists(), "{kept}");
+    let linked = fs::read_link(world.path("/opt/tool/bin/tool")).unwrap();
+    assert!(linked.to_str().unwrap().contains("/1.0.0/"), "{linked:?}");
+    // Either way that is named leads on.
+    world.wish("desired", &format!("{renamed}    home: /opt/tool\n"));
+    let followed = world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(followed.contains("app/utility: rolled back to 1.0.0"), "{followed}");
+    world.wish("desired", &renamed);
+    world.run(&["resume", "app/tool"]).exits(0);
+    let moved = world.run(&[]).exits(0).stdout;
+    assert!(moved.contains("app/utility          install 1.1.0"), "{moved}");
+    world.nothing_to_do();
+}
+
+#[test]
+fn rollback_that_ends_with_a_removal_is_told() {
+    let (mut world, mut offer) = world("");
+    offer.publish("1.1.0");
+    world.run(&[]).exits(0);
+    world.run(&["rollback", "app/tool", "--reason", "1.1.0 loses data"]).exits(0);
+    world.wish("desired", "apps: {}\n");
+    let gone = world.run(&["--confirm-removals"]).exits(0).stdout;
+    let why =
+        "app/tool is rolled back by an operator (1.1.0 loses data); that ends with its removal";
+    assert!(gone.contains("remove 1.0.0") && gone.contains(why), "{gone}");
+}
+
+#[test]
+fn advice_for_a_withdrawn_release_works_as_it_is_written() {
+    let (mut world, mut offer) = world("");
+    offer.publish("1.1.0");
+    world.run(&[]).exits(0);
+    offer.withdraw("1.1.0");
+    let told = world.run(&["--dry-run"]).stdout;
+    let advice = told.split('`').find(|part| part.starts_with("version: {")).unwrap();
+    world.wish("desired", &wish(&offer, &format!("    {advice}\n")));
+    let planned = world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(planned.contains("downgrade 1.1.0 -> 1.0.0"), "{planned}");
+}
+
+#[test]
 fn suspension_keeps_what_is_not_wished_until_it_ends() {
     let (mut world, _offer) = world("");
     let until = (world.now + jiff::SignedDuration::from_mins(2)).to_string();
