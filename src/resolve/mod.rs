@@ -402,8 +402,9 @@ impl App<'_> {
             reason: BlockedReason::Downgrade,
             message: format!(
                 "the source offers {to} at most, but {floor} was in use already; it was withdrawn, or \
-                 the source is not to be trusted. To follow it, write `allow_downgrade: true` or the \
-                 exact version"
+                 the source is not to be trusted. To follow it, write `version: {{ want: \"{}\", \
+                 allow_downgrade: true }}` or the exact version",
+                wish.want
             ),
             until: None,
         })
