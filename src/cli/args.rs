@@ -387,12 +387,16 @@ pub enum Command {
     /// Turn the configuration of another updater into a desired state.
     Import {
         /// Configuration files, or directories with them: what they are of is recognised. Or first the updater:
-        /// distronomicon, casync-updater, sysupdate or updex, whose usual places are then read when no path follows.
+        /// distronomicon, casync-updater, sysupdate or updex, whose usual places are then read when no path follows;
+        /// after `sysupdate`, directories of transfer definitions.
         #[arg(required = true, value_name = "UPDATER|PATH")]
         what: Vec<Utf8PathBuf>,
         /// The program to replace, where the settings of go-updater or go-selfupdate name none.
         #[arg(long, value_name = "FILE")]
         target: Option<String>,
+        /// Write to this new file, which is there only if anything was imported; to standard output when absent.
+        #[arg(long, value_name = "FILE")]
+        out: Option<Utf8PathBuf>,
     },
     /// Remove artifacts from the cache that no installed release needs.
     Gc {

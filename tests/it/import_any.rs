@@ -51,6 +51,13 @@ fn settings_of_go_updater_become_an_app_that_is_as_wished() {
     assert!(document.contains("layout: { file: \"/usr/sbin/tool\" }"), "{document}");
     assert!(said.contains("have the program itself stop updating"), "{said}");
     assert!(said.contains("never looked at `PublicKey`"), "{said}");
+    let out = world.temp().join("imported.yaml");
+    let save = ["import", &file, "--out", out.to_str().unwrap()];
+    assert_eq!(world.run(&save).exits(0).stdout, "");
+    assert_eq!(fs::read_to_string(&out).unwrap(), document);
+    fs::write(&out, "mine\n").unwrap();
+    world.run(&save).exits(73);
+    assert_eq!(fs::read_to_string(&out).unwrap(), "mine\n", "what is there is not replaced");
     nothing_to_do(&world);
 }
 
@@ -147,6 +154,9 @@ fn import_that_finds_nothing_is_an_error() {
         let ran = world.run(arguments).exits(1);
         assert_eq!(ran.stdout, "", "{arguments:?}");
     }
+    let out = world.temp().join("imported.yaml");
+    world.run(&["import", &text, "--out", out.to_str().unwrap()]).exits(1);
+    assert!(!out.exists(), "an empty desired state would be refused by the next pass");
     assert!(world.run(&["import", &text]).stderr.contains("of no updater that is known"));
 }
 

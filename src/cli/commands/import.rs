@@ -1,8 +1,10 @@
 //! Turning another updater's configuration into a desired state.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use clap::ValueEnum;
 
 use crate::cli::args::ImportKind;
@@ -32,11 +34,12 @@ const CASYNC_UPDATER: &str = "/etc/casync-updater";
 /// Where systemd looks for definitions (sysupdate.d(5)).
 const DEFINITIONS: [&str; 4] = ["/etc", "/run", "/usr/local/lib", "/usr/lib"];
 
-/// Prints the YAML on standard output and what an operator must know on standard error.
+/// Prints the YAML on standard output, or writes it to a new file; what an operator must know goes to standard error.
 pub(super) fn import(
     session: &Session,
     what: &[Utf8PathBuf],
     target: Option<&str>,
+    out: Option<&Utf8Path>,
 ) -> Result<Exit, CliError> {
     if let Some(word) = what.first().filter(|word| is_unknown(word)) {
         let known: Vec<String> = ImportKind::value_variants()
@@ -81,8 +84,20 @@ pub(super) fn import(
         let why = "nothing was found that could be imported".to_owned();
         return Err(CliError::new(Exit::Failed, why));
     }
-    say(&imported.document);
+    match out {
+        None => say(&imported.document),
+        Some(file) => save(file, &imported.document)?,
+    }
     Ok(Exit::Ok)
+}
+
+/// Writes to a file that is not there yet: what somebody wrote by hand is not replaced.
+fn save(file: &Utf8Path, document: &str) -> Result<(), CliError> {
+    let written = File::create_new(file).and_then(|mut out| out.write_all(document.as_bytes()));
+    written.map_err(|error| {
+        let why = format!("cannot write {file}: {}", chain(&error));
+        CliError::new(Exit::CannotWrite, why)
+    })
 }
 
 /// A word without a slash that is no path and names no updater.

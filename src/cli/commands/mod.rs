@@ -79,7 +79,9 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         }
         Some(Command::Validate { paths }) => validate::validate(session, paths).await,
         Some(Command::Schema { kind }) => Ok(generate::schema(*kind)),
-        Some(Command::Import { what, target }) => import::import(session, what, target.as_deref()),
+        Some(Command::Import { what, target, out }) => {
+            import::import(session, what, target.as_deref(), out.as_deref())
+        }
         Some(Command::Gc { all: true }) => maintain::gc(session, Gc::All).await,
         Some(Command::Gc { all: false }) => maintain::gc(session, Gc::Unused).await,
         Some(Command::Discover { url }) => discover::discover(session, url.as_deref()).await,
