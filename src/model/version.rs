@@ -5,6 +5,8 @@
 //! (`+7`) breaks ties. `1.10` stays text: it is not `1.1`. A version that does not start with a number
 //! (`nightly`) is *opaque*: it equals only itself and sorts below every other.
 
+mod bounds;
+
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
@@ -295,6 +297,9 @@ impl FromStr for Constraint {
         let mut comparisons = Vec::new();
         for item in items {
             comparisons.extend(comparisons_of(item)?);
+        }
+        if bounds::contradict(&comparisons) {
+            return Err(format!("`{text}`: no version can be all of that"));
         }
         Ok(Self::All { text: text.to_owned(), comparisons })
     }
