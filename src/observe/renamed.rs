@@ -6,6 +6,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use camino::Utf8Path;
+
 use crate::desired::{Declared, DesiredState};
 use crate::host::Look;
 use crate::host::spot::Spots;
@@ -17,7 +19,7 @@ use crate::observe::last_of;
 
 /// Calls everything that is remembered by the names that the wish has for it now.
 pub fn follow_renames(desired: &DesiredState, host: &Look, ledger: &mut Ledger) {
-    let renames = renames(desired, host, ledger);
+    let (renames, given_up) = renames(desired, host, ledger);
     let mut spots = Spots::new(host);
     for (old, new) in &renames {
         let wished = desired.resources.get(new).map(|declared| declared.spec.home());
@@ -31,27 +33,35 @@ pub fn follow_renames(desired: &DesiredState, host: &Look, ledger: &mut Ledger) 
         }
     }
     ledger.rename(renames);
+    ledger.trust.carry_quarantines(&given_up);
 }
 
-fn renames(desired: &DesiredState, host: &Look, ledger: &Ledger) -> Renames {
+/// The new names, and the resources whose place goes to one that has another place now: they stay who they are, but
+/// which release did not work is about the place.
+fn renames(desired: &DesiredState, host: &Look, ledger: &Ledger) -> (Renames, Renames) {
     // What an extension's images and link are called comes from its name: by another name it is another one.
     let stays = |id: &ResourceId| id.kind != Kind::Extension;
     let inventory = &ledger.inventory.resources;
     let settled = |id: &ResourceId| {
         let declared = desired.resources.get(id);
-        declared.is_some_and(|d| ledger.inventory.at(id, d.spec.home()).is_some())
+        declared.is_some_and(|d| {
+            let owned = ledger.inventory.at(id, d.spec.home());
+            owned.is_some_and(|owned| file_of(owned) == d.spec.file())
+        })
     };
     let mut places = Places { spots: Spots::new(host), was: BTreeMap::new() };
     for (id, owned) in inventory.iter().filter(|(id, _)| stays(id) && !settled(id)) {
         places.note(id, owned);
     }
     if places.was.is_empty() {
-        return Renames::new();
+        return (Renames::new(), Renames::new());
     }
-    let mut renames = Renames::new();
+    let (mut renames, mut taken) = (Renames::new(), Renames::new());
     let mut stay = BTreeSet::new();
     for (id, declared) in desired.resources.iter().filter(|(id, _)| stays(id) && !settled(id)) {
-        match places.name_before(id, declared) {
+        let before = places.names_before(id, declared);
+        taken.extend(before.iter().filter(|was| *was != id).map(|was| (was.clone(), id.clone())));
+        match before.into_iter().next() {
             Some(was) if was == *id => drop(stay.insert(was)),
             Some(was) => drop(renames.entry(was).or_insert_with(|| id.clone())),
             None => {}
@@ -63,9 +73,15 @@ fn renames(desired: &DesiredState, host: &Look, ledger: &Ledger) -> Renames {
         let given: BTreeSet<ResourceId> = renames.keys().cloned().collect();
         renames.retain(|_, new| !inventory.contains_key(new) || given.contains(new));
         if renames.len() == given.len() {
-            return renames;
+            break;
         }
     }
+    // Two that exchange their places each keep what is known of their releases.
+    let takers: BTreeSet<ResourceId> = taken.values().cloned().collect();
+    let keeps =
+        |was: &ResourceId| renames.contains_key(was) || stay.contains(was) || takers.contains(was);
+    taken.retain(|was, _| !keeps(was));
+    (renames, taken)
 }
 
 /// What is ours, by where it is.
@@ -76,20 +92,24 @@ struct Places<'h> {
 
 impl Places<'_> {
     fn note(&mut self, id: &ResourceId, owned: &Owned) {
-        let file = owned.in_place.as_ref().map(|known| known.file.as_path());
-        for path in std::iter::once(owned.home.as_path()).chain(file) {
+        for path in std::iter::once(owned.home.as_path()).chain(file_of(owned)) {
             if let Some(spot) = self.spots.of(path, last_of(id.kind)) {
                 self.was.insert((id.kind, spot), id.clone());
             }
         }
     }
 
-    /// What a wished resource was called when it was installed.
-    fn name_before(&mut self, id: &ResourceId, declared: &Declared) -> Option<ResourceId> {
-        let mut was = declared.spec.paths().filter_map(|path| {
+    /// What the places of a wished resource were those of, its home first.
+    fn names_before(&mut self, id: &ResourceId, declared: &Declared) -> Vec<ResourceId> {
+        let was = declared.spec.paths().filter_map(|path| {
             let spot = self.spots.of(path, last_of(id.kind))?;
             self.was.get(&(id.kind, spot)).cloned()
         });
-        was.next()
+        was.collect()
     }
+}
+
+/// The file that is replaced in place.
+fn file_of(owned: &Owned) -> Option<&Utf8Path> {
+    owned.in_place.as_ref().map(|known| known.file.as_path())
 }

@@ -11,6 +11,7 @@ use crate::model::ledger::{Ledger, Left, Owned};
 use crate::model::manifest::Binary;
 use crate::model::{Action, Change, Effect, ExtensionClass, Kind, ResourceId, Step};
 use crate::observe::Observed;
+use crate::plan::places;
 use crate::resource::Found;
 use crate::resource::app::in_place::{backup_names, beside};
 use crate::resource::tree::layout::Layout;
@@ -36,6 +37,11 @@ pub fn check(change: &Change, present: &Present<'_>) -> Result<(), String> {
     let overrides = &present.ledger.overrides;
     if overrides.suspended.get(id).is_some_and(|s| s.holds(present.now)) {
         return Err(format!("{id} was suspended since it was made"));
+    }
+    let spec = declared.filter(|_| change.action != Action::Remove).map(|declared| &declared.spec);
+    let known = (present.ledger, present.observed);
+    if let Some(decided) = spec.and_then(|spec| places::decided((id, spec), known, present.now)) {
+        return Err(decided.message(id));
     }
     let wished = declared.is_some_and(|declared| !declared.spec.is_off());
     if (change.action == Action::Remove) == wished {

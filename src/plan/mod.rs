@@ -16,7 +16,7 @@ use camino::Utf8Path;
 use jiff::Timestamp;
 
 use crate::desired::{Declared, DesiredState, Unclear, nearest};
-use crate::model::ledger::{Debt, Ledger, Left, Owned, Suspension};
+use crate::model::ledger::{Debt, Ledger, Left, Owned};
 use crate::model::{Action, Blocked, BlockedReason, Change, Digest, Kind, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::parallel::in_parallel;
@@ -81,7 +81,8 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     let ours = |step: &Step| matches!(step, Step::Install { file, .. } if agent == Some(file));
     plan.changes.sort_by_key(|change| change.steps.iter().any(ours));
     plan.notes.extend(inputs.desired.notes.iter().cloned());
-    plan.notes.extend(moved(inputs));
+    let moved = moved(inputs, &plan.blocked);
+    plan.notes.extend(moved);
     plan.notes.extend(forgotten(inputs));
     plan.notes.extend(effects_left_out(inputs, &plan));
     plan
@@ -91,7 +92,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
 fn decide_all(inputs: &Inputs<'_>, places: &Places<'_>, wishes: &[Wish<'_>]) -> Plan {
     let mut plan = Plan::default();
     for (id, declared) in wishes {
-        let refused = places.refuse(id, inputs.desired, inputs.observed);
+        let refused = places.refuse(id, inputs);
         if let Some(blocked) = refused.or_else(|| successor::refuse(inputs, id, declared)) {
             plan.blocked.push(blocked);
             continue;
@@ -208,7 +209,15 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
         let was_read = inputs.desired.was_read(&owned.declared_in);
         let suspension = inputs.ledger.overrides.suspended.get(id).filter(|_| was_read);
         if let Some(suspension) = suspension.filter(|suspension| suspension.holds(inputs.now)) {
-            plan.blocked.push(not_removed(inputs, id, suspension));
+            let why = format!("suspended by an operator: {}", suspension.reason);
+            let blocked = not_removed(inputs, id, (BlockedReason::Suspended, &why));
+            plan.blocked.push(Blocked { until: suspension.until, ..blocked });
+            continue;
+        }
+        if let Some(pinned) = places::rolled_back(inputs, id) {
+            let why = format!("rolled back by an operator: {}", pinned.reason);
+            let blocked = not_removed(inputs, id, (BlockedReason::RolledBack, &why));
+            plan.blocked.push(Blocked { until: pinned.until, ..blocked });
             continue;
         }
         // Extensions may share a directory: what another one has in use is spared below.
@@ -326,22 +335,28 @@ fn kept_unclear(inputs: &Inputs<'_>, id: &ResourceId, why: &str) -> Blocked {
 }
 
 /// What an operator wants left alone is not removed either.
-fn not_removed(inputs: &Inputs<'_>, id: &ResourceId, suspension: &Suspension) -> Blocked {
+fn not_removed(
+    inputs: &Inputs<'_>,
+    id: &ResourceId,
+    (reason, why): (BlockedReason, &str),
+) -> Blocked {
     let found = inputs.observed.resources.get(id).and_then(|found| found.as_ref().ok());
-    let message = format!(
-        "it is not desired any more and not removed: suspended by an operator: {}",
-        suspension.reason
-    );
+    let message = format!("it is not desired any more and not removed: {why}");
     Blocked {
         staying_on: found.and_then(resource::in_use).map(|in_use| in_use.version),
-        until: suspension.until,
-        ..Blocked::new(id.clone(), BlockedReason::Suspended, message)
+        ..Blocked::new(id.clone(), reason, message)
     }
 }
 
-/// Resources whose directory was edited: what is in the old place is not touched.
-fn moved(inputs: &Inputs<'_>) -> Vec<String> {
+/// Resources whose directory was edited: what is in the old place is not touched. Who is refused the new one does not
+/// move.
+fn moved(inputs: &Inputs<'_>, blocked: &[Blocked]) -> Vec<String> {
+    let refused = blocked.iter().filter(|blocked| blocked.reason == BlockedReason::Foreign);
+    let refused: BTreeSet<&ResourceId> = refused.map(|blocked| &blocked.resource).collect();
     let resources = inputs.desired.resources.iter().filter_map(|(id, declared)| {
+        if refused.contains(id) {
+            return None;
+        }
         let (old, new) = cause::moved(inputs, id, declared)?;
         let others = inputs.desired.resources.iter().filter(|(other, _)| *other != id);
         let mut theirs = others.map(|(other, declared)| (other, declared.spec.home()));

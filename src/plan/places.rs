@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
 
-use crate::desired::DesiredState;
-use crate::model::ledger::{InPlace, Left};
+use crate::desired::{Declared, DesiredState};
+use crate::model::ledger::{InPlace, Ledger, Left, Overrides, Pinned};
 use crate::model::spot::Spot;
-use crate::model::{Blocked, BlockedReason, ExtensionClass, ResourceId};
+use crate::model::{Blocked, BlockedReason, ExtensionClass, Kind, ResourceId};
 use crate::observe::Observed;
 use crate::plan::Inputs;
 use crate::plan::images::Images;
@@ -60,14 +61,11 @@ impl<'a> Places<'a> {
         })
     }
 
-    /// Refuses a resource whose place or name another one is to have, too.
-    pub(super) fn refuse(
-        &self,
-        id: &ResourceId,
-        desired: &DesiredState,
-        observed: &Observed,
-    ) -> Option<Blocked> {
+    /// Refuses a resource whose place or name another one is to have, too, or whose place an operator decided about.
+    pub(super) fn refuse(&self, id: &ResourceId, inputs: &Inputs<'_>) -> Option<Blocked> {
+        let Inputs { desired, observed, ledger, now, .. } = *inputs;
         let declared = desired.resources.get(id)?;
+        let mut until = None;
         let name = |spec: &Spec| spec.file().unwrap_or(spec.home()).to_owned();
         let message = match self.twin(id, &declared.spec, observed) {
             Some(other) => format!(
@@ -80,17 +78,81 @@ impl<'a> Places<'a> {
                 let spec = &declared.spec;
                 let nested = self.nesting.refuse(id, spec, observed);
                 let shared = nested.or_else(|| self.images.shared(id, spec));
-                shared.or_else(|| self.namesake(id, spec))?
+                shared.or_else(|| self.namesake(id, spec)).or_else(|| {
+                    let decided = decided((id, spec), (ledger, observed), now)?;
+                    until = decided.until;
+                    Some(decided.message(id))
+                })?
             }
         };
         let declared_at = Some(declared.declared_at.to_string());
-        Some(Blocked { declared_at, ..Blocked::new(id.clone(), BlockedReason::Foreign, message) })
+        let blocked = Blocked::new(id.clone(), BlockedReason::Foreign, message);
+        Some(Blocked { declared_at, until, ..blocked })
     }
 
     /// The resource that is to have a place.
     pub(super) fn wished_by(&self, path: &Utf8Path, observed: &Observed) -> Option<&'a ResourceId> {
         self.wished.get(observed.spots.get(path.as_str())?)?.first().copied()
     }
+}
+
+/// What an operator decided about a place of a resource that another one is to have now.
+#[derive(Debug)]
+pub(super) struct Decided<'a> {
+    place: &'a Utf8Path,
+    of: &'a ResourceId,
+    what: &'static str,
+    reason: &'a str,
+    until: Option<Timestamp>,
+}
+
+impl Decided<'_> {
+    pub(super) fn message(&self, id: &ResourceId) -> String {
+        let Self { place, of, what, reason, .. } = self;
+        format!(
+            "{place} is left alone: {of} is there, which an operator {what}: {reason}; `reconcile resume {of}` ends \
+             that, or give {id} another place"
+        )
+    }
+}
+
+/// The decision in force about the place of another resource, where this one is to have it, or what is around or inside.
+pub(super) fn decided<'a>(
+    (id, spec): (&ResourceId, &Spec),
+    (ledger, observed): (&'a Ledger, &Observed),
+    now: Timestamp,
+) -> Option<Decided<'a>> {
+    let Overrides { suspended, pinned, .. } = &ledger.overrides;
+    let suspended = suspended.iter().filter(|(_, suspension)| suspension.holds(now));
+    let suspended = suspended.map(|(of, s)| (of, "suspended", s.reason.as_str(), s.until));
+    let pinned = pinned.iter().filter(|(_, pinned)| pinned.holds(now));
+    let pinned = pinned.map(|(of, p)| (of, "rolled back", p.reason.as_str(), p.until));
+    // Extensions may share a directory, and have names of their own in it.
+    let mut others =
+        suspended.chain(pinned).filter(|(of, ..)| *of != id && of.kind != Kind::Extension);
+    others.find_map(|(of, what, reason, until)| {
+        let owned = ledger.inventory.resources.get(of)?;
+        let place = owned.paths().find(|place| {
+            let really = observed.without_links(place);
+            spec.paths().any(|path| {
+                let path_really = observed.without_links(path);
+                observed.are_one(path, place)
+                    || path_really.starts_with(really)
+                    || really.starts_with(path_really)
+            })
+        })?;
+        Some(Decided { place, of, what, reason, until })
+    })
+}
+
+/// The rollback in force of what is not wished any more, where another resource is to have its place.
+pub(super) fn rolled_back<'a>(inputs: &Inputs<'a>, id: &ResourceId) -> Option<&'a Pinned> {
+    let Inputs { ledger, observed, now, .. } = *inputs;
+    let pinned = ledger.overrides.pinned.get(id).filter(|pinned| pinned.holds(now))?;
+    let waits = |(other, declared): (&ResourceId, &Declared)| {
+        decided((other, &declared.spec), (ledger, observed), now).is_some_and(|by| by.of == id)
+    };
+    inputs.desired.resources.iter().any(waits).then_some(pinned)
 }
 
 /// Where a resource was before its layout was edited.

@@ -25,7 +25,7 @@ use crate::model::{
 };
 use crate::observe::Observed;
 use crate::record::ledger::Saved;
-use crate::record::{accepted, basis, history, ledger as files};
+use crate::record::{accepted, basis, history, ledger as files, taken};
 use crate::resource::Found;
 use crate::resource::app::AppObserved;
 
@@ -133,10 +133,22 @@ pub fn conclude(
         arrive(&mut inventory, &unchanged.resource);
     }
     basis::note(&mut inventory, &ledger.overrides, pass, outcome);
+    let taken = taken::places(&inventory, pass, outcome);
+    for id in &taken {
+        inventory.to_mut().resources.remove(id);
+        if !pass.desired.resources.contains_key(id) {
+            trust.to_mut().forget(id);
+            unpin(host, &mut ledger.overrides, id)?;
+        }
+    }
     // Before the ledger, whose sync makes it durable too.
     let appended = history::append(host, &entries);
     let (inventory, trust) = (drafted(inventory), drafted(trust));
     let saved = files::save_changed(host, ledger, inventory, trust)?;
+    if !taken.is_empty() {
+        // What went along with their places, too.
+        files::save_trust(host, &ledger.trust)?;
+    }
     if saved == Saved::Unchanged && !entries.is_empty() {
         host.sync_file_system(&host.places().state)?;
     }

@@ -8,3 +8,4 @@ pub mod history;
 pub mod last_pass;
 pub mod last_wish;
 pub mod ledger;
+mod taken;

@@ -56,6 +56,7 @@ mod git;
 mod git_hostile;
 #[cfg(feature = "git")]
 mod git_interop;
+mod decided;
 mod elsewhere;
 mod selection;
 mod signed;

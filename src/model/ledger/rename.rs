@@ -44,6 +44,13 @@ fn is_only_new(id: &ResourceId, renames: &Renames) -> bool {
 }
 
 impl Trust {
+    /// Has what did not work in the places of some resources known of those that take the places.
+    pub fn carry_quarantines(&mut self, taken: &Renames) {
+        for Quarantined { resource, .. } in &mut self.quarantined {
+            change(resource, taken);
+        }
+    }
+
     fn rename(&mut self, renames: &Renames) {
         move_keys(&mut self.floors, renames);
         move_keys(&mut self.accepted, renames);
@@ -57,9 +64,7 @@ impl Trust {
         let unsuitable: BTreeSet<String> = std::mem::take(&mut self.unsuitable);
         let by_now = unsuitable.into_iter().map(|key| renamed_key(&key, renames).unwrap_or(key));
         self.unsuitable = by_now.collect();
-        for Quarantined { resource, .. } in &mut self.quarantined {
-            change(resource, renames);
-        }
+        self.carry_quarantines(renames);
     }
 }
 
