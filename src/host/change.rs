@@ -25,6 +25,19 @@ const PRIVATE: u32 = 0o600;
 /// End of the names of files that are written beside their place before they are renamed to it.
 const BESIDE: &str = ".new";
 
+/// The files of the state directory that are written so.
+const STATE_FILES: [&str; 9] = [
+    "debts.json",
+    "desired.json",
+    "inventory.json",
+    "last-pass.json",
+    "overrides.json",
+    "renamed.json",
+    "reported.json",
+    "repository.json",
+    "trust.json",
+];
+
 /// How the directory is opened in which something is removed.
 const PARENT: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -72,7 +85,7 @@ impl Change {
     /// Takes the host's lock, waiting for it at most `patience`. A state directory that is made for it becomes
     /// durable with the first [`Self::write_all`].
     pub async fn lock(look: Look, patience: Duration) -> Result<Self, LockError> {
-        let state = look.real(&look.places().state);
+        let state = look.real_dir(&look.places().state);
         let unwritable = |source| LockError::Unwritable { path: state.clone(), source };
         make_missing(&state, &|_| Ok(())).map_err(unwritable)?;
         let path = state.join("lock");
@@ -103,7 +116,7 @@ impl Change {
     /// Takes the host's lock where it is free now and was taken before. Nothing is made: whoever gets none takes it
     /// the usual way, which says why it is not to be had.
     pub fn seize(look: Look) -> Option<Self> {
-        let state = look.real(&look.places().state);
+        let state = look.real_dir(&look.places().state);
         let file = open_regular(state.join("lock"), OpenOptions::new().write(true)).ok()?;
         file.try_lock().ok()?;
         sweep(&state).ok()?;
@@ -123,12 +136,12 @@ impl Change {
 
     /// Makes a directory and its parents, durably.
     pub fn make_dirs(&self, path: impl AsRef<Utf8Path>) -> io::Result<()> {
-        make_dirs(&self.real(path))
+        make_dirs(&self.real_dir(path))
     }
 
     /// Makes a directory and its parents; durable with a later [`Self::sync_file_system`], if at all.
     pub fn make_dirs_unsynced(&self, path: impl AsRef<Utf8Path>) -> io::Result<()> {
-        let real = self.real(path);
+        let real = self.real_dir(path);
         make_missing(&real, &|_| Ok(()))
     }
 
@@ -358,7 +371,9 @@ fn write_new(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<File> {
 /// Removes what a pass that was killed while writing left beside the files of the state directory.
 fn sweep(state: &Utf8Path) -> io::Result<()> {
     for entry in state.read_dir()?.flatten() {
-        if entry.file_name().as_encoded_bytes().ends_with(BESIDE.as_bytes()) {
+        let name = entry.file_name();
+        let of = name.to_str().and_then(|name| name.strip_suffix(BESIDE));
+        if of.is_some_and(|of| STATE_FILES.contains(&of)) {
             // A directory of that name is nobody's half-written file.
             let _ = rustix::fs::unlink(entry.path());
         }

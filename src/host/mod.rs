@@ -221,6 +221,16 @@ impl Look {
         inside.unwrap_or_else(|| self.written(path))
     }
 
+    /// Where a directory is on this machine. A link in its place leads nowhere out of the root either.
+    pub fn real_dir(&self, path: impl AsRef<Utf8Path>) -> Utf8PathBuf {
+        let real = self.real(format!("{}/.", path.as_ref()));
+        match real.as_str().strip_suffix("/.") {
+            Some("") => Utf8PathBuf::from("/"),
+            Some(directory) => Utf8PathBuf::from(directory),
+            None => real,
+        }
+    }
+
     /// The same as the path is written.
     fn written(&self, path: &Utf8Path) -> Utf8PathBuf {
         if path.as_str().contains("..") {
@@ -239,7 +249,7 @@ impl Look {
 
     /// The directory for content-addressed artifacts and remembered documents, on this machine.
     pub fn cache_dir(&self) -> Utf8PathBuf {
-        self.real(&self.places.cache)
+        self.real_dir(&self.places.cache)
     }
 
     /// The same host, seen from the directory `home`: paths below it are looked up from there, so that what

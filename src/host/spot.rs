@@ -87,12 +87,7 @@ impl<'h> Spots<'h> {
         if let Some(known) = self.parents.get(parent.as_str()) {
             return known.join(name);
         }
-        let real = self.host.real(format!("{parent}/."));
-        let real = match real.as_str().strip_suffix("/.") {
-            Some("") => Utf8PathBuf::from("/"),
-            Some(directory) => Utf8PathBuf::from(directory),
-            None => real,
-        };
+        let real = self.host.real_dir(parent);
         let joined = real.join(name);
         self.parents.insert(parent.to_string(), real);
         joined

@@ -58,6 +58,7 @@ mod git_hostile;
 mod git_interop;
 mod decided;
 mod elsewhere;
+mod inside;
 mod selection;
 mod signed;
 mod sources;
