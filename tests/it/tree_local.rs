@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use reconcile::format::casync::flags::Flags;
 
 use crate::support::casync::Publisher;
-use crate::support::tree::{remove, write};
+use crate::support::tree::{link, remove, write};
 use crate::support::world::World;
 use crate::tree::{is_published, nothing_to_do, pass, site};
 
@@ -26,6 +26,29 @@ fn with_stick(world: &mut World, publisher: &Publisher) -> PathBuf {
 fn chunks_of(store: &Path) -> Vec<PathBuf> {
     let directories = fs::read_dir(store).unwrap().map(|entry| entry.unwrap().path());
     directories.flat_map(|d| fs::read_dir(d).unwrap().map(|e| e.unwrap().path())).collect()
+}
+
+/// What `status` says of the copy on a stick is what a pass could use there.
+#[test]
+fn stick_is_judged_by_what_it_has() {
+    let (mut world, publisher) = site();
+    let stick = with_stick(&mut world, &publisher);
+    pass(&mut world);
+    let is_told = |world: &World, what: &str| {
+        let told = world.run(&["status", "site"]).exits(0).stdout;
+        let copy = format!("offline copy {}/site.caidx {what}\n", stick.display());
+        assert!(told.contains(&copy), "{what}: {told}");
+    };
+    fs::rename(stick.join("site.caidx"), stick.join("site-1.caidx")).unwrap();
+    link(&stick.join("site.caidx"), "site-1.caidx");
+    is_told(&world, "has what is installed");
+    remove(&stick.join("site.castr"));
+    is_told(
+        &world,
+        &format!("lists what is installed, but {}/site.castr is not there", stick.display()),
+    );
+    remove(&stick.join("site-1.caidx"));
+    is_told(&world, "is not there");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::io::ErrorKind;
 
+use camino::Utf8Path;
+
 use crate::cli::args::Format;
 use crate::cli::commands::show::{enforced, judged, line};
 use crate::cli::exit::Exit;
@@ -101,18 +103,33 @@ pub(super) fn in_full(text: &mut String, resource: &ResourceStatus, declared: Op
 /// Where the offline copy of a tree is, and whether it has what is installed, which a look at this machine tells.
 fn offline(spec: &Spec, resource: &ResourceStatus) -> Option<String> {
     let Spec::Tree(spec) = spec else { return None };
-    let index = match &spec.offline.as_ref()?.index {
+    let offline = spec.offline.as_ref()?;
+    let index = match &offline.index {
         Place::Web(url) => return Some(url.clone()),
         Place::Local(path) => path.as_str(),
     };
     let version = resource.version.as_ref().map_or("@v", |version| version.as_str());
     let index = index.replacen("@v", version, 1);
-    // On this machine, whichever root is managed.
-    let has = match Look::new("/".into(), Places::default()).sha256(&index) {
-        Ok(there) if Some(&there) == resource.digest.as_ref() => "has what is installed".to_owned(),
+    // On this machine, whichever root is managed; a link to it is as good.
+    let there = Utf8Path::new(&index).canonicalize_utf8();
+    let there = there.and_then(|path| Look::new("/".into(), Places::default()).sha256(path));
+    let has = match there {
+        Ok(there) if Some(&there) == resource.digest.as_ref() => match lost(&offline.stores) {
+            None => "has what is installed".to_owned(),
+            Some(store) => format!("lists what is installed, but {store} is not there"),
+        },
         Ok(_) => "has another release than what is installed".to_owned(),
         Err(error) if error.kind() == ErrorKind::NotFound => "is not there".to_owned(),
         Err(error) => format!("cannot be read: {error}"),
     };
     Some(format!("{index} {has}"))
+}
+
+/// The first store of this machine that is not there.
+fn lost(stores: &[Place]) -> Option<&Utf8Path> {
+    let mut local = stores.iter().filter_map(|store| match store {
+        Place::Local(path) => Some(path.as_path()),
+        Place::Web(_) => None,
+    });
+    local.find(|path| !path.exists())
 }
