@@ -25,10 +25,9 @@ const PRIVATE: u32 = 0o600;
 /// End of the names of files that are written beside their place before they are renamed to it.
 const BESIDE: &str = ".new";
 
-/// The files of the state directory that are written so.
-const STATE_FILES: [&str; 9] = [
+/// The files of the state directory that are written so, besides `desired-*.json`.
+const STATE_FILES: [&str; 8] = [
     "debts.json",
-    "desired.json",
     "inventory.json",
     "last-pass.json",
     "overrides.json",
@@ -373,7 +372,8 @@ fn sweep(state: &Utf8Path) -> io::Result<()> {
     for entry in state.read_dir()?.flatten() {
         let name = entry.file_name();
         let of = name.to_str().and_then(|name| name.strip_suffix(BESIDE));
-        if of.is_some_and(|of| STATE_FILES.contains(&of)) {
+        let is_copy = |of: &str| of.starts_with("desired-") && of.ends_with(".json");
+        if of.is_some_and(|of| STATE_FILES.contains(&of) || is_copy(of)) {
             // A directory of that name is nobody's half-written file.
             let _ = rustix::fs::unlink(entry.path());
         }
