@@ -297,7 +297,7 @@ fn rollback_tells_programs_one_document() {
 fn resource_that_another_path_wishes_now_stays_while_its_source_is_away() {
     let (mut world, offer) = world("");
     let elsewhere = world.temp().join("elsewhere.yaml");
-    let gone = wish(&offer, "").replace(offer.address(), "/nowhere");
+    let gone = wish(&offer, "").replace(&offer.address(), "/nowhere");
     fs::write(&elsewhere, gone).unwrap();
     std::process::Command::new(env!("CARGO_BIN_EXE_reconcile"))
         .arg("--root")
