@@ -16,7 +16,7 @@ use camino::Utf8Path;
 use jiff::Timestamp;
 
 use crate::desired::{Declared, DesiredState, Unclear, nearest};
-use crate::model::ledger::{Debt, Ledger, Left, Owned};
+use crate::model::ledger::{Debt, Ledger, Left, Owned, Suspension};
 use crate::model::{Action, Blocked, BlockedReason, Change, Digest, Kind, Plan, ResourceId, Step};
 use crate::observe::Observed;
 use crate::parallel::in_parallel;
@@ -207,17 +207,9 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
             continue;
         }
         let was_read = inputs.desired.was_read(&owned.declared_in);
-        let suspension = inputs.ledger.overrides.suspended.get(id).filter(|_| was_read);
-        if let Some(suspension) = suspension.filter(|suspension| suspension.holds(inputs.now)) {
-            let why = format!("suspended by an operator: {}", suspension.reason);
-            let blocked = not_removed(inputs, id, (BlockedReason::Suspended, &why));
-            plan.blocked.push(Blocked { until: suspension.until, ..blocked });
-            continue;
-        }
-        if let Some(pinned) = places::rolled_back(inputs, id) {
-            let why = format!("rolled back by an operator: {}", pinned.reason);
-            let blocked = not_removed(inputs, id, (BlockedReason::RolledBack, &why));
-            plan.blocked.push(Blocked { until: pinned.until, ..blocked });
+        let suspended = inputs.ledger.overrides.suspended.get(id).filter(|_| was_read);
+        if let Some(blocked) = kept_by_decision(inputs, id, suspended) {
+            plan.blocked.push(blocked);
             continue;
         }
         // Extensions may share a directory: what another one has in use is spared below.
@@ -274,6 +266,23 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
             ..Blocked::new(change.resource, BlockedReason::MassRemoval, message.clone())
         })),
     }
+}
+
+/// What an operator decided about, and what is not removed before that ends.
+fn kept_by_decision(
+    inputs: &Inputs<'_>,
+    id: &ResourceId,
+    suspended: Option<&Suspension>,
+) -> Option<Blocked> {
+    if let Some(suspension) = suspended.filter(|suspension| suspension.holds(inputs.now)) {
+        let why = format!("suspended by an operator: {}", suspension.reason);
+        let blocked = not_removed(inputs, id, (BlockedReason::Suspended, &why));
+        return Some(Blocked { until: suspension.until, ..blocked });
+    }
+    let pinned = places::rolled_back(inputs, id)?;
+    let why = format!("rolled back by an operator: {}", pinned.reason);
+    let blocked = not_removed(inputs, id, (BlockedReason::RolledBack, &why));
+    Some(Blocked { until: pinned.until, ..blocked })
 }
 
 /// Says what is kept as what declared it was not read.

@@ -87,7 +87,7 @@ impl<'a> Places<'a> {
         };
         let declared_at = Some(declared.declared_at.to_string());
         let blocked = Blocked::new(id.clone(), BlockedReason::Foreign, message);
-        Some(Blocked { declared_at, until, ..blocked })
+        Some(Blocked { until, declared_at, ..blocked })
     }
 
     /// The resource that is to have a place.

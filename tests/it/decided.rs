@@ -37,8 +37,11 @@ impl Place {
     }
 }
 
+/// The name, version and place of an app.
+type App<'a> = (&'a str, &'a str, &'a str);
+
 /// Apps with their versions and sides.
-fn wish(world: &Duo, place: Place, apps: &[(&str, &str, &str)]) {
+fn wish(world: &Duo, place: Place, apps: &[App<'_>]) {
     let source = world.path("source");
     let app = |(name, version, side): &(&str, &str, &str)| {
         let (source, place) = (source.display(), place.wish(side));
@@ -87,7 +90,7 @@ fn on_the_left(world: &Duo) -> Vec<String> {
 
 #[test]
 fn place_that_an_operator_decided_about_is_not_given_to_a_known_app() {
-    let edits: [(&str, &[(&str, &str, &str)]); 2] = [
+    let edits: [(&str, &[App<'_>]); 2] = [
         ("the other is gone", &[("two", "2.0", "left")]),
         ("the other is elsewhere", &[("one", "1.0", "third"), ("two", "2.0", "left")]),
     ];

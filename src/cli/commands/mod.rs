@@ -35,6 +35,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
     }
     check_format(session.common.output, cli.command.as_ref())?;
     let ending = |until: Until| until.from(session.now);
+    let preview = if cli.pass.dry_run { Preview::Only } else { Preview::AndApply };
     match &cli.command {
         None | Some(Command::Apply { file: None }) if !cli.pass.dry_run => {
             pass::reconcile(session, &cli.pass).await
@@ -67,7 +68,6 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         }
         Some(Command::Rollback { resource, to, reason, until }) => {
             let wish = overrides::Rollback { to: to.as_deref(), reason, until: until.map(ending) };
-            let preview = if cli.pass.dry_run { Preview::Only } else { Preview::AndApply };
             overrides::rollback(session, resource, &wish, &cli.pass, preview).await
         }
         Some(Command::Suspend { resource, reason, until }) => {
@@ -87,7 +87,6 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Discover { url }) => discover::discover(session, url.as_deref()).await,
         Some(Command::Features { command }) => features::features(session, command).await,
         Some(Command::Sysupdate(args)) => {
-            let preview = if cli.pass.dry_run { Preview::Only } else { Preview::AndApply };
             sysupdate::sysupdate(session, args, (&cli.pass, preview)).await
         }
         Some(Command::Publish { kind }) => {
