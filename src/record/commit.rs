@@ -59,7 +59,7 @@ pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<(
         own(&mut inventory, id, pass);
     }
     for blocked in &pass.plan.blocked {
-        redeclare(&mut inventory, &blocked.resource, pass);
+        taken::redeclare(&mut inventory, &blocked.resource, pass);
     }
     for change in &pass.plan.changes {
         note_unrecorded(&mut inventory, &change.resource, current(pass, &change.resource));
@@ -211,18 +211,6 @@ fn note_backup(inventory: &mut Inventory, change: &Change, pass: &Pass<'_>) {
         known.backups.push(backup);
         let surplus = known.backups.len().saturating_sub(BACKUPS_KNOWN_MAX);
         known.backups.drain(..surplus);
-    }
-}
-
-/// What is ours, and wished where it is, belongs to the path that wishes it now, also while nothing can be done about it:
-/// the path before, which does not name it any more, must not take it away.
-fn redeclare(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, pass: &Pass<'_>) {
-    let Some(declared) = pass.desired.resources.get(id) else { return };
-    let known = inventory.at(id, declared.spec.home());
-    if known.is_some_and(|known| known.declared_in != declared.root)
-        && let Some(owned) = inventory.to_mut().resources.get_mut(id)
-    {
-        owned.declared_in.clone_from(&declared.root);
     }
 }
 

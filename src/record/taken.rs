@@ -1,5 +1,6 @@
-//! Resources whose place another one has by now: nothing of them is anywhere.
+//! Whose places are now: of another path that wishes them, or of another resource that is there.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::model::ledger::Inventory;
@@ -35,4 +36,16 @@ pub(super) fn places(inventory: &Inventory, pass: &Pass<'_>, outcome: &Outcome) 
         others.any(|other| wished(other).is_some_and(|home| observed.are_one(home, &owned.home)))
     });
     taken.map(|(id, _)| id.clone()).collect()
+}
+
+/// What is ours, and wished where it is, belongs to the path that wishes it now, also while nothing can be done about it:
+/// the path before, which does not name it any more, must not take it away.
+pub(super) fn redeclare(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, pass: &Pass<'_>) {
+    let Some(declared) = pass.desired.resources.get(id) else { return };
+    let known = inventory.at(id, declared.spec.home());
+    if known.is_some_and(|known| known.declared_in != declared.root)
+        && let Some(owned) = inventory.to_mut().resources.get_mut(id)
+    {
+        owned.declared_in.clone_from(&declared.root);
+    }
 }
