@@ -184,7 +184,7 @@ fn what_can_never_be_a_signature_counts_as_a_wrong_one() {
             offer(&host.place(place), "1", &[]);
             put(&host.place(place).join("site.caidx.asc"));
             let code = host.run().code;
-            assert_eq!(code, if place == "stick" { 1 } else { 77 }, "{why}");
+            assert_eq!(code, if place == "stick" { 69 } else { 77 }, "{why}");
             host.refused(code, why);
             assert!(!host.world.path("/srv/site").exists());
             // Another one that holds suffices, and signed indexes of a length that is read are.
