@@ -134,8 +134,7 @@ impl Trust {
     /// Notes the digest of a first use.
     pub fn lock(&mut self, resource: &ResourceId, key: String, digest: Digest) {
         let its = self.locks.keys().filter(|its| is_of(resource, its) && **its != key);
-        let mut its: Vec<String> = its.cloned().collect();
-        self.locks.insert(key, digest);
+        let mut its: Vec<&String> = its.collect();
         let surplus = (its.len() + 1).saturating_sub(LOCKS_MAX);
         if surplus > 0 {
             // The oldest go: their releases would be first uses again.
@@ -143,9 +142,11 @@ impl Trust {
                 tag_of(key).map(str::parse::<Version>).and_then(Result::ok)
             });
         }
-        for key in its.iter().take(surplus) {
+        let surplus: Vec<String> = its.into_iter().take(surplus).cloned().collect();
+        for key in &surplus {
             self.locks.remove(key);
         }
+        self.locks.insert(key, digest);
     }
 
     /// Notes that an artifact does not run on this host.

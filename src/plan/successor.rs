@@ -6,8 +6,8 @@
 use crate::desired::Declared;
 use crate::model::ledger::Owned;
 use crate::model::{Blocked, BlockedReason, Kind, ResourceId};
-use crate::plan::Inputs;
-use crate::resource::{self, Found, Spec};
+use crate::plan::{Inputs, not_removed};
+use crate::resource::{Found, Spec};
 
 /// Why an app is not installed by its new name, if so.
 pub(super) fn refuse(inputs: &Inputs<'_>, id: &ResourceId, declared: &Declared) -> Option<Blocked> {
@@ -33,13 +33,8 @@ pub(super) fn keep(inputs: &Inputs<'_>, old: &ResourceId) -> Option<Blocked> {
     let new = |id: &ResourceId| !inputs.ledger.inventory.resources.contains_key(id);
     let mut wished = inputs.desired.resources.iter().filter(|(id, _)| new(id));
     let (new, _) = wished.find(|(_, declared)| same(inputs, old, declared))?;
-    let message = format!(
-        "it is not desired any more and not removed: {new} is the same, and it is {decided}"
-    );
-    let found = inputs.observed.resources.get(old).and_then(|found| found.as_ref().ok());
-    let in_use = found.and_then(resource::in_use).map(|in_use| in_use.version);
-    let blocked = Blocked::new(old.clone(), BlockedReason::Suspended, message);
-    Some(Blocked { staying_on: in_use, ..blocked })
+    let why = format!("{new} is the same, and it is {decided}");
+    Some(not_removed(inputs, old, (BlockedReason::Suspended, &why)))
 }
 
 /// What is said of a rollback that ends as what it was about is removed.

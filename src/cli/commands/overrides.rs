@@ -71,18 +71,15 @@ pub(super) async fn rollback(
     let planned = crate::reconcile::preview_with(&request, &session.host, &client, ledger)
         .await
         .map_err(|e| CliError::io(&e))?;
-    let show =
-        || pass::print(session, &planned.plan, pass::about(session, &desired, &planned.observed));
+    let cannot = planned.plan.blocked.iter().find(|b| b.reason == BlockedReason::RolledBack);
+    let is_made = host.is_some() && cannot.is_none();
     // One document: that of the pass has the plan in it.
-    if host.is_none() || session.common.output != Format::Json {
-        show();
+    if !is_made || session.common.output != Format::Json {
+        let about = pass::about(session, &desired, &planned.observed);
+        pass::print(session, &planned.plan, about);
     }
     let Some(host) = host else { return Ok(exit::of_plan(&planned.plan)) };
-    let cannot = planned.plan.blocked.iter().find(|b| b.reason == BlockedReason::RolledBack);
     if let Some(blocked) = cannot {
-        if session.common.output == Format::Json {
-            show();
-        }
         return Err(CliError::new(Exit::Failed, format!("nothing was done: {}", blocked.message)));
     }
     let mut planned = planned;

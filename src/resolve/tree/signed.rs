@@ -174,8 +174,9 @@ impl Tree<'_> {
 
     /// Refuses an index that its signer called otherwise: then its version is not what its name says.
     fn check_name(&self, found: &Found<'_>) -> Result<(), Problem> {
-        let signed = found.signed.as_ref().filter(|signed| !signed.names.is_empty());
-        let Some(signed) = signed.filter(|_| !found.version.is_opaque()) else { return Ok(()) };
+        let Some(signed) = found.signed.as_ref().filter(|_| found.is_bound()) else {
+            return Ok(());
+        };
         let name = &found.file.artifact.name;
         // A copy may be called as the copy's pattern says; a name without a version is that of every version.
         let sources = [Some(&self.spec.source), self.spec.offline.as_ref()].into_iter().flatten();
