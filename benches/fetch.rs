@@ -27,6 +27,7 @@ use jiff::{SignedDuration, Timestamp};
 use reconcile::fetch::{
     BlobRequest, Client, Credentials, From, NoProgress, Reader, Settings, download, store,
 };
+use reconcile::model::cached::Cache;
 use server::{Reply, Server};
 
 /// The artifact: as large as the archive all other figures of the project use.
@@ -122,7 +123,7 @@ fn verify_while_downloading() {
         BlobRequest { urls: &urls, name: "big", size: None, expect: &[], size_max: u64::MAX };
     let ours = || {
         timed(|| {
-            run(download(&client, &request, cache.path(), &NoProgress)).unwrap();
+            run(download(&client, &request, &Cache::below(cache.path()), &NoProgress)).unwrap();
         })
     };
     let peer = || {
@@ -145,7 +146,8 @@ fn conditional_requests() {
     // The client is warm: what its construction costs is a line of its own.
     let pass = |second: i64| {
         let at = now() + SignedDuration::from_secs(second);
-        let reader = Reader::new(client(), Some(cache.path()), at, SignedDuration::ZERO);
+        let reader =
+            Reader::new(client(), Some(&Cache::below(cache.path())), at, SignedDuration::ZERO);
         let (took, documents) = run(async {
             reader.document(&server.url("/warm"), "*/*", 1000).await.unwrap();
             let started = Instant::now();
@@ -157,7 +159,7 @@ fn conditional_requests() {
         assert!(documents.into_iter().all(|document| document.unwrap().from == expected));
         (took, reader.into_noted())
     };
-    store(cache.path(), &pass(0).1).unwrap();
+    store(&Cache::below(cache.path()), &pass(0).1).unwrap();
     let address = server.authority();
     let ours = || pass(1).0;
     let reference = || {

@@ -163,9 +163,8 @@ pub async fn preview_of(
     client: &Client,
     (observed, ledger): (Observed, Ledger),
 ) -> Preview {
-    let cache = host.cache_dir();
-    let reader =
-        Reader::new(client.clone(), Some(cache.as_std_path()), request.now, request.max_age);
+    let cache = host.cache();
+    let reader = Reader::new(client.clone(), Some(&cache), request.now, request.max_age);
     let question = Question {
         desired: request.desired,
         observed: &observed,
@@ -244,7 +243,7 @@ pub async fn perform(
     if let Err(error) = cache::sweep(host, (&preview.observed, &last), &outcome) {
         tracing::warn!(%error, "cannot clean the cache");
     }
-    if let Err(error) = store(host.cache_dir().as_std_path(), &preview.answers) {
+    if let Err(error) = store(&host.cache(), &preview.answers) {
         tracing::warn!(%error, "cannot remember what the sources said");
     }
     preview.last = Some(last);

@@ -172,11 +172,11 @@ impl Stager<'_> {
 
     async fn download(&self, request: &BlobRequest<'_>) -> Result<Blob, Failure> {
         let fail = |class, message| Failure { step: StepKind::Fetch, class, message };
-        let cache = self.host.cache_dir();
+        let cache = self.host.cache();
         self.host
             .make_dirs_unsynced(&self.host.places().cache)
             .map_err(|e| fail(FailureClass::Transient, chain(&e)))?;
-        download(self.client, request, cache.as_std_path(), self.progress)
+        download(self.client, request, &cache, self.progress)
             .await
             .map_err(|e| fail(class_of(&e), chain(&e)))
     }

@@ -18,7 +18,6 @@ use crate::fetch::{Client, piece};
 use crate::format::casync::deltas::DELTA_BYTES_MAX;
 use crate::format::casync::packs::PackList;
 use crate::host::Change as Host;
-use crate::model::cached::CHUNKS;
 use crate::model::outcome::{ChangeResult, Failure, FailureClass, chain};
 use crate::model::snapshot::{Nodes, SNAPSHOT_FORMAT, SnapshotHead};
 use crate::model::step::{AssembleRules, IndexSignature, Ownership, PackSource, ReleaseHead, Seed};
@@ -91,7 +90,7 @@ pub(super) async fn stage(
         limits: rules.limits,
         writes: wish.writes,
     };
-    let cache = host.cache_dir().join(CHUNKS).into_std_path_buf();
+    let cache = host.cache().chunks;
     let packs = match &rules.packs {
         Some(source) => packs(client, source).await,
         None => None,
@@ -134,7 +133,7 @@ impl Stager<'_> {
                 touched: HashSet::new(),
                 trust: Trust::Nothing,
             };
-            let cache = self.host.cache_dir().join(CHUNKS).into_std_path_buf();
+            let cache = self.host.cache().chunks;
             let stores = Stores::new(self.client, cache, &[], stores);
             let (index, store) = (copy.index.clone().into(), copy.store.clone().into());
             let published = published.map(SystemTime::from);

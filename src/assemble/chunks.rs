@@ -5,8 +5,6 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -18,6 +16,7 @@ use crate::assemble::crew::{Bench, Crew};
 use crate::assemble::error::{AssembleError, Refused};
 use crate::assemble::foreign::Foreign;
 use crate::assemble::here::{Slot, open_local};
+use crate::assemble::keep::keep;
 use crate::assemble::packed::{BATCHES_MAX, Stored};
 use crate::fetch::{Client, FetchError, Line, piece_by};
 use crate::format::casync::chunk::{ChunkError, ChunkId, Form, Wanted};
@@ -459,20 +458,4 @@ fn open_and_keep(
     // The cache only saves transfers: failing to keep something is no failure.
     let _ = keep(cache, &wanted.id.path(form), stored);
     Ok(bytes)
-}
-
-/// Keeps a chunk in the cache. Not synced: one torn by a power failure fails its digest.
-#[expect(clippy::disallowed_methods, reason = "the cache can be wiped")]
-pub(super) fn keep(cache: &Path, name: &str, stored: &[u8]) -> io::Result<()> {
-    let path = cache.join(name);
-    let staged = path.with_extension("new");
-    if let Err(error) = fs::write(&staged, stored) {
-        let Some(directory) = path.parent().filter(|_| error.kind() == io::ErrorKind::NotFound)
-        else {
-            return Err(error);
-        };
-        fs::create_dir_all(directory)?;
-        fs::write(&staged, stored)?;
-    }
-    fs::rename(&staged, &path)
 }

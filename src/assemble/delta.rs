@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::assemble::chunks::keep;
+use crate::assemble::keep::keep;
 use crate::assemble::old::Old;
 use crate::format::casync::chunk::{Form, verify};
 use crate::format::casync::deltas::{DELTA_BYTES_MAX, PATCH_BYTES, Patch, read};

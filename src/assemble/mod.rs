@@ -38,6 +38,7 @@ mod delta;
 mod error;
 mod foreign;
 mod here;
+mod keep;
 mod old;
 mod packed;
 mod refresh;

@@ -18,9 +18,11 @@ use tokio::sync::mpsc;
 use crate::fetch::Client;
 use crate::fetch::error::{FetchError, Resumed, shown};
 use crate::fetch::hash::{Hasher, contradiction};
+use crate::fetch::own::{cache_error, open_read, remove};
 use crate::fetch::packed::{Pieces, pack};
-use crate::fetch::partial::{PIECE_BYTES, Partial, cache_error, remove};
+use crate::fetch::partial::{PIECE_BYTES, Partial};
 use crate::fetch::retry::{http_date, retrying};
+use crate::model::cached::Cache;
 use crate::model::step::Blob;
 use crate::model::{Algorithm, Digest};
 
@@ -65,21 +67,21 @@ impl Progress for NoProgress {
     fn skipped(&self, _: &str, _: &FetchError) {}
 }
 
-/// Brings an artifact into `<cache_dir>/blobs/sha256/`, from the cache itself or the first place that
-/// serves the expected bytes. Interrupted downloads stay in `<cache_dir>/partial/` and are continued.
+/// Brings an artifact into the cache, from the cache itself or the first place that serves the expected bytes.
+/// Interrupted downloads stay there, too, and are continued.
 pub async fn download(
     client: &Client,
     request: &BlobRequest<'_>,
-    cache_dir: &Path,
+    cache: &Cache,
     progress: &dyn Progress,
 ) -> Result<Blob, FetchError> {
-    if let Some(blob) = cached(request, cache_dir).await? {
+    if let Some(blob) = cached(request, cache).await? {
         return Ok(blob);
     }
     let mut failures = Vec::new();
     let mut places = request.urls.iter().peekable();
     while let Some(url) = places.next() {
-        let place = Place { client, request, cache_dir, progress };
+        let place = Place { client, request, cache, progress };
         match retrying(client.backoff(), || place.fetch(url)).await {
             Ok(blob) => {
                 progress.finished(request.name);
@@ -104,19 +106,15 @@ pub async fn download(
     }
 }
 
-fn blob_path(cache_dir: &Path, sha256: &Digest) -> PathBuf {
-    cache_dir.join("blobs").join("sha256").join(sha256.hex())
-}
-
 /// The blob as the cache has it. It is hashed again on use: a disk may have damaged it, a power failure
 /// may have torn it. One that is wrong is dropped.
-async fn cached(request: &BlobRequest<'_>, cache_dir: &Path) -> Result<Option<Blob>, FetchError> {
+async fn cached(request: &BlobRequest<'_>, cache: &Cache) -> Result<Option<Blob>, FetchError> {
     let sha256 = request.expect.iter().find(|d| d.algorithm() == Algorithm::Sha256);
     let Some(sha256) = sha256 else { return Ok(None) };
-    let (path, expect) = (blob_path(cache_dir, sha256), request.expect.to_vec());
+    let (path, expect) = (cache.blob(sha256), request.expect.to_vec());
     let size = request.size;
-    blocking(cache_dir, move || {
-        let Ok(file) = File::open(&path) else { return Ok(None) };
+    blocking(&cache.partial, move || {
+        let Ok(file) = open_read(&path) else { return Ok(None) };
         let hashed = hash_file(file, Hasher::wanting(&expect));
         let (length, digests) = hashed.map_err(|e| cache_error("read", &path, e))?;
         if contradiction(&expect, &digests).is_some() {
@@ -144,18 +142,18 @@ fn hash_file(mut file: File, mut hasher: Hasher) -> std::io::Result<(u64, Vec<Di
 
 /// Runs work that blocks beside the runtime.
 async fn blocking<T: Send + 'static>(
-    cache_dir: &Path,
+    directory: &Path,
     work: impl FnOnce() -> Result<T, FetchError> + Send + 'static,
 ) -> Result<T, FetchError> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| cache_error("work in", cache_dir, std::io::Error::other(error)))?
+    done.map_err(|error| cache_error("work in", directory, std::io::Error::other(error)))?
 }
 
 /// One download under way, wherever from.
 struct Place<'a> {
     client: &'a Client,
     request: &'a BlobRequest<'a>,
-    cache_dir: &'a Path,
+    cache: &'a Cache,
     progress: &'a dyn Progress,
 }
 
@@ -171,10 +169,11 @@ impl Place<'_> {
     /// One attempt, continuing an earlier one where both sides can.
     async fn fetch(&self, url: &str) -> Result<Blob, FetchError> {
         let parsed = Url::parse(url).map_err(|_| FetchError::BadUrl { url: url.to_owned() })?;
-        let (directory, expect) = (self.cache_dir.join("partial"), self.request.expect.to_vec());
+        let (directory, expect) = (self.cache.partial.clone(), self.request.expect.to_vec());
         let text = url.to_owned();
         let mut partial =
-            blocking(self.cache_dir, move || Partial::open(&directory, &text, &expect)).await?;
+            blocking(&self.cache.partial, move || Partial::open(&directory, &text, &expect))
+                .await?;
         let answer = match parsed.scheme() {
             "file" => partial.restart(None).and_then(|()| open_file(&parsed)),
             "http" | "https" => self.ask(&parsed, &mut partial).await,
@@ -291,7 +290,7 @@ impl Place<'_> {
         drop(pieces);
         let joined = writer.await;
         let (partial, written) = joined.map_err(|error| {
-            cache_error("write to", self.cache_dir, std::io::Error::other(error))
+            cache_error("write to", &self.cache.partial, std::io::Error::other(error))
         })?;
         Ok((partial, written.and(outcome)))
     }
@@ -331,8 +330,8 @@ impl Place<'_> {
     fn keep(&self, partial: Partial, digests: Vec<Digest>) -> Result<Blob, FetchError> {
         let size = partial.length;
         let path = match digests.first() {
-            Some(sha256) => blob_path(self.cache_dir, sha256),
-            None => self.cache_dir.join("blobs"),
+            Some(sha256) => self.cache.blob(sha256),
+            None => self.cache.partial.clone(),
         };
         partial.promote(&path)?;
         Ok(Blob { path, size, digests })

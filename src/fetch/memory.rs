@@ -1,7 +1,6 @@
 //! Reading documents with a memory: one conditional request each, or none while fresh.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use crate::fetch::error::{FetchError, shown};
 use crate::fetch::hosts::{Answers, Hosts};
 use crate::fetch::record::{DOCUMENT_BYTES_MAX, Head, Key, Page, Remembered, load_limit};
 use crate::fetch::retry::{http_date, limited, retrying};
+use crate::model::cached::Cache;
 use crate::model::pace::age_max;
 
 /// Longest validator kept, in bytes.
@@ -68,7 +68,7 @@ pub enum From {
 #[derive(Clone, Debug)]
 pub struct Reader {
     client: Client,
-    cache_dir: Option<PathBuf>,
+    cache: Option<Cache>,
     now: Timestamp,
     max_age: SignedDuration,
     learnt: Arc<Learnt>,
@@ -93,17 +93,17 @@ struct Question {
 }
 
 impl Reader {
-    /// A reader that remembers what is below `cache_dir`, and takes documents no older than `max_age`
+    /// A reader that remembers what is in `cache`, and takes documents no older than `max_age`
     /// for current without asking.
     pub fn new(
         client: Client,
-        cache_dir: Option<&Path>,
+        cache: Option<&Cache>,
         now: Timestamp,
         max_age: SignedDuration,
     ) -> Self {
         Self {
             client,
-            cache_dir: cache_dir.map(Path::to_owned),
+            cache: cache.cloned(),
             now,
             max_age,
             learnt: Arc::new(Learnt {
@@ -153,7 +153,7 @@ impl Reader {
         let Question { url, identity, .. } = &question;
         let limit_key = || Key::limit(&authority(url), identity.as_deref());
         let now = self.client.now();
-        let remembered_limit = || load_limit(self.cache_dir.as_deref()?, &limit_key(), now);
+        let remembered_limit = || load_limit(self.cache.as_ref()?, &limit_key(), now);
         let asking = || async {
             // Not held while waiting to try again: a slow host must not keep others from being asked.
             let _permit =
@@ -200,7 +200,7 @@ impl Reader {
         let Ok(question) = self.question(url, accept, DOCUMENT_BYTES_MAX) else { return false };
         let noted = self.learnt.noted.lock().unwrap_or_else(PoisonError::into_inner);
         noted.contains_key(&question.key)
-            || self.cache_dir.as_deref().is_some_and(|cache| question.key.path(cache).exists())
+            || self.cache.as_ref().is_some_and(|cache| question.key.path(cache).exists())
     }
 
     /// Asks for a document without conditions the next time, because what is remembered of it cannot be right.
@@ -212,7 +212,7 @@ impl Reader {
             return false;
         }
         noted.remove(&question.key);
-        let there = self.cache_dir.as_deref().is_some_and(|c| question.key.path(c).exists());
+        let there = self.cache.as_ref().is_some_and(|c| question.key.path(c).exists());
         self.learnt.forgotten.lock().unwrap_or_else(PoisonError::into_inner).insert(question.key);
         there
     }
@@ -262,7 +262,7 @@ impl Reader {
         if self.learnt.forgotten.lock().unwrap_or_else(PoisonError::into_inner).contains(key) {
             return None;
         }
-        let mut page = Page::load(self.cache_dir.as_deref()?, key)?;
+        let mut page = Page::load(self.cache.as_ref()?, key)?;
         page.checked_at = checked.unwrap_or(page.checked_at);
         Some(Arc::new(page))
     }

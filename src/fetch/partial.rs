@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::fetch::error::FetchError;
 use crate::fetch::hash::Hasher;
+use crate::fetch::own::{cache_error, create_directory, open, open_read, remove, rename, write};
 use crate::model::Digest;
 
 /// Bytes read or written at once.
@@ -117,13 +118,12 @@ impl Partial {
 
     /// Moves the complete file to its place in the cache. The sidecar goes before it: nobody would ever come
     /// back for one that stays alone.
-    #[expect(clippy::disallowed_methods, reason = "the cache belongs to fetch and can be wiped")]
     pub(super) fn promote(self, place: &Path) -> Result<(), FetchError> {
         let failed = |source| cache_error("store", place, source);
         place.parent().map_or(Ok(()), create_directory)?;
         let sidecar = self.sidecar_path();
         remove(&sidecar).map_err(|source| cache_error("remove", &sidecar, source))?;
-        std::fs::rename(&self.path, place).map_err(failed)
+        rename(&self.path, place).map_err(failed)
     }
 
     /// Removes everything.
@@ -140,7 +140,7 @@ impl Partial {
     }
 
     fn read_sidecar(&self) -> Option<Sidecar> {
-        let file = File::open(self.sidecar_path()).ok()?;
+        let file = open_read(&self.sidecar_path()).ok()?;
         serde_json::from_reader(file.take(SIDECAR_BYTES_MAX)).ok()
     }
 
@@ -160,7 +160,13 @@ impl Partial {
 
 /// Opens and locks `path`; `None` when somebody else has it.
 fn lock(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let file = open(path, &mut options).or_else(|_| {
+        // Whatever is in its place is not a download.
+        remove(path)?;
+        open(path, &mut options)
+    })?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
@@ -181,27 +187,4 @@ fn name(url: &str, expect: &[Digest]) -> String {
         hash.update(digest.to_string().as_bytes());
     }
     HEXLOWER.encode(&hash.finalize())
-}
-
-pub(super) fn cache_error(action: &'static str, path: &Path, source: io::Error) -> FetchError {
-    FetchError::Cache { action, path: path.to_owned(), source }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the cache belongs to fetch and can be wiped")]
-fn create_directory(path: &Path) -> Result<(), FetchError> {
-    std::fs::create_dir_all(path).map_err(|source| cache_error("create", path, source))
-}
-
-#[expect(clippy::disallowed_methods, reason = "the cache belongs to fetch and can be wiped")]
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    std::fs::write(path, bytes)
-}
-
-/// Removes a file that may be absent.
-#[expect(clippy::disallowed_methods, reason = "the cache belongs to fetch and can be wiped")]
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        outcome => outcome,
-    }
 }

@@ -4,7 +4,6 @@
 //! the body byte for byte, so validators and body can never part. The file's modification time is
 //! when the source last vouched for it. A file that is not whole counts as absent.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::fetch::FetchError;
+use crate::fetch::own::{cache_error, create_directory, open_read, rename, write};
 use crate::fetch::retry::RATE_LIMIT_MAX;
+use crate::model::cached::Cache;
 use crate::model::{Algorithm, Digest};
 
 /// Largest document accepted and remembered, in bytes: 100 releases with 100 files each at GitHub.
@@ -73,8 +74,8 @@ impl Key {
         Self(HEXLOWER.encode(&hash.finalize()))
     }
 
-    pub(super) fn path(&self, cache_dir: &Path) -> PathBuf {
-        cache_dir.join("http").join(&self.0)
+    pub(super) fn path(&self, cache: &Cache) -> PathBuf {
+        cache.documents.join(&self.0)
     }
 }
 
@@ -119,10 +120,10 @@ struct LimitFile {
 
 impl Page {
     /// The remembered page, if it is there and whole.
-    pub(super) fn load(cache_dir: &Path, key: &Key) -> Option<Self> {
-        let mut file = File::open(key.path(cache_dir)).ok()?;
+    pub(super) fn load(cache: &Cache, key: &Key) -> Option<Self> {
+        let mut file = open_read(&key.path(cache)).ok()?;
         let metadata = file.metadata().ok()?;
-        if !metadata.is_file() || metadata.len() > DOCUMENT_BYTES_MAX + HEADER_BYTES_MAX {
+        if metadata.len() > DOCUMENT_BYTES_MAX + HEADER_BYTES_MAX {
             return None;
         }
         let checked_at = Timestamp::try_from(metadata.modified().ok()?).ok()?;
@@ -153,8 +154,8 @@ fn decode(mut bytes: Vec<u8>) -> Option<(Head, Vec<u8>)> {
 
 /// Until when a host refuses requests, as remembered at `now`. One that is longer than any is was learnt by a clock that was
 /// ahead.
-pub(super) fn load_limit(cache_dir: &Path, key: &Key, now: Timestamp) -> Option<Timestamp> {
-    let file = File::open(key.path(cache_dir)).ok()?;
+pub(super) fn load_limit(cache: &Cache, key: &Key, now: Timestamp) -> Option<Timestamp> {
+    let file = open_read(&key.path(cache)).ok()?;
     let limit: LimitFile = serde_json::from_reader(file.take(HEADER_BYTES_MAX)).ok()?;
     let longest = now.saturating_add(RATE_LIMIT_MAX).unwrap_or(now);
     (limit.format == FORMAT && limit.until <= longest).then_some(limit.until)
@@ -162,45 +163,33 @@ pub(super) fn load_limit(cache_dir: &Path, key: &Key, now: Timestamp) -> Option<
 
 /// Keeps what a [`Reader`](crate::fetch::Reader) noted. Only the record phase calls this; two
 /// processes must not do so at once.
-pub fn store(cache_dir: &Path, noted: &[Remembered]) -> Result<(), FetchError> {
+pub fn store(cache: &Cache, noted: &[Remembered]) -> Result<(), FetchError> {
     if noted.is_empty() {
         return Ok(());
     }
-    let directory = cache_dir.join("http");
-    fs_create(&directory)?;
+    create_directory(&cache.documents)?;
     noted.iter().try_for_each(|item| match item {
         Remembered::Page(page) => {
             let Some(bytes) = page.encode() else { return Ok(()) };
-            let path = page.key.path(cache_dir);
+            let path = page.key.path(cache);
             replace(&path, &bytes)?;
             touch(&path, page.checked_at)
         }
-        Remembered::Checked { key, at } => touch(&key.path(cache_dir), *at),
+        Remembered::Checked { key, at } => touch(&key.path(cache), *at),
         Remembered::Limit { key, until } => {
             let limit = LimitFile { format: FORMAT, until: *until };
             let Ok(bytes) = serde_json::to_vec(&limit) else { return Ok(()) };
-            replace(&key.path(cache_dir), &bytes)
+            replace(&key.path(cache), &bytes)
         }
-    })
-}
-
-#[expect(clippy::disallowed_methods, reason = "the cache belongs to fetch and can be wiped")]
-fn fs_create(directory: &Path) -> Result<(), FetchError> {
-    std::fs::create_dir_all(directory).map_err(|source| FetchError::Cache {
-        action: "create",
-        path: directory.to_owned(),
-        source,
     })
 }
 
 /// A reader sees the old file or the new one. Nothing is synced: a file torn by a power failure
 /// fails its digest and counts as absent.
-#[expect(clippy::disallowed_methods, reason = "the cache belongs to fetch and can be wiped")]
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), FetchError> {
     let staged = path.with_extension("new");
-    let failed = |source| FetchError::Cache { action: "write", path: path.to_owned(), source };
-    std::fs::write(&staged, bytes).map_err(failed)?;
-    std::fs::rename(&staged, path).map_err(failed)
+    let written = write(&staged, bytes).and_then(|()| rename(&staged, path));
+    written.map_err(|source| cache_error("write", path, source))
 }
 
 fn touch(path: &Path, at: Timestamp) -> Result<(), FetchError> {
@@ -210,10 +199,7 @@ fn touch(path: &Path, at: Timestamp) -> Result<(), FetchError> {
     match rustix::fs::utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW) {
         // Wiped since it was read: nothing is lost.
         Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => {
-            let (path, source) = (path.to_owned(), errno.into());
-            Err(FetchError::Cache { action: "touch", path, source })
-        }
+        Err(errno) => Err(cache_error("touch", path, errno.into())),
     }
 }
 
@@ -236,10 +222,11 @@ mod tests {
 
     #[test]
     fn remembered_page_comes_back_byte_for_byte() {
-        let cache = tempfile::tempdir().unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache::below(home.path());
         let page = page(b"\x00\xffline\n{\n");
-        store(cache.path(), &[Remembered::Page(Arc::new(page.clone()))]).unwrap();
-        let loaded = Page::load(cache.path(), &page.key).unwrap();
+        store(&cache, &[Remembered::Page(Arc::new(page.clone()))]).unwrap();
+        let loaded = Page::load(&cache, &page.key).unwrap();
         assert_eq!(loaded.body, page.body);
         assert_eq!(loaded.head.etag, page.head.etag);
         assert_eq!(loaded.checked_at, page.checked_at);
@@ -259,12 +246,13 @@ mod tests {
 
     #[test]
     fn limit_that_a_clock_ahead_of_time_has_set_is_forgotten() {
-        let cache = tempfile::tempdir().unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let cache = Cache::below(home.path());
         let key = || Key::limit("a.example", None);
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         for (until, holds) in [(now + RATE_LIMIT_MAX, true), (now + RATE_LIMIT_MAX * 2, false)] {
-            store(cache.path(), &[Remembered::Limit { key: key(), until }]).unwrap();
-            assert_eq!(load_limit(cache.path(), &key(), now), Some(until).filter(|_| holds));
+            store(&cache, &[Remembered::Limit { key: key(), until }]).unwrap();
+            assert_eq!(load_limit(&cache, &key(), now), Some(until).filter(|_| holds));
         }
     }
 

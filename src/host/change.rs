@@ -84,10 +84,10 @@ impl Change {
     /// Takes the host's lock, waiting for it at most `patience`. A state directory that is made for it becomes
     /// durable with the first [`Self::write_all`].
     pub async fn lock(look: Look, patience: Duration) -> Result<Self, LockError> {
-        let state = look.real_dir(&look.places().state);
+        let state = look.real_followed(&look.places().state);
         let unwritable = |source| LockError::Unwritable { path: state.clone(), source };
         make_missing(&state, &|_| Ok(())).map_err(unwritable)?;
-        let path = state.join("lock");
+        let path = lock_file(&look);
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).write(true).mode(0o600);
         let file = open_regular(&path, &mut options).map_err(|error| {
@@ -115,10 +115,9 @@ impl Change {
     /// Takes the host's lock where it is free now and was taken before. Nothing is made: whoever gets none takes it
     /// the usual way, which says why it is not to be had.
     pub fn seize(look: Look) -> Option<Self> {
-        let state = look.real_dir(&look.places().state);
-        let file = open_regular(state.join("lock"), OpenOptions::new().write(true)).ok()?;
+        let file = open_regular(lock_file(&look), OpenOptions::new().write(true)).ok()?;
         file.try_lock().ok()?;
-        sweep(&state).ok()?;
+        sweep(&look.real_followed(&look.places().state)).ok()?;
         Some(Self::holding(look, file))
     }
 
@@ -135,12 +134,12 @@ impl Change {
 
     /// Makes a directory and its parents, durably.
     pub fn make_dirs(&self, path: impl AsRef<Utf8Path>) -> io::Result<()> {
-        make_dirs(&self.real_dir(path))
+        make_dirs(&self.real_followed(path))
     }
 
     /// Makes a directory and its parents; durable with a later [`Self::sync_file_system`], if at all.
     pub fn make_dirs_unsynced(&self, path: impl AsRef<Utf8Path>) -> io::Result<()> {
-        let real = self.real_dir(path);
+        let real = self.real_followed(path);
         make_missing(&real, &|_| Ok(()))
     }
 
@@ -180,7 +179,7 @@ impl Change {
     /// ended first.
     pub fn append_unsynced(&self, path: impl AsRef<Utf8Path>, lines: &[String]) -> io::Result<()> {
         use std::io::{Read, Seek, SeekFrom};
-        let real = self.real(path);
+        let real = self.real_followed(path);
         let attempt = || -> io::Result<()> {
             let mut file =
                 OpenOptions::new().create(true).append(true).read(true).mode(0o644).open(&real)?;
@@ -288,14 +287,14 @@ impl Change {
 
     /// Makes everything on the file system of a directory durable with one call, however many files there are.
     pub fn sync_file_system(&self, path: &Utf8Path) -> io::Result<()> {
-        let real = self.real(path);
+        let real = self.real_followed(path);
         let directory = File::open(&real).map_err(|e| about(&real, &e))?;
         rustix::fs::syncfs(&directory).map_err(|e| about(&real, &e.into()))
     }
 
     /// Makes the entries of a directory durable.
     pub fn sync_dir(&self, path: &Utf8Path) -> io::Result<()> {
-        sync_dir(&self.real(path))
+        sync_dir(&self.real_followed(path))
     }
 
     /// Removes a file, link or whole directory; nothing there is fine. What is mounted there or inside stays,
@@ -333,6 +332,10 @@ impl Change {
     }
 }
 
+fn lock_file(look: &Look) -> Utf8PathBuf {
+    look.real_followed(look.places().state.join("lock"))
+}
+
 fn parent(path: &Utf8Path) -> &Utf8Path {
     path.parent().unwrap_or(path)
 }
@@ -362,7 +365,9 @@ fn replace_files(
 }
 
 fn write_new(path: &Utf8Path, bytes: &[u8], mode: u32) -> io::Result<File> {
-    let opened = OpenOptions::new().create(true).truncate(true).write(true).mode(mode).open(path);
+    // What a pass left there that was killed is not written into: it could be a link by now.
+    let _ = rustix::fs::unlink(path.as_std_path());
+    let opened = OpenOptions::new().create_new(true).write(true).mode(mode).open(path);
     let written = opened.and_then(|mut file| file.write_all(bytes).map(|()| file));
     written.map_err(|e| about(path, &e))
 }

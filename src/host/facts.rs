@@ -39,7 +39,7 @@ const GLIBC_BYTES_MAX: u64 = 64 << 20;
 pub fn observe(host: &Look) -> HostFacts {
     let loaders: Vec<String> = LOADERS
         .iter()
-        .filter(|loader| host.real(loader).exists())
+        .filter(|loader| host.real_followed(loader).exists())
         .map(|loader| (*loader).to_owned())
         .collect();
     let musl_only = !loaders.is_empty() && loaders.iter().all(|l| l.contains("musl"));

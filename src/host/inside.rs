@@ -1,11 +1,13 @@
 //! Paths below another root than `/`: no link in them leads out of it.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
+
+use crate::host::spot::Last;
 
 /// Links that are followed for one path, as Linux does.
 const LINKS_MAX: usize = 40;
@@ -14,14 +16,15 @@ const LINKS_MAX: usize = 40;
 const NAME_TOO_LONG: usize = 256;
 
 /// Where the directory that a path is in really is, and the rest of the path, where a link on the way would lead out of
-/// `root`; `None` where the path can be used as it is written. The last part is not followed.
-pub(super) fn resolve(root: &Utf8Path, path: &Utf8Path) -> Option<Utf8PathBuf> {
-    if is_plain(root, path) {
+/// `root`; `None` where the path can be used as it is written.
+pub(super) fn resolve(root: &Utf8Path, path: &Utf8Path, last: Last) -> Option<Utf8PathBuf> {
+    if is_plain(root, path, last) {
         return None;
     }
     let mut pending: VecDeque<String> = parts(path.as_str()).collect();
     // `DIRECTORY/.` is what the directory leads to.
-    let last = if path.as_str().ends_with("/.") { ".".to_owned() } else { pending.pop_back()? };
+    let last_stays = last == Last::Stays && !path.as_str().ends_with("/.");
+    let stays = pending.pop_back_if(|part| last_stays && part != "..");
     let mut inside: Vec<String> = Vec::new();
     let mut leaves = false;
     let mut links = 0;
@@ -48,27 +51,33 @@ pub(super) fn resolve(root: &Utf8Path, path: &Utf8Path) -> Option<Utf8PathBuf> {
             pending.push_front(part);
         }
     }
-    inside.push(last);
+    inside.extend(stays);
     leaves.then(|| root.join(inside.join("/")))
 }
 
-/// Whether no link is on the way to the directory that a path is in, as one call tells. What is not there is none.
-fn is_plain(root: &Utf8Path, path: &Utf8Path) -> bool {
+/// Whether no link is on the way, as one call tells. What is not there is none.
+fn is_plain(root: &Utf8Path, path: &Utf8Path, last: Last) -> bool {
     let inside = path.as_str().trim_matches('/');
-    let directory = inside.rsplit_once('/').map_or("", |(directory, _)| directory);
-    let place = root.join(directory);
+    let place = root.join(match last {
+        Last::Followed => inside,
+        Last::Stays => inside.rsplit_once('/').map_or("", |(directory, _)| directory),
+    });
     // What `..` means depends on links.
     !inside.contains("..")
-        && match open_plain(&place, OFlags::PATH) {
+        && match open_plain(CWD, &place, OFlags::PATH) {
             Ok(_) => true,
             Err(error) => matches!(error, Errno::NOENT | Errno::NOTDIR),
         }
 }
 
 /// Opens a path of this machine in which no part, the last one included, is a link; [`Errno::LOOP`] where one is.
-pub(super) fn open_plain(real: &Utf8Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+pub(super) fn open_plain(
+    at: BorrowedFd<'_>,
+    real: &Utf8Path,
+    flags: OFlags,
+) -> Result<OwnedFd, Errno> {
     let flags = flags | OFlags::CLOEXEC;
-    rustix::fs::openat2(CWD, real.as_std_path(), flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+    rustix::fs::openat2(at, real.as_std_path(), flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
 }
 
 fn parts(path: &str) -> impl DoubleEndedIterator<Item = String> {

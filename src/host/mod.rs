@@ -40,6 +40,8 @@ use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
 use crate::host::runner::Hooks;
+use crate::host::spot::Last;
+use crate::model::cached::Cache;
 use crate::model::{Algorithm, Digest};
 
 pub use bounded::{open_regular, read_bounded, read_regular};
@@ -216,19 +218,17 @@ impl Look {
 
     /// Where a host path is on this machine. A link on the way to it leads nowhere out of the root.
     pub fn real(&self, path: impl AsRef<Utf8Path>) -> Utf8PathBuf {
-        let path = path.as_ref();
-        let inside = if self.is_live() { None } else { inside::resolve(&self.root, path) };
-        inside.unwrap_or_else(|| self.written(path))
+        self.confined(path.as_ref(), Last::Stays)
     }
 
-    /// Where a directory is on this machine. A link in its place leads nowhere out of the root either.
-    pub fn real_dir(&self, path: impl AsRef<Utf8Path>) -> Utf8PathBuf {
-        let real = self.real(format!("{}/.", path.as_ref()));
-        match real.as_str().strip_suffix("/.") {
-            Some("") => Utf8PathBuf::from("/"),
-            Some(directory) => Utf8PathBuf::from(directory),
-            None => real,
-        }
+    /// The same of what is used at a path: a link in its place leads nowhere out of the root either.
+    pub fn real_followed(&self, path: impl AsRef<Utf8Path>) -> Utf8PathBuf {
+        self.confined(path.as_ref(), Last::Followed)
+    }
+
+    fn confined(&self, path: &Utf8Path, last: Last) -> Utf8PathBuf {
+        let inside = if self.is_live() { None } else { inside::resolve(&self.root, path, last) };
+        inside.unwrap_or_else(|| self.written(path))
     }
 
     /// The same as the path is written.
@@ -247,49 +247,57 @@ impl Look {
         real.into()
     }
 
-    /// The directory for content-addressed artifacts and remembered documents, on this machine.
-    pub fn cache_dir(&self) -> Utf8PathBuf {
-        self.real_dir(&self.places.cache)
+    /// Where artifacts and remembered documents are on this machine.
+    pub fn cache(&self) -> Cache {
+        Cache::found(|name| self.real_followed(self.places.cache.join(name)).into())
     }
 
     /// The same host, seen from the directory `home`: paths below it are looked up from there, so that what
     /// is read is of one directory whatever happens to its name, and no long path is walked for each file.
-    /// `None` when there is nothing. A link is followed only where no root could be left by it.
+    /// `None` when there is nothing.
     pub fn from_inside(&self, home: &Utf8Path) -> io::Result<Option<Self>> {
-        let follow = if self.is_live() { OFlags::empty() } else { OFlags::NOFOLLOW };
-        let opened = self.open_dir(home, OFlags::PATH | follow)?;
+        let opened = self.open_dir(home, OFlags::PATH)?;
         let base = opened.map(|fd| Base { home: home.to_owned(), fd });
         Ok(base.map(|base| Self { base: Some(Arc::new(base)), ..self.clone() }))
     }
 
-    /// Where to look a path up: from an open directory, or from anywhere.
+    /// Where to look a path up: from an open directory, or from anywhere. What is there is not followed.
     fn place<'p>(&self, path: &'p Utf8Path) -> (BorrowedFd<'_>, Cow<'p, Path>) {
         match self.inside(path) {
-            Some((base, rest)) => (base, Cow::Borrowed(rest)),
-            None => (CWD, Cow::Owned(self.real(path).into())),
+            // Below another root, a link between both could lead out of it.
+            Some((base, rest)) if self.is_live() || !rest.contains('/') => {
+                (base, Cow::Borrowed(Path::new(rest)))
+            }
+            _ => (CWD, Cow::Owned(self.real(path).into())),
         }
     }
 
     /// The open directory that a path is in, and the rest of the path.
-    fn inside<'p>(&self, path: &'p Utf8Path) -> Option<(BorrowedFd<'_>, &'p Path)> {
+    fn inside<'p>(&self, path: &'p Utf8Path) -> Option<(BorrowedFd<'_>, &'p str)> {
         let base = self.base.as_ref()?;
         let rest = path.as_str().strip_prefix(base.home.as_str())?.strip_prefix('/')?;
         let plain = !rest.is_empty() && !rest.starts_with('/') && !rest.contains("..");
-        plain.then(|| (base.fd.as_fd(), Path::new(rest)))
+        plain.then(|| (base.fd.as_fd(), rest))
     }
 
     /// Opens what is at a path, with one call where no link is on the way.
     fn open(&self, path: &Utf8Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = OFlags::CLOEXEC | flags;
-        let anywhere = !self.is_live() && self.inside(path).is_none();
-        if anywhere && !path.as_str().contains("..") {
-            let opened = inside::open_plain(&self.written(path), flags);
+        if self.is_live() {
+            let (at, place) = self.place(path);
+            return rustix::fs::openat(at, &*place, flags, Mode::empty());
+        }
+        if !path.as_str().contains("..") {
+            let opened = match self.inside(path) {
+                Some((base, rest)) => inside::open_plain(base, Utf8Path::new(rest), flags),
+                None => inside::open_plain(CWD, &self.written(path), flags),
+            };
             if matches!(opened, Ok(_) | Err(Errno::NOENT)) {
                 return opened;
             }
         }
-        let (at, place) = self.place(path);
-        rustix::fs::openat(at, &*place, flags, Mode::empty())
+        let last = if flags.contains(OFlags::NOFOLLOW) { Last::Stays } else { Last::Followed };
+        rustix::fs::open(self.confined(path, last).as_std_path(), flags, Mode::empty())
     }
 
     /// Opens a directory; `None` when there is nothing. Anything else in its place, a link where `flags` say
@@ -429,10 +437,8 @@ impl Look {
     /// the one that was looked at.
     pub fn sha256(&self, path: impl AsRef<Utf8Path>) -> io::Result<Digest> {
         let path = path.as_ref();
-        let (at, place) = self.place(path);
         let real = self.real(path);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(at, &*place, flags, Mode::empty());
+        let opened = self.open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK);
         let mut file = opened.map(File::from).map_err(|e| about(&real, &e.into()))?;
         let stat = rustix::fs::fstat(&file).map_err(|e| about(&real, &e.into()))?;
         if Stat::of(&stat).kind != ItemKind::File {

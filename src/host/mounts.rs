@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags};
 
 use crate::host::inside::open_plain;
 use crate::host::{Look, read_bounded};
@@ -22,7 +22,7 @@ impl Look {
     pub fn mounts_within(&self, path: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
         let real = self.real(path);
         // Most often no link is on the way, which takes one call to see.
-        let parent = real.parent().and_then(|parent| match open_plain(parent, OFlags::PATH) {
+        let parent = real.parent().and_then(|parent| match open_plain(CWD, parent, OFlags::PATH) {
             Ok(_) => Some(parent.components().collect()),
             Err(_) => parent.canonicalize_utf8().ok(),
         });

@@ -47,7 +47,7 @@ pub struct Runtime {
 impl Runtime {
     /// Becomes the one agent of a host.
     pub fn claim(host: &Look) -> Result<Self, RuntimeError> {
-        let directory = host.real_dir(&host.places().runtime);
+        let directory = host.real_followed(&host.places().runtime);
         let unwritable = |source| RuntimeError::Unwritable { path: directory.clone(), source };
         DirBuilder::new().recursive(true).mode(0o755).create(&directory).map_err(unwritable)?;
         let path = directory.join(LOCK);

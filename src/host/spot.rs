@@ -76,7 +76,7 @@ impl<'h> Spots<'h> {
         if last == Last::Stays || !real.is_symlink() {
             return real;
         }
-        self.host.real(format!("{path}/.")).canonicalize_utf8().unwrap_or(real)
+        self.host.real_followed(path).canonicalize_utf8().unwrap_or(real)
     }
 
     /// The same as [`Look::real`]: links on the way are looked at once for all that is in a directory.
@@ -87,7 +87,7 @@ impl<'h> Spots<'h> {
         if let Some(known) = self.parents.get(parent.as_str()) {
             return known.join(name);
         }
-        let real = self.host.real_dir(parent);
+        let real = self.host.real_followed(parent);
         let joined = real.join(name);
         self.parents.insert(parent.to_string(), real);
         joined

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use camino::Utf8Path;
 
-use crate::host::Change;
+use crate::host::{Change, ItemKind, Look};
 
 /// Most packs that are kept: each change of the desired state brings one.
 const PACKS_MAX: usize = 64;
@@ -42,12 +42,30 @@ pub(super) fn clear(host: &Change, cache: &Utf8Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a link in it could lead out of another root than the running system's: Git itself makes none.
+pub(super) fn leads_out(host: &Look, cache: &Utf8Path) -> bool {
+    !host.is_live() && has_link(host, cache).unwrap_or(true)
+}
+
+fn has_link(host: &Look, directory: &Utf8Path) -> io::Result<bool> {
+    for item in host.list(directory)?.unwrap_or_default() {
+        let found = match item.kind {
+            ItemKind::Dir => has_link(host, &directory.join(item.name))?,
+            kind => kind == ItemKind::Link,
+        };
+        if found {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Starts the cache anew when it has grown. Now is the time: what the repository has is in use, so that one commit is
 /// all that has to be fetched again.
 pub(super) fn tidy(host: &Change, cache: &Utf8Path) -> io::Result<()> {
     let items = host.list(cache.join(PACKS))?.unwrap_or_default();
     let packs = items.iter().filter(|item| item.name.ends_with(".pack")).count();
-    let bytes = size(host.real(cache.join(PACKS)).as_std_path());
+    let bytes = size(host.real_followed(cache.join(PACKS)).as_std_path());
     if packs > PACKS_MAX || bytes > BYTES_MAX { host.remove(cache) } else { Ok(()) }
 }
 

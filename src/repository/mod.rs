@@ -185,8 +185,8 @@ pub async fn follow(
     let checkouts = Checkouts::of(host);
     let known = memory::load(host, &checkouts, source)?;
     let have = known.memory.as_ref().is_some_and(|m| checkouts.has(m));
-    let cache = host.cache_dir().join(cached::GIT).join(source.address.slug());
     let cache_home = host.places().cache.join(cached::GIT).join(source.address.slug());
+    let cache = host.real(&cache_home);
     host.make_dirs_unsynced(host.places().cache.join(cached::GIT))
         .map_err(RepositoryError::Host)?;
     let job = Job { source, known: &known, store: &cache, borrow: None, have, now };
@@ -259,7 +259,8 @@ fn valid(
 /// Asks with a cache that nobody else uses, and without what it has when that is damaged: it can be fetched again.
 async fn ask(job: &Job<'_>, host: &Change, cache: &Utf8Path) -> Result<Answer, RepositoryError> {
     let local = job.source.address.is_local();
-    if !local && work::is_idle(job) && cache::clear(host, cache).is_err() {
+    let damaged = || cache::leads_out(host, cache) || cache::clear(host, cache).is_err();
+    if !local && work::is_idle(job) && damaged() {
         host.remove(cache).map_err(RepositoryError::Host)?;
     }
     match work::ask(job).await {
@@ -282,9 +283,10 @@ pub async fn peek(
     let known = memory::load(host, &checkouts, source)?;
     let have = known.memory.as_ref().is_some_and(|m| checkouts.has(m));
     let (temporary, path) = temporary()?;
-    let cache = host.cache_dir().join(cached::GIT).join(source.address.slug());
+    let cache_home = host.places().cache.join(cached::GIT).join(source.address.slug());
+    let cache = Some(host.real(&cache_home)).filter(|_| !cache::leads_out(host, &cache_home));
     let store = path.join("objects.git");
-    let job = Job { source, known: &known, store: &store, borrow: Some(&cache), have, now };
+    let job = Job { source, known: &known, store: &store, borrow: cache.as_deref(), have, now };
     let mut notes = known.losses.clone();
     notes.extend(known.memory.as_ref().and_then(|memory| checkouts.edited(memory)));
     let mut answer = work::ask(&job).await;

@@ -257,7 +257,7 @@ impl Extension<'_> {
     }
 
     fn is_cached(&self, digest: &crate::model::Digest) -> bool {
-        self.question.cache.join("blobs/sha256").join(digest.hex()).exists()
+        self.question.cache.blob(digest).exists()
     }
 
     /// The wish cannot be carried out: stay, and repair what is damaged if the cache holds it.

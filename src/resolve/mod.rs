@@ -25,6 +25,7 @@ use jiff::Timestamp;
 
 use crate::desired::{Declared, DesiredState};
 use crate::fetch::Reader;
+use crate::model::cached::Cache;
 use crate::model::ledger::{Ledger, Owned};
 use crate::model::outcome::chain;
 use crate::model::slot::slot_name;
@@ -57,8 +58,8 @@ pub struct Question<'a> {
     pub only: Option<&'a BTreeSet<ResourceId>>,
     /// Where `/` of the host is on this machine.
     pub root: &'a Utf8Path,
-    /// Where artifacts are cached, on this machine.
-    pub cache: &'a Utf8Path,
+    /// Where artifacts are cached.
+    pub cache: &'a Cache,
     /// The time of the pass.
     pub now: Timestamp,
 }

@@ -146,7 +146,6 @@ impl App<'_> {
     }
 
     pub(super) fn is_cached(&self, digest: &Digest) -> bool {
-        let path = self.question.cache.join("blobs").join(digest.algorithm().name());
-        path.join(digest.hex()).is_file()
+        self.question.cache.blob(digest).is_file()
     }
 }

@@ -105,6 +105,32 @@ fn damaged_cache_is_thrown_away_and_fetched_again() {
 }
 
 #[test]
+fn links_in_the_cache_of_a_repository_lead_nowhere_out_of_the_root() {
+    for place in [None, Some(""), Some("objects"), Some("objects/pack")] {
+        let (mut remote, first) = Remote::new();
+        remote.run(&[]).exits(0);
+        let home = remote.world.root.path().join("var/cache/reconcile/git");
+        let link: PathBuf = match place {
+            Some(inner) => remote.cache().join(inner).components().collect(),
+            None => home,
+        };
+        // As a link is that leads there from inside of the root, too.
+        let outside = remote.world.origin.beside().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::remove_dir_all(&link).unwrap();
+        symlink(&outside, &link).unwrap();
+        let mut before = first;
+        for version in ["0.9.2", "0.3.0"] {
+            before = remote.world.push(&wish(version), &[&before]);
+            says(&remote.run(&["--dry-run"]).exits(0), &[&before[..10]]);
+            says(&remote.run(&[]).exits(0), &[&before[..10]]);
+            assert_eq!(remote.world.installed().as_deref(), Some(version));
+        }
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "{place:?}");
+    }
+}
+
+#[test]
 fn leftovers_in_the_cache_are_no_answer_of_the_repository() {
     let (mut remote, first) = Remote::new();
     remote.run(&[]).exits(0);

@@ -133,6 +133,27 @@ fn packs_bring_a_tree_in_a_hundredth_of_the_requests_and_the_plan_says_so() {
 }
 
 #[test]
+fn chunks_are_kept_inside_of_the_root_wherever_a_link_leads() {
+    let mut web = Web::new(Packing::Chunks);
+    let outside = web.world.temp().join("outside");
+    fs::create_dir(&outside).unwrap();
+    tree::link(&web.world.path("/var/cache/reconcile/chunks"), outside.to_str().unwrap());
+    // So that what was fetched is kept for another attempt.
+    let store = web.site.join("site.castr");
+    let lost = fs::read_dir(&store).unwrap().map(|entry| entry.unwrap().path()).next().unwrap();
+    fs::rename(&lost, web.site.join("lost")).unwrap();
+    web.world.tick();
+    web.world.run(&[]);
+    assert!(web.asked().chunks > 1);
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+    let inside = web.world.path(outside.to_str().unwrap());
+    assert_ne!(fs::read_dir(inside).unwrap().count(), 0);
+    fs::rename(web.site.join("lost"), lost).unwrap();
+    web.pass();
+    web.is_published();
+}
+
+#[test]
 fn server_that_closes_each_connection_gets_no_more_than_its_queue_holds() {
     let mut web = Web::new(Packing::Chunks);
     let root = web.site.clone();

@@ -155,7 +155,7 @@ fn listen_for_signals(mouth: &mpsc::Sender<Heard>) -> Result<(), CliError> {
 
 /// Asks the running agent for a pass.
 pub(super) async fn request(session: &Session, question: &Question) -> Result<Exit, CliError> {
-    let runtime = session.host.real_dir(&session.host.places().runtime);
+    let runtime = session.host.real_followed(&session.host.places().runtime);
     let answer = ask(&runtime, question)
         .await
         .map_err(|error| CliError::new(Exit::Unavailable, chain(&error)))?;
@@ -181,7 +181,7 @@ pub(super) async fn poke(session: &Session, id: &ResourceId) -> Poked {
     let wish = session.last_wish().ok().flatten();
     let wished = wish.is_some_and(|desired| desired.resources.contains_key(id));
     let only = if wished { vec![id.clone()] } else { Vec::new() };
-    let runtime = session.host.real_dir(&session.host.places().runtime);
+    let runtime = session.host.real_followed(&session.host.places().runtime);
     let question = Question { only, wait: false };
     match tokio::time::timeout(POKE_TIME_MAX, ask(&runtime, &question)).await {
         Ok(Ok(_)) => Poked::Yes,

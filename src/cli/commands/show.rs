@@ -360,9 +360,9 @@ fn found(session: &Session, desired: &DesiredState, id: &ResourceId) -> Result<F
 }
 
 fn reader(session: &Session, desired: &DesiredState) -> Reader {
-    let cache = session.host.cache_dir();
+    let cache = session.host.cache();
     let client = session.client(desired);
-    Reader::new(client, Some(cache.as_std_path()), session.now, jiff::SignedDuration::ZERO)
+    Reader::new(client, Some(&cache), session.now, jiff::SignedDuration::ZERO)
 }
 
 /// The versions that a source offers.

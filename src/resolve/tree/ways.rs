@@ -11,7 +11,6 @@ use crate::format::casync::chunk::{ChunkId, Form, Wanted};
 use crate::format::casync::deltas::{self, DELTA_BYTES_MAX};
 use crate::format::casync::index::Index;
 use crate::format::casync::packs::{LIST_SUFFIX, PackList, batches};
-use crate::model::cached::CHUNKS;
 use crate::model::step::PackSource;
 use crate::model::{Algorithm, Digest};
 use crate::resource::tree::observe::{takeable, takeable_of};
@@ -90,7 +89,7 @@ impl Tree<'_> {
         let takeable = self.takeable_chunks();
         let kept = kept.map(|slot| takeable_of(self.observed, slot)).unwrap_or_default();
         // A store like any other; it is there only while something was fetched that is not in use yet.
-        let cache = Some(self.question.cache.join(CHUNKS)).filter(|cache| cache.is_dir());
+        let cache = Some(&self.question.cache.chunks).filter(|cache| cache.is_dir());
         let is_cached = |id: &ChunkId| {
             let has = |form: &Form| cache.as_ref().is_some_and(|c| c.join(id.path(*form)).exists());
             FORMS.iter().any(has)

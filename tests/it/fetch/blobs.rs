@@ -8,6 +8,7 @@ use std::time::Duration;
 use reconcile::fetch::{
     BlobRequest, Client, Credentials, FetchError, NoProgress, Progress, download,
 };
+use reconcile::model::cached::Cache;
 use reconcile::model::step::Blob;
 use reconcile::model::{Algorithm, Digest};
 use sha2::{Digest as _, Sha256, Sha512};
@@ -36,6 +37,10 @@ impl World {
         Self { server: Server::start(), cache, client: client(Credentials::default()) }
     }
 
+    fn kept(&self) -> Cache {
+        Cache::below(self.cache.path())
+    }
+
     /// A world that gives a silent server so long.
     fn impatient(stall_timeout: Duration) -> Self {
         Self { client: client_with(Credentials::default(), stall_timeout), ..Self::new() }
@@ -59,7 +64,7 @@ impl World {
         request: &BlobRequest<'_>,
         progress: &dyn Progress,
     ) -> Result<Blob, FetchError> {
-        run(download(&self.client, request, self.cache.path(), progress))
+        run(download(&self.client, request, &self.kept(), progress))
     }
 
     fn url(&self) -> [String; 1] {
@@ -326,7 +331,8 @@ fn two_downloads_of_one_thing_do_not_mix() {
     let (url, expect) = (world.url(), [sha256(&body)]);
     let request =
         BlobRequest { urls: &url, name: "tool", size: None, expect: &expect, size_max: LIMIT };
-    let get = || download(&world.client, &request, world.cache.path(), &NoProgress);
+    let cache = world.kept();
+    let get = || download(&world.client, &request, &cache, &NoProgress);
     let (one, two) = run(async { tokio::join!(get(), get()) });
     assert_eq!(fs::read(one.unwrap().path).unwrap(), body);
     assert_eq!(fs::read(two.unwrap().path).unwrap(), body);
@@ -344,7 +350,7 @@ fn token_is_sent_to_its_host_and_nowhere_else() {
     let client = client(credentials);
     let urls = [api.url("/asset")];
     let request = BlobRequest { urls: &urls, name: "a", size: None, expect: &[], size_max: LIMIT };
-    run(download(&client, &request, cache.path(), &NoProgress)).unwrap();
+    run(download(&client, &request, &Cache::below(cache.path()), &NoProgress)).unwrap();
     assert_eq!(api.requests()[0].header("authorization"), Some("Bearer s3cret"));
     assert_eq!(other.requests().len(), 1);
     assert_eq!(other.requests()[0].header("authorization"), None);
@@ -393,5 +399,5 @@ fn downloading_can_move_between_threads() {
     let url = world.url();
     let request =
         BlobRequest { urls: &url, name: "tool", size: None, expect: &[], size_max: LIMIT };
-    can_move(download(&world.client, &request, world.cache.path(), &NoProgress));
+    can_move(download(&world.client, &request, &world.kept(), &NoProgress));
 }

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 
 use jiff::SignedDuration;
 use reconcile::fetch::{Client, Credentials, FetchError, From, Reader, Settings, store};
+use reconcile::model::cached::Cache;
 
 use super::{ANY, LIMIT, NEVER, client, now, reader, reader_at, run};
 use crate::support::server::{Reply, Server};
@@ -20,7 +21,7 @@ fn document_is_asked_for_once_and_then_only_whether_it_changed() {
     assert_eq!(run(first.document(&url, ANY, LIMIT)).unwrap().from, From::Fresh);
     assert_eq!(first.requests(), 1, "one pass asks once");
     assert!(fs::read_dir(cache.path()).unwrap().next().is_none(), "reading writes nothing");
-    store(cache.path(), &first.into_noted()).unwrap();
+    store(&Cache::below(cache.path()), &first.into_noted()).unwrap();
 
     server.take_requests();
     let later = now() + SignedDuration::from_secs(60);
@@ -29,7 +30,7 @@ fn document_is_asked_for_once_and_then_only_whether_it_changed() {
     assert_eq!((document.body.as_slice(), document.from), (b"one".as_slice(), From::NotModified));
     assert_eq!(document.checked_at, later);
     assert_eq!((server.requests()[0].status, server.requests()[0].sent), (304, 0));
-    store(cache.path(), &second.into_noted()).unwrap();
+    store(&Cache::below(cache.path()), &second.into_noted()).unwrap();
 
     let hour = SignedDuration::from_hours(1);
     let third = reader_at(cache.path(), later + SignedDuration::from_mins(59), hour);
@@ -49,7 +50,7 @@ fn validators_are_those_of_the_stored_body() {
     server.serve("/list", Reply::file("one").etag(Some("\"1\"")));
     let first = reader(cache.path());
     run(first.document(&url, ANY, LIMIT)).unwrap();
-    store(cache.path(), &first.into_noted()).unwrap();
+    store(&Cache::below(cache.path()), &first.into_noted()).unwrap();
     // A pass that looks but is not recorded must not change what the next one compares with.
     server.serve("/list", Reply::file("two").etag(Some("\"2\"")));
     run(reader(cache.path()).document(&url, ANY, LIMIT)).unwrap();
@@ -68,7 +69,7 @@ fn damaged_memory_is_not_believed() {
     server.serve("/list", Reply::file("the list"));
     let first = reader(cache.path());
     run(first.document(&server.url("/list"), ANY, LIMIT)).unwrap();
-    store(cache.path(), &first.into_noted()).unwrap();
+    store(&Cache::below(cache.path()), &first.into_noted()).unwrap();
     let file = fs::read_dir(cache.path().join("http")).unwrap().next().unwrap().unwrap().path();
     let mut bytes = fs::read(&file).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
@@ -84,7 +85,7 @@ fn failing_server_leaves_the_stale_document() {
     server.serve_in_turn("/list", [Reply::file("one"), Reply::status(500)]);
     let first = reader(cache.path());
     run(first.document(&url, ANY, LIMIT)).unwrap();
-    store(cache.path(), &first.into_noted()).unwrap();
+    store(&Cache::below(cache.path()), &first.into_noted()).unwrap();
     let second = reader_at(cache.path(), now() + SignedDuration::from_secs(9), NEVER);
     run(second.document(&url, ANY, LIMIT)).unwrap_err();
     let stale = second.stale(&url, ANY).unwrap();
@@ -100,12 +101,13 @@ fn another_token_has_another_memory() {
     server.serve("/list", Reply::file("one"));
     let first = reader(cache.path());
     run(first.document(&url, ANY, LIMIT)).unwrap();
-    store(cache.path(), &first.into_noted()).unwrap();
+    store(&Cache::below(cache.path()), &first.into_noted()).unwrap();
     server.take_requests();
     let mut credentials = Credentials::default();
     credentials.add(&server.authority(), "t");
     let hour = SignedDuration::from_hours(1);
-    let with_token = Reader::new(client(credentials), Some(cache.path()), now(), hour);
+    let with_token =
+        Reader::new(client(credentials), Some(&Cache::below(cache.path())), now(), hour);
     assert_eq!(run(with_token.document(&url, ANY, LIMIT)).unwrap().from, From::Network);
     assert_eq!(server.requests()[0].header("if-none-match"), None);
 }
@@ -122,7 +124,7 @@ fn rate_limit_is_honoured_in_this_pass_and_the_next() {
         assert!(is_limited(run(first.document(&server.url("/a"), ANY, LIMIT)).map(drop)));
         assert!(is_limited(run(first.document(&server.url("/b"), ANY, LIMIT)).map(drop)));
         assert_eq!(first.requests(), 1);
-        store(cache.path(), &first.into_noted()).unwrap();
+        store(&Cache::below(cache.path()), &first.into_noted()).unwrap();
 
         let second = reader(cache.path());
         assert!(is_limited(run(second.document(&server.url("/b"), ANY, LIMIT)).map(drop)));
@@ -130,7 +132,7 @@ fn rate_limit_is_honoured_in_this_pass_and_the_next() {
 
         let after = until + SignedDuration::from_secs(1);
         let client = Client::new(Credentials::default(), Settings::default(), after);
-        let third = Reader::new(client, Some(cache.path()), after, NEVER);
+        let third = Reader::new(client, Some(&Cache::below(cache.path())), after, NEVER);
         assert!(run(third.document(&server.url("/b"), ANY, LIMIT)).is_ok());
     }
 }
@@ -220,7 +222,7 @@ fn source_with_a_rhythm_of_its_own_is_asked_in_that_by_a_pass_that_is_only_due()
     server.serve("/list", Reply::file("one").etag(Some("\"1\"")));
     let first = reader(cache.path());
     run(first.document(&url, ANY, LIMIT)).unwrap();
-    store(cache.path(), &first.into_noted()).unwrap();
+    store(&Cache::below(cache.path()), &first.into_noted()).unwrap();
     let (minutes, hour) = (SignedDuration::from_mins, SignedDuration::from_hours(1));
     let from = |after: SignedDuration, max_age, every| {
         let reader = reader_at(cache.path(), now() + after, max_age).every(every);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use reconcile::fetch::{Backoff, Client, Credentials, Reader, Settings};
+use reconcile::model::cached::Cache;
 
 const NEVER: SignedDuration = SignedDuration::ZERO;
 const ANY: &str = "*/*";
@@ -31,8 +32,8 @@ pub fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-fn reader_at(cache: &Path, at: Timestamp, max_age: SignedDuration) -> Reader {
-    Reader::new(client(Credentials::default()), Some(cache), at, max_age)
+fn reader_at(home: &Path, at: Timestamp, max_age: SignedDuration) -> Reader {
+    Reader::new(client(Credentials::default()), Some(&Cache::below(home)), at, max_age)
 }
 
 fn reader(cache: &Path) -> Reader {

@@ -4,6 +4,7 @@ use std::fs;
 
 use jiff::SignedDuration;
 use reconcile::fetch::{BlobRequest, Credentials, NoProgress, Reader, download, store};
+use reconcile::model::cached::Cache;
 use reconcile::model::version::Prereleases;
 use reconcile::model::{Algorithm, Artifact, Digest};
 use reconcile::resource::app::spec::{TagPattern, VersionWish};
@@ -69,11 +70,12 @@ fn unchanged_release_is_asked_for_without_transfer() {
     for second in 0..2 {
         let at = now() + SignedDuration::from_secs(second);
         let client = client(Credentials::default());
-        let reader = Reader::new(client, Some(cache.path()), at, SignedDuration::ZERO);
+        let reader =
+            Reader::new(client, Some(&Cache::below(cache.path())), at, SignedDuration::ZERO);
         answers.push(
             run(releases(&github.spec("acme/tool"), &wish("latest"), ARCH, &reader)).unwrap(),
         );
-        store(cache.path(), &reader.into_noted()).unwrap();
+        store(&Cache::below(cache.path()), &reader.into_noted()).unwrap();
     }
     assert_eq!(answers[0], answers[1], "not modified is not `no release`");
     let requests = github.api.requests();
@@ -88,11 +90,12 @@ fn exact_version_is_asked_for_by_its_tag() {
     for _ in 0..2 {
         github.api.take_requests();
         let client = client(Credentials::default());
-        let reader = Reader::new(client, Some(cache.path()), now(), SignedDuration::ZERO);
+        let reader =
+            Reader::new(client, Some(&Cache::below(cache.path())), now(), SignedDuration::ZERO);
         let found =
             run(releases(&github.spec("acme/tool"), &wish("1.0.0"), ARCH, &reader)).unwrap();
         assert_eq!(tags(&found), ["1.0.0"]);
-        store(cache.path(), &reader.into_noted()).unwrap();
+        store(&Cache::below(cache.path()), &reader.into_noted()).unwrap();
     }
     assert!(github.api.paths().is_empty(), "known and fresh: {:?}", github.api.paths());
     let absent = ask(&github.spec("acme/tool"), &wish("3.0.0")).unwrap_err();
@@ -111,9 +114,10 @@ fn guessed_tag_that_was_right_once_is_asked_for_first() {
         github.api.take_requests();
         let at = now() + SignedDuration::from_secs(second);
         let client = client(Credentials::default());
-        let reader = Reader::new(client, Some(cache.path()), at, SignedDuration::ZERO);
+        let reader =
+            Reader::new(client, Some(&Cache::below(cache.path())), at, SignedDuration::ZERO);
         run(releases(&github.spec("acme/tool"), &wish("1.0.0"), ARCH, &reader)).unwrap();
-        store(cache.path(), &reader.into_noted()).unwrap();
+        store(&Cache::below(cache.path()), &reader.into_noted()).unwrap();
     }
     assert_eq!(github.api.paths(), ["/repos/acme/tool/releases/tags/1.0.0"]);
 }
@@ -196,7 +200,7 @@ fn private_asset_is_fetched_over_the_api_and_the_token_stays_there() {
         expect: &expect,
         size_max: 100,
     };
-    let blob = run(download(&client, &request, cache.path(), &NoProgress)).unwrap();
+    let blob = run(download(&client, &request, &Cache::below(cache.path()), &NoProgress)).unwrap();
     assert_eq!(fs::read(blob.path).unwrap(), b"bytes");
     assert!(github.files.requests().iter().all(|r| r.header("authorization").is_none()));
     assert!(github.files.paths()[0].contains("signature="));

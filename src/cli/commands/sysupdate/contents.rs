@@ -43,10 +43,10 @@ pub(super) async fn sets<'a>(
         })
         .collect();
     let desired = DesiredState::from_texts(Vec::new()).map_err(|e| session.invalid(&e))?;
-    let cache = session.host.cache_dir();
+    let cache = session.host.cache();
     let client = session.client(&desired);
     let no_age = jiff::SignedDuration::ZERO;
-    let reader = Reader::new(client, Some(cache.as_std_path()), session.now, no_age);
+    let reader = Reader::new(client, Some(&cache), session.now, no_age);
     let offered = offered_files(spec, observed, &reader, session.now)
         .await
         .map_err(|message| CliError::new(Exit::Failed, message))?;
