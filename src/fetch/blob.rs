@@ -14,6 +14,7 @@ use reqwest::{Response, StatusCode, Url};
 use rustix::fs::OFlags;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
+use tokio::time::{Duration, Instant};
 
 use crate::fetch::Client;
 use crate::fetch::error::{FetchError, Resumed, shown};
@@ -28,6 +29,12 @@ use crate::model::{Algorithm, Digest};
 
 /// Pieces received but not yet hashed and written; with the 400 KiB a piece can have, 1.6 MiB.
 const PIECES_WAITING_MAX: usize = 4;
+
+/// Slowest line that is waited for, in bytes a second: everything else of the pass waits along.
+const RATE_MIN: u64 = 4 << 10;
+
+/// Stall timeouts for which a line is watched before it is too slow.
+const WATCHED_STALLS: u32 = 2;
 
 /// One artifact to get.
 #[derive(Clone, Copy, Debug)]
@@ -266,6 +273,7 @@ impl Place<'_> {
     ) -> Result<(Partial, Result<(), FetchError>), FetchError> {
         let limit = self.request.size.unwrap_or(self.request.size_max);
         let mut received = partial.length;
+        let mut pace = Pace::new(self.client.stall_timeout() * WATCHED_STALLS);
         let (pieces, waiting) = mpsc::channel(PIECES_WAITING_MAX);
         let writer = tokio::task::spawn_blocking(move || {
             let written = partial.append(waiting);
@@ -281,6 +289,9 @@ impl Place<'_> {
             received += count;
             if received > limit {
                 break Err(self.too_long(url, received));
+            }
+            if let Err(seconds) = pace.note(count) {
+                break Err(FetchError::Trickling { url: shown(url), rate: RATE_MIN, seconds });
             }
             if pieces.send(piece).await.is_err() {
                 break Ok(());
@@ -335,6 +346,34 @@ impl Place<'_> {
         };
         partial.promote(&path)?;
         Ok(Blob { path, size, digests })
+    }
+}
+
+/// How fast bytes come.
+struct Pace {
+    since: Instant,
+    bytes: u64,
+    watched: Duration,
+}
+
+impl Pace {
+    fn new(watched: Duration) -> Self {
+        Self { since: Instant::now(), bytes: 0, watched }
+    }
+
+    /// So many more came; fails with the seconds in which there were too few.
+    fn note(&mut self, bytes: u64) -> Result<(), u64> {
+        self.bytes += bytes;
+        let elapsed = self.since.elapsed();
+        if elapsed < self.watched {
+            return Ok(());
+        }
+        let enough = u128::from(RATE_MIN) * elapsed.as_millis() / 1000;
+        if u128::from(self.bytes) < enough {
+            return Err(elapsed.as_secs());
+        }
+        *self = Self::new(self.watched);
+        Ok(())
     }
 }
 

@@ -95,8 +95,8 @@ impl fmt::Debug for Credentials {
 pub struct Settings {
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
-    /// Longest wait for the next bytes. There is no limit on a whole transfer: a large artifact on a
-    /// slow line must be able to finish.
+    /// Longest wait for the next bytes; twice as long for some. There is no limit on a whole transfer: a large artifact
+    /// on a slow line must be able to finish.
     pub stall_timeout: Duration,
     /// Trying again.
     pub backoff: Backoff,
@@ -169,6 +169,11 @@ impl Client {
     /// How to try again.
     pub(super) fn backoff(&self) -> Backoff {
         self.0.settings.backoff
+    }
+
+    /// Longest wait for the next bytes.
+    pub(super) fn stall_timeout(&self) -> Duration {
+        self.0.settings.stall_timeout
     }
 
     /// A name for the token that `url` would be asked with: another token may see other things.

@@ -54,6 +54,19 @@ pub enum FetchError {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// Bytes that come, but so slowly that they might as well not.
+    #[error(
+        "cannot fetch {url}: fewer than {rate} bytes a second came for {seconds} s; what came is kept where the server can \
+         go on from there"
+    )]
+    Trickling {
+        /// What was asked for.
+        url: String,
+        /// How many bytes a second would have been enough.
+        rate: u64,
+        /// For how long that was watched.
+        seconds: u64,
+    },
     /// The connection broke off, or nothing came for the stall timeout.
     #[error("cannot fetch {url}: the connection broke off or stalled; try again later")]
     Interrupted {

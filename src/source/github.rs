@@ -172,6 +172,11 @@ impl Repository<'_> {
             below(mirror, self.repo.split('/'), "releases", &parts).map(String::from)
         });
         let (api, browser) = (asset.url, asset.browser_download_url);
+        // A file of this host is nothing that an answer from elsewhere may name.
+        let on_the_web = |url: &String| {
+            Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+        };
+        let (api, browser) = (api.filter(on_the_web), browser.filter(on_the_web));
         let origin = match route {
             Route::Api => api.or(browser),
             Route::Browser => browser.or(api),

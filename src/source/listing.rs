@@ -12,8 +12,8 @@ use crate::fetch::record::DOCUMENT_BYTES_MAX;
 use crate::fetch::{FetchError, Reader};
 use crate::source::{SourceError, is_file_name};
 
-/// Entries of one directory that are read.
-pub(super) const ENTRIES_MAX: usize = 10_000;
+/// Entries of one directory that are read: nightly builds for decades.
+pub(super) const ENTRIES_MAX: usize = 100_000;
 
 /// Files that say what a directory on the web holds; the empty name is its index.
 const INDEXES: [&str; 3] = ["SHA256SUMS", "SHA512SUMS", ""];

@@ -19,7 +19,7 @@ const SIGNATURE_ENDS: [&str; 4] = [".gpg", ".asc", ".sha256.gpg", ".sha256.asc"]
 const SIGNATURE_BYTES_MAX: u64 = 1 << 20;
 
 /// Most files of a local directory without a manifest.
-const FILES_MAX: usize = 10_000;
+const FILES_MAX: usize = 100_000;
 
 /// Most directories that are looked into.
 const DIRECTORIES_MAX: usize = 4096;

@@ -84,7 +84,10 @@ impl Extended {
             b"GNU.sparse.name" => set(&mut marks.name, value.to_vec())?,
             b"GNU.sparse.realsize" => set(&mut marks.real_size, number(value)?)?,
             // Formats 0.0 and 0.1, which GNU tar has not written by default since 2006.
-            _ => return Err(refused(&shown(value), Refused::Sparse)),
+            _ => {
+                let name = self.path.as_deref().unwrap_or(key);
+                return Err(refused(&shown(name), Refused::Sparse));
+            }
         }
         Ok(())
     }

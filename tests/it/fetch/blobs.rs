@@ -283,10 +283,30 @@ fn stalled_download_is_resumed() {
 
 #[test]
 fn slow_download_has_no_total_timeout() {
-    let (world, body) = (World::impatient(Duration::from_millis(600)), bytes(500));
-    let slow = Reply::file(body.clone()).slow(25, Duration::from_millis(50));
+    let (world, body) = (World::impatient(Duration::from_millis(600)), bytes(50_000));
+    let slow = Reply::file(body.clone()).slow(2_500, Duration::from_millis(100));
     world.server.serve("/tool", slow.without_ranges());
     assert_eq!(world.get(&world.url(), &[]).unwrap().digests, [sha256(&body)]);
+}
+
+#[test]
+fn a_line_that_only_trickles_is_left_for_another_place_and_continued_later() {
+    let (world, body) = (World::impatient(Duration::from_millis(300)), bytes(50_000));
+    let whole = Reply::file(body.clone());
+    world.server.serve("/slow", whole.clone().slow(25, Duration::from_millis(50)));
+    let slow = [world.server.url("/slow")];
+    let error = world.get(&slow, &[sha256(&body)]).unwrap_err();
+    assert!(matches!(error, FetchError::Trickling { .. }), "{error}");
+    assert_eq!(world.server.take_requests().len(), 1, "it is not asked again in this pass");
+    world.server.serve("/slow", whole.clone());
+    world.get(&slow, &[sha256(&body)]).unwrap();
+    assert_eq!(world.server.take_requests()[0].status, 206, "what came was kept");
+
+    world.server.serve("/drip", whole.clone().slow(25, Duration::from_millis(50)));
+    world.server.serve("/fast", whole);
+    fs::remove_dir_all(world.cache.path().join("blobs")).unwrap();
+    let both = [world.server.url("/drip"), world.server.url("/fast")];
+    assert_eq!(world.get(&both, &[]).unwrap().digests, [sha256(&body)]);
 }
 
 #[test]

@@ -236,6 +236,8 @@ fn sparse_and_foreign_answers_are_read_and_nonsense_is_told() {
         {"name":"no-url"},
         {"name":"../evil","browser_download_url":"http://127.0.0.1:1/x"},
         {"name":"later","state":"starter","browser_download_url":"http://127.0.0.1:1/x"},
+        {"name":"local","browser_download_url":"file:///etc/hostname"},
+        {"name":"local-too","url":"FILE:///etc/hostname"},
         {"name":"api-only","url":"http://127.0.0.1:1/y","size":3}]}"#;
     server.serve(path, Reply::file(sparse));
     let found = ask(&spec, &wish("latest")).unwrap();
