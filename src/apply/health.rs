@@ -202,10 +202,14 @@ async fn watched(
         }
         _ => return None,
     }
+    Some(unless_stopped(stop, watch(check, host, turns)).await)
+}
+
+async fn unless_stopped(stop: &Stop, watch: impl Future<Output = Health>) -> Watched {
     tokio::select! {
         biased;
-        () = stop.wait() => Some(Watched::Stopped),
-        health = watch(check, host, turns) => Some(Watched::Ended(health)),
+        () = stop.wait() => Watched::Stopped,
+        health = watch => Watched::Ended(health),
     }
 }
 
@@ -246,12 +250,27 @@ async fn go_back(
         End::Interrupted => None,
         // Where nothing was in use before, there is nothing to look at.
         _ if change.before.is_none() => None,
-        _ => match watch(check, host, &Semaphore::new(1)).await {
-            Health::Holds => None,
-            Health::Fails(still) => Some(still),
+        _ => match unless_stopped(stop, watch(check, host, &Semaphore::new(1))).await {
+            Watched::Ended(Health::Holds) => None,
+            Watched::Ended(Health::Fails(still)) => Some(still),
+            Watched::Stopped => {
+                look_later(work, host, journal);
+                None
+            }
         },
     };
     work.result.end = went_back(StepKind::Confirm, change, &why, still);
+}
+
+/// Owes a look at what was gone back to. There is nothing else to go back to, so that it is excused.
+fn look_later(work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
+    let Some(slot) = work.result.switched_to.clone() else { return };
+    let resource = work.change.resource.clone();
+    let effect = Effect::Confirm { resource, slot, back_to: None, excused: true };
+    work.result.notes.push(match journal.owe(host, &work.change.resource, &effect) {
+        Ok(()) => format!("{} stays owed: the pass was told to end", effect.describe()),
+        Err(error) => format!("cannot journal to {}: {error}", effect.describe()),
+    });
 }
 
 /// How a change ended whose release is not in use any more; `still` is what does not work all the same.

@@ -3,9 +3,12 @@
 //! One refresh serves all extensions of a class, and one bad image keeps all of them from being merged. So
 //! when the result is not as planned everything is put back, and then each change is tried alone: whoever
 //! is to blame is known, and the others are merged.
+//!
+//! A merge is owed from before a link changes until systemd merged, there and back. So a pass that is to end begins
+//! none any more: what is linked by then, or linked again, is merged by the next one.
 
 use crate::apply::journal::Journal;
-use crate::apply::{Work, commit, health};
+use crate::apply::{Stop, Work, commit, health};
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
 use crate::host::runner::{RunError, hook, run};
 use crate::host::{Change as Host, facts};
@@ -24,8 +27,16 @@ const RELEASES: &str = "/usr/lib/extension-release.d";
 /// The order in which classes are merged.
 const CLASSES: [ExtensionClass; 2] = [ExtensionClass::Sysext, ExtensionClass::Confext];
 
+/// Why what is linked is not merged as planned.
+enum Unmerged {
+    /// systemd did not do it.
+    Refused(String),
+    /// The program is to end: it stays owed.
+    Stopped,
+}
+
 /// Refreshes what changed and sees that it was merged as planned.
-pub(super) async fn merge(work: &mut [Work<'_>], host: &Host, journal: &mut Journal) {
+pub(super) async fn merge(work: &mut [Work<'_>], host: &Host, journal: &mut Journal, stop: &Stop) {
     let concerned = |work: &&mut Work<'_>| {
         work.goes_on() && CLASSES.iter().any(|class| concerns(work.change, *class))
     };
@@ -38,15 +49,20 @@ pub(super) async fn merge(work: &mut [Work<'_>], host: &Host, journal: &mut Jour
             continue;
         }
         let all: Vec<&Change> = members.iter().map(|member| member.change).collect();
-        let settled = match attempt(host, &[class], &all).await {
-            Ok(()) => Ok(()),
-            Err(why) => one_by_one(&mut members, (class, &why), host, journal).await,
+        let on = (host, stop);
+        let ended = match attempt(on, &[class], &all, journal).await {
+            Err(Unmerged::Refused(why)) => {
+                one_by_one(&mut members, (class, &why), on, journal).await
+            }
+            ended => ended,
         };
-        // What could not be merged even without the new images stays owed.
-        if settled.is_ok()
-            && let Err(error) = journal.strike(host, &Effect::Refresh { class })
-        {
-            tracing::warn!(%error, "cannot strike out that extensions were merged");
+        if matches!(ended, Err(Unmerged::Stopped)) {
+            let effect = Effect::Refresh { class };
+            let note = format!("{} stays owed: the agent was told to end", effect.describe());
+            for member in members.iter_mut().filter(|member| member.goes_on()) {
+                member.result.notes.push(note.clone());
+                member.result.end = End::Interrupted;
+            }
         }
     }
     for member in merged {
@@ -67,13 +83,31 @@ fn looks(step: &Step, of: ExtensionClass) -> bool {
 
 /// Refreshes each class and looks.
 async fn attempt(
-    host: &Host,
+    (host, stop): (&Host, &Stop),
     classes: &[ExtensionClass],
     changes: &[&Change],
-) -> Result<(), String> {
+    journal: &mut Journal,
+) -> Result<(), Unmerged> {
     for class in classes {
-        refresh(host, *class).await.map_err(|e| chain(&e))?;
-        look(host, *class, changes)?;
+        settle((host, stop), *class, journal).await?;
+        look(host, *class, changes).map_err(Unmerged::Refused)?;
+    }
+    Ok(())
+}
+
+/// Makes systemd merge a class, unless the program is to end, and strikes out that this is owed.
+async fn settle(
+    (host, stop): (&Host, &Stop),
+    class: ExtensionClass,
+    journal: &mut Journal,
+) -> Result<(), Unmerged> {
+    if stop.is_the_end() {
+        return Err(Unmerged::Stopped);
+    }
+    let merged = stop.in_time(refresh(host, class)).await.ok_or(Unmerged::Stopped)?;
+    merged.map_err(|error| Unmerged::Refused(chain(&error)))?;
+    if let Err(error) = journal.strike(host, &Effect::Refresh { class }) {
+        tracing::warn!(%error, "cannot strike out that extensions were merged");
     }
     Ok(())
 }
@@ -102,62 +136,95 @@ fn look(host: &Host, class: ExtensionClass, changes: &[&Change]) -> Result<(), S
     Ok(())
 }
 
-/// Puts every change back, then tries each alone. An error when nothing can be merged at all.
+/// Puts every change back, then tries each alone. What is not tried any more is as it was.
 async fn one_by_one(
     members: &mut [&mut Work<'_>],
     (class, why): (ExtensionClass, &str),
-    host: &Host,
+    on: (&Host, &Stop),
     journal: &mut Journal,
-) -> Result<(), ()> {
+) -> Result<(), Unmerged> {
+    let (host, stop) = on;
     for member in members.iter_mut() {
         points(&member.change.undo, member, host, journal);
     }
-    let without = refresh(host, class).await;
+    let without = match settle(on, class, journal).await {
+        Err(Unmerged::Refused(error)) => Some(error),
+        ended => ended.map(|()| None)?,
+    };
     for earlier in CLASSES.into_iter().filter(|earlier| *earlier < class) {
-        if members.iter().any(|member| concerns(member.change, earlier))
-            && let Err(error) = refresh(host, earlier).await
-        {
-            tracing::warn!(%error, "cannot merge extensions as they were");
+        if members.iter().any(|member| concerns(member.change, earlier)) {
+            match settle(on, earlier, journal).await {
+                Err(Unmerged::Refused(error)) => {
+                    tracing::warn!(%error, "cannot merge extensions as they were");
+                }
+                ended => ended?,
+            }
         }
     }
     for member in members.iter_mut().filter(|member| member.goes_on()) {
         let change = member.change;
-        if let Err(error) = &without {
+        if let Some(error) = &without {
             let message = format!(
-                "{why}; without the new images it fails as well, so something else is to blame: {}",
-                chain(error)
+                "{why}; without the new images it fails as well, so something else is to blame: {error}"
             );
             member.result.end = End::Failed(failure(FailureClass::Transient, message));
-            continue;
-        }
-        if change.undo.is_empty() {
+        } else if change.undo.is_empty() {
             // It was merged with the rest a moment ago, or is not to be merged at all.
             let Err(why) = look(host, class, &[change]) else { continue };
             let nowhere = format!("{why}; there is nothing to go back to");
             member.result.end = End::Failed(failure(FailureClass::Unhealthy, nowhere));
-            continue;
+        } else if stop.is_the_end() {
+            return Err(Unmerged::Stopped);
+        } else {
+            alone(member, &so_far(class, change), on, journal).await?;
         }
-        points(&change.steps, member, host, journal);
-        let classes = so_far(class, change);
-        let Err(why) = attempt(host, &classes, &[change]).await else { continue };
-        health::quarantine(&why, member, host, journal);
-        points(&change.undo, member, host, journal);
-        let mut still = None;
-        for class in classes {
-            let failed = refresh(host, class).await.err().map(|error| chain(&error));
-            still = still.or(failed);
-        }
-        member.result.end = health::went_back(StepKind::Merge, change, &why, still);
     }
-    without.map_err(|_| ())
+    Ok(())
+}
+
+/// Tries a change alone; where that fails, it is to blame, and is put back.
+async fn alone(
+    member: &mut Work<'_>,
+    classes: &[ExtensionClass],
+    on: (&Host, &Stop),
+    journal: &mut Journal,
+) -> Result<(), Unmerged> {
+    let (host, change) = (on.0, member.change);
+    points(&change.steps, member, host, journal);
+    let why = match attempt(on, classes, &[change], journal).await {
+        Err(Unmerged::Refused(why)) => why,
+        ended => {
+            if ended.is_err() {
+                points(&change.undo, member, host, journal);
+            }
+            return ended;
+        }
+    };
+    health::quarantine(&why, member, host, journal);
+    points(&change.undo, member, host, journal);
+    let (mut still, mut stopped) = (None, Ok(()));
+    for class in classes {
+        match settle(on, *class, journal).await {
+            Err(Unmerged::Refused(error)) => still = still.or(Some(error)),
+            ended => stopped = stopped.and(ended),
+        }
+    }
+    member.result.end = health::went_back(StepKind::Merge, change, &why, still);
+    stopped
 }
 
 fn failure(class: FailureClass, message: String) -> Failure {
     Failure { step: StepKind::Merge, class, message }
 }
 
-/// Performs the switches among some steps: nothing used the images yet, so nothing else is due.
+/// Performs the switches among some steps: nothing used the images yet, so nothing but merging is due.
 fn points(steps: &[Step], work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
+    for class in CLASSES.into_iter().filter(|class| concerns(work.change, *class)) {
+        let owed = journal.owe(host, &work.change.resource, &Effect::Refresh { class });
+        if let Err(error) = owed {
+            tracing::warn!(%error, "cannot journal that extensions are to be merged");
+        }
+    }
     for step in steps {
         let step = match step {
             Step::Pick { .. } => step.clone(),
@@ -184,7 +251,9 @@ fn strike(work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
     let not_used = match &work.result.end {
         End::RolledBack(_) => true,
         End::Failed(failure) => failure.class == FailureClass::Unhealthy,
-        End::Done | End::RollbackFailed(_) | End::Interrupted => false,
+        End::Done | End::RollbackFailed(_) => false,
+        // Nobody looked.
+        End::Interrupted => return,
     };
     let confirms = work.change.steps.iter().any(|step| matches!(step, Step::Confirm { .. }));
     let confirmed_later = confirms && work.goes_on();

@@ -94,11 +94,18 @@ impl Stop {
         }
     }
 
-    /// Returns once the program is to end and what was begun had its time.
-    pub async fn wait_for_grace(&self) {
-        self.wait_for_end().await;
-        if let Some(until) = self.grace.get() {
-            tokio::time::sleep_until(until).await;
+    /// Goes on with what was begun; `None` where the program is to end and that had its time.
+    async fn in_time<T>(&self, begun: impl Future<Output = T>) -> Option<T> {
+        let over = async {
+            self.wait_for_end().await;
+            if let Some(until) = self.grace.get() {
+                tokio::time::sleep_until(until).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = begun => Some(ended),
+            () = over => None,
         }
     }
 
@@ -136,7 +143,7 @@ pub async fn apply(
             work.result.fail(step, error.class(), chain(&error));
         }
     }
-    merge::merge(&mut work, host, journal).await;
+    merge::merge(&mut work, host, journal, stop).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {
         settle(&work.change.steps, work, host, journal, stop).await;
     }
@@ -335,11 +342,10 @@ async fn settle(
                 }
                 continue;
             }
-            Step::Settle { effect } => tokio::select! {
-                biased;
-                settled = journal.settle(host, effect) => settled,
-                () = stop.wait_for_grace() => Err(JournalError::CutOff { effect: effect.describe() }),
-            },
+            Step::Settle { effect } => {
+                let cut_off = || Err(JournalError::CutOff { effect: effect.describe() });
+                stop.in_time(journal.settle(host, effect)).await.unwrap_or_else(cut_off)
+            }
             Step::Forgive { effect, .. } => journal.forgive(host, &change.resource, effect),
             _ => continue,
         };
@@ -387,10 +393,6 @@ mod tests {
         assert_eq!(stop.grace.get(), Some(until), "asking again gives no more time");
         stop.grace.set(Some(Instant::now()));
         let argv = ["sh", "-c", "trap '' TERM; sleep 600"].map(str::to_owned);
-        tokio::select! {
-            biased;
-            ended = crate::host::runner::run(&argv, &[]) => panic!("{ended:?}"),
-            () = stop.wait_for_grace() => {}
-        }
+        assert!(stop.in_time(crate::host::runner::run(&argv, &[])).await.is_none());
     }
 }

@@ -42,6 +42,7 @@ mod namesakes;
 mod picked;
 mod shared;
 mod signed;
+mod stopped;
 mod unclear;
 mod web;
 #[cfg(feature = "interop")]

@@ -21,7 +21,7 @@ printf %s "$new" > "$R/etc/.systemd-confext/confexts"
 "#;
 
 /// A component with a system extension and an extension of the configuration, both called demo.
-fn host() -> Host {
+pub(super) fn host() -> Host {
     let mut host = Host::new();
     let stub = host.world.temp().join("stub/systemd-confext");
     fs::write(&stub, CONFEXT).unwrap();
@@ -42,23 +42,23 @@ fn host() -> Host {
     host
 }
 
-fn offer(host: &Host, version: &str, etc: &str) {
+pub(super) fn offer(host: &Host, version: &str, etc: &str) {
     fs::write(host.source().join(format!("demo_{version}.confext.raw")), image(etc)).unwrap();
     host.publish(&format!("demo_{version}.raw"), version);
 }
 
-fn links(host: &Host) -> [Option<String>; 2] {
+pub(super) fn links(host: &Host) -> [Option<String>; 2] {
     ["extensions", "confexts"].map(|place| {
         let link = host.world.path(&format!("var/lib/{place}/demo.raw"));
         Some(fs::read_link(link).ok()?.file_name()?.to_str()?.to_owned())
     })
 }
 
-fn merged_into_etc(host: &Host) -> String {
+pub(super) fn merged_into_etc(host: &Host) -> String {
     fs::read_to_string(host.world.path("etc/.systemd-confext/confexts")).unwrap_or_default()
 }
 
-fn refreshed(host: &Host) -> Vec<&'static str> {
+pub(super) fn refreshed(host: &Host) -> Vec<&'static str> {
     let log = host.world.temp().join("refreshes");
     let text = fs::read_to_string(&log).unwrap_or_default();
     let _ = fs::remove_file(log);
