@@ -110,7 +110,7 @@ pub(super) async fn confirm(
             }
             Watched::Ended(Health::Holds) => None,
             Watched::Ended(Health::Fails(why)) => {
-                if let Some(excuse) = excuse(work.change, effect, baselines) {
+                if let Some(excuse) = excuse(work.change, effect, baselines, journal) {
                     stay_in_doubt(&format!("{why}; but {excuse}"), work, host, journal);
                     continue;
                 }
@@ -143,12 +143,17 @@ fn not_looked(message: String) -> End {
 }
 
 /// Why it says nothing about a release that its check failed, if so.
-fn excuse(change: &Change, effect: &Effect, baselines: &Baselines) -> Option<String> {
+fn excuse(
+    change: &Change,
+    effect: &Effect,
+    baselines: &Baselines,
+    journal: &Journal,
+) -> Option<String> {
     if matches!(effect, Effect::Confirm { excused: true, .. }) {
         return Some("so did what was in use before".to_owned());
     }
     match baselines.get(&change.resource) {
-        Some(Unhealthy::Fails(before)) if !was_spoilt(change) => {
+        Some(Unhealthy::Fails(before)) if !was_spoilt(change) && !did_not_work(change, journal) => {
             Some(format!("before the switch, {before}"))
         }
         // A check that could not look says nothing about what was in use.
@@ -169,6 +174,14 @@ fn stay_in_doubt(why: &str, work: &mut Work<'_>, host: &Host, journal: &mut Jour
     {
         work.result.end = not_looked(chain(&error));
     }
+}
+
+/// Whether what was in use was known not to work, so that somebody else brought it back: that its check failed is no news.
+fn did_not_work(change: &Change, journal: &Journal) -> bool {
+    change.before.as_ref().is_some_and(|before| {
+        let digests: Vec<_> = before.digest.iter().cloned().collect();
+        journal.trust().quarantine_of(&change.resource, &before.tag, &digests).is_some()
+    })
 }
 
 /// Whether what was in use had been changed by somebody else, and something else is gone back to: that its check

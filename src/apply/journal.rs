@@ -87,6 +87,11 @@ impl Journal {
         (self.trust, self.debts)
     }
 
+    /// What is known not to work here.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
     /// The time of the pass.
     pub fn now(&self) -> Timestamp {
         self.now

@@ -43,11 +43,16 @@ impl Situation<'_> {
         self.spec.health.as_ref().filter(|_| merges)
     }
 
-    /// The release to go back to: the one in use, or the one before where that has yet to show that it works.
+    /// The release to go back to: the one in use, or the one before where that has yet to show that it works. Where
+    /// somebody brought back one that did not work, the last one that did.
     pub(super) fn back_to(&self, to: &str) -> Option<&str> {
         let current = self.observed.current.as_deref();
         let whole = |slot: &&str| is_whole(self.spec, self.observed, self.owned, slot);
-        self.kept_in_doubt(current).filter(|slot| *slot != to).find(whole).or(current)
+        let before = self.kept_in_doubt(current).filter(whole);
+        let spoilt = current.is_some_and(|slot| !self.works(slot));
+        let activated = self.owned.iter().flat_map(|owned| owned.activated.iter().rev());
+        let last = activated.map(String::as_str).filter(|slot| spoilt && whole(slot));
+        before.chain(current).chain(last).find(|slot| *slot != to && self.works(slot))
     }
 
     /// The way back: links as they were, or none where there was none, images in systemd's sight as they were, and where

@@ -29,10 +29,11 @@ impl Situation<'_> {
         let mut ours: Vec<&str> =
             versions.into_iter().filter(|v| *v != in_use && is_ours(v)).collect();
         ours.sort_by(|a, b| {
+            let left_now = |version: &str| observed.current.as_deref() == Some(version);
             // One that did not work is not what anybody goes back to, whoever brought it into sight again.
-            let left_now =
-                |version: &str| observed.current.as_deref() == Some(version) && self.works(version);
-            let key = |version: &str| Reverse((left_now(version), activated(version)));
+            let key = |version: &str| {
+                Reverse((self.works(version), left_now(version), activated(version)))
+            };
             key(a).cmp(&key(b)).then_with(|| order.compare(b, a))
         });
         let others_kept = spec.retain.saturating_sub(1) as usize;

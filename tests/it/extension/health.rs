@@ -1,6 +1,7 @@
 //! Extensions that are merged and do not work.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use super::Host;
 
@@ -19,6 +20,13 @@ fn noted(host: &Host) -> Vec<String> {
     let text = fs::read_to_string(&notes).unwrap_or_default();
     let _ = fs::remove_file(notes);
     text.lines().map(str::to_owned).collect()
+}
+
+/// The image in use: linked, or picked by the last merge.
+fn in_use(host: &Host) -> Option<String> {
+    let picked = fs::read_to_string(host.world.temp().join("picked")).unwrap_or_default();
+    let linked = host.version("demo").map(|version| format!("demo_{version}.raw"));
+    linked.or(picked.lines().last().map(str::to_owned))
 }
 
 #[test]
@@ -97,9 +105,7 @@ fn extension_goes_back_past_those_that_never_showed_that_they_work() {
         host.publish("demo_4.0.0.raw", "four");
         let said = host.pass().exits(6).stdout;
         assert!(said.contains("1.0.0 is in use again"), "{layout}: {said}");
-        let picked = fs::read_to_string(host.world.temp().join("picked")).unwrap_or_default();
-        let in_use = host.version("demo").map(|version| format!("demo_{version}.raw"));
-        assert_eq!(in_use.as_deref().or(picked.lines().last()), Some("demo_1.0.0.raw"), "{layout}");
+        assert_eq!(in_use(&host).as_deref(), Some("demo_1.0.0.raw"), "{layout}");
         // Nobody knows of the one before that it does not work.
         host.pass().exits(3);
         host.is_settled();
@@ -136,4 +142,41 @@ fn only_image_that_worked_is_there_until_the_next_has_shown_that_it_works() {
         (host.merged().as_str(), place.join("demo_1.0.0.raw").exists()),
         ("demo_1.2.0\n", false)
     );
+}
+
+#[test]
+fn release_that_did_not_work_is_not_gone_back_to_and_excuses_none_where_somebody_linked_it_again() {
+    for layout in ["link", "versioned"] {
+        let mut host = Host::new();
+        let link = host.world.path("etc/extensions/demo.raw");
+        let place = host.world.path("var/lib/extensions/demo.raw.v");
+        host.publish("demo_1.0.0.raw", "one");
+        let wish = format!(
+            "    layout: {layout}\n    health:\n      exec: [/bin/sh, -c, \"! {{ readlink {}; ls {}; }} | grep -q              '[23].0.0'\"]\n      interval: 100ms\n      stable: 100ms\n      deadline: 400ms\n",
+            link.display(),
+            place.display()
+        );
+        host.wish(&[("demo", &wish)]);
+        host.converges();
+        host.publish("demo_2.0.0.raw", "two");
+        host.pass().exits(6);
+        if layout == "link" {
+            fs::remove_file(&link).unwrap();
+            symlink("../../var/lib/extensions.d/demo/demo_2.0.0.raw", &link).unwrap();
+        } else {
+            let hidden = place.join(".#hidden.reconcile.demo_2.0.0.raw");
+            fs::rename(hidden, place.join("demo_2.0.0.raw")).unwrap();
+        }
+        host.publish("demo_3.0.0.raw", "three");
+        let said = host.pass().exits(6).stdout;
+        assert!(said.contains("1.0.0 is in use again"), "{layout}: {said}");
+        assert_eq!(in_use(&host).as_deref(), Some("demo_1.0.0.raw"), "{layout}: {said}");
+        host.pass().exits(3);
+        host.is_settled();
+        host.publish("demo_4.0.0.raw", "mended");
+        host.converges();
+        assert_eq!(in_use(&host).as_deref(), Some("demo_4.0.0.raw"), "{layout}");
+        host.world.run(&["rollback", "extension/demo", "--reason", "test"]).exits(0);
+        assert_eq!(in_use(&host).as_deref(), Some("demo_1.0.0.raw"), "{layout}: it is kept");
+    }
 }
