@@ -138,19 +138,34 @@ pub fn point(host: &Host, links: &[LinkTo]) -> Result<(), SwitchError> {
 pub fn pick(host: &Host, shows: &[ImageMove], hides: &[ImageMove]) -> Result<(), SwitchError> {
     for ImageMove { from, to } in shows {
         if host.stat(from)?.is_some() {
-            promote(host, from, to)?;
+            relocate(host, from, |host| promote(host, from, to), to)?;
         } else if host.stat(to)?.is_none() {
             return Err(SwitchError::Stale { path: from.clone(), what: "it is gone".to_owned() });
         }
     }
     for ImageMove { from, to } in hides {
         let Some(stat) = host.stat(from)? else { continue };
-        host.unseal(from)?;
         if stat.kind == ItemKind::Dir {
             // A directory takes the place of none that has anything in it.
+            host.unseal(to)?;
             host.remove(to)?;
         }
-        host.rename_over(from, to)?;
+        relocate(host, from, |host| Ok(host.rename_over(from, to)?), to)?;
+    }
+    Ok(())
+}
+
+/// Moves what may be a directory that is immutable, and is so again at its new place.
+fn relocate(
+    host: &Host,
+    from: &Utf8Path,
+    rename: impl FnOnce(&Host) -> Result<(), SwitchError>,
+    to: &Utf8Path,
+) -> Result<(), SwitchError> {
+    let sealed = host.unseal(from)?;
+    rename(host)?;
+    if sealed {
+        host.seal(to)?;
     }
     Ok(())
 }

@@ -239,19 +239,19 @@ impl Change {
         attempt().map_err(|e| about(&real, &e.into()))
     }
 
-    /// Takes that back; fine where it was not done, and where there is no directory.
-    pub fn unseal(&self, path: &Utf8Path) -> io::Result<()> {
+    /// Takes that back and says whether it was done; fine where it was not, and where there is no directory.
+    pub fn unseal(&self, path: &Utf8Path) -> io::Result<bool> {
         let real = self.real(path);
         let Ok(directory) = rustix::fs::open(real.as_std_path(), SEALED, Mode::empty()) else {
-            return Ok(());
+            return Ok(false);
         };
         // Where flags cannot be read there are none.
         let flags = rustix::fs::ioctl_getflags(&directory).unwrap_or(IFlags::empty());
         if !flags.contains(IFlags::IMMUTABLE) {
-            return Ok(());
+            return Ok(false);
         }
         let cleared = rustix::fs::ioctl_setflags(&directory, flags - IFlags::IMMUTABLE);
-        cleared.map_err(|e| about(&real, &e.into()))
+        cleared.map(|()| true).map_err(|e| about(&real, &e.into()))
     }
 
     /// Gives a regular file a second name. Durable with the next sync of its directory.

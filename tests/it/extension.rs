@@ -37,6 +37,7 @@ mod directory;
 mod followed;
 mod groups;
 mod health;
+mod linkless;
 mod merged;
 mod namesakes;
 mod picked;
@@ -67,15 +68,15 @@ new=
 for f in "$R"/etc/extensions/* "$R"/var/lib/extensions/*; do
     [ -e "$f" ] || continue
     name=$(basename "${f%.v}" .raw)
-    case $f in *.raw.v)
+    case $f in *.v)
         newest=$(ls "$f" | sed 's/\.raw$//' | sort -V | tail -n 1)
         [ -n "$newest" ] || continue
-        newest=$newest.raw
+        case $f in *.raw.v) newest=$newest.raw;; esac
         f=$f/$newest
         echo "$newest" >> "$R/../picked";;
     esac
-    if grep -qa BREAKS "$f"; then echo "Failed to read metadata for image $f" >&2; exit 1; fi
-    grep -qa IGNORED "$f" || new="$new$name
+    if grep -rqa BREAKS "$f"; then echo "Failed to read metadata for image $f" >&2; exit 1; fi
+    grep -rqa IGNORED "$f" || new="$new$name
 "
 done
 mkdir -p "$R/usr/.systemd-sysext"

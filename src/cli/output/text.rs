@@ -228,11 +228,11 @@ pub fn diff(change: &Change) -> Vec<String> {
                 }
             }
             Step::Point { links, .. } => lines.extend(links.iter().flat_map(pointed)),
-            Step::Pick { shows, hides, .. } => lines.extend(picked(shows, hides)),
+            Step::Pick { shows, hides, .. } => lines.extend(picked(change, shows, hides)),
             Step::Merged { .. } => {
                 lines.push(format!("? systemd must have merged it{}", undo(change)));
             }
-            Step::Remove { path, .. } if is_manifest(path) => {}
+            Step::Remove { path, .. } if is_manifest(path) || is_hidden(change, path) => {}
             Step::Switch { bin, release, links, expects, .. } => {
                 let expects = expects.as_deref().unwrap_or_default();
                 lines.extend(switched(bin, release, links.as_deref(), expects));
@@ -366,12 +366,30 @@ fn is_shown(change: &Change, path: &Utf8Path) -> bool {
     })
 }
 
+/// Whether a path is one at which an image is hidden, so that it is told already that it goes.
+fn is_hidden(change: &Change, path: &Utf8Path) -> bool {
+    change.steps.iter().any(|step| match step {
+        Step::Pick { hides, .. } => hides.iter().any(|hidden| hidden.to == path),
+        _ => false,
+    })
+}
+
 /// Images that come into systemd's sight and go out of it.
-fn picked<'a>(shows: &'a [ImageMove], hides: &'a [ImageMove]) -> impl Iterator<Item = String> + 'a {
+fn picked(
+    change: &Change,
+    shows: &[ImageMove],
+    hides: &[ImageMove],
+) -> impl Iterator<Item = String> {
+    let goes = |path: &Utf8Path| {
+        let removes = |step: &Step| matches!(step, Step::Remove { path: gone, .. } if gone == path);
+        change.steps.iter().any(removes)
+    };
     let show = |image: &ImageMove| format!("+ {}", image.to);
-    let hide = |hidden: &ImageMove| {
-        let name = hidden.to.file_name().unwrap_or_default();
-        format!("- {} (kept as {name}, which systemd passes over)", hidden.from)
+    let hide = move |hidden: &ImageMove| match hidden.to.file_name() {
+        Some(name) if !goes(&hidden.to) => {
+            format!("- {} (kept as {name}, which systemd passes over)", hidden.from)
+        }
+        _ => format!("- {}", hidden.from),
     };
     shows.iter().map(show).chain(hides.iter().map(hide))
 }

@@ -1,6 +1,6 @@
 //! What systemd-sysupdate does beside installing, and we do where we carry out its definitions; pure.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::format::sysupdate::installed;
 use crate::format::sysupdate::pattern::{Fields, Wildcard};
@@ -55,9 +55,9 @@ impl Transfer {
     }
 
     /// What makes a directory immutable once it is in its place: before, it could not be moved there.
-    pub(super) fn seal(&self, file: &str, fields: &Fields) -> Option<Step> {
+    pub(super) fn seal(&self, place: &Utf8Path, fields: &Fields) -> Option<Step> {
         let sealed = self.shape == Shape::Directory && fields.read_only == Some(true);
-        sealed.then(|| Step::Seal { path: self.directory.join(file) })
+        sealed.then(|| Step::Seal { path: place.to_owned() })
     }
 }
 

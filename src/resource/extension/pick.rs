@@ -3,6 +3,8 @@
 //! No link says which image of such a directory is in use. So a newer one than the one to be on is kept under a name that
 //! systemd passes over: nothing is lost, and showing it again is one rename.
 
+use camino::{Utf8Path, Utf8PathBuf};
+
 use crate::model::extension::ImageMove;
 use crate::model::{BlockedReason, Step};
 use crate::resource::decision::Problem;
@@ -11,6 +13,7 @@ use crate::resource::extension::observe::{ImageSeen, TransferObserved};
 use crate::resource::extension::order::Order;
 use crate::resource::extension::plan::Situation;
 use crate::resource::extension::spec::Transfer;
+use crate::resource::extension::steps::is_in_sight;
 use crate::resource::extension::wanted::WantedSet;
 
 /// What is shown and hidden so that systemd picks a version.
@@ -27,15 +30,31 @@ impl Picks {
     }
 
     /// Shows an image that is hidden, or was made hidden.
-    pub(super) fn show(&mut self, transfer: &Transfer, file: &str) {
-        let (place, aside) = places(transfer, file);
+    pub(super) fn show(&mut self, directory: &Utf8Path, file: &str) {
+        let (place, aside) = places(directory, file);
         self.shows.push(ImageMove { from: aside, to: place });
     }
 
     /// Hides an image that is in sight.
-    pub(super) fn hide(&mut self, transfer: &Transfer, file: &str) {
-        let (place, aside) = places(transfer, file);
+    pub(super) fn hide(&mut self, directory: &Utf8Path, file: &str) {
+        let (place, aside) = places(directory, file);
         self.hides.push(ImageMove { from: place, to: aside });
+    }
+
+    /// Hides those of some images that are in sight.
+    pub(super) fn hide_all<'i>(
+        &mut self,
+        seen: &TransferObserved,
+        images: impl Iterator<Item = &'i ImageSeen>,
+    ) {
+        for image in images.filter(|image| is_in_sight(seen, image)) {
+            self.hide(&seen.directory, &image.file);
+        }
+    }
+
+    /// Whether an image is hidden at a place.
+    pub(super) fn hides(&self, aside: &Utf8Path) -> bool {
+        self.hides.iter().any(|hidden| hidden.to == aside)
     }
 
     /// The same, and then others.
@@ -65,8 +84,8 @@ impl Picks {
 }
 
 /// The place of an image, and where it is hidden.
-fn places(transfer: &Transfer, file: &str) -> (camino::Utf8PathBuf, camino::Utf8PathBuf) {
-    (transfer.directory.join(file), hidden(&transfer.directory, file))
+fn places(directory: &Utf8Path, file: &str) -> (Utf8PathBuf, Utf8PathBuf) {
+    (directory.join(file), hidden(directory, file))
 }
 
 impl Situation<'_> {
@@ -85,9 +104,6 @@ impl Situation<'_> {
         }
         let is_ours = self.ours();
         for (version, image) in self.newer((transfer, seen), &wanted.slot) {
-            if !transfer.is_picked() {
-                return Err(not_ours_to_say(transfer, (version, &wanted.slot)));
-            }
             if !is_ours(version) {
                 let message = format!(
                     "systemd picks the newest image of {}, which is {} and was not put there by reconcile, so that {} \
@@ -98,7 +114,7 @@ impl Situation<'_> {
                 let reason = wanted.rolled_back.as_ref().map(|_| BlockedReason::RolledBack);
                 return Err(Problem { reason: reason.unwrap_or(foreign.reason), ..foreign });
             }
-            picks.hide(transfer, &image.file);
+            picks.hide(&transfer.directory, &image.file);
         }
         Ok(())
     }
@@ -110,11 +126,11 @@ impl Situation<'_> {
         for (transfer, seen) in pairs.filter(|(transfer, _)| transfer.is_picked()) {
             let Some(image) = seen.images.get(slot) else { continue };
             if image.hidden {
-                picks.show(transfer, &image.file);
+                picks.show(&transfer.directory, &image.file);
             }
             let newer = self.newer((transfer, seen), slot);
             for (_, image) in newer.filter(|(version, _)| is_ours(version)) {
-                picks.hide(transfer, &image.file);
+                picks.hide(&transfer.directory, &image.file);
             }
         }
         picks
@@ -126,7 +142,7 @@ impl Situation<'_> {
         let pairs = self.spec.transfers.iter().zip(&self.observed.transfers);
         for (transfer, seen) in pairs.filter(|(transfer, _)| transfer.is_picked()) {
             if let Some(image) = seen.images.get(slot).filter(|image| !image.hidden) {
-                picks.show(transfer, &image.file);
+                picks.show(&transfer.directory, &image.file);
             }
         }
         picks
@@ -145,18 +161,5 @@ impl Situation<'_> {
         in_sight
             .map(|(version, image)| (version.as_str(), image))
             .filter(move |(version, _)| order.compare(version, &slot).is_gt())
-    }
-}
-
-/// Refuses to go back where neither a link nor systemd's choice is ours.
-fn not_ours_to_say(transfer: &Transfer, (newest, slot): (&str, &str)) -> Problem {
-    Problem {
-        reason: BlockedReason::RolledBack,
-        message: format!(
-            "no link leads to what is used of {}, so that nothing here decides that {slot} is used and not {newest}; \
-             give its definition a CurrentSymlink= to be able to go back",
-            transfer.directory
-        ),
-        until: None,
     }
 }

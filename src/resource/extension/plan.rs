@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::resource::confirm::owe;
 use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState, more_than};
-use crate::resource::extension::layout::{hidden, staged, staged_manifest};
+use crate::resource::extension::layout::{staged, staged_manifest};
 use crate::resource::extension::observe::{LinkSeen, TransferObserved};
 use crate::resource::extension::pick::Picks;
 use crate::resource::extension::refuse::{foreign, refuse_namesake};
@@ -79,8 +79,7 @@ impl Situation<'_> {
                     work.why = Some(why.clone());
                 }
                 work.steps.extend(self.stage(transfer, wanted, (offer, &fields, &name)));
-                promotions.extend(promote(transfer, seen, &name, image));
-                promotions.extend(transfer.seal(&name, &fields));
+                promotions.extend(promote(transfer, seen, (&name, &fields), image));
                 work.installed.push((index, name.clone()));
                 work.disrupts |= current || transfer.link.is_none();
                 file = Some(name);
@@ -88,7 +87,7 @@ impl Situation<'_> {
             let file = file.ok_or_else(|| self.cannot_be_had(wanted))?;
             let is_made = transfer.is_picked() && image.is_none_or(|image| image.file != file);
             if is_made || image.is_some_and(|image| image.hidden) {
-                work.picks.show(transfer, &file);
+                work.picks.show(&transfer.directory, &file);
             }
             self.hide_newer(transfer, seen, (wanted, &mut work.picks))?;
             if let Some(class) = transfer.class {
@@ -213,12 +212,13 @@ impl Situation<'_> {
         let current = self.observed.current.as_deref().filter(|slot| self.works(slot));
         let keep = wanted.map(|w| w.slot.as_str()).or(current);
         let (retired, surplus) = (self.retired(), self.hide_surplus(keep));
-        if !retired.links.is_empty() || !retired.hides.is_empty() || !surplus.is_empty() {
+        let hides = retired.picks.then(surplus);
+        if !retired.links.is_empty() || !hides.is_empty() {
             work.disrupts = true;
             work.why = work.why.or_else(|| work.drift.is_empty().then(|| self.kept_too_many()));
         }
         work.links.extend(retired.links);
-        work.picks = work.picks.then(surplus);
+        work.picks = work.picks.then(hides);
         let files = self.files(&work);
         let mut steps = work.steps;
         let effects = if work.disrupts { self.effects(wanted) } else { Vec::new() };
@@ -231,10 +231,9 @@ impl Situation<'_> {
         let owed = owe(effects.iter().chain(confirmed).cloned().collect());
         let commit = steps.iter().position(|s| !s.is_staging()).unwrap_or(steps.len());
         steps.splice(commit..commit, owed);
-        steps.extend(retired.hides);
         let undo = confirm.as_ref().map(|confirm| self.undo(confirm, &work.links, &work.picks));
         let slot = wanted.map(|w| w.slot.clone()).or_else(|| self.observed.current.clone());
-        steps.extend(work.picks.step(slot.as_deref().unwrap_or_default()));
+        steps.extend(work.picks.clone().step(slot.as_deref().unwrap_or_default()));
         if !work.links.is_empty() {
             steps.push(Step::Point { slot: slot.unwrap_or_default(), links: work.links });
         }
@@ -251,7 +250,7 @@ impl Situation<'_> {
         steps.extend(looked_at.flat_map(|confirm| merged(&work.names, &confirm.effect)));
         steps.extend(confirm.zip(self.check()).map(|(confirm, check)| confirm.step(check)));
         steps.extend(wanted.and_then(|wanted| self.announce(&wanted.slot, &files)));
-        let surplus = retired.removals.into_iter().chain(self.removals(keep, &steps));
+        let surplus = retired.removals.into_iter().chain(self.removals(keep, &steps, &work.picks));
         steps.extend(surplus.collect::<Vec<_>>());
         if steps.is_empty() {
             return None;
@@ -292,18 +291,13 @@ impl Situation<'_> {
     }
 
     /// Images that are not kept, and what earlier passes left.
-    fn removals(&self, keep: Option<&str>, steps: &[Step]) -> Vec<Step> {
+    fn removals(&self, keep: Option<&str>, steps: &[Step], picks: &Picks) -> Vec<Step> {
         let mut removals = Vec::new();
-        let hides = steps.iter().flat_map(|step| match step {
-            Step::Pick { hides, .. } => hides.as_slice(),
-            _ => &[],
-        });
         for version in self.surplus(keep) {
             for seen in &self.observed.transfers {
-                let Some(mut image) = seen.images.get(&version).cloned() else { continue };
-                let aside = hidden(&seen.directory, &image.file);
-                image.hidden |= hides.clone().any(|hidden| hidden.to == aside);
-                removals.extend(take_away(seen, (&version, &image)));
+                let image = seen.images.get(&version);
+                let gone = image.map(|image| take_away(seen, (&version, image), picks));
+                removals.extend(gone.unwrap_or_default());
             }
         }
         let made_now = |path: &&camino::Utf8PathBuf| {
@@ -311,7 +305,7 @@ impl Situation<'_> {
                 Step::Place { into, .. } => into == *path || staged_manifest(into) == **path,
                 Step::Promote { to, .. } => to == *path,
                 _ => false,
-            }) || hides.clone().any(|hidden| hidden.to == **path)
+            }) || picks.hides(path)
         };
         let left = self.observed.leftovers.iter().filter(|path| !made_now(path));
         removals.extend(left.cloned().map(Step::remove));

@@ -7,7 +7,8 @@ use crate::model::{Change, Digest, Effect, ResourceId, Step};
 use crate::resource::decision::{forgive, removal};
 use crate::resource::extension::ExtensionObserved;
 use crate::resource::extension::layout::class_at;
-use crate::resource::extension::steps::{hide, take_away};
+use crate::resource::extension::pick::Picks;
+use crate::resource::extension::steps::{is_in_sight, take_away};
 
 /// Takes away links that lead to images of ours, merges what is left, and removes the images. Everything else
 /// stays. Effects are only run on the running system.
@@ -18,7 +19,7 @@ pub fn remove(
     (debts, live): (&[Debt], bool),
 ) -> Change {
     let mut links = Vec::new();
-    let (mut hides, mut removals) = (Vec::new(), Vec::new());
+    let (mut picks, mut removals) = (Picks::default(), Vec::new());
     let mut classes = Vec::new();
     for transfer in &observed.transfers {
         let ours = transfer.linked_image().is_some();
@@ -28,10 +29,11 @@ pub fn remove(
         }
         for (version, image) in transfer.images.iter().filter(|(_, image)| image.manifest.is_some())
         {
-            let hidden = hide(transfer, image);
-            classes.extend(hidden.as_ref().and_then(|_| class_at(&transfer.directory, None)));
-            hides.extend(hidden);
-            removals.extend(take_away(transfer, (version, image)));
+            if is_in_sight(transfer, image) {
+                classes.extend(class_at(&transfer.directory, None));
+            }
+            picks.hide_all(transfer, std::iter::once(image));
+            removals.extend(take_away(transfer, (version, image), &picks));
         }
     }
     // A pass that was cut off after the links were gone owes the refresh still.
@@ -49,7 +51,7 @@ pub fn remove(
     refreshes.retain(|_| live);
     let mut steps = Vec::new();
     steps.extend(refreshes.iter().map(|effect| Step::Owe { effect: effect.clone() }));
-    steps.extend(hides);
+    steps.extend(picks.step(""));
     if !links.is_empty() {
         steps.push(Step::Point { slot: String::new(), links });
     }

@@ -8,7 +8,6 @@ use crate::resource::extension::order::Order;
 use crate::resource::extension::pick::Picks;
 use crate::resource::extension::plan::Situation;
 use crate::resource::extension::spec::{Activate, Transfer, Upkeep};
-use crate::resource::extension::steps::is_in_sight;
 use crate::resource::extension::wanted::works;
 
 impl Situation<'_> {
@@ -69,9 +68,7 @@ impl Situation<'_> {
                 let class = transfer.class.filter(|_| self.unmerges(transfer));
                 class.is_some_and(|class| self.observed.is_merged(class, &own_names(image)))
             };
-            for image in images.filter(is_merged).filter(|image| is_in_sight(seen, image)) {
-                picks.hide(transfer, &image.file);
-            }
+            picks.hide_all(seen, images.filter(is_merged));
         }
         picks
     }

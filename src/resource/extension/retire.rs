@@ -3,9 +3,10 @@
 use crate::model::Step;
 use crate::model::extension::LinkTo;
 use crate::resource::extension::observe::{ImageSeen, TransferObserved};
+use crate::resource::extension::pick::Picks;
 use crate::resource::extension::plan::Situation;
 use crate::resource::extension::spec::Transfer;
-use crate::resource::extension::steps::{hide, take_away};
+use crate::resource::extension::steps::take_away;
 
 /// Links and images of transfers that are switched off.
 #[derive(Debug, Default)]
@@ -13,7 +14,7 @@ pub(super) struct Retired {
     /// Links that go.
     pub(super) links: Vec<LinkTo>,
     /// What hides images that no link leads to.
-    pub(super) hides: Vec<Step>,
+    pub(super) picks: Picks,
     /// Images that go with their manifests.
     pub(super) removals: Vec<Step>,
 }
@@ -31,8 +32,8 @@ impl Situation<'_> {
             retired.links.extend(link_of(seen, &goes));
             let all = goes.len() == seen.images.len();
             for (version, image) in goes {
-                retired.hides.extend(hide(seen, image));
-                retired.removals.extend(take_away(seen, (version, image)));
+                retired.picks.hide_all(seen, std::iter::once(image));
+                retired.removals.extend(take_away(seen, (version, image), &retired.picks));
             }
             let entry = transfer.entry.iter().filter(|_| all);
             retired.removals.extend(entry.cloned().map(Step::remove));

@@ -135,9 +135,9 @@ pub(super) fn texts<S: Serializer>(patterns: &[Pattern], serializer: S) -> Resul
 }
 
 impl Transfer {
-    /// Whether systemd itself picks the newest image of the directory.
+    /// Whether systemd itself finds images in the directory: the newest of it, or each of them.
     pub fn is_picked(&self) -> bool {
-        self.link.is_none() && self.class.is_some() && self.shape == Shape::Image
+        self.link.is_none() && self.class.is_some()
     }
 
     /// Which order says what is in use of the images that are in sight: where systemd picks the newest of a directory,

@@ -21,14 +21,14 @@ fn archive(files: &[(&str, &str)]) -> Vec<u8> {
     tar.into_inner().unwrap().finish().unwrap()
 }
 
-fn publish(host: &Host, name: &str, text: &str) {
+pub(super) fn publish(host: &Host, name: &str, text: &str) {
     let release = "usr/lib/extension-release.d/extension-release.demo";
     let bytes = archive(&[(release, "ID=_any\n"), ("usr/share/demo/text", text)]);
     fs::write(host.source().join(name), bytes).unwrap();
     host.list();
 }
 
-fn define(host: &Host, more: &str) {
+pub(super) fn define(host: &Host, more: &str) {
     let directory = host.world.path("usr/lib/sysupdate.d");
     fs::create_dir_all(&directory).unwrap();
     let source = host.source().display().to_string();

@@ -35,7 +35,7 @@ fn ask(host: &Host, arguments: &[&str]) -> Ran {
     host.world.run(&[&["sysupdate"], arguments].concat())
 }
 
-fn names(place: &Path) -> Vec<String> {
+pub(super) fn names(place: &Path) -> Vec<String> {
     let entries = fs::read_dir(place).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().into_string().unwrap());
     let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
@@ -63,9 +63,19 @@ fn tree(host: &Host, name: &str, text: &str) {
     symlink("text", tree.join("usr/share/demo/link")).unwrap();
 }
 
-fn is_immutable(path: &Path) -> bool {
+pub(super) fn is_immutable(path: &Path) -> bool {
     let directory = fs::File::open(path).unwrap();
     rustix::fs::ioctl_getflags(&directory).is_ok_and(|flags| flags.contains(IFlags::IMMUTABLE))
+}
+
+/// Whether directories below one can be made immutable: the file system knows that, and this is root.
+pub(super) fn can_be_immutable(place: &Path) -> bool {
+    let probe = fs::File::open(place).unwrap();
+    let flags = rustix::fs::ioctl_getflags(&probe).unwrap_or(IFlags::empty());
+    let can = rustix::process::geteuid().is_root()
+        && rustix::fs::ioctl_setflags(&probe, flags | IFlags::IMMUTABLE).is_ok();
+    let _ = rustix::fs::ioctl_setflags(&probe, flags);
+    can
 }
 
 #[test]
@@ -83,12 +93,7 @@ fn directory_of_this_host_is_copied_and_merged_and_cannot_be_written_to() {
         assert_eq!(fs::read_to_string(&text).unwrap(), "one");
         assert_eq!(host.merged(), "demo\n");
         let sealed = is_immutable(&place.join("demo_1"));
-        let probe = fs::File::open(&place).unwrap();
-        let flags = rustix::fs::ioctl_getflags(&probe).unwrap_or(IFlags::empty());
-        let can = rustix::process::geteuid().is_root()
-            && rustix::fs::ioctl_setflags(&probe, flags | IFlags::IMMUTABLE).is_ok();
-        let _ = rustix::fs::ioctl_setflags(&probe, flags);
-        assert_eq!(sealed, can, "immutable where the file system can");
+        assert_eq!(sealed, can_be_immutable(&place), "immutable where the file system can");
         for (version, text) in [("2", "two"), ("3", "three")] {
             tree(&host, &format!("demo-{version}"), text);
             host.converges();
