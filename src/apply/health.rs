@@ -13,7 +13,6 @@ use crate::apply::{Stop, Work, commit, settle};
 use crate::host::Change as Host;
 use crate::model::ledger::Quarantined;
 use crate::model::outcome::{End, Failure, FailureClass, chain};
-use crate::model::plan::InUse;
 use crate::model::step::ExchangeBy;
 use crate::model::{Action, Change, Check, Effect, Kind, ResourceId, Step, StepKind};
 
@@ -293,7 +292,7 @@ pub(super) fn went_back(step: StepKind, change: &Change, why: &str, still: Optio
             let version = before.version.to_string();
             // Tags with other characters are written otherwise in names of slots.
             let told = |slot: &&str| *slot != before.tag && !slot.contains('%');
-            let other = gone_back_to(change, before).filter(told);
+            let other = change.back_to().filter(told);
             format!("{} is in use again", other.map_or(version, str::to_owned))
         }
         None if change.undo.iter().any(|s| matches!(s, Step::Point { .. } | Step::Pick { .. })) => {
@@ -306,24 +305,6 @@ pub(super) fn went_back(step: StepKind, change: &Change, why: &str, still: Optio
         None => End::RolledBack(failure(format!("{why}; {now}"))),
         Some(still) => End::RollbackFailed(failure(format!("{why}; {now}, but {still}"))),
     }
-}
-
-/// The slot that is in use after going back. Where the change only looks at what an earlier pass switched to, it is not
-/// the one in use before.
-fn gone_back_to<'c>(change: &'c Change, before: &InUse) -> Option<&'c str> {
-    // A generation that was made anew stands for the one that it was made of.
-    let base = |slot: &'c str| slot.split_once('.').map_or(slot, |(base, _)| base);
-    change.undo.iter().find_map(|step| match step {
-        Step::Switch { release, .. } | Step::Install { release, .. } => release.file_name(),
-        Step::Point { slot, .. } | Step::Pick { slot, .. } => {
-            Some(slot.as_str()).filter(|slot| !slot.is_empty())
-        }
-        Step::Exchange { tree, .. } => {
-            let slot = tree.parent().and_then(Utf8Path::file_name).map(base);
-            slot.filter(|slot| before.tag.split('.').next() != Some(slot))
-        }
-        _ => None,
-    })
 }
 
 /// Remembers that a release does not work here, before anything is done about it.

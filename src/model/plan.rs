@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use camino::Utf8Path;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,27 @@ pub struct Change {
     /// What is done instead of going on when the release does not show that it works.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo: Vec<Step>,
+}
+
+impl Change {
+    /// The slot that is in use after `undo`. Where the change only looks at what an earlier pass switched to, it is not
+    /// the one in use before.
+    pub fn back_to(&self) -> Option<&str> {
+        // A generation that was made anew stands for the one that it was made of.
+        let base = |slot| str::split_once(slot, '.').map_or(slot, |(base, _)| base);
+        let before = self.before.as_ref().map(|before| base(&before.tag));
+        self.undo.iter().find_map(|step| match step {
+            Step::Switch { release, .. } | Step::Install { release, .. } => release.file_name(),
+            Step::Point { slot, .. } | Step::Pick { slot, .. } => {
+                Some(slot.as_str()).filter(|slot| !slot.is_empty())
+            }
+            Step::Exchange { tree, .. } => {
+                let slot = tree.parent().and_then(Utf8Path::file_name).map(base);
+                slot.filter(|slot| before != Some(slot))
+            }
+            _ => None,
+        })
+    }
 }
 
 /// A release in use.

@@ -183,6 +183,7 @@ fn tree_whose_pass_was_killed_before_it_looked_is_looked_at_by_the_next() {
     let said = site.pass(6);
     assert_eq!(site.state(), "one", "{said}");
     let one = one.trim_start_matches("index-");
+    assert!(said.contains(&format!(", else back to {one}\n")), "{said}");
     assert!(said.contains(&format!("{one} is in use again")), "{said}");
     site.pass(3);
     site.publish("two");

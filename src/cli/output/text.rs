@@ -410,18 +410,12 @@ fn pointed(link: &LinkTo) -> Vec<String> {
 
 /// `, else back to 14.1.0`.
 fn undo(change: &Change) -> String {
-    let switched = change.undo.iter().find_map(|step| match step {
-        Step::Switch { release, .. } | Step::Install { release, .. } => {
-            release.file_name().map(str::to_owned)
-        }
-        Step::Point { slot, .. } | Step::Pick { slot, .. } => {
-            Some(if slot.is_empty() { "nothing".to_owned() } else { slot.clone() })
-        }
-        _ => None,
-    });
-    let before = change.before.as_ref().filter(|_| !change.undo.is_empty());
-    let to = switched.or(before.map(|before| before.version.to_string()));
-    to.map_or(String::new(), |to| format!(", else back to {to}"))
+    if change.undo.is_empty() {
+        return String::new();
+    }
+    let before = change.before.as_ref().map(|before| before.version.to_string());
+    let to = change.back_to().map(str::to_owned).or(before);
+    format!(", else back to {}", to.unwrap_or_else(|| "nothing".to_owned()))
 }
 
 fn blocked_wish(text: &mut String, blocked: &Blocked, message: Option<&String>) {
