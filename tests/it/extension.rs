@@ -39,6 +39,7 @@ mod groups;
 mod health;
 mod linkless;
 mod merged;
+mod moved;
 mod namesakes;
 mod picked;
 mod shared;

@@ -15,6 +15,7 @@ mod drift;
 mod effects;
 mod explain;
 mod followed;
+mod former;
 pub mod layout;
 mod merged;
 pub mod observe;

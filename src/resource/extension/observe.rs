@@ -24,7 +24,7 @@ use crate::resource::extension::spec::{ExtensionSpec, Transfer, Upkeep};
 use crate::resource::observe::Depth;
 use crate::trust::openpgp::{KEYRING_BYTES_MAX, systemd_keyring_paths};
 use differs::differs;
-pub use namesakes::Namesake;
+pub use namesakes::{Former, Namesake};
 use ours::ours;
 pub use places::Listings;
 pub use seen::{ExtensionObserved, ImageSeen, LinkSeen, TransferObserved};
@@ -63,7 +63,7 @@ pub fn observe(
     let (within, how) = ((host, listings), (depth, spec.upkeep));
     for transfer in &spec.transfers {
         let mut seen = look(within, transfer, how, &mut observed.leftovers)?;
-        seen.namesakes = namesakes::find(within, spec, transfer)?;
+        seen.namesakes = namesakes::find(within, spec, transfer, &mut seen.former)?;
         observed.transfers.push(seen);
     }
     for transfer in &spec.retired {

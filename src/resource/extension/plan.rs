@@ -10,6 +10,7 @@ use crate::model::{
 };
 use crate::resource::confirm::owe;
 use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState, more_than};
+use crate::resource::extension::former::{clear, in_use_before};
 use crate::resource::extension::layout::{staged, staged_manifest};
 use crate::resource::extension::observe::{LinkSeen, TransferObserved};
 use crate::resource::extension::pick::Picks;
@@ -91,10 +92,14 @@ impl Situation<'_> {
             }
             self.hide_newer(transfer, seen, (wanted, &mut work.picks))?;
             if let Some(class) = transfer.class {
-                refuse_namesake(transfer, seen, (&file, &wanted.slot))?;
+                refuse_namesake(self.id, transfer, seen, (&file, &wanted.slot))?;
                 work.names.entry(class).or_default().push(names(transfer, &file));
             }
             self.point(transfer, seen, (&file, &mut work))?;
+            for former in seen.former_of(self.id) {
+                work.why.get_or_insert_with(|| "its layout was another".to_owned());
+                clear(former, (&mut work.links, &mut work.picks));
+            }
         }
         if work.steps.is_empty() && work.links.is_empty() && work.picks.is_empty() {
             let not_merged = self.merge_again(&wanted.slot)?;
@@ -270,7 +275,7 @@ impl Situation<'_> {
             attribution,
             reason,
             declared_at: Some(self.declared_at.to_owned()),
-            before: before(self.observed),
+            before: before(self.observed).or_else(|| in_use_before(self.id, self.observed)),
             after: wanted.map(|w| self.in_use(w)),
             drift: work.drift,
             fetch_bytes: to_fetch().try_fold(0, |sum, o| Some(sum + o.artifact.size?)),

@@ -1,17 +1,25 @@
 //! Refusals to touch what is somebody else's; pure.
 
+use crate::model::ResourceId;
 use crate::resource::decision::Problem;
 use crate::resource::extension::observe::{Namesake, TransferObserved};
 use crate::resource::extension::spec::Transfer;
 
 /// Refuses a name that somebody else's extension has: systemd merges one of them and says nothing of the other.
 pub(super) fn refuse_namesake(
+    id: &ResourceId,
     transfer: &Transfer,
     seen: &TransferObserved,
     (file, slot): (&str, &str),
 ) -> Result<(), Problem> {
     let same = |other: &&Namesake| other.version.as_deref().is_none_or(|version| version == slot);
-    let Some(other) = seen.namesakes.iter().find(same) else { return Ok(()) };
+    let left = |other: &&Namesake| {
+        let mut former = seen.former_of(id);
+        former.any(|former| former.path.parent() == Some(&other.path))
+    };
+    let Some(other) = seen.namesakes.iter().filter(same).find(|other| !left(other)) else {
+        return Ok(());
+    };
     let ours = transfer.link.clone().unwrap_or_else(|| seen.directory.join(file));
     Err(Problem::foreign(format!(
         "{} is an extension of the same name as {ours} and was not put there by reconcile; systemd merges only one of \

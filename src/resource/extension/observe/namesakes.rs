@@ -1,4 +1,4 @@
-//! Extensions of somebody else that have the name of one of ours.
+//! Extensions of somebody else that have the name of one of ours, and what another layout left.
 //!
 //! systemd merges one extension of a name, whichever it finds first, and says nothing of the others.
 
@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::sysext::{EntryKind, image_name};
 use crate::host::{Item, ItemKind, Look, facts};
-use crate::model::ExtensionClass;
 use crate::model::extension::Shape;
+use crate::model::{ExtensionClass, ResourceId, Version};
 use crate::resource::extension::layout::searched;
 use crate::resource::extension::observe::{Listings, read_manifest};
 use crate::resource::extension::spec::{ExtensionSpec, Transfer, join};
@@ -28,11 +28,25 @@ pub struct Namesake {
     pub version: Option<String>,
 }
 
+/// What reconcile put where systemd finds it by the same name, when the layout was another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// A link, or an image that systemd picks by itself.
+    pub path: Utf8PathBuf,
+    /// The text of a link.
+    pub text: Option<String>,
+    /// For which resource.
+    pub resource: ResourceId,
+    /// Which release it is.
+    pub version: Version,
+}
+
 /// Looks for them wherever systemd does.
 pub(super) fn find(
     (host, listings): (&Look, &Listings),
     spec: &ExtensionSpec,
     transfer: &Transfer,
+    former: &mut Vec<Former>,
 ) -> io::Result<Vec<Namesake>> {
     let Some(class) = transfer.class else { return Ok(Vec::new()) };
     let systemd = LazyCell::new(|| facts::systemd(host));
@@ -51,6 +65,7 @@ pub(super) fn find(
             if is_ours(spec, &path) {
                 continue;
             }
+            former.extend(left_by_us(host, transfer, (item, &path))?);
             found.extend(namesake((host, *systemd), (class, transfer), item, path)?);
         }
     }
@@ -60,12 +75,15 @@ pub(super) fn find(
 /// What the names of all that may be in the way begin with.
 fn stem(transfer: &Transfer) -> &str {
     match own_entry(transfer) {
-        Some((entry, _)) => {
-            let entry = entry.strip_suffix(".v").unwrap_or(entry);
-            entry.strip_suffix(".raw").unwrap_or(entry)
-        }
+        Some((entry, _)) => base(entry),
         None => "",
     }
+}
+
+/// The name of an entry without what says how it is to be read.
+fn base(entry: &str) -> &str {
+    let entry = entry.strip_suffix(".v").unwrap_or(entry);
+    entry.strip_suffix(".raw").unwrap_or(entry)
 }
 
 /// The one entry by which systemd finds it, whatever the version; none where every image is an entry.
@@ -90,6 +108,47 @@ fn is_ours(spec: &ExtensionSpec, path: &Utf8Path) -> bool {
             && path.file_name().is_some_and(|name| transfer.image(name).fields.is_some());
         image || transfer.link.as_deref() == Some(path) || transfer.directory == path
     })
+}
+
+/// What an entry is that stands for the same extension and leads to images of ours, and to nothing else.
+fn left_by_us(
+    host: &Look,
+    transfer: &Transfer,
+    (item, path): (&Item, &Utf8Path),
+) -> io::Result<Vec<Former>> {
+    if own_entry(transfer).is_none_or(|(entry, _)| base(entry) != base(&item.name)) {
+        return Ok(Vec::new());
+    }
+    let former = |directory: &Utf8Path, file: &str, text: Option<String>| {
+        let manifest = read_manifest(host, directory, file)?;
+        // One that somebody else made to an image of ours is not ours.
+        let head = manifest.map(|manifest| manifest.head);
+        let head = head.filter(|head| text.is_none() || head.link.as_deref() == Some(path));
+        io::Result::Ok(head.map(|head| {
+            let (resource, version) = (head.resource, head.version);
+            Former { path: path.to_owned(), text, resource, version }
+        }))
+    };
+    let text = if item.kind == ItemKind::Link { host.link_in_utf8(path)? } else { None };
+    if let Some(text) = text {
+        let at = join(path.parent().unwrap_or(path), &text);
+        let (Some(directory), Some(file)) = (at.parent(), at.file_name()) else {
+            return Ok(Vec::new());
+        };
+        return Ok(former(directory, file, Some(text))?.into_iter().collect());
+    }
+    if item.kind != ItemKind::Dir || path.extension() != Some("v") {
+        return Ok(Vec::new());
+    }
+    let images = host.list(path)?.unwrap_or_default();
+    let in_sight = images.iter().filter(|image| !image.name.starts_with('.'));
+    let found: io::Result<Vec<Option<Former>>> = in_sight
+        .map(|image| {
+            let found = former(path, &image.name, None)?;
+            Ok(found.map(|found| Former { path: path.join(&image.name), ..found }))
+        })
+        .collect();
+    Ok(found?.into_iter().collect::<Option<Vec<Former>>>().unwrap_or_default())
 }
 
 fn namesake(

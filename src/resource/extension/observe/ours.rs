@@ -68,6 +68,7 @@ fn in_directory(
                     link,
                     images: BTreeMap::from([(version, image)]),
                     namesakes: Vec::new(),
+                    former: Vec::new(),
                 }),
             }
         }

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::extension::ImageManifest;
 use crate::model::ledger::Owned;
-use crate::model::{Drift, ExtensionClass, Version};
+use crate::model::{Drift, ExtensionClass, ResourceId, Version};
 use crate::resource::extension::layout::hidden;
-use crate::resource::extension::observe::Namesake;
+use crate::resource::extension::observe::{Former, Namesake};
 use crate::resource::extension::spec::join;
 use crate::resource::observe::by_digest;
 
@@ -56,6 +56,9 @@ pub struct TransferObserved {
     /// Extensions of somebody else that have its name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namesakes: Vec<Namesake>,
+    /// What another layout left by its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<Former>,
 }
 
 /// What is at the place of a link.
@@ -114,6 +117,14 @@ impl ImageSeen {
 }
 
 impl TransferObserved {
+    /// What another layout of an extension left by its name.
+    pub(in crate::resource::extension) fn former_of(
+        &self,
+        id: &ResourceId,
+    ) -> impl Iterator<Item = &Former> {
+        self.former.iter().filter(move |former| former.resource == *id)
+    }
+
     /// The image that the link leads to, and its version. One of the same name elsewhere is somebody else's.
     pub fn linked_image(&self) -> Option<(&str, &ImageSeen)> {
         let leads_to = join(self.link.as_ref()?.parent()?, self.there.text()?);

@@ -1,0 +1,78 @@
+//! Extensions whose `layout` is edited: what was in use by the one before is in nobody's way.
+
+use std::fs;
+
+use super::Host;
+use super::followed::names;
+
+/// What systemd would merge: the target of the link, and what it would pick.
+fn in_sight(host: &Host) -> (Option<String>, Vec<String>) {
+    (host.version("demo"), names(&host.world.path("var/lib/extensions/demo.raw.v")))
+}
+
+fn wish(host: &mut Host, layout: &str, more: &str) {
+    host.wish(&[("demo", &format!("    layout: {layout}\n{more}"))]);
+}
+
+#[test]
+fn extension_moves_between_a_link_and_what_systemd_picks() {
+    let mut host = Host::new();
+    host.publish("demo_1.0.0.raw", "one");
+    wish(&mut host, "link", "");
+    host.converges();
+    let linked = (Some("1.0.0".to_owned()), Vec::new());
+    assert_eq!(in_sight(&host), linked);
+    for _ in 0..2 {
+        wish(&mut host, "versioned", "");
+        host.converges();
+        assert_eq!(in_sight(&host), (None, vec!["demo_1.0.0.raw".to_owned()]));
+        assert_eq!(host.merged(), "demo\n");
+        wish(&mut host, "link", "");
+        host.converges();
+        assert_eq!(in_sight(&host), linked);
+        assert_eq!(host.merged(), "demo\n");
+    }
+}
+
+#[test]
+fn extension_that_does_not_work_by_its_new_layout_is_in_use_by_the_one_before() {
+    for [from, to] in [["link", "versioned"], ["versioned", "link"]] {
+        let mut host = Host::new();
+        host.publish("demo_1.0.0.raw", "one");
+        wish(&mut host, from, "");
+        host.converges();
+        let before = in_sight(&host);
+        let link = host.world.path("etc/extensions/demo.raw");
+        let place = host.world.path("var/lib/extensions/demo.raw.v");
+        let check =
+            format!("! {{ readlink {}; ls {}; }} | grep -q 2.0.0", link.display(), place.display());
+        let health = format!(
+            "    health:\n      exec: [/bin/sh, -c, \"{check}\"]\n      interval: 100ms\n      stable: 100ms\n      \
+             deadline: 400ms\n"
+        );
+        host.publish("demo_2.0.0.raw", "two");
+        wish(&mut host, to, &health);
+        let said = host.pass().exits(6).stdout;
+        assert!(said.contains("1.0.0 is in use again"), "{from}: {said}");
+        assert_eq!(in_sight(&host), before, "{from}: {said}");
+        assert_eq!(host.merged(), "demo\n");
+        host.publish("demo_3.0.0.raw", "mended");
+        host.converges();
+        assert_ne!(in_sight(&host), before);
+        assert_eq!(host.merged(), "demo\n");
+    }
+}
+
+#[test]
+fn image_of_somebody_else_among_ours_is_still_refused() {
+    let mut host = Host::new();
+    host.publish("demo_1.0.0.raw", "one");
+    wish(&mut host, "versioned", "");
+    host.converges();
+    let place = host.world.path("var/lib/extensions/demo.raw.v");
+    fs::copy(place.join("demo_1.0.0.raw"), place.join("demo_9.raw")).unwrap();
+    wish(&mut host, "link", "");
+    let said = host.pass().exits(1).stdout;
+    assert!(said.contains("demo.raw.v is an extension of the same name"), "{said}");
+    assert_eq!(in_sight(&host).1.len(), 2);
+}
