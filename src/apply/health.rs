@@ -35,7 +35,9 @@ pub(super) fn is_due(change: &Change) -> bool {
 }
 
 /// Looks before the switch, where something is in use whose health can be told and that is not itself what is to be
-/// confirmed. Whoever asks for a stop does not wait for it: nothing is switched then.
+/// confirmed. All at once and before the first switch: in between, whatever is switched already would wait for what
+/// that makes due, and its own failure would excuse what depends on it. Whoever asks for a stop does not wait for it:
+/// nothing is switched then.
 pub(super) async fn baselines(work: &[Work<'_>], host: &Host, stop: &Stop) -> Baselines {
     let switched = |change: &Change| change.steps.iter().any(|s| matches!(s, Step::Owe { .. }));
     let touched = work
@@ -108,6 +110,13 @@ pub(super) async fn confirm(
                 continue;
             }
             Watched::Ended(Health::Holds) => None,
+            Watched::Ended(Health::Fails(why)) if work.change.action == Action::Move => {
+                // The same release is where it was, too: nothing is wrong with it. It stays owed, and until it holds
+                // nothing is taken away there.
+                let message = format!("{why}; what is in the place before stays until it holds");
+                work.result.end = not_looked(message);
+                continue;
+            }
             Watched::Ended(Health::Fails(why)) => {
                 if let Some(excuse) = excuse(work.change, effect, baselines, journal) {
                     stay_in_doubt(&format!("{why}; but {excuse}"), work, host, journal);
@@ -116,15 +125,6 @@ pub(super) async fn confirm(
                 Some(why)
             }
         };
-        if let Some(why) = &why
-            && work.change.action == Action::Move
-        {
-            // The same release is where it was, too: nothing is wrong with it. It stays owed, and until it holds
-            // nothing is taken away there.
-            let message = format!("{why}; what is in the place before stays until it holds");
-            work.result.end = not_looked(message);
-            continue;
-        }
         if let Some(why) = why {
             go_back(why, work, host, journal, stop).await;
         }

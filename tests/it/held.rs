@@ -58,6 +58,38 @@ fn app_is_whole_where_it_is_while_its_move_waits() {
 }
 
 #[test]
+fn move_that_fails_its_check_as_the_place_before_did_keeps_that_until_it_holds() {
+    let mut world = World::new();
+    let offer = Offer::start(TWO_RELEASES, world.temp());
+    let source = format!("    source: {{ file: {} }}\n", offer.address());
+    let mended = world.temp().join("mended");
+    let health = format!(
+        "    health: {{ exec: [test, -e, {}], interval: 100ms, stable: 100ms, deadline: 1s }}\n",
+        mended.display()
+    );
+    for layout in ["", "    layout: { file: /usr/local/bin/tool }\n"] {
+        let more = if layout.is_empty() { "" } else { &health };
+        world.wish(
+            "desired",
+            &format!("apps:\n  tool:\n    version: 1.0.0\n{layout}{more}{source}"),
+        );
+        world.tick();
+        world.run(&["--effects", "run"]);
+    }
+    for _ in 0..2 {
+        assert!(world.path("/usr/local/bin/tool").exists());
+        assert!(world.path("/opt/tool/bin/tool").exists());
+        world.tick();
+        world.run(&["--effects", "run"]).exits(1);
+    }
+    tree::write(&mended, b"");
+    world.tick();
+    world.run(&["--effects", "run"]).exits(0);
+    assert!(world.path("/usr/local/bin/tool").exists());
+    assert!(!world.path("/opt/tool/bin/tool").exists());
+}
+
+#[test]
 fn move_that_fails_its_check_keeps_the_place_that_works() {
     let mut world = World::new();
     let offer = Offer::start(TWO_RELEASES, world.temp());
