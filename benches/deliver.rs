@@ -24,7 +24,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use measure::{Bar, Pairs, Sample, absolute, duration, median, run, skipped};
+use measure::{Bar, Pairs, Sample, absolute, duration, median, program, run, skipped};
 use reconcile::format::bsdiff;
 use reconcile::model::step::{Binaries, Strip, UnpackLimits, UnpackRules};
 use reconcile::model::{Algorithm, Digest, PatchFormat};
@@ -171,7 +171,7 @@ fn update(place: &Path, pairs: usize) {
     if !has("bzip2") {
         return skipped("P32 update", "no bzip2");
     }
-    let reconcile = env!("CARGO_BIN_EXE_reconcile");
+    let reconcile = &*program();
     let log = place.join("log");
     let repository = place.join("repository");
     for version in ["1.0", "2.0"] {

@@ -32,11 +32,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use measure::{Bar, Pairs, Sample, absolute, duration, median, run, skipped};
+use measure::{Bar, Pairs, Sample, absolute, duration, median, program, run, skipped};
 use sha2::{Digest as _, Sha256};
-
-/// The program under test.
-const RECONCILE: &str = env!("CARGO_BIN_EXE_reconcile");
 
 /// Runs a command below a system root: its directory is the first argument.
 const BELOW: &str = r#"
@@ -115,7 +112,8 @@ impl Site {
 
     fn ours(&self, arguments: &[&str]) -> Sample {
         let (root, desired) = (self.path("ours"), self.path("desired"));
-        let mut command = vec![RECONCILE, "--root", root.to_str().unwrap()];
+        let program = program();
+        let mut command = vec![&*program, "--root", root.to_str().unwrap()];
         command.extend(["--desired", desired.to_str().unwrap()]);
         command.extend(arguments);
         run(&command, &[], &self.path("log"))
@@ -283,11 +281,21 @@ fn image(bytes: usize, pairs: usize, has: impl Fn(&str) -> bool) {
             site.forget("ours");
             site.ours(&[])
         };
-        if site.system.is_some() {
-            Pairs::of(pairs, ours, pull).report(line, "systemd-pull (xz)", bar);
+        let measured = if site.system.is_some() {
+            let pairs = Pairs::of(pairs, ours, pull);
+            pairs.report(line, "systemd-pull (xz)", bar);
+            pairs
         } else {
             let peer = || run(&["xz", "-dc", packed.to_str().unwrap()], &[], &log);
-            Pairs::of(pairs, ours, peer).report(line, "xz -dc", bar * 1.2);
+            let pairs = Pairs::of(pairs, ours, peer);
+            pairs.report(line, "xz -dc", bar * 1.2);
+            pairs
+        };
+        if ending == "zst" {
+            let peaks: Vec<f64> = measured.ours().iter().map(|s| s.peak_kib / 1024.0).collect();
+            let value = median(&peaks);
+            let figure = format!("resident {value:.1} MiB at its highest");
+            absolute(line, &figure, Bar { value, at_most: 16.0, text: "16 MiB" });
         }
     }
 }

@@ -35,7 +35,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use measure::{Bar, absolute};
+use measure::{Bar, absolute, program};
 use world::{Artifact, Forge, Host};
 
 /// Resident memory, in KiB.
@@ -67,11 +67,6 @@ fn main() {
     if has("poll-tree") {
         poll(if quick { 10 } else { 60 });
     }
-}
-
-fn program() -> String {
-    std::env::var("RECONCILE_PROGRAM")
-        .unwrap_or_else(|_| env!("CARGO_BIN_EXE_reconcile").to_owned())
 }
 
 /// A running agent.

@@ -29,10 +29,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use measure::{BETWEEN, Pairs, Sample, absolute, between, run, skipped};
-
-/// The program under test.
-const RECONCILE: &str = env!("CARGO_BIN_EXE_reconcile");
+use measure::{BETWEEN, Pairs, Sample, absolute, between, program, run, skipped};
 
 /// What a request takes with `--http`.
 const LATENCY: Duration = Duration::from_millis(20);
@@ -137,7 +134,7 @@ impl Lab {
 
     fn pass(&self) -> Sample {
         let (root, desired) = (self.text("root"), self.text("desired"));
-        let command = [RECONCILE, "--root", &root, "--desired", &desired];
+        let command = [&*program(), "--root", &root, "--desired", &desired];
         run(&command, &[], &self.dir.join("log"))
     }
 
@@ -246,8 +243,9 @@ impl Lab {
 
     /// Published by us with packs: how many requests, and how long against one file with the same bytes.
     fn packs(&self) {
+        let program = program();
         self.sh(&format!(
-            "{RECONCILE} publish tree v1 --index packed.caidx --store packed.castr --packs > /dev/null\n\
+            "{program} publish tree v1 --index packed.caidx --store packed.castr --packs > /dev/null\n\
              cat packed.castr/packs/*.capack > one.bin"
         ));
         let server = serve(&self.dir, LATENCY);

@@ -11,6 +11,13 @@ use nix::sys::resource::{UsageWho, getrusage};
 /// highest is inherited over `exec`, and the benchmark itself holds artifacts of hundreds of megabytes.
 pub const BETWEEN: &str = "--between";
 
+/// The program under test: the one that `$RECONCILE_PROGRAM` names, such as what is shipped
+/// (`cargo build --profile dist`), else the one that was built with the benchmark.
+pub fn program() -> String {
+    let named = std::env::var("RECONCILE_PROGRAM");
+    named.unwrap_or_else(|_| env!("CARGO_BIN_EXE_reconcile").to_owned())
+}
+
 /// What one run took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sample {

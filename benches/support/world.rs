@@ -12,7 +12,7 @@ use data_encoding::HEXLOWER;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::measure::{Sample, run};
+use super::measure::{Sample, program, run};
 use super::server::{Reply, Server};
 
 /// File name of every app's artifact, for both updaters.
@@ -182,8 +182,8 @@ impl Host {
     /// The command that does that.
     pub fn command(&self, desired: &Path, more: &[&str]) -> Vec<String> {
         let own = ["--root", self.path().to_str().unwrap(), "--desired", desired.to_str().unwrap()];
-        let words = [env!("CARGO_BIN_EXE_reconcile")].into_iter().chain(own);
-        words.chain(more.iter().copied()).map(str::to_owned).collect()
+        let words = own.into_iter().chain(more.iter().copied()).map(str::to_owned);
+        [program()].into_iter().chain(words).collect()
     }
 
     /// The command for the peer that installs one app here.
