@@ -9,9 +9,10 @@ use camino::Utf8PathBuf;
 use clap::{Args, FromArgMatches, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 
+use crate::cli::named::Named;
 use crate::cli::takes;
 use crate::controller::config::{Interval, SourcesAge};
-use crate::model::{ResourceId, Version};
+use crate::model::Version;
 
 pub use publish_tree::{DigestArg, ProfileArg, StoreGcArgs, TreeArgs};
 pub use sysupdate::{
@@ -99,9 +100,9 @@ pub struct CommonArgs {
     /// Manage the host below this directory instead of `/`; restarts and hooks are then not run.
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub root: Utf8PathBuf,
-    /// Only this resource, such as `app/ripgrep`; may be repeated.
+    /// Only this resource: `app/ripgrep`, or `ripgrep` where one alone is called so; may be repeated.
     #[arg(long, global = true, value_name = "RESOURCE")]
-    pub only: Vec<ResourceId>,
+    pub only: Vec<Named>,
     /// How to print the result.
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Text)]
     pub output: Format,
@@ -306,13 +307,13 @@ pub enum Command {
     /// the next update makes of each path.
     Diff {
         /// Only these resources.
-        resources: Vec<ResourceId>,
+        resources: Vec<Named>,
     },
     /// Show what is installed and in which condition, without asking any source.
     Status {
-        /// Only this resource, and everything that is known about it: `app/NAME`, or the name alone.
+        /// Only this resource, and everything that is known about it.
         #[arg(conflicts_with = "export")]
-        resource: Option<String>,
+        resource: Option<Named>,
         /// Print instead what this host has, as JSON for `--facts` elsewhere.
         #[arg(long)]
         export: bool,
@@ -320,7 +321,7 @@ pub enum Command {
     /// Show what was changed, when and why.
     History {
         /// Only this resource.
-        resource: Option<ResourceId>,
+        resource: Option<Named>,
         /// At most so many entries, the newest.
         #[arg(short = 'n', long, default_value_t = 20)]
         limit: usize,
@@ -328,12 +329,12 @@ pub enum Command {
     /// Say everything that is known about one resource and how its version is chosen.
     Explain {
         /// The resource.
-        resource: ResourceId,
+        resource: Named,
     },
     /// Go back to an earlier release and stay there until `resume`.
     Rollback {
         /// The resource.
-        resource: ResourceId,
+        resource: Named,
         /// To this version; to the one before the present one when absent.
         #[arg(long, value_name = "VERSION")]
         to: Option<String>,
@@ -347,7 +348,7 @@ pub enum Command {
     /// Leave a resource alone.
     Suspend {
         /// The resource.
-        resource: ResourceId,
+        resource: Named,
         /// Why; kept and shown.
         #[arg(long)]
         reason: String,
@@ -358,7 +359,7 @@ pub enum Command {
     /// End a suspension or a rollback.
     Resume {
         /// The resource.
-        resource: ResourceId,
+        resource: Named,
     },
     /// Accept this one commit of --git, for a day, although it does not descend from the one accepted before.
     AcceptHistory {
@@ -371,7 +372,7 @@ pub enum Command {
     /// List the versions that the source of a resource offers.
     List {
         /// The resource.
-        resource: ResourceId,
+        resource: Named,
     },
     /// Check desired-state files; needs no root and no network.
     Validate {

@@ -5,6 +5,7 @@ mod commands;
 pub mod exit;
 mod hints;
 pub mod imagined;
+pub mod named;
 pub mod origin;
 pub mod output;
 pub mod session;

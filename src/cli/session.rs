@@ -20,6 +20,7 @@ use crate::cli::CliError;
 use crate::cli::args::{Cli, CommonArgs, EffectsArg, GitArgs, HooksArg, PassArgs, WindowsArg};
 use crate::cli::exit::Exit;
 use crate::cli::imagined::Imagined;
+use crate::cli::named::{Named, wished};
 use crate::cli::origin::{self, Reading};
 use crate::cli::output::json::verdict;
 use crate::cli::token::read_token;
@@ -38,6 +39,7 @@ use crate::plan::guard::Removals;
 use crate::plan::hold::Holds;
 use crate::provider::{self, provide};
 use crate::reconcile::{Effects, Request};
+use crate::record::ledger;
 use crate::repository::{Checkout, Source};
 use crate::resource::observe::Depth;
 
@@ -72,7 +74,6 @@ pub struct Session {
     pub effects: Effects,
     /// How requests are tried again within a pass.
     pub backoff: Backoff,
-    only: BTreeSet<ResourceId>,
     environment: Environment,
     agent: OnceCell<AgentConfig>,
     reading: Reading,
@@ -128,7 +129,6 @@ impl Session {
             None => Look::new(root, places()),
         };
         let mut session = Self {
-            only: common.only.iter().cloned().collect(),
             host: host.with_hooks(match cli.pass.hooks {
                 HooksArg::Child => Hooks::Child,
                 HooksArg::Transient => Hooks::Transient,
@@ -411,34 +411,29 @@ impl Session {
             holds,
             depth: self.depth(),
             removals: if pass.confirm_removals { Removals::Confirmed } else { Removals::Guarded },
-            only: (!self.only.is_empty()).then_some(&self.only),
+            only: None,
             max_age: pass.max_age,
             effects: self.effects,
             now: self.now,
         }
     }
 
-    /// The names given with --only must be wished.
-    pub fn check_only(&self, desired: &DesiredState) -> Result<(), CliError> {
-        for id in &self.only {
-            known(desired, id)?;
-        }
-        Ok(())
+    /// The resource that is meant, wished or installed.
+    pub fn find(&self, named: &Named, desired: &DesiredState) -> Result<ResourceId, CliError> {
+        let ledger = ledger::look(&self.host).map_err(|e| CliError::io(&e))?;
+        named.here(ledger.ids(), Ok(desired))
     }
-}
 
-/// Refuses a resource that nobody knows.
-pub fn known(desired: &DesiredState, id: &ResourceId) -> Result<(), CliError> {
-    if desired.resources.contains_key(id) {
-        return Ok(());
+    /// The resources that were given with --only, which must be wished; `None` where none was.
+    pub fn only(&self, desired: &DesiredState) -> Result<Option<BTreeSet<ResourceId>>, CliError> {
+        let mut only = BTreeSet::new();
+        for named in &self.common.only {
+            let id = self.find(named, desired)?;
+            wished(desired, &id)?;
+            only.insert(id);
+        }
+        Ok((!only.is_empty()).then_some(only))
     }
-    let names: Vec<String> = desired.resources.keys().map(ToString::to_string).collect();
-    let has = match names.as_slice() {
-        [] => "has nothing".to_owned(),
-        names => format!("has: {}", names.join(", ")),
-    };
-    let message = format!("{id} is not in the desired state, which {has}");
-    Err(CliError::new(Exit::Usage, message))
 }
 
 /// The error for a lock that was not had.

@@ -52,12 +52,12 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Whether a resource is ours, or something was decided about it or found of it.
-    pub fn names(&self, id: &ResourceId) -> bool {
+    /// Every resource that is ours, or that something was decided about or found of; some of them twice.
+    pub fn ids(&self) -> impl Iterator<Item = &ResourceId> {
         let Overrides { suspended, pinned, .. } = &self.overrides;
-        let decided = suspended.contains_key(id) || pinned.contains_key(id);
-        let failed = self.trust.quarantined.iter().any(|quarantined| &quarantined.resource == id);
-        decided || failed || self.inventory.resources.contains_key(id)
+        let failed = self.trust.quarantined.iter().map(|quarantined| &quarantined.resource);
+        let decided = suspended.keys().chain(pinned.keys());
+        self.inventory.resources.keys().chain(decided).chain(failed)
     }
 }
 

@@ -18,6 +18,7 @@ mod documents;
 
 mod archives;
 mod afterwards;
+mod asked;
 #[cfg(target_arch = "x86_64")]
 mod bombs;
 mod archive_escapes;

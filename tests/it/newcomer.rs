@@ -262,5 +262,5 @@ fn history_that_cannot_be_read_is_not_taken_for_an_empty_one() {
     assert!(told.stderr.contains("2 lines of "), "{told:#?}");
     assert!(!told.stdout.contains("Nothing was changed yet"), "{told:#?}");
     let told = world.run(&["history", "app/nonesuch"]).exits(64);
-    assert!(told.stderr.contains("app/nonesuch is not in the desired state"), "{told:#?}");
+    assert!(told.stderr.contains("nothing here is called app/nonesuch"), "{told:#?}");
 }

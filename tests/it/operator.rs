@@ -328,7 +328,7 @@ fn resource_that_nobody_wishes_is_named_for_what_it_is() {
     let (mut world, _offer) = world("");
     world.wish("desired", "apps: {}\n");
     let told = world.run(&["suspend", "app/other", "--reason", "audit"]).exits(64).stderr;
-    assert!(told.contains("app/other is not in the desired state, which has nothing"), "{told}");
+    assert!(told.contains("nothing here is called app/other"), "{told}");
     world.run(&["suspend", "app/tool", "--reason", "audit"]).exits(0);
     let told = world.run(&["explain", "app/tool"]).exits(0).stdout;
     assert!(told.contains("1.0.0") && told.contains("not desired"), "{told}");
@@ -477,7 +477,7 @@ fn one_resource_is_told_in_full_by_its_id_and_by_its_name() {
 fn what_nobody_knows_is_not_resumed() {
     let (world, _offer) = world("");
     let told = world.run(&["resume", "app/tol"]).exits(64).stderr;
-    assert!(told.contains("app/tol is not in the desired state, which has: app/tool"), "{told}");
+    assert!(told.contains("nothing here is called app/tol; did you mean app/tool?"), "{told}");
     let told = world.run(&["resume", "app/tool"]).exits(0).stdout;
     assert!(told.contains("was neither suspended"), "{told}");
 }

@@ -8,27 +8,24 @@ use camino::Utf8Path;
 use crate::cli::args::Format;
 use crate::cli::commands::show::{enforced, judged, line};
 use crate::cli::exit::Exit;
+use crate::cli::named::Named;
 use crate::cli::output::json;
 use crate::cli::output::text::in_one_line;
 use crate::cli::output::units::seconds;
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
-use crate::desired::{Declared, nearest};
+use crate::desired::Declared;
 use crate::host::{Look, Places};
-use crate::model::ResourceId;
 use crate::resource::Spec;
 use crate::resource::tree::spec::Place;
-use crate::status::{HostStatus, ResourceStatus};
+use crate::status::ResourceStatus;
 
-/// What is known about the resources of one name: an id, or a name alone, which one of each kind may have.
-pub(super) async fn status(session: &Session, named: &str) -> Result<Exit, CliError> {
+/// What is known about one resource.
+pub(super) async fn status(session: &Session, named: &Named) -> Result<Exit, CliError> {
     let (desired, exit) = enforced(session).await?;
     let mut status = judged(session, &desired)?;
-    let is_it = |id: &ResourceId| id.to_string() == named || id.name.as_str() == named;
-    if !status.resources.iter().any(|resource| is_it(&resource.id)) {
-        return Err(unknown(&status, named));
-    }
-    status.resources.retain(|resource| is_it(&resource.id));
+    let id = named.among(status.resources.iter().map(|resource| &resource.id))?;
+    status.resources.retain(|resource| resource.id == id);
     if session.common.output == Format::Json {
         say(&json::render(&status));
         return Ok(exit);
@@ -42,16 +39,6 @@ pub(super) async fn status(session: &Session, named: &str) -> Result<Exit, CliEr
     }
     say(&text);
     Ok(exit)
-}
-
-fn unknown(status: &HostStatus, named: &str) -> CliError {
-    let ids: Vec<String> =
-        status.resources.iter().map(|resource| resource.id.to_string()).collect();
-    let bare = status.resources.iter().map(|resource| resource.id.name.as_str());
-    let known: Vec<&str> = ids.iter().map(String::as_str).chain(bare).collect();
-    let meant = nearest(named, &known).map(|name| format!("; did you mean {name}?"));
-    let meant = meant.unwrap_or_else(|| "; `reconcile status` lists what there is".to_owned());
-    CliError::new(Exit::Usage, format!("nothing here is called {named}{meant}"))
 }
 
 fn oneline(text: &mut String, resource: &ResourceStatus) {

@@ -4,31 +4,31 @@ use std::fmt::Write;
 
 use crate::cli::args::Format;
 use crate::cli::exit::Exit;
+use crate::cli::named::Named;
 use crate::cli::output::json;
 use crate::cli::output::units::seconds;
-use crate::cli::session::{Session, known};
+use crate::cli::session::Session;
 use crate::cli::{CliError, mention, say};
 use crate::model::ResourceId;
+use crate::model::outcome::HistoryEntry;
 use crate::record::history::{self as record, History};
 use crate::record::ledger;
 
 /// Prints the newest entries, newest last.
 pub(super) async fn history(
     session: &Session,
-    resource: Option<&ResourceId>,
+    resource: Option<&Named>,
     limit: usize,
 ) -> Result<Exit, CliError> {
     let History { mut entries, damage } = record::read(&session.host);
     for lost in &damage {
         mention(lost);
     }
-    entries.retain(|entry| resource.is_none_or(|id| &entry.resource == id));
-    let entries = entries.split_off(entries.len().saturating_sub(limit));
-    if let Some(id) = resource.filter(|_| entries.is_empty())
-        && !ledger::look(&session.host).map_err(|e| CliError::io(&e))?.names(id)
-    {
-        known(&session.desired_if_any().await?, id)?;
+    if let Some(named) = resource {
+        let id = meant(session, named, &entries).await?;
+        entries.retain(|entry| entry.resource == id);
     }
+    let entries = entries.split_off(entries.len().saturating_sub(limit));
     if session.common.output == Format::Json {
         say(&json::render(&entries));
         return Ok(Exit::Ok);
@@ -64,4 +64,16 @@ pub(super) async fn history(
     }
     say(&text);
     Ok(Exit::Ok)
+}
+
+/// The resource that is meant: one that is here, or one that was.
+async fn meant(
+    session: &Session,
+    named: &Named,
+    entries: &[HistoryEntry],
+) -> Result<ResourceId, CliError> {
+    let ledger = ledger::look(&session.host).map_err(|e| CliError::io(&e))?;
+    let desired = session.desired_if_any().await;
+    let changed = entries.iter().map(|entry| &entry.resource);
+    named.here(ledger.ids().chain(changed), desired.as_ref())
 }

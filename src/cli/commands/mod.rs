@@ -46,7 +46,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         }
         Some(Command::Run(args)) => run::run(session, args, &cli.pass).await,
         Some(Command::Request { wait }) => {
-            let question = Question { only: session.common.only.clone(), wait: *wait };
+            let question = Question { only: run::asked_about(session).await?, wait: *wait };
             run::request(session, &question).await
         }
         Some(Command::Plan { out }) => pass::plan(session, &cli.pass, out.as_deref()).await,

@@ -9,9 +9,10 @@ use crate::cli::args::{Format, PassArgs, WindowsArg};
 use crate::cli::commands::run::{self, Poked};
 use crate::cli::commands::{pass, show};
 use crate::cli::exit::{self, Exit};
+use crate::cli::named::{Named, wished};
 use crate::cli::origin;
 use crate::cli::output::text::in_one_line;
-use crate::cli::session::{AT_ONCE, PATIENCE, Session, known};
+use crate::cli::session::{AT_ONCE, PATIENCE, Session};
 use crate::cli::{CliError, mention, say};
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
@@ -39,7 +40,7 @@ pub(super) struct Rollback<'a> {
 /// Pins an installed release and makes a pass that switches to it.
 pub(super) async fn rollback(
     session: &Session,
-    id: &ResourceId,
+    named: &Named,
     wish: &Rollback<'_>,
     args: &PassArgs,
     preview: Preview,
@@ -47,7 +48,8 @@ pub(super) async fn rollback(
     let reason = check(session, wish.reason, wish.until)?;
     // To go back must be possible while somebody is still mending the desired state.
     let (desired, _) = show::enforced(session).await?;
-    known(&desired, id)?;
+    let id = &session.find(named, &desired)?;
+    wished(&desired, id)?;
     // The lock comes before anything is looked at, but looking alone takes none.
     let host = match preview {
         Preview::Only => None,
@@ -172,16 +174,13 @@ fn check(session: &Session, reason: &str, until: Option<Timestamp>) -> Result<St
 /// Leaves a resource alone.
 pub(super) async fn suspend(
     session: &Session,
-    id: &ResourceId,
+    named: &Named,
     (reason, until): (&str, Option<Timestamp>),
 ) -> Result<Exit, CliError> {
     let reason = check(session, reason, until)?;
     let host = session.lock(PATIENCE).await?;
     let (mut ledger, desired) = by_name_now(session, &host).await?;
-    // What is installed can be left alone also when nobody wishes it any more, or nobody can say what is wished.
-    if !ledger.inventory.resources.contains_key(id) {
-        known(&desired?, id)?;
-    }
+    let id = &named.here(ledger.ids(), desired.as_ref())?;
     let suspension = Suspension { reason: reason.clone(), until };
     ledger.overrides.suspended.insert(id.clone(), suspension);
     save(&host, &ledger.overrides)?;
@@ -215,15 +214,11 @@ pub(super) async fn accept_history(
 
 /// Ends a suspension and a rollback; where there is neither, a quarantine: what an operator decided is theirs to end, and
 /// says nothing of a release that did not work.
-pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
+pub(super) async fn resume(session: &Session, named: &Named) -> Result<Exit, CliError> {
     let mut ended = Vec::new();
     let host = session.lock(PATIENCE).await?;
     let (mut ledger, desired) = by_name_now(session, &host).await?;
-    if !ledger.names(id) {
-        known(&desired?, id)?;
-        say(&nothing_to_resume(id));
-        return Ok(Exit::Ok);
-    }
+    let id = &named.here(ledger.ids(), desired.as_ref())?;
     let overrides = &mut ledger.overrides;
     let mut basis = None;
     if let Some(suspension) = overrides.suspended.remove(id) {
@@ -251,7 +246,7 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
             format!("; {} stays quarantined, `reconcile resume {id}` again lifts that", other.tag);
     }
     if ended.is_empty() {
-        say(&nothing_to_resume(id));
+        say(&format!("{id} was neither suspended nor rolled back nor quarantined here\n"));
         return Ok(Exit::Ok);
     }
     ends(&host, &mut ledger, id, basis)?;
@@ -266,10 +261,6 @@ pub(super) async fn resume(session: &Session, id: &ResourceId) -> Result<Exit, C
     };
     say(&format!("{id}: ended {}; {follows}{stays}\n", ended.join(", ")));
     Ok(Exit::Ok)
-}
-
-fn nothing_to_resume(id: &ResourceId) -> String {
-    format!("{id} was neither suspended nor rolled back nor quarantined here\n")
 }
 
 /// Notes what the release in use was kept by, for the plan that is free of it.

@@ -45,10 +45,10 @@ pub(super) async fn plan(
     let glance = if session.imagined().is_some() { None } else { glance(session, &session.host) };
     let mut desired = session.desired().await?;
     desired.notes.extend(session.imagined().and_then(Imagined::unknown));
-    session.check_only(&desired)?;
+    let only = session.only(&desired)?;
     let client = session.client(&desired);
     let holds = session.holds(&desired, args)?;
-    let request = session.request(&desired, &holds, args);
+    let request = Request { only: only.as_ref(), ..session.request(&desired, &holds, args) };
     let preview = match session.imagined() {
         Some(imagined) => {
             let (observed, ledger) = imagined.observed(&desired)?;
@@ -134,14 +134,14 @@ async fn once(
     (host, glance): (Option<Host>, Option<Glance>),
     (stop, applying): (&Stop, &Cell<bool>),
 ) -> Result<Exit, CliError> {
-    session.check_only(desired)?;
+    let only = session.only(desired)?;
     let client = session.client(desired);
     let host = match host {
         Some(host) => host,
         None => session.lock(AT_ONCE).await?,
     };
     let holds = session.holds(desired, args)?;
-    let request = session.request(desired, &holds, args);
+    let request = Request { only: only.as_ref(), ..session.request(desired, &holds, args) };
     let preview = reconcile::preview_after(&request, host.look(), &client, glance).await;
     let mut preview = preview.map_err(|e| CliError::io(&e))?;
     if session.common.output != Format::Json {

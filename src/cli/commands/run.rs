@@ -10,9 +10,11 @@ use tokio::sync::mpsc;
 use crate::apply::Stop;
 use crate::cli::args::{Format, PassArgs, RunArgs, WindowsArg};
 use crate::cli::commands::pass;
+use crate::cli::commands::show::enforced;
 use crate::cli::commands::shown::{Ended, Shown, Unmade};
 use crate::cli::commands::wishes::{Read, Wishes};
 use crate::cli::exit::{self, Exit};
+use crate::cli::named::Named;
 use crate::cli::output::{report, text};
 use crate::cli::session::{PATIENCE, Session, Texts};
 use crate::cli::{CliError, hints, mention, say};
@@ -161,6 +163,19 @@ pub(super) async fn request(session: &Session, question: &Question) -> Result<Ex
         .map_err(|error| CliError::new(Exit::Unavailable, chain(&error)))?;
     say(&format!("{}\n", answer.message));
     Ok(Exit::of_code(answer.exit))
+}
+
+/// The resources that the agent is asked about.
+pub(super) async fn asked_about(session: &Session) -> Result<Vec<ResourceId>, CliError> {
+    let mut only = Vec::new();
+    for named in &session.common.only {
+        only.push(match named {
+            // The agent may be about to read of one that is new.
+            Named::Id(id) => id.clone(),
+            Named::Name(_) => session.find(named, &enforced(session).await?.0)?,
+        });
+    }
+    Ok(only)
 }
 
 /// Whether a running agent makes a pass.

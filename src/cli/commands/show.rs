@@ -8,10 +8,11 @@ use serde::Serialize;
 use crate::cli::args::{Format, PassArgs};
 use crate::cli::commands::details::in_full;
 use crate::cli::exit::Exit;
+use crate::cli::named::{Named, wished};
 use crate::cli::output::text::{headline, in_one_line};
 use crate::cli::output::units::seconds;
 use crate::cli::output::{contents, json};
-use crate::cli::session::{Session, known};
+use crate::cli::session::Session;
 use crate::cli::{CliError, mention, say};
 use crate::controller::told;
 use crate::desired::DesiredState;
@@ -201,13 +202,13 @@ pub(super) fn line(text: &mut String, resource: &ResourceStatus) {
 pub(super) async fn diff(
     session: &Session,
     pass: &PassArgs,
-    resources: &[ResourceId],
+    resources: &[Named],
 ) -> Result<Exit, CliError> {
     let desired = session.desired().await?;
-    for id in resources {
-        known(&desired, id)?;
-    }
     let status = judged(session, &desired)?;
+    let known = || status.resources.iter().map(|resource| &resource.id);
+    let resources: Result<Vec<_>, _> = resources.iter().map(|named| named.among(known())).collect();
+    let resources = resources?;
     let wanted = |r: &&ResourceStatus| resources.is_empty() || resources.contains(&r.id);
     let drifted: Vec<&ResourceStatus> =
         status.resources.iter().filter(wanted).filter(|r| !r.drift.is_empty()).collect();
@@ -229,7 +230,7 @@ pub(super) async fn diff(
             let _ = writeln!(text, "    + {}", drift.found);
         }
     }
-    coming(session, pass, &desired, resources, &mut text).await?;
+    coming(session, pass, &desired, &resources, &mut text).await?;
     if text.is_empty() {
         text.push_str("No differences.\n");
     }
@@ -273,7 +274,8 @@ async fn coming(
     resources: &[ResourceId],
     text: &mut String,
 ) -> Result<(), CliError> {
-    let trees = resources.iter().filter(|id| id.kind == Kind::Tree);
+    let wished = |id: &&ResourceId| desired.resources.contains_key(*id);
+    let trees = resources.iter().filter(|id| id.kind == Kind::Tree).filter(wished);
     let trees: BTreeSet<ResourceId> = trees.cloned().collect();
     if trees.is_empty() {
         return Ok(());
@@ -297,13 +299,14 @@ async fn coming(
 }
 
 /// Everything known about one resource and how its version is chosen.
-pub(super) async fn explain(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
+pub(super) async fn explain(session: &Session, named: &Named) -> Result<Exit, CliError> {
     let (desired, exit) = enforced(session).await?;
     let status = judged(session, &desired)?;
+    let id = &named.among(status.resources.iter().map(|resource| &resource.id))?;
     let resource = status.resources.iter().find(|r| &r.id == id);
-    let Some(declared) = desired.resources.get(id) else {
-        let Some(resource) = resource else { return known(&desired, id).map(|()| exit) };
-        return Ok(unwished(session, resource, exit));
+    let declared = match (desired.resources.get(id), resource) {
+        (None, Some(resource)) => return Ok(unwished(session, resource, exit)),
+        _ => wished(&desired, id)?,
     };
     let reader = reader(session, &desired);
     let facts = crate::host::facts::observe(&session.host);
@@ -366,10 +369,10 @@ fn reader(session: &Session, desired: &DesiredState) -> Reader {
 }
 
 /// The versions that a source offers.
-pub(super) async fn list(session: &Session, id: &ResourceId) -> Result<Exit, CliError> {
+pub(super) async fn list(session: &Session, named: &Named) -> Result<Exit, CliError> {
     let desired = session.desired().await?;
-    known(&desired, id)?;
-    let Some(declared) = desired.resources.get(id) else { return Ok(Exit::Usage) };
+    let id = &session.find(named, &desired)?;
+    let declared = wished(&desired, id)?;
     let reader = reader(session, &desired);
     let found = found(session, &desired, id)?;
     let arch = crate::host::facts::observe(&session.host).arch;

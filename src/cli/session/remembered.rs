@@ -46,7 +46,8 @@ fn asks(command: Option<&Command>) -> bool {
     matches!(
         command,
         Some(
-            Command::Diff { .. }
+            Command::Request { .. }
+                | Command::Diff { .. }
                 | Command::Status { .. }
                 | Command::Explain { .. }
                 | Command::History { .. }
