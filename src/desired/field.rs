@@ -76,12 +76,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Field<T> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Field<T>, A::Error> {
                 let start = seq.next_element()?.unwrap_or_default();
                 let end = seq.next_element()?.unwrap_or_default();
-                Ok(match seq.next_element() {
-                    Ok(Some(value)) => {
-                        Field::Good(Box::new(Spanned { span: Span { start, end }, value }))
-                    }
-                    Ok(None) | Err(_) => Field::Bad,
-                })
+                if let Ok(Some(value)) = seq.next_element() {
+                    return Ok(Field::Good(Box::new(Spanned { span: Span { start, end }, value })));
+                }
+                // What else is wrong with it is told as well.
+                while seq.next_element::<T>().is_err() {}
+                Ok(Field::Bad)
             }
         }
         deserializer.deserialize_tuple_struct(FIELD, 3, Place(PhantomData))

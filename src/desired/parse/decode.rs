@@ -12,6 +12,7 @@ use serde::forward_to_deserialize_any;
 use crate::desired::diagnostic::{Problem, Span};
 use crate::desired::field::{CHOICE, FIELD, Field, SHORT};
 use crate::desired::parse::Problems;
+use crate::desired::parse::placed::Placed;
 use crate::desired::parse::suggest::nearest;
 use crate::desired::parse::tree::{Entry, Kind, Node};
 
@@ -28,7 +29,7 @@ pub(super) fn decode<'de, T: Deserialize<'de>>(root: &Node<'_>, problems: &Probl
 
 /// Why one value cannot be read: whoever knows the place reports it.
 #[derive(Debug)]
-struct Unreadable(Option<Box<Problem>>);
+pub(super) struct Unreadable(pub(super) Option<Box<Problem>>);
 
 impl Unreadable {
     /// For what serde itself says without knowing a place.
@@ -87,20 +88,20 @@ fn listed(words: &[&str]) -> String {
 }
 
 #[derive(Clone, Copy)]
-struct Decoder<'a, 't> {
-    node: &'a Node<'t>,
+pub(super) struct Decoder<'a, 't> {
+    pub(super) node: &'a Node<'t>,
     problems: &'a Problems,
     /// Named in messages when the place would have taken text as well.
     otherwise: &'static str,
 }
 
 impl<'a, 't> Decoder<'a, 't> {
-    fn at(self, node: &'a Node<'t>) -> Self {
+    pub(super) fn at(self, node: &'a Node<'t>) -> Self {
         Self { node, otherwise: "", ..self }
     }
 
     /// Reports an error that nobody has reported yet.
-    fn report(self, error: Unreadable) -> Unreadable {
+    pub(super) fn report(self, error: Unreadable) -> Unreadable {
         if let Some(problem) = error.at(self.node).0 {
             self.problems.push(*problem);
         }
@@ -256,7 +257,7 @@ impl<'de> Deserializer<'de> for Decoder<'_, '_> {
         visitor: V,
     ) -> Result<V::Value, Unreadable> {
         if name == FIELD {
-            visitor.visit_seq(Placed { decoder: self, next: 0 })
+            visitor.visit_seq(Placed::new(self))
         } else {
             visitor.visit_seq(self.list()?)
         }
@@ -304,30 +305,6 @@ impl<'de> Deserializer<'de> for Decoder<'_, '_> {
     forward_to_deserialize_any! {
         i8 i16 i32 i64 i128 u8 u16 u128 f32 f64 char str bytes byte_buf option unit unit_struct tuple
         identifier ignored_any
-    }
-}
-
-/// The three parts of a [`Field`]: start, end, value. The value's errors are reported here.
-struct Placed<'a, 't> {
-    decoder: Decoder<'a, 't>,
-    next: u8,
-}
-
-impl<'de> SeqAccess<'de> for Placed<'_, '_> {
-    type Error = Unreadable;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Unreadable> {
-        self.next += 1;
-        let span = self.decoder.node.span;
-        let read = match self.next {
-            1 => seed.deserialize(IntoDeserializer::<Unreadable>::into_deserializer(span.start)),
-            2 => seed.deserialize(IntoDeserializer::<Unreadable>::into_deserializer(span.end)),
-            _ => seed.deserialize(self.decoder),
-        };
-        read.map(Some).map_err(|error| self.decoder.report(error))
     }
 }
 

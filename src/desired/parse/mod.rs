@@ -6,6 +6,7 @@
 //! the others: each [`Field`] that cannot be read reports and is left out.
 
 mod decode;
+mod placed;
 mod suggest;
 mod tree;
 
@@ -28,10 +29,10 @@ pub(super) struct Problems {
 }
 
 impl Problems {
-    /// Remembers a problem, up to [`DIAGNOSTICS_MAX`].
+    /// Remembers a problem, up to [`DIAGNOSTICS_MAX`]; once, however often the place is read.
     pub(super) fn push(&self, problem: Problem) {
         let mut found = self.found.borrow_mut();
-        if found.len() < DIAGNOSTICS_MAX {
+        if found.len() < DIAGNOSTICS_MAX && !found.contains(&problem) {
             found.push(problem);
         }
     }
