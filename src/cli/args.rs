@@ -451,8 +451,20 @@ pub enum SchemaKind {
     Plan,
     /// What `status -o json` prints.
     Status,
-    /// One line of history.
+    /// What `history -o json` prints; an entry is one line of `history.jsonl`.
     History,
+    /// What `diff -o json` prints.
+    Diff,
+    /// What `explain -o json` prints.
+    Explain,
+    /// What `list -o json` prints.
+    List,
+    /// What `validate -o json` prints.
+    Validate,
+    /// What `doctor -o json` prints.
+    Doctor,
+    /// What `gc -o json` prints.
+    Gc,
     /// What is told when something changes.
     Event,
     /// The HTTP API, as an OpenAPI document.

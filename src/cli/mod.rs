@@ -16,10 +16,9 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use crate::cli::args::{Cli, Format};
 use crate::cli::exit::Exit;
+use crate::cli::output::answers::Validation;
 use crate::cli::output::json;
 use crate::cli::session::Session;
 
@@ -32,7 +31,7 @@ const IDLE_THREADS_KEPT: Duration = Duration::from_secs(2);
 pub struct CliError {
     exit: Exit,
     message: String,
-    document: Option<Box<Value>>,
+    document: Option<Box<Validation>>,
 }
 
 impl CliError {
@@ -42,7 +41,7 @@ impl CliError {
     }
 
     /// The same with what programs are told instead of a result.
-    pub(crate) fn with_document(self, document: Value) -> Self {
+    pub(crate) fn with_document(self, document: Validation) -> Self {
         Self { document: Some(Box::new(document)), ..self }
     }
 
@@ -54,6 +53,13 @@ impl CliError {
     /// What went wrong.
     pub(crate) fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What is wrong with a desired state that is not valid: the first mistake, where they are known.
+    pub(crate) fn refusal(&self) -> Option<String> {
+        let mistakes = self.document.as_ref().map(|told| told.errors.as_slice());
+        let why = mistakes.map_or_else(|| self.message.clone(), origin::first_of);
+        (self.exit == Exit::Invalid).then_some(why)
     }
 
     /// The host cannot be read or written.
@@ -97,7 +103,7 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             if let Some(document) = error.document.filter(|_| cli.common.output == Format::Json) {
-                say(&json::render(&document));
+                say(&json::document(*document));
             }
             complain(&error.message);
             error.exit.into()

@@ -22,6 +22,7 @@ use crate::cli::exit::Exit;
 use crate::cli::imagined::Imagined;
 use crate::cli::named::{Named, wished};
 use crate::cli::origin::{self, Reading};
+use crate::cli::output::answers::Validation;
 use crate::cli::output::json::verdict;
 use crate::cli::token::read_token;
 use crate::controller::config::AgentConfig;
@@ -384,14 +385,17 @@ impl Session {
         self.tell_once(diagnostics);
         let errors = diagnostics.len();
         let plural = if errors == 1 { "error" } else { "errors" };
-        let paths = match &self.common.git.git {
-            Some(url) => vec![url.clone()],
-            None => {
-                self.desired_paths().unwrap_or_default().iter().map(ToString::to_string).collect()
-            }
-        };
         CliError::new(Exit::Invalid, format!("the desired state has {errors} {plural}"))
-            .with_document(verdict(&paths, None, Err(diagnostics)))
+            .with_document(self.refusal(diagnostics))
+    }
+
+    /// What programs are told of a desired state that is not valid.
+    fn refusal(&self, diagnostics: &[Diagnostic]) -> Validation {
+        let roots = match self.repository() {
+            Ok(Some(source)) => vec![source.address.label()],
+            _ => self.desired_paths().unwrap_or_default().iter().map(ToString::to_string).collect(),
+        };
+        verdict(&roots, None, Err(diagnostics))
     }
 
     /// How closely to look.

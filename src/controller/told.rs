@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use crate::controller::drive::{News, Observer};
 use crate::controller::machine::Wish;
+use crate::controller::queue::Scope;
 use crate::host::Look;
 use crate::host::runtime::Runtime;
 use crate::model::agent::AgentStatus;
@@ -32,6 +33,7 @@ impl<'a> Told<'a> {
             next_pass_at: None,
             triggers: String::new(),
             last_pass_at: None,
+            last_converged_at: None,
             exit: None,
             message: String::new(),
             unmade: None,
@@ -52,9 +54,13 @@ impl Observer for Told<'_> {
                 status.triggers = order.why();
                 status.next_pass_at = None;
             }
-            News::Ended(_, done) => {
-                if done.plan.is_some() {
-                    status.last_pass_at = Some((self.clock)());
+            News::Ended(order, done) => {
+                if let Some((plan, outcome)) = &done.plan {
+                    let now = Some((self.clock)());
+                    status.last_pass_at = now;
+                    if order.scope == Scope::All && outcome.converged(plan) {
+                        status.last_converged_at = now;
+                    }
                 }
                 status.unmade.clone_from(&done.unmade);
                 status.exit = Some(done.exit);

@@ -20,6 +20,9 @@ pub struct AgentStatus {
     pub triggers: String,
     /// When the last pass that could be made ended.
     pub last_pass_at: Option<Timestamp>,
+    /// When a pass over everything ended last after which everything wished was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_converged_at: Option<Timestamp>,
     /// The exit code that it would have had on its own.
     pub exit: Option<u8>,
     /// What it came to, in one line.
@@ -27,7 +30,7 @@ pub struct AgentStatus {
     /// Why the last pass could not be made, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmade: Option<String>,
-    /// Why the desired state cannot be used, if so: the last valid one is enforced.
+    /// Why the desired state cannot be used, if so: the last valid one stays in effect.
     pub invalid: Option<String>,
     /// Why the configuration that was read last is not used, if so.
     pub misconfigured: Option<String>,

@@ -6,6 +6,7 @@ pub mod check;
 pub mod contents;
 pub mod delta;
 pub mod difference;
+pub mod document;
 pub mod digest;
 pub mod extension;
 pub mod facts;

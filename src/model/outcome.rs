@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Action, Attribution, Drift, ResourceId, StepKind, Version};
+use crate::model::{Action, Attribution, Drift, Plan, ResourceId, StepKind, Version};
 
 /// What became of each change, in the order of the plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +13,13 @@ pub struct Outcome {
     pub results: Vec<ChangeResult>,
     /// The running program was replaced by another one: whoever goes on must start that.
     pub replaced_self: bool,
+}
+
+impl Outcome {
+    /// Whether everything is there that a plan was made for.
+    pub fn converged(&self, plan: &Plan) -> bool {
+        plan.blocked.is_empty() && self.results.iter().all(|result| result.end == End::Done)
+    }
 }
 
 /// What became of one change.

@@ -347,6 +347,9 @@ pub struct PlanMetadata {
     pub generator: String,
     /// Where the desired state was read from.
     pub desired: Vec<String>,
+    /// SHA-256 over the texts of the desired state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
     /// From which commit, when it came from a repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Revision>,

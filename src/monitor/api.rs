@@ -15,6 +15,7 @@ use axum::routing::{MethodRouter, get};
 use serde::Serialize;
 
 use crate::host::clock;
+use crate::model::document::Document;
 use crate::monitor::serve::Feed;
 use crate::monitor::{Snapshot, openapi, page};
 
@@ -36,7 +37,7 @@ pub fn router(feed: Feed, hosts: Hosts) -> Router {
         .route("/", with(page))
         .route("/status", with(|feed| answer(feed, |s| json(&s.status))))
         .route("/plan", with(|feed| answer(feed, |s| json(&s.plan))))
-        .route("/history", with(|feed| answer(feed, |s| json(&s.newest()))))
+        .route("/history", with(|feed| answer(feed, |s| json(&Document::from(s.changes())))))
         .route("/metrics", with(metrics))
         .route("/healthz", with(healthz))
         .route("/openapi.json", with(|_| json(&openapi::document())))
@@ -123,12 +124,19 @@ fn metrics(feed: &Feed) -> Response {
 fn healthz(feed: &Feed) -> Response {
     let due = feed.borrow().as_ref().and_then(|snapshot| snapshot.next);
     match due.filter(|due| clock::now().duration_since(*due) > LATE) {
-        None => (StatusCode::OK, "ok\n").into_response(),
+        None => (StatusCode::OK, ok(feed)).into_response(),
         Some(due) => {
             let why = format!("the pass that was due at {due} has not ended\n");
             (StatusCode::SERVICE_UNAVAILABLE, why).into_response()
         }
     }
+}
+
+/// What a loop says that goes on; starting it again would not help where no pass can be made.
+fn ok(feed: &Feed) -> String {
+    let newest = feed.borrow();
+    let unmade = newest.as_ref().and_then(|snapshot| snapshot.status.unmade());
+    unmade.map_or_else(|| "ok\n".to_owned(), |why| format!("ok, but no pass is made: {why}\n"))
 }
 
 fn page(feed: &Feed) -> Response {

@@ -28,6 +28,7 @@ use crate::model::outcome::HistoryEntry;
 use crate::model::plan::PlanDocument;
 use crate::model::window::Windows;
 use crate::monitor::tally::Tally;
+use crate::record::history::History;
 use crate::status::HostStatus;
 
 pub use event::{Event, Severity};
@@ -72,6 +73,11 @@ impl Snapshot {
     pub fn newest(&self) -> &[HistoryEntry] {
         let others = self.history.len().saturating_sub(HISTORY_SHOWN);
         self.history.get(others..).unwrap_or_default()
+    }
+
+    /// The same as it is told to programs.
+    fn changes(&self) -> History {
+        History { entries: self.newest().to_vec(), damage: Vec::new() }
     }
 
     /// All numbers at a moment, as text for Prometheus.

@@ -3,8 +3,9 @@
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::{Value, json};
 
-use crate::model::outcome::HistoryEntry;
+use crate::model::document::Document;
 use crate::model::plan::PlanDocument;
+use crate::record::history::History;
 use crate::status::HostStatus;
 
 /// The document.
@@ -16,8 +17,7 @@ pub fn document() -> Value {
     let mut generator = settings.into_generator();
     let status = schema::<HostStatus>(&mut generator);
     let plan = schema::<PlanDocument>(&mut generator);
-    let entry = schema::<HistoryEntry>(&mut generator);
-    let history = json!({ "type": "array", "items": entry });
+    let history = schema::<Document<History>>(&mut generator);
     let text = json!({ "type": "string" });
     let paths = [
         ("/status", "What is installed and in which condition.", "application/json", status),

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use crate::monitor::Snapshot;
-use crate::status::{Condition, NOT_MADE, State};
+use crate::status::{Condition, State};
 
 /// The style sheet.
 const STYLE: &str = include_str!("page.css");
@@ -105,8 +105,8 @@ fn body(html: &mut String, snapshot: &Snapshot, now: Timestamp) {
         }
         html.push_str("</div>");
     }
-    if let Some(why) = status.conditions.iter().find(|c| c.reason == NOT_MADE) {
-        let why = Text(&why.message);
+    if let Some(why) = status.unmade() {
+        let why = Text(why);
         let _ = write!(
             html,
             "<h2>No pass is made</h2><div class=\"card\"><div class=\"why\">{why}</div></div>"

@@ -357,13 +357,14 @@ fn not_removed(
     }
 }
 
-/// Resources whose directory was edited: what is in the old place is not touched. Who is refused the new one does not
-/// move.
+/// Resources whose directory was edited: what is in the old place is not touched. Who is refused the new one, or is left
+/// alone, does not move.
 fn moved(inputs: &Inputs<'_>, blocked: &[Blocked]) -> Vec<String> {
-    let refused = blocked.iter().filter(|blocked| blocked.reason == BlockedReason::Foreign);
-    let refused: BTreeSet<&ResourceId> = refused.map(|blocked| &blocked.resource).collect();
+    let stays = |by: BlockedReason| matches!(by, BlockedReason::Foreign | BlockedReason::Suspended);
+    let stay = blocked.iter().filter(|blocked| stays(blocked.reason));
+    let stay: BTreeSet<&ResourceId> = stay.map(|blocked| &blocked.resource).collect();
     let resources = inputs.desired.resources.iter().filter_map(|(id, declared)| {
-        if refused.contains(id) {
+        if stay.contains(id) {
             return None;
         }
         let (old, new) = cause::moved(inputs, id, declared)?;

@@ -4,7 +4,11 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use crate::host::{Change, Look, Stat};
+use crate::model::document::Answer;
 use crate::model::outcome::{HistoryEntry, counted};
 
 /// Most bytes of a file that are read: it is rotated at 1 MiB, and one pass over ten thousand resources adds some more.
@@ -29,12 +33,16 @@ pub fn append(host: &Change, entries: &[HistoryEntry]) -> io::Result<()> {
 }
 
 /// What is remembered of changes, and what of it is lost.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct History {
     /// All entries that can be read, oldest first.
     pub entries: Vec<HistoryEntry>,
     /// What cannot be read, for people: a file, or lines of one (a single one may be torn by a crash).
     pub damage: Vec<String>,
+}
+
+impl Answer for History {
+    const KIND: &'static str = "History";
 }
 
 /// All remembered entries, oldest first. Lines that cannot be read are left out.

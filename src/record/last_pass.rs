@@ -85,7 +85,7 @@ impl LastPass {
             Some((id.clone(), Digest::of_json(&declared.spec)))
         };
         last.wishes = stuck.filter_map(wish).collect();
-        let converged = last.failed.is_empty() && last.blocked.is_empty() && only.is_none();
+        let converged = outcome.converged(pass.plan) && only.is_none();
         let earlier_at = earlier.and_then(|earlier| earlier.converged_at);
         last.converged_at = if converged { Some(pass.now) } else { earlier_at };
         if let Some((only, earlier)) = only.zip(earlier) {

@@ -31,21 +31,31 @@ fn place(host: &Look, roots: &[String]) -> Utf8PathBuf {
 #[derive(Clone, Debug, Default)]
 pub struct Kept(Option<(Digest, Stat)>);
 
-/// Keeps the texts of a valid desired state that was read from `roots`, if they are not those kept already; `digest` is
-/// that of the texts. Who may not read the desired state may not read the copy.
-pub fn save(
-    host: &Host,
-    roots: &[String],
-    (texts, digest): (&[SourceText], &Digest),
-    kept: &mut Kept,
-) -> io::Result<()> {
+impl Kept {
+    /// Keeps the texts, whose digest is known, unless it has left them there before.
+    pub fn save(
+        &mut self,
+        host: &Host,
+        roots: &[String],
+        (texts, digest): (&[SourceText], &Digest),
+    ) -> io::Result<()> {
+        let place = place(host, roots);
+        let there = host.stat(&place)?;
+        if self.0.as_ref().is_some_and(|(known, stat)| known == digest && Some(*stat) == there) {
+            return Ok(());
+        }
+        self.0 = None;
+        save(host, roots, texts)?;
+        self.0 = host.stat(&place)?.map(|stat| (digest.clone(), stat));
+        Ok(())
+    }
+}
+
+/// Keeps the texts of a valid desired state that was read from `roots`, if they are not those kept already. Who may not
+/// read the desired state may not read the copy.
+pub fn save(host: &Host, roots: &[String], texts: &[SourceText]) -> io::Result<()> {
     let place = place(host, roots);
     let there = host.stat(&place)?;
-    let known = kept.0.take().filter(|(known, stat)| known == digest && Some(*stat) == there);
-    if known.is_some() {
-        kept.0 = known;
-        return Ok(());
-    }
     let bytes = serde_json::to_vec(texts).map_err(io::Error::other)?;
     // A copy that is too large or damaged is another one, too.
     let copy = host.read(&place, BYTES_MAX).ok().flatten();
@@ -55,7 +65,6 @@ pub fn save(
             forget_old(host);
         }
     }
-    kept.0 = host.stat(&place)?.map(|stat| (digest.clone(), stat));
     Ok(())
 }
 

@@ -22,7 +22,7 @@
 //! have bounds, and a question that was given up is not asked again while its thread still lives.
 //!
 //! A repository that does not answer, or has something that is not accepted or not valid, leaves the last accepted
-//! state enforced, which was valid.
+//! state in effect, which was valid.
 
 #![cfg_attr(
     not(feature = "git"),
@@ -227,7 +227,7 @@ pub async fn follow(
     Ok(Checkout {
         directory: checkouts.real(&memory.place()),
         base: checkouts.base(),
-        revision: revision(source, &memory, trouble.map(|trouble| enforced(&memory, &trouble))),
+        revision: revision(source, &memory, trouble.map(|trouble| in_effect(&memory, &trouble))),
         first: known.commit.is_none(),
         notes,
         _temporary: None,
@@ -315,7 +315,7 @@ pub async fn peek(
         }
         Ok(Answer::Same) => recalled(source, &checkouts, known, |_| None),
         Err(error) if have && known.accepted(source).is_ok() => {
-            recalled(source, &checkouts, known, |memory| Some(enforced(memory, &told(&error))))
+            recalled(source, &checkouts, known, |memory| Some(in_effect(memory, &told(&error))))
         }
         Err(error) => Err(error),
     }
@@ -329,7 +329,7 @@ pub fn recall(source: &Source, host: &Look) -> Result<Checkout, RepositoryError>
     let refusal = known.accepted(source).err();
     recalled(source, &checkouts, known, |memory| match refusal {
         Some(error) => Some(told(&error)),
-        None => memory.trouble.as_ref().map(|trouble| enforced(memory, trouble)),
+        None => memory.trouble.as_ref().map(|trouble| in_effect(memory, trouble)),
     })
 }
 
@@ -366,11 +366,11 @@ fn told(error: &RepositoryError) -> Trouble {
 }
 
 /// What is said while a repository's present state cannot be used.
-fn enforced(memory: &Memory, trouble: &Trouble) -> Trouble {
+fn in_effect(memory: &Memory, trouble: &Trouble) -> Trouble {
     let short = memory.commit.get(..10).unwrap_or_default();
     let accepted = memory.accepted_at.round(jiff::Unit::Second).unwrap_or(memory.accepted_at);
     let message = format!(
-        "{}; {}@sha1:{short}, accepted at {accepted}, stays enforced",
+        "{}; {}@sha1:{short}, accepted at {accepted}, stays in effect",
         trouble.message, memory.reference
     );
     Trouble { kind: trouble.kind, message }

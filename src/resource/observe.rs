@@ -2,7 +2,7 @@
 
 use std::io;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Serialize, Serializer};
 
 use crate::host::Look;
@@ -105,5 +105,20 @@ impl Found {
             slots.retain(|slot| found.head(slot).is_some());
         }
         slots
+    }
+
+    /// The file that is one app, where there is one.
+    pub fn file_in_place(&self) -> Option<&Utf8Path> {
+        let Self::App(found) = self else { return None };
+        let file = found.file.as_ref().filter(|file| file.stat.is_some())?;
+        Some(&file.path)
+    }
+
+    /// Where files of somebody else are kept that were in the place of a tree.
+    pub fn set_aside(&self, spec: &Spec) -> Vec<Utf8PathBuf> {
+        match (self, spec) {
+            (Self::Tree(found), Spec::Tree(spec)) => tree::layout::set_aside(&spec.path, found),
+            _ => Vec::new(),
+        }
     }
 }

@@ -65,7 +65,7 @@ fn of_wish(desired: &DesiredState) -> Vec<Condition> {
     let refused = desired.refused.as_ref().map(|why| {
         let meanwhile = match desired.roots.as_slice() {
             [] => "nothing is changed until it is valid",
-            _ => "the last valid one counts until it is valid",
+            _ => "the last valid one stays in effect until it is valid",
         };
         let message = format!("{why}; {meanwhile}");
         holds("DesiredRefused", "Invalid", message)

@@ -8,6 +8,7 @@ mod seen;
 
 use std::collections::BTreeMap;
 
+use camino::Utf8PathBuf;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ use crate::observe::Observed;
 use crate::record::last_pass::LastPass;
 use crate::resource::{Found, Spec};
 use crate::status::ready::ready;
-use crate::status::seen::{drift, outdated, recognised, taken_away};
+use crate::status::seen::{drift, outdated, placed, recognised, taken_away};
 
 /// Everything status depends on.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +87,14 @@ pub struct HostStatus {
     pub losses: Vec<String>,
     /// Every wished resource and every other one of ours.
     pub resources: Vec<ResourceStatus>,
+}
+
+impl HostStatus {
+    /// Why no pass can be made, if so.
+    pub fn unmade(&self) -> Option<&str> {
+        let unmade = self.conditions.iter().find(|condition| condition.reason == NOT_MADE)?;
+        Some(&unmade.message)
+    }
 }
 
 /// One word for scripts, best first.
@@ -151,6 +160,9 @@ pub const HOST_CONDITIONS: [&str; 6] =
 /// Why a host is not ready on which no pass can be made.
 pub const NOT_MADE: &str = "PassNotMade";
 
+/// Why a release is not verified that a place of this machine alone vouches for.
+const LOCAL: &str = "LocalSource";
+
 /// Why something is not as it should be that nothing but the next pass can tell.
 const WAITING: &str = "WaitingForPass";
 
@@ -177,6 +189,9 @@ pub struct ResourceStatus {
     pub verified: Option<Level>,
     /// Other versions that are there to go back to.
     pub kept: Vec<String>,
+    /// Directories with files of somebody else that were in its place, which are never removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set_aside: Vec<String>,
     /// What somebody else changed.
     pub drift: Vec<Drift>,
     /// Effects owed.
@@ -188,6 +203,12 @@ pub struct ResourceStatus {
 }
 
 impl ResourceStatus {
+    /// How its artifact was verified, in one word; nothing where that is not known.
+    pub fn verified_by(&self) -> &'static str {
+        let local = self.condition("Insecure").is_some_and(|why| why.reason == LOCAL);
+        if local { "local" } else { self.verified.map_or("", Level::name) }
+    }
+
     /// The condition of a kind, if there is one.
     fn condition(&self, kind: &str) -> Option<&Condition> {
         self.conditions.iter().find(|condition| condition.kind == kind)
@@ -264,13 +285,15 @@ pub fn status(known: &Known<'_>) -> HostStatus {
     // The record of passes that came to the same is not written each time; the loop says when its last one was.
     let recorded = known.last.map(|last| last.at);
     let told = known.agent.and_then(|agent| agent.last_pass_at);
+    let recorded_whole = known.last.and_then(|last| last.converged_at);
+    let told_whole = known.agent.and_then(|agent| agent.last_converged_at);
     HostStatus {
         api_version: "reconcile/v1".to_owned(),
         kind: "HostStatus".to_owned(),
         hostname,
         state,
         last_pass_at: recorded.max(told),
-        last_converged_at: known.last.and_then(|last| last.converged_at),
+        last_converged_at: recorded_whole.max(told_whole),
         revision: known.desired.revision.clone(),
         desired: known.desired.digest.clone(),
         conditions: host::conditions(known, &resources, state),
@@ -301,6 +324,7 @@ fn judge(
         known.ledger.trust.quarantine_of(id, &Found::tag_of(slot), &digests).is_none()
     };
     let others = others.into_iter().filter(|slot| Some(*slot) != current && works(slot));
+    let aside = found.zip(spec).map(|(found, spec)| found.set_aside(spec)).unwrap_or_default();
     let mut status = ResourceStatus {
         id: id.clone(),
         state: State::Current,
@@ -308,11 +332,12 @@ fn judge(
         floating: spec.is_some_and(Spec::is_floating),
         version: match current {
             Some(slot) => found.and_then(|found| found.version_of(slot, spec)),
-            None => recognised(known, id, found),
+            None => recognised(known, id, found).or_else(|| placed(known, (id, spec?), found?)),
         },
         digest: made_from.map(|(digest, _)| digest.clone()),
         verified: made_from.map(|(_, evidence)| evidence.level),
         kept: others.filter_map(|slot| Some(found?.name_of(slot))).collect(),
+        set_aside: aside.into_iter().map(Utf8PathBuf::into_string).collect(),
         drift,
         owed: known
             .ledger
@@ -374,9 +399,10 @@ fn conditions(
         let message = format!("{}: {}", quarantined.tag, quarantined.reason);
         conditions.push(holds("Quarantined", "HealthCheckFailed", message));
     }
-    // That an operator holds it is told already.
-    let told = |blocked: &&&Blocked| blocked.reason != BlockedReason::Suspended;
-    if let Some(blocked) = latest.blocked.get(id).filter(told) {
+    // That it is left alone is told already; that a rollback keeps what is not wished any more is not.
+    let suspended = conditions.iter().any(|condition| condition.kind == "Suspended");
+    let told = |blocked: &Blocked| blocked.reason == BlockedReason::Suspended && suspended;
+    if let Some(blocked) = latest.blocked.get(id).filter(|blocked| !told(blocked)) {
         let reason = format!("{:?}", blocked.reason);
         conditions.push(holds("Blocked", &reason, blocked.message.clone()));
     }
@@ -384,9 +410,7 @@ fn conditions(
     if let Some(level) = status.verified.filter(|level| *level <= Level::Tls) {
         let here = found.and_then(|found| found.accepted_from_here(found.current()?));
         let (reason, message) = match here.filter(|_| level == Level::Tls) {
-            Some(place) => {
-                ("LocalSource", format!("nobody but {place} vouches for the release in use"))
-            }
+            Some(place) => (LOCAL, format!("nobody but {place} vouches for the release in use")),
             None => (
                 "VerificationDisabled",
                 format!("the release in use was accepted with level {}", level.name()),

@@ -128,6 +128,7 @@ fn not_read(known: &Known<'_>, id: &ResourceId) -> Option<String> {
 fn leaving(blocked: Option<&Condition>) -> (State, &str, &str) {
     match blocked {
         Some(by) if by.reason == "Deferred" => (State::InProgress, &by.reason, &by.message),
+        Some(by) if by.reason == "Suspended" => (State::Suspended, &by.reason, &by.message),
         Some(by) => (State::Stalled, &by.reason, &by.message),
         None => (State::InProgress, "NotDesired", "it will be removed"),
     }

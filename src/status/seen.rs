@@ -35,6 +35,19 @@ pub(super) fn recognised(
     (found?.program()? == recognised.sha256).then(|| recognised.version.clone())
 }
 
+/// The version of a program that we put in place, whose release is where its app was by another name.
+pub(super) fn placed(
+    known: &Known<'_>,
+    (id, spec): (&ResourceId, &Spec),
+    found: &Found,
+) -> Option<Version> {
+    let owned = known.ledger.inventory.resources.get(id)?;
+    let moved = owned.home != spec.home();
+    let file = owned.in_place.as_ref()?.placed.as_deref().filter(|_| moved);
+    let there = found.file_in_place().filter(|there| Some(*there) == file);
+    there.and_then(|_| found.version_of(owned.activated.last()?, Some(spec)))
+}
+
 /// The drift that a pass would correct.
 pub(super) fn drift(
     known: &Known<'_>,

@@ -108,7 +108,7 @@ fn layout_that_was_edited_waits_for_the_pass_that_moves_the_app() {
     assert_eq!(world.run(&["diff"]).exits(0).stdout, "No differences.\n");
     world.run(&[]).exits(0);
     let history = world.run(&["history", "-o", "json"]).exits(0).json();
-    let last = history.as_array().unwrap().last().unwrap();
+    let last = history["entries"].as_array().unwrap().last().unwrap();
     assert_eq!(
         (&last["action"], &last["attribution"]),
         (&"move".into(), &"desired-changed".into())
@@ -236,7 +236,7 @@ fn bare(root: &Path, arguments: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn questions_without_a_wish_are_about_what_the_agent_enforces() {
+fn questions_without_a_wish_are_about_what_is_in_effect_for_the_agent() {
     let (mut world, first) = GitWorld::new();
     let root = world.root.path().to_owned();
     let mut command = world.command(&["run", "--interval", "1d"]);

@@ -1,5 +1,6 @@
-//! Desired state in a Git repository: what is accepted, and what stays enforced meanwhile.
+//! Desired state in a Git repository: what is accepted, and what stays in effect meanwhile.
 
+use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -287,7 +288,7 @@ fn commit_without_an_allowed_signature_is_refused_and_the_accepted_one_stays() {
         world.origin.point("refs/heads/main", &bad);
         fs::remove_file(world.root.path().join("opt/weather/bin/weather")).unwrap();
         let text = world.run(&[]).exits(77);
-        says(&text, &[&bad, "stays enforced", "drift-corrected"]);
+        says(&text, &[&bad, "stays in effect", "drift-corrected"]);
         assert_eq!(world.installed().as_deref(), Some("0.3.0"));
     }
     says(&world.run(&["status"]).exits(0), &[&first[..10]]);
@@ -404,7 +405,7 @@ fn loss_of_all_memory_is_reported() {
 }
 
 #[test]
-fn repository_that_is_down_leaves_the_accepted_state_enforced() {
+fn repository_that_is_down_leaves_the_accepted_state_in_effect() {
     let (mut world, first) = World::new();
     world.origin.hide();
     world.run(&[]).exits(69);
@@ -413,7 +414,7 @@ fn repository_that_is_down_leaves_the_accepted_state_enforced() {
     world.origin.hide();
     fs::remove_file(world.root.path().join("opt/weather/bin/weather")).unwrap();
     let text = world.run(&["--now", "2026-06-01T05:00:00Z"]).exits(0);
-    says(&text, &["cannot fetch", "accepted at 20", "stays enforced"]);
+    says(&text, &["cannot fetch", "accepted at 20", "stays in effect"]);
     assert_eq!(world.installed().as_deref(), Some("0.3.0"));
     says(&world.run(&["status"]).exits(0), &[&first[..10]]);
     world.origin.show();
@@ -423,7 +424,7 @@ fn repository_that_is_down_leaves_the_accepted_state_enforced() {
 }
 
 #[test]
-fn invalid_commit_leaves_the_last_valid_one_enforced_and_is_told_everywhere() {
+fn invalid_commit_leaves_the_last_valid_one_in_effect_and_is_told_everywhere() {
     let (mut world, first) = World::new();
     let invalid = "apps:\n  weather: { sauce: 1 }\n";
     let lost = world.push(invalid, &[]);
@@ -434,7 +435,7 @@ fn invalid_commit_leaves_the_last_valid_one_enforced_and_is_told_everywhere() {
     fs::remove_file(world.root.path().join("opt/weather/bin/weather")).unwrap();
     let second = world.push(invalid, &[&first]);
     let looked = everything(world.root.path());
-    let says_why = ["is no valid desired state: web.yaml:2", &second[..10], "stays enforced"];
+    let says_why = ["is no valid desired state: web.yaml:2", &second[..10], "stays in effect"];
     says(&world.run(&["--dry-run"]).exits(65), &says_why);
     assert_eq!(everything(world.root.path()), looked, "looking writes nothing");
     says(&world.run(&[]).exits(65), &says_why);
@@ -469,7 +470,7 @@ fn loop_repairs_by_the_last_valid_commit_while_a_request_tells_what_is_wrong_wit
     let second = world.push("apps: [\n", &[&first]);
     fs::remove_file(world.root.path().join("opt/weather/bin/weather")).unwrap();
     let text = request(&world).exits(65);
-    says(&text, &["no valid desired state", &second[..10], "stays enforced", "1 repaired"]);
+    says(&text, &["no valid desired state", &second[..10], "stays in effect", "1 repaired"]);
     assert_eq!(world.installed().as_deref(), Some("0.3.0"));
     let unsigned = world.origin.commit(&[("web.yaml", &wish("0.9.2"))], &[&second], None);
     world.origin.point("refs/heads/main", &unsigned);
@@ -651,4 +652,21 @@ fn commit_is_parsed_once_and_not_again_while_it_is_the_same() {
     assert!(said().matches("planned").count() >= 3, "{}", said());
     assert_eq!(parsed(&said()), 1, "{}", said());
     assert_eq!(world.installed().as_deref(), Some("0.9.2"));
+}
+
+#[test]
+fn first_commit_that_is_not_valid_is_told_to_programs_by_the_place_it_was_read_from() {
+    let (mut world, _) = World::new();
+    let invalid = [("site/web.yaml", "apps:\n  weather: { sauce: 1 }\n")];
+    let commit = world.origin.commit(&invalid, &[], Some(&world.key));
+    world.origin.point("refs/heads/main", &commit);
+    let place = format!("{}//site", world.origin.url());
+    for asked in [&[][..], &["plan"], &["validate"], &["--dry-run"]] {
+        let ran = world.run(&[asked, &["--git-path", "site", "-o", "json"]].concat());
+        assert_eq!(ran.0.status.code(), Some(65), "{asked:?}: {}", ran.text());
+        let told: Value = serde_json::from_slice(&ran.0.stdout)
+            .unwrap_or_else(|error| panic!("{asked:?}: {error}: {}", ran.text()));
+        assert_eq!(told["paths"], serde_json::json!([place]), "{asked:?}: {told:#}");
+        assert_eq!(told["errors"][0]["line"], 2, "{asked:?}: {told:#}");
+    }
 }

@@ -146,7 +146,7 @@ fn answer_without_end_is_cut_off_and_the_accepted_state_stays() {
     remote.run(&[]).exits(0);
     remote.server.be(Manner::Endless);
     let text = remote.run(&[]).exits(65);
-    says(&text, &["more than 16777216 bytes", &first[..10], "stays enforced"]);
+    says(&text, &["more than 16777216 bytes", &first[..10], "stays in effect"]);
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn history_is_read_from_objects_that_are_what_their_names_say() {
     let (honest, other) = (fs::read(object(&middle)).unwrap(), fs::read(object(&made_up)).unwrap());
     fs::remove_file(object(&middle)).unwrap();
     fs::write(object(&middle), other).unwrap();
-    says(&world.run(&[]).exits(0), &["damaged", "stays enforced"]);
+    says(&world.run(&[]).exits(0), &["damaged", "stays in effect"]);
     assert_eq!(world.installed().as_deref(), Some("0.3.0"));
     fs::write(object(&middle), honest).unwrap();
     world.origin.point(&format!("refs/replace/{middle}"), &made_up);
@@ -294,7 +294,7 @@ fn pipe_in_the_place_of_a_file_of_a_repository_is_not_waited_for() {
             0,
         )
         .unwrap();
-        says(&world.run(&[]).exits(0), &["is not a regular file", "stays enforced"]);
+        says(&world.run(&[]).exits(0), &["is not a regular file", "stays in effect"]);
         fs::remove_file(&path).unwrap();
         if moved {
             fs::rename(&aside, &path).unwrap();

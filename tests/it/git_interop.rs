@@ -251,7 +251,7 @@ fn unchanged_repository_costs_one_question_and_outage_nothing() {
     for status in ["503 Service Unavailable", "404 Not Found", "500 Internal Server Error"] {
         *web.instead.lock().unwrap() = Some(status);
         let text = world.follow(&web.url(), &[], 0);
-        assert!(text.contains("stays enforced") && text.contains(&status[..3]), "{text}");
+        assert!(text.contains("stays in effect") && text.contains(&status[..3]), "{text}");
     }
     *web.instead.lock().unwrap() = None;
     // A signed push with another key.
@@ -360,5 +360,5 @@ fn real_git_over_ssh_is_followed_and_outlived() {
     fs::write(world.path("authorized"), "").unwrap();
     let mut command = world.command(&url, &[]);
     let text = said(&command.env("GIT_SSH_COMMAND", &ssh).output().unwrap(), 0);
-    assert!(text.contains("stays enforced"), "{text}");
+    assert!(text.contains("stays in effect"), "{text}");
 }

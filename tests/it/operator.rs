@@ -162,7 +162,7 @@ fn what_is_installed_is_told_although_the_wish_is_not_valid() {
     let told = world.run(&["status", "-o", "json"]).exits(65).json();
     assert_eq!(told["resources"][0]["version"], "1.0.0", "{told:#}");
     let told = world.run(&["status"]).exits(65).stdout;
-    assert!(told.contains("the last valid one counts until it is valid"), "{told}");
+    assert!(told.contains("the last valid one stays in effect until it is valid"), "{told}");
 }
 
 #[test]
@@ -211,7 +211,7 @@ fn release_is_gone_back_to_although_the_wish_is_not_valid() {
     let world = broken(|_, _| {});
     let told = world.run(&ROLLBACK);
     assert!(links_to(&world, "/1.0.0/"), "{told:#?}");
-    assert!(told.stderr.contains("the last valid desired state counts"), "{told:#?}");
+    assert!(told.stderr.contains("the last valid desired state stays in effect"), "{told:#?}");
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn wish_from_before_says_nothing_of_what_was_moved_or_never_read_here() {
         assert!(once.status.success(), "{once:?}");
     });
     let told = world.run(&["status"]).exits(65).stdout;
-    assert!(told.contains("the last valid one counts until it is valid"), "{told}");
+    assert!(told.contains("the last valid one stays in effect until it is valid"), "{told}");
     world.run(&ROLLBACK);
     assert!(links_to(&world, "/1.0.0/"));
 }

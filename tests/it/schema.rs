@@ -99,7 +99,10 @@ fn parser_refuses_what_the_schema_refuses() {
 
 #[test]
 fn committed_schemas_of_output_are_what_the_program_prints() {
-    for kind in ["plan", "status", "history", "event", "api", "agent"] {
+    for kind in [
+        "plan", "status", "history", "diff", "explain", "list", "validate", "doctor", "gc",
+        "event", "api", "agent",
+    ] {
         let printed = std::process::Command::new(env!("CARGO_BIN_EXE_reconcile"))
             .args(["schema", kind])
             .output()

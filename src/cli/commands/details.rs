@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use camino::Utf8Path;
 
 use crate::cli::args::Format;
-use crate::cli::commands::show::{enforced, judged, line};
+use crate::cli::commands::show::{effective, judged, line};
 use crate::cli::exit::Exit;
 use crate::cli::named::Named;
 use crate::cli::output::json;
@@ -22,7 +22,7 @@ use crate::status::ResourceStatus;
 
 /// What is known about one resource.
 pub(super) async fn status(session: &Session, named: &Named) -> Result<Exit, CliError> {
-    let (desired, exit) = enforced(session).await?;
+    let (desired, exit) = effective(session).await?;
     let mut status = judged(session, &desired)?;
     let id = named.among(status.resources.iter().map(|resource| &resource.id))?;
     status.resources.retain(|resource| resource.id == id);

@@ -5,11 +5,13 @@ use schemars::schema_for;
 
 use crate::cli::args::SchemaKind;
 use crate::cli::exit::Exit;
+use crate::cli::output::answers::{Collection, Diagnosis, Diff, Explanation, Releases, Validated};
 use crate::cli::output::json;
 use crate::cli::{CliError, say, takes};
-use crate::model::outcome::HistoryEntry;
+use crate::model::document::Document;
 use crate::model::plan::PlanDocument;
 use crate::monitor::Event;
+use crate::record::history::History;
 use crate::status::HostStatus;
 
 /// Prints a JSON Schema.
@@ -19,7 +21,13 @@ pub(super) fn schema(kind: SchemaKind) -> Exit {
         SchemaKind::Plan => schema_for!(PlanDocument).to_value(),
         SchemaKind::Status => schema_for!(HostStatus).to_value(),
         SchemaKind::Agent => crate::controller::config::schema(),
-        SchemaKind::History => schema_for!(HistoryEntry).to_value(),
+        SchemaKind::History => schema_for!(Document<History>).to_value(),
+        SchemaKind::Diff => schema_for!(Document<Diff>).to_value(),
+        SchemaKind::Explain => schema_for!(Document<Explanation>).to_value(),
+        SchemaKind::List => schema_for!(Document<Releases>).to_value(),
+        SchemaKind::Validate => schema_for!(Validated).to_value(),
+        SchemaKind::Doctor => schema_for!(Document<Diagnosis>).to_value(),
+        SchemaKind::Gc => schema_for!(Document<Collection>).to_value(),
         SchemaKind::Event => schema_for!(Event).to_value(),
         SchemaKind::Api => crate::monitor::openapi::document(),
     }));

@@ -30,7 +30,7 @@ pub(super) async fn history(
     }
     let entries = entries.split_off(entries.len().saturating_sub(limit));
     if session.common.output == Format::Json {
-        say(&json::render(&entries));
+        say(&json::document(History { entries, damage }));
         return Ok(Exit::Ok);
     }
     let mut text = String::new();

@@ -1,10 +1,10 @@
 //! Looking after the agent itself: gc and doctor.
 
 use camino::Utf8Path;
-use serde::Serialize;
 
 use crate::cli::args::Format;
 use crate::cli::exit::Exit;
+use crate::cli::output::answers::{Collection, Diagnosis, Finding};
 use crate::cli::output::json;
 use crate::cli::output::units::bytes;
 use crate::cli::session::{PATIENCE, Session};
@@ -53,7 +53,7 @@ pub(super) async fn gc(session: &Session, which: Gc) -> Result<Exit, CliError> {
         freed += size;
     }
     if session.common.output == Format::Json {
-        say(&json::render(&serde_json::json!({ "removedFiles": files, "freedBytes": freed })));
+        say(&json::document(Collection { removed_files: files, freed_bytes: freed }));
     } else {
         let (files, freed) = (counted(files, "file"), bytes(freed));
         say(&format!("Removed {files} from the cache, {freed} freed.\n"));
@@ -75,19 +75,12 @@ fn weigh(host: &Look, path: &camino::Utf8Path) -> std::io::Result<(usize, u64)> 
     Ok(sum)
 }
 
-/// One thing that the doctor looked at.
-#[derive(Debug, Serialize)]
-struct Finding {
-    what: String,
-    ok: bool,
-    says: String,
-}
-
 /// Looks for what keeps reconcile from working well here.
 pub(super) async fn doctor(session: &Session) -> Exit {
     let findings = examine(session).await;
+    let ok = findings.iter().all(|found| found.ok);
     let text = if session.common.output == Format::Json {
-        json::render(&findings)
+        json::document(Diagnosis { ok, findings })
     } else {
         let line = |found: &Finding| {
             let sign = if found.ok { "ok  " } else { "BAD " };
@@ -96,7 +89,7 @@ pub(super) async fn doctor(session: &Session) -> Exit {
         findings.iter().map(line).collect()
     };
     say(&text);
-    if findings.iter().all(|found| found.ok) { Exit::Ok } else { Exit::Failed }
+    if ok { Exit::Ok } else { Exit::Failed }
 }
 
 async fn examine(session: &Session) -> Vec<Finding> {

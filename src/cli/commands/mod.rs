@@ -6,6 +6,7 @@ mod features;
 mod generate;
 mod history;
 mod import;
+mod list;
 mod maintain;
 mod overrides;
 mod pass;
@@ -62,7 +63,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Status { resource: Some(id), .. }) => details::status(session, id).await,
         Some(Command::Status { .. }) => show::status(session).await,
         Some(Command::Explain { resource }) => show::explain(session, resource).await,
-        Some(Command::List { resource }) => show::list(session, resource).await,
+        Some(Command::List { resource }) => list::list(session, resource).await,
         Some(Command::History { resource, limit }) => {
             history::history(session, resource.as_ref(), *limit).await
         }

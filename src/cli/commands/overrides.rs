@@ -47,7 +47,7 @@ pub(super) async fn rollback(
 ) -> Result<Exit, CliError> {
     let reason = check(session, wish.reason, wish.until)?;
     // To go back must be possible while somebody is still mending the desired state.
-    let (desired, _) = show::enforced(session).await?;
+    let (desired, _) = show::effective(session).await?;
     let id = &session.find(named, &desired)?;
     wished(&desired, id)?;
     // The lock comes before anything is looked at, but looking alone takes none.
@@ -322,7 +322,7 @@ async fn by_name_now(
             follow_renames(desired, host, &mut ledger);
             if !ledger.renamed.is_empty() {
                 // What was valid before would give the names back.
-                session.keep_wish(host, desired);
+                session.keep_wish(host);
             }
             ledger::save_renamed(host, &mut ledger).map_err(|e| CliError::io(&e))?;
         }

@@ -8,7 +8,7 @@ use camino::Utf8Path;
 
 use crate::apply::{Stop, StopReason};
 use crate::cli::args::{Format, PassArgs};
-use crate::cli::commands::shown::Ended;
+use crate::cli::commands::shown::{self, Ended};
 use crate::cli::exit::{self, Exit};
 use crate::cli::imagined::Imagined;
 use crate::cli::output::json::{About, plan_document};
@@ -20,7 +20,7 @@ use crate::desired::DesiredState;
 use crate::fetch::Client;
 use crate::host::{Change as Host, Look, read_bounded};
 use crate::model::outcome::Outcome;
-use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
+use crate::model::plan::{PLAN_API_VERSION, PlanDocument, PlanMetadata};
 use crate::model::{Digest, Plan};
 use crate::observe::Observed;
 use crate::observe::renamed::follow_renames;
@@ -79,6 +79,14 @@ fn exit_of_plan(plan: &Plan, args: &PassArgs) -> Exit {
 ///
 /// Told to end, it gives up what only reads; what is being applied stops at its next safe point, and no pass follows.
 pub(super) async fn reconcile(session: &Session, args: &PassArgs) -> Result<Exit, CliError> {
+    let made = made(session, args).await;
+    if let Err(error) = &made {
+        shown::tell_unmade(session, error).await;
+    }
+    made
+}
+
+async fn made(session: &Session, args: &PassArgs) -> Result<Exit, CliError> {
     let (stop, applying, told) = (Stop::default(), Cell::new(false), told_to_end());
     let mut passes = pin!(passes(session, args, (&stop, &applying)));
     tokio::select! {
@@ -169,6 +177,7 @@ pub(super) async fn apply_saved(
     let session = &session.reading(&saved.metadata);
     let desired = session.desired().await?;
     let host = session.lock(AT_ONCE).await?;
+    mention_edit(&saved.metadata, &desired);
     let holds = session.holds(&desired, args)?;
     let request = session.request(&desired, &holds, args);
     let mut preview = still_fits(session, &request, host.look(), file, saved)?;
@@ -190,11 +199,22 @@ pub(super) async fn show_saved(
     let saved = read_plan(file)?;
     let session = &session.reading(&saved.metadata);
     let desired = session.desired().await?;
+    mention_edit(&saved.metadata, &desired);
     let holds = session.holds(&desired, args)?;
     let request = session.request(&desired, &holds, args);
     let preview = still_fits(session, &request, &session.host, file, saved)?;
     print(session, &preview.plan, about(session, &desired, &preview.observed));
     Ok(exit_of_plan(&preview.plan, args).or(exit::of_wish(&desired)))
+}
+
+/// Says so where the wish is not the one any more that a plan was made from.
+fn mention_edit(saved: &PlanMetadata, desired: &DesiredState) {
+    if saved.digest.as_ref().is_some_and(|digest| *digest != desired.digest) {
+        mention(
+            "note: the desired state was edited since the plan was saved; what the plan says counts here, and the \
+             edit with the next pass",
+        );
+    }
 }
 
 /// The saved plan as a preview; stale when the host, the wish or an operator's decision moved on.
@@ -288,7 +308,7 @@ pub(super) async fn carry_out(
     (host, client, stop): (&Host, &Client, &Stop),
     preview: &mut Preview,
 ) -> Result<Outcome, CliError> {
-    session.keep_wish(host, request.desired);
+    session.keep_wish(host);
     let progress = if session.interactive { Bars::shown() } else { Bars::hidden() };
     let hands = Hands { client, progress: &progress, stop };
     let outcome = reconcile::perform(request, preview, host, hands).await;
@@ -301,7 +321,7 @@ pub(super) async fn carry_out(
             preview,
             outcome: &outcome,
             windows: &agent.windows(),
-            trigger: "command",
+            trigger: shown::TRIGGER,
             began: session.began,
         };
         ended.tell(host, &agent.notify).await;
@@ -350,6 +370,7 @@ pub(super) fn about(session: &Session, desired: &DesiredState, observed: &Observ
         hostname: observed.facts.hostname.clone(),
         root: session.imagined().map_or(session.host.root().as_str(), |_| "/").to_owned(),
         desired: desired.roots.clone(),
+        digest: desired.digest.clone(),
         revision: desired.revision.clone(),
     }
 }

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use crate::apply::Stop;
 use crate::cli::args::{Format, PassArgs, RunArgs, WindowsArg};
 use crate::cli::commands::pass;
-use crate::cli::commands::show::enforced;
-use crate::cli::commands::shown::{Ended, Shown, Unmade};
+use crate::cli::commands::show::effective;
+use crate::cli::commands::shown::{self, Ended, Shown, Unmade};
 use crate::cli::commands::wishes::{Read, Wishes};
 use crate::cli::exit::{self, Exit};
 use crate::cli::named::Named;
@@ -172,7 +172,7 @@ pub(super) async fn asked_about(session: &Session) -> Result<Vec<ResourceId>, Cl
         only.push(match named {
             // The agent may be about to read of one that is new.
             Named::Id(id) => id.clone(),
-            Named::Name(_) => session.find(named, &enforced(session).await?.0)?,
+            Named::Name(_) => session.find(named, &effective(session).await?.0)?,
         });
     }
     Ok(only)
@@ -251,14 +251,22 @@ impl Keeper<'_> {
         if matches!(error.exit(), Exit::Deferred | Exit::Locked) {
             return None;
         }
-        let before = if desired.is_none() { self.session.last_wish().ok().flatten() } else { None };
-        let none = DesiredState::from_texts(Vec::new()).ok();
-        if let Some(desired) = desired.or(before.as_ref()).or(none.as_ref()) {
-            let (session, windows) = (self.session, &self.windows());
-            let (trigger, why) = (trigger_of(order), error.message());
-            self.shown.unmade(&Unmade { session, desired, windows, trigger, began, why });
-        }
+        self.show_unmade(desired, error, (order, began));
         Some(error.message().to_owned())
+    }
+
+    /// Shows that a pass could not be made, and how the host is by what is known of a wish.
+    fn show_unmade(
+        &self,
+        desired: Option<&DesiredState>,
+        error: &CliError,
+        (order, began): (&Order, Instant),
+    ) {
+        let (session, windows, now) = (self.session, &self.windows(), clock::now());
+        let known = if desired.is_none() { shown::last_known(session, error) } else { None };
+        let Some(desired) = desired.or(known.as_ref()) else { return };
+        let (trigger, why) = (trigger_of(order), error.message());
+        self.shown.unmade(&Unmade { session, desired, windows, trigger, began, now, why });
     }
 
     /// Makes one pass over a wish.
@@ -276,7 +284,7 @@ impl Keeper<'_> {
         let host = session.lock(PATIENCE).await?;
         if let Some(texts) = texts {
             let mut kept = self.kept.borrow_mut();
-            session.keep(&host, (&texts.all, &texts.digest), &mut kept);
+            session.keep_texts(&host, texts, &mut kept);
         }
         let only = match &order.scope {
             Scope::All => None,
@@ -351,9 +359,11 @@ impl Hands for Keeper<'_> {
         };
         let Some(desired) = desired else {
             let message = sentence_of(&wish, "there is no valid one from before");
-            let every = BTreeMap::new();
-            let (exit, unmade) = (Exit::Invalid.code(), None);
-            return Done { plan: None, wish, every, exit, message, unmade };
+            // What is wrong with it was told when it was read.
+            let error = CliError::new(Exit::Invalid, message.clone());
+            self.show_unmade(None, &error, (order, began));
+            let (exit, every) = (Exit::Invalid.code(), BTreeMap::new());
+            return Done { plan: None, wish, every, exit, unmade: Some(message.clone()), message };
         };
         self.carried.replace(Some(wish.clone()));
         let unknown = unknown(&order.scope, &desired);
@@ -376,7 +386,7 @@ impl Hands for Keeper<'_> {
         if matches!(wish, Wish::Invalid(_)) {
             exit = exit.or(Exit::Invalid);
             message =
-                format!("{}; {message}", sentence_of(&wish, "the last valid one is enforced"));
+                format!("{}; {message}", sentence_of(&wish, "the last valid one stays in effect"));
         }
         if let Some(id) = unknown {
             exit = exit.or(Exit::Usage);

@@ -1,14 +1,13 @@
-//! Questions about this host: status, diff, explain, list.
+//! Questions about this host: status, diff, explain.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
-
-use serde::Serialize;
 
 use crate::cli::args::{Format, PassArgs};
 use crate::cli::commands::details::in_full;
 use crate::cli::exit::Exit;
 use crate::cli::named::{Named, wished};
+use crate::cli::output::answers::{Diff, Drifted, Explanation};
 use crate::cli::output::text::{headline, in_one_line};
 use crate::cli::output::units::seconds;
 use crate::cli::output::{contents, json};
@@ -21,14 +20,13 @@ use crate::model::agent::AgentStatus;
 use crate::model::contents::PATHS_MAX;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::counted;
-use crate::model::plan::PLAN_API_VERSION;
-use crate::model::{Drift, Kind, ResourceId};
+use crate::model::{Kind, ResourceId};
 use crate::monitor::memory;
 use crate::observe::observe;
 use crate::observe::renamed::follow_renames;
 use crate::reconcile::{Request, preview};
 use crate::record::{history, last_pass, ledger};
-use crate::resolve::explain::{About, Listed, explain as explain_choice, versions};
+use crate::resolve::explain::{About, explain as explain_choice};
 use crate::resource::Found;
 use crate::status::carry::carry;
 use crate::status::export::HostExport;
@@ -74,7 +72,7 @@ fn oneline(status: &HostStatus) -> String {
 
 /// What is installed and in which condition.
 pub(super) async fn status(session: &Session) -> Result<Exit, CliError> {
-    let (desired, exit) = enforced(session).await?;
+    let (desired, exit) = effective(session).await?;
     let status = judged(session, &desired)?;
     if session.common.output == Format::Json {
         say(&json::render(&status));
@@ -125,9 +123,9 @@ fn shown(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
 
 /// The desired state, or the last valid one, or none where nobody knows of a valid one; and what that means for the exit
 /// code.
-pub(super) async fn enforced(session: &Session) -> Result<(DesiredState, Exit), CliError> {
+pub(super) async fn effective(session: &Session) -> Result<(DesiredState, Exit), CliError> {
     let last = session.last_wish().ok().flatten();
-    // Where the loop enforces what was there before, that is the wish, also when nothing is there any more.
+    // Where what was there before is in effect for the loop, that is the wish, also when nothing is there any more.
     let read = match &last {
         Some(_) => session.desired().await,
         None => session.desired_if_any().await,
@@ -136,7 +134,7 @@ pub(super) async fn enforced(session: &Session) -> Result<(DesiredState, Exit), 
         Err(error) if error.exit() == Exit::Invalid => {
             let refused = Some(error.message().to_owned());
             if let Some(desired) = last {
-                mention("the last valid desired state counts until it is valid:");
+                mention("the last valid desired state stays in effect until it is valid:");
                 return Ok((DesiredState { refused, ..desired }, Exit::Invalid));
             }
             mention("what is installed all the same:");
@@ -175,7 +173,7 @@ pub(super) async fn export(session: &Session) -> Result<Exit, CliError> {
 pub(super) fn line(text: &mut String, resource: &ResourceStatus) {
     let version = resource.version.as_ref().map_or("-".to_owned(), ToString::to_string);
     let requested = resource.requested.as_deref().unwrap_or("not desired");
-    let verified = resource.verified.map_or("", |level| level.name());
+    let verified = resource.verified_by();
     let _ = writeln!(
         text,
         "  {:<24} {:<14} {:<12} {:<14} {verified}",
@@ -184,6 +182,12 @@ pub(super) fn line(text: &mut String, resource: &ResourceStatus) {
         requested,
         format!("{:?}", resource.state),
     );
+    for path in &resource.set_aside {
+        let _ = writeln!(
+            text,
+            "      files of somebody else are kept in {path}; remove them when nobody needs them"
+        );
+    }
     for condition in shown(&resource.conditions) {
         let message = in_one_line(&condition.message);
         let _ = writeln!(text, "      {} ({}): {message}", condition.kind, condition.reason);
@@ -213,10 +217,9 @@ pub(super) async fn diff(
     let drifted: Vec<&ResourceStatus> =
         status.resources.iter().filter(wanted).filter(|r| !r.drift.is_empty()).collect();
     if session.common.output == Format::Json {
-        let resources =
-            drifted.iter().map(|r| Drifted { resource: &r.id, drift: &r.drift }).collect();
-        let (api_version, kind) = (PLAN_API_VERSION, "Diff");
-        say(&json::render(&DiffDocument { api_version, kind, resources }));
+        let drifted = drifted.into_iter().cloned();
+        let resources = drifted.map(|r| Drifted { resource: r.id, drift: r.drift }).collect();
+        say(&json::document(Diff { resources }));
         return Ok(Exit::Ok);
     }
     let mut text = String::new();
@@ -236,34 +239,6 @@ pub(super) async fn diff(
     }
     say(&text);
     Ok(Exit::Ok)
-}
-
-/// What `diff` says, for programs.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct DiffDocument<'a> {
-    /// `reconcile/v1`.
-    api_version: &'static str,
-    /// `Diff`.
-    kind: &'static str,
-    /// Those that somebody changed.
-    resources: Vec<Drifted<'a>>,
-}
-
-/// What somebody changed of one resource.
-#[derive(Debug, Serialize)]
-struct Drifted<'a> {
-    resource: &'a ResourceId,
-    drift: &'a [Drift],
-}
-
-/// What `explain` says, for programs.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Explained<'a> {
-    resource: Option<&'a ResourceStatus>,
-    declared_at: Option<String>,
-    choice: Vec<String>,
 }
 
 /// What the sources have that the trees among `resources` have not.
@@ -300,7 +275,7 @@ async fn coming(
 
 /// Everything known about one resource and how its version is chosen.
 pub(super) async fn explain(session: &Session, named: &Named) -> Result<Exit, CliError> {
-    let (desired, exit) = enforced(session).await?;
+    let (desired, exit) = effective(session).await?;
     let status = judged(session, &desired)?;
     let id = &named.among(status.resources.iter().map(|resource| &resource.id))?;
     let resource = status.resources.iter().find(|r| &r.id == id);
@@ -316,8 +291,8 @@ pub(super) async fn explain(session: &Session, named: &Named) -> Result<Exit, Cl
     let about = About { facts: &facts, trust: &ledger.trust };
     let choice = explain_choice(id, wish, about, &reader, session.now).await;
     if session.common.output == Format::Json {
-        let declared_at = declared.declared_at.to_string();
-        say(&json::render(&Explained { resource, declared_at: Some(declared_at), choice }));
+        let (resource, declared_at) = (resource.cloned(), Some(declared.declared_at.to_string()));
+        say(&json::document(Explanation { resource, declared_at, choice }));
         return Ok(exit);
     }
     let mut text = String::new();
@@ -334,8 +309,8 @@ pub(super) async fn explain(session: &Session, named: &Named) -> Result<Exit, Cl
 /// What is known about a resource that is installed and not in the desired state.
 fn unwished(session: &Session, resource: &ResourceStatus, exit: Exit) -> Exit {
     if session.common.output == Format::Json {
-        let choice = Vec::new();
-        say(&json::render(&Explained { resource: Some(resource), declared_at: None, choice }));
+        let (resource, choice) = (Some(resource.clone()), Vec::new());
+        say(&json::document(Explanation { resource, declared_at: None, choice }));
         return exit;
     }
     let mut text = String::new();
@@ -352,7 +327,11 @@ pub(super) fn remembered(session: &Session, desired: &DesiredState) -> Result<Le
 }
 
 /// What the host has of one resource.
-fn found(session: &Session, desired: &DesiredState, id: &ResourceId) -> Result<Found, CliError> {
+pub(super) fn found(
+    session: &Session,
+    desired: &DesiredState,
+    id: &ResourceId,
+) -> Result<Found, CliError> {
     let ledger = remembered(session, desired)?;
     let mut observed = observe(desired, &ledger, &session.host, session.depth());
     match observed.resources.remove(id) {
@@ -362,47 +341,9 @@ fn found(session: &Session, desired: &DesiredState, id: &ResourceId) -> Result<F
     }
 }
 
-fn reader(session: &Session, desired: &DesiredState) -> Reader {
+/// What asks sources anew.
+pub(super) fn reader(session: &Session, desired: &DesiredState) -> Reader {
     let cache = session.host.cache();
     let client = session.client(desired);
     Reader::new(client, Some(&cache), session.now, jiff::SignedDuration::ZERO)
-}
-
-/// The versions that a source offers.
-pub(super) async fn list(session: &Session, named: &Named) -> Result<Exit, CliError> {
-    let desired = session.desired().await?;
-    let id = &session.find(named, &desired)?;
-    let declared = wished(&desired, id)?;
-    let reader = reader(session, &desired);
-    let found = found(session, &desired, id)?;
-    let arch = crate::host::facts::observe(&session.host).arch;
-    let listed = versions(id, (&declared.spec, &found), arch, &reader, session.now)
-        .await
-        .map_err(|message| CliError::new(Exit::Unavailable, message))?;
-    if session.common.output == Format::Json {
-        let releases: Vec<_> = listed.into_iter().map(|listed| listed.release).collect();
-        say(&json::render(&releases));
-        return Ok(Exit::Ok);
-    }
-    let ledger = remembered(session, &desired)?;
-    let in_use = found.current().map(Found::tag_of);
-    let mut text = String::new();
-    for Listed { release, accepted } in &listed {
-        let published = release.published.map_or(String::new(), |p| p.to_string());
-        let pre = if release.prerelease { " prerelease" } else { "" };
-        let used = if in_use.as_ref() == Some(&release.tag) { " in use" } else { "" };
-        let failed = ledger.trust.quarantine_of(id, &release.tag, &[]);
-        let mark = if *accepted && failed.is_none() { "*" } else { " " };
-        let failed = if failed.is_some() { " quarantined" } else { "" };
-        let version = release.version.to_string();
-        let line = format!("{mark} {version:<20} {published}{pre}{used}{failed}");
-        let _ = writeln!(text, "{}", line.trim_end());
-    }
-    if listed.is_empty() {
-        let _ = writeln!(text, "The source of {id} has no list of versions, only what it is now.");
-    } else {
-        crate::cli::mention("(* is what the desired state accepts)");
-    }
-    say(&text);
-    Ok(Exit::Ok)
 }

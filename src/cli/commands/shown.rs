@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use jiff::Timestamp;
 use tokio::time::timeout;
 
 use crate::cli::args::RunArgs;
@@ -16,7 +17,7 @@ use crate::controller::config::AgentConfig;
 use crate::controller::drive::{News, Observer};
 use crate::desired::DesiredState;
 use crate::host::runtime::Runtime;
-use crate::host::{Change as Host, clock};
+use crate::host::{Change as Host, Look, clock};
 use crate::model::Plan;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::{Outcome, chain};
@@ -28,6 +29,9 @@ use crate::observe::observe;
 use crate::reconcile::{Effects, Preview};
 use crate::record::last_pass;
 use crate::resource::observe::Depth;
+
+/// Why a pass is made that somebody asks this program for.
+pub(super) const TRIGGER: &str = "command";
 
 /// The API's socket in the runtime directory.
 const SOCKET: &str = "api.sock";
@@ -73,7 +77,7 @@ impl Shown {
 
     /// Takes note of a pass that could not be made, and of how the host is all the same.
     pub(super) fn unmade(&self, pass: &Unmade<'_>) {
-        self.tell(pass.report(&self.reporter));
+        self.tell(pass.report(&self.reporter, None));
     }
 
     fn tell(&self, events: Vec<Event>) {
@@ -171,16 +175,56 @@ impl Ended<'_> {
         if file.is_none() && notify == Notify::default() {
             return;
         }
-        let events = self.report(host, &Reporter::new(file));
-        let telling = async {
-            for event in &events {
-                deliver(&notify, host.hooks(), event).await;
-            }
-        };
-        if timeout(TELLING_TIME_MAX, telling).await.is_err() {
-            tracing::warn!("not everybody could be told what changed in time");
-        }
+        deliver_all(&notify, host, &self.report(host, &Reporter::new(file))).await;
     }
+}
+
+/// Tells what a single pass came to.
+async fn deliver_all(notify: &Notify, host: &Look, events: &[Event]) {
+    let telling = async {
+        for event in events {
+            deliver(notify, host.hooks(), event).await;
+        }
+    };
+    if timeout(TELLING_TIME_MAX, telling).await.is_err() {
+        tracing::warn!("not everybody could be told what changed in time");
+    }
+}
+
+/// What is wished, as far as it is known where it cannot be read: what was valid last, or else nothing.
+pub(super) fn last_known(session: &Session, error: &CliError) -> Option<DesiredState> {
+    let last = session.last_wish().ok().flatten();
+    let known = last.or_else(|| DesiredState::from_texts(Vec::new()).ok())?;
+    Some(DesiredState { refused: error.refusal(), ..known })
+}
+
+/// Shows and tells that a single pass could not be made, where anybody wants to know; unless it was only asked to stop, or
+/// another one is being made, or it was not asked for rightly.
+pub(super) async fn tell_unmade(session: &Session, error: &CliError) {
+    if matches!(error.exit(), Exit::Deferred | Exit::Locked | Exit::Usage) {
+        return;
+    }
+    let file = session.common.metrics_file.clone();
+    let agent = session.agent().map(|agent| (told(session, &agent.notify), agent.windows()));
+    let (notify, windows) = agent.unwrap_or_default();
+    if file.is_none() && notify == Notify::default() {
+        return;
+    }
+    let Some(desired) = last_known(session, error) else { return };
+    let invalid = error.refusal().map(|why| format!("the desired state is invalid ({why})"));
+    let pass = Unmade {
+        session,
+        desired: &desired,
+        windows: &windows,
+        trigger: TRIGGER,
+        began: session.began,
+        now: session.now,
+        why: invalid.as_deref().unwrap_or(error.message()),
+    };
+    // Where it can be noted, it is told once.
+    let host = session.lock(AT_ONCE).await.ok();
+    let events = pass.report(&Reporter::new(file), host.as_ref());
+    deliver_all(&notify, &session.host, &events).await;
 }
 
 /// A pass that could not be made.
@@ -196,13 +240,16 @@ pub(super) struct Unmade<'a> {
     pub(super) trigger: &'a str,
     /// When it began.
     pub(super) began: Instant,
+    /// The time.
+    pub(super) now: Timestamp,
     /// Why it could not be made.
     pub(super) why: &'a str,
 }
 
 impl Unmade<'_> {
-    fn report(&self, reporter: &Reporter) -> Vec<Event> {
-        let Self { session, desired, windows, trigger, began, why } = *self;
+    /// What there is to tell; noted where the host is ours just now.
+    fn report(&self, reporter: &Reporter, host: Option<&Host>) -> Vec<Event> {
+        let Self { session, desired, windows, trigger, began, now, why } = *self;
         // What cannot be read at all is lost, too.
         let ledger = remembered(session, desired).unwrap_or_else(|error| Ledger {
             losses: vec![error.message().to_owned()],
@@ -222,8 +269,11 @@ impl Unmade<'_> {
             unmade: Some(why),
             trigger,
             took: began.elapsed(),
-            now: clock::now(),
+            now,
         };
-        reporter.unmade(&session.host, pass)
+        match host {
+            Some(host) => reporter.ended(host, pass),
+            None => reporter.unmade(&session.host, pass),
+        }
     }
 }

@@ -91,7 +91,7 @@ async fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliEr
     })
 }
 
-/// What stays enforced of a repository is no base for units that are to keep what it has now.
+/// What stays in effect of a repository is no base for units that are to keep what it has now.
 fn refuse_unusable(desired: &DesiredState) -> Result<(), CliError> {
     let trouble = desired.revision.as_ref().and_then(|revision| revision.trouble.as_ref());
     match exit::of_wish(desired) {

@@ -5,15 +5,16 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use camino::Utf8PathBuf;
-use serde_json::Value;
 
 use crate::cli::args::Format;
 use crate::cli::exit::Exit;
-use crate::cli::output::json::{render, verdict};
+use crate::cli::output::answers::{Validated, ValidationList};
+use crate::cli::output::json::{document, render, verdict};
 use crate::cli::session::Session;
 use crate::cli::{CliError, say};
 use crate::desired::DesiredState;
 use crate::host::facts;
+use crate::model::document::Document;
 use crate::model::selection::Identity;
 
 /// Reads everything and says what is wrong with it.
@@ -21,7 +22,7 @@ pub(super) async fn validate(session: &Session, paths: &[Utf8PathBuf]) -> Result
     if paths.is_empty() && session.common.git.git.is_some() {
         let desired = session.desired().await?;
         say(&match session.common.output {
-            Format::Json => render(&verdict(&desired.roots, None, Ok(&desired))),
+            Format::Json => document(verdict(&desired.roots, None, Ok(&desired))),
             _ => format!("{} is valid: {}.\n", desired.roots.join(", "), desired.counts()),
         });
         return Ok(Exit::Ok);
@@ -47,12 +48,15 @@ pub(super) async fn validate(session: &Session, paths: &[Utf8PathBuf]) -> Result
             let loaded = load(host);
             verdict(&names, host, loaded.as_ref().map_err(Vec::as_slice))
         });
-        let told: Vec<Value> = told.collect();
-        let valid = told.iter().all(|told| told.get("valid") == Some(&Value::Bool(true)));
-        say(&match told.as_slice() {
-            [one] => render(one),
-            all => render(&all),
-        });
+        let mut items: Vec<Document<_>> = told.map(Document::from).collect();
+        let valid = items.iter().all(|told| told.answer.valid);
+        say(&render(&match items.pop() {
+            Some(one) if items.is_empty() => Validated::Once(one),
+            last => {
+                items.extend(last);
+                Validated::Each(ValidationList { valid, items }.into())
+            }
+        }));
         return Ok(if valid { Exit::Ok } else { Exit::Invalid });
     }
     let mut text = String::new();

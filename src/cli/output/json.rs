@@ -1,12 +1,13 @@
 //! Documents for programs.
 
 use serde::Serialize;
-use serde_json::{Value, json};
 
+use crate::cli::output::answers::Validation;
 use crate::desired::{DesiredState, Diagnostic};
-use crate::model::Plan;
+use crate::model::document::{Answer, Document};
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument, PlanMetadata};
 use crate::model::revision::Revision;
+use crate::model::{Digest, Plan};
 
 /// About a plan that is going to be printed or saved.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct About {
     pub root: String,
     /// From which paths the wish came.
     pub desired: Vec<String>,
+    /// SHA-256 over its texts.
+    pub digest: Digest,
     /// From which commit.
     pub revision: Option<Revision>,
 }
@@ -35,6 +38,7 @@ pub fn plan_document(plan: Plan, about: About) -> PlanDocument {
             root: about.root,
             generator: concat!("reconcile ", env!("CARGO_PKG_VERSION")).to_owned(),
             desired: about.desired,
+            digest: Some(about.digest),
             revision: about.revision,
         },
         status: plan.summary(),
@@ -47,17 +51,20 @@ pub fn verdict(
     paths: &[String],
     host: Option<&String>,
     read: Result<&DesiredState, &[Diagnostic]>,
-) -> Value {
-    let ids = read.map(|desired| desired.resources.keys().collect::<Vec<_>>());
-    json!({
-        "apiVersion": PLAN_API_VERSION,
-        "kind": "Validation",
-        "paths": paths,
-        "host": host,
-        "valid": read.is_ok(),
-        "resources": ids.unwrap_or_default(),
-        "errors": read.err().unwrap_or_default(),
-    })
+) -> Validation {
+    let ids = read.map(|desired| desired.resources.keys().cloned().collect());
+    Validation {
+        paths: paths.to_vec(),
+        host: host.cloned(),
+        valid: read.is_ok(),
+        resources: ids.unwrap_or_default(),
+        errors: read.err().unwrap_or_default().to_vec(),
+    }
+}
+
+/// A document with what it says.
+pub fn document(answer: impl Answer + Serialize) -> String {
+    render(&Document::from(answer))
 }
 
 /// Pretty JSON with a final newline.

@@ -1,5 +1,6 @@
 //! Values as text, JSON and Markdown.
 
+pub mod answers;
 pub mod contents;
 pub mod json;
 pub mod markdown;

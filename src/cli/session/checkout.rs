@@ -1,5 +1,7 @@
 //! The desired state of a repository, as far as a command may follow it.
 
+use std::cell::RefCell;
+
 use camino::Utf8Path;
 
 use crate::cli::CliError;
@@ -17,11 +19,14 @@ impl Session {
         source: &Source,
         identity: &Identity,
     ) -> Result<Checkout, CliError> {
+        let mistakes = RefCell::default();
         let judge = |directory: &Utf8Path, base: &Utf8Path| {
             let origin = origin::origin(source, directory, base);
             self.wish_of(&origin, identity, |_| ()).map_err(|diagnostics| {
                 self.tell_once(&diagnostics);
-                origin::first_of(&diagnostics)
+                let first = origin::first_of(&diagnostics);
+                mistakes.replace(diagnostics);
+                first
             })
         };
         let checkout = match self.reading {
@@ -35,7 +40,13 @@ impl Session {
             }
             Reading::Recall => repository::recall(source, &self.host),
         };
-        checkout.map_err(|error| origin::refused(&error))
+        checkout.map_err(|error| {
+            let refused = origin::refused(&error);
+            match mistakes.into_inner().as_slice() {
+                [] => refused,
+                mistakes => refused.with_document(self.refusal(mistakes)),
+            }
+        })
     }
 
     /// The desired state of a checkout, and what is to be said about where it comes from.

@@ -1,12 +1,12 @@
 //! The last valid wish of files: kept by every pass, for times when what stands there is not valid.
 
+use std::io;
 use std::path::PathBuf;
 
 use crate::cli::CliError;
-use crate::cli::session::Session;
-use crate::desired::{DesiredState, SourceText};
+use crate::cli::session::{Session, Texts};
+use crate::desired::DesiredState;
 use crate::host::Change;
-use crate::model::Digest;
 use crate::model::selection::Identity;
 use crate::record::last_wish::{self, Kept};
 
@@ -26,19 +26,23 @@ impl Session {
     }
 
     /// Keeps the valid wish that was read last, if one was.
-    pub fn keep_wish(&self, host: &Change, desired: &DesiredState) {
+    pub fn keep_wish(&self, host: &Change) {
         if let Some(texts) = self.valid.take() {
-            self.keep(host, (&texts, &desired.documents), &mut Kept::default());
+            self.keep(|roots| last_wish::save(host, roots, &texts));
         }
     }
 
-    /// Keeps the texts of a valid wish with their digest. A pass goes on without a copy.
-    pub fn keep(&self, host: &Change, texts: (&[SourceText], &Digest), kept: &mut Kept) {
+    /// Keeps the texts of a wish of the loop.
+    pub fn keep_texts(&self, host: &Change, texts: &Texts, kept: &mut Kept) {
+        self.keep(|roots| kept.save(host, roots, (&texts.all, &texts.digest)));
+    }
+
+    /// Keeps a valid wish. A pass goes on without a copy.
+    fn keep(&self, save: impl FnOnce(&[String]) -> io::Result<()>) {
         let paths = self.desired_files();
         let paths = paths.map_err(|error| error.message().to_owned());
         let saved = paths.and_then(|paths| {
-            let roots = DesiredState::roots_of(&paths);
-            last_wish::save(host, &roots, texts, kept).map_err(|error| error.to_string())
+            save(&DesiredState::roots_of(&paths)).map_err(|error| error.to_string())
         });
         if let Err(error) = saved {
             tracing::warn!(error, "the desired state is not kept for when it is not valid");

@@ -9,7 +9,7 @@ use crate::model::followed::{Followed, FollowedRepository};
 use crate::record::last_pass;
 
 impl Session {
-    /// Reads what the running agent enforces, or, where there is nothing else, what the last pass did, if the command
+    /// Reads what is in effect for the running agent, or, where there is nothing else, what the last pass did, if the command
     /// line does not say anything.
     pub(super) fn follow_remembered(&mut self, cli: &Cli) {
         let named = !self.common.desired.is_empty() || self.named_repository().is_some();

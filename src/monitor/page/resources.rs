@@ -107,8 +107,8 @@ fn facts(html: &mut String, resource: &ResourceStatus, now: Timestamp) {
     let mut fact = |name: &str, value: String| {
         let _ = write!(html, "<dt>{name}</dt><dd>{value}</dd>");
     };
-    if let Some(level) = resource.verified {
-        fact("verified", Text(level.name()).to_string());
+    if resource.verified.is_some() {
+        fact("verified", Text(resource.verified_by()).to_string());
     }
     if let Some(digest) = &resource.digest {
         let shown = short(digest);
@@ -116,6 +116,9 @@ fn facts(html: &mut String, resource: &ResourceStatus, now: Timestamp) {
     }
     if !resource.kept.is_empty() {
         fact("can go back to", Text(resource.kept.join(", ")).to_string());
+    }
+    if !resource.set_aside.is_empty() {
+        fact("files of somebody else", Text(resource.set_aside.join(", ")).to_string());
     }
     if !resource.owed.is_empty() {
         fact("owed", Text(resource.owed.join(", ")).to_string());

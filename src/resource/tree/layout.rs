@@ -4,6 +4,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::model::Step;
 use crate::resource::decision::ADOPTED;
+use crate::resource::tree::TreeObserved;
 
 /// Everything of ours in `staging/` starts with this; nothing else there is ever touched.
 pub const STAGING_PREFIX: &str = "reconcile-";
@@ -109,6 +110,17 @@ impl Layout {
 /// Whether a generation has files that are not ours.
 pub fn is_adopted(slot: &str) -> bool {
     slot.strip_prefix(ADOPTED).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// Where files of somebody else are kept that were in the tree at a path.
+pub fn set_aside(path: &Utf8Path, found: &TreeObserved) -> Vec<Utf8PathBuf> {
+    let layout = Layout::new(path);
+    let whole = found
+        .generations
+        .iter()
+        .filter(|(slot, generation)| is_adopted(slot) && generation.tree.is_some());
+    let whole = whole.map(|(slot, _)| layout.tree(slot));
+    whole.chain(found.kept.iter().map(|name| layout.kept().join(name))).collect()
 }
 
 /// What the names of all generations of one index begin with.

@@ -231,13 +231,16 @@ fn wish_behind_a_link_arrives_when_the_link_is_set_anew() {
 }
 
 #[test]
-fn invalid_wish_keeps_the_last_valid_one_enforced_also_over_a_restart() {
+fn invalid_wish_keeps_the_last_valid_one_in_effect_also_over_a_restart() {
     let world = world();
     let mut running = Loop::start(&world, &IDLE);
     fs::write(world.path("desired/apps.yaml"), "apps:\n  duo: { sauce: 1 }\n").unwrap();
     let said = running.settles();
     assert!(said.contains("the desired state is invalid"), "{said}");
-    assert!(said.contains("apps.yaml:2") && said.contains("last valid one is enforced"), "{said}");
+    assert!(
+        said.contains("apps.yaml:2") && said.contains("last valid one stays in effect"),
+        "{said}"
+    );
     running.stop();
 
     fs::remove_file(world.host("opt/duo/bin/alpha")).unwrap();
@@ -634,6 +637,42 @@ fn pass_that_cannot_be_made_is_told_everywhere_until_one_is() {
 }
 
 #[test]
+fn wish_that_was_never_valid_is_told_everywhere() {
+    let world = world();
+    fs::write(world.path("desired/apps.yaml"), "apps:\n  duo: { sauce: 1 }\n").unwrap();
+    let mut running = Loop::start(&world, &["run", "--interval", "1d", "-v"]);
+    for _ in 0..2 {
+        let status: serde_json::Value = serde_json::from_str(&ask(&world, "/status")).unwrap();
+        assert_eq!(status["state"], "Failed", "{status:#}");
+        for (kind, reason) in [("Ready", "PassNotMade"), ("DesiredRefused", "Invalid")] {
+            let conditions = status["conditions"].as_array().unwrap();
+            let told = conditions.iter().find(|c| c["type"] == kind).unwrap();
+            assert_eq!(told["reason"], reason, "{status:#}");
+            let why = told["message"].as_str().unwrap();
+            assert!(why.contains("apps.yaml:2: `source` of app"), "{why}");
+        }
+        let metrics = ask(&world, "/metrics");
+        assert!(metrics.contains("reconcile_host_condition{type=\"Ready\"} 0"), "{metrics}");
+        let alive = ask(&world, "/healthz");
+        assert!(
+            alive.starts_with("ok, but no pass is made: the desired state is invalid"),
+            "{alive}"
+        );
+        assert!(ask(&world, "/").contains("No pass is made"));
+        assert_eq!(running.request(&[]).status.code(), Some(65));
+        running.settles();
+    }
+    let log = fs::read_to_string(world.path("agent.log")).unwrap();
+    assert_eq!(log.matches("unknown key").count(), 1, "told once: {log}");
+    world.wish("1.0", 3);
+    until("a valid wish", || {
+        ask(&world, "/status").contains("\"state\":\"Current\",\"lastPassAt\"")
+    });
+    assert_eq!(ask(&world, "/healthz"), "ok\n");
+    running.stop();
+}
+
+#[test]
 fn last_pass_is_the_one_that_the_running_agent_made_last() {
     let world = world();
     let mut running = Loop::start(&world, &IDLE);
@@ -642,5 +681,13 @@ fn last_pass_is_the_one_that_the_running_agent_made_last() {
     let status = said(&world.agent(&["status", "-o", "json"]));
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     assert_eq!(status["lastPassAt"], status["agent"]["lastPassAt"], "{status:#}");
+    assert_eq!(status["lastConvergedAt"], status["lastPassAt"], "{status:#}");
+    // One over a part of it says nothing of the rest.
+    assert_eq!(running.request(&["--only", "duo"]).status.code(), Some(0));
+    running.settles();
+    let later = said(&world.agent(&["status", "-o", "json"]));
+    let later: serde_json::Value = serde_json::from_str(&later).unwrap();
+    assert_eq!(later["lastConvergedAt"], status["lastConvergedAt"], "{later:#}");
+    assert_ne!(later["lastPassAt"], status["lastPassAt"], "{later:#}");
     running.stop();
 }
