@@ -210,3 +210,28 @@ fn release_that_was_gone_back_to_in_place_is_not_quarantined_with_the_one_that_f
     assert!(site.tree().contains("good"));
     site.is_settled();
 }
+
+#[test]
+fn way_back_in_place_takes_what_another_generation_still_has_and_the_plan_says_so() {
+    let mut site = Site::new("    retain: 3\n");
+    let down = site.world.temp().join("down");
+    fs::write(&down, "").unwrap();
+    site.wish(&format!(
+        "    retain: 3\n    health: {{ exec: [/bin/sh, -c, \"! test -e {}\"], interval: 100ms, stable: 100ms, deadline: \
+         400ms }}\n",
+        down.display()
+    ));
+    site.world.options = vec!["--effects".to_owned(), "run".to_owned()];
+    // What it was before keeps its files until this one has shown that it works, and has most of what was before that.
+    tree::write(&site.publisher.source.join("data/same"), &noise(5, 40_000));
+    site.publish("three");
+    let said = site.pass(0);
+    assert!(said.contains("has yet to show that it works"), "{said}");
+    let history = site.world.run(&["history", "-o", "json"]).json();
+    let first = history[0]["to"].as_str().unwrap().to_owned();
+    let back = ["rollback", "tree/site", "--to", &first, "--reason", "broken"];
+    let plan = site.run(&[&back[..], &["--dry-run"]].concat(), 0);
+    assert!(plan.contains("KiB from a generation that is kept"), "{plan}");
+    let said = site.run(&back, 0);
+    assert_eq!(site.tree(), site.first, "{said}");
+}

@@ -1,10 +1,13 @@
 //! Going back to what a tree was: a generation made anew of its own index, without a source.
 
+use std::collections::HashSet;
 use std::fs;
 
 use super::{INDEX, Tree};
+use crate::format::casync::chunk::ChunkId;
 use crate::format::casync::index::Index;
 use crate::model::{Artifact, Effect, Evidence};
+use crate::resource::tree::observe::takeable_of;
 use crate::resource::tree::spec::{TreeLayout, file_url};
 use crate::resource::tree::wanted::{Offer, Wanted};
 
@@ -31,10 +34,16 @@ impl Tree<'_> {
             packs: None,
             delta: None,
             published: head.published,
-            ways: self.missing(&index, Some(slot)).ways,
+            ways: self.missing(&index, &self.kept_chunks()).ways,
             offline: false,
             own: true,
         })
+    }
+
+    /// Chunks of every generation that is kept: all of them are asked before a store is.
+    fn kept_chunks(&self) -> HashSet<ChunkId> {
+        let kept = self.observed.generations.keys();
+        kept.flat_map(|slot| takeable_of(self.observed, slot)).collect()
     }
 
     /// A tree of its own for the generation in use, before the files of another one take the place of its own and must

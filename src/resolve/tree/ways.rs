@@ -13,7 +13,7 @@ use crate::format::casync::index::Index;
 use crate::format::casync::packs::{LIST_SUFFIX, PackList, batches};
 use crate::model::step::PackSource;
 use crate::model::{Algorithm, Digest};
-use crate::resource::tree::observe::{takeable, takeable_of};
+use crate::resource::tree::observe::takeable;
 use crate::resource::tree::wanted::Ways;
 use crate::source::casync::IndexFile;
 
@@ -45,7 +45,8 @@ pub(super) struct Missing {
 impl Tree<'_> {
     /// Where the bytes of an index will come from, when they are taken from `stores`.
     pub(super) async fn ways(&self, file: &IndexFile, index: &Index, stores: &[String]) -> Found {
-        let Missing { mut ways, chunks: missing, spoilt_bytes } = self.missing(index, None);
+        let Missing { mut ways, chunks: missing, spoilt_bytes } =
+            self.missing(index, &HashSet::new());
         let mut found = Found { ways, packs: None, delta: None };
         let on_the_web = stores.iter().any(|store| !store.starts_with("file:"));
         if !on_the_web || missing.len() < PACKS_WORTH {
@@ -83,11 +84,10 @@ impl Tree<'_> {
         found
     }
 
-    /// What must be fetched, at most; `kept` is a generation that bytes are taken from besides.
-    pub(super) fn missing(&self, index: &Index, kept: Option<&str>) -> Missing {
+    /// What must be fetched, at most; `kept` are chunks that generations have besides.
+    pub(super) fn missing(&self, index: &Index, kept: &HashSet<ChunkId>) -> Missing {
         let known = self.installed_chunks();
         let takeable = self.takeable_chunks();
-        let kept = kept.map(|slot| takeable_of(self.observed, slot)).unwrap_or_default();
         // A store like any other; it is there only while something was fetched that is not in use yet.
         let cache = Some(&self.question.cache.chunks).filter(|cache| cache.is_dir());
         let is_cached = |id: &ChunkId| {
