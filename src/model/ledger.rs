@@ -45,6 +45,8 @@ pub struct Ledger {
     pub debts: Vec<Debt>,
     /// Resources that were given another name here and not yet on the disk.
     pub renamed: Renames,
+    /// Whether something else was learned that is not yet in the files.
+    pub unwritten: bool,
     /// What was found wrong with the files, for people; the pass goes on.
     pub losses: Vec<String>,
     /// Why no pass is made, where what an operator decided cannot be read; one of the losses.

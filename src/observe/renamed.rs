@@ -19,7 +19,7 @@ use crate::observe::last_of;
 
 /// Calls everything that is remembered by the names that the wish has for it now.
 pub fn follow_renames(desired: &DesiredState, host: &Look, ledger: &mut Ledger) {
-    let (renames, given_up) = renames(desired, host, ledger);
+    let Moves { renames, given_up, exchanged } = moves(desired, host, ledger);
     let mut spots = Spots::new(host);
     for (old, new) in &renames {
         let wished = desired.resources.get(new).map(|declared| declared.spec.home());
@@ -34,11 +34,23 @@ pub fn follow_renames(desired: &DesiredState, host: &Look, ledger: &mut Ledger) 
     }
     ledger.rename(renames);
     ledger.trust.carry_quarantines(&given_up);
+    // Not moved: this is done again until the files have changed hands, and twice would be back.
+    ledger.unwritten |= ledger.trust.share_quarantines(&exchanged);
 }
 
-/// The new names, and the resources whose place goes to one that has another place now: they stay who they are, but
-/// which release did not work is about the place.
-fn renames(desired: &DesiredState, host: &Look, ledger: &Ledger) -> (Renames, Renames) {
+/// What an edit of the wish makes of those that are here.
+#[derive(Default)]
+struct Moves {
+    /// The new names.
+    renames: Renames,
+    /// Whose place goes to one that has another place now: they stay who they are, but which release did not work is
+    /// about the place.
+    given_up: Renames,
+    /// Who exchange their files, and stay who they are.
+    exchanged: Renames,
+}
+
+fn moves(desired: &DesiredState, host: &Look, ledger: &Ledger) -> Moves {
     // What an extension's images and link are called comes from its name: by another name it is another one.
     let stays = |id: &ResourceId| id.kind != Kind::Extension;
     let inventory = &ledger.inventory.resources;
@@ -54,7 +66,7 @@ fn renames(desired: &DesiredState, host: &Look, ledger: &Ledger) -> (Renames, Re
         places.note(id, owned);
     }
     if places.was.is_empty() {
-        return (Renames::new(), Renames::new());
+        return Moves::default();
     }
     let (mut renames, mut taken) = (Renames::new(), Renames::new());
     let mut stay = BTreeSet::new();
@@ -76,12 +88,20 @@ fn renames(desired: &DesiredState, host: &Look, ledger: &Ledger) -> (Renames, Re
             break;
         }
     }
-    // Two that exchange their places each keep what is known of their releases.
+    taken.retain(|was, _| !renames.contains_key(was));
+    let mut exchanged = taken.clone();
+    // Whoever gives a file away and takes none has moved, and took along what is known of its releases.
+    loop {
+        let takers: BTreeSet<ResourceId> = exchanged.values().cloned().collect();
+        let before = exchanged.len();
+        exchanged.retain(|was, _| takers.contains(was));
+        if exchanged.len() == before {
+            break;
+        }
+    }
     let takers: BTreeSet<ResourceId> = taken.values().cloned().collect();
-    let keeps =
-        |was: &ResourceId| renames.contains_key(was) || stay.contains(was) || takers.contains(was);
-    taken.retain(|was, _| !keeps(was));
-    (renames, taken)
+    taken.retain(|was, _| !stay.contains(was) && !takers.contains(was));
+    Moves { renames, given_up: taken, exchanged }
 }
 
 /// What is ours, by where it is.

@@ -51,7 +51,7 @@ pub struct Pass<'a> {
 
 /// Writes down what will be ours before it is: a pass that is cut off leaves nothing that nobody owns.
 pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<()> {
-    files::save_renamed(host, ledger)?;
+    files::save_renamed(host, ledger, pass.now)?;
     let mut inventory = Cow::Borrowed(&ledger.inventory);
     let touched = pass.plan.changes.iter().filter(|c| c.action != Action::Remove);
     let touched = touched.map(|c| &c.resource);

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::host::{Change, Look, Stat};
 use crate::model::document::Answer;
+use crate::model::ledger::rename::Renames;
 use crate::model::outcome::{HistoryEntry, counted};
 
 /// Most bytes of a file that are read: it is rotated at 1 MiB, and one pass over ten thousand resources adds some more.
@@ -30,6 +32,39 @@ pub fn append(host: &Change, entries: &[HistoryEntry]) -> io::Result<()> {
     }
     let lines: Result<Vec<String>, _> = entries.iter().map(serde_json::to_string).collect();
     host.append_unsynced(&path, &lines.map_err(io::Error::other)?)
+}
+
+/// Resources got other names: what was told of them before is told by these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Renaming {
+    /// When, which tells it from any other.
+    #[serde(default)]
+    pub(super) at: Timestamp,
+    /// The new names by the old ones.
+    pub(super) renamed: Renames,
+}
+
+/// Appends new names, perhaps once more after a pass that was cut off; durable like entries.
+pub(super) fn append_renaming(host: &Change, renaming: &Renaming) -> io::Result<()> {
+    let line = serde_json::to_string(renaming).map_err(io::Error::other)?;
+    host.append_unsynced(host.places().state.join(NAME), &[line])
+}
+
+/// Tells what was told of resources by their new names.
+pub fn rename(entries: &mut [HistoryEntry], renames: &Renames) {
+    for entry in entries {
+        if let Some(new) = renames.get(&entry.resource) {
+            entry.resource.clone_from(new);
+        }
+    }
+}
+
+/// A line of the file.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Entry(Box<HistoryEntry>),
+    Renaming(Renaming),
 }
 
 /// What is remembered of changes, and what of it is lost.
@@ -54,6 +89,7 @@ pub fn load(host: &Look) -> Vec<HistoryEntry> {
 pub fn read(host: &Look) -> History {
     let path = host.places().state.join(NAME);
     let mut history = History::default();
+    let mut last = None;
     for file in [older(&path), path] {
         let bytes = match host.read(&file, HISTORY_BYTES_MAX) {
             Ok(bytes) => bytes.unwrap_or_default(),
@@ -65,7 +101,12 @@ pub fn read(host: &Look) -> History {
         let mut unreadable = 0;
         for line in bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice(line) {
-                Ok(entry) => history.entries.push(entry),
+                Ok(Line::Entry(entry)) => history.entries.push(*entry),
+                Ok(Line::Renaming(renaming)) if last.as_ref() == Some(&renaming) => {}
+                Ok(Line::Renaming(renaming)) => {
+                    rename(&mut history.entries, &renaming.renamed);
+                    last = Some(renaming);
+                }
                 Err(_) => unreadable += 1,
             }
         }

@@ -13,12 +13,14 @@
 use std::io;
 
 use camino::{Utf8Component, Utf8PathBuf};
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{Change, Look};
 use crate::model::ledger::rename::Renames;
 use crate::model::ledger::{Debt, Inventory, LEDGER_FORMAT, Ledger, Overrides, Trust};
+use crate::record::history::{self, Renaming};
 
 /// A ledger of 10,000 resources stays below 16 MiB.
 const LEDGER_BYTES_MAX: usize = 16 << 20;
@@ -70,16 +72,16 @@ struct Format {
 fn read_all(host: &Look) -> io::Result<(Ledger, Option<String>)> {
     let mut losses = Vec::new();
     let mut undecided = Vec::new();
-    let (trust, inventory, overrides, debts, renamed) = match read_renamed(host, &mut losses)? {
-        Some(Whole { format: _, trust, inventory, overrides, debts, renamed }) => {
-            (Some(trust), Some(inventory), Some(overrides), Some(debts), renamed)
+    let (trust, inventory, overrides, debts, unwritten) = match read_renamed(host, &mut losses)? {
+        Some(Whole { format: _, trust, inventory, overrides, debts, renaming: _ }) => {
+            (Some(trust), Some(inventory), Some(overrides), Some(debts), true)
         }
         None => (
             read(host, TRUST, &mut losses)?,
             read(host, INVENTORY, &mut losses)?,
             read(host, OVERRIDES, &mut undecided)?,
             read(host, DEBTS, &mut losses)?,
-            Renames::new(),
+            false,
         ),
     };
     let mut inventory = inventory.unwrap_or_default();
@@ -119,7 +121,8 @@ fn read_all(host: &Look) -> io::Result<(Ledger, Option<String>)> {
         inventory,
         overrides: overrides.unwrap_or_default(),
         debts: debts.unwrap_or_default(),
-        renamed,
+        renamed: Renames::new(),
+        unwritten,
         losses,
         undecided: None,
     };
@@ -228,11 +231,14 @@ pub fn save_changed(
     Ok(if files.is_empty() { Saved::Unchanged } else { Saved::Written })
 }
 
-/// Writes all of it under the new names of resources, if any has one.
-pub fn save_renamed(host: &Change, ledger: &mut Ledger) -> io::Result<()> {
+/// Writes all of it under the new names of resources, if any has one, and what is known of others by now.
+pub fn save_renamed(host: &Change, ledger: &mut Ledger, now: Timestamp) -> io::Result<()> {
+    let unwritten = std::mem::take(&mut ledger.unwritten);
     if ledger.renamed.is_empty() {
-        return Ok(());
+        return if unwritten { save_trust(host, &ledger.trust) } else { Ok(()) };
     }
+    // Names that were given before these.
+    settle(host)?;
     let trust = Trust { format: LEDGER_FORMAT, ..ledger.trust.clone() };
     let inventory = Inventory { format: LEDGER_FORMAT, ..ledger.inventory.clone() };
     let (_, trust) = fitting(host, TRUST, trust, Trust::shed)?;
@@ -243,7 +249,7 @@ pub fn save_renamed(host: &Change, ledger: &mut Ledger) -> io::Result<()> {
         inventory: inventory.clone(),
         overrides: Overrides { format: LEDGER_FORMAT, ..ledger.overrides.clone() },
         debts: ledger.debts.clone(),
-        renamed: std::mem::take(&mut ledger.renamed),
+        renaming: Renaming { at: now, renamed: std::mem::take(&mut ledger.renamed) },
     };
     // What does not fit into the files later must not be kept for them now.
     whole.files(host)?;
@@ -263,6 +269,8 @@ fn settle(host: &Change) -> io::Result<()> {
     }
     // What cannot be read was told when it was read for a pass, and is of no use.
     if let Some(whole) = read_renamed(host, &mut Vec::new())? {
+        // Durable with the files.
+        history::append_renaming(host, &whole.renaming)?;
         host.write_all(&whole.files(host)?)?;
     }
     host.remove(path)?;
@@ -279,13 +287,14 @@ struct Whole {
     inventory: Inventory,
     overrides: Overrides,
     debts: Vec<Debt>,
-    /// Why it is there: the new names by the old ones.
-    renamed: Renames,
+    /// Why it is there.
+    #[serde(flatten)]
+    renaming: Renaming,
 }
 
 impl Whole {
     fn files(&self, host: &Change) -> io::Result<[File; 4]> {
-        let Self { format: _, trust, inventory, overrides, debts, renamed: _ } = self;
+        let Self { format: _, trust, inventory, overrides, debts, renaming: _ } = self;
         Ok([
             file(host, OVERRIDES, overrides)?,
             file(host, DEBTS, debts)?,

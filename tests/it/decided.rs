@@ -185,6 +185,67 @@ fn release_that_did_not_work_is_not_brought_back_by_a_known_app() {
     }
 }
 
+#[test]
+fn what_did_not_work_in_a_file_is_known_of_whoever_has_the_file_after_an_exchange() {
+    for order in [["one", "two"], ["two", "one"]] {
+        let world = Duo::new();
+        for side in ["left", "right"] {
+            fs::create_dir_all(world.host("srv").join(side)).unwrap();
+        }
+        let [left, right] = order;
+        wish(&world, Place::File, &[(left, "1.0", "left"), (right, "1.0", "right")]);
+        world.pass();
+        let mut trust = file(&world, "trust.json");
+        trust["quarantined"] = json!([{ "resource": format!("app/{left}"), "tag": "2.0",
+            "digests": [], "reason": "it ends at once", "since": "2026-06-01T00:00:00Z" }]);
+        fs::write(world.host("var/lib/reconcile/trust.json"), trust.to_string()).unwrap();
+        // What was on the left has the name of what was on the right, and the other way round.
+        wish(&world, Place::File, &[(right, "2.0", "left"), (left, "1.0", "right")]);
+        for _ in 0..3 {
+            let passed = world.agent(&PASS);
+            assert!(said(&passed).contains("it ends at once"), "{}", said(&passed));
+            assert!(Place::File.program(&world, "left").contains("1.0"), "{}", said(&passed));
+        }
+        does(&world, &["resume", &format!("app/{right}")]);
+        world.pass();
+        assert!(Place::File.program(&world, "left").contains("2.0"));
+        assert!(Place::File.program(&world, "right").contains("1.0"));
+    }
+}
+
+#[test]
+fn history_follows_names_that_are_exchanged() {
+    let told = |world: &Duo, name: &str| {
+        let text = does(world, &["--output", "json", "history", &format!("app/{name}")]);
+        let entries: Value = serde_json::from_str(&text).unwrap();
+        let entries = entries["entries"].as_array().unwrap().iter();
+        entries.map(|entry| entry["to"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let last_change = |world: &Duo, name: &str| {
+        let text = does(world, &["--output", "json", "status"]);
+        let status: Value = serde_json::from_str(&text).unwrap();
+        let all = status["resources"].as_array().unwrap().clone();
+        let id = format!("app/{name}");
+        all.into_iter().find(|r| r["id"] == id).unwrap()["lastChange"]["at"].to_string()
+    };
+    let world = Duo::new();
+    wish(&world, Place::Home, &[("one", "1.0", "left")]);
+    world.pass();
+    wish(&world, Place::Home, &[("one", "2.0", "left"), ("two", "1.0", "right")]);
+    world.pass();
+    let changed = ["one", "two"].map(|name| last_change(&world, name));
+    for [left, right] in [["two", "one"], ["one", "two"], ["two", "three"]] {
+        wish(&world, Place::Home, &[(left, "2.0", "left"), (right, "1.0", "right")]);
+        assert_eq!([left, right].map(|name| last_change(&world, name)), changed);
+        for _ in 0..2 {
+            world.pass();
+            assert_eq!([left, right].map(|name| last_change(&world, name)), changed);
+            assert_eq!(told(&world, left), ["1.0", "2.0"]);
+            assert_eq!(told(&world, right), ["1.0"]);
+        }
+    }
+}
+
 /// The wish for a tree.
 fn tree_wish(publisher: &Publisher, name: &str, path: &str) -> String {
     publisher.wish("").replace("  site:", &format!("  {name}:")).replace("/srv/site", path)

@@ -86,7 +86,7 @@ pub(super) async fn rollback(
     }
     let mut planned = planned;
     // All files at once, if names changed: an override by a new name among old ones is of another place.
-    ledger::save_renamed(&host, &mut planned.ledger).map_err(|e| CliError::io(&e))?;
+    ledger::save_renamed(&host, &mut planned.ledger, session.now).map_err(|e| CliError::io(&e))?;
     save(&host, &planned.ledger.overrides)?;
     let stop = Stop::default();
     let applying = pass::perform(session, &request, (&host, &client, &stop), &mut planned);
@@ -320,11 +320,11 @@ async fn by_name_now(
     match &desired {
         Ok(desired) => {
             follow_renames(desired, host, &mut ledger);
-            if !ledger.renamed.is_empty() {
+            if !ledger.renamed.is_empty() || ledger.unwritten {
                 // What was valid before would give the names back.
                 session.keep_wish(host);
             }
-            ledger::save_renamed(host, &mut ledger).map_err(|e| CliError::io(&e))?;
+            ledger::save_renamed(host, &mut ledger, session.now).map_err(|e| CliError::io(&e))?;
         }
         Err(error) => {
             mention(&format!("{}; names are those of the last pass", error.message()));

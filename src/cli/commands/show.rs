@@ -36,7 +36,8 @@ pub(super) fn judged(session: &Session, desired: &DesiredState) -> Result<HostSt
     let ledger = remembered(session, desired)?;
     let observed = observe(desired, &ledger, &session.host, session.depth());
     let last = last_pass::load(&session.host);
-    let history = history::load(&session.host);
+    let mut history = history::load(&session.host);
+    history::rename(&mut history, &ledger.renamed);
     let agent = told::read(&session.host);
     let mut status = judge(&Known {
         agent: agent.as_ref(),

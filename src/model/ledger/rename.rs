@@ -51,6 +51,23 @@ impl Trust {
         }
     }
 
+    /// Has what did not work in the places of some resources known also of those that take the places, while each goes on
+    /// in another one: what was offered there may come along or stay. Whether anything was new.
+    pub fn share_quarantines(&mut self, taken: &Renames) -> bool {
+        let shared = self.quarantined.iter().filter_map(|failed| {
+            let resource = taken.get(&failed.resource)?.clone();
+            Some(Quarantined { resource, ..failed.clone() })
+        });
+        let known = |new: &Quarantined| {
+            let same = |q: &Quarantined| (&q.tag, &q.digests) == (&new.tag, &new.digests);
+            self.quarantined.iter().any(|q| q.resource == new.resource && same(q))
+        };
+        let shared: Vec<Quarantined> = shared.filter(|new| !known(new)).collect();
+        let any = !shared.is_empty();
+        self.quarantined.extend(shared);
+        any
+    }
+
     fn rename(&mut self, renames: &Renames) {
         move_keys(&mut self.floors, renames);
         move_keys(&mut self.accepted, renames);
