@@ -266,6 +266,22 @@ fn refusals_name_the_candidates_and_what_to_write() {
     );
 }
 
+#[test]
+fn names_that_differ_in_case_alone_are_not_chosen_from() {
+    let plain = ["TOOL", "tool"];
+    let spelled =
+        ["TOOL-linux-amd64.tar.gz", "tool-linux-amd64.tar.gz", "tool-darwin-amd64.tar.gz"];
+    for names in [plain.as_slice(), spelled.as_slice()] {
+        let (_, selection) = choose(names, ("example/tool", "tool", "v1"), &auto(None), X86);
+        let Verdict::Refused(refusal) = selection.verdict else { panic!("chosen of {names:?}") };
+        let told = refusal.to_string();
+        assert!(names[..2].iter().all(|name| told.contains(name)), "{told}");
+        let exact = AssetWish::Exact(names[1].to_owned());
+        let (chosen, _) = choose(names, ("example/tool", "tool", "v1"), &exact, X86);
+        assert_eq!(chosen, Some(names[1]));
+    }
+}
+
 proptest::proptest! {
     #[test]
     fn no_names_make_the_choice_panic(

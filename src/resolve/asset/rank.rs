@@ -315,7 +315,9 @@ fn rivals(best: &Candidate<'_>, ranked: &[Candidate<'_>]) -> Vec<usize> {
         let theirs = c.particulars();
         let equal = theirs == ours && c.reading.wanted == best.reading.wanted;
         let (a, b) = (&best.reading.neutral, &c.reading.neutral);
-        !ours.is_subset(&theirs) || (equal && a.len() == b.len() && a != b)
+        // A name has no meaning that its case alone would change, so nothing tells which of the two is meant.
+        let same_but_for_case = c.name.eq_ignore_ascii_case(best.name);
+        !ours.is_subset(&theirs) || same_but_for_case || (equal && a.len() == b.len() && a != b)
     };
     ranked
         .iter()
