@@ -259,22 +259,10 @@ impl HostAsItIs {
         if self.release.is_some() {
             return Err(format!("{reason}{end}"));
         }
-        Ok(is_of_any_host(&reason).then(|| format!("no host would merge it: {reason}{end}")))
+        let anywhere = reason.is_of_any_host() || matches!(reason, Reason::Scope { .. });
+        Ok(anywhere.then(|| format!("no host would merge it: {reason}{end}")))
     }
 }
 
 /// Stands for the os-release of a host that has none.
 const UNKNOWN: &[u8] = b"ID=unknown\n";
-
-/// Whether an image is left out for what it is, wherever that may be.
-fn is_of_any_host(reason: &Reason) -> bool {
-    matches!(
-        reason,
-        Reason::NoRelease { .. }
-            | Reason::Ambiguous(_)
-            | Reason::Unusable(_)
-            | Reason::Empty
-            | Reason::HoldsOsRelease
-            | Reason::Scope { .. }
-    )
-}

@@ -534,7 +534,7 @@ pub struct ExtensionArgs {
     /// The version; one that is there already is never replaced.
     #[arg(long = "version", value_name = "VERSION")]
     pub release: String,
-    /// Sign the list with this key of gpg.
+    /// Sign the list with this key of gpg, which signed the list before.
     #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
 }
@@ -586,7 +586,7 @@ pub enum ProgramKind {
         /// Make patches from so many versions, the highest.
         #[arg(long, value_name = "N", default_value_t = 3)]
         patches: usize,
-        /// Replace a version that is there, or publish an older one than the newest.
+        /// Replace a version that is there, or publish one beside a newer one, which clients keep to.
         #[arg(long)]
         force: bool,
     },

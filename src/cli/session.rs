@@ -263,11 +263,15 @@ impl Session {
         self
     }
 
+    /// How long a lock is waited for: as the command line says, or else so long.
+    pub fn patience(&self, usual: Duration) -> Duration {
+        self.lock_timeout.unwrap_or(usual)
+    }
+
     /// Takes the lock of the host, waiting as long for another pass as the command line says, or else as long as
     /// the command does by itself.
     pub async fn lock(&self, patience: Duration) -> Result<Change, CliError> {
-        let patience = self.lock_timeout.unwrap_or(patience);
-        let host = Change::lock(self.host.clone(), patience).await;
+        let host = Change::lock(self.host.clone(), self.patience(patience)).await;
         host.map_err(|error| locked(&error))
     }
 

@@ -4,6 +4,8 @@
 //! holds suffices. So the file of a signature can hold that of the present and that of the next version of what
 //! is signed, while the one replaces the other.
 
+use data_encoding::BASE64;
+
 /// What follows the name of a file in that of its signature, likeliest first; the first one is armoured.
 pub const ENDS: [&str; 3] = [".asc", ".gpg", ".sig"];
 
@@ -29,6 +31,14 @@ pub fn joined(first: &[u8], second: &[u8]) -> Vec<u8> {
         return first.to_vec();
     }
     [first, second].concat()
+}
+
+/// What is inside of one block of armour: nothing where it is none.
+pub fn binary(armour: &str) -> Option<Vec<u8>> {
+    let inside = armour.lines().skip_while(|line| !line.trim().is_empty()).skip(1);
+    // The checksum begins with `=`, the end with `-`.
+    let base64: String = inside.take_while(|line| !line.starts_with(['=', '-'])).collect();
+    BASE64.decode(base64.as_bytes()).ok()
 }
 
 /// The blocks of armour in a file; none in a binary one.

@@ -238,6 +238,20 @@ pub enum Reason {
     NoConfext(u32),
 }
 
+impl Reason {
+    /// Whether an image is left out for what it is, wherever that may be.
+    pub fn is_of_any_host(&self) -> bool {
+        matches!(
+            self,
+            Self::NoRelease { .. }
+                | Self::Ambiguous(_)
+                | Self::Unusable(_)
+                | Self::Empty
+                | Self::HoldsOsRelease
+        )
+    }
+}
+
 /// Foretells what systemd will do.
 pub fn judge(image: Image<'_>, host: Host<'_>, contents: &Contents) -> Verdict {
     if image.class == Class::Confext && host.systemd < CONFEXT_SINCE {

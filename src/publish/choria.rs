@@ -1,6 +1,7 @@
 //! Publishing as go-updater's `update-repo` does.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -27,6 +28,8 @@ pub struct Choria<'a> {
     pub existing: Existing,
     /// Puts the program as it is beside the packed one.
     pub uncompressed: bool,
+    /// How long another publisher is waited for.
+    pub patience: Duration,
 }
 
 /// Writes the packed program, then the document that names it. A version is published when its document is: the same
@@ -46,7 +49,7 @@ pub fn choria(wish: &Choria<'_>) -> Result<Published, PublishError> {
     let hash = Digest::new(Algorithm::Sha256, &Sha256::digest(&program));
     let hash = hash.unwrap_or_else(|| unreachable!("SHA-256 has 32 bytes"));
     let document = Release::new(&packed_name, hash)?;
-    let _alone = place::lock(wish.repository)?;
+    let _alone = place::lock(wish.repository, wish.patience)?;
     let there = match place::read(&pointer, DOCUMENT_BYTES_MAX as u64) {
         Ok(bytes) => Some(Release::parse(&bytes)),
         Err(_) if !pointer.exists() => None,
@@ -57,7 +60,7 @@ pub fn choria(wish: &Choria<'_>) -> Result<Published, PublishError> {
     if there.is_some() && !is_there && existing == Existing::Kept {
         return Err(PublishError::Exists { path: pointer });
     }
-    let mut published = Published::new();
+    let mut published = Vec::new();
     let mut put = |name: &str, packing| {
         let path = home.join(name);
         if !(is_there && holds(packing, &path, &program)) {
@@ -74,7 +77,7 @@ pub fn choria(wish: &Choria<'_>) -> Result<Published, PublishError> {
         let document = document.render();
         published.push(place::write(pointer, document.as_bytes(), Existing::Replaced)?);
     }
-    Ok(published)
+    Ok(published.into())
 }
 
 /// Whether a file is a program in a packing.

@@ -3,32 +3,40 @@
 //! ```text
 //! REPOSITORY/ext/index                    names of extensions, one a line
 //! REPOSITORY/ext/NAME/NAME_VERSION.raw…   images; one that is there is never replaced
-//! REPOSITORY/ext/NAME/.reconcile-new/     what is being made
 //! REPOSITORY/ext/NAME/SHA256SUMS          the list, replaced last, by a rename
 //! REPOSITORY/ext/NAME/SHA256SUMS.gpg      its signature, by the program gpg
 //! ```
+//!
+//! A list is signed as it was signed before, with one more line. The signature is there before its list, together with
+//! that of the list before: whichever of both a client has, it finds one that holds.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use data_encoding::HEXLOWER;
-use rustix::fs::{CWD, RenameFlags};
-use rustix::io::Errno;
 use sha2::{Digest as _, Sha256};
 
+use crate::format::detached::{self, joined};
+use crate::format::extension_release::{Class, Form, Host, Image, Scope, Verdict, judge};
+use crate::format::image::{self, ImageError};
+use crate::format::os_release::OsRelease;
 use crate::format::sysupdate::manifest::{MANIFEST_BYTES_MAX, ManifestError, parse};
 use crate::format::sysupdate::order::is_version;
-use crate::host::runner::RunError;
+use crate::host::facts;
 use crate::model::Name;
-use crate::publish::place;
-use crate::publish::signing::{Form, sign};
+use crate::model::outcome::chain;
+use crate::publish::place::{self, New};
+use crate::publish::signing::{SignError, Signer};
+use crate::publish::{Existing, PublishError as Door};
 
 /// Bytes copied and hashed at a time.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// Directory in which a version is made beside its place.
-const STAGING: &str = ".reconcile-new";
+/// Longest file of signatures that is read, in bytes.
+const SIGNATURE_BYTES_MAX: u64 = 1 << 20;
 
 /// What image files may end with.
 const ENDINGS: [&str; 5] = [".raw", ".raw.xz", ".raw.gz", ".raw.zst", ".raw.bz2"];
@@ -46,6 +54,8 @@ pub struct ExtensionRelease<'a> {
     pub version: &'a str,
     /// The key of gpg to sign with; without one the list is not signed.
     pub key: Option<&'a str>,
+    /// How long another publisher is waited for.
+    pub patience: Duration,
 }
 
 /// Why nothing was published. The list is as it was.
@@ -70,195 +80,265 @@ pub enum PublishError {
          replaced; take another version, or remove it"
     )]
     Occupied(String),
+    /// Nobody could merge it.
+    #[error("publishing {path}: no host would merge it as {name}: {why}")]
+    Useless {
+        /// The image.
+        path: Utf8PathBuf,
+        /// The extension.
+        name: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The list is signed, and no key was named.
     #[error(
         "publishing: {0} is signed, and without --key nobody could trust it any more; name the key"
     )]
     Unsigned(Utf8PathBuf),
-    /// The repository cannot be written.
+    /// The list has no signature by the key that vouches for what is in it.
+    #[error(
+        "publishing: {list} is not what its signature by {key} is of, and what somebody else may have written there is \
+         not signed along; put the right list back, or look through it and sign it: gpg --output {signature} \
+         --local-user {key} --detach-sign {list}"
+    )]
+    Unvouched {
+        /// The list.
+        list: Utf8PathBuf,
+        /// Where its signature is, or would be.
+        signature: Utf8PathBuf,
+        /// The key.
+        key: String,
+    },
+    /// The repository or the image cannot be read or written.
     #[error(transparent)]
-    Lock(super::PublishError),
+    Door(#[from] Door),
     /// The list cannot be read.
     #[error("reading the list of {0}; repair it or move it away")]
     List(Utf8PathBuf, #[source] ManifestError),
-    /// The system said no.
-    #[error("publishing: cannot {action} {path}")]
-    Io {
-        /// What was attempted.
-        action: &'static str,
-        /// On what.
-        path: Utf8PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
     /// gpg failed.
     #[error("signing the list; nothing was published")]
-    Sign(#[source] RunError),
+    Sign(#[from] SignError),
 }
 
-fn failed(action: &'static str, path: &Utf8Path) -> impl FnOnce(io::Error) -> PublishError {
-    let path = path.to_owned();
-    move |source| PublishError::Io { action, path, source }
+/// What was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extension {
+    /// Where the image is.
+    pub image: Utf8PathBuf,
+    /// Every path that was written, in that order; none where all was there already.
+    pub written: Vec<PathBuf>,
 }
 
-/// Puts an image into the repository: everything is made and signed beside its place, then the image gets its
-/// name, then the signature, then the list. Publishers of one repository wait for each other.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a directory the operator named, not the managed host"
-)]
-pub async fn extension(release: &ExtensionRelease<'_>) -> Result<Utf8PathBuf, PublishError> {
+/// Puts an image into the repository: everything is made and signed before the image gets its name, then the index of
+/// extensions, the signature and the list theirs. The same image again does what a publisher who was killed has not
+/// done. Publishers of one repository wait for each other.
+pub async fn extension(release: &ExtensionRelease<'_>) -> Result<Extension, PublishError> {
     let ExtensionRelease { repository, image, name, version, .. } = *release;
     if !is_version(version) {
         return Err(PublishError::Version(version.to_owned()));
     }
     let ending = ENDINGS.iter().rev().find(|ending| image.as_str().ends_with(**ending));
     let ending = ending.ok_or_else(|| PublishError::Ending(image.to_owned()))?;
-    let seen = image.metadata().map_err(failed("read", image))?;
-    if !seen.is_file() {
-        return Err(failed("read", image)(io::Error::other("it is not a regular file")));
+    let source = place::open(image.as_std_path())?;
+    if *ending == ".raw" {
+        refuse_useless(&source, release)?;
     }
     let all = repository.join("ext");
-    let _alone = place::lock(all.as_std_path()).map_err(PublishError::Lock)?;
+    let _alone = place::lock(all.as_std_path(), release.patience)?;
     let directory = all.join(name.as_str());
-    std::fs::create_dir_all(&directory).map_err(failed("make", &directory))?;
-    let staging = directory.join(STAGING);
-    remove(&staging)?;
-    std::fs::create_dir(&staging).map_err(failed("make", &staging))?;
-    let file = format!("{name}_{version}{ending}");
-    let published = publish(release, &directory, &file).await;
-    // What cannot be removed is in nobody's way, and the next publisher removes it.
-    let _ = remove(&staging);
-    if published.is_err() {
+    let place = directory.join(format!("{name}_{version}{ending}"));
+    let mut new = New::begin(place.as_std_path().to_owned())?;
+    let written = match copy((source, image), &mut new) {
+        Ok(sha256) => publish(release, (&place, new), &sha256).await,
+        Err(error) => {
+            drop(new);
+            Err(error.into())
+        }
+    };
+    if written.is_err() {
         // Only one that was made for this has nothing in it.
         let _ = std::fs::remove_dir(&directory);
     }
-    published?;
-    Ok(directory.join(file))
+    Ok(Extension { image: place, written: written? })
 }
 
 async fn publish(
     release: &ExtensionRelease<'_>,
-    directory: &Utf8Path,
-    file: &str,
-) -> Result<(), PublishError> {
-    let ExtensionRelease { repository, image, name, version, key } = *release;
-    let (list, signature) = (directory.join("SHA256SUMS"), directory.join("SHA256SUMS.gpg"));
-    if key.is_none() && signature.symlink_metadata().is_ok() {
-        return Err(PublishError::Unsigned(list));
-    }
+    (place, image): (&Utf8Path, New),
+    sha256: &str,
+) -> Result<Vec<PathBuf>, PublishError> {
+    let ExtensionRelease { repository, name, version, key, .. } = *release;
+    let file = place.file_name().unwrap_or_default();
+    let list = place.with_file_name("SHA256SUMS");
     let before = read(&list)?;
     let listed = parse(before.as_bytes()).map_err(|e| PublishError::List(list.clone(), e))?;
     let stem = format!("{name}_{version}");
     let taken = |file: &str| ENDINGS.iter().any(|ending| file == format!("{stem}{ending}"));
-    if let Some(entry) = listed.entries().iter().find(|entry| taken(&entry.path)) {
-        return Err(PublishError::Exists(entry.path.clone()));
-    }
-    let staging = directory.join(STAGING);
-    let sha256 = copy(image, &staging.join(file))?;
-    let mut lines: Vec<String> = before.lines().map(str::to_owned).collect();
-    lines.push(format!("{sha256}  {file}"));
-    let text = lines.join("\n") + "\n";
+    let entry = listed.entries().iter().find(|entry| taken(&entry.path));
+    let line = format!("{sha256}  {file}\n");
+    let text = match entry {
+        None if before.is_empty() || before.ends_with('\n') => before.clone() + &line,
+        None => format!("{before}\n{line}"),
+        Some(entry) if entry.path == file && entry.sha256.hex() == sha256 => before.clone(),
+        Some(entry) => return Err(PublishError::Exists(entry.path.clone())),
+    };
     // A list that nobody could read is no list.
     parse(text.as_bytes()).map_err(|e| PublishError::List(list.clone(), e))?;
-    let new = staging.join("SHA256SUMS");
-    write(&new, text.as_bytes())?;
-    let signed = staging.join("SHA256SUMS.gpg");
-    if let Some(key) = key {
-        let to = (signed.as_std_path(), Form::Binary);
-        sign(new.as_std_path(), key, to).await.map_err(PublishError::Sign)?;
+    let mut new = New::begin(list.clone().into_std_path_buf())?;
+    new.write(text.as_bytes())?;
+    let signature = place.with_file_name("SHA256SUMS.gpg");
+    let signed = Signed::of((&list, &new), (&before, &text, &line), (&signature, key)).await?;
+    let mut written = Vec::new();
+    written.extend(place_image(image, place, sha256)?);
+    written.extend(index(&repository.join("ext/index"), name)?);
+    let sign = |bytes: Option<Vec<u8>>| {
+        let path = signature.as_std_path().to_owned();
+        let signed = bytes.map(|bytes| place::write(path, &bytes, Existing::Replaced));
+        signed.transpose()
+    };
+    sign(signed.with_the_one_before)?;
+    if text != before {
+        written.push(new.place(Existing::Replaced)?);
     }
-    place_image(&staging.join(file), &directory.join(file), &sha256)?;
-    if key.is_some() {
-        rename(&signed, &signature)?;
+    written.extend(sign(signed.alone)?);
+    Ok(written)
+}
+
+/// Refuses what systemd would merge nowhere, of whichever class it is. What cannot be looked into is its publisher's to
+/// know.
+fn refuse_useless(image: &File, release: &ExtensionRelease<'_>) -> Result<(), PublishError> {
+    let path = || release.image.to_owned();
+    let name = release.name.as_str();
+    let useless = |why: String| PublishError::Useless { path: path(), name: name.to_owned(), why };
+    let read = |source| Door::Read { path: path().into_std_path_buf(), source };
+    let size = image.metadata().map_err(read)?.len();
+    let looked = image::open(image, size).and_then(|opened| image::contents(&*opened.files));
+    let contents = match looked {
+        Ok(contents) => contents,
+        Err(ImageError::Unreadable { .. }) => return Ok(()),
+        Err(error) => return Err(useless(chain(&error))),
+    };
+    let release = OsRelease::parse(b"ID=unknown\n").unwrap_or_default();
+    let (systemd, architecture) = (facts::SYSTEMD_ASSUMED, "");
+    let host = Host { systemd, release: &release, architecture, scope: Scope::System };
+    let mut why = None;
+    for class in [Class::Sysext, Class::Confext] {
+        match judge(Image { class, name, form: Form::Raw }, host, &contents) {
+            Verdict::Ignored(reason) | Verdict::Breaks(reason) if reason.is_of_any_host() => {
+                why.get_or_insert(reason);
+            }
+            _ => return Ok(()),
+        }
     }
-    rename(&new, &list)?;
-    index(&repository.join("ext/index"), &staging.join("index"), name)
+    why.map_or(Ok(()), |reason| Err(useless(reason.to_string())))
+}
+
+/// What becomes of the signature of a list, where anything does.
+#[derive(Debug, Default)]
+struct Signed {
+    /// What is there while the list is replaced.
+    with_the_one_before: Option<Vec<u8>>,
+    /// What is there from then on.
+    alone: Option<Vec<u8>>,
+}
+
+impl Signed {
+    /// Has a new list signed, if the one before it was, or there was none but what this makes.
+    async fn of(
+        (list, new): (&Utf8Path, &New),
+        (before, text, line): (&str, &str, &str),
+        (signature, key): (&Utf8Path, Option<&str>),
+    ) -> Result<Self, PublishError> {
+        let there = signature.symlink_metadata().is_ok();
+        let Some(key) = key else {
+            let unsigned = Self::default();
+            return if there { Err(PublishError::Unsigned(list.to_owned())) } else { Ok(unsigned) };
+        };
+        let signer = Signer::new(key).await?;
+        let mut old = Vec::new();
+        if there {
+            old = place::read(signature.as_std_path(), SIGNATURE_BYTES_MAX)?;
+        }
+        let vouched = if there {
+            signer.holds(&old, before.as_bytes()) || signer.holds(&old, text.as_bytes())
+        } else {
+            text == line
+        };
+        if !vouched {
+            let (list, signature) = (list.to_owned(), signature.to_owned());
+            return Err(PublishError::Unvouched { list, signature, key: key.to_owned() });
+        }
+        if signer.holds_alone(&old, text.as_bytes()) {
+            return Ok(Self::default());
+        }
+        let armour = signer.sign((new.beside(), text.as_bytes()), None).await?;
+        let alone = detached::binary(&armour).unwrap_or_default();
+        let with_the_one_before = (before != text).then(|| joined(&alone, &old));
+        Ok(Self { with_the_one_before, alone: Some(alone) })
+    }
 }
 
 /// Gives an image its name. One that is there without being listed is what a publisher left who was killed: it
 /// must be the same.
-fn place_image(staged: &Utf8Path, place: &Utf8Path, sha256: &str) -> Result<(), PublishError> {
-    let (from, to) = (staged.as_std_path(), place.as_std_path());
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(()),
-        Err(Errno::EXIST) => {
-            let there = place.symlink_metadata().map_err(failed("read", place))?;
-            let same = there.is_file() && hash(place)? == sha256;
+fn place_image(
+    image: New,
+    place: &Utf8Path,
+    sha256: &str,
+) -> Result<Option<PathBuf>, PublishError> {
+    match image.place(Existing::Kept) {
+        Ok(path) => Ok(Some(path)),
+        Err(Door::Exists { path }) => {
+            let same = each_piece((place::open(&path)?, place), |_| Ok(()))? == sha256;
             let name = place.file_name().unwrap_or_default().to_owned();
-            if same { Ok(()) } else { Err(PublishError::Occupied(name)) }
+            if same { Ok(None) } else { Err(PublishError::Occupied(name)) }
         }
-        Err(errno) => Err(failed("rename", staged)(errno.into())),
+        Err(error) => Err(error.into()),
     }
 }
 
 /// Adds a name to the index, sorted.
-fn index(path: &Utf8Path, new: &Utf8Path, name: &Name) -> Result<(), PublishError> {
+fn index(path: &Utf8Path, name: &Name) -> Result<Option<PathBuf>, PublishError> {
     let before = read(path)?;
     let mut names: Vec<&str> = before.lines().collect();
     if names.contains(&name.as_str()) {
-        return Ok(());
+        return Ok(None);
     }
     names.push(name.as_str());
     names.sort_unstable();
-    write(new, (names.join("\n") + "\n").as_bytes())?;
-    rename(new, path)
-}
-
-fn rename(from: &Utf8Path, to: &Utf8Path) -> Result<(), PublishError> {
-    rustix::fs::rename(from.as_std_path(), to.as_std_path())
-        .map_err(|errno| failed("rename", from)(errno.into()))
-}
-
-/// Removes what a publisher left who was killed.
-fn remove(staging: &Utf8Path) -> Result<(), PublishError> {
-    place::remove(staging.as_std_path()).map_err(PublishError::Lock)
+    let (path, text) = (path.as_std_path().to_owned(), names.join("\n") + "\n");
+    Ok(Some(place::write(path, text.as_bytes(), Existing::Replaced)?))
 }
 
 /// A text; nothing where there is none.
 fn read(path: &Utf8Path) -> Result<String, PublishError> {
-    let mut text = String::new();
-    // One byte more than there may be, so that a list is never cut short.
-    let limit = MANIFEST_BYTES_MAX as u64 + 1;
-    match File::open(path).and_then(|file| file.take(limit).read_to_string(&mut text)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        Err(error) => Err(failed("read", path)(error)),
-        Ok(_) => Ok(text),
-    }
-}
-
-fn write(path: &Utf8Path, bytes: &[u8]) -> Result<(), PublishError> {
-    let made = File::create_new(path);
-    let written = made.and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.map_err(failed("write", path))
+    // One byte more than there may be, so that a list that is too long is told as such.
+    let bytes = match place::read(path.as_std_path(), MANIFEST_BYTES_MAX as u64 + 1) {
+        Err(Door::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Vec::new()
+        }
+        read => read?,
+    };
+    let text = String::from_utf8(bytes).map_err(|error| Door::Read {
+        path: path.as_std_path().to_owned(),
+        source: std::io::Error::new(std::io::ErrorKind::InvalidData, error),
+    })?;
+    Ok(text)
 }
 
 /// Copies an image; its SHA-256 in hexadecimal.
-fn copy(from: &Utf8Path, to: &Utf8Path) -> Result<String, PublishError> {
-    let mut target = File::create_new(to).map_err(failed("write", to))?;
-    let sha256 = each_piece(from, |bytes| target.write_all(bytes).map_err(failed("write", to)))?;
-    target.sync_all().map_err(failed("write", to))?;
-    Ok(sha256)
-}
-
-/// The SHA-256 of a file in hexadecimal.
-fn hash(path: &Utf8Path) -> Result<String, PublishError> {
-    each_piece(path, |_| Ok(()))
+fn copy(from: (File, &Utf8Path), to: &mut New) -> Result<String, Door> {
+    each_piece(from, |bytes| to.write(bytes))
 }
 
 fn each_piece(
-    path: &Utf8Path,
-    mut with: impl FnMut(&[u8]) -> Result<(), PublishError>,
-) -> Result<String, PublishError> {
-    let mut source = File::open(path).map_err(failed("read", path))?;
+    (mut source, path): (File, &Utf8Path),
+    mut with: impl FnMut(&[u8]) -> Result<(), Door>,
+) -> Result<String, Door> {
+    let failed = |source| Door::Read { path: path.as_std_path().to_owned(), source };
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; PIECE_BYTES];
     loop {
-        let count = source.read(&mut buffer).map_err(failed("read", path))?;
+        let count = source.read(&mut buffer).map_err(failed)?;
         let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else { break };
         hasher.update(bytes);
         with(bytes)?;

@@ -17,8 +17,9 @@ use std::io;
 use std::path::PathBuf;
 
 pub use choria::{Choria, choria};
-pub use release::{Release, SUMS, release, write_index};
+pub use release::{Release, SUMS, plain, release, write_index};
 pub use selfupdate::{Selfupdate, selfupdate};
+pub use signing::SignError;
 
 pub use crate::format::go::Platform;
 
@@ -49,10 +50,16 @@ pub enum PublishError {
         /// The file or directory.
         path: PathBuf,
     },
-    /// The newest version would become an older one.
+    /// Somebody else publishes there, for longer than was to be waited.
+    #[error("somebody else is publishing and has locked {}: try again later", .path.display())]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The version would not become the newest one.
     #[error(
-        "publishing {version}: {newest} is published already, and clients would go back to {version}; use --force if \
-         that is wanted"
+        "publishing {version}: {newest} is published already, and clients keep to it; use --force to publish {version} \
+         beside it"
     )]
     Older {
         /// What was to be published.
@@ -132,9 +139,30 @@ pub enum PublishError {
         path: PathBuf,
         /// Why.
         #[source]
-        source: crate::host::runner::RunError,
+        source: Box<SignError>,
+    },
+    /// A version of the repository is signed, and no key was named.
+    #[error(
+        "publishing: {} is signed, and clients that ask for signatures would refuse what has none; name the key with \
+         --sign, or remove the signatures if nobody asks for them", .path.display()
+    )]
+    Unsigned {
+        /// A signature.
+        path: PathBuf,
     },
 }
 
-/// What was published: every path that was written, in that order.
-pub type Published = Vec<PathBuf>;
+/// What was published.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Every path that was written, in that order; none where all was there already.
+    pub written: Vec<PathBuf>,
+    /// What was not done.
+    pub notes: Vec<String>,
+}
+
+impl From<Vec<PathBuf>> for Published {
+    fn from(written: Vec<PathBuf>) -> Self {
+        Self { written, notes: Vec::new() }
+    }
+}

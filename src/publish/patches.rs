@@ -5,16 +5,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use crate::publish::PublishError;
-
 /// Most patches made at once: each takes several times the size of a program in memory.
 const AT_ONCE_MAX: usize = 8;
 
 /// Does `work` for each of `items` on several threads; the results are in the items' order.
-pub(super) fn each<T: Sync, R: Send>(
+pub(super) fn each<T: Sync, R: Send, E: Send>(
     items: &[T],
-    work: impl Fn(&T) -> Result<R, PublishError> + Sync,
-) -> Result<Vec<R>, PublishError> {
+    work: impl Fn(&T) -> Result<R, E> + Sync,
+) -> Result<Vec<R>, E> {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let threads = threads.min(AT_ONCE_MAX).min(items.len());
     let next = AtomicUsize::new(0);
@@ -42,12 +40,13 @@ pub(super) fn each<T: Sync, R: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publish::PublishError;
 
     #[test]
     fn results_are_in_the_order_of_the_items() {
         let items: Vec<usize> = (0..100).collect();
-        assert_eq!(each(&items, |item| Ok(item * 2)).unwrap()[77], 154);
-        assert!(each(&[] as &[usize], |_| Ok(())).unwrap().is_empty());
+        assert_eq!(each(&items, |item| Ok::<_, PublishError>(item * 2)).unwrap()[77], 154);
+        assert!(each(&[] as &[usize], |_| Ok::<_, PublishError>(())).unwrap().is_empty());
         let error = each(&items, |item| match item {
             50 => Err(PublishError::Nothing { path: "x".into() }),
             _ => Ok(()),

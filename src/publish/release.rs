@@ -10,6 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -17,11 +18,14 @@ use crate::format::deltas::{self, Deltas, Listed};
 use crate::format::packed::Packing;
 use crate::format::zstd_delta;
 use crate::model::{Algorithm, Digest, Version};
-use crate::publish::signing::{self, Form};
+use crate::publish::signing::{SignError, Signer};
 use crate::publish::{Existing, PROGRAM_BYTES_MAX, PublishError, Published, patches, place};
 
 /// Name of the checksum files.
 pub const SUMS: &str = "SHA256SUMS";
+
+/// Name of the directory of patches.
+const DELTAS: &str = "deltas";
 
 /// End of the name of a signature.
 const SIGNATURE: &str = ".asc";
@@ -50,20 +54,55 @@ pub struct Release<'a> {
     pub patches: usize,
     /// What happens to a version that is there already.
     pub existing: Existing,
+    /// How long another publisher is waited for.
+    pub patience: Duration,
 }
 
 /// Makes the directory of a version complete before it appears, then lists it. The same artifacts again change nothing,
-/// or do what a publisher who was killed has not done.
+/// or do what a publisher who was killed has not done. In a repository that is signed nothing is published unsigned.
 pub async fn release(wish: &Release<'_>) -> Result<Published, PublishError> {
-    let home = wish.root.join(part(wish.version)?);
-    let _alone = place::lock(wish.root)?;
-    if wish.existing == Existing::Kept && home.exists() {
-        return again(wish, &home).await;
+    let named = part(wish.version)?;
+    let _alone = place::lock(wish.root, wish.patience)?;
+    // `v1.1` and `1.1` are one version.
+    let there = versions(wish.root)?.into_iter().find(|(there, _)| *there == plain(wish.version));
+    let home = wish.root.join(there.as_ref().map_or(named, |(_, name)| name));
+    let sums = home.join(SUMS);
+    let (artifacts, notes) = artifacts(wish.artifacts)?;
+    let signer = match wish.key {
+        Some(key) => Some(Signer::new(key).await.map_err(|error| unsigned(&sums, error))?),
+        None => {
+            refuse_where_signed(wish.root)?;
+            None
+        }
+    };
+    if wish.existing == Existing::Replaced || !home.exists() {
+        let written = anew(wish, (&home, &artifacts), signer.as_ref()).await?;
+        return Ok(Published { written, notes });
     }
-    let staged = place::stage(&home)?;
-    let written = fill(wish, &staged).await;
+    let there = place::read(&sums, SUMS_BYTES_MAX)?;
+    refuse_other_bytes((&home, &artifacts), &there)?;
+    // What is not as we signed it may be anything: it is made again of what was given now.
+    if let Some(signer) = &signer
+        && !place::read(&signature_of(&sums), SUMS_BYTES_MAX)
+            .is_ok_and(|signature| signer.holds(&signature, &there))
+    {
+        let wish = Release { existing: Existing::Replaced, ..*wish };
+        let written = anew(&wish, (&home, &artifacts), Some(signer)).await?;
+        return Ok(Published { written, notes });
+    }
+    Ok(Published { written: write_index(wish.root)?.into_iter().collect(), notes })
+}
+
+/// Makes the directory of a version and lists it.
+async fn anew(
+    wish: &Release<'_>,
+    (home, artifacts): (&Path, &[Artifact]),
+    signer: Option<&Signer>,
+) -> Result<Vec<PathBuf>, PublishError> {
+    let staged = place::stage(home)?;
+    let written = fill(wish, (&staged, artifacts), signer).await;
     let moved = written.and_then(|written| {
-        place::promote(&staged, &home, wish.existing)?;
+        place::promote(&staged, home, wish.existing)?;
         Ok(written)
     });
     let written = match moved {
@@ -75,48 +114,62 @@ pub async fn release(wish: &Release<'_>) -> Result<Published, PublishError> {
         }
     };
     let inside = |path: PathBuf| path.strip_prefix(&staged).map(|p| home.join(p)).unwrap_or(path);
-    let mut published: Published = written.into_iter().map(inside).collect();
+    let mut published: Vec<PathBuf> = written.into_iter().map(inside).collect();
     published.extend(write_index(wish.root)?);
     Ok(published)
 }
 
-/// A version that is there already: refused when it has other bytes, else signed and listed where it is not.
-async fn again(wish: &Release<'_>, home: &Path) -> Result<Published, PublishError> {
-    let sums = place::read(&home.join(SUMS), SUMS_BYTES_MAX)?;
-    let sums = String::from_utf8_lossy(&sums);
+/// Refuses a version that is there with other artifacts than those given.
+fn refuse_other_bytes(
+    (home, artifacts): (&Path, &[Artifact]),
+    sums: &[u8],
+) -> Result<(), PublishError> {
+    let sums = String::from_utf8_lossy(sums);
     let of_patches = |line: &&str| line.ends_with(&format!("  {}", deltas::NAME));
     let there: BTreeSet<&str> = sums.lines().filter(|line| !of_patches(line)).collect();
     let mut given = BTreeSet::new();
-    for (name, path) in artifacts(wish.artifacts)? {
-        let bytes = place::read(&path, PROGRAM_BYTES_MAX)?;
-        if place::read(&home.join(&name), PROGRAM_BYTES_MAX).ok().as_ref() != Some(&bytes) {
+    for (name, path) in artifacts {
+        let bytes = place::read(path, PROGRAM_BYTES_MAX)?;
+        if place::read(&home.join(name), PROGRAM_BYTES_MAX).ok().as_ref() != Some(&bytes) {
             return Err(PublishError::Exists { path: home.to_owned() });
         }
-        given.insert(line(&bytes, &name));
+        given.insert(line(&bytes, name));
     }
-    if !given.iter().map(|line| line.trim_end()).eq(there) {
-        return Err(PublishError::Exists { path: home.to_owned() });
+    if given.iter().map(|line| line.trim_end()).eq(there) {
+        return Ok(());
     }
-    let sums = home.join(SUMS);
-    let mut written = Published::new();
-    if let Some(key) = wish.key
-        && !signature_of(&sums).exists()
-    {
-        written.push(sign(&sums, key).await?);
-    }
-    written.extend(write_index(wish.root)?);
-    Ok(written)
+    Err(PublishError::Exists { path: home.to_owned() })
 }
 
-/// The files of a directory that are artifacts, with their names.
-fn artifacts(directory: &Path) -> Result<Vec<(String, PathBuf)>, PublishError> {
+/// Clients that ask for signatures would refuse all of a repository in which one version has none.
+fn refuse_where_signed(root: &Path) -> Result<(), PublishError> {
+    let mut signatures =
+        versions(root)?.into_iter().map(|(_, name)| signature_of(&root.join(name).join(SUMS)));
+    match signatures.find(|path| path.symlink_metadata().is_ok()) {
+        Some(path) => Err(PublishError::Unsigned { path }),
+        None => Ok(()),
+    }
+}
+
+/// The name of an artifact, and where it is.
+type Artifact = (String, PathBuf);
+
+/// The files of a directory that are artifacts, and what else is in it.
+fn artifacts(directory: &Path) -> Result<(Vec<Artifact>, Vec<String>), PublishError> {
+    let place::Listing { names, odd: mut left } = place::list(directory)?;
     let mut artifacts = Vec::new();
-    for name in place::names(directory)? {
+    for name in names {
         let from = directory.join(&name);
-        if !from.is_file() || is_ours(&name) {
+        if is_ours(&name) {
             continue;
         }
-        if name.chars().any(char::is_control) {
+        if !from.is_file() {
+            left.push(name);
+            continue;
+        }
+        // Lists of checksums have meanings for some characters, and patches are in a directory of their own.
+        let odd = name.chars().any(|c| c.is_control() || c == '\\') || name.starts_with(' ');
+        if odd || name == DELTAS {
             let name = name.escape_debug().to_string();
             return Err(PublishError::Name { name, what: "an artifact's name" });
         }
@@ -125,7 +178,8 @@ fn artifacts(directory: &Path) -> Result<Vec<(String, PathBuf)>, PublishError> {
     if artifacts.is_empty() {
         return Err(PublishError::Nothing { path: directory.to_owned() });
     }
-    Ok(artifacts)
+    let note = |name| format!("{name} is left out: a release has files with plain names only");
+    Ok((artifacts, left.into_iter().map(note).collect()))
 }
 
 /// Writes the list of versions anew where it is another: what the versions' own checksum files say, one after the
@@ -148,15 +202,19 @@ pub fn write_index(root: &Path) -> Result<Option<PathBuf>, PublishError> {
 }
 
 /// Writes everything of a version into its staging directory.
-async fn fill(wish: &Release<'_>, staged: &Path) -> Result<Published, PublishError> {
-    let mut written = Published::new();
+async fn fill(
+    wish: &Release<'_>,
+    (staged, artifacts): (&Path, &[Artifact]),
+    signer: Option<&Signer>,
+) -> Result<Vec<PathBuf>, PublishError> {
+    let mut written = Vec::new();
     let mut sums = String::new();
     let mut programs = Vec::new();
-    for (name, from) in artifacts(wish.artifacts)? {
-        let bytes = place::read(&from, PROGRAM_BYTES_MAX)?;
-        sums.push_str(&line(&bytes, &name));
-        written.push(place::write(staged.join(&name), &bytes, Existing::Kept)?);
-        programs.extend(program(&name, bytes));
+    for (name, from) in artifacts {
+        let bytes = place::read(from, PROGRAM_BYTES_MAX)?;
+        sums.push_str(&line(&bytes, name));
+        written.push(place::write(staged.join(name), &bytes, Existing::Kept)?);
+        programs.extend(program(name, bytes));
     }
     let list = make_patches(wish, staged, &programs, &mut written)?;
     if !list.0.is_empty() {
@@ -165,10 +223,13 @@ async fn fill(wish: &Release<'_>, staged: &Path) -> Result<Published, PublishErr
         let path = staged.join(deltas::NAME);
         written.push(place::write(path, list.as_bytes(), Existing::Kept)?);
     }
-    let sums = place::write(staged.join(SUMS), sums.as_bytes(), Existing::Kept)?;
-    written.push(sums.clone());
-    if let Some(key) = wish.key {
-        written.push(sign(&sums, key).await?);
+    let path = place::write(staged.join(SUMS), sums.as_bytes(), Existing::Kept)?;
+    written.push(path.clone());
+    if let Some(signer) = signer {
+        let signature = signer.sign((&path, sums.as_bytes()), None).await;
+        let signature = signature.map_err(|error| unsigned(&path, error))?;
+        let path = signature_of(&path);
+        written.push(place::write(path, signature.as_bytes(), Existing::Kept)?);
     }
     Ok(written)
 }
@@ -227,10 +288,11 @@ fn make_patches(
     wish: &Release<'_>,
     staged: &Path,
     programs: &[Program],
-    written: &mut Published,
+    written: &mut Vec<PathBuf>,
 ) -> Result<Deltas, PublishError> {
     let mut older = versions(wish.root)?;
-    older.retain(|(version, _)| version < wish.version);
+    let new = plain(wish.version);
+    older.retain(|(version, _)| *version < new);
     older.sort_by(|a, b| b.cmp(a));
     older.truncate(wish.patches);
     let mut pairs = Vec::new();
@@ -247,7 +309,7 @@ fn make_patches(
     let made = patches::each(&pairs, |pair| {
         let name = pair.old.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let Some(old) = program(&name, place::read(&pair.old, PROGRAM_BYTES_MAX)?) else {
-            return Ok(None);
+            return Ok::<_, PublishError>(None);
         };
         let patch = zstd_delta::make(&old.bytes, &pair.new.bytes, LEVEL);
         let patch =
@@ -259,7 +321,7 @@ fn make_patches(
     for (pair, made) in pairs.iter().zip(made) {
         let Some((base, patch)) = made else { continue };
         let artifact = pair.new.artifact.clone();
-        let relative = format!("deltas/{}/{artifact}.zst", pair.directory);
+        let relative = format!("{DELTAS}/{}/{artifact}.zst", pair.directory);
         written.push(place::write(staged.join(&relative), &patch, Existing::Kept)?);
         list.0.push(Listed {
             artifact,
@@ -278,7 +340,14 @@ fn make_patches(
 fn versions(root: &Path) -> Result<Vec<(Version, String)>, PublishError> {
     let names = place::names(root)?.into_iter();
     let complete = |name: &String| root.join(name).join(SUMS).is_file();
-    Ok(names.filter(complete).filter_map(|name| Some((name.parse().ok()?, name))).collect())
+    let read = |name: String| Some((plain(&name.parse().ok()?), name));
+    Ok(names.filter(complete).filter_map(read).collect())
+}
+
+/// A version without the letter that some put before its number, as clients read it.
+pub fn plain(version: &Version) -> Version {
+    let number = version.as_str().strip_prefix('v').and_then(|text| text.parse().ok());
+    number.filter(|number: &Version| !number.is_opaque()).unwrap_or_else(|| version.clone())
 }
 
 /// A version as the name of a directory.
@@ -292,14 +361,8 @@ fn part(version: &Version) -> Result<&str, PublishError> {
     Ok(text)
 }
 
-/// Has gpg sign a file, detached and as text.
-async fn sign(file: &Path, key: &str) -> Result<PathBuf, PublishError> {
-    let signature = signature_of(file);
-    let beside = place::beside(&signature);
-    let signed = signing::sign(file, key, (&beside, Form::Armoured)).await;
-    signed.map_err(|source| PublishError::Sign { path: file.to_owned(), source })?;
-    place::promote(&beside, &signature, Existing::Replaced)?;
-    Ok(signature)
+fn unsigned(file: &Path, error: SignError) -> PublishError {
+    PublishError::Sign { path: file.to_owned(), source: Box::new(error) }
 }
 
 fn signature_of(file: &Path) -> PathBuf {

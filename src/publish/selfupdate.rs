@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::path::Path;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
@@ -32,12 +33,14 @@ pub struct Selfupdate<'a> {
     pub patches: usize,
     /// What happens to a version that is there already.
     pub existing: Existing,
+    /// How long another publisher is waited for.
+    pub patience: Duration,
 }
 
 /// Writes whole programs and patches to them, then the manifests. The same program as the same version again changes
 /// nothing, or does what a publisher who was killed has not done.
 pub fn selfupdate(wish: &Selfupdate<'_>) -> Result<Published, PublishError> {
-    let _alone = place::lock(wish.out)?;
+    let _alone = place::lock_all(&[wish.out, wish.bin, wish.diff], wish.patience)?;
     if !wish.program.is_dir() {
         return one(wish, wish.program, wish.platform);
     }
@@ -53,8 +56,13 @@ pub fn selfupdate(wish: &Selfupdate<'_>) -> Result<Published, PublishError> {
     if programs.is_empty() {
         return Err(PublishError::Nothing { path: wish.program.to_owned() });
     }
-    let published = programs.iter().map(|(program, platform)| one(wish, program, platform));
-    Ok(published.collect::<Result<Vec<_>, _>>()?.concat())
+    let mut published = Published::default();
+    for (program, platform) in &programs {
+        let mut one = one(wish, program, platform)?;
+        published.written.append(&mut one.written);
+        published.notes.append(&mut one.notes);
+    }
+    Ok(published)
 }
 
 fn one(
@@ -72,18 +80,20 @@ fn one(
     lower.sort_by(|a, b| b.cmp(a));
     lower.truncate(wish.patches);
     let paths = published(version, &lower, platform);
-    let [whole, between @ .., pointer] = paths.as_slice() else { return Ok(Vec::new()) };
+    let [whole, between @ .., pointer] = paths.as_slice() else {
+        return Ok(Published::default());
+    };
     let (whole, pointer) = (wish.bin.join(whole), out.join(pointer));
     let there = holds(Packing::Gzip, &whole, &bytes);
     match existing {
         Existing::Kept => match stands(&manifest, (&whole, there), &pointer)? {
             Stands::Newest | Stands::New => {}
-            Stands::Older => return Ok(Vec::new()),
+            Stands::Older => return Ok(Published::default()),
         },
         Existing::Replaced if !there => remove_stale(wish.diff, version, platform)?,
         Existing::Replaced => {}
     }
-    let mut written = Published::new();
+    let mut written = Vec::new();
     if !there {
         let packed = packed(Packing::Gzip, &bytes, program)?;
         written.push(place::write(whole, &packed, Existing::Replaced)?);
@@ -98,11 +108,21 @@ fn one(
     for ((_, path), patch) in missing.into_iter().zip(made) {
         written.push(place::write(path, &patch, Existing::Replaced)?);
     }
-    if newest(&pointer)?.as_ref() != Some(&manifest) {
-        let manifest = manifest.render();
-        written.push(place::write(pointer, manifest.as_bytes(), Existing::Replaced)?);
+    let mut notes = Vec::new();
+    match newest(&pointer)? {
+        Some(newest) if newest == manifest => {}
+        // Who forces an old version means its bytes, not that every client goes back to it.
+        Some(newest) if newest.version() > version => {
+            let path = pointer.display();
+            let newest = newest.version();
+            notes.push(format!("{path} still names {newest}, which is newer than {version}"));
+        }
+        _ => {
+            let manifest = manifest.render();
+            written.push(place::write(pointer, manifest.as_bytes(), Existing::Replaced)?);
+        }
     }
-    Ok(written)
+    Ok(Published { written, notes })
 }
 
 /// What a version is among those that are published.

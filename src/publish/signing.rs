@@ -1,51 +1,96 @@
-//! Detached signatures of what is published, made and judged by gpg.
+//! Detached signatures of what is published: made by gpg, and judged as clients judge them.
+//!
+//! Whoever can write to what a web server serves is not its publisher. So nothing is signed because it lies there: only
+//! bytes that were made in this run, or that a signature by the same key is of already. gpg is given a file, which lies
+//! there, too; what it says is used only where it is of the bytes that were meant, and is nowhere before that.
 
 use std::path::Path;
 
 use crate::format::detached::NAME_NOTATION;
+use crate::host::clock;
 use crate::host::runner::{self, RunError};
+use crate::trust::openpgp::{Keyring, KeyringError, SignatureError, count, verify_detached};
 
-/// How a signature is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    /// As text.
-    Armoured,
-    /// As packets.
-    Binary,
+/// Why nothing was signed.
+#[derive(Debug, thiserror::Error)]
+pub enum SignError {
+    /// gpg failed.
+    #[error(transparent)]
+    Gpg(#[from] RunError),
+    /// The key is of a kind that nobody accepts.
+    #[error("cannot use the key `{key}` of gpg")]
+    Key {
+        /// The key, as it was named.
+        key: String,
+        /// Why.
+        #[source]
+        source: KeyringError,
+    },
+    /// Clients would not accept the signature.
+    #[error("no client would accept the signature that gpg made with `{key}`")]
+    Refused {
+        /// The key, as it was named.
+        key: String,
+        /// Why.
+        #[source]
+        source: SignatureError,
+    },
 }
 
-/// Has gpg sign a file with a key, detached.
-pub(super) async fn sign(file: &Path, key: &str, to: (&Path, Form)) -> Result<(), RunError> {
-    sign_named(file, key, to, None).await
+/// Who signs: a key of gpg.
+#[derive(Debug)]
+pub(super) struct Signer {
+    key: String,
+    keyring: Keyring,
 }
 
-/// The same, with what the file is called in the signature.
-pub(super) async fn sign_named(
-    file: &Path,
-    key: &str,
-    (output, form): (&Path, Form),
-    name: Option<&str>,
-) -> Result<(), RunError> {
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let output = text(output);
-    let form = if form == Form::Armoured { "--armor" } else { "--no-armor" };
-    let argv = ["gpg", "--batch", "--yes", form, "--local-user", key, "--output", &output];
-    // gpg refuses control characters there, has meanings for what follows a percent sign, and takes the text for one of the
-    // locale's where it is not told that it is UTF-8.
-    let name = name.filter(|name| !name.chars().any(char::is_control));
-    let name = name.map(|name| format!("{NAME_NOTATION}={}", name.replace('%', "%%")));
-    let named = name
-        .into_iter()
-        .flat_map(|name| ["--utf8-strings".to_owned(), "--sig-notation".to_owned(), name]);
-    let rest = ["--detach-sign".to_owned(), "--".to_owned(), text(file)];
-    let argv: Vec<String> = argv.into_iter().map(str::to_owned).chain(named).chain(rest).collect();
-    runner::run(&argv, &[]).await
+impl Signer {
+    /// With the key that gpg knows by this name, and has.
+    pub(super) async fn new(key: &str) -> Result<Self, SignError> {
+        let listed = gpg(&["--with-colons", "--list-secret-keys", "--", key]).await?;
+        let prints = listed.lines().filter_map(|line| line.strip_prefix("fpr:")?.split(':').nth(8));
+        let export = ["--armor", "--export-options", "export-minimal", "--export", "--"];
+        let arguments: Vec<&str> = export.into_iter().chain(prints).collect();
+        let exported = gpg(&arguments).await?;
+        let keyring = Keyring::read(exported.as_bytes());
+        let keyring = keyring.map_err(|source| SignError::Key { key: key.to_owned(), source })?;
+        Ok(Self { key: key.to_owned(), keyring })
+    }
+
+    /// Whether one of the signatures in a file is by this key, of these bytes.
+    pub(super) fn holds(&self, signatures: &[u8], bytes: &[u8]) -> bool {
+        verify_detached(bytes, signatures, &self.keyring, clock::now()).is_ok()
+    }
+
+    /// The same, and there is only that one.
+    pub(super) fn holds_alone(&self, signatures: &[u8], bytes: &[u8]) -> bool {
+        count(signatures) == 1 && self.holds(signatures, bytes)
+    }
+
+    /// The armoured signature of some bytes, which are in a file, and which may have a name in the signature.
+    pub(super) async fn sign(
+        &self,
+        (file, bytes): (&Path, &[u8]),
+        name: Option<&str>,
+    ) -> Result<String, SignError> {
+        // gpg refuses control characters there, has meanings for what follows a percent sign, and takes the text for one
+        // of the locale's where it is not told that it is UTF-8.
+        let file = file.to_string_lossy();
+        let name = name.filter(|name| !name.chars().any(char::is_control));
+        let name = name.map(|name| format!("{NAME_NOTATION}={}", name.replace('%', "%%")));
+        let named = name.iter().flat_map(|name| ["--utf8-strings", "--sig-notation", name]);
+        let first = ["--armor", "--local-user", &self.key];
+        let rest = ["--output", "-", "--detach-sign", "--", &file];
+        let arguments: Vec<&str> = first.into_iter().chain(named).chain(rest).collect();
+        let signature = gpg(&arguments).await?;
+        let verified = verify_detached(bytes, signature.as_bytes(), &self.keyring, clock::now());
+        verified.map_err(|source| SignError::Refused { key: self.key.clone(), source })?;
+        Ok(signature)
+    }
 }
 
-/// Whether gpg has the key of a detached signature and finds that it holds.
-pub(super) async fn holds(signature: &Path, file: &Path) -> bool {
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let argv = ["gpg", "--batch", "--verify", "--"].map(str::to_owned);
-    let argv: Vec<String> = argv.into_iter().chain([text(signature), text(file)]).collect();
-    runner::run(&argv, &[]).await.is_ok()
+/// What gpg says.
+async fn gpg(arguments: &[&str]) -> Result<String, RunError> {
+    let argv = ["gpg", "--batch"].iter().chain(arguments);
+    runner::output(&argv.map(|argument| (*argument).to_owned()).collect::<Vec<_>>()).await
 }

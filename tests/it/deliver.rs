@@ -427,7 +427,7 @@ fn s10_s11_published_selfupdate_repository_has_patches_of_the_last_versions_and_
     tree::write(file.as_ref(), b"another");
     assert!(published(&world, &wish, 1).contains("is there already"));
     let wish = ["selfupdate", &file, "0.9", "--out", "public/tool", "--platform", "linux-amd64"];
-    assert!(published(&world, &wish, 1).contains("clients would go back"));
+    assert!(published(&world, &wish, 1).contains("clients keep to it"));
 }
 
 #[test]

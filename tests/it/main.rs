@@ -30,6 +30,10 @@ mod desync_interop;
 mod casync_tree;
 mod publish_attacks;
 #[cfg(target_arch = "x86_64")]
+mod publish_signed;
+#[cfg(target_arch = "x86_64")]
+mod publish_deltas;
+#[cfg(target_arch = "x86_64")]
 mod publish_programs;
 mod publish_tree;
 mod publish_tree_interop;

@@ -21,11 +21,17 @@ fn start(arguments: &[&str]) -> Child {
     command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
+/// An image of the extension demo.
+fn image(content: &str) -> Vec<u8> {
+    let packed = include_bytes!("../golden/images/squashfs-plain.raw.zst");
+    [&zstd::decode_all(packed.as_slice()).unwrap(), content.as_bytes()].concat()
+}
+
 /// Publishes a file with this content as an extension.
 fn extension(repository: &Path, version: &str, content: &str, more: &[&str]) -> Output {
-    let image = repository.with_file_name(format!("{version}.raw"));
-    tree::write(&image, content.as_bytes());
-    let (repository, image) = (repository.to_str().unwrap(), image.to_str().unwrap());
+    let file = repository.with_file_name(format!("{version}.raw"));
+    tree::write(&file, &image(content));
+    let (repository, image) = (repository.to_str().unwrap(), file.to_str().unwrap());
     let base = ["extension", "--name", "demo", "--version", version, repository, image];
     command(&[&base, more].concat()).output().unwrap()
 }
@@ -44,39 +50,38 @@ fn extensions_published_at_the_same_time_are_all_listed() {
     let repository = scratch.path().join("repository");
     let children: Vec<Child> = (0..6)
         .map(|number| {
-            let image = scratch.path().join(format!("{number}.raw"));
-            tree::write(&image, format!("image {number}").as_bytes());
-            let (name, version) = (["odd", "even"][number % 2], format!("{number}.0"));
-            let (to, image) = (repository.to_str().unwrap(), image.to_str().unwrap());
-            start(&["extension", "--name", name, "--version", &version, to, image])
+            let file = scratch.path().join(format!("{number}.raw"));
+            tree::write(&file, &image(&format!("image {number}")));
+            let version = format!("{number}.0");
+            let (to, file) = (repository.to_str().unwrap(), file.to_str().unwrap());
+            start(&["extension", "--name", "demo", "--version", &version, to, file])
         })
         .collect();
     for child in children {
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }
-    assert_eq!(fs::read_to_string(repository.join("ext/index")).unwrap(), "even\nodd\n");
-    for (name, numbers) in [("odd", [0, 2, 4]), ("even", [1, 3, 5])] {
-        let directory = repository.join("ext").join(name);
-        let list = fs::read_to_string(directory.join("SHA256SUMS")).unwrap();
-        for number in numbers {
-            let digest = HEXLOWER.encode(&Sha256::digest(format!("image {number}")));
-            let line = format!("{digest}  {name}_{number}.0.raw");
-            assert!(list.contains(&line), "{list}");
-        }
-        assert_eq!(names(&directory).len(), 4, "nothing is left over");
+    assert_eq!(fs::read_to_string(repository.join("ext/index")).unwrap(), "demo\n");
+    let directory = repository.join("ext/demo");
+    let list = fs::read_to_string(directory.join("SHA256SUMS")).unwrap();
+    for number in 0..6 {
+        let digest = HEXLOWER.encode(&Sha256::digest(image(&format!("image {number}"))));
+        let line = format!("{digest}  demo_{number}.0.raw");
+        assert!(list.contains(&line), "{list}");
     }
+    assert_eq!(names(&directory).len(), 7, "nothing is left over");
 }
 
 #[test]
 fn image_that_was_never_listed_keeps_its_bytes() {
     let scratch = scratch();
     let repository = scratch.path().join("repository");
-    let image = repository.join("ext/demo/demo_1.0.raw");
-    tree::write(&image, b"from a publisher who was killed");
+    let there = repository.join("ext/demo/demo_1.0.raw");
+    let killed = image("from a publisher who was killed");
+    tree::write(&there, &killed);
     let refused = extension(&repository, "1.0", "other bytes", &[]);
     assert!(!refused.status.success(), "{refused:?}");
-    assert_eq!(fs::read(&image).unwrap(), b"from a publisher who was killed");
+    assert_eq!(fs::read(&there).unwrap(), killed);
     assert!(!repository.join("ext/demo/SHA256SUMS").exists());
     let again = extension(&repository, "1.0", "from a publisher who was killed", &[]);
     assert!(again.status.success(), "{again:?}");
@@ -149,4 +154,163 @@ fn release_published_twice_at_once_is_one_of_both_and_whole() {
     }
     let all = names(&repository);
     assert_eq!(all.len(), 5, "nothing is left over: {all:?}");
+}
+
+/// Runs a publisher in a directory; what it ended with and said.
+fn told(place: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let output = command(arguments).current_dir(place).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn what_no_client_accepts_is_not_published() {
+    let scratch = scratch();
+    let place = scratch.path();
+    tree::write(&place.join("release/tool"), b"one");
+    tree::write(&place.join("none.raw"), b"no image");
+    tree::write(&place.join("image.raw"), &image(""));
+    for (index, name) in [" blank", "back\\slash", "deltas"].iter().enumerate() {
+        tree::write(&place.join(format!("{index}.0")).join(name), b"one");
+    }
+    let extension = |name: &'static str, image: &'static str| {
+        vec!["extension", "repository", image, "--name", name, "--version", "1"]
+    };
+    let bare = include_bytes!("../golden/publish/bare.raw.zst");
+    tree::write(&place.join("bare.raw"), &zstd::decode_all(bare.as_slice()).unwrap());
+    tree::write(&place.join("short.raw"), &image("")[..8192]);
+    let cases: [(Vec<&str>, i32, &str); 7] = [
+        (vec!["release", "release", "--to", "to"], 64, "write --version"),
+        (vec!["release", "0.0", "--to", "to"], 1, "cannot be an artifact's name"),
+        (vec!["release", "1.0", "--to", "to"], 1, "cannot be an artifact's name"),
+        (vec!["release", "2.0", "--to", "to"], 1, "`deltas` cannot be an artifact's name"),
+        (extension("demo", "none.raw"), 1, "it is no disk image"),
+        (extension("demo", "short.raw"), 1, "is cut short"),
+        (extension("demo", "bare.raw"), 1, "extension-release.demo"),
+    ];
+    for (arguments, code, why) in cases {
+        let (ended, said) = told(place, &arguments);
+        assert!(ended == Some(code) && said.contains(why), "{arguments:?}: {ended:?} {said}");
+        assert!(
+            !place.join("to/SHA256SUMS").exists() && !place.join("repository/ext/index").exists()
+        );
+    }
+    assert_eq!(told(place, &["release", "release", "--to", "to", "--version", "v1"]).0, Some(0));
+    assert_eq!(told(place, &extension("demo", "image.raw")).0, Some(0));
+}
+
+#[test]
+fn what_is_left_out_of_a_release_is_told() {
+    use std::os::unix::ffi::OsStrExt;
+    let scratch = scratch();
+    let place = scratch.path();
+    for name in ["tool", ".hidden", "nested/tool"] {
+        tree::write(&place.join("1.0").join(name), b"one");
+    }
+    let odd = std::ffi::OsStr::from_bytes(b"n\xffne");
+    tree::write(&place.join("1.0").join(odd), b"one");
+    let (code, said) = told(place, &["release", "1.0", "--to", "to"]);
+    assert_eq!(code, Some(0), "{said}");
+    for name in [".hidden", "nested", "n\\xffne"] {
+        assert!(said.contains(&format!("{name} is left out")), "{name}: {said}");
+    }
+    assert_eq!(names(&place.join("to/1.0")), ["SHA256SUMS", "tool"]);
+}
+
+#[test]
+fn what_is_published_is_for_everybody_whatever_the_mask_of_its_publisher() {
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = scratch();
+    let place = scratch.path();
+    tree::write(&place.join("1.0/tool"), b"#!/bin/sh\n");
+    tree::write(&place.join("image.raw"), &image(""));
+    let publishers = [
+        "choria 1.0/tool --version 1.0 --arch amd64 --repo public/choria",
+        "selfupdate 1.0/tool 1.0 --platform linux-amd64 --out public/self/tool",
+        "release 1.0 --to public/release",
+        "extension public/images image.raw --name demo --version 1",
+        "tree 1.0 --index public/tree/site.caidx --packs",
+    ];
+    for publisher in publishers {
+        let line =
+            format!("umask 077; exec {} publish {publisher}", env!("CARGO_BIN_EXE_reconcile"));
+        let mut shell = Command::new("/bin/sh");
+        let ended = shell.current_dir(place).args(["-c", &line]).output().unwrap();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+    let mut pending = vec![place.join("public")];
+    while let Some(path) = pending.pop() {
+        let metadata = path.symlink_metadata().unwrap();
+        let (mode, kind) = (metadata.permissions().mode(), metadata.is_dir());
+        // What publishers remember is theirs.
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.ends_with(".cache") || name.starts_with(".reconcile") {
+            continue;
+        }
+        let wanted = if kind { 0o755 } else { 0o444 };
+        assert_eq!(mode & wanted, wanted, "{} {mode:o}", path.display());
+        if kind {
+            pending.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+}
+
+#[test]
+fn publishers_wait_for_another_one_as_long_as_they_are_told() {
+    let scratch = scratch();
+    let place = scratch.path();
+    tree::write(&place.join("1.0/tool"), b"#!/bin/sh\n");
+    tree::write(&place.join("image.raw"), &image(""));
+    let cases = [
+        ("choria 1.0/tool --version 1.0 --arch amd64 --repo choria", vec!["choria"]),
+        (
+            "selfupdate 1.0/tool 1.0 --platform linux-amd64 --out out --bin bin --diff diff",
+            vec!["out", "bin", "diff"],
+        ),
+        ("selfupdate 1.0/tool 1.0 --platform linux-amd64 --out same", vec!["same"]),
+        ("release 1.0 --to release", vec!["release"]),
+        ("extension images image.raw --name demo --version 1", vec!["images/ext"]),
+        ("tree 1.0 --index tree/site.caidx", vec!["tree/site.caidx.cache"]),
+        (
+            "tree 1.0 --index tree/site.caidx --seed-cache other",
+            vec!["tree/site.caidx.cache", "tree/default.castr/.reconcile.lock"],
+        ),
+    ];
+    for (publisher, locks) in cases {
+        let words: Vec<&str> = publisher.split(' ').collect();
+        let run = || {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
+            command.args(["--lock-timeout", "0s", "publish"]).args(&words);
+            command.current_dir(place).output().unwrap()
+        };
+        // It makes the directories, too.
+        assert!(run().status.success(), "{publisher}");
+        for lock in locks {
+            let held = fs::File::open(place.join(lock)).unwrap();
+            held.lock().unwrap();
+            let ended = run();
+            assert_eq!(ended.status.code(), Some(75), "{publisher} {lock}: {ended:?}");
+            held.unlock().unwrap();
+        }
+        assert!(run().status.success(), "{publisher}");
+    }
+}
+
+#[test]
+fn pipe_is_no_program_to_publish() {
+    let scratch = scratch();
+    let place = scratch.path();
+    assert!(Command::new("mkfifo").arg(place.join("pipe")).status().unwrap().success());
+    let publishers = [
+        vec!["choria", "pipe", "--version", "1.0", "--arch", "amd64", "--repo", "to"],
+        vec!["selfupdate", "pipe", "1.0", "--platform", "linux-amd64", "--out", "to"],
+    ];
+    for publisher in publishers {
+        // Whoever waits for somebody to write there is ended.
+        let mut guarded = Command::new("timeout");
+        guarded.args(["20", env!("CARGO_BIN_EXE_reconcile"), "publish"]).args(&publisher);
+        let ended = guarded.current_dir(place).output().unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{ended:?}");
+        assert!(String::from_utf8_lossy(&ended.stderr).contains("pipe"), "{ended:?}");
+    }
 }

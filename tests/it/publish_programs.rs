@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::support::duo::RECONCILE;
 use crate::support::server::{Reply, Server};
 use crate::support::trace::{Act, Ended, Program, trace};
-use crate::support::tree;
+use crate::support::tree::{self, copy, picture};
 use crate::support::world::{Ran, World};
 
 fn program(version: &str) -> Vec<u8> {
@@ -50,31 +50,6 @@ impl Site {
 
     fn installed(&self) -> Option<Vec<u8>> {
         fs::read(self.world.path("opt/tool/bin/tool")).ok()
-    }
-}
-
-/// Every file below a directory.
-fn picture(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let mut files = BTreeMap::new();
-    let mut pending = vec![directory.to_owned()];
-    while let Some(directory) = pending.pop() {
-        for entry in fs::read_dir(&directory).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                pending.push(path);
-            } else {
-                files.insert(path.clone(), fs::read(&path).unwrap());
-            }
-        }
-    }
-    files
-}
-
-fn copy(from: &Path, to: &Path) {
-    tree::remove(to);
-    fs::create_dir_all(to).unwrap();
-    for (path, bytes) in picture(from) {
-        tree::write(&to.join(path.strip_prefix(from).unwrap()), &bytes);
     }
 }
 
@@ -208,6 +183,58 @@ fn same_version_again_is_nothing_and_other_bytes_are_refused() {
             }
         }
     }
+}
+
+#[test]
+fn old_version_that_is_forced_leads_no_client_back() {
+    let site = Site::new();
+    let publish = |version: &str, more: &[&str]| {
+        let arguments = (WAYS[1].publish)(&site, version);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        site.publish(&[&arguments[..], more].concat()).exits(0)
+    };
+    for version in ["1.0", "1.1", "1.2"] {
+        publish(version, &[]);
+    }
+    let repository = site.world.temp().join("repository/tool");
+    let before = picture(&repository);
+    let arguments = (WAYS[1].publish)(&site, "1.1");
+    tree::write(&site.world.temp().join("built/1.1/tool"), b"#!/bin/sh\necho other\n");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let said = site.publish(&[&arguments[..], &["--force"]].concat()).exits(0);
+    assert!(said.stderr.contains("still names 1.2"), "{said:?}");
+    let after = picture(&repository);
+    for name in ["linux-amd64.json", "1.2/linux-amd64.gz", "1.0/1.2/linux-amd64"] {
+        let path = repository.join(name);
+        assert!(before[&path] == after[&path], "{name}");
+    }
+    for name in ["1.1/linux-amd64.gz", "1.0/1.1/linux-amd64"] {
+        let path = repository.join(name);
+        assert!(before[&path] != after[&path], "{name}");
+    }
+}
+
+#[test]
+fn version_by_another_name_is_the_same_one() {
+    let site = Site::new();
+    let publish = |version: &str| {
+        let (built, arguments) = (site.built("1.1"), ["--to", "repository", "--version", version]);
+        let directory = Path::new(&built).parent().unwrap().display().to_string();
+        [vec!["release".to_owned(), directory], arguments.map(str::to_owned).to_vec()].concat()
+    };
+    let run = |arguments: &[String]| {
+        site.publish(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    run(&publish("1.1")).exits(0);
+    for version in ["v1.1", "1.1.0"] {
+        let arguments = publish(version);
+        assert!(run(&arguments).exits(0).stderr.contains("nothing was written"));
+        tree::write(&site.world.temp().join("built/1.1/tool"), b"#!/bin/sh\necho other\n");
+        let refused = run(&arguments).exits(1);
+        assert!(refused.stderr.contains("keeps its bytes"), "{refused:?}");
+    }
+    let names = fs::read_dir(site.world.temp().join("repository")).unwrap();
+    assert_eq!(names.count(), 2);
 }
 
 #[test]

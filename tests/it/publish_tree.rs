@@ -83,7 +83,9 @@ impl World {
         let indexes = [self.path("t.caidx")];
         let grace = SignedDuration::from_hours(24);
         let store = self.path("t.castr");
-        collect(&Collection { store: &store, indexes: &indexes, grace, deed }, later(hours))
+        let patience = std::time::Duration::ZERO;
+        let collection = Collection { store: &store, indexes: &indexes, grace, deed, patience };
+        collect(&collection, later(hours))
     }
 
     /// All files of the store.
@@ -197,6 +199,41 @@ fn what_is_missing_or_newer_than_its_clock_is_published_again() {
     assert_eq!(published(&world.wish()).new_chunks, 1);
     let other = Publication { profile: Profile::Reproducible, ..world.wish() };
     assert!(!published(&other).unchanged);
+}
+
+#[test]
+fn chunk_and_pack_that_were_damaged_are_made_anew_when_the_tree_is_read() {
+    let world = World::of(5_000_000);
+    let wish = Publication { packing: Packing::ChunksAndPacks, ..world.wish() };
+    published(&wish);
+    let store = world.path("t.castr");
+    let end = |name: &String, end: &str| name.ends_with(end).then(|| store.join(name));
+    let chunks: Vec<_> = world.stored().iter().filter_map(|name| end(name, ".cacnk")).collect();
+    let pack = store.join(world.stored().iter().find(|name| name.starts_with("packs/")).unwrap());
+    let damage = |path: &Utf8Path, bytes: &[u8]| {
+        std::fs::remove_file(path).unwrap();
+        std::fs::write(path, bytes).unwrap();
+        let mode = std::fs::Permissions::from_mode(0o444);
+        std::fs::set_permissions(path, mode).unwrap();
+    };
+    let (one, other) = (std::fs::read(&chunks[0]).unwrap(), std::fs::read(&chunks[1]).unwrap());
+    let mut changed = one.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    let mut packed = std::fs::read(&pack).unwrap();
+    packed[1000] ^= 1;
+    damage(&chunks[0], &changed);
+    damage(&chunks[1], &other[..3]);
+    damage(&pack, &packed);
+    world.write("added", b"something");
+    published(&wish);
+    assert!(std::fs::read(&chunks[0]).unwrap() == one);
+    assert!(std::fs::read(&chunks[1]).unwrap() == other);
+    let list = std::fs::read(world.path("t.caidx.packs")).unwrap();
+    for pack in PackList::read(list.as_slice()).unwrap().packs() {
+        let bytes = std::fs::read(store.join(pack.path())).unwrap();
+        assert_eq!(DigestKind::Sha256.of(&bytes), ChunkId::new(pack.digest));
+    }
+    world.stream();
 }
 
 #[test]
@@ -353,6 +390,19 @@ fn collection_leaves_strangers_alone_and_removes_nothing_on_a_broken_index() {
 }
 
 #[test]
+fn counting_what_would_be_removed_writes_nothing_and_tells_of_other_indexes() {
+    let world = World::new();
+    published(&world.wish());
+    let other = Publication { index: world.path("other.caidx"), ..world.wish() };
+    published(&other);
+    std::fs::remove_file(world.path("t.castr/.reconcile.lock")).unwrap();
+    let counted = world.collect(100, Deed::Look);
+    assert!(!world.path("t.castr/.reconcile.lock").exists());
+    let unnamed: Vec<_> = counted.unnamed.iter().filter_map(|path| path.file_name()).collect();
+    assert_eq!(unnamed, ["other.caidx"]);
+}
+
+#[test]
 fn nobody_collects_while_somebody_publishes() {
     let world = World::new();
     published(&world.wish());
@@ -367,6 +417,9 @@ fn nobody_collects_while_somebody_publishes() {
     let index = std::fs::File::open(world.path("t.caidx.cache")).unwrap();
     index.lock().unwrap();
     assert!(matches!(publish(&world.wish(), later(1)), Err(PublishError::Busy { .. })));
+    // Wherever its memory is.
+    let elsewhere = Publication { cache: Some(world.path("memory")), ..world.wish() };
+    assert!(matches!(publish(&elsewhere, later(1)), Err(PublishError::Busy { .. })));
 }
 
 #[test]

@@ -136,8 +136,8 @@ async fn publish_kind(session: &Session, kind: &PublishKind, deed: Deed) -> Resu
     match kind {
         PublishKind::Tree(args) => publish_tree::tree(session, args).await,
         PublishKind::Gc(args) => publish_tree::gc(session, args, deed),
-        PublishKind::Extension(args) => publish::extension(args).await,
-        PublishKind::Program(kind) => publish::publish(kind).await,
+        PublishKind::Extension(args) => publish::extension(session, args).await,
+        PublishKind::Program(kind) => publish::publish(session, kind).await,
     }
 }
 

@@ -1,15 +1,28 @@
 //! Writing repositories.
 
+use std::time::Duration;
+
+use camino::Utf8Path;
+
 use crate::cli::args::{ExtensionArgs, ProgramKind};
 use crate::cli::exit::Exit;
+use crate::cli::session::Session;
 use crate::cli::{CliError, mention, say};
 use crate::model::Version;
 use crate::model::outcome::chain;
 use crate::publish::{Choria, Existing, PublishError, Release, Selfupdate, image};
-use crate::publish::{Platform, choria, release, selfupdate};
+use crate::publish::{Platform, choria, plain, release, selfupdate};
+
+/// How long another publisher is waited for unless that is said: until it is done.
+const PATIENCE: Duration = Duration::MAX;
+
+/// What is said where there was nothing to do.
+const UNCHANGED: &str = "it is published already, with these bytes: nothing was written";
 
 /// Publishes, and prints what was written.
-pub(super) async fn publish(kind: &ProgramKind) -> Result<Exit, CliError> {
+pub(super) async fn publish(session: &Session, kind: &ProgramKind) -> Result<Exit, CliError> {
+    let patience = session.patience(PATIENCE);
+    let existing = |force: bool| if force { Existing::Replaced } else { Existing::Kept };
     let published = match kind {
         ProgramKind::Choria { binary, release, os, arch, repo, uncompressed, force } => {
             let platform = platform(os, arch)?;
@@ -18,7 +31,8 @@ pub(super) async fn publish(kind: &ProgramKind) -> Result<Exit, CliError> {
                 version: release,
                 platform: &platform,
                 repository: repo.as_std_path(),
-                existing: force.then_some(Existing::Replaced).unwrap_or(Existing::Kept),
+                existing: existing(*force),
+                patience,
                 uncompressed: *uncompressed,
             })
         }
@@ -42,32 +56,32 @@ pub(super) async fn publish(kind: &ProgramKind) -> Result<Exit, CliError> {
                 bin: bin.as_ref().unwrap_or(out).as_std_path(),
                 diff: diff.as_ref().unwrap_or(out).as_std_path(),
                 patches: *patches,
-                existing: force.then_some(Existing::Replaced).unwrap_or(Existing::Kept),
+                existing: existing(*force),
+                patience,
             })
         }
         ProgramKind::Release { directory, to, release: version, sign, patches, force } => {
-            let named = || directory.file_name().unwrap_or_default().parse::<Version>();
-            let version = version.clone().map_or_else(named, Ok);
-            let version = version.map_err(|why| {
-                let why = format!("{directory} is not named by a version ({why}); write --version");
-                CliError::new(Exit::Usage, why)
-            })?;
+            let version = version.clone().map_or_else(|| named(directory), Ok)?;
             release(&Release {
                 artifacts: directory.as_std_path(),
                 version: &version,
                 root: to.as_std_path(),
                 key: sign.as_deref(),
                 patches: *patches,
-                existing: force.then_some(Existing::Replaced).unwrap_or(Existing::Kept),
+                existing: existing(*force),
+                patience,
             })
             .await
         }
     };
     let published = published.map_err(|error| CliError::new(exit(&error), chain(&error)))?;
-    if published.is_empty() {
-        mention("it is published already, with these bytes: nothing was written");
+    for note in &published.notes {
+        mention(note);
     }
-    for path in published {
+    if published.written.is_empty() {
+        mention(UNCHANGED);
+    }
+    for path in published.written {
         say(&format!("{}\n", path.display()));
     }
     Ok(Exit::Ok)
@@ -83,18 +97,44 @@ fn platform(os: &str, arch: &str) -> Result<Platform, CliError> {
 fn exit(error: &PublishError) -> Exit {
     match error {
         PublishError::Write { .. } => Exit::CannotWrite,
+        PublishError::Busy { .. } => Exit::Locked,
         _ => Exit::Failed,
     }
 }
 
+/// The version that a directory is named by. Any word could be one; a directory is seldom called so for that.
+fn named(directory: &Utf8Path) -> Result<Version, CliError> {
+    let name = directory.file_name().unwrap_or_default();
+    let why = match name.parse::<Version>() {
+        Ok(version) if !plain(&version).is_opaque() => return Ok(version),
+        Ok(_) => "it does not begin with a number".to_owned(),
+        Err(why) => why,
+    };
+    let why = format!("{directory} is not named by a version ({why}); write --version");
+    Err(CliError::new(Exit::Usage, why))
+}
+
 /// Publishes an image, and prints where it is.
-pub(super) async fn extension(args: &ExtensionArgs) -> Result<Exit, CliError> {
+pub(super) async fn extension(session: &Session, args: &ExtensionArgs) -> Result<Exit, CliError> {
     let ExtensionArgs { repository, image, name, release, key } = args;
-    let release =
-        image::ExtensionRelease { repository, image, name, version: release, key: key.as_deref() };
-    let place = image::extension(&release)
-        .await
-        .map_err(|error| CliError::new(Exit::Failed, chain(&error)))?;
-    say(&format!("{place}\n"));
+    let release = image::ExtensionRelease {
+        repository,
+        image,
+        name,
+        version: release,
+        key: key.as_deref(),
+        patience: session.patience(PATIENCE),
+    };
+    let published = image::extension(&release).await.map_err(|error| {
+        let exit = match &error {
+            image::PublishError::Door(error) => exit(error),
+            _ => Exit::Failed,
+        };
+        CliError::new(exit, chain(&error))
+    })?;
+    if published.written.is_empty() {
+        mention(UNCHANGED);
+    }
+    say(&format!("{}\n", published.image));
     Ok(Exit::Ok)
 }

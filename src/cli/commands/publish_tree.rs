@@ -1,5 +1,7 @@
 //! Publishing trees, and cleaning the stores they are published in.
 
+use std::time::Duration;
+
 use camino::Utf8Path;
 use serde::Serialize;
 
@@ -21,12 +23,16 @@ const STORE: &str = "default.castr";
 /// Publishes one tree, or all of a configuration.
 pub(super) async fn tree(session: &Session, args: &TreeArgs) -> Result<Exit, CliError> {
     let mut told = false;
-    for wish in wishes(args)? {
+    for mut wish in wishes(args)? {
+        wish.patience = session.patience(wish.patience);
         let published = match &args.sign {
             None => publish(&wish, session.now),
             Some(key) => publish_signed(&wish, key, session.now).await,
         };
         let published = published.map_err(|error| failed(&error))?;
+        for note in &published.notes {
+            mention(note);
+        }
         if wish.profile == Profile::CasyncUpdater && !published.unchanged && !told {
             mention(
                 "the profile casync-updater has no permissions, owners and symbolic links: programs arrive without \
@@ -48,8 +54,12 @@ pub(super) fn gc(session: &Session, args: &StoreGcArgs, deed: Deed) -> Result<Ex
     if grace.is_negative() {
         return Err(CliError::new(Exit::Usage, "--grace is a time that passes: 0s or more"));
     }
-    let collection = Collection { store, indexes, grace: *grace, deed };
+    let patience = session.patience(Duration::ZERO);
+    let collection = Collection { store, indexes, grace: *grace, deed, patience };
     let collected = collect(&collection, session.now).map_err(|error| failed(&error))?;
+    for index in &collected.unnamed {
+        mention(&format!("{index} was not named: chunks that only it names count as unused"));
+    }
     if session.common.output == Format::Json {
         say_json(&collected);
         return Ok(Exit::Ok);

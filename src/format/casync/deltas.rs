@@ -28,6 +28,9 @@ pub const SUFFIX: &str = ".cadelta";
 /// Longest delta read, in bytes: beyond it chunks are the better way.
 pub const DELTA_BYTES_MAX: u64 = 16 << 20;
 
+/// Bytes of all patches that fit into one with their entries.
+pub const PATCHES_BYTES_MAX: u64 = DELTA_BYTES_MAX - (HEADER_BYTES + SUM_BYTES) as u64;
+
 /// Bytes of the new archive that one patch makes, but for a single longer chunk.
 pub const PATCH_BYTES: u64 = 4 << 20;
 
@@ -78,6 +81,11 @@ pub enum DeltaError {
 pub fn suffix(old: &str, new: &str) -> String {
     let short = |hex: &str| hex.get(..NAME_DIGITS).unwrap_or(hex).to_owned();
     format!(".{}-{}{SUFFIX}", short(old), short(new))
+}
+
+/// Bytes that a patch takes in a delta.
+pub fn bytes_of(patch: &Patch) -> u64 {
+    (ENTRY_BYTES + patch.bytes.len()) as u64
 }
 
 /// Writes a delta.

@@ -23,6 +23,9 @@ use super::flags::{Flags, FlagsError};
 /// Chunks of one index: 256 GiB at the default average, 160 MiB in memory.
 pub const CHUNKS_MAX: usize = 4 << 20;
 
+/// Longest index that is read as a whole: one of [`CHUNKS_MAX`] chunks has less.
+pub const INDEX_BYTES_MAX: u64 = 256 << 20;
+
 const HEADER_TYPE: u64 = 0x9682_4d9c_7b12_9ff9;
 const TABLE_TYPE: u64 = 0xe75b_9e11_2f17_417d;
 const TAIL_MARKER: u64 = 0x4b4f_050e_5549_ecd1;

@@ -4,9 +4,9 @@
 //! device. Any difference makes the whole tree be read again, which the digest of its stream in the `.cks`
 //! file needs anyway.
 //!
-//! The file is locked while its index is published, so it is written in place: torn, it is as good as none.
+//! The one beside the index is locked while that is published, so it is written in place: torn, it is as good as none.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
@@ -19,8 +19,8 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::deltas::Known;
 use super::files::beside;
-use super::signature;
 use super::store::Store;
 use super::walk::entries;
 use super::{Packing, Publication, PublishError, Published};
@@ -30,6 +30,8 @@ use crate::format::casync::cks;
 use crate::format::casync::flags::Flags;
 use crate::format::casync::index::{CHUNKS_MAX, IndexReader};
 use crate::format::casync::packs::{LIST_SUFFIX, PackList};
+use crate::host::open_regular;
+use crate::publish::place::patiently;
 
 /// Ending of the name of an index for what is remembered.
 const SUFFIX: &str = ".cache";
@@ -64,13 +66,15 @@ pub(super) struct Cache<'w> {
     wish: &'w Publication,
     path: Utf8PathBuf,
     file: File,
+    /// The one beside the index, whatever is remembered elsewhere: there is one publisher of an index at a time.
+    lock: File,
     settings: String,
 }
 
 impl Drop for Cache<'_> {
     fn drop(&mut self) {
         // Closing is not enough while a program that another thread is just starting still has the file.
-        let _ = self.file.unlock();
+        let _ = self.lock.unlock();
     }
 }
 
@@ -83,9 +87,9 @@ struct Memory {
     index: String,
     digest: String,
     bytes: u64,
-    /// [`signature::mark`] of the signature, where one was made.
+    /// Digests of older indexes from which no delta is worth having.
     #[serde(default)]
-    signature: Option<String>,
+    worthless: Vec<String>,
 }
 
 impl Seen {
@@ -153,14 +157,20 @@ impl Look {
 impl<'w> Cache<'w> {
     /// The memory of what a publication with these flags makes, for it alone.
     pub(super) fn lock(wish: &'w Publication, flags: Flags) -> Result<Self, PublishError> {
-        let path = wish.cache.clone().unwrap_or_else(|| beside(&wish.index, SUFFIX));
-        let file = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-        let file = file.map_err(|source| PublishError::Write { path: path.clone(), source })?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(PublishError::Busy { path }),
-            Err(TryLockError::Error(source)) => return Err(PublishError::Write { path, source }),
+        let open = |path: &Utf8Path| {
+            let mut options = File::options();
+            options.read(true).write(true).create(true).truncate(false);
+            let opened = open_regular(path, &mut options);
+            opened.map_err(|source| PublishError::Write { path: path.to_owned(), source })
+        };
+        let usual = beside(&wish.index, SUFFIX);
+        let lock = open(&usual)?;
+        let had = patiently(wish.patience, || lock.try_lock());
+        if !had.map_err(|source| PublishError::Write { path: usual.clone(), source })? {
+            return Err(PublishError::Busy { path: usual });
         }
+        let path = wish.cache.clone().unwrap_or(usual);
+        let file = open(&path)?;
         let mut sum = Sha256::new();
         sum.update(flags.bits().to_le_bytes());
         if flags.contains(Flags::USER_NAMES) {
@@ -169,11 +179,16 @@ impl<'w> Cache<'w> {
                 sum.update([0]);
             }
         }
-        Ok(Self { wish, path, file, settings: hex(sum) })
+        Ok(Self { wish, path, file, lock, settings: hex(sum) })
     }
 
     /// What was published, if the tree looks as it did then and everything that was made of it is there.
-    pub(super) fn published(&self, seen: &Seen, store: &Store) -> Option<Published> {
+    pub(super) fn published(
+        &self,
+        seen: &Seen,
+        store: &Store,
+        older: &[Known],
+    ) -> Option<Published> {
         let memory = self.memory()?;
         let same = memory.version == VERSION
             && memory.settings == self.settings
@@ -181,7 +196,12 @@ impl<'w> Cache<'w> {
         if !same {
             return None;
         }
-        let Memory { digest, bytes, index, .. } = memory;
+        let Memory { digest, bytes, index, worthless, .. } = memory;
+        let there =
+            |old: &Known| old.leads_to(&self.wish.index, &index) || worthless.contains(&old.digest);
+        if !older.iter().all(there) {
+            return None;
+        }
         let sum = cks::read(&read(&beside(&self.wish.index, ".cks"), CKS_BYTES_MAX)?).ok()?;
         let listing = beside(&self.wish.index, ".mtree").is_file();
         if sum.to_string() != digest || !listing || !self.packs_are_there(store) {
@@ -196,7 +216,7 @@ impl<'w> Cache<'w> {
         &self,
         seen: &Seen,
         published: &Published,
-        (now, key): (Timestamp, Option<&str>),
+        (now, worthless): (Timestamp, Vec<String>),
     ) -> Result<(), PublishError> {
         let moment = |(seconds, nanoseconds): (i64, i64)| {
             let nanoseconds = i32::try_from(nanoseconds).unwrap_or_default();
@@ -216,21 +236,9 @@ impl<'w> Cache<'w> {
             index: hex(index.sum),
             digest: published.digest.clone(),
             bytes: published.bytes,
-            signature: key.and_then(|key| signature::mark(&self.wish.index, key)),
+            worthless,
         };
         self.write(&memory)
-    }
-
-    /// Whether the signature that is there was made with this key, of what was published.
-    pub(super) fn is_signed(&self, key: &str) -> bool {
-        let mark = signature::mark(&self.wish.index, key);
-        mark.is_some() && self.memory().is_some_and(|memory| memory.signature == mark)
-    }
-
-    /// Remembers that the index was signed once more.
-    pub(super) fn remember_signature(&self, key: &str) -> Result<(), PublishError> {
-        let Some(memory) = self.memory() else { return Ok(()) };
-        self.write(&Memory { signature: signature::mark(&self.wish.index, key), ..memory })
     }
 
     fn memory(&self) -> Option<Memory> {

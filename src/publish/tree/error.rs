@@ -111,7 +111,7 @@ pub enum PublishError {
         path: Utf8PathBuf,
         /// Why.
         #[source]
-        source: crate::host::runner::RunError,
+        source: Box<crate::publish::SignError>,
     },
     /// The index cannot be written.
     #[error("cannot make the index")]

@@ -8,6 +8,10 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::{Publication, PublishError};
+use crate::publish::place::make_dirs;
+
+/// Mode of what is published.
+const MODE: Mode = Mode::from_bits_retain(0o644);
 
 /// The path of an index with something more at its end.
 pub(super) fn beside(index: &Utf8Path, suffix: &str) -> Utf8PathBuf {
@@ -15,7 +19,6 @@ pub(super) fn beside(index: &Utf8Path, suffix: &str) -> Utf8PathBuf {
 }
 
 /// Makes the directory of the index, and refuses an index or a store inside the tree.
-#[expect(clippy::disallowed_methods, reason = "a publisher writes where it is told to")]
 pub(super) fn prepare(wish: &Publication) -> Result<(), PublishError> {
     let tree = wish
         .tree
@@ -29,7 +32,7 @@ pub(super) fn prepare(wish: &Publication) -> Result<(), PublishError> {
         if there.canonicalize_utf8().map_err(failed)?.starts_with(&tree) {
             return Err(PublishError::Inside { path: path.clone(), tree });
         }
-        std::fs::create_dir_all(parent).map_err(failed)?;
+        make_dirs(parent.as_std_path()).map_err(failed)?;
     }
     Ok(())
 }
@@ -48,7 +51,12 @@ impl Replacement {
     pub(super) fn new(path: &Utf8Path) -> Result<Self, PublishError> {
         let temporary = beside(path, ".tmp");
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(CWD, temporary.as_std_path(), flags, Mode::from(0o644))
+        let file = rustix::fs::openat(CWD, temporary.as_std_path(), flags, MODE)
+            .and_then(|file| {
+                // Whatever the mask of whoever publishes: it is for everybody.
+                rustix::fs::fchmod(&file, MODE)?;
+                Ok(file)
+            })
             .map_err(|error| PublishError::Write { path: path.to_owned(), source: error.into() })?;
         Ok(Self { file: file.into(), temporary, path: path.to_owned() })
     }

@@ -6,10 +6,11 @@
 //! may belong to an index that is still being made by a publisher who knows no locks. Publishers who do are
 //! kept out.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::{SignedDuration, Timestamp};
@@ -54,6 +55,8 @@ pub struct Collection<'c> {
     pub grace: SignedDuration,
     /// What to do.
     pub deed: Deed,
+    /// How long publishers are waited for.
+    pub patience: Duration,
 }
 
 /// What was found, and removed if that was asked for.
@@ -67,11 +70,15 @@ pub struct Collected {
     pub removed: u64,
     /// Their bytes.
     pub removed_bytes: u64,
+    /// Indexes beside those that were named: what only they name counts as unused.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unnamed: Vec<Utf8PathBuf>,
 }
 
 /// Removes what no index names. Nothing is removed when one of them cannot be read.
 pub fn collect(collection: &Collection<'_>, now: Timestamp) -> Result<Collected, PublishError> {
-    let store = Store::open(collection.store, Using::Alone)?;
+    let using = if collection.deed == Deed::Remove { Using::Alone } else { Using::Looking };
+    let store = Store::open(collection.store, using, collection.patience)?;
     let used = Used::of(collection.indexes)?;
     let before = read_condemned(collection.store);
     let (mut collected, mut condemned, mut doomed) =
@@ -101,6 +108,7 @@ pub fn collect(collection: &Collection<'_>, now: Timestamp) -> Result<Collected,
         collected.removed_bytes += stored.size;
         doomed.push(stored.name);
     }
+    collected.unnamed = unnamed(collection.indexes);
     if collection.deed == Deed::Remove {
         // First it is known what is condemned, then what is due goes: killed in between, the next one goes on.
         write_condemned(collection.store, &condemned)?;
@@ -109,6 +117,20 @@ pub fn collect(collection: &Collection<'_>, now: Timestamp) -> Result<Collected,
         }
     }
     Ok(collected)
+}
+
+/// Indexes that lie beside others.
+fn unnamed(indexes: &[Utf8PathBuf]) -> Vec<Utf8PathBuf> {
+    let real = |path: &Utf8Path| path.canonicalize_utf8().ok();
+    let named: HashSet<_> = indexes.iter().filter_map(|path| real(path)).collect();
+    let directories: BTreeSet<_> = named.iter().filter_map(|path| path.parent()).collect();
+    let entries = directories.into_iter().flat_map(Utf8Path::read_dir_utf8).flatten();
+    let paths = entries.flatten().map(|entry| entry.path().to_owned());
+    let others = paths.filter(|path| {
+        matches!(path.extension(), Some("caidx" | "caibx"))
+            && real(path).is_some_and(|path| path.is_file() && !named.contains(&path))
+    });
+    others.collect()
 }
 
 /// A file in a store.

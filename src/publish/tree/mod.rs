@@ -2,7 +2,7 @@
 //!
 //! One walk makes everything: the archive stream is encoded, cut, named, compressed and stored, summed up for the
 //! `.cks` file and listed for the `.mtree` file while it passes by, on every core and in bounded memory.
-//! Files are replaced by rename in the order in which clients may see them: chunks, packs, the list of packs, the
+//! Files are replaced by rename in the order in which clients may see them: chunks, packs, the list of packs, deltas, the
 //! listing, then the index, and the `.cks` file last. casync-updater's clients look at the `.cks` file first, ours
 //! at the index: neither ever sees a pointer to something that is not there yet. A signature is there before its index,
 //! together with that of the index before: whichever of both a client has, it finds one that holds.
@@ -23,6 +23,9 @@ mod signature;
 mod store;
 mod walk;
 
+use std::io::Write;
+use std::time::Duration;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -31,12 +34,14 @@ use crate::format::casync::chunk::ChunkId;
 use crate::format::casync::chunker::ChunkSizes;
 use crate::format::casync::index::{ChunkRef, Header, Index};
 use crate::format::casync::{cks, packs};
+use crate::publish::signing::Signer;
 
 pub use crate::format::casync::chunk::DigestKind;
 pub use error::PublishError;
 pub use profile::Profile;
 
 use cache::{Cache, Seen};
+use deltas::Known;
 use files::{Replacement, beside, replace};
 use pipeline::Streamed;
 use signature::Signature;
@@ -70,6 +75,8 @@ pub struct Publication {
     pub deltas_from: Vec<Utf8PathBuf>,
     /// Where it is remembered what the tree looked like; beside the index when not said.
     pub cache: Option<Utf8PathBuf>,
+    /// How long somebody else is waited for who publishes the index or removes chunks.
+    pub patience: Duration,
 }
 
 /// Whether chunks are also published in packs.
@@ -94,6 +101,7 @@ impl Publication {
             packing: Packing::Chunks,
             deltas_from: Vec::new(),
             cache: None,
+            patience: Duration::ZERO,
         }
     }
 }
@@ -115,8 +123,11 @@ pub struct Published {
     pub stored_bytes: u64,
     /// Packs that were not in the store.
     pub new_packs: u64,
-    /// Deltas that were made.
+    /// Deltas that lead to it from the versions that were named.
     pub deltas: u64,
+    /// What was wanted as well and could not be done.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Publishes a tree. `now` tells which files changed so lately that they may change again unnoticed.
@@ -125,8 +136,8 @@ pub fn publish(wish: &Publication, now: Timestamp) -> Result<Published, PublishE
         let index = wish.index.clone();
         return Err(PublishError::Unsigned { index, signature });
     }
-    match make(wish, now)? {
-        Made::Before(published, _) => Ok(published),
+    match make(wish, now, None)? {
+        Made::Before(published) => Ok(published),
         Made::Now(made) => made.place(None),
     }
 }
@@ -137,18 +148,12 @@ pub async fn publish_signed(
     key: &str,
     now: Timestamp,
 ) -> Result<Published, PublishError> {
-    match make(wish, now)? {
-        Made::Before(published, cache) => {
-            if !cache.is_signed(key) {
-                let signature = Signature::make(&wish.index, &wish.index, key).await?;
-                signature.place_alone()?;
-                cache.remember_signature(key)?;
-            }
-            Ok(published)
-        }
+    let signer = signature::signer(&wish.index, key).await?;
+    match make(wish, now, Some(&signer))? {
+        Made::Before(published) => Ok(published),
         Made::Now(made) => {
-            let new = made.file.temporary();
-            let signature = Signature::make(new, &wish.index, key).await?;
+            let new = (made.file.temporary().as_std_path(), made.bytes.as_slice());
+            let signature = Signature::make(&signer, new, &wish.index).await?;
             made.place(Some(&signature))
         }
     }
@@ -157,7 +162,7 @@ pub async fn publish_signed(
 /// What became of a wish.
 enum Made<'w> {
     /// It was published before, and everything is there.
-    Before(Published, Cache<'w>),
+    Before(Published),
     /// Everything is there but for what points to it.
     Now(Box<New<'w>>),
 }
@@ -169,20 +174,26 @@ struct New<'w> {
     cache: Cache<'w>,
     seen: Seen,
     now: Timestamp,
-    older: Vec<deltas::From>,
+    older: Vec<Known>,
     listing: Replacement,
     file: Replacement,
+    /// What is in that file.
+    bytes: Vec<u8>,
     digest: ChunkId,
     published: Published,
 }
 
-fn make(wish: &Publication, now: Timestamp) -> Result<Made<'_>, PublishError> {
+fn make<'w>(
+    wish: &'w Publication,
+    now: Timestamp,
+    signer: Option<&Signer>,
+) -> Result<Made<'w>, PublishError> {
     let flags = wish.profile.flags(wish.digest);
     // Nothing is made for a tree that is not there.
     let tree = wish.tree.read_dir_utf8();
     tree.map_err(|source| PublishError::Read { path: wish.tree.to_string(), source })?;
     files::prepare(wish)?;
-    let store = Store::open(&wish.store, Using::Shared)?;
+    let store = Store::open(&wish.store, Using::Shared, wish.patience)?;
     let cache = Cache::lock(wish, flags)?;
     let list = beside(&wish.index, packs::LIST_SUFFIX);
     if wish.packing == Packing::Chunks {
@@ -190,14 +201,13 @@ fn make(wish: &Publication, now: Timestamp) -> Result<Made<'_>, PublishError> {
         files::remove(&list)?;
     }
     let seen = Seen::of(&wish.tree)?;
-    if let Some(published) = cache.published(&seen, &store) {
-        return Ok(Made::Before(published, cache));
+    let older = Known::wanted(wish)?;
+    // What is remembered lies where the index does: it says nothing of who made that, as its signature does.
+    if let Some(published) = cache.published(&seen, &store, &older)
+        && signer.is_none_or(|signer| signature::holds(&wish.index, signer))
+    {
+        return Ok(Made::Before(published));
     }
-    let older: Vec<deltas::From> = wish
-        .deltas_from
-        .iter()
-        .filter_map(|path| deltas::From::read(path).transpose())
-        .collect::<Result<_, _>>()?;
     let listing = Replacement::new(&beside(&wish.index, ".mtree"))?;
     let sizes = ChunkSizes::default();
     let pipeline = pipeline::Settings { store: &store, flags, sizes, level: wish.level };
@@ -218,7 +228,10 @@ fn make(wish: &Publication, now: Timestamp) -> Result<Made<'_>, PublishError> {
         published.new_packs = packing::pack(&store, &index.chunks, &list)?;
     }
     let mut file = Replacement::new(&wish.index)?;
-    index.write(file.file()).map_err(PublishError::Index)?;
+    let mut bytes = Vec::new();
+    index.write(&mut bytes).map_err(PublishError::Index)?;
+    let written = file.file().write_all(&bytes);
+    written.map_err(|source| file.failed(source))?;
     Ok(Made::Now(Box::new(New {
         wish,
         store,
@@ -228,6 +241,7 @@ fn make(wish: &Publication, now: Timestamp) -> Result<Made<'_>, PublishError> {
         older,
         listing,
         file,
+        bytes,
         digest,
         published,
     })))
@@ -239,6 +253,10 @@ impl New<'_> {
         let Self { wish, store, cache, mut published, .. } = self;
         // One call for thousands of files; after it no index can name a chunk that a power failure takes away.
         store.sync()?;
+        let new = Known::of(&wish.index, &self.bytes).map_err(PublishError::Index)?;
+        let mut made = deltas::make(&store, &new, &self.older);
+        published.deltas = made.count;
+        published.notes.append(&mut made.notes);
         self.listing.place()?;
         if let Some(signature) = signature {
             signature.place_with_the_one_before()?;
@@ -248,10 +266,8 @@ impl New<'_> {
         if let Some(signature) = signature {
             signature.place_alone()?;
         }
-        // Only a hint: whoever comes before they are there fetches chunks.
-        published.deltas = deltas::publish(&store, &wish.index, &self.older)?;
-        let key = signature.map(|signature| signature.key.as_str());
-        cache.remember(&self.seen, &published, (self.now, key))?;
+        deltas::remove_others(&wish.index, &new.digest)?;
+        cache.remember(&self.seen, &published, (self.now, made.worthless))?;
         Ok(published)
     }
 }
@@ -259,7 +275,6 @@ impl New<'_> {
 fn write_digest(wish: &Publication, digest: &ChunkId) -> Result<(), PublishError> {
     let path = beside(&wish.index, ".cks");
     replace(&path, |file| {
-        use std::io::Write;
         let written = file.write_all(cks::write(digest).as_bytes());
         written.map_err(|source| PublishError::Write { path: path.clone(), source })
     })

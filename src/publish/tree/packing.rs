@@ -73,7 +73,7 @@ impl Packing<'_> {
         for ((number, pack), used) in (0..).zip(old.packs()).zip(used) {
             let length = u64::from(pack.length);
             let worth = pack.length >= PACK_BYTES_MIN && used * 2 >= length;
-            if worth && self.store.size(&pack.path()) == Some(length) {
+            if worth && self.is_whole(pack) {
                 numbers.insert(number, self.number());
                 self.packs.push(*pack);
             }
@@ -85,6 +85,12 @@ impl Packing<'_> {
                 self.places.push(Place { pack, ..*place });
             }
         }
+    }
+
+    /// Whether a pack is there, and is what its name says.
+    fn is_whole(&self, pack: &Pack) -> bool {
+        let bytes = self.store.read_named(&pack.path()).unwrap_or_default();
+        <[u8; 32]>::from(Sha256::digest(&bytes)) == pack.digest
     }
 
     /// Number of the next pack.
@@ -112,7 +118,7 @@ impl Packing<'_> {
         }
         let digest = Sha256::digest(&*bytes).into();
         let pack = Pack { digest, length: short(bytes.len()) };
-        if self.store.size(&pack.path()) != Some(bytes.len() as u64) {
+        if !self.is_whole(&pack) {
             self.store.add(&pack.path(), bytes)?;
             self.new += 1;
         }

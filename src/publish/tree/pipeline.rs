@@ -20,7 +20,7 @@ use super::PublishError;
 use super::files::Replacement;
 use super::store::Store;
 use super::walk::Walk;
-use crate::format::casync::chunk::{ChunkId, DigestKind, Form};
+use crate::format::casync::chunk::{ChunkId, DigestKind, Form, Opener, Wanted};
 use crate::format::casync::chunker::{ChunkSizes, Chunker};
 use crate::format::casync::flags::Flags;
 use crate::format::casync::index::{CHUNKS_MAX, ChunkRef, IndexError};
@@ -190,6 +190,7 @@ fn work(shared: &Shared<'_>, queue: &Mutex<Receiver<Job>>) {
             None
         }
     };
+    let mut opener = Opener::default();
     loop {
         let job = lock(queue).recv();
         let Ok(Job { block, chunks, first }) = job else { return };
@@ -203,7 +204,11 @@ fn work(shared: &Shared<'_>, queue: &Mutex<Receiver<Job>>) {
             let bytes = block.data.get(range).unwrap_or_default();
             let id = flags.digest().of(bytes);
             ids.push(id);
-            if store.has(&id) {
+            // The bytes are at hand, so this is when a chunk is found that was damaged.
+            let digest = flags.digest();
+            let wanted = Wanted { id, digest, length: bytes.len() as u64 };
+            let whole = |stored: Vec<u8>| opener.open(&wanted, &stored, Form::Compressed).is_ok();
+            if store.has(&id) && store.read(&id).is_ok_and(whole) {
                 continue;
             }
             let stored = compressor

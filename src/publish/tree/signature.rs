@@ -1,16 +1,16 @@
 //! The signature beside an index.
 
 use std::io::Write;
+use std::path::Path;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use data_encoding::HEXLOWER;
-use sha2::{Digest as _, Sha256};
 
 use super::PublishError;
-use super::files::{beside, remove, replace};
+use super::files::{beside, replace};
+use crate::format::casync::index::INDEX_BYTES_MAX;
 use crate::format::detached::{BYTES_MAX, ENDS, blocks, joined};
 use crate::host::read_regular;
-use crate::publish::signing::{Form, holds, sign_named};
+use crate::publish::signing::{SignError, Signer};
 
 /// End of the name of the signature that is made.
 const END: &str = ENDS[0];
@@ -22,27 +22,32 @@ pub(super) struct Signature {
     bytes: Vec<u8>,
     /// That of the index that is in its place now.
     before: Vec<u8>,
-    /// The key that it was made with.
-    pub(super) key: String,
+}
+
+/// What signs with a key of gpg.
+pub(super) async fn signer(index: &Utf8Path, key: &str) -> Result<Signer, PublishError> {
+    Signer::new(key).await.map_err(|error| unsigned(index, error))
+}
+
+/// Whether the index that is there is signed by this key, and whatever else is beside it.
+pub(super) fn holds(index: &Utf8Path, signer: &Signer) -> bool {
+    let signature = read_regular(beside(index, END), BYTES_MAX);
+    let bytes = read_regular(index, INDEX_BYTES_MAX);
+    signature.is_ok_and(|signature| bytes.is_ok_and(|bytes| signer.holds(&signature, &bytes)))
 }
 
 impl Signature {
-    /// Has gpg sign a file, which is the index or will be in its place.
+    /// Has gpg sign an index that was made, with its bytes.
     pub(super) async fn make(
-        file: &Utf8Path,
+        signer: &Signer,
+        made: (&Path, &[u8]),
         index: &Utf8Path,
-        key: &str,
     ) -> Result<Self, PublishError> {
         let path = beside(index, END);
-        let made = beside(&path, ".made");
-        remove(&made)?;
-        let to = (made.as_std_path(), Form::Armoured);
-        let signed = sign_named(file.as_std_path(), key, to, index.file_name()).await;
-        let bytes = read(&made);
-        let before = of_now(&path, index, &made).await;
-        remove(&made)?;
-        signed.map_err(|source| PublishError::Sign { path: index.to_owned(), source })?;
-        Ok(Self { path, bytes: bytes?, before, key: key.to_owned() })
+        let armour = signer.sign(made, index.file_name()).await;
+        let bytes = armour.map_err(|error| unsigned(index, error))?.into_bytes();
+        let before = of_now(&path, index, signer);
+        Ok(Self { path, bytes, before })
     }
 
     /// Puts it where the one before is, and keeps that.
@@ -64,38 +69,24 @@ impl Signature {
 }
 
 /// The signature of the index that is in its place. Where publishers were killed there are several, of which one holds.
-async fn of_now(path: &Utf8Path, index: &Utf8Path, scratch: &Utf8Path) -> Vec<u8> {
-    let all = read(path).unwrap_or_default();
+fn of_now(path: &Utf8Path, index: &Utf8Path, signer: &Signer) -> Vec<u8> {
+    let all = read_regular(path, BYTES_MAX).unwrap_or_default();
     let several = blocks(&all);
-    if several.len() < 2 {
-        return all;
-    }
-    for block in several {
-        let written = replace(scratch, |file| {
-            let written = file.write_all(block);
-            written.map_err(|source| PublishError::Write { path: scratch.to_owned(), source })
-        });
-        if written.is_ok() && holds(scratch.as_std_path(), index.as_std_path()).await {
-            return block.to_vec();
-        }
+    if several.len() > 1
+        && let Ok(bytes) = read_regular(index, INDEX_BYTES_MAX)
+        && let Some(block) = several.into_iter().find(|block| signer.holds(block, &bytes))
+    {
+        return block.to_vec();
     }
     all
+}
+
+fn unsigned(index: &Utf8Path, error: SignError) -> PublishError {
+    PublishError::Sign { path: index.to_owned(), source: Box::new(error) }
 }
 
 /// A signature that is beside an index.
 pub(super) fn there(index: &Utf8Path) -> Option<Utf8PathBuf> {
     let mut paths = ENDS.iter().map(|end| beside(index, end));
     paths.find(|path| path.symlink_metadata().is_ok())
-}
-
-/// What stands for the signature that is beside an index and the key it was made with.
-pub(super) fn mark(index: &Utf8Path, key: &str) -> Option<String> {
-    let bytes = read(&beside(index, END)).ok()?;
-    let sum = Sha256::new().chain_update(key).chain_update([0]).chain_update(bytes);
-    Some(HEXLOWER.encode(&sum.finalize()))
-}
-
-fn read(path: &Utf8Path) -> Result<Vec<u8>, PublishError> {
-    let read = read_regular(path, BYTES_MAX);
-    read.map_err(|source| PublishError::Read { path: path.to_string(), source })
 }

@@ -6,19 +6,24 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
+use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 
 use super::PublishError;
 use crate::format::casync::chunk::{CHUNK_BYTES_MAX, ChunkId, Form};
+use crate::publish::place::{make_dirs, patiently};
 
 /// Name of the file in a store that whoever writes to it holds a lock on: shared by publishers, alone by a collection.
 const LOCK: &str = ".reconcile.lock";
 
 /// Mode of chunks, as casync gives them: nobody ever changes one.
 const CHUNK_MODE: Mode = Mode::from_bits_retain(0o444);
+
+/// Mode of the directories that they are in.
+const MODE_OF_DIRS: Mode = Mode::from_bits_retain(0o755);
 
 /// How a store is used, which decides beside whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub(super) enum Using {
     Shared,
     /// Removing chunks, alone.
     Alone,
+    /// Counting what would be removed, where nothing changes meanwhile.
+    Looking,
 }
 
 /// A store, locked as long as it is open.
@@ -35,41 +42,52 @@ pub(super) struct Store {
     directory: OwnedFd,
     path: Utf8PathBuf,
     temporaries: AtomicU64,
-    lock: OwnedFd,
+    lock: Option<File>,
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
         // Closing is not enough while a program that another thread is just starting still has the file.
-        let _ = rustix::fs::flock(&self.lock, FlockOperation::Unlock);
+        let _ = self.lock.as_ref().map(File::unlock);
     }
 }
 
 impl Store {
     /// Opens a store, which is made for publishers when it is missing.
-    pub(super) fn open(path: &Utf8Path, using: Using) -> Result<Self, PublishError> {
+    pub(super) fn open(
+        path: &Utf8Path,
+        using: Using,
+        patience: Duration,
+    ) -> Result<Self, PublishError> {
         let failed =
             |error: Errno| PublishError::Write { path: path.to_owned(), source: error.into() };
         if using == Using::Shared {
-            match rustix::fs::mkdir(path.as_std_path(), Mode::from(0o755)) {
-                Ok(()) | Err(Errno::EXIST) => {}
-                Err(error) => return Err(failed(error)),
-            }
+            let made = make_dirs(path.as_std_path());
+            made.map_err(|source| PublishError::Write { path: path.to_owned(), source })?;
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let directory =
             rustix::fs::open(path.as_std_path(), flags, Mode::empty()).map_err(failed)?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let lock =
-            rustix::fs::openat(&directory, LOCK, flags, Mode::from(0o644)).map_err(failed)?;
-        let operation = match using {
-            Using::Shared => FlockOperation::NonBlockingLockShared,
-            Using::Alone => FlockOperation::NonBlockingLockExclusive,
+        let how = match using {
+            // Nothing is made, and nothing may be writable.
+            Using::Looking => OFlags::RDONLY,
+            Using::Shared | Using::Alone => OFlags::RDWR | OFlags::CREATE,
         };
-        match rustix::fs::flock(&lock, operation) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(PublishError::Busy { path: path.to_owned() }),
+        let flags = how | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let lock = match rustix::fs::openat(&directory, LOCK, flags, Mode::from(0o644)) {
+            Ok(lock) => Some(File::from(lock)),
+            // Where nobody published, nobody does.
+            Err(Errno::NOENT) if using == Using::Looking => None,
             Err(error) => return Err(failed(error)),
+        };
+        let attempt = || match (&lock, using) {
+            (None, _) => Ok(()),
+            (Some(lock), Using::Shared) => lock.try_lock_shared(),
+            (Some(lock), Using::Alone | Using::Looking) => lock.try_lock(),
+        };
+        let had = patiently(patience, attempt);
+        if !had.map_err(|source| PublishError::Write { path: path.to_owned(), source })? {
+            return Err(PublishError::Busy { path: path.to_owned() });
         }
         // Not the number of the process, which is the same in every container and again after a kill.
         let temporaries = AtomicU64::new(RandomState::new().build_hasher().finish());
@@ -96,15 +114,19 @@ impl Store {
 
     /// The stored form of a chunk.
     pub(super) fn read(&self, id: &ChunkId) -> Result<Vec<u8>, PublishError> {
-        let name = id.path(Form::Compressed);
+        self.read_named(&id.path(Form::Compressed))
+    }
+
+    /// A file below a directory of the store.
+    pub(super) fn read_named(&self, name: &str) -> Result<Vec<u8>, PublishError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let attempt = || -> io::Result<Vec<u8>> {
-            let file = rustix::fs::openat(&self.directory, &name, flags, Mode::empty())?;
+            let file = rustix::fs::openat(&self.directory, name, flags, Mode::empty())?;
             let mut bytes = Vec::new();
             File::from(file).take(CHUNK_BYTES_MAX + 1).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
-        let path = || self.path.join(&name).into_string();
+        let path = || self.path.join(name).into_string();
         attempt().map_err(|source| PublishError::Read { path: path(), source })
     }
 
@@ -155,10 +177,17 @@ impl Store {
         match open() {
             Err(Errno::NOENT) => {
                 let directory = name.split_once('/').map_or(".", |(directory, _)| directory);
-                match rustix::fs::mkdirat(&self.directory, directory, Mode::from(0o755)) {
-                    Ok(()) | Err(Errno::EXIST) => open().map(File::from),
-                    Err(error) => Err(error),
+                match rustix::fs::mkdirat(&self.directory, directory, MODE_OF_DIRS) {
+                    Ok(()) => rustix::fs::chmodat(
+                        &self.directory,
+                        directory,
+                        MODE_OF_DIRS,
+                        AtFlags::empty(),
+                    )?,
+                    Err(Errno::EXIST) => {}
+                    Err(error) => return Err(error),
                 }
+                open().map(File::from)
             }
             opened => opened.map(File::from),
         }

@@ -213,6 +213,11 @@ pub fn verify_detached(
     Err(SignatureError::Refused { problems })
 }
 
+/// How many signatures a file has that can be read.
+pub fn count(signatures: &[u8]) -> usize {
+    read_signatures(signatures).map_or(0, |signatures| signatures.len())
+}
+
 /// The signatures of a file, at least one.
 fn read_signatures(bytes: &[u8]) -> Result<Vec<Signature>, SignatureError> {
     let mut signatures = Vec::new();

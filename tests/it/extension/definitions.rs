@@ -284,7 +284,11 @@ fn what_is_published_can_be_installed_and_is_never_replaced() {
         host.world.run(&what)
     };
     publish(&host, "1.0.0").exits(0);
+    let again = publish(&host, "1.0.0").exits(0);
+    assert!(again.stderr.contains("nothing was written"), "{again:?}");
+    fs::write(&made, image("two")).unwrap();
     publish(&host, "1.0.0").exits(1);
+    fs::write(&made, image("one")).unwrap();
     publish(&host, "1.1.0").exits(0);
     assert_eq!(fs::read_to_string(repository.join("ext/index")).unwrap(), "demo\n");
     host.world.options = vec!["--effects".to_owned(), "run".to_owned()];

@@ -148,6 +148,9 @@ publish() {
 publish 1.0.0 images@example.net
 $R
 test "$(cat /usr/share/reconcile-test/alpha)" = 1.0.0
+if publish 1.1.0 other@example.net; then exit 1; fi
+LIST="$DIR/repository/ext/alpha/SHA256SUMS"
+gpg --quiet --batch --yes --local-user other@example.net --output "$LIST.gpg" --detach-sign "$LIST"
 publish 1.1.0 other@example.net
 if $R; then exit 1; fi
 test "$(cat /usr/share/reconcile-test/alpha)" = 1.0.0

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
@@ -146,4 +146,30 @@ pub fn remove(path: &Path) {
 /// `\n`, `\"` and `\\` in quoted content.
 pub fn unquoted(text: &str) -> String {
     text.replace("\\n", "\n").replace("\\\"", "\"").replace("\\\\", "\\")
+}
+
+/// Every file below a directory.
+pub fn picture(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let mut pending = vec![directory.to_owned()];
+    while let Some(directory) = pending.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                pending.push(path);
+            } else {
+                files.insert(path.clone(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    files
+}
+
+/// Makes a directory what another one is.
+pub fn copy(from: &Path, to: &Path) {
+    remove(to);
+    fs::create_dir_all(to).unwrap();
+    for (path, bytes) in picture(from) {
+        write(&to.join(path.strip_prefix(from).unwrap()), &bytes);
+    }
 }
