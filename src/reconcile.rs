@@ -16,7 +16,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::apply::journal::Journal;
 use crate::apply::stage::Stager;
-use crate::apply::{Stop, apply};
+use crate::apply::{Bounds, Stop, apply};
 use crate::desired::DesiredState;
 use crate::fetch::Answers;
 use crate::fetch::blob::Progress;
@@ -27,7 +27,7 @@ use crate::host::{Change as Host, Look, facts, memory};
 use crate::model::facts::Agent;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::Outcome;
-use crate::model::{Plan, ResourceId, Step};
+use crate::model::{Change, Plan, ResourceId, Step};
 use crate::observe::ahead::Seen;
 use crate::observe::renamed::follow_renames;
 use crate::observe::{Observed, observe_rest};
@@ -202,6 +202,8 @@ pub struct Hands<'a> {
     pub progress: &'a dyn Progress,
     /// Whether to stop.
     pub stop: &'a Stop,
+    /// The time at any moment: a pass may last longer than a window.
+    pub clock: &'a dyn Fn() -> Timestamp,
 }
 
 impl fmt::Debug for Hands<'_> {
@@ -231,7 +233,9 @@ pub async fn perform(
     let facts = &preview.observed.facts;
     let stager = Stager::new(host, hands.client, hands.progress, facts, request.now);
     let mut journal = Journal::new(&preview.ledger, request.now);
-    let outcome = apply(&preview.plan, host, &stager, &mut journal, hands.stop).await;
+    let closes = |change: &Change| request.holds.closes(change);
+    let bounds = Bounds { stop: hands.stop, clock: hands.clock, closes: &closes };
+    let outcome = apply(&preview.plan, host, &stager, &mut journal, &bounds).await;
     (preview.ledger.trust, preview.ledger.debts) = journal.into_parts();
     conclude(host, &mut preview.ledger, &pass, &outcome)?;
     let earlier = last_pass::load(host);

@@ -253,7 +253,7 @@ fn strike(work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
         End::Failed(failure) => failure.class == FailureClass::Unhealthy,
         End::Done | End::RollbackFailed(_) => false,
         // Nobody looked.
-        End::Interrupted => return,
+        End::Interrupted | End::Deferred => return,
     };
     let confirms = work.change.steps.iter().any(|step| matches!(step, Step::Confirm { .. }));
     let confirmed_later = confirms && work.goes_on();

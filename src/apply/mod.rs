@@ -18,9 +18,11 @@ pub mod switch;
 mod tree;
 
 use std::cell::Cell;
+use std::fmt;
 use std::time::Duration;
 
 use camino::Utf8Path;
+use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -118,16 +120,46 @@ impl Stop {
     }
 }
 
+/// What keeps a pass from doing all that was planned.
+#[derive(Clone, Copy)]
+pub struct Bounds<'a> {
+    /// Whether to stop.
+    pub stop: &'a Stop,
+    /// The time at any moment.
+    pub clock: &'a dyn Fn() -> Timestamp,
+    /// From when on a change may not be made any more, where that is ever.
+    pub closes: &'a dyn Fn(&Change) -> Option<Timestamp>,
+}
+
+impl fmt::Debug for Bounds<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bounds").field("stop", self.stop).finish_non_exhaustive()
+    }
+}
+
+impl Bounds<'_> {
+    /// Why a change that is staged may not come into use at a moment.
+    fn end(&self, change: &Change, now: Timestamp) -> Option<End> {
+        if self.stop.requested() {
+            return Some(End::Interrupted);
+        }
+        // Staging it may have taken longer than the window was open.
+        (self.closes)(change).filter(|closes| *closes <= now).map(|_| End::Deferred)
+    }
+}
+
 /// Performs a plan. The result has one entry for each change.
 pub async fn apply(
     plan: &Plan,
     host: &Host,
     stager: &Stager<'_>,
     journal: &mut Journal,
-    stop: &Stop,
+    bounds: &Bounds<'_>,
 ) -> Outcome {
+    let stop = bounds.stop;
     let mut prepared = stager.stage_all(&plan.changes, stop).await;
-    let mut work: Vec<Work<'_>> = plan.changes.iter().map(Work::begin).collect();
+    let mut work: Vec<Work<'_>> =
+        plan.changes.iter().map(|change| Work::begin(change, (bounds.clock)())).collect();
     for (place, work) in work.iter_mut().enumerate() {
         if let Some(mut staged) = prepared.remove(&place) {
             work.changed = staged.changed.take();
@@ -136,9 +168,13 @@ pub async fn apply(
     }
     let baselines = health::baselines(&work, host, stop).await;
     health::refuse_blind(&mut work, &baselines, host);
-    for work in work.iter_mut().filter(|work| work.goes_on()) {
-        if stop.requested() {
-            work.result.end = End::Interrupted;
+    for work in &mut work {
+        work.result.at = (bounds.clock)();
+        if !work.goes_on() {
+            continue;
+        }
+        if let Some(end) = bounds.end(work.change, work.result.at) {
+            work.result.end = end;
         } else if let Err((step, error)) = commit(&work.change.steps, work, host, journal) {
             work.result.fail(step, error.class(), chain(&error));
         }
@@ -172,8 +208,13 @@ struct Work<'p> {
 }
 
 impl<'p> Work<'p> {
-    fn begin(change: &'p Change) -> Self {
-        Self { change, result: ChangeResult::begin(&change.resource), changed: None, kept: None }
+    fn begin(change: &'p Change, now: Timestamp) -> Self {
+        Self {
+            change,
+            result: ChangeResult::begin(&change.resource, now),
+            changed: None,
+            kept: None,
+        }
     }
 
     /// Whether everything went well so far.
@@ -183,9 +224,10 @@ impl<'p> Work<'p> {
 }
 
 impl ChangeResult {
-    fn begin(resource: &ResourceId) -> Self {
+    fn begin(resource: &ResourceId, at: Timestamp) -> Self {
         Self {
             resource: resource.clone(),
+            at,
             end: End::Done,
             fetched_bytes: 0,
             fetched: None,

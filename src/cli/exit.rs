@@ -175,7 +175,7 @@ pub fn of_outcome(outcome: &Outcome) -> Exit {
     outcome.results.iter().fold(Exit::Ok, |exit, result| {
         exit.or(match &result.end {
             End::Done => Exit::Ok,
-            End::Interrupted => Exit::Deferred,
+            End::Interrupted | End::Deferred => Exit::Deferred,
             End::RolledBack(_) => Exit::RolledBack,
             End::RollbackFailed(_) => Exit::RollbackFailed,
             End::Failed(failure) => match failure.class {

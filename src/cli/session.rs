@@ -252,15 +252,20 @@ impl Session {
     pub fn holds(&self, desired: &DesiredState, pass: &PassArgs) -> Result<Holds, CliError> {
         Ok(match pass.windows {
             WindowsArg::Keep => Holds::by_windows(desired, &self.agent()?.windows(), self.now),
-            WindowsArg::Ignore => Holds::default(),
+            WindowsArg::Ignore => Holds::NONE,
         })
     }
 
     /// The same for a pass that begins now.
     #[must_use]
     pub fn renewed(mut self) -> Self {
-        self.now = self.common.now.unwrap_or_else(clock::now);
+        self.now = self.time();
         self
+    }
+
+    /// The time at this moment.
+    pub fn time(&self) -> Timestamp {
+        self.common.now.unwrap_or_else(clock::now)
     }
 
     /// How long a lock is waited for: as the command line says, or else so long.

@@ -13,7 +13,7 @@ use crate::controller::machine::{Controller, Ended, Event, Next, Policy, Wish};
 use crate::controller::notify::Systemd;
 use crate::controller::queue::{Order, Scope, Ticket};
 use crate::model::outcome::Outcome;
-use crate::model::{Plan, ResourceId};
+use crate::model::{Digest, Plan, ResourceId};
 use crate::plan::hold::Holds;
 
 /// Most things heard and not yet taken note of.
@@ -62,12 +62,22 @@ pub struct Done {
     pub wish: Wish,
     /// Resources whose source is asked in a rhythm of its own.
     pub every: BTreeMap<ResourceId, SignedDuration>,
+    /// What is wished of resources that were corrected.
+    pub wishes: BTreeMap<ResourceId, Digest>,
     /// The exit code that the same pass would have had on its own.
     pub exit: u8,
     /// What happened, in one line.
     pub message: String,
     /// Why it could not be made, if so. One that was asked to stop, or found another being made, could have been.
     pub unmade: Option<String>,
+}
+
+impl Done {
+    /// Nothing came of it.
+    pub fn nothing(wish: Wish) -> Self {
+        let (every, wishes, message) = Default::default();
+        Self { plan: None, wish, every, wishes, exit: 0, message, unmade: None }
+    }
 }
 
 /// How the loop ended.
@@ -247,7 +257,8 @@ impl<'a, H: Hands> Drive<'a, H> {
         };
         let now = hands.now();
         let plan = done.plan.as_ref().map(|(plan, outcome)| (plan, outcome));
-        self.controller.ended(&Ended { plan, wish: done.wish.clone(), every: &done.every }, now);
+        let Done { every, wishes, .. } = &done;
+        self.controller.ended(&Ended { plan, wish: done.wish.clone(), every, wishes }, now);
         // Whatever was missed meanwhile is seen now: events are only hints.
         self.controller.seen(&hands.wish(), now);
         for ticket in &order.tickets {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::{Change, Digest, ResourceId};
+use crate::plan::hold::Fight;
 
 /// Most corrections remembered of one resource.
 const TIMES_MAX: u32 = 100;
@@ -29,6 +30,8 @@ impl Default for FightRule {
 struct Corrections {
     /// What was put right.
     what: Digest,
+    /// What was wished of the resource.
+    wish: Option<Digest>,
     /// One of the paths, for people.
     path: String,
     /// When, oldest first.
@@ -42,13 +45,15 @@ pub struct Fights {
 }
 
 impl Fights {
-    /// Notes that drift was corrected. Another drift of the same resource starts anew.
-    pub fn corrected(&mut self, change: &Change, now: Timestamp) {
+    /// Notes that drift was corrected. Another drift of the same resource, or another wish, starts anew.
+    pub fn corrected(&mut self, change: &Change, wish: Option<&Digest>, now: Timestamp) {
         let places: Vec<_> = change.drift.iter().map(|drift| (&drift.path, drift.kind)).collect();
         let what = Digest::of_json(&places);
         let path = change.drift.first().map(|drift| drift.path.clone()).unwrap_or_default();
-        let known = self.by_resource.remove(&change.resource).filter(|known| known.what == what);
-        let mut known = known.unwrap_or(Corrections { what, path, at: VecDeque::new() });
+        let wish = wish.cloned();
+        let known = self.by_resource.remove(&change.resource);
+        let known = known.filter(|known| (&known.what, &known.wish) == (&what, &wish));
+        let mut known = known.unwrap_or(Corrections { what, wish, path, at: VecDeque::new() });
         known.at.push_back(now);
         while known.at.len() > TIMES_MAX as usize {
             known.at.pop_front();
@@ -58,7 +63,7 @@ impl Fights {
 
     /// Resources that are fought over, and what to say about it. It is over when nothing was corrected for
     /// as long as the rule says.
-    pub fn going_on(&self, rule: FightRule, now: Timestamp) -> BTreeMap<ResourceId, String> {
+    pub fn going_on(&self, rule: FightRule, now: Timestamp) -> BTreeMap<ResourceId, Fight> {
         let fights = self.by_resource.iter().filter_map(|(id, known)| {
             let last = known.at.back()?;
             let times = usize::try_from(rule.times.clamp(1, TIMES_MAX)).ok()?;
@@ -73,7 +78,7 @@ impl Fights {
                     rule.within,
                     last.saturating_add(rule.within).unwrap_or(*last),
                 );
-                (id.clone(), message)
+                (id.clone(), Fight { wish: known.wish.clone(), message })
             })
         });
         fights.collect()

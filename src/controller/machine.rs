@@ -100,6 +100,8 @@ pub struct Ended<'a> {
     pub wish: Wish,
     /// Resources whose source is asked in a rhythm of its own.
     pub every: &'a BTreeMap<ResourceId, SignedDuration>,
+    /// What is wished of resources that were corrected.
+    pub wishes: &'a BTreeMap<ResourceId, Digest>,
 }
 
 /// What is wrong with one resource.
@@ -215,8 +217,6 @@ impl Controller {
             return false;
         }
         self.wish = Some(wish.clone());
-        // What is wished now may be what the other side wants.
-        self.fights.forget(|_| true);
         self.queue.push(now, Trigger::Desired, Scope::All, None);
         let newer = matches!(wish, Wish::Valid(_));
         newer && self.running.is_some() && self.superseded < SUPERSEDED_MAX
@@ -310,7 +310,7 @@ impl Controller {
     /// What the pass that is to be made now leaves for later.
     pub fn holds(&self, now: Timestamp) -> Holds {
         Holds {
-            closed: self.policy.windows.closed(now),
+            gate: self.policy.windows.gate(now),
             // Which resources have windows of their own is said by the wish, which the pass reads.
             own: BTreeMap::new(),
             stalled: self.stalled.clone(),
@@ -336,7 +336,7 @@ impl Controller {
         let verdicts = judge(plan, outcome);
         let cut_off = verdicts.values().any(|verdict| *verdict == Verdict::Untried);
         self.superseded = if cut_off { self.superseded + 1 } else { 0 };
-        self.pace(ended.every, now);
+        self.pace(ended.every);
         match &order.scope {
             Scope::All => {
                 self.troubles.retain(|id, _| verdicts.contains_key(id));
@@ -349,11 +349,11 @@ impl Controller {
                 }
             }
         }
-        if let Some(until) = first_until(plan, now) {
+        if let Some(until) = first_until(plan, self.began) {
             self.until = Some(self.until.map_or(until, |known| known.min(until)));
         }
         for change in corrections(plan, outcome) {
-            self.fights.corrected(change, now);
+            self.fights.corrected(change, ended.wishes.get(&change.resource), now);
         }
         for (id, verdict) in verdicts {
             self.note(id, verdict, now);
@@ -371,13 +371,13 @@ impl Controller {
         self.unwished = missing.map(|id| (id.clone(), since(id))).collect();
     }
 
-    /// Gives every resource with a rhythm of its own its slots.
-    fn pace(&mut self, every: &BTreeMap<ResourceId, SignedDuration>, now: Timestamp) {
+    /// Gives every resource with a rhythm of its own its slots, from the beginning of the pass on that told of it.
+    fn pace(&mut self, every: &BTreeMap<ResourceId, SignedDuration>) {
         self.own.retain(|id, _| every.contains_key(id));
         for (id, every) in every {
             let schedule = self.policy.schedule.of(id, *every);
             if self.own.get(id).is_none_or(|(known, _)| *known != schedule) {
-                self.own.insert(id.clone(), (schedule, schedule.next(now)));
+                self.own.insert(id.clone(), (schedule, schedule.next(self.began)));
             }
         }
     }

@@ -55,6 +55,8 @@ fn of_end(change: &Change, end: &End) -> Verdict {
     match end {
         End::Done => Verdict::Well,
         End::Interrupted => Verdict::Untried,
+        // The next plan says until when.
+        End::Deferred => Verdict::Again { not_before: None },
         End::Failed(failure) | End::RolledBack(failure) | End::RollbackFailed(failure) => {
             match failure.class {
                 FailureClass::Transient | FailureClass::Stale => {
@@ -81,8 +83,8 @@ pub fn corrections<'a>(plan: &'a Plan, outcome: &'a Outcome) -> impl Iterator<It
     corrected.map(|(change, _)| change)
 }
 
-/// The first moment at which something of a plan may go on.
-pub fn first_until(plan: &Plan, now: Timestamp) -> Option<Timestamp> {
+/// The first moment at which something of a plan may go on that was made in a pass that began at a moment.
+pub fn first_until(plan: &Plan, began: Timestamp) -> Option<Timestamp> {
     let times = plan.blocked.iter().filter_map(|blocked| blocked.until);
-    times.filter(|until| *until > now).min()
+    times.filter(|until| *until > began).min()
 }

@@ -27,6 +27,8 @@ impl Outcome {
 pub struct ChangeResult {
     /// The resource.
     pub resource: ResourceId,
+    /// When it came into use, or when it was known that it does not.
+    pub at: Timestamp,
     /// How it ended.
     pub end: End,
     /// Bytes that came over the network or from a local source.
@@ -61,6 +63,8 @@ pub enum End {
     RollbackFailed(Failure),
     /// Not begun or not finished because the pass was asked to stop.
     Interrupted,
+    /// Staged, and not switched to: the maintenance window closed meanwhile.
+    Deferred,
 }
 
 impl End {
@@ -72,6 +76,7 @@ impl End {
             Self::RolledBack(_) => "rolled-back",
             Self::RollbackFailed(_) => "rollback-failed",
             Self::Interrupted => "interrupted",
+            Self::Deferred => "deferred",
         }
     }
 
@@ -81,7 +86,7 @@ impl End {
             Self::Failed(failure) | Self::RolledBack(failure) | Self::RollbackFailed(failure) => {
                 Some(failure)
             }
-            Self::Done | Self::Interrupted => None,
+            Self::Done | Self::Interrupted | Self::Deferred => None,
         }
     }
 }
@@ -139,7 +144,7 @@ pub fn counted(number: usize, noun: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEntry {
-    /// When it ended.
+    /// When it came into use, or when it was known that it does not.
     pub at: Timestamp,
     /// Name of the plan, `sha256:…`.
     pub plan: String,
@@ -155,7 +160,7 @@ pub struct HistoryEntry {
     pub from: Option<Version>,
     /// Version after.
     pub to: Option<Version>,
-    /// `done`, `failed`, `rolled-back`, `rollback-failed` or `interrupted`.
+    /// `done`, `failed`, `rolled-back`, `rollback-failed`, `interrupted` or `deferred`.
     pub result: String,
     /// The failure's message.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -37,6 +37,31 @@ pub struct Closed {
     pub until: Option<Timestamp>,
 }
 
+/// Whether what is in use may be replaced at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// It may.
+    Open {
+        /// When it may no more, where that is ever.
+        until: Option<Timestamp>,
+    },
+    /// It may not.
+    Closed(Closed),
+}
+
+impl Gate {
+    /// That of a host without any windows.
+    pub const ALWAYS: Self = Self::Open { until: None };
+
+    /// Why it is closed, if it is.
+    pub fn closed(&self) -> Option<&Closed> {
+        match self {
+            Self::Open { .. } => None,
+            Self::Closed(closed) => Some(closed),
+        }
+    }
+}
+
 /// What a window does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
@@ -89,13 +114,26 @@ pub struct Windows(pub BTreeMap<String, Window>);
 impl Windows {
     /// Why nothing may be replaced at a moment, and until when; `None` when it may.
     pub fn closed(&self, now: Timestamp) -> Option<Closed> {
+        match self.gate(now) {
+            Gate::Open { .. } => None,
+            Gate::Closed(closed) => Some(closed),
+        }
+    }
+
+    /// Whether what is in use may be replaced at a moment, and until when that is so.
+    pub fn gate(&self, now: Timestamp) -> Gate {
         let occurrences: Vec<Occurrence<'_>> = self.occurrences(now);
-        let why = self.why_closed(&occurrences, now)?;
+        let why = self.why_closed(&occurrences, now);
         let mut turns: Vec<Timestamp> = occurrences.iter().flat_map(|o| [o.from, o.to]).collect();
         turns.retain(|turn| *turn > now && turn.duration_since(now) <= KNOWN);
         turns.sort_unstable();
-        let until = turns.into_iter().find(|turn| self.why_closed(&occurrences, *turn).is_none());
-        Some(Closed { why, until })
+        let until = turns
+            .into_iter()
+            .find(|turn| self.why_closed(&occurrences, *turn).is_some() != why.is_some());
+        match why {
+            Some(why) => Gate::Closed(Closed { why, until }),
+            None => Gate::Open { until },
+        }
     }
 
     /// The windows that a resource goes by which has some of its own: whatever forbids here forbids there; what is allowed

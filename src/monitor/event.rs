@@ -119,7 +119,7 @@ fn of_change(
 ) -> Option<Event> {
     let (id, what) = (&change.resource, describe(change));
     let kind = match &result.end {
-        End::Interrupted => return None,
+        End::Interrupted | End::Deferred => return None,
         End::Done => match change.action {
             Action::Tidy | Action::Fetch => return None,
             Action::Remove => (Severity::Normal, "Pruned"),

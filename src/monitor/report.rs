@@ -132,7 +132,7 @@ fn result(outcome: &Outcome) -> &'static str {
         "rolled_back"
     } else if any(|end| matches!(end, End::Failed(_))) {
         "failed"
-    } else if any(|end| matches!(end, End::Interrupted)) {
+    } else if any(|end| matches!(end, End::Interrupted | End::Deferred)) {
         "deferred"
     } else if outcome.results.is_empty() {
         "unchanged"

@@ -160,7 +160,7 @@ impl Tally {
         let rolled_back = match &result.end {
             End::RolledBack(_) => Some("done"),
             End::RollbackFailed(_) => Some("failed"),
-            End::Done | End::Failed(_) | End::Interrupted => None,
+            End::Done | End::Failed(_) | End::Interrupted | End::Deferred => None,
         };
         if let Some(how) = rolled_back {
             self.add(ROLLBACKS, &[kind, ("result", how)], 1);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::desired::DesiredState;
-use crate::model::window::{Closed, Windows};
+use crate::model::window::{Closed, Gate, Windows};
 use crate::model::{
     Action, Algorithm, Blocked, BlockedReason, Change, Digest, Plan, ResourceId, Step, Subject,
 };
@@ -20,6 +20,15 @@ pub struct Stalled {
     /// [`fingerprint`] of the change.
     pub change: Digest,
     /// Why it failed.
+    pub message: String,
+}
+
+/// What somebody else keeps changing back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fight {
+    /// [`wish_of`] the resource while it was corrected: of another wish that says nothing.
+    pub wish: Option<Digest>,
+    /// What to say about it.
     pub message: String,
 }
 
@@ -51,16 +60,16 @@ impl Unwished {
 }
 
 /// Everything that holds changes back.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holds {
-    /// No maintenance window is open.
-    pub closed: Option<Closed>,
-    /// The same for each resource that has windows of its own, be they open or closed.
-    pub own: BTreeMap<ResourceId, Option<Closed>>,
+    /// The maintenance windows of the host.
+    pub gate: Gate,
+    /// Those of each resource that has windows of its own.
+    pub own: BTreeMap<ResourceId, Gate>,
     /// Changes that would fail again.
     pub stalled: BTreeMap<ResourceId, Stalled>,
-    /// Resources that somebody else keeps changing, and what to say about it.
-    pub fights: BTreeMap<ResourceId, String>,
+    /// Resources that somebody else keeps changing.
+    pub fights: BTreeMap<ResourceId, Fight>,
     /// For a loop, which sees the desired state at any moment: removals of what was there a moment ago.
     pub unwished: Option<Unwished>,
 }
@@ -68,13 +77,22 @@ pub struct Holds {
 impl Holds {
     /// What the windows of the host and those of the resources hold back at a moment.
     pub fn by_windows(desired: &DesiredState, windows: &Windows, now: Timestamp) -> Self {
-        let (closed, own) = (windows.closed(now), own(desired, windows, now));
-        Self { closed, own, ..Self::default() }
+        Self::NONE.of(desired, windows, now)
+    }
+
+    /// The same for a wish, with what its windows hold back at a moment: what is wished of a resource now may be what the
+    /// other side of a fight wants.
+    #[must_use]
+    pub fn of(&self, desired: &DesiredState, windows: &Windows, now: Timestamp) -> Self {
+        let mut holds = self.clone();
+        (holds.gate, holds.own) = (windows.gate(now), own(desired, windows, now));
+        holds.fights.retain(|id, fight| fight.wish == wish_of(desired, id));
+        holds
     }
 
     /// Nothing is held back.
     pub const NONE: Self = Self {
-        closed: None,
+        gate: Gate::ALWAYS,
         own: BTreeMap::new(),
         stalled: BTreeMap::new(),
         fights: BTreeMap::new(),
@@ -83,26 +101,35 @@ impl Holds {
 
     /// Whether nothing that is wished is held back.
     pub fn is_empty(&self) -> bool {
-        let Self { closed, own, stalled, fights, unwished: _ } = self;
-        closed.is_none() && own.is_empty() && stalled.is_empty() && fights.is_empty()
+        let Self { gate, own, stalled, fights, unwished: _ } = self;
+        gate.closed().is_none() && own.is_empty() && stalled.is_empty() && fights.is_empty()
     }
 
-    /// Why what a resource has in use may not be replaced.
-    fn closed_for(&self, id: &ResourceId) -> Option<&Closed> {
-        self.own.get(id).unwrap_or(&self.closed).as_ref()
+    /// Whether what a resource has in use may be replaced.
+    fn gate_of(&self, id: &ResourceId) -> &Gate {
+        self.own.get(id).unwrap_or(&self.gate)
+    }
+
+    /// From when on a change may not be made any more: the window that is open closes then.
+    pub fn closes(&self, change: &Change) -> Option<Timestamp> {
+        match self.gate_of(&change.resource) {
+            Gate::Open { until } if replaces(change.action) => *until,
+            Gate::Open { .. } | Gate::Closed(_) => None,
+        }
     }
 }
 
-/// Which resources with windows of their own find them closed at a moment, and why; `windows` are those of the host.
-pub fn own(
-    desired: &DesiredState,
-    windows: &Windows,
-    now: Timestamp,
-) -> BTreeMap<ResourceId, Option<Closed>> {
+/// The windows of those resources that have some of their own at a moment; `windows` are those of the host.
+fn own(desired: &DesiredState, windows: &Windows, now: Timestamp) -> BTreeMap<ResourceId, Gate> {
     let own = desired.resources.iter().filter(|(_, declared)| !declared.pace.windows.0.is_empty());
-    let own = own
-        .map(|(id, declared)| (id.clone(), windows.with_own(&declared.pace.windows).closed(now)));
+    let own =
+        own.map(|(id, declared)| (id.clone(), windows.with_own(&declared.pace.windows).gate(now)));
     own.collect()
+}
+
+/// What is wished of a resource, in one word.
+pub fn wish_of(desired: &DesiredState, id: &ResourceId) -> Option<Digest> {
+    desired.resources.get(id).map(|declared| Digest::of_json(&declared.spec))
 }
 
 /// What makes a change the same change as in an earlier pass.
@@ -124,9 +151,9 @@ pub fn hold(mut plan: Plan, holds: &Holds) -> Plan {
             );
             plan.blocked.push(blocked(&change, BlockedReason::Stalled, message));
         } else if let Some(fight) = fight_over(&change, holds) {
-            plan.blocked.push(blocked(&change, BlockedReason::Fighting, fight.clone()));
+            plan.blocked.push(blocked(&change, BlockedReason::Fighting, fight.message.clone()));
         } else if let Some(closed) =
-            holds.closed_for(&change.resource).filter(|_| replaces(change.action))
+            holds.gate_of(&change.resource).closed().filter(|_| replaces(change.action))
         {
             let (later, ahead) = defer(change, closed);
             plan.blocked.push(later);
@@ -141,7 +168,7 @@ pub fn hold(mut plan: Plan, holds: &Holds) -> Plan {
     plan
 }
 
-fn fight_over<'h>(change: &Change, holds: &'h Holds) -> Option<&'h String> {
+fn fight_over<'h>(change: &Change, holds: &'h Holds) -> Option<&'h Fight> {
     holds.fights.get(&change.resource).filter(|_| change.action == Action::Repair)
 }
 

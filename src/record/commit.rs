@@ -449,7 +449,7 @@ fn history_entry(
 ) -> HistoryEntry {
     let error = result.end.failure().map(|f| format!("{}: {}", f.step, f.message));
     HistoryEntry {
-        at: pass.now,
+        at: result.at,
         plan: plan.to_owned(),
         resource: change.resource.clone(),
         action: change.action,

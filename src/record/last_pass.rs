@@ -25,6 +25,9 @@ pub const SAME_FOR: SignedDuration = SignedDuration::from_mins(1);
 /// The message of a change that was not begun or not finished because the pass was asked to stop.
 pub const INTERRUPTED: &str = "interrupted";
 
+/// The message of a change that was staged when its maintenance window closed.
+pub const WINDOW_CLOSED: &str = "its maintenance window closed before it came into use";
+
 const NAME: &str = "last-pass.json";
 
 /// What the last pass came to.
@@ -65,6 +68,7 @@ impl LastPass {
             let message = match (&result.end, result.end.failure()) {
                 (End::Done, _) => return None,
                 (_, Some(failure)) => failure.message.clone(),
+                (End::Deferred, _) => WINDOW_CLOSED.to_owned(),
                 (_, None) => INTERRUPTED.to_owned(),
             };
             Some((result.resource.clone(), message))
@@ -85,7 +89,10 @@ impl LastPass {
             Some((id.clone(), Digest::of_json(&declared.spec)))
         };
         last.wishes = stuck.filter_map(wish).collect();
-        let converged = outcome.converged(pass.plan) && only.is_none();
+        // What is enforced meanwhile is not what is wished.
+        let trouble = pass.desired.revision.as_ref().and_then(|r| r.trouble.as_ref());
+        let is_wish = pass.desired.refused.is_none() && trouble.is_none();
+        let converged = is_wish && outcome.converged(pass.plan) && only.is_none();
         let earlier_at = earlier.and_then(|earlier| earlier.converged_at);
         last.converged_at = if converged { Some(pass.now) } else { earlier_at };
         if let Some((only, earlier)) = only.zip(earlier) {

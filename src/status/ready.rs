@@ -1,7 +1,7 @@
 //! How a resource is, in one word and one sentence.
 
 use crate::model::ResourceId;
-use crate::record::last_pass::INTERRUPTED;
+use crate::record::last_pass::{INTERRUPTED, WINDOW_CLOSED};
 use crate::resource::Spec;
 use crate::status::seen::{moves, outdated, waiting};
 use crate::status::{Condition, Known, ResourceStatus, State, WAITING, holds};
@@ -42,6 +42,8 @@ fn broken(
     Some(if message == INTERRUPTED {
         // A pass that was asked to stop failed at nothing.
         not(State::InProgress, "Interrupted", "the next pass goes on".to_owned())
+    } else if message == WINDOW_CLOSED {
+        not(State::InProgress, "Deferred", message.clone())
     } else {
         not(State::Failed, "ApplyFailed", message.clone())
     })

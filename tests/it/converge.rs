@@ -176,7 +176,10 @@ impl Host {
             // A program that another test is just starting holds every open file for a moment.
             let host = Change::lock(self.look(), Duration::from_secs(10)).await.unwrap();
             let stop = Stop::default();
-            let hands = Hands { client: &client(&request), progress: &NoProgress, stop: &stop };
+            let clock = || request.now;
+            let client = client(&request);
+            let hands =
+                Hands { client: &client, progress: &NoProgress, stop: &stop, clock: &clock };
             perform(&request, &mut planned, &host, hands).await.unwrap()
         })
     }

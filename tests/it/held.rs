@@ -1,6 +1,22 @@
 //! What waits for a maintenance window: what is in use stays whole, whatever was edited since.
 
+use std::cell::Cell;
 use std::fs;
+use std::time::Duration;
+
+use camino::Utf8PathBuf;
+use jiff::{SignedDuration, Timestamp};
+use reconcile::apply::Stop;
+use reconcile::controller::config::AgentConfig;
+use reconcile::desired::DesiredState;
+use reconcile::fetch::{Client, Credentials, NoProgress, Settings};
+use reconcile::host::{Change, Look, Places};
+use reconcile::model::outcome::End;
+use reconcile::plan::guard::Removals;
+use reconcile::plan::hold::Holds;
+use reconcile::reconcile::{Effects, Hands, Request, perform, preview};
+use reconcile::record::history;
+use reconcile::resource::observe::Depth;
 
 use crate::support::offer::{Offer, TWO_RELEASES};
 use crate::support::tree;
@@ -120,4 +136,60 @@ fn move_that_fails_its_check_keeps_the_place_that_works() {
     assert!(!world.path("/opt/tool/bin/tool").exists());
     world.tick();
     assert!(world.run(&["--effects", "run"]).exits(0).stdout.contains("No changes"));
+}
+
+/// A host whose upgrade is planned while its window is open, and what becomes of that where the change is to be switched
+/// so much later: how it ends, and at what time as the history says.
+fn switched_after(staging: SignedDuration) -> (End, Timestamp, String) {
+    let mut world = World::new();
+    let mut offer = Offer::start(TWO_RELEASES, world.temp());
+    let source = format!("    source: {{ file: {} }}\n", offer.address());
+    world.wish("desired", &format!("apps:\n  tool:\n    version: latest\n{source}"));
+    world.run(&[]).exits(0);
+    offer.publish("1.1.0");
+    world.tick();
+    let desired = world.desired.join("wish.yaml");
+    let windows = "windows: { nights: { start: '00:00', for: 30m, zone: UTC0 } }\n";
+    let windows = AgentConfig::from_text(windows).unwrap().windows();
+    let desired = DesiredState::load(&[desired]).unwrap();
+    let root = Utf8PathBuf::from_path_buf(world.root()).unwrap();
+    let host = Look::new(root, Places::default());
+    let request = Request {
+        desired: &desired,
+        depth: Depth::Quick,
+        removals: Removals::Guarded,
+        only: None,
+        holds: &Holds::by_windows(&desired, &windows, world.now),
+        max_age: SignedDuration::ZERO,
+        effects: Effects::Skip,
+        now: world.now,
+    };
+    let client = Client::new(Credentials::default(), Settings::default(), world.now);
+    let stop = Stop::default();
+    // Planning asks nobody what time it is; by the time that something is staged it is later.
+    let later = Cell::new(world.now + staging);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let outcome = runtime.block_on(async {
+        let mut planned = preview(&request, &host, &client).await.unwrap();
+        let host = Change::lock(host.clone(), Duration::from_secs(10)).await.unwrap();
+        let clock = || later.get();
+        let hands = Hands { client: &client, progress: &NoProgress, stop: &stop, clock: &clock };
+        perform(&request, &mut planned, &host, hands).await.unwrap()
+    });
+    let entry = history::load(&host).pop().unwrap();
+    let link = fs::read_link(world.path("/opt/tool/bin/tool")).unwrap();
+    assert_eq!(entry.result, outcome.results[0].end.name());
+    (outcome.results[0].end.clone(), entry.at, link.display().to_string())
+}
+
+#[test]
+fn change_is_not_switched_once_its_window_has_closed_while_it_was_staged() {
+    // It is a minute past midnight, and the window is open until half past.
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let in_time = switched_after(SignedDuration::from_mins(28));
+    let (done, new) = (End::Done, "../releases/1.1.0/tool".to_owned());
+    assert_eq!(in_time, (done, at("2026-06-01T00:29:00Z"), new));
+    let too_late = switched_after(SignedDuration::from_mins(29));
+    let old = "../releases/1.0.0/tool".to_owned();
+    assert_eq!(too_late, (End::Deferred, at("2026-06-01T00:30:00Z"), old));
 }

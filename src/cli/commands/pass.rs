@@ -310,7 +310,7 @@ pub(super) async fn carry_out(
 ) -> Result<Outcome, CliError> {
     session.keep_wish(host);
     let progress = if session.interactive { Bars::shown() } else { Bars::hidden() };
-    let hands = Hands { client, progress: &progress, stop };
+    let hands = Hands { client, progress: &progress, stop, clock: &|| session.time() };
     let outcome = reconcile::perform(request, preview, host, hands).await;
     progress.finish();
     let outcome = outcome.map_err(|e| CliError::io(&e))?;

@@ -19,7 +19,7 @@ use crate::cli::output::{report, text};
 use crate::cli::session::{PATIENCE, Session, Texts};
 use crate::cli::{CliError, hints, mention, say};
 use crate::controller::backoff::Dice;
-use crate::controller::config::AgentConfig;
+use crate::controller::config::{AgentConfig, Listen};
 use crate::controller::control::{self, Question, ask};
 use crate::controller::drive::{Done, Drive, End, HEARD_MAX, Hands, Heard, Observer};
 use crate::controller::machine::{Controller, Policy, Wish};
@@ -34,8 +34,8 @@ use crate::host::runtime::{Runtime, RuntimeError};
 use crate::host::{clock, memory};
 use crate::model::outcome::{Outcome, chain};
 use crate::model::window::Windows;
-use crate::model::{Plan, ResourceId};
-use crate::plan::hold::Holds;
+use crate::model::{Attribution, Digest, Plan, ResourceId};
+use crate::plan::hold::{Holds, wish_of};
 use crate::reconcile::{self, Hands as PassHands, Request};
 use crate::record::last_wish::Kept;
 
@@ -75,7 +75,7 @@ pub(super) async fn run(
             tracing::warn!(%error, "cannot watch the desired state; it is read on schedule");
         }
     }
-    let shown = Shown::start(session, &config, args, &runtime).await?;
+    let shown = Shown::start(session, &config, &runtime).await?;
     let keeper = Keeper {
         session,
         shown: &shown,
@@ -130,6 +130,7 @@ fn with_flags(mut config: AgentConfig, args: &RunArgs) -> AgentConfig {
     if let Some(watch) = args.watch {
         config.watch.0 = watch;
     }
+    config.listen = args.listen.map(Listen).or(config.listen);
     config
 }
 
@@ -247,7 +248,11 @@ impl Keeper<'_> {
         error: &CliError,
         (order, began): (&Order, Instant),
     ) -> Option<String> {
-        tracing::error!("{}", hints::message(error.message()));
+        let message = hints::message(error.message());
+        match error.exit() {
+            Exit::Deferred => tracing::info!("{message}"),
+            _ => tracing::error!("{message}"),
+        }
         if matches!(error.exit(), Exit::Deferred | Exit::Locked) {
             return None;
         }
@@ -292,10 +297,9 @@ impl Keeper<'_> {
         };
         let fresh =
             if order.asks_afresh() { SignedDuration::ZERO } else { self.config.borrow().sources.0 };
-        // What the loop knows of windows it knew before the wish was read.
+        // What the loop knows of windows and fights it knew before the wish was read.
         let windows = self.windows();
-        let by_windows = Holds::by_windows(desired, &windows, session.now);
-        let holds = &Holds { closed: by_windows.closed, own: by_windows.own, ..holds.clone() };
+        let holds = &holds.of(desired, &windows, session.now);
         let request =
             Request { only, max_age: fresh, ..session.request(desired, holds, self.pass) };
         let mut preview = tokio::select! {
@@ -311,7 +315,7 @@ impl Keeper<'_> {
             let about = pass::about(&session, desired, &preview.observed);
             say(&text::plan(&preview.plan, &about));
         }
-        let hands = PassHands { client: &client, progress: &NoProgress, stop };
+        let hands = PassHands { client: &client, progress: &NoProgress, stop, clock: &clock::now };
         let outcome = reconcile::perform(&request, &mut preview, &host, hands).await;
         let outcome = outcome.map_err(|e| CliError::io(&e))?;
         self.shown.ended(
@@ -345,16 +349,8 @@ impl Hands for Keeper<'_> {
             Ok(read) => read,
             Err(error) => {
                 let unmade = self.unmade(None, &error, (order, began));
-                let (wish, message) = (self.wishes.now(), error.message().to_owned());
-                let every = BTreeMap::new();
-                return Done {
-                    plan: None,
-                    wish,
-                    every,
-                    exit: error.exit().code(),
-                    message,
-                    unmade,
-                };
+                let (exit, message) = (error.exit().code(), error.message().to_owned());
+                return Done { exit, message, unmade, ..Done::nothing(self.wishes.now()) };
             }
         };
         let Some(desired) = desired else {
@@ -362,8 +358,8 @@ impl Hands for Keeper<'_> {
             // What is wrong with it was told when it was read.
             let error = CliError::new(Exit::Invalid, message.clone());
             self.show_unmade(None, &error, (order, began));
-            let (exit, every) = (Exit::Invalid.code(), BTreeMap::new());
-            return Done { plan: None, wish, every, exit, unmade: Some(message.clone()), message };
+            let (exit, unmade) = (Exit::Invalid.code(), Some(message.clone()));
+            return Done { exit, message, unmade, ..Done::nothing(wish) };
         };
         self.carried.replace(Some(wish.clone()));
         let unknown = unknown(&order.scope, &desired);
@@ -394,7 +390,8 @@ impl Hands for Keeper<'_> {
         }
         let every = desired.resources.iter();
         let every = every.filter_map(|(id, declared)| Some((id.clone(), declared.pace.every?)));
-        Done { plan, wish, every: every.collect(), exit: exit.code(), message, unmade }
+        let (every, wishes) = (every.collect(), wishes(&desired, plan.as_ref()));
+        Done { plan, wish, every, wishes, exit: exit.code(), message, unmade }
     }
 
     fn wish(&self) -> Wish {
@@ -427,6 +424,14 @@ impl Hands for Keeper<'_> {
     fn now(&self) -> Timestamp {
         clock::now()
     }
+}
+
+/// What is wished of the resources that were corrected.
+fn wishes(desired: &DesiredState, made: Option<&(Plan, Outcome)>) -> BTreeMap<ResourceId, Digest> {
+    let changes = made.into_iter().flat_map(|(plan, _)| &plan.changes);
+    let corrected = changes.filter(|c| c.attribution == Attribution::DriftCorrected);
+    let wish = |id: &ResourceId| Some((id.clone(), wish_of(desired, id)?));
+    corrected.filter_map(|change| wish(&change.resource)).collect()
 }
 
 /// Why a pass is made, in one of few words.

@@ -10,11 +10,12 @@ use crate::cli::output::units::bytes;
 use crate::model::outcome::{ChangeResult, End, Outcome};
 use crate::model::plan::{PLAN_API_VERSION, PlanDocument};
 use crate::model::{Action, Plan};
+use crate::record::last_pass::WINDOW_CLOSED;
 
 /// One line for each change, and what failed in full.
 pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
     let mut text = String::new();
-    let (mut done, mut failed, mut interrupted, mut fetched) = (0, 0, 0, 0);
+    let (mut done, mut failed, mut interrupted, mut deferred, mut fetched) = (0, 0, 0, 0, 0);
     for (change, result) in plan.changes.iter().zip(&outcome.results) {
         fetched += result.fetched_bytes;
         let how = match &result.end {
@@ -38,6 +39,10 @@ pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
                 interrupted += 1;
                 "interrupted; the next pass goes on".to_owned()
             }
+            End::Deferred => {
+                deferred += 1;
+                format!("deferred: {WINDOW_CLOSED}")
+            }
         };
         let id = change.resource.to_string();
         let _ = writeln!(text, "  {} {id:<20} {}: {how}", sign(change.action), headline(change));
@@ -46,7 +51,8 @@ pub fn outcome(plan: &Plan, outcome: &Outcome) -> String {
         }
     }
     let _ = write!(text, "Applied: {done} done");
-    for (number, what) in [(failed, "failed"), (interrupted, "interrupted")] {
+    let others = [(failed, "failed"), (interrupted, "interrupted"), (deferred, "deferred")];
+    for (number, what) in others {
         if number > 0 {
             let _ = write!(text, ", {number} {what}");
         }

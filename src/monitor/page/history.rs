@@ -28,6 +28,7 @@ fn row(html: &mut String, entry: &HistoryEntry, now: Timestamp) {
     let (class, word) = match entry.result.as_str() {
         "done" => ("ok", entry.action.name()),
         "interrupted" => ("wait", "interrupted"),
+        "deferred" => ("wait", "deferred"),
         "rolled-back" => ("bad", "rolled back"),
         "rollback-failed" => ("bad", "rollback failed"),
         _ => ("bad", "failed"),

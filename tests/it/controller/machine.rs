@@ -86,6 +86,7 @@ impl Result {
         });
         self.outcome.results.push(ChangeResult {
             resource: id(name),
+            at: start(),
             end,
             fetched_bytes: 0,
             fetched: None,
@@ -95,7 +96,12 @@ impl Result {
         self
     }
 
-    fn blocked(mut self, name: &str, reason: BlockedReason, until: Option<Timestamp>) -> Self {
+    pub(super) fn blocked(
+        mut self,
+        name: &str,
+        reason: BlockedReason,
+        until: Option<Timestamp>,
+    ) -> Self {
         self.plan.blocked.push(Blocked {
             resource: id(name),
             reason,
@@ -122,15 +128,17 @@ pub(super) struct Clocked {
     began_with: Wish,
     tickets: Ticket,
     /// Resources that are asked about in a rhythm of their own.
-    every: BTreeMap<ResourceId, SignedDuration>,
+    pub(super) every: BTreeMap<ResourceId, SignedDuration>,
+    /// What is wished of each resource.
+    pub(super) wishes: BTreeMap<ResourceId, Digest>,
 }
 
 impl Clocked {
-    fn new(policy: Policy) -> Self {
+    pub(super) fn new(policy: Policy) -> Self {
         let controller = Controller::new(policy, Dice::new(7), start());
         let (wish, began_with) = (wish("first"), wish("first"));
-        let every = BTreeMap::new();
-        Self { controller, now: start(), wish, began_with, tickets: 0, every }
+        let (every, wishes) = Default::default();
+        Self { controller, now: start(), wish, began_with, tickets: 0, every, wishes }
     }
 
     /// One that has made its first pass and found nothing to do.
@@ -179,8 +187,8 @@ impl Clocked {
 
     pub(super) fn ends(&mut self, result: &Result) {
         let plan = Some((&result.plan, &result.outcome));
-        let (wish, every) = (self.began_with.clone(), &self.every);
-        self.controller.ended(&Ended { plan, wish, every }, self.now);
+        let (wish, every, wishes) = (self.began_with.clone(), &self.every, &self.wishes);
+        self.controller.ended(&Ended { plan, wish, every, wishes }, self.now);
         self.controller.seen(&self.wish, self.now);
     }
 
@@ -192,6 +200,12 @@ impl Clocked {
         self.tickets += 1;
         self.hear(Event::Requested(scope, self.tickets));
         self.tickets
+    }
+
+    /// Another desired state, as it is found after a sign of an edit.
+    pub(super) fn edit(&mut self, name: &str) {
+        self.wish = wish(name);
+        self.controller.seen(&self.wish, self.now);
     }
 
     pub(super) fn later(&mut self, seconds: i64) {
@@ -455,7 +469,7 @@ fn correction_that_is_undone_each_time_is_given_up_for_a_while() {
         clocked.ends(&repaired);
     }
     let holds = clocked.controller.holds(clocked.now);
-    assert!(holds.fights[&id("a")].contains("/opt/a/bin/a"), "{holds:?}");
+    assert!(holds.fights[&id("a")].message.contains("/opt/a/bin/a"), "{holds:?}");
     let held = hold(repaired.plan.clone(), &holds);
     assert_eq!((held.changes.len(), held.blocked[0].reason), (0, BlockedReason::Fighting));
     let upgrade = Result::default().change("a", Action::Upgrade, End::Done).plan;
@@ -481,7 +495,10 @@ fn pass_that_came_to_nothing_is_tried_again_with_everybody_who_waits() {
     clocked.request(Scope::All);
     clocked.expect_pass(&[Trigger::Request]);
     let every = &BTreeMap::new();
-    clocked.controller.ended(&Ended { plan: None, wish: wish("first"), every }, clocked.now);
+    clocked.controller.ended(
+        &Ended { plan: None, wish: wish("first"), every, wishes: &BTreeMap::new() },
+        clocked.now,
+    );
     clocked.later(1);
     assert_eq!(clocked.expect_pass(&[Trigger::Retry]).scope, Scope::All);
 }
@@ -518,7 +535,12 @@ fn pass_that_comes_to_nothing_backs_off_also_when_a_resource_is_due() {
     while clocked.now < end {
         clocked.wait();
         let Next::Pass(_) = clocked.next() else { panic!() };
-        let ended = Ended { plan: None, wish: wish("first"), every: &BTreeMap::new() };
+        let ended = Ended {
+            plan: None,
+            wish: wish("first"),
+            every: &BTreeMap::new(),
+            wishes: &BTreeMap::new(),
+        };
         clocked.controller.ended(&ended, clocked.now);
         passes += 1;
         assert!(passes < 100, "backs off");
@@ -786,7 +808,9 @@ impl Story {
         }
         if self.breaks {
             let every = &BTreeMap::new();
-            self.clocked.controller.ended(&Ended { plan: None, wish, every }, now);
+            self.clocked
+                .controller
+                .ended(&Ended { plan: None, wish, every, wishes: &BTreeMap::new() }, now);
             self.clocked.controller.seen(&self.clocked.wish, now);
             return;
         }
@@ -814,7 +838,7 @@ impl Story {
         }
         let plan = Some((&result.plan, &result.outcome));
         let every = &self.clocked.every;
-        self.clocked.controller.ended(&Ended { plan, wish, every }, now);
+        self.clocked.controller.ended(&Ended { plan, wish, every, wishes: &BTreeMap::new() }, now);
         self.clocked.controller.seen(&self.clocked.wish, now);
     }
 }

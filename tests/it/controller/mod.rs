@@ -2,6 +2,7 @@
 
 mod config;
 mod machine;
+mod meanwhile;
 mod run;
 mod unwished;
 mod watch;

@@ -6,7 +6,7 @@ use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
-use reconcile::model::window::{Rule, Window, Windows};
+use reconcile::model::window::{Gate, Rule, Window, Windows};
 
 /// As in Berlin since 1996, written so that no zone database is needed.
 fn berlin() -> TimeZone {
@@ -51,6 +51,22 @@ fn window_is_open_from_its_start_to_its_end() {
     check(&nights, "2026-01-10T01:00:00Z", None);
     check(&nights, "2026-01-10T02:59:59Z", None);
     check(&nights, "2026-01-10T03:00:00Z", Some("2026-01-11T01:00:00Z"));
+}
+
+#[test]
+fn open_window_says_when_it_closes_and_windows_that_meet_close_together() {
+    let closes = |list: &[(&str, Window)], now: &str| windows(list).gate(at(now));
+    let until = |time: &str| Gate::Open { until: Some(at(time)) };
+    let (two, four) = (("two", window((2, 0), 120)), ("four", window((4, 0), 60)));
+    assert_eq!(
+        closes(std::slice::from_ref(&two), "2026-01-10T02:00:00Z"),
+        until("2026-01-10T03:00:00Z")
+    );
+    assert_eq!(closes(&[two.clone(), four], "2026-01-10T02:00:00Z"), until("2026-01-10T04:00:00Z"));
+    let deny = Window { rule: Rule::Deny, ..window((3, 30), 10) };
+    let denied = closes(&[two, ("backup", deny)], "2026-01-10T02:00:00Z");
+    assert_eq!(denied, until("2026-01-10T02:30:00Z"));
+    assert_eq!(Windows::default().gate(at("2026-01-10T02:00:00Z")), Gate::ALWAYS);
 }
 
 #[test]
