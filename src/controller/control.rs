@@ -46,6 +46,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 const AGAIN_WITHIN: Duration = Duration::from_secs(10);
 const AGAIN_PAUSE: Duration = Duration::from_millis(50);
 
+/// How long nobody holds the lock of the one agent while a program goes on as another; after that there is none.
+const BETWEEN_MAX: Duration = Duration::from_secs(2);
+
 /// What is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -180,13 +183,17 @@ pub async fn ask(runtime: &Utf8Path, question: &Question) -> Result<Answer, Cont
 }
 
 /// Connects. A socket at which nobody listens is one at which somebody may listen in a moment.
-async fn connect(path: &Utf8Path) -> io::Result<UnixStream> {
-    let until = Instant::now() + AGAIN_WITHIN;
+async fn connect(runtime: &Utf8Path, path: &Utf8Path) -> io::Result<UnixStream> {
+    let began = Instant::now();
+    let mut claimed = began;
     loop {
+        let now = Instant::now();
+        if Runtime::is_held(runtime) {
+            claimed = now;
+        }
+        let may_come = now - claimed < BETWEEN_MAX && now - began < AGAIN_WITHIN;
         match UnixStream::connect(path).await {
-            Err(error)
-                if error.kind() == io::ErrorKind::ConnectionRefused && Instant::now() < until =>
-            {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && may_come => {
                 sleep(AGAIN_PAUSE).await;
             }
             connected => return connected,
@@ -196,7 +203,7 @@ async fn connect(path: &Utf8Path) -> io::Result<UnixStream> {
 
 async fn ask_once(runtime: &Utf8Path, question: &Question) -> Result<Answer, ControlError> {
     let path = runtime.join(SOCKET);
-    let connected = connect(&path).await;
+    let connected = connect(runtime, &path).await;
     let mut stream =
         connected.map_err(|source| ControlError::NoAgent { path: path.clone(), source })?;
     write_line(&mut stream, question).await.map_err(ControlError::NoAnswer)?;

@@ -1,20 +1,25 @@
 //! The runtime directory: what lasts as long as the one agent that keeps this host.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::host::{Look, about};
+use crate::host::{Look, about, read_regular};
 
 /// How often, and how far apart, a lock that is held is tried for.
 const CLAIM_TRIES: u32 = 5;
 const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 
-/// Held by the one agent.
+/// Held by the one agent. Whoever may open it may keep an agent from starting, so that is its owner alone.
 const LOCK: &str = "run.lock";
+const LOCK_MODE: u32 = 0o600;
+
+/// Who holds which lock, for those who may not open it.
+const LOCKS: &str = "/proc/locks";
+const LOCKS_BYTES_MAX: u64 = 16 << 20;
 
 /// Why an agent cannot keep this host.
 #[derive(Debug, thiserror::Error)]
@@ -52,8 +57,10 @@ impl Runtime {
         DirBuilder::new().recursive(true).mode(0o755).create(&directory).map_err(unwritable)?;
         let path = directory.join(LOCK);
         let mut options = OpenOptions::new();
-        let options = options.create(true).truncate(false).write(true).mode(0o644);
+        let options = options.create(true).truncate(false).write(true).mode(LOCK_MODE);
         let lock = options.open(&path).map_err(unwritable)?;
+        let permissions = Permissions::from_mode(LOCK_MODE);
+        lock.set_permissions(permissions).map_err(unwritable)?;
         for attempt in 1..=CLAIM_TRIES {
             match lock.try_lock() {
                 Ok(()) => return Ok(Self { directory, _lock: lock }),
@@ -70,9 +77,17 @@ impl Runtime {
 
     /// Whether an agent keeps a host now.
     pub fn is_claimed(host: &Look) -> bool {
-        let path = host.real(host.places().runtime.join(LOCK));
-        let Ok(lock) = File::open(path) else { return false };
-        matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock))
+        Self::is_held(&host.real_followed(&host.places().runtime))
+    }
+
+    /// The same by the runtime directory on this machine.
+    pub fn is_held(directory: &Utf8Path) -> bool {
+        let path = directory.join(LOCK);
+        match File::open(&path) {
+            Ok(lock) => matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => is_listed(&path),
+            Err(_) => false,
+        }
     }
 
     /// A path in it, on this machine.
@@ -98,9 +113,49 @@ impl Runtime {
     }
 }
 
+/// Whether a lock is held by what the kernel tells everybody of locks:
+/// `1: FLOCK  ADVISORY  WRITE 708 00:1a:13421 0 EOF`.
+fn is_listed(path: &Utf8Path) -> bool {
+    let Ok(metadata) = path.metadata() else { return false };
+    let (major, minor) = (rustix::fs::major(metadata.dev()), rustix::fs::minor(metadata.dev()));
+    let file = format!("{major:02x}:{minor:02x}:{}", metadata.ino());
+    let held = |line: &str| {
+        let mut words = line.split_whitespace();
+        words.any(|word| word == "FLOCK") && words.nth(3).is_some_and(|word| word == file)
+    };
+    read_regular(Utf8Path::new(LOCKS), LOCKS_BYTES_MAX)
+        .is_ok_and(|text| String::from_utf8_lossy(&text).lines().any(held))
+}
+
 fn remove(path: &Utf8Path) -> io::Result<()> {
     match rustix::fs::unlink(path.as_std_path()) {
         Err(error) if error != rustix::io::Errno::NOENT => Err(about(path, &error.into())),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::Places;
+
+    fn mode(path: &Utf8Path) -> u32 {
+        path.metadata().unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn lock_is_for_its_owner_alone_also_where_an_earlier_agent_left_it_open_to_all() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Utf8PathBuf::from_path_buf(temp.path().to_owned()).unwrap();
+        let host = Look::new(root.clone(), Places::default());
+        let path = root.join("run/reconcile").join(LOCK);
+        drop(Runtime::claim(&host).unwrap());
+        assert_eq!(mode(&path), 0o600);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let runtime = Runtime::claim(&host).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert!(Runtime::is_claimed(&host) && is_listed(&path), "whoever may not open it sees it");
+        drop(runtime);
+        assert!(!Runtime::is_claimed(&host) && !is_listed(&path));
     }
 }

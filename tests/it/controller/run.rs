@@ -92,6 +92,12 @@ impl<'w> Loop<'w> {
         self.world.agent(&[&["request", "--wait"], arguments].concat())
     }
 
+    /// Ends it as a crash would.
+    fn crash(&mut self) {
+        self.agent.kill().unwrap();
+        self.agent.wait().unwrap();
+    }
+
     /// Ends it.
     #[track_caller]
     fn stop(mut self) {
@@ -291,6 +297,18 @@ fn request_is_answered_when_its_pass_was_made_with_its_exit_code() {
     let asked = world.agent(&["request", "--wait"]);
     assert_eq!(asked.status.code(), Some(69), "{}", said(&asked));
     assert!(said(&asked).contains("is `reconcile run` running"), "{}", said(&asked));
+}
+
+#[test]
+fn agent_that_crashed_is_soon_known_to_be_none() {
+    let world = world();
+    let mut running = Loop::start(&world, &IDLE);
+    running.crash();
+    let began = Instant::now();
+    let asked = world.agent(&["request", "--wait"]);
+    assert_eq!(asked.status.code(), Some(69), "{}", said(&asked));
+    // One that goes on as another program has ten seconds.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -563,8 +581,8 @@ fn ask(world: &World, path: &str) -> String {
 #[test]
 fn what_passes_come_to_is_shown_and_told() {
     let world = world();
-    let events = world.path("events.jsonl");
-    let config = format!("notify: {{ file: {} }}\n", events.display());
+    let events = world.host("events.jsonl");
+    let config = "notify: { file: /events.jsonl }\n";
     fs::create_dir_all(world.host("etc/reconcile")).unwrap();
     fs::write(world.host("etc/reconcile/agent.yaml"), config).unwrap();
     let mut running = Loop::start(&world, &IDLE);
