@@ -4,10 +4,12 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
 use camino::{Utf8Path, Utf8PathBuf};
+use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -16,12 +18,14 @@ use tokio::time::timeout;
 
 use crate::fetch::post::post;
 use crate::host::runner::{Hooks, RunError, hook};
-use crate::host::{Look, open_regular, read_regular};
+use crate::host::{open_regular, read_regular};
+use crate::model::checked;
 use crate::model::outcome::chain;
 use crate::monitor::event::{Event, Severity};
 
-/// Events that wait for a slow receiver; more are dropped, and the log says so.
-const QUEUE_MAX: usize = 1000;
+/// Events that wait for a slow receiver, as a first pass over many resources makes at once; more are dropped, and the log
+/// says so.
+const QUEUE_MAX: usize = 10_000;
 
 /// How long one receiver may take for one event.
 const DELIVERY_TIME_MAX: Duration = Duration::from_secs(10);
@@ -30,7 +34,7 @@ const DELIVERY_TIME_MAX: Duration = Duration::from_secs(10);
 pub const TELLING_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// The same for the loop, which others wait to see stopped.
-const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(5);
+pub const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// A secret is one line, in bytes.
 const SECRET_BYTES_MAX: u64 = 4096;
@@ -51,21 +55,14 @@ pub struct Notify {
     /// Each event is posted there as JSON.
     pub webhooks: Vec<Webhook>,
     /// Programs with their arguments, without a shell; the event is in `RECONCILE_EVENT` as JSON.
+    #[serde(deserialize_with = "checked::programs")]
     pub run: Vec<Vec<String>>,
     /// Each event is appended to this file as one line of JSON.
+    #[serde(deserialize_with = "checked::path")]
     #[schemars(with = "Option<String>")]
     pub file: Option<Utf8PathBuf>,
     /// Each event is written to the systemd journal, with fields of its own.
     pub journal: bool,
-}
-
-impl Notify {
-    /// The same for a host below another directory: files are below it, and nothing is told beyond them.
-    #[must_use]
-    pub fn below(&self, host: &Look) -> Self {
-        let file = self.file.as_ref().map(|file| host.real(file));
-        Self { file, ..Self::default() }
-    }
 }
 
 /// A URL that is told.
@@ -73,9 +70,10 @@ impl Notify {
 #[serde(deny_unknown_fields)]
 pub struct Webhook {
     /// Where to post.
+    #[serde(deserialize_with = "checked::url")]
     pub url: String,
     /// A file with the secret that signs what is posted: `X-Signature: sha256=HEX`, the HMAC-SHA256 of the body.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "checked::path")]
     #[schemars(with = "Option<String>")]
     pub secret_file: Option<Utf8PathBuf>,
     /// Only events of the type Warning.
@@ -83,80 +81,122 @@ pub struct Webhook {
     pub warnings_only: bool,
 }
 
-/// Tells of events from a task of its own.
+/// Tells of events: each receiver from a queue and a task of its own, so that nobody waits for another one.
 #[derive(Debug)]
 pub struct Notifier {
-    queue: mpsc::Sender<Event>,
+    notify: Notify,
+    receivers: Vec<Receiver>,
+}
+
+/// One who is told and may take long.
+#[derive(Debug)]
+struct Receiver {
+    queue: mpsc::Sender<Arc<Told>>,
     telling: JoinHandle<()>,
+    /// What it is told of: this severity and above.
+    least: Severity,
+}
+
+/// An event, and the same as JSON.
+#[derive(Debug)]
+struct Told {
+    event: Event,
+    json: String,
+}
+
+impl Receiver {
+    fn start<F: Future<Output = ()> + Send>(
+        least: Severity,
+        tell: impl Fn(Arc<Told>) -> F + Send + 'static,
+    ) -> Self {
+        let (queue, mut events) = mpsc::channel(QUEUE_MAX);
+        let telling = tokio::spawn(async move {
+            while let Some(told) = events.recv().await {
+                tell(told).await;
+            }
+        });
+        Self { queue, telling, least }
+    }
 }
 
 impl Notifier {
     /// Starts telling.
     pub fn start(notify: Notify, hooks: Hooks) -> Self {
-        let (queue, mut events) = mpsc::channel(QUEUE_MAX);
-        let telling = tokio::spawn(async move {
-            while let Some(event) = events.recv().await {
-                deliver(&notify, hooks, &event).await;
-            }
+        let webhooks = notify.webhooks.iter().cloned().map(|webhook| {
+            let warnings = webhook.warnings_only;
+            let least = if warnings { Severity::Warning } else { Severity::Normal };
+            let webhook = Arc::new(webhook);
+            Receiver::start(least, move |told| posting(Arc::clone(&webhook), told))
         });
-        Self { queue, telling }
+        let programs = notify.run.iter().map(|argv| {
+            let argv: Arc<[String]> = argv.clone().into();
+            Receiver::start(Severity::Normal, move |told| running(Arc::clone(&argv), hooks, told))
+        });
+        let receivers = webhooks.chain(programs).collect();
+        Self { notify, receivers }
     }
 
-    /// Waits until everything handed over was told, as long as is reasonable.
-    pub async fn finish(self) {
-        drop(self.queue);
-        if timeout(LAST_WORDS_TIME_MAX, self.telling).await.is_err() {
+    /// Waits until everything handed over was told, but no longer than this.
+    pub async fn finish(self, patience: Duration) {
+        let telling = self.receivers.into_iter().map(|receiver| receiver.telling);
+        if timeout(patience, join_all(telling)).await.is_err() {
             tracing::warn!("not everybody could be told what changed in time");
         }
     }
 
-    /// Hands events over; returns at once.
+    /// Writes events down and hands them over; waits for nobody.
     pub fn tell(&self, events: Vec<Event>) {
         for event in events {
-            if self.queue.try_send(event).is_err() {
-                tracing::warn!("somebody who is told of events is too slow: one is dropped");
+            let json = serde_json::to_string(&event).unwrap_or_default();
+            self.write_down(&event, &json);
+            let told = Arc::new(Told { event, json });
+            let severity = told.event.severity;
+            let wants = |r: &&Receiver| r.least == Severity::Normal || r.least == severity;
+            for receiver in self.receivers.iter().filter(wants) {
+                if receiver.queue.try_send(Arc::clone(&told)).is_err() {
+                    tracing::warn!("somebody who is told of events is too slow: one is dropped");
+                }
             }
+        }
+    }
+
+    fn write_down(&self, event: &Event, json: &str) {
+        if let Some(file) = &self.notify.file
+            && let Err(error) = append(file, json)
+        {
+            tracing::warn!(%error, "cannot append an event to {file}");
+        }
+        if self.notify.journal
+            && let Err(error) = journal(Utf8Path::new(JOURNAL), event)
+        {
+            tracing::warn!(%error, "cannot write an event to the journal");
         }
     }
 }
 
-/// Tells one event to everybody, in bounded time.
-pub async fn deliver(notify: &Notify, hooks: Hooks, event: &Event) {
-    let json = serde_json::to_string(event).unwrap_or_default();
-    if let Some(file) = &notify.file
-        && let Err(error) = append(file, &json)
-    {
-        tracing::warn!(%error, "cannot append an event to {file}");
+/// Posts one event, in bounded time.
+async fn posting(webhook: Arc<Webhook>, told: Arc<Told>) {
+    match timeout(DELIVERY_TIME_MAX, send(&webhook, &told.json)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => tracing::warn!("cannot tell {}: {why}", address(&webhook.url)),
+        Err(_) => tracing::warn!("cannot tell {}: no answer in time", address(&webhook.url)),
     }
-    if notify.journal
-        && let Err(error) = journal(Utf8Path::new(JOURNAL), event)
-    {
-        tracing::warn!(%error, "cannot write an event to the journal");
-    }
-    for webhook in &notify.webhooks {
-        if webhook.warnings_only && event.severity != Severity::Warning {
-            continue;
-        }
-        let posting = tokio::time::timeout(DELIVERY_TIME_MAX, send(webhook, &json));
-        match posting.await {
-            Ok(Ok(())) => {}
-            Ok(Err(why)) => tracing::warn!("cannot tell {}: {why}", address(&webhook.url)),
-            Err(_) => tracing::warn!("cannot tell {}: no answer in time", address(&webhook.url)),
-        }
-    }
-    for argv in &notify.run {
-        let mut environment = vec![
-            ("RECONCILE_EVENT", json.clone()),
-            ("RECONCILE_REASON", event.reason.clone()),
-            ("RECONCILE_MESSAGE", event.message.clone()),
-        ];
-        let resource = event.resource.as_ref().map(ToString::to_string);
-        environment.extend(resource.map(|id| ("RECONCILE_RESOURCE", id)));
-        match tokio::time::timeout(DELIVERY_TIME_MAX, hook(hooks, argv, &environment)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("cannot tell a program: {}", bare(argv, &error)),
-            Err(_) => tracing::warn!("`{}` took too long for an event", program(argv)),
-        }
+}
+
+/// Runs a program for one event, in bounded time.
+async fn running(argv: Arc<[String]>, hooks: Hooks, told: Arc<Told>) {
+    let Told { event, json } = &*told;
+    let mut environment = vec![
+        ("RECONCILE_EVENT", json.clone()),
+        ("RECONCILE_REASON", event.reason.clone()),
+        ("RECONCILE_MESSAGE", event.message.clone()),
+    ];
+    let resource = event.resource.as_ref().map(ToString::to_string);
+    environment.extend(resource.map(|id| ("RECONCILE_RESOURCE", id)));
+    match timeout(DELIVERY_TIME_MAX, hook(hooks, &argv, &environment)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!("cannot tell a program: {}", bare(&argv, &error)),
+        Err(_) => tracing::warn!("`{}` took too long for an event", program(&argv)),
     }
 }
 
@@ -193,11 +233,15 @@ async fn send(webhook: &Webhook, json: &str) -> Result<(), String> {
     }
 }
 
+/// The secret of a webhook.
+pub fn secret(file: &Utf8Path) -> Result<Vec<u8>, String> {
+    read_regular(file, SECRET_BYTES_MAX)
+        .map_err(|error| format!("cannot read its secret {file}: {error}"))
+}
+
 /// The value of `X-Signature` for a body.
 fn signature(file: &Utf8Path, body: &str) -> Result<String, String> {
-    let secret = read_regular(file, SECRET_BYTES_MAX)
-        .map_err(|error| format!("cannot read its secret {file}: {error}"))?;
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.trim_ascii());
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret(file)?.trim_ascii());
     let tag = hmac::sign(&key, body.as_bytes());
     Ok(format!("sha256={}", data_encoding::HEXLOWER.encode(tag.as_ref())))
 }

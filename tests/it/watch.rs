@@ -14,7 +14,7 @@ use reconcile::host::{Look, Places};
 use reconcile::model::outcome::HistoryEntry;
 use reconcile::model::window::Windows;
 use reconcile::monitor::event::Severity;
-use reconcile::monitor::notify::{Notifier, Notify, Webhook, deliver};
+use reconcile::monitor::notify::{Notifier, Notify, TELLING_TIME_MAX, Webhook};
 use reconcile::monitor::{Event, Numbers, Snapshot, memory, page, serve};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -394,9 +394,15 @@ fn name_that_was_made_to_resolve_here_is_refused() {
         split(&served.ask(&request)).0
     };
     let port = served.address.port();
-    for host in
-        ["localhost", &format!("127.0.0.1:{port}"), "127.0.0.2:9797", "[::1]:9797", "localhost:80"]
-    {
+    for host in [
+        "localhost",
+        "LocalHost.",
+        "localhost.:80",
+        &format!("127.0.0.1:{port}"),
+        "127.0.0.2:9797",
+        "[::1]:9797",
+        "localhost:80",
+    ] {
         assert_eq!(status(host), 200, "{host}");
     }
     for host in ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80", "", "[::2]"]
@@ -547,7 +553,11 @@ fn event() -> Event {
 
 fn tell(notify: &Notify) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(deliver(notify, Hooks::Child, &event()));
+    runtime.block_on(async {
+        let notifier = Notifier::start(notify.clone(), Hooks::Child);
+        notifier.tell(vec![event()]);
+        notifier.finish(TELLING_TIME_MAX).await;
+    });
 }
 
 fn utf8(path: &Path) -> Utf8PathBuf {
@@ -686,6 +696,7 @@ fn configuration_of_a_host_below_a_directory_reaches_nobody_outside_of_it() {
     drop(listener);
     world.run(&[]).exits(69);
     assert!(ran.exists(), "what was asked for is run");
+    assert!(told.exists(), "files are below the directory all the same");
 }
 
 #[test]
@@ -719,9 +730,40 @@ fn webhook_that_never_answers_delays_nothing() {
         let notifier = Notifier::start(notify, Hooks::Child);
         // More than are kept, while the first one is never answered.
         for _ in 0..3 {
-            notifier.tell(vec![event(); 1000]);
+            notifier.tell(vec![event(); 10_000]);
             tokio::task::yield_now().await;
         }
+    });
+    runtime.shutdown_background();
+}
+
+#[test]
+fn webhook_that_never_answers_keeps_nobody_else_from_being_told() {
+    let temp = tempfile::tempdir().unwrap();
+    let (file, ran) = (utf8(&temp.path().join("events.jsonl")), utf8(&temp.path().join("ran")));
+    let hangs = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", hangs.local_addr().unwrap());
+    let script = format!("echo told >> {ran}");
+    let notify = Notify {
+        webhooks: vec![Webhook { url, secret_file: None, warnings_only: false }],
+        run: vec![vec!["/bin/sh".to_owned(), "-c".to_owned(), script]],
+        file: Some(file.clone()),
+        journal: false,
+    };
+    let lines =
+        |file: &Utf8PathBuf| std::fs::read_to_string(file).unwrap_or_default().lines().count();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let notifier = Notifier::start(notify, Hooks::Child);
+        notifier.tell(vec![event(); 3]);
+        assert_eq!(lines(&file), 3, "the file waits for nobody");
+        // Less than one event may take at the webhook.
+        let told = async {
+            while lines(&ran) < 3 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(8), told).await.unwrap();
     });
     runtime.shutdown_background();
 }

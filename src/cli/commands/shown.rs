@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use tokio::time::timeout;
 
-use crate::cli::args::RunArgs;
 use crate::cli::commands::pass::about;
 use crate::cli::commands::show::remembered;
 use crate::cli::exit::Exit;
@@ -22,7 +20,7 @@ use crate::model::Plan;
 use crate::model::ledger::Ledger;
 use crate::model::outcome::{Outcome, chain};
 use crate::model::window::Windows;
-use crate::monitor::notify::{Notifier, Notify, TELLING_TIME_MAX, deliver};
+use crate::monitor::notify::{LAST_WORDS_TIME_MAX, Notifier, Notify, TELLING_TIME_MAX};
 use crate::monitor::serve::{ServeError, serve_tcp, serve_unix, tcp, unix};
 use crate::monitor::{Event, Pass, Reporter, Severity};
 use crate::observe::observe;
@@ -48,14 +46,13 @@ impl Shown {
     pub(super) async fn start(
         session: &Session,
         config: &AgentConfig,
-        args: &RunArgs,
         runtime: &Runtime,
     ) -> Result<Self, CliError> {
         let failed = |error: ServeError| CliError::new(Exit::Config, chain(&error));
         let reporter = Reporter::new(session.common.metrics_file.clone());
         let socket = unix(&runtime.path(SOCKET)).map_err(failed)?;
         tokio::spawn(serve_unix(socket, reporter.feed()));
-        if let Some(address) = args.listen {
+        if let Some(address) = config.listen.map(|listen| listen.0) {
             tokio::spawn(serve_tcp(tcp(address).await.map_err(failed)?, reporter.feed()));
             mention(&format!("status, metrics and a page are at http://{address}/"));
         }
@@ -105,7 +102,7 @@ impl Shown {
             self.reporter.finish(&host, clock::now());
         }
         if let Some(notifier) = self.notifier {
-            notifier.finish().await;
+            notifier.finish(LAST_WORDS_TIME_MAX).await;
         }
     }
 }
@@ -118,14 +115,16 @@ impl Observer for &Shown {
     }
 }
 
-/// Who is told. A host below another directory is not this one: its configuration runs no programs here, reaches nobody
-/// and writes below its directory, unless restarts and hooks are to run.
+/// Who is told. A host below another directory is not this one: files are below it, and its configuration runs no
+/// programs here and reaches nobody, unless restarts and hooks are to run.
 fn told(session: &Session, notify: &Notify) -> Notify {
-    if session.host.is_live() || session.effects == Effects::Run {
+    let host = &session.host;
+    let told = if host.is_live() || session.effects == Effects::Run {
         notify.clone()
     } else {
-        notify.below(&session.host)
-    }
+        Notify::default()
+    };
+    Notify { file: notify.file.as_ref().map(|file| host.real(file)), ..told }
 }
 
 /// A pass that ended.
@@ -175,20 +174,15 @@ impl Ended<'_> {
         if file.is_none() && notify == Notify::default() {
             return;
         }
-        deliver_all(&notify, host, &self.report(host, &Reporter::new(file))).await;
+        deliver_all(notify, host, self.report(host, &Reporter::new(file))).await;
     }
 }
 
 /// Tells what a single pass came to.
-async fn deliver_all(notify: &Notify, host: &Look, events: &[Event]) {
-    let telling = async {
-        for event in events {
-            deliver(notify, host.hooks(), event).await;
-        }
-    };
-    if timeout(TELLING_TIME_MAX, telling).await.is_err() {
-        tracing::warn!("not everybody could be told what changed in time");
-    }
+async fn deliver_all(notify: Notify, host: &Look, events: Vec<Event>) {
+    let notifier = Notifier::start(notify, host.hooks());
+    notifier.tell(events);
+    notifier.finish(TELLING_TIME_MAX).await;
 }
 
 /// What is wished, as far as it is known where it cannot be read: what was valid last, or else nothing.
@@ -224,7 +218,7 @@ pub(super) async fn tell_unmade(session: &Session, error: &CliError) {
     // Where it can be noted, it is told once.
     let host = session.lock(AT_ONCE).await.ok();
     let events = pass.report(&Reporter::new(file), host.as_ref());
-    deliver_all(&notify, &session.host, &events).await;
+    deliver_all(notify, &session.host, events).await;
 }
 
 /// A pass that could not be made.
