@@ -23,6 +23,7 @@ pub mod nodes;
 pub mod renew;
 pub mod runner;
 pub mod runtime;
+pub mod thread;
 pub mod spot;
 
 use std::borrow::Cow;

@@ -20,9 +20,7 @@ pub enum RepositoryError {
         source: Box<dyn StdError + Send + Sync>,
     },
     /// It did not finish in time.
-    #[error(
-        "cannot fetch the desired state from {url}: it took longer than {seconds} s and was given up"
-    )]
+    #[error("cannot fetch the desired state from {url}: it took longer than {seconds} s")]
     Slow {
         /// The repository.
         url: String,
@@ -142,10 +140,8 @@ pub enum RepositoryError {
         /// What was followed then.
         before: String,
     },
-    /// The question before, which was given up, has not ended.
-    #[error(
-        "cannot fetch the desired state from {url}: the last attempt, given up, has not ended yet"
-    )]
+    /// The question before has not ended.
+    #[error("cannot fetch the desired state from {url}: the last attempt has not ended yet")]
     Busy {
         /// The repository.
         url: String,

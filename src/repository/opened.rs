@@ -17,6 +17,13 @@ type Cause = Box<dyn StdError + Send + Sync>;
 const FILES: [&str; 6] =
     ["HEAD", "config", "commondir", "packed-refs", "shallow", "objects/info/alternates"];
 
+/// How `ssh` is run where nobody says: it asks nobody anything and gives up a connection that says nothing.
+const SSH: &str =
+    "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=3";
+
+/// What that understands, which needs no trial.
+const SSH_VARIANT: &str = "ssh.variant=ssh";
+
 /// A repository on this host.
 pub(super) fn local(path: &Path) -> Result<Repository, Cause> {
     for directory in [path.to_owned(), path.join(".git")] {
@@ -65,8 +72,12 @@ pub(super) fn bare(
     directory: &Path,
     borrow: Option<&Path>,
 ) -> Result<Repository, Cause> {
-    let ssh = source.ssh_command.as_ref().map(|command| format!("core.sshCommand={command}"));
-    let options = options(ssh.as_deref()).open_path_as_is(true);
+    let (ssh, variant) = match &source.ssh_command {
+        Some(command) => (command.as_str(), None),
+        None => (SSH, Some(SSH_VARIANT)),
+    };
+    let ssh = format!("core.sshCommand={ssh}");
+    let options = options([ssh.as_str()].into_iter().chain(variant)).open_path_as_is(true);
     if !directory.join("HEAD").exists() {
         let made = gix::ThreadSafeRepository::init_opts(
             directory,

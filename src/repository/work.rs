@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
+use tokio::task::JoinHandle;
 
+use crate::host::thread::Thread;
 use crate::repository::cache::{self, PACKS};
 use crate::repository::checkout::{self, File};
 use crate::repository::memory::{Known, Memory};
@@ -22,11 +24,20 @@ use crate::repository::{Job, RepositoryError, Source};
 /// How long a repository may take: a first clone over a slow line.
 const PATIENCE: Duration = Duration::from_mins(5);
 
+/// How long a pass waits for it that can go on with what was accepted before. What is asked goes on meanwhile, and what
+/// arrives is there for the next pass.
+const SOON: Duration = Duration::from_secs(30);
+
 /// How often is looked at how much has arrived.
 const WATCH: Duration = Duration::from_millis(200);
 
 /// How long an interrupted transfer may take to notice.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How often programs are killed that a transfer waits for, and how far apart: after one that was to tell what another
+/// understands that one is started.
+const KILLS_MAX: u32 = 20;
+const KILL_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the repository has.
 #[derive(Debug)]
@@ -99,58 +110,125 @@ pub(super) fn is_idle(job: &Job<'_>) -> bool {
     Asked::begin(job.store).is_some()
 }
 
-/// Ends a transfer when nobody waits for it any more, however that came.
+/// What is asked in a thread of its own.
 #[derive(Debug, Default)]
-struct Interrupt(Arc<AtomicBool>);
+struct Asking {
+    /// Set when nobody waits any more.
+    stop: AtomicBool,
+    /// While it is at work.
+    thread: Mutex<Option<Thread>>,
+}
+
+impl Asking {
+    fn at(&self, thread: Option<Thread>) {
+        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = thread;
+    }
+}
+
+/// Ends a question when nobody waits for it any more, however that came. A thread that reads what `ssh` says hears
+/// nothing else before that ends.
+#[derive(Debug, Default)]
+struct Interrupt(Arc<Asking>);
 
 impl Drop for Interrupt {
     fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.stop.store(true, Ordering::Relaxed);
+        let mut killed = false;
+        for _ in 0..KILLS_MAX {
+            let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner);
+            killed |= thread.as_ref().is_some_and(Thread::kill_programs);
+            if !killed || thread.is_none() {
+                return;
+            }
+            drop(thread);
+            std::thread::sleep(KILL_PAUSE);
+        }
     }
+}
+
+/// A question that is being asked.
+#[derive(Debug)]
+struct Question {
+    url: String,
+    work: JoinHandle<Result<Answer, RepositoryError>>,
+    interrupt: Interrupt,
+    /// Where arrives what is fetched.
+    packs: PathBuf,
+}
+
+impl Question {
+    /// Begins to ask, unless the question before goes on.
+    fn begin(job: &Job<'_>) -> Result<Self, RepositoryError> {
+        let url = job.source.address.url().to_owned();
+        let Some(asked) = Asked::begin(job.store) else {
+            return Err(RepositoryError::Busy { url });
+        };
+        let interrupt = Interrupt::default();
+        let (source, known) = (job.source.clone(), job.known.clone());
+        let (store, borrow) = (job.store.to_owned(), job.borrow.map(Utf8Path::to_owned));
+        let (have, now, asking) = (job.have, job.now, Arc::clone(&interrupt.0));
+        let work = tokio::task::spawn_blocking(move || {
+            let _asked = asked;
+            let (store, borrow) = (store.as_path(), borrow.as_deref());
+            let job = Job { source: &source, known: &known, store, borrow, have, now };
+            asking.at(Thread::this());
+            let answer = look(&job, &asking.stop);
+            asking.at(None);
+            answer
+        });
+        Ok(Self { url, work, interrupt, packs: job.store.as_std_path().join(PACKS) })
+    }
+
+    /// The answer, in bounded time and space. Dropping the future interrupts the transfer.
+    async fn answer(mut self) -> Result<Answer, RepositoryError> {
+        let url = self.url;
+        let before = cache::size(&self.packs);
+        let deadline = tokio::time::sleep(PATIENCE);
+        tokio::pin!(deadline);
+        let why = loop {
+            tokio::select! {
+                biased;
+                result = &mut self.work => return result.unwrap_or_else(|panic| {
+                    Err(RepositoryError::Unreachable { url, source: Box::new(panic) })
+                }),
+                () = &mut deadline => {
+                    break RepositoryError::Slow { url, seconds: PATIENCE.as_secs() };
+                }
+                () = tokio::time::sleep(WATCH) => {
+                    if cache::size(&self.packs).saturating_sub(before) > FETCH_BYTES_MAX {
+                        let (bytes, advice) = (FETCH_BYTES_MAX, TOO_LARGE);
+                        break RepositoryError::Endless { url, bytes, advice };
+                    }
+                }
+            }
+        };
+        drop(self.interrupt);
+        let _ = tokio::time::timeout(GRACE, self.work).await;
+        Err(why)
+    }
+}
+
+/// What comes of something within a time; it goes on where that is not yet known.
+async fn within<T: Send + 'static>(
+    patience: Option<Duration>,
+    awaited: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    let mut awaited = Box::pin(awaited);
+    let Some(patience) = patience else { return Some(awaited.await) };
+    if let Ok(come) = tokio::time::timeout(patience, &mut awaited).await {
+        return Some(come);
+    }
+    tokio::spawn(awaited);
+    None
 }
 
 /// Asks, in bounded time and space. Dropping the future interrupts the transfer.
 pub(super) async fn ask(job: &Job<'_>) -> Result<Answer, RepositoryError> {
-    let url = job.source.address.url().to_owned();
-    let Some(asked) = Asked::begin(job.store) else { return Err(RepositoryError::Busy { url }) };
-    let interrupt = Interrupt::default();
-    let (source, known) = (job.source.clone(), job.known.clone());
-    let (store, borrow) = (job.store.to_owned(), job.borrow.map(Utf8Path::to_owned));
-    let (have, now, stop) = (job.have, job.now, Arc::clone(&interrupt.0));
-    let mut work = tokio::task::spawn_blocking(move || {
-        let _asked = asked;
-        let (store, borrow) = (store.as_path(), borrow.as_deref());
-        let job = Job { source: &source, known: &known, store, borrow, have, now };
-        look(&job, &stop)
-    });
-    let watched = job.store.as_std_path().join(PACKS);
-    let before = cache::size(&watched);
-    let finished = |result: Result<Result<Answer, RepositoryError>, tokio::task::JoinError>| {
-        result.unwrap_or_else(|panic| {
-            Err(RepositoryError::Unreachable { url: url.clone(), source: Box::new(panic) })
-        })
-    };
-    let deadline = tokio::time::sleep(PATIENCE);
-    tokio::pin!(deadline);
-    let why = loop {
-        tokio::select! {
-            biased;
-            result = &mut work => return finished(result),
-            () = &mut deadline => {
-                let seconds = PATIENCE.as_secs();
-                break RepositoryError::Slow { url: url.clone(), seconds };
-            }
-            () = tokio::time::sleep(WATCH) => {
-                if cache::size(&watched).saturating_sub(before) > FETCH_BYTES_MAX {
-                    let (bytes, advice) = (FETCH_BYTES_MAX, TOO_LARGE);
-                    break RepositoryError::Endless { url: url.clone(), bytes, advice };
-                }
-            }
-        }
-    };
-    drop(interrupt);
-    let _ = tokio::time::timeout(GRACE, work).await;
-    Err(why)
+    let question = Question::begin(job)?;
+    let url = question.url.clone();
+    let can_go_on = job.have && job.known.accepted(job.source).is_ok();
+    let answer = within(can_go_on.then_some(SOON), question.answer()).await;
+    answer.unwrap_or(Err(RepositoryError::Slow { url, seconds: SOON.as_secs() }))
 }
 
 /// All of it.
@@ -209,9 +287,22 @@ fn descends(job: &Job<'_>, store: &Store<'_>, tip: &Tip) -> Result<(), Repositor
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use camino::Utf8Path;
 
-    use super::Asked;
+    use super::{Asked, within};
+
+    #[tokio::test]
+    async fn what_is_not_waited_for_any_more_goes_on() {
+        let (tell, told) = tokio::sync::oneshot::channel::<u8>();
+        let (done, mut heard) = tokio::sync::mpsc::channel(1);
+        let awaited = async move { done.send(told.await.unwrap()).await.unwrap() };
+        assert_eq!(within(Some(Duration::ZERO), awaited).await, None);
+        tell.send(7).unwrap();
+        assert_eq!(heard.recv().await, Some(7));
+        assert_eq!(within(None, async { 8 }).await, Some(8));
+    }
 
     #[test]
     fn place_is_asked_for_once_at_a_time() {

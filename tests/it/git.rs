@@ -233,11 +233,15 @@ fn told_to_stop_while_the_repository_does_not_answer_it_ends() {
     let (world, _) = World::new();
     let asked = world.origin.beside().join("asked");
     let hangs = world.origin.beside().join("hangs");
-    let script = format!("#!/bin/sh\n: > '{}'\nexec cat > /dev/null\n", asked.display());
+    // It has a program of its own that holds the pipes.
+    let script =
+        format!("#!/bin/sh\necho $$ > '{0}.new'\nmv '{0}.new' '{0}'\nsleep 600\n", asked.display());
     fs::write(&hangs, script).unwrap();
     fs::set_permissions(&hangs, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
     command.arg("--root").arg(world.root.path()).args(["--git", "ssh://127.0.0.1/state", "run"]);
+    let log = world.origin.beside().join("log");
+    command.stderr(fs::File::create(&log).unwrap());
     let mut agent = command.env("GIT_SSH_COMMAND", &hangs).spawn().unwrap();
     let (began, pid) = (Instant::now(), Pid::from_raw(agent.id().try_into().unwrap()));
     let mut patience = |what: &str| {
@@ -259,6 +263,39 @@ fn told_to_stop_while_the_repository_does_not_answer_it_ends() {
         }
     };
     assert!(status.success(), "{status}");
+    let log = fs::read_to_string(&log).unwrap();
+    assert!(!log.contains("ERROR"), "to stop is no failure: {log}");
+    let ssh = fs::read_to_string(&asked).unwrap();
+    let runs = || fs::read(format!("/proc/{}/cmdline", ssh.trim())).is_ok_and(|c| !c.is_empty());
+    while runs() {
+        assert!(began.elapsed() < Duration::from_mins(2), "{ssh} was left running");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn ssh_is_asked_to_end_by_itself_unless_somebody_says_how_it_is_run() {
+    let (world, _) = World::new();
+    let bin = world.origin.beside().join("bin");
+    let said = world.origin.beside().join("said");
+    fs::create_dir_all(&bin).unwrap();
+    for name in ["ssh", "mine"] {
+        let script =
+            format!("#!/bin/sh\necho \"${{0##*/}} $*\" > '{}'\nexit 255\n", said.display());
+        fs::write(bin.join(name), script).unwrap();
+        fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let run = |own: Option<&Path>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
+        command.arg("--root").arg(world.root.path()).args(["--git", "ssh://127.0.0.1:7/state"]);
+        command.env_clear().env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+        command.envs(own.map(|own| ("GIT_SSH_COMMAND", own)));
+        Said(command.output().unwrap()).exits(69);
+        fs::read_to_string(&said).unwrap()
+    };
+    let text = run(None);
+    says(&text, &["ssh -o BatchMode=yes ", "ServerAliveInterval=15", "-p7", "127.0.0.1"]);
+    assert!(!run(Some(&bin.join("mine"))).contains("BatchMode"));
 }
 
 #[test]
@@ -618,18 +655,30 @@ fn killed_between_memory_and_switch_the_next_pass_repairs_it() {
 #[test]
 fn refused_commit_is_told_wherever_the_host_is_watched() {
     let (mut world, first) = World::new();
-    world.run(&[]).exits(0);
+    world.run(&["--now", "2026-06-01T00:00:00Z"]).exits(0);
     let unsigned = world.origin.commit(&[("web.yaml", &wish("0.4.0"))], &[&first], None);
     world.origin.point("refs/heads/main", &unsigned);
     let beside = |name: &str| world.origin.beside().join(name).display().to_string();
-    let (events, metrics, config) = (beside("events"), beside("metrics"), beside("agent.yaml"));
-    fs::write(&config, format!("notify: {{ file: {events} }}\n")).unwrap();
+    let (metrics, config) = (beside("metrics"), beside("agent.yaml"));
+    let events = world.root.path().join("events");
+    fs::write(&config, "notify: { file: /events }\n").unwrap();
     let told = ["--effects", "run", "--config", &config, "--metrics-file", &metrics];
     world.run(&told).exits(77);
     let told = fs::read_to_string(events).unwrap();
     says(&told, &["\"reason\":\"DesiredRefused\"", "\"type\":\"Warning\""]);
     let numbers = fs::read_to_string(metrics).unwrap();
     says(&numbers, &["reconcile_host_condition{type=\"DesiredRefused\"} 1\n"]);
+    // Passes go on, and that what is wished now is there is nothing that they could say.
+    says(&numbers, &["reconcile_last_success_timestamp_seconds 1780272000\n"]);
+}
+
+#[test]
+fn what_is_installed_is_shown_although_nobodys_signature_counts() {
+    let (world, _) = World::new();
+    world.run(&[]).exits(0);
+    world.allow("");
+    let text = world.run(&["status"]).exits(78);
+    says(&text, &["no key is in the file", "app/weather", "0.3.0"]);
 }
 
 #[test]

@@ -132,15 +132,19 @@ pub(super) async fn effective(session: &Session) -> Result<(DesiredState, Exit),
         None => session.desired_if_any().await,
     };
     match read {
-        Err(error) if error.exit() == Exit::Invalid => {
-            let refused = Some(error.message().to_owned());
+        Err(error) if matches!(error.exit(), Exit::Invalid | Exit::Config) => {
+            let (exit, refused) = (error.exit(), Some(error.message().to_owned()));
+            if exit == Exit::Config {
+                // What is wrong with a wish was told where it was read.
+                mention(error.message());
+            }
             if let Some(desired) = last {
                 mention("the last valid desired state stays in effect until it is valid:");
-                return Ok((DesiredState { refused, ..desired }, Exit::Invalid));
+                return Ok((DesiredState { refused, ..desired }, exit));
             }
             mention("what is installed all the same:");
             let nothing = DesiredState::from_texts(Vec::new()).map_err(|_| error)?;
-            Ok((DesiredState { refused, ..nothing }, Exit::Invalid))
+            Ok((DesiredState { refused, ..nothing }, exit))
         }
         read => read.map(|desired| (desired, Exit::Ok)),
     }
