@@ -6,6 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::desired::{CredentialRef, DesiredState};
 use crate::resource::Spec;
+use crate::resource::tree::spec::Place;
 
 /// Where things go when the desired state says nothing: so that one more app needs no new unit.
 const USUAL: [&str; 4] = ["/opt", "/etc/extensions", "/var/lib/extensions.d", "/var/lib/confexts"];
@@ -32,7 +33,7 @@ pub struct Places {
 pub enum Home {
     /// Nothing.
     Hidden,
-    /// The desired state or a token is there.
+    /// The desired state, a key, a token or a source is there.
     ReadOnly,
     /// Something is put there.
     Open,
@@ -49,8 +50,8 @@ impl Home {
     }
 }
 
-/// What a service for this wish reads and writes besides the agent's own directories. `inputs` are the paths
-/// of the desired state, `also` directories in which it writes whatever the wish is.
+/// What a service for this wish reads and writes besides the agent's own directories. `inputs` are what it reads and
+/// `also` directories in which it writes whatever the wish is.
 pub fn places(
     desired: Option<&DesiredState>,
     inputs: &[Utf8PathBuf],
@@ -58,12 +59,13 @@ pub fn places(
 ) -> Places {
     let mut writable: BTreeSet<Utf8PathBuf> = USUAL.into_iter().map(Utf8PathBuf::from).collect();
     writable.extend(also.iter().cloned());
-    let mut read: Vec<&Utf8Path> = inputs.iter().map(Utf8PathBuf::as_path).collect();
+    let mut inputs: Vec<&Utf8Path> = inputs.iter().map(Utf8PathBuf::as_path).collect();
     if let Some(desired) = desired {
         for declared in desired.resources.values() {
             writable.extend(written(&declared.spec));
+            inputs.extend(read(&declared.spec));
         }
-        read.extend(desired.auth.values().filter_map(|reference| match reference {
+        inputs.extend(desired.auth.values().filter_map(|reference| match reference {
             CredentialRef::File(path) => Some(path.as_path()),
             CredentialRef::Credential(_) | CredentialRef::Env(_) => None,
         }));
@@ -78,14 +80,31 @@ pub fn places(
     let below = |path: &Utf8Path, roots: &[&str]| roots.iter().any(|root| path.starts_with(root));
     let home = if outermost.iter().any(|place| below(place, &HOMES)) {
         Home::Open
-    } else if read.iter().any(|path| below(path, &HOMES)) {
+    } else if inputs.iter().any(|path| below(path, &HOMES)) {
         Home::ReadOnly
     } else {
         Home::Hidden
     };
     let written = outermost.iter().map(Utf8PathBuf::as_path);
-    let in_tmp = written.chain(read.iter().copied()).any(|path| below(path, &TMP));
+    let in_tmp = written.chain(inputs.iter().copied()).any(|path| below(path, &TMP));
     Places { writable: outermost, home, in_tmp }
+}
+
+/// What is read on this host to make releases of one resource and to verify them.
+fn read(spec: &Spec) -> impl Iterator<Item = &Utf8Path> {
+    let (keyring, tree) = match spec {
+        Spec::App(app) => (&app.verify.gpg, None),
+        Spec::Extension(extension) => (&extension.verify.keyring, None),
+        Spec::Tree(tree) => (&tree.verify.gpg, Some(tree)),
+    };
+    let copies = tree.into_iter().flat_map(|tree| [&tree.source].into_iter().chain(&tree.offline));
+    let copies = copies.flat_map(|copy| [&copy.index].into_iter().chain(&copy.stores));
+    let copies = copies.filter_map(|place| match place {
+        Place::Web(_) => None,
+        Place::Local(path) => Some(path.as_path()),
+    });
+    let seeds = tree.into_iter().flat_map(|tree| &tree.seeds).map(Utf8PathBuf::as_path);
+    spec.local_sources().into_iter().chain(copies).chain(seeds).chain(keyring.as_deref())
 }
 
 /// The directories in which the steps of one resource write.

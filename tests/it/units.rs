@@ -3,6 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
+use reconcile::desired::DesiredState;
+use reconcile::units::places;
+
 use crate::support::tree;
 use crate::support::world::{Ran, World};
 
@@ -78,6 +81,77 @@ fn metrics_file_and_configuration_are_named_and_open() {
         units.lines().any(|l| l.starts_with("ReadWritePaths=") && l.contains(&open)),
         "{units}"
     );
+}
+
+/// The value of a setting of the service.
+#[track_caller]
+fn setting<'u>(units: &'u str, name: &str) -> &'u str {
+    let value = |line: &'u str| line.strip_prefix(name)?.strip_prefix('=');
+    units.lines().find_map(value).unwrap_or_else(|| panic!("no {name} in {units}"))
+}
+
+#[test]
+fn sandbox_shows_whatever_the_wish_names_to_be_read() {
+    let app = |source: &str, more: &str| {
+        format!("apps:\n  tool:\n    source: {{ file: {source} }}\n{more}")
+    };
+    let tree = |source: &str, more: &str| {
+        format!("trees:\n  site:\n    path: /srv/site\n    source: {source}\n{more}")
+    };
+    let copy = |at: &str| format!("{{ casync: {{ index: {at}/s.caidx, store: {at}/s.castr }} }}");
+    let (web, home) = (copy("https://a.example"), copy("/home/me"));
+    for (wish, seen) in [
+        (app("/srv/tool", ""), ("Hidden", false)),
+        (app("/home/build/tool", ""), ("ReadOnly", false)),
+        (app("/var/tmp/tool", ""), ("Hidden", true)),
+        (
+            app("/srv/tool", "    verify: { gpg: { keyring: /root/keys.gpg } }\n"),
+            ("ReadOnly", false),
+        ),
+        (tree(&web, ""), ("Hidden", false)),
+        (tree(&home, ""), ("ReadOnly", false)),
+        (tree(&web, &format!("    offline: {home}\n")), ("ReadOnly", false)),
+        (tree(&web, "    seeds: [/tmp/seed]\n"), ("Hidden", true)),
+        (tree(&web, "    verify: { gpg: { keyring: /root/keys.gpg } }\n"), ("ReadOnly", false)),
+    ] {
+        let mut world = World::new();
+        world.wish("desired", &wish);
+        let desired = DesiredState::load(&[world.desired.join("wish.yaml")]).unwrap();
+        let places = places(Some(&desired), &[], &[]);
+        let found = format!("{:?}", places.home);
+        assert_eq!((found.as_str(), places.in_tmp), seen, "{wish}");
+    }
+}
+
+#[test]
+fn sandbox_shows_whatever_the_configuration_names_and_a_repository_need_not_answer() {
+    let world = World::new();
+    let file = world.path("/etc/reconcile/agent.yaml");
+    let program = ["units", "--program", "/usr/bin/reconcile"];
+    for (config, home) in [
+        ("interval: 1m\n", "yes"),
+        ("desired: [/home/me/wish]\n", "read-only"),
+        ("git: { url: https://127.0.0.1:1/state }\n", "yes"),
+        ("git: { url: /home/me/state }\n", "read-only"),
+        ("git: { url: 'file:///home/me/state' }\n", "read-only"),
+        (
+            "notify: { webhooks: [{ url: 'http://127.0.0.1/', secret_file: /root/key }] }\n",
+            "read-only",
+        ),
+    ] {
+        tree::write(&file, config.as_bytes());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
+        let command = command.arg("--root").arg(world.root()).args(program);
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{config}: {said}");
+        assert!(said.contains("the units allow for what is usual"), "{config}: {said}");
+        let units = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(setting(&units, "ProtectHome"), home, "{config}");
+    }
+    tree::write(&file, b"notify: { file: /var/log/changes/events.jsonl }\n");
+    let units = printed(&world, &[]);
+    assert!(setting(&units, "ReadWritePaths").contains(" -/var/log/changes"), "{units}");
 }
 
 #[test]

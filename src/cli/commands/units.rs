@@ -42,9 +42,18 @@ async fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliEr
     let desired = if session.common.git.git.is_some()
         || session.desired_paths()?.iter().any(|path| path.exists())
     {
-        let desired = session.desired().await?;
-        refuse_unusable(&desired)?;
-        Some(desired)
+        match session.desired().await {
+            Ok(desired) => {
+                refuse_unusable(&desired)?;
+                Some(desired)
+            }
+            // The agent will ask again; once it has an answer the units can be made anew.
+            Err(error) if error.exit() == Exit::Unavailable => {
+                mention(&format!("{}: the units allow for what is usual", error.message()));
+                None
+            }
+            Err(error) => return Err(error),
+        }
     } else {
         mention("there is no desired state yet: the units allow for what is usual");
         None
@@ -73,11 +82,16 @@ async fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliEr
         (false, _) => named,
         // Nobody is told of a push: the timer asks. A path unit must watch something all the same.
         (true, Some(_)) => vec![config.unwrap_or_else(|| Utf8PathBuf::from(PLACE))],
-        // The usual place is on the host, wherever that is below here.
-        (true, None) => vec![Utf8PathBuf::from(DESIRED)],
+        (true, None) => match session.agent()?.desired.as_slice() {
+            // The usual place is on the host, wherever that is below here.
+            [] => vec![Utf8PathBuf::from(DESIRED)],
+            configured => configured.to_vec(),
+        },
     };
-    let also: Vec<Utf8PathBuf> =
-        metrics.iter().filter_map(|file| Some(file.parent()?.to_owned())).collect();
+    let notify = &session.agent()?.notify;
+    let also = metrics.iter().chain(&notify.file);
+    let also: Vec<Utf8PathBuf> = also.filter_map(|file| Some(file.parent()?.to_owned())).collect();
+    let read = read(session, &inputs)?.iter().map(absolute).collect::<Vec<_>>();
     Ok(Settings {
         mode: match args.mode {
             ModeArg::Service => Mode::Service,
@@ -85,10 +99,20 @@ async fn settings(session: &Session, args: &UnitsArgs) -> Result<Settings, CliEr
         },
         program,
         options,
-        places: units::places(desired.as_ref(), &inputs, &also),
+        places: units::places(desired.as_ref(), &read, &also),
         watched: inputs.iter().flat_map(|path| watched(path)).collect(),
         credentials: credentials(&session.host, desired.as_ref()),
     })
+}
+
+/// Whatever the agent reads to know the wish, and to tell others.
+fn read(session: &Session, inputs: &[Utf8PathBuf]) -> Result<Vec<Utf8PathBuf>, CliError> {
+    let (git, repository) = (&session.common.git, session.repository()?);
+    let local = repository.as_ref().and_then(|repository| repository.address.local());
+    let secrets = session.agent()?.notify.webhooks.iter().filter_map(|w| w.secret_file.as_ref());
+    let named = [&session.common.config, &git.git_allowed_signers, &git.git_keyring];
+    let named = named.into_iter().flatten().chain(inputs).chain(secrets).cloned();
+    Ok(named.chain(local.map(Utf8Path::to_owned)).collect())
 }
 
 /// What stays in effect of a repository is no base for units that are to keep what it has now.
