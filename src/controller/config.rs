@@ -6,11 +6,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 
 use camino::Utf8PathBuf;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_saphyr::{MessageFormatter, UserMessageFormatter};
 
@@ -19,6 +21,7 @@ use crate::controller::fight::FightRule;
 use crate::controller::machine::Policy;
 use crate::controller::schedule::Schedule;
 use crate::host::{Look, read_regular};
+use crate::model::checked;
 use crate::model::span::Span;
 use crate::model::window::Windows;
 use crate::model::window::document::WindowDocument;
@@ -42,6 +45,7 @@ const WINDOWS_MAX: usize = 100;
 #[schemars(rename = "Agent")]
 pub struct AgentConfig {
     /// Files and directories with the desired state. Default: `/etc/reconcile/desired-state`.
+    #[serde(deserialize_with = "checked::paths")]
     #[schemars(with = "Vec<String>")]
     pub desired: Vec<Utf8PathBuf>,
     /// A Git repository with the desired state, instead of `desired`. `--git` and `--desired` stand above it.
@@ -52,6 +56,7 @@ pub struct AgentConfig {
     /// An edit, a request and another attempt always ask. A resource may say `every` for its own source.
     pub sources: SourcesAge,
     /// How failures are tried again.
+    #[serde(deserialize_with = "retry")]
     pub retry: RetryConfig,
     /// When corrections count as a fight with somebody else and are given up.
     pub fight: FightConfig,
@@ -60,6 +65,8 @@ pub struct AgentConfig {
     /// When what is in use may be replaced, by name. Fetching ahead, first installs and repairs wait for no
     /// window. Without any, always. A resource may have windows of its own.
     pub windows: BTreeMap<String, WindowDocument>,
+    /// Show status, metrics and a page at this loopback address too, such as `127.0.0.1:9797`. `--listen` stands above it.
+    pub listen: Option<Listen>,
     /// Who is told what changes. Nobody who cannot be told keeps anything from being done.
     pub notify: Notify,
 }
@@ -106,6 +113,47 @@ pub struct RetryConfig {
     pub first: Span<1, 3600, 1>,
     /// The longest wait ever. Default `5m`.
     pub most: Span<1, 86_400, 300>,
+}
+
+/// How failures are tried again, where that can be done.
+fn retry<'de, D: Deserializer<'de>>(from: D) -> Result<RetryConfig, D::Error> {
+    let retry = RetryConfig::deserialize(from)?;
+    let (first, most) = (retry.first.0, retry.most.0);
+    if first <= most {
+        return Ok(retry);
+    }
+    let why = format!("`first` is {first:#} and must not be longer than `most`, which is {most:#}");
+    Err(D::Error::custom(why))
+}
+
+/// A loopback address with a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Listen(pub SocketAddr);
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let address = text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback());
+        address.map(Self).ok_or_else(|| {
+            format!("`{text}` is no address of this host alone; write one such as `127.0.0.1:9797`")
+        })
+    }
+}
+
+impl JsonSchema for Listen {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Listen".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string" })
+    }
 }
 
 /// When corrections count as a fight.
@@ -217,6 +265,7 @@ impl AgentConfig {
             ("desired", self.desired != other.desired),
             ("git", self.git != other.git),
             ("watch", self.watch != other.watch),
+            ("listen", self.listen != other.listen),
             ("notify", self.notify != other.notify),
         ];
         keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()

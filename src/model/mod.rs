@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod cached;
 pub mod check;
+pub mod checked;
 pub mod contents;
 pub mod delta;
 pub mod difference;

@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::host::clock;
@@ -33,13 +34,17 @@ pub enum Hosts {
 
 /// All routes.
 pub fn router(feed: Feed, hosts: Hosts) -> Router {
+    let since = clock::now();
     Router::new()
         .route("/", with(page))
         .route("/status", with(|feed| answer(feed, |s| json(&s.status))))
         .route("/plan", with(|feed| answer(feed, |s| json(&s.plan))))
         .route("/history", with(|feed| answer(feed, |s| json(&Document::from(s.changes())))))
         .route("/metrics", with(metrics))
-        .route("/healthz", with(healthz))
+        .route(
+            "/healthz",
+            get(move |State(feed): State<Feed>| async move { healthz(&feed, since) }),
+        )
         .route("/openapi.json", with(|_| json(&openapi::document())))
         .with_state(feed)
         .layer(from_fn(move |request, next| guard(hosts, request, next)))
@@ -93,7 +98,8 @@ fn is_loopback(headers: &HeaderMap) -> bool {
     };
     let unbracketed = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     let address = unbracketed.unwrap_or(name).parse::<IpAddr>();
-    name == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// What is said of the newest snapshot.
@@ -121,9 +127,10 @@ fn metrics(feed: &Feed) -> Response {
 }
 
 /// Whether the loop goes on; not whether the host is as desired.
-fn healthz(feed: &Feed) -> Response {
-    let due = feed.borrow().as_ref().and_then(|snapshot| snapshot.next);
-    match due.filter(|due| clock::now().duration_since(*due) > LATE) {
+fn healthz(feed: &Feed, since: Timestamp) -> Response {
+    // The first pass is due at once.
+    let due = feed.borrow().as_ref().map_or(Some(since), |snapshot| snapshot.next);
+    match late(due, clock::now()) {
         None => (StatusCode::OK, ok(feed)).into_response(),
         Some(due) => {
             let why = format!("the pass that was due at {due} has not ended\n");
@@ -139,6 +146,11 @@ fn ok(feed: &Feed) -> String {
     unmade.map_or_else(|| "ok\n".to_owned(), |why| format!("ok, but no pass is made: {why}\n"))
 }
 
+/// Since when a pass is due that should have ended.
+fn late(due: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    due.filter(|due| now.duration_since(*due) > LATE)
+}
+
 fn page(feed: &Feed) -> Response {
     let html = page::render(feed.borrow().as_deref(), clock::now());
     let headers = [
@@ -146,4 +158,23 @@ fn page(feed: &Feed) -> Response {
         (CONTENT_SECURITY_POLICY, page::content_security_policy()),
     ];
     (headers, html).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn first_pass_that_hangs_is_noticed_as_any_other() {
+        let (_tell, feed) = tokio::sync::watch::channel(None);
+        let now = clock::now();
+        let second = SignedDuration::from_secs(1);
+        assert_eq!(healthz(&feed, now).status(), StatusCode::OK, "it has only just begun");
+        let hangs = healthz(&feed, now - LATE - second).status();
+        assert_eq!(hangs, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(late(Some(now), now + LATE), None);
+        assert_eq!(late(None, now + LATE + second), None, "nothing is due");
+    }
 }

@@ -13,6 +13,7 @@ use crate::host::runner::can_start;
 use crate::host::{ItemKind, Look};
 use crate::model::cached;
 use crate::model::outcome::{Outcome, chain, counted};
+use crate::monitor::notify;
 use crate::observe::observe;
 use crate::provider::components;
 use crate::record::history::{self, History};
@@ -108,10 +109,8 @@ async fn examine(session: &Session) -> Vec<Finding> {
             Err(error) => Err(error.message().to_owned()),
         },
     );
-    for (what, place) in
-        [("state directory", &session.host.places().state), ("cache", &session.host.places().cache)]
-    {
-        check(what, writable(&session.host.real(place)));
+    for (what, found) in places(session) {
+        check(what, found);
     }
     match ledger::look(&session.host) {
         Ok(ledger) if ledger.losses.is_empty() => {
@@ -165,6 +164,22 @@ async fn examine(session: &Session) -> Vec<Finding> {
 /// Whether passes can be made by the agent's configuration.
 fn configuration(session: &Session) -> Result<String, String> {
     session.agent().map(|_| "valid".to_owned()).map_err(|error| error.message().to_owned())
+}
+
+/// Whether what the agent writes and reads for itself, and for those it tells, can be written and read.
+fn places(session: &Session) -> Vec<(&'static str, Result<String, String>)> {
+    let host = &session.host;
+    let own = [("state directory", &host.places().state), ("cache", &host.places().cache)];
+    let notify = session.agent().map(|agent| &agent.notify).ok();
+    let file = notify.and_then(|notify| notify.file.as_ref()).map(|file| ("file of events", file));
+    let written = own.into_iter().chain(file);
+    let written = written.map(|(what, place)| (what, writable(&host.real(place))));
+    let webhooks = notify.into_iter().flat_map(|notify| &notify.webhooks);
+    let secrets = webhooks.filter_map(|webhook| webhook.secret_file.as_ref()).map(|file| {
+        let secret = notify::secret(file);
+        ("secret of a webhook", secret.map(|_| format!("{file} can be read")))
+    });
+    written.chain(secrets).collect()
 }
 
 /// Whether all that was changed can be read.

@@ -10,6 +10,7 @@ sources: 1h 30m
 retry: { first: 2s, most: 10m }
 fight: { times: 3, within: 30m }
 watch: false
+listen: '[::1]:9797'
 windows:
   nights: { days: [mon, tue], start: '22:30', for: 8h, zone: 'CET-1CEST,M3.5.0,M10.5.0/3' }
   fair: { rule: deny, start: '00:00', for: 24h }
@@ -23,6 +24,7 @@ fn every_key_is_read() {
     assert_eq!(config.sources.0, SignedDuration::from_mins(90));
     assert_eq!(config.fight.times.0, 3);
     assert!(!config.watch.0);
+    assert_eq!(config.listen.map(|listen| listen.0), Some("[::1]:9797".parse().unwrap()));
     assert_eq!(config.windows().0.len(), 2);
     let policy = config.policy(b"x");
     assert_eq!(policy.backoff.first, SignedDuration::from_secs(2));
@@ -43,9 +45,9 @@ fn what_a_reload_does_not_follow_is_known() {
     for text in others {
         assert!(read("").only_at_start(&read(text)).is_empty(), "{text}");
     }
-    let late =
-        "desired: [/srv]\ngit: { url: /srv/git }\nwatch: false\nnotify: { file: /srv/log }\n";
-    assert_eq!(read("").only_at_start(&read(late)), ["desired", "git", "watch", "notify"]);
+    let late = "desired: [/srv]\ngit: { url: /srv/git }\nwatch: false\nlisten: 127.0.0.1:1\nnotify: { file: /srv/log }\n";
+    let keys = ["desired", "git", "watch", "listen", "notify"];
+    assert_eq!(read("").only_at_start(&read(late)), keys);
     assert!(read(late).only_at_start(&read(late)).is_empty());
 }
 
@@ -64,6 +66,15 @@ fn mistakes_are_told_with_line_and_column() {
         ("windows: { n: { start: '02:00', for: 1h, days: [someday] } }\n", 1, 49, "someday"),
         ("interval: 5m\ninterval: 6m\n", 2, 1, "interval"),
         ("interval: [", 1, 11, ""),
+        ("desired: [/srv, wish]\n", 1, 17, "absolute"),
+        ("retry: { first: 10m, most: 1m }\n", 1, 8, "longer"),
+        ("retry: { first: 10m }\n", 1, 8, "longer"),
+        ("listen: 0.0.0.0:9797\n", 1, 9, "host alone"),
+        ("notify:\n  file: events.jsonl\n", 2, 9, "absolute"),
+        ("notify: { webhooks: [{ url: 'hooks.example' }] }\n", 1, 29, "https://"),
+        ("notify: { webhooks: [{ url: 'https:///x' }] }\n", 1, 29, "https://"),
+        ("notify: { webhooks: [{ url: 'https://a/', secret_file: key }] }\n", 1, 56, "absolute"),
+        ("notify:\n  run:\n  - [mail]\n  - []\n", 4, 5, "program"),
     ] {
         let (at, column_at, what) = AgentConfig::from_text(text).unwrap_err();
         assert_eq!((at, column_at), (line, column), "{text:?}: {what}");
