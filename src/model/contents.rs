@@ -7,8 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Paths listed for one tree; what is beyond is only counted.
 pub const PATHS_MAX: usize = 1_000;
 
-/// Paths that a change adds, changes or removes. By the publisher's listing, which is a hint: what the index says
-/// is what is done.
+/// Paths that a change adds, changes or removes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Contents {
@@ -22,6 +21,9 @@ pub struct Contents {
     pub undecided: u64,
     /// The first of them, sorted by path.
     pub paths: Vec<PathChange>,
+    /// The publisher's listing says so, and nothing binds that to the index: what the index says is what is done.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unchecked: bool,
     /// A path where something else comes than a directory, and a directory with preserved files is.
     #[serde(skip)]
     pub hidden: Option<String>,

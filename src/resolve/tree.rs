@@ -209,7 +209,7 @@ impl<'a> Tree<'a> {
         }
         let stores = self.stores(found.source);
         let ways::Found { ways, packs, delta } = self.ways(&found.file, &index, &stores).await;
-        wanted.contents = self.contents(&found.file, index.header.flags).await.map(Box::new);
+        wanted.contents = self.contents(&found.file, &index).await.map(Box::new);
         wanted.offer = Some(Box::new(Offer {
             artifact: found.file.artifact,
             evidence,

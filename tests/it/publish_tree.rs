@@ -141,6 +141,8 @@ fn chunks_digest_and_listing_tell_the_same_tree() {
     let listing = std::fs::read(world.path("t.caidx.mtree")).unwrap();
     let lines = mtree::read(&listing).unwrap();
     assert_eq!(lines.len(), nodes.len());
+    let flags = world.index().header.flags;
+    assert!(mtree::fits(&lines, flags, told.bytes) && !mtree::fits(&lines, flags, told.bytes / 2));
     for (line, (path, node, bytes)) in lines.iter().zip(&nodes) {
         assert_eq!(line.path, *path);
         assert_eq!(line.mode, Some(node.metadata.permissions));

@@ -5,7 +5,7 @@ use crate::model::contents::{Contents, PathChangeKind, Sum};
 
 /// One line that counts, then one for each of the first `most` paths.
 pub fn lines(contents: &Contents, most: usize) -> Vec<String> {
-    let Contents { added, changed, removed, undecided, paths, .. } = contents;
+    let Contents { added, changed, removed, undecided, paths, unchecked, .. } = contents;
     let sum = |what: &str, sum: &Sum| {
         (sum.paths > 0).then(|| format!("{} {what}{}", sum.paths, size(sum.bytes)))
     };
@@ -19,6 +19,9 @@ pub fn lines(contents: &Contents, most: usize) -> Vec<String> {
     }
     if parts.is_empty() {
         parts.push("no path becomes another".to_owned());
+    }
+    if *unchecked {
+        parts.push("as the listing beside the index says, unchecked".to_owned());
     }
     let mut lines = vec![format!("paths: {}", parts.join(", "))];
     for path in paths.iter().take(most) {

@@ -291,7 +291,8 @@ fn is_conditional(change: &Change, effect: &Effect) -> bool {
 /// How many paths may go, where only the archive tells how many do.
 fn removal_limit(change: &Change, rules: &AssembleRules) -> Option<String> {
     let in_use = rules.seeds.iter().any(|seed| seed.in_use);
-    if change.contents.is_some() || !in_use {
+    let known = change.contents.as_ref().is_some_and(|contents| !contents.unchecked);
+    if known || !in_use {
         return None;
     }
     let most = match rules.delete_max {

@@ -4,7 +4,8 @@
 //! [flags=…] [time=SECONDS.NANOSECONDS] [sha512256digest=HEX|sha256digest=HEX]`; the root is `.`. Bytes up to
 //! blank, from 127 on, `\` and `#` are written `\ooo`. Which fields are there is decided by the feature flags. casync names the
 //! digest after its command line, not after the stream, so that a listing can call SHA-256 by the other name. What
-//! casync-updater publishes is this listing with its own flags. Only a hint: the index is what counts. Source:
+//! casync-updater publishes is this listing with its own flags. Only a hint that nothing binds to the index: that is what
+//! counts. Source:
 //! `list_one_file` in `casync-tool.c` of systemd/casync.
 
 use std::fmt::Write as _;
@@ -172,6 +173,21 @@ fn read_line(number: usize, text: &[u8]) -> Result<Line, MtreeError> {
 }
 
 impl Line {
+    /// Bytes that the node takes in an archive at least: names of owners and the like come on top.
+    fn bytes(&self) -> u64 {
+        let text = |text: &[u8]| HEADER_BYTES + text.len() as u64 + 1;
+        let name = self.path.rsplit(|&byte| byte == b'/').next().filter(|name| !name.is_empty());
+        let named = name.map_or(0, |name| text(name) + ITEM_BYTES);
+        let content = match self.kind.as_deref() {
+            Some("file") => HEADER_BYTES.saturating_add(self.size.unwrap_or_default()),
+            Some("link") => text(self.link.as_deref().unwrap_or_default()),
+            Some("block" | "char") => HEADER_BYTES + 2 * 8,
+            Some("dir") => HEADER_BYTES + ITEM_BYTES,
+            _ => 0,
+        };
+        (HEADER_BYTES + 6 * 8 + named).saturating_add(content)
+    }
+
     /// Takes one field; none when its value cannot be.
     fn set(&mut self, field: &[u8], value: &[u8]) -> Option<()> {
         let text = || std::str::from_utf8(value).ok();
@@ -201,6 +217,21 @@ fn nanoseconds(text: &str) -> Option<u64> {
     let (seconds, rest) = text.split_once('.').unwrap_or((text, "0"));
     let rest: u64 = rest.parse().ok().filter(|&rest| rest < 1_000_000_000)?;
     seconds.parse::<u64>().ok()?.checked_mul(1_000_000_000)?.checked_add(rest)
+}
+
+/// Bytes of an object of an archive before its content: size and type.
+const HEADER_BYTES: u64 = 16;
+
+/// Bytes that an entry takes in the table at the end of its directory.
+const ITEM_BYTES: u64 = 24;
+
+/// Whether these can be the nodes of an archive of `length` bytes. Exact, unless the flags keep what no listing tells the
+/// length of: then an archive may be longer.
+pub fn fits(lines: &[Line], flags: Flags, length: u64) -> bool {
+    let least = lines.iter().map(Line::bytes).fold(0, u64::saturating_add);
+    let untold = Flags::USER_NAMES.with(Flags::XATTRS).with(Flags::ACL).with(Flags::SELINUX);
+    let untold = untold.with(Flags::FCAPS).with(Flags::QUOTA_PROJID);
+    if flags.intersects(untold) { least <= length } else { least == length }
 }
 
 /// Name of the field for a digest of a file's content, the last of its line.

@@ -1,6 +1,5 @@
-//! What an update makes of each path, read from the listing beside its index.
+//! What an update makes of each path, by the list of a kept generation or the listing beside the index.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -12,6 +11,7 @@ use camino::Utf8Path;
 use super::Tree;
 use crate::format::casync::chunk::{ChunkId, DigestKind};
 use crate::format::casync::flags::Flags;
+use crate::format::casync::index::Index;
 use crate::format::casync::mtree::{self, Line};
 use crate::model::contents::Contents;
 use crate::model::difference::hides;
@@ -41,8 +41,10 @@ const HASHED_BYTES_MAX: u64 = 64 << 20;
 const PIECE_BYTES: usize = 128 << 10;
 
 impl Tree<'_> {
-    /// What an index makes of the paths in use; `None` where nothing is in use or its publisher tells nothing.
-    pub(super) async fn contents(&self, file: &IndexFile, flags: Flags) -> Option<Contents> {
+    /// What the listing beside an index makes of the paths in use; `None` where nothing is in use, or where there is no
+    /// listing that could be of this index. Nothing binds it to that, so that it is told and decides nothing.
+    pub(super) async fn contents(&self, file: &IndexFile, index: &Index) -> Option<Contents> {
+        let flags = index.header.flags;
         // What somebody changed is told as drift.
         if self.observed.current_head()?.index == file.sha256 {
             return None;
@@ -50,6 +52,10 @@ impl Tree<'_> {
         let nodes = self.nodes(self.observed.current.as_deref()?)?;
         let listing = self.listing(file).await?;
         let lines = mtree::read(&listing).ok()?;
+        // A listing is written last, so that one of an earlier index may be left beside a new one.
+        if !mtree::fits(&lines, flags, index.length()) {
+            return None;
+        }
         let coming = lines.iter().filter_map(|line| Some((line, coming(line, flags)?)));
         let home = self.home();
         let mut budget = HASHED_BYTES_MAX;
@@ -72,18 +78,15 @@ impl Tree<'_> {
             let is = |kind| hash(&path, kind, coming.size).map(|found| found == digest);
             is(kind).and_then(|same| Ok(same || is(other)?)).ok()
         };
-        let coming = coming.into_iter();
-        let hiding: HashSet<&[u8]> =
-            coming.clone().filter(|c| c.kind != NodeKind::Directory).map(|c| c.path).collect();
-        let hidden = self.hidden(&|path| hiding.contains(path));
-        Some(Contents { hidden, ..contents(self.spec, &nodes, coming, same_content) })
+        let told = contents(self.spec, &nodes, coming.into_iter(), same_content);
+        Some(Contents { unchecked: true, ..told })
     }
 
-    /// A directory with preserved files in it for which the next tree has no place.
-    fn hidden(&self, hides: &dyn Fn(&[u8]) -> bool) -> Option<String> {
+    /// A directory with preserved files in it for which a generation that is kept has no place.
+    fn hidden(&self, kept: &Nodes) -> Option<String> {
         let preserve = &self.spec.preserve;
         let home = self.home().filter(|_| !preserve.is_empty())?;
-        hidden(Utf8Path::from_path(&home)?, preserve, hides)
+        hidden(Utf8Path::from_path(&home)?, preserve, &|path| hides(kept, path))
     }
 
     /// What going to a generation that is kept makes of the paths in use.
@@ -117,7 +120,7 @@ impl Tree<'_> {
             let (here, kept) = (hash(home.as_ref()?), hash(there.as_std_path()));
             Some(here.is_some() && here == kept)
         };
-        let hidden = self.hidden(&|path| hides(&kept, path));
+        let hidden = self.hidden(&kept);
         Some(Contents { hidden, ..contents(self.spec, &nodes, coming, same_content) })
     }
 

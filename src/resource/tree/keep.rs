@@ -12,7 +12,7 @@ use crate::resource::tree::wanted::Wanted;
 const NAMED_MAX: usize = 3;
 
 impl Situation<'_> {
-    /// Refuses what would leave no place for what is preserved, where that is known before the archive is read.
+    /// Refuses a generation that is kept and has no place for what is preserved. Of any other one its archive tells.
     pub(super) fn check_preserved(&self, wanted: &Wanted) -> Result<(), Problem> {
         let hidden = wanted.contents.as_ref().and_then(|contents| contents.hidden.as_ref());
         match hidden.map(|path| Hidden { path: self.spec.path.join(path) }) {

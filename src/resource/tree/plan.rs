@@ -102,7 +102,6 @@ impl Situation<'_> {
         }
         let offer = wanted.offer.as_ref().ok_or_else(|| self.cannot_be_had(wanted))?;
         self.check_path()?;
-        self.check_removals(wanted)?;
         self.check_preserved(wanted)?;
         let slot = slot_name(&wanted.index, self.observed.slots());
         let same = self.observed.current_head().is_some_and(|head| head.index == wanted.index);
@@ -153,27 +152,6 @@ impl Situation<'_> {
             ))),
             (Live::Link { .. }, _) => Err(in_the_way("symbolic link")),
             (Live::Other(kind), _) => Err(in_the_way(kind)),
-        }
-    }
-
-    /// Refuses what would remove too much, where that is known before the archive is read.
-    fn check_removals(&self, wanted: &Wanted) -> Result<(), Problem> {
-        let Some((contents, head)) = wanted.contents.as_ref().zip(self.observed.current_head())
-        else {
-            return Ok(());
-        };
-        let (removed, of) = (contents.removed.paths, head.nodes);
-        match self.spec.delete_max.exceeded(removed, of, contents.added.paths) {
-            None => Ok(()),
-            Some(limit) => Err(Problem {
-                reason: BlockedReason::MassRemoval,
-                message: format!(
-                    "{} would remove {removed} of {of} paths, the most allowed is {limit}; if that is meant, \
-                     raise `max_delete`",
-                    wanted.version
-                ),
-                until: None,
-            }),
         }
     }
 
