@@ -158,6 +158,9 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// Where tokens are kept that units give to the agent.
+pub const CREDENTIALS: &str = "/etc/reconcile/credentials";
+
 /// Where a token comes from. Never the token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -168,17 +168,34 @@ fn token_is_referred_to_and_never_copied() {
     )]));
     assert!(!imported.document.contains(secret));
     assert!(imported.notes.iter().all(|note| !note.to_string().contains(secret)));
-    assert!(said(&imported, NoteKind::Todo).contains("LoadCredential=ghe.example.net-8443-token:"));
+    // What the agent's units load, and what is read without them, too.
+    let file = "/etc/reconcile/credentials/ghe.example.net-8443-token";
+    let todo = said(&imported, NoteKind::Todo);
+    assert!(todo.contains(file) && !todo.contains("LoadCredential"), "{todo}");
     let state = state(&imported);
-    assert_eq!(
-        state.auth["ghe.example.net:8443"],
-        CredentialRef::Credential("ghe.example.net-8443-token".into())
-    );
+    assert_eq!(state.auth["ghe.example.net:8443"], CredentialRef::File(file.into()));
     let apps = apps(&state);
     let Origin::Github { api, .. } = &apps.values().next().unwrap().source.origin else {
         panic!("from GitHub")
     };
     assert_eq!(api, "https://ghe.example.net:8443/api/v3");
+}
+
+#[test]
+fn what_a_unit_did_around_the_update_is_named_and_not_repeated() {
+    let secret = "ghp_0123456789abcdef";
+    let keys = ["ExecStartPre", "ExecStartPost", "ExecStopPost", "User", "Group", "UMask"];
+    let lines = keys.map(|key| format!("{key}=/bin/x {secret}\n")).concat();
+    let around = format!("{USUAL}{lines}[Unit]\nOnFailure=mail.service\nOnSuccess=tell.service\n");
+    let imported = import(&with_drop_ins(&[("10.conf", &around)]));
+    let unmapped = said(&imported, NoteKind::Unmapped);
+    for key in keys.iter().chain(&["OnFailure", "OnSuccess"]) {
+        assert_eq!(unmapped.matches(&format!("`{key}=`")).count(), 1, "{unmapped}");
+    }
+    assert!(!unmapped.contains(secret));
+    let reset = format!("{USUAL}ExecStartPre=/bin/x\nExecStartPre=\n");
+    let imported = import(&with_drop_ins(&[("10.conf", &reset)]));
+    assert_eq!(said(&imported, NoteKind::Unmapped), "");
 }
 
 #[test]

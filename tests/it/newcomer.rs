@@ -202,6 +202,38 @@ fn unit_that_is_written_by_hand_is_imported_like_one_of_the_template() {
 }
 
 #[test]
+fn unit_that_is_written_by_hand_is_read_behind_env_with_its_drop_ins_and_specifiers() {
+    let world = World::new();
+    let system = world.path("/etc/systemd/system");
+    let unit = "[Service]\nExecStart=/usr/bin/env DISTRONOMICON_PATTERN=%N-x distronomicon --app rg update\n";
+    tree::write(&system.join("tools.service"), unit.as_bytes());
+    let drop_in =
+        b"[Service]\nEnvironment=DISTRONOMICON_REPO=BurntSushi/ripgrep\nExecStartPre=/bin/x\n";
+    tree::write(&system.join("tools.service.d/10.conf"), drop_in);
+    let told = world.run(&["import", "distronomicon"]).exits(0);
+    assert!(told.stdout.contains("BurntSushi/ripgrep"), "{told:#?}");
+    assert!(told.stdout.contains("first_match: \"tools-x\""), "{told:#?}");
+    let place = "tools.service.d/10.conf:3)";
+    assert!(told.stderr.contains("`ExecStartPre=`") && told.stderr.contains(place), "{told:#?}");
+}
+
+#[test]
+fn what_runs_distronomicon_in_another_way_is_to_be_written_by_hand() {
+    let world = World::new();
+    let shell = "[Service]\nExecStart=/bin/sh -c 'exec /usr/bin/distronomicon --app a update'\n";
+    tree::write(&world.path("/etc/systemd/system/a.service"), shell.as_bytes());
+    let other = "[Service]\nExecStart=/usr/bin/other /etc/distronomicon/x --app a\n";
+    tree::write(&world.path("/etc/systemd/system/other.service"), other.as_bytes());
+    let cron = "# distronomicon\n*/5 * * * * root /usr/bin/distronomicon --app b update\n";
+    tree::write(&world.path("/etc/cron.d/tools"), cron.as_bytes());
+    for arguments in [&["import", "distronomicon"][..], &["import", "root/etc"]] {
+        let told = world.run(arguments).exits(1).stderr;
+        assert_eq!(told.matches("write this app by hand").count(), 2, "{told}");
+        assert!(told.contains("a.service:2)") && told.contains("cron.d/tools:2)"), "{told}");
+    }
+}
+
+#[test]
 fn what_is_put_back_while_its_source_is_away_is_what_the_host_stays_on() {
     let (mut world, offer) = world("");
     world.run(&[]).exits(0);

@@ -14,18 +14,19 @@ use crate::cli::{CliError, mention, say};
 use crate::desired::FollowAs;
 use crate::desired::import::recognise::{Updater, joined, load, publishing, recognise, with_units};
 use crate::desired::import::{
-    ConfigFile, Imported, Note, NoteKind, by_hand, casync_updater, distronomicon, go_updater,
-    sysupdate,
+    ConfigFile, Imported, Note, NoteKind, casync_updater, distronomicon, go_updater, sysupdate,
 };
 use crate::model::outcome::{chain, counted};
 use crate::provider::{components, definitions_in, left_alone};
 
-/// Where units are when no path is given (systemd.unit(5)).
-const UNITS: [&str; 4] = [
+/// Where units are when no path is given (systemd.unit(5)), and what cron reads.
+const UNITS: [&str; 6] = [
     "/etc/systemd/system",
     "/run/systemd/system",
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",
+    "/etc/crontab",
+    "/etc/cron.d",
 ];
 
 /// Where casync-updater's client keeps its configuration.
@@ -121,13 +122,7 @@ fn units(session: &Session, paths: Vec<PathBuf>) -> Result<Imported, CliError> {
     let mut files =
         distronomicon::load(&paths, place).map_err(|e| unreadable("distronomicon's units", &e))?;
     as_the_host_sees_them(session, &mut files);
-    Ok(instances(files))
-}
-
-/// Imports units of the template and those that are written by hand.
-fn instances(files: Vec<ConfigFile>) -> Imported {
-    let (files, taken) = by_hand::as_instances(files);
-    by_hand::as_they_are(distronomicon::import(&files), &taken)
+    Ok(distronomicon::import(&files))
 }
 
 /// Which of two units wins depends on its place, as the managed host sees it.
@@ -156,7 +151,7 @@ fn recognised(
     let mut units = distronomicon::with_environment(of(Updater::Distronomicon), place);
     if !units.is_empty() {
         as_the_host_sees_them(session, &mut units);
-        parts.push(instances(with_units(units)));
+        parts.push(distronomicon::import(&with_units(units)));
     }
     let programs = of(Updater::GoUpdater);
     if !programs.is_empty() {

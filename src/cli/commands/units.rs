@@ -7,7 +7,7 @@ use crate::cli::exit::{self, Exit};
 use crate::cli::session::{DESIRED, PATIENCE, Session};
 use crate::cli::{CliError, mention, say};
 use crate::controller::config::PLACE;
-use crate::desired::{CredentialRef, DesiredState};
+use crate::desired::{CREDENTIALS, CredentialRef, DesiredState};
 use crate::host::Look;
 use crate::host::runner::run;
 use crate::model::outcome::chain;
@@ -15,9 +15,6 @@ use crate::units::{self, Mode, Settings, UnitFile};
 
 /// Where an administrator's units are.
 const DIRECTORY: &str = "/etc/systemd/system";
-
-/// Where tokens for units are kept.
-const CREDENTIALS: &str = "/etc/reconcile/credentials";
 
 /// The credential that is used without being named.
 const GITHUB_TOKEN: &str = "github-token";

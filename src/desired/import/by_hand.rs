@@ -1,10 +1,17 @@
-//! Units that run distronomicon without being made from its template.
+//! What runs distronomicon without being made from its template: units written by hand, cron, scripts.
 
+use crate::desired::Place;
 use crate::desired::import::distronomicon::PREFIX;
-use crate::desired::import::{ConfigFile, Imported, Note, NoteKind, systemd};
+use crate::desired::import::{ConfigFile, Note, NoteKind, systemd};
 
 /// What the path of every unit made from the template has in it.
 pub(super) const TEMPLATE: &str = "/distronomicon@";
+
+/// What systemd takes from a command line before its program.
+pub(super) const PREFIXES: [char; 6] = ['-', '@', ':', '+', '!', '|'];
+
+/// What ends a word of a shell's line, or begins another one.
+const BETWEEN: &[char] = &['"', '\'', ';', '&', '|', '(', ')', '`', '$', '{', '}', '<', '>', '='];
 
 /// The app of a unit that runs distronomicon without being made from its template.
 pub fn app_of_unit(file: &ConfigFile) -> Option<String> {
@@ -14,56 +21,85 @@ pub fn app_of_unit(file: &ConfigFile) -> Option<String> {
     let settings = systemd::settings(&file.text);
     let commands = settings.iter().filter(|s| s.section == "Service" && s.key == "ExecStart");
     commands.map(|command| systemd::words(&command.value).words).find_map(|words| {
+        let (_, words) = behind_env(&words);
         let (program, arguments) = words.split_first()?;
-        let program = program.trim_start_matches(['-', '@', ':', '+', '!']);
         let mut arguments = arguments.iter().skip_while(|word| !word.starts_with("--app"));
-        let first = arguments.next().filter(|_| program.rsplit('/').next() == Some(PREFIX))?;
+        let first = arguments.next().filter(|_| base(program) == PREFIX)?;
         first.strip_prefix("--app=").map(str::to_owned).or_else(|| arguments.next().cloned())
     })
 }
 
-/// A unit that is taken for an instance of the template.
-#[derive(Clone, Debug)]
-pub struct Taken {
-    app: String,
-    /// Its path, and that of the instance.
-    unit: String,
-    instance: String,
-}
-
-/// The same files, each such unit as the instance of the template that is named like its app.
-pub fn as_instances(files: Vec<ConfigFile>) -> (Vec<ConfigFile>, Vec<Taken>) {
-    let mut taken = Vec::new();
-    let renamed = files.into_iter().map(|file| {
-        let Some(app) = app_of_unit(&file) else { return file };
-        let instance = format!("/etc/systemd/system/{PREFIX}@{app}.service");
-        taken.push(Taken { app, unit: file.path.clone(), instance: instance.clone() });
-        ConfigFile { path: instance, ..file }
-    });
-    (renamed.collect(), taken)
-}
-
-/// What was imported, with the places where those units really are, and what to disable of them.
-pub fn as_they_are(mut imported: Imported, taken: &[Taken]) -> Imported {
-    for Taken { app, unit, instance } in taken {
-        imported.document = imported.document.replace(instance, unit);
-        // There is no such timer.
-        let timer = format!("{PREFIX}@{app}.timer");
-        imported.notes.retain(|note| !note.text.contains(&timer));
-        for place in imported.notes.iter_mut().filter_map(|note| note.place.as_mut()) {
-            if place.file == *instance {
-                place.file.clone_from(unit);
-            }
+/// What `env` sets for a command line, and the program that is run, with its arguments.
+pub(super) fn behind_env(words: &[String]) -> (&[String], &[String]) {
+    match words.split_first() {
+        Some((program, rest)) if base(program) == "env" => {
+            rest.split_at(rest.iter().take_while(|word| word.contains('=')).count())
         }
-        let name = unit.rsplit('/').next().unwrap_or_default();
-        imported.notes.push(Note {
-            kind: NoteKind::Todo,
-            subject: app.clone(),
-            place: None,
-            text: format!(
-                "{name} runs distronomicon for it: that is the unit to disable, with its timer"
-            ),
-        });
+        _ => (&[], words),
     }
-    imported
+}
+
+/// The name of a program, whatever systemd takes from in front of it.
+pub(super) fn base(program: &str) -> &str {
+    program.trim_start_matches(PREFIXES).rsplit('/').next().unwrap_or_default()
+}
+
+/// The line in which something runs distronomicon in a way that is not read.
+pub fn unread(file: &ConfigFile) -> Option<usize> {
+    if file.path.contains(TEMPLATE) || app_of_unit(file).is_some() {
+        return None;
+    }
+    // Its directories are called like it.
+    let runs = |line: &str| {
+        let mut words = line.split(char::is_whitespace).flat_map(|word| word.split(BETWEEN));
+        line.contains("--app") && words.any(|word| base(word) == PREFIX)
+    };
+    let lines: Vec<(usize, String)> = if file.path.ends_with(".service") {
+        let settings = systemd::settings(&file.text).into_iter();
+        let commands = settings.filter(|s| s.key.starts_with("Exec"));
+        commands.map(|s| (s.line, s.value)).collect()
+    } else if is_cron(&file.path) {
+        (1..).zip(file.text.lines().map(str::to_owned)).collect()
+    } else {
+        Vec::new()
+    };
+    let mut lines = lines.into_iter();
+    let line = lines.find(|(_, line)| !line.trim_start().starts_with('#') && runs(line));
+    line.map(|(number, _)| number)
+}
+
+/// Whether a file is one of cron's.
+pub(super) fn is_cron(path: &str) -> bool {
+    path.split('/').any(|part| part.starts_with("cron"))
+}
+
+/// Those of the files that are distronomicon's: units of the template, others with their drop-ins, and what is not read.
+pub(super) fn of_updater(files: Vec<ConfigFile>) -> Vec<ConfigFile> {
+    let drop_ins: Vec<String> = files
+        .iter()
+        .filter(|file| app_of_unit(file).is_some())
+        .filter_map(|file| file.path.rsplit('/').next().map(|name| format!("/{name}.d/")))
+        .collect();
+    let ours = |file: &ConfigFile| {
+        file.path.contains(TEMPLATE)
+            || app_of_unit(file).is_some()
+            || unread(file).is_some()
+            || drop_ins.iter().any(|directory| file.path.contains(directory))
+    };
+    files.into_iter().filter(ours).collect()
+}
+
+/// What is to be done about what is not read.
+pub(super) fn notes(files: &[ConfigFile]) -> impl Iterator<Item = Note> {
+    files.iter().filter_map(|file| {
+        let line = unread(file)?;
+        Some(Note {
+            kind: NoteKind::Todo,
+            subject: file.path.rsplit('/').next().unwrap_or_default().to_owned(),
+            place: Some(Place { file: file.path.clone(), line }),
+            text: "it runs distronomicon in a way that is not read: write this app by hand, and take the command \
+                   away here"
+                .to_owned(),
+        })
+    })
 }

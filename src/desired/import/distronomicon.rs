@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::desired::Place;
-use crate::desired::import::by_hand::{TEMPLATE, app_of_unit};
+use crate::desired::import::by_hand::{self, TEMPLATE, is_cron};
 use crate::desired::import::unit::{Environment, Instance, Value};
 use crate::desired::import::{
     ConfigFile, Imported, Note, NoteKind, accepted, quoted, read, read_tree, unit,
 };
+use crate::desired::{CREDENTIALS, Place};
 use crate::model::Name;
 
 /// Name of the template units.
@@ -54,10 +54,9 @@ const WITHOUT_COUNTERPART: [&str; 6] =
 pub fn load(paths: &[PathBuf], place: impl Fn(&str) -> PathBuf) -> io::Result<Vec<ConfigFile>> {
     let files = read_tree(paths, |path: &Path| {
         let path = path.to_string_lossy();
-        path.contains(TEMPLATE) || path.ends_with(".service")
+        path.contains(TEMPLATE) || path.contains(".service") || is_cron(&path)
     })?;
-    let ours = |file: &ConfigFile| file.path.contains(TEMPLATE) || app_of_unit(file).is_some();
-    Ok(with_environment(files.into_iter().filter(ours).collect(), place))
+    Ok(with_environment(by_hand::of_updater(files), place))
 }
 
 /// The same files, and those with variables that they name and that can be read.
@@ -103,6 +102,7 @@ pub fn import(files: &[ConfigFile]) -> Imported {
         }
         notes.append(&mut app.notes);
     }
+    notes.extend(by_hand::notes(files));
     if instances.is_empty() {
         notes.push(Note {
             kind: NoteKind::Info,
@@ -118,7 +118,7 @@ pub fn import(files: &[ConfigFile]) -> Imported {
 #[derive(Clone, Debug, Default)]
 struct Document {
     apps: String,
-    /// Names of credentials by host.
+    /// Files of tokens by host.
     tokens: BTreeMap<String, String>,
 }
 
@@ -138,8 +138,8 @@ impl Document {
         text.push_str(if self.apps.is_empty() { "apps: {}\n" } else { "apps:\n" });
         text.push_str(&self.apps);
         text.push_str(if self.tokens.is_empty() { "" } else { "auth:\n" });
-        for (host, name) in &self.tokens {
-            text.extend(["  ", &quoted(host), ": { credential: ", &quoted(name), " }\n"]);
+        for (host, file) in &self.tokens {
+            text.extend(["  ", &quoted(host), ": { file: ", &quoted(file), " }\n"]);
         }
         text
     }
@@ -156,7 +156,7 @@ struct App {
     settings: BTreeMap<&'static str, Value>,
     skip_verification: bool,
     prereleases: bool,
-    /// Host and name of the credential.
+    /// A host and the file of its token.
     token: Option<(String, String)>,
     notes: Vec<Note>,
 }
@@ -316,17 +316,16 @@ impl App {
         }
         let rest = api.split_once("://").map_or(api, |(_, rest)| rest);
         let host = rest.split('/').next().unwrap_or_default().to_ascii_lowercase();
-        let name = format!("{}-token", host.replace(':', "-"));
+        let file = format!("{CREDENTIALS}/{}-token", host.replace(':', "-"));
         let place = self.place("GITHUB_TOKEN");
         self.note(
             NoteKind::Todo,
             place.as_ref(),
             format!(
-                "the token is not copied: put it into a file that only root reads, give it to the agent \
-                 with `LoadCredential={name}:FILE`, and remove it from the unit"
+                "the token is not copied: put it into {file}, which only root may read, and remove it from the unit"
             ),
         );
-        self.token = Some((host, name));
+        self.token = Some((host, file));
     }
 
     fn asset(&mut self) -> String {
@@ -430,15 +429,21 @@ impl App {
             );
             self.note(NoteKind::Info, Some(&place), text);
         }
+        self.notes.extend(instance.around());
+        if !instance.of_template {
+            let text = format!(
+                "{}.service runs distronomicon for it: that is the unit to disable, with its timer",
+                instance.unit
+            );
+            return self.note(NoteKind::Todo, None, text);
+        }
         if !instance.enabled {
             let text =
                 "its timer is not enabled in the files read: an app that was idle becomes live";
             self.note(NoteKind::Changed, None, text);
         }
-        let text = format!(
-            "run `systemctl disable --now {PREFIX}@{}.timer` before the first pass",
-            instance.name
-        );
+        let text =
+            format!("run `systemctl disable --now {}.timer` before the first pass", instance.unit);
         self.note(NoteKind::Todo, None, text);
     }
 }

@@ -41,6 +41,7 @@ pub fn recognise(file: &ConfigFile) -> Option<Updater> {
     let lines = || file.text.lines().map(str::trim_start);
     if path.contains("/distronomicon@")
         || by_hand::app_of_unit(file).is_some()
+        || by_hand::unread(file).is_some()
         || lines().any(|line| line.starts_with("DISTRONOMICON_"))
     {
         return Some(Updater::Distronomicon);
@@ -88,7 +89,9 @@ fn keeps_instances_as_updex(text: &str) -> bool {
 /// named like the file.
 pub fn with_units(files: Vec<ConfigFile>) -> Vec<ConfigFile> {
     let is_unit = |file: &ConfigFile| {
-        file.path.contains("/distronomicon@") || by_hand::app_of_unit(file).is_some()
+        file.path.contains("/distronomicon@")
+            || by_hand::app_of_unit(file).is_some()
+            || by_hand::unread(file).is_some()
     };
     let units: String =
         files.iter().filter(|file| is_unit(file)).map(|f| f.text.as_str()).collect();

@@ -160,11 +160,12 @@ pub(super) fn corrected(text: &str) -> String {
     fixed + rest
 }
 
-/// Replaces the specifiers that do not depend on the machine (systemd.unit(5)).
+/// Replaces the specifiers that do not depend on the machine (systemd.unit(5)). `unit` is without its type.
 ///
 /// # Errors
 /// The specifier that is not known here.
-pub(super) fn specifiers(text: &str, prefix: &str, instance: &str) -> Result<String, String> {
+pub(super) fn specifiers(text: &str, unit: &str) -> Result<String, String> {
+    let (prefix, instance) = unit.split_once('@').unwrap_or((unit, ""));
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('%') {
@@ -173,8 +174,8 @@ pub(super) fn specifiers(text: &str, prefix: &str, instance: &str) -> Result<Str
         match specifier {
             Some('i' | 'I') => out.push_str(instance),
             Some('p' | 'P') => out.push_str(prefix),
-            Some('n') => out.extend([prefix, "@", instance, ".service"]),
-            Some('N') => out.extend([prefix, "@", instance]),
+            Some('n') => out.extend([unit, ".service"]),
+            Some('N') => out.push_str(unit),
             Some('t') => out.push_str("/run"),
             Some('S') => out.push_str("/var/lib"),
             Some('C') => out.push_str("/var/cache"),

@@ -47,7 +47,7 @@ pub fn import(transfers: &[Transfer]) -> Imported {
             }
             Err(why) => notes.push(unmapped(format!(
                 "{why}; to carry it out as it is, put it where systemd looks and follow that: `sysupdate: {{ as: \
-                 sysupdate }}`"
+                 sysupdate }}`, or `sysupdate: {{ as: updex }}` where updex does that now"
             ))),
         }
     }
@@ -90,13 +90,15 @@ fn found(transfer: &Transfer) -> Result<Found, String> {
         (None, _) => (None, "directory"),
     };
     let place = link.as_deref().unwrap_or(directory).parent().unwrap_or(directory);
-    let class = class_of(place).filter(|class| match layout {
-        "versioned" => true,
-        _ => place == class.search_directory(),
-    });
-    let (Some(name), Some(class)) = (name, class) else {
+    let (Some(name), Some(class)) = (name, class_of(place)) else {
         return Err("its images are not linked where an extension is".to_owned());
     };
+    let linked = class.search_directory();
+    if layout != "versioned" && place != linked {
+        return Err(format!(
+            "extensions of a desired state are linked in {linked}, and this one is in {place}"
+        ));
+    }
     let name: Name = name.parse().map_err(|why| format!("it cannot be called {name}: {why}"))?;
     let ending = if layout == "directory" { "" } else { ".raw" };
     let expected = format!("{name}_@v{ending}");

@@ -1,8 +1,9 @@
-//! Instances of a systemd template with everything their drop-ins say.
+//! Units that run an updater, instances of its template and others, with everything their drop-ins say.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::desired::Place;
+use crate::desired::import::by_hand::{app_of_unit, base, behind_env};
 use crate::desired::import::systemd::{self, Setting};
 use crate::desired::import::{ConfigFile, Note, NoteKind};
 
@@ -39,11 +40,33 @@ pub(super) struct Value {
 /// Variables by name.
 pub(super) type Environment = BTreeMap<String, Value>;
 
-/// One instance of a template.
+/// Settings of a unit that say what is done around its command, or as whom. Each is told of: none has a counterpart.
+const AROUND: [(&str, &str); 14] = [
+    ("Unit", "OnFailure"),
+    ("Unit", "OnSuccess"),
+    ("Service", "ExecCondition"),
+    ("Service", "ExecStartPre"),
+    ("Service", "ExecStartPost"),
+    ("Service", "ExecReload"),
+    ("Service", "ExecStop"),
+    ("Service", "ExecStopPost"),
+    ("Service", "User"),
+    ("Service", "Group"),
+    ("Service", "SupplementaryGroups"),
+    ("Service", "DynamicUser"),
+    ("Service", "UMask"),
+    ("Service", "WorkingDirectory"),
+];
+
+/// One unit that runs the updater.
 #[derive(Debug)]
 pub(super) struct Instance<'f> {
-    /// The part between `@` and the type.
+    /// The app: the part between `@` and the type, or what a unit written by hand gives as such.
     pub(super) name: String,
+    /// Its name without the type.
+    pub(super) unit: String,
+    /// It is made from the template.
+    pub(super) of_template: bool,
     /// A link below a `.wants` directory starts it.
     pub(super) enabled: bool,
     prefix: &'f str,
@@ -51,7 +74,7 @@ pub(super) struct Instance<'f> {
     timer: Vec<(Setting, Place)>,
 }
 
-/// Every instance of `prefix@` that `files` name, by name.
+/// Every instance of `prefix@` that `files` name, by name, then every other unit that runs the same.
 pub(super) fn instances<'f>(files: &'f [ConfigFile], prefix: &'f str) -> Vec<Instance<'f>> {
     let mut names = BTreeSet::new();
     for file in files {
@@ -62,19 +85,27 @@ pub(super) fn instances<'f>(files: &'f [ConfigFile], prefix: &'f str) -> Vec<Ins
             names.extend(name.filter(|name| !name.is_empty()));
         }
     }
-    names
-        .into_iter()
-        .map(|name| Instance {
-            name: name.to_owned(),
+    let made = names.into_iter().map(|name| (name.to_owned(), format!("{prefix}@{name}"), true));
+    let by_hand = files.iter().filter_map(|file| {
+        let (directory, name) = split(&file.path);
+        let unit = name.strip_suffix(".service").filter(|_| !is_list_of_links(directory))?;
+        Some((app_of_unit(file)?, unit.to_owned(), false))
+    });
+    // One of a name is the one that counts, wherever else there are more.
+    let by_hand: BTreeSet<(String, String, bool)> = by_hand.collect();
+    made.chain(by_hand)
+        .map(|(name, unit, of_template)| Instance {
             enabled: files.iter().any(|file| {
                 let (directory, file) = split(&file.path);
-                is_list_of_links(directory)
-                    && (file == format!("{prefix}@{name}.timer")
-                        || file == format!("{prefix}@{name}.service"))
+                let stem = file.strip_suffix(".timer").or(file.strip_suffix(".service"));
+                is_list_of_links(directory) && stem == Some(&unit)
             }),
             prefix,
-            service: unit_settings(files, prefix, name, "service"),
-            timer: unit_settings(files, prefix, name, "timer"),
+            service: unit_settings(files, &unit, "service"),
+            timer: unit_settings(files, &unit, "timer"),
+            name,
+            unit,
+            of_template,
         })
         .collect()
 }
@@ -89,14 +120,9 @@ fn is_list_of_links(directory: &str) -> bool {
 }
 
 /// The settings of the fragment, then those of every drop-in in the order of their file names.
-fn unit_settings(
-    files: &[ConfigFile],
-    prefix: &str,
-    name: &str,
-    kind: &str,
-) -> Vec<(Setting, Place)> {
-    let template = format!("{prefix}@.{kind}");
-    let own = format!("{prefix}@{name}.{kind}");
+fn unit_settings(files: &[ConfigFile], unit: &str, kind: &str) -> Vec<(Setting, Place)> {
+    let own = format!("{unit}.{kind}");
+    let template = unit.split_once('@').map_or(own.clone(), |(t, _)| format!("{t}@.{kind}"));
     let rank = |file: &ConfigFile| {
         UNIT_DIRECTORIES.iter().position(|directory| file.path.contains(directory))
     };
@@ -140,19 +166,20 @@ impl Instance<'_> {
         self.timer.iter().filter(timed).cloned().collect()
     }
 
-    /// The settings called `key` since the last empty one, which resets them.
     fn all(&self, key: &str) -> Vec<&(Setting, Place)> {
-        let all: Vec<_> = self
-            .service
-            .iter()
-            .filter(|(setting, _)| setting.section == "Service" && setting.key == key)
-            .collect();
+        self.settings("Service", key)
+    }
+
+    /// The settings called `key` since the last empty one, which resets them.
+    fn settings(&self, section: &str, key: &str) -> Vec<&(Setting, Place)> {
+        let is_it = |s: &Setting| s.section == section && s.key == key;
+        let all: Vec<_> = self.service.iter().filter(|(setting, _)| is_it(setting)).collect();
         let reset = all.iter().rposition(|(setting, _)| setting.value.is_empty());
         all.into_iter().skip(reset.map_or(0, |at| at + 1)).collect()
     }
 
     fn expand(&self, text: &str, place: &Place, notes: &mut Vec<Note>) -> Option<String> {
-        systemd::specifiers(text, self.prefix, &self.name)
+        systemd::specifiers(text, &self.unit)
             .map_err(|specifier| {
                 let text = format!("the specifier `{specifier}` is not known to the importer");
                 notes.push(self.note(NoteKind::Unmapped, place, text));
@@ -196,6 +223,19 @@ impl Instance<'_> {
             .collect()
     }
 
+    /// What is done around the update, or as whom, and is not done any more.
+    pub(super) fn around(&self) -> Vec<Note> {
+        let told = AROUND.iter().flat_map(|(section, key)| {
+            let set = self.settings(section, key).into_iter();
+            // What a command is given may be a secret.
+            set.map(move |(_, place)| {
+                let text = format!("`{key}=` of {}.service could not be mapped", self.unit);
+                self.note(NoteKind::Unmapped, place, text)
+            })
+        });
+        told.collect()
+    }
+
     /// The variables it runs with, as far as files say.
     pub(super) fn environment(&self, files: &[ConfigFile], notes: &mut Vec<Note>) -> Environment {
         let mut environment = Environment::new();
@@ -220,6 +260,16 @@ impl Instance<'_> {
             for (key, text, line) in systemd::environment_file(&file.text) {
                 let place = Place { file: path.clone(), line };
                 environment.insert(key, Value { text, place });
+            }
+        }
+        for (setting, place) in self.all("ExecStart") {
+            let words = systemd::words(&setting.value).words;
+            for word in behind_env(&words).0 {
+                let Some(word) = self.expand(word, place, notes) else { continue };
+                if let Some((key, text)) = word.split_once('=') {
+                    let value = Value { text: text.to_owned(), place: place.clone() };
+                    environment.insert(key.to_owned(), value);
+                }
             }
         }
         for (setting, place) in self.all("PassEnvironment") {
@@ -249,15 +299,16 @@ impl Instance<'_> {
     ) -> Option<(Vec<String>, Place)> {
         let mut found = None;
         for (setting, place) in self.all("ExecStart") {
-            let words = self.words(setting, place, notes);
-            let program =
-                words.first().map(|word| word.trim_start_matches(['-', '@', ':', '+', '!']));
-            if program.is_some_and(|p| p.rsplit('/').next() == Some(self.prefix)) {
+            let all = self.words(setting, place, notes);
+            let (_, words) = behind_env(&all);
+            let program = words.first();
+            if program.is_some_and(|program| base(program) == self.prefix) {
                 let words =
                     words.iter().filter_map(|word| self.expand(word, place, notes)).collect();
                 found = Some((replaced(words, environment), place.clone()));
             } else {
-                let program = program.unwrap_or_default().escape_debug();
+                let program = program.map(|program| program.escape_debug().to_string());
+                let program = program.unwrap_or_default();
                 let text = format!("the command that runs `{program}` is not taken over");
                 notes.push(self.note(NoteKind::Unmapped, place, text));
             }
