@@ -117,7 +117,7 @@ pub struct CommonArgs {
     pub verbose: u8,
     /// The time to work with instead of the clock's.
     #[arg(long, global = true, hide = true, value_name = "TIMESTAMP")]
-    pub now: Option<Timestamp>,
+    pub clock: Option<Timestamp>,
 }
 
 /// A Git repository with the desired state.
@@ -496,11 +496,17 @@ pub enum FeatureCommand {
     Enable {
         /// Its name.
         feature: String,
+        /// Make a pass at once.
+        #[arg(long)]
+        now: bool,
     },
     /// Switch one off.
     Disable {
         /// Its name.
         feature: String,
+        /// Make a pass at once.
+        #[arg(long)]
+        now: bool,
     },
 }
 

@@ -122,7 +122,7 @@ impl Session {
             .with_max_level(level)
             .with_target(false)
             .init();
-        let now = common.now.unwrap_or_else(clock::now);
+        let now = common.clock.unwrap_or_else(clock::now);
         let root = absolute(&common.root)?;
         let imagined = Imagined::of(cli)?;
         let host = match &imagined {
@@ -265,7 +265,7 @@ impl Session {
 
     /// The time at this moment.
     pub fn time(&self) -> Timestamp {
-        self.common.now.unwrap_or_else(clock::now)
+        self.common.clock.unwrap_or_else(clock::now)
     }
 
     /// How long a lock is waited for: as the command line says, or else so long.

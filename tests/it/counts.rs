@@ -165,7 +165,7 @@ fn dry_run_opens_nothing_for_writing() {
     let root = world.root.path();
     // Within a moment, not even that it was is worth writing.
     let later = (jiff::Timestamp::now() + SAME_FOR * 2).to_string();
-    let seen = touched(root, || drop(world.reconcile(&["--now", &later])));
+    let seen = touched(root, || drop(world.reconcile(&["--clock", &later])));
     assert!(seen.iter().any(|name| name.contains("last-pass.json")), "blind: {seen:?}");
     let seen = touched(root, || drop(world.reconcile(&["--dry-run"])));
     assert!(seen.is_empty(), "{seen:?}");

@@ -467,7 +467,7 @@ fn pass_that_was_killed_before_it_looked_is_made_up_for() {
         .arg(host.world.root())
         .arg("--desired")
         .arg(&host.world.desired)
-        .args(["--now", &host.world.now.to_string(), "--effects", "run"])
+        .args(["--clock", &host.world.now.to_string(), "--effects", "run"])
         .output()
         .unwrap();
     assert_eq!(killed.status.code(), None, "{killed:?}");

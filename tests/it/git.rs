@@ -391,11 +391,11 @@ fn commands_of_the_reference_demand_what_a_pass_demands() {
 fn key_counts_at_the_time_of_acceptance() {
     let (mut world, first) = World::new();
     world.allow(&world.key.allowed("ops@example.net", "valid-before=\"20260101\""));
-    world.run(&["--now", "2025-12-01T00:00:00Z"]).exits(0);
+    world.run(&["--clock", "2025-12-01T00:00:00Z"]).exits(0);
     // Accepted in time, it stays accepted; what comes later is not.
-    world.run(&["--now", "2026-02-01T00:00:00Z"]).exits(0);
+    world.run(&["--clock", "2026-02-01T00:00:00Z"]).exits(0);
     world.push(&wish("0.9.2"), &[&first]);
-    says(&world.run(&["--now", "2026-02-01T00:00:00Z"]).exits(77), &["was valid until"]);
+    says(&world.run(&["--clock", "2026-02-01T00:00:00Z"]).exits(77), &["was valid until"]);
 }
 
 #[test]
@@ -447,10 +447,10 @@ fn repository_that_is_down_leaves_the_accepted_state_in_effect() {
     world.origin.hide();
     world.run(&[]).exits(69);
     world.origin.show();
-    world.run(&["--now", "2026-06-01T00:00:00Z"]).exits(0);
+    world.run(&["--clock", "2026-06-01T00:00:00Z"]).exits(0);
     world.origin.hide();
     fs::remove_file(world.root.path().join("opt/weather/bin/weather")).unwrap();
-    let text = world.run(&["--now", "2026-06-01T05:00:00Z"]).exits(0);
+    let text = world.run(&["--clock", "2026-06-01T05:00:00Z"]).exits(0);
     says(&text, &["cannot fetch", "accepted at 20", "stays in effect"]);
     assert_eq!(world.installed().as_deref(), Some("0.3.0"));
     says(&world.run(&["status"]).exits(0), &[&first[..10]]);
@@ -551,12 +551,12 @@ fn tag_signed_anew_is_judged_at_the_time_of_its_own_acceptance() {
         world.origin.point("refs/tags/v1", &world.origin.tag("v1", &first, Some(key)));
     };
     tag(&world.key);
-    world.run(&["--ref", "refs/tags/v1", "--now", "2026-01-01T00:00:00Z"]).exits(0);
+    world.run(&["--ref", "refs/tags/v1", "--clock", "2026-01-01T00:00:00Z"]).exits(0);
     let other = Key::new();
     world.allow(&other.allowed("new@example.net", "valid-after=\"20260601\""));
     tag(&other);
-    world.run(&["--ref", "refs/tags/v1", "--now", "2026-07-01T00:00:00Z"]).exits(0);
-    world.run(&["--ref", "refs/tags/v1", "--now", "2026-07-02T00:00:00Z"]).exits(0);
+    world.run(&["--ref", "refs/tags/v1", "--clock", "2026-07-01T00:00:00Z"]).exits(0);
+    world.run(&["--ref", "refs/tags/v1", "--clock", "2026-07-02T00:00:00Z"]).exits(0);
 }
 
 #[test]
@@ -655,7 +655,7 @@ fn killed_between_memory_and_switch_the_next_pass_repairs_it() {
 #[test]
 fn refused_commit_is_told_wherever_the_host_is_watched() {
     let (mut world, first) = World::new();
-    world.run(&["--now", "2026-06-01T00:00:00Z"]).exits(0);
+    world.run(&["--clock", "2026-06-01T00:00:00Z"]).exits(0);
     let unsigned = world.origin.commit(&[("web.yaml", &wish("0.4.0"))], &[&first], None);
     world.origin.point("refs/heads/main", &unsigned);
     let beside = |name: &str| world.origin.beside().join(name).display().to_string();

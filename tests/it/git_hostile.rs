@@ -210,19 +210,19 @@ fn move_to_a_branch_or_address_that_lacks_the_accepted_commit_waits_for_an_opera
 #[test]
 fn word_for_a_commit_is_for_that_one_and_not_for_ever() {
     let (mut world, _) = World::new();
-    world.run(&["--now", "2026-01-01T00:00:00Z"]).exits(0);
+    world.run(&["--clock", "2026-01-01T00:00:00Z"]).exits(0);
     let forced = world.push(&wish("0.9.2"), &[]);
     let after = world.push(&wish("0.9.2"), &[&forced]);
     let accept = |world: &World| {
-        let words = ["--now", "2026-01-01T01:00:00Z", "accept-history", &forced, "--reason", "x"];
+        let words = ["--clock", "2026-01-01T01:00:00Z", "accept-history", &forced, "--reason", "x"];
         world.run(&words).exits(0)
     };
     says(&accept(&world), &["before 2026-01-02T01:00:00Z"]);
-    says(&world.run(&["--now", "2026-01-01T02:00:00Z"]).exits(77), &[&after]);
+    says(&world.run(&["--clock", "2026-01-01T02:00:00Z"]).exits(77), &[&after]);
     world.origin.point("refs/heads/main", &forced);
-    world.run(&["--now", "2026-01-02T02:00:00Z"]).exits(77);
+    world.run(&["--clock", "2026-01-02T02:00:00Z"]).exits(77);
     assert_eq!(world.installed().as_deref(), Some("0.3.0"));
-    world.run(&["--now", "2026-01-02T00:00:00Z"]).exits(0);
+    world.run(&["--clock", "2026-01-02T00:00:00Z"]).exits(0);
     assert_eq!(world.installed().as_deref(), Some("0.9.2"));
 }
 

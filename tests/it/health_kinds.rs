@@ -68,7 +68,7 @@ impl Site {
             .arg(self.world.root())
             .arg("--desired")
             .arg(&self.world.desired)
-            .args(["--now", &self.world.now.to_string(), "--effects", "run"])
+            .args(["--clock", &self.world.now.to_string(), "--effects", "run"])
             .output()
             .unwrap();
         assert_eq!(killed.status.code(), None, "{killed:?}");

@@ -60,7 +60,7 @@ impl Site {
         let now = (jiff::Timestamp::now() + jiff::SignedDuration::from_mins(1)).to_string();
         let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
         command.env("GNUPGHOME", self.home.path()).current_dir(self.place.path());
-        command.args(["--now", &now, "publish"]).args(arguments).output().unwrap()
+        command.args(["--clock", &now, "publish"]).args(arguments).output().unwrap()
     }
 
     #[track_caller]

@@ -106,7 +106,7 @@ fn pass_with_nothing_to_do_writes_only_when_it_was() {
     world.pass();
     // Within a moment, not even that it was is worth writing.
     let later = (jiff::Timestamp::now() + SAME_FOR * 2).to_string();
-    let ended = run(&world, &[&PASS[..], &["--now", &later]].concat());
+    let ended = run(&world, &[&PASS[..], &["--clock", &later]].concat());
     assert_eq!(ended.code, Some(0), "{}", ended.said());
     let state = world.host("var/lib/reconcile");
     // The lock is there already and only opened.

@@ -75,7 +75,7 @@ impl Site {
         let now = (jiff::Timestamp::now() + jiff::SignedDuration::from_mins(1)).to_string();
         let ran = Command::new(env!("CARGO_BIN_EXE_reconcile"))
             .env("GNUPGHOME", self.home.path())
-            .args(["--now", &now, "publish", "tree", "tree", "--index", &self.index])
+            .args(["--clock", &now, "publish", "tree", "tree", "--index", &self.index])
             .args(more)
             .current_dir(self.world.temp())
             .output()

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::cli::args::{FeatureCommand, Format};
+use crate::cli::args::{FeatureCommand, Format, PassArgs};
+use crate::cli::commands::pass;
 use crate::cli::exit::Exit;
 use crate::cli::output::json;
 use crate::cli::session::{AT_ONCE, Session};
@@ -31,15 +32,30 @@ struct FeatureRow {
 }
 
 /// Does what is asked for.
-pub(super) async fn features(
+pub(super) async fn act(
     session: &Session,
     command: &FeatureCommand,
+    pass: &PassArgs,
 ) -> Result<Exit, CliError> {
-    match command {
-        FeatureCommand::List => Ok(list(session)),
-        FeatureCommand::Enable { feature } => switch(session, feature, "true").await,
-        FeatureCommand::Disable { feature } => switch(session, feature, "false").await,
+    let (feature, value, now) = match command {
+        FeatureCommand::List => return Ok(list(session)),
+        FeatureCommand::Enable { feature, now } => (feature, "true", *now),
+        FeatureCommand::Disable { feature, now } => (feature, "false", *now),
+    };
+    let row = switch(session, feature, value).await?;
+    let is = if row.enabled { "is on" } else { "is off" };
+    if now {
+        say(&format!("{feature} {is}\n"));
+        return pass::reconcile(session, pass).await;
     }
+    let brought = row.transfers.join(", ");
+    let next = if row.enabled || row.transfers.is_empty() {
+        "the next pass carries it out".to_owned()
+    } else {
+        format!("the next pass removes what was installed for it by {brought}")
+    };
+    say(&format!("{feature} {is}; {next}\n"));
+    Ok(Exit::Ok)
 }
 
 fn rows(component: &Component) -> Vec<FeatureRow> {
@@ -83,7 +99,8 @@ fn list(session: &Session) -> Exit {
     Exit::Ok
 }
 
-async fn switch(session: &Session, feature: &str, value: &str) -> Result<Exit, CliError> {
+/// Writes the file that says so; the feature as it is then.
+async fn switch(session: &Session, feature: &str, value: &str) -> Result<FeatureRow, CliError> {
     let known = all(session).into_iter().find(|row| row.name == feature);
     let Some(row) = known else {
         let why = format!("no feature is called `{feature}`; `reconcile features list` names them");
@@ -97,13 +114,10 @@ async fn switch(session: &Session, feature: &str, value: &str) -> Result<Exit, C
     let written = host.make_dirs(&place).and_then(|()| host.write(&file, text.as_bytes()));
     written.map_err(|e| CliError::io(&e))?;
     let now = all(session).into_iter().find(|row| row.name == feature);
-    if now.is_none_or(|row| row.enabled != (value == "true")) {
+    now.filter(|row| row.enabled == (value == "true")).ok_or_else(|| {
         let why = format!(
             "{file} was written, but another file after it in {feature}.feature.d says otherwise and wins"
         );
-        return Err(CliError::new(Exit::Failed, why));
-    }
-    let verb = if value == "true" { "on" } else { "off" };
-    say(&format!("{feature} is {verb}; the next pass carries it out\n"));
-    Ok(Exit::Ok)
+        CliError::new(Exit::Failed, why)
+    })
 }

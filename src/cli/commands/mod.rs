@@ -86,7 +86,7 @@ pub(crate) async fn run(session: &Session, cli: &Cli) -> Result<Exit, CliError> 
         Some(Command::Gc { all: true }) => maintain::gc(session, Gc::All).await,
         Some(Command::Gc { all: false }) => maintain::gc(session, Gc::Unused).await,
         Some(Command::Discover { url }) => discover::discover(session, url.as_deref()).await,
-        Some(Command::Features { command }) => features::features(session, command).await,
+        Some(Command::Features { command }) => features::act(session, command, &cli.pass).await,
         Some(Command::Sysupdate(args)) => {
             sysupdate::sysupdate(session, args, (&cli.pass, preview)).await
         }

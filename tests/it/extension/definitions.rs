@@ -68,11 +68,18 @@ fn feature_that_is_switched_off_takes_its_images_along() {
     host.publish("demo_1.0.raw", "one");
     follow(&mut host, "updex");
     host.converges();
-    host.world.run(&["features", "disable", "devel"]).exits(0);
+    let link = host.world.path("var/lib/extensions/demo.raw");
+    let told = host.world.run(&["features", "disable", "devel"]).exits(0).stdout;
+    assert!(told.contains("the next pass removes what was installed for it by demo"), "{told}");
     host.converges();
-    assert!(!host.world.path("var/lib/extensions/demo.raw").is_symlink());
+    assert!(!link.is_symlink());
     assert!(!host.world.path("var/lib/extensions.d/demo_1.0.raw").exists());
     assert_eq!(host.merged(), "");
+    for (word, there) in [("enable", true), ("disable", false)] {
+        host.world.tick();
+        host.world.run(&["features", word, "devel", "--now"]).exits(0);
+        assert_eq!(link.is_symlink(), there, "{word}");
+    }
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl World {
             .arg(self.root())
             .arg("--desired")
             .arg(&self.desired)
-            .args(["--now", &self.now.to_string()])
+            .args(["--clock", &self.now.to_string()])
             .args(arguments)
             .args(&self.options)
             .current_dir(self.temp.path());
