@@ -347,6 +347,9 @@ impl InPlace {
 /// A program or a tree of somebody else that is a release all the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recognised {
+    /// Where the program is, links followed; absent of a tree.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Utf8PathBuf>,
     /// SHA-256, hexadecimal: of a program, or of what is known about the nodes of a tree.
     pub sha256: String,
     /// The version it is of.

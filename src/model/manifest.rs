@@ -14,6 +14,9 @@ use crate::model::{Digest, Evidence, Version};
 /// Name of the manifest inside a release directory.
 pub const MANIFEST_NAME: &str = ".reconcile.json";
 
+/// Name of the list inside a release directory that was there before us.
+pub const TAKEN_OVER_NAME: &str = ".reconcile-taken-over.json";
+
 /// Version of the manifest's own format.
 pub const MANIFEST_FORMAT: u32 = 1;
 
@@ -46,6 +49,17 @@ pub struct Manifest {
     /// Names to link in `bin`, each with the path it points to inside the release.
     pub binaries: Vec<Binary>,
     /// Every entry except the manifest itself, sorted by path; parents before children.
+    pub entries: Vec<Entry>,
+}
+
+/// What a release directory held that was there before us when it was taken over: what it should have held is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenOver {
+    /// [`MANIFEST_FORMAT`].
+    pub format: u32,
+    /// When it was listed.
+    pub at: Timestamp,
+    /// As in a manifest.
     pub entries: Vec<Entry>,
 }
 

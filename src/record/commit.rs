@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use crate::desired::DesiredState;
 use crate::host::Change as Host;
 use crate::model::ledger::{
-    Backup, InPlace, Inventory, LEDGER_FORMAT, Ledger, Left, Overrides, Owned, Recognised, Trust,
+    Backup, InPlace, Inventory, LEDGER_FORMAT, Ledger, Left, Overrides, Owned, Trust,
 };
 use crate::model::outcome::{
     ChangeResult, DRIFT_KEPT, End, FailureClass, HistoryEntry, NOTES_KEPT, Outcome,
 };
-use crate::model::plan::{InUse, Unchanged};
+use crate::model::plan::InUse;
 use crate::model::revision::Revision;
 use crate::model::slot::slot_name;
 use crate::model::step::Expected;
@@ -25,7 +25,7 @@ use crate::model::{
 };
 use crate::observe::Observed;
 use crate::record::ledger::Saved;
-use crate::record::{accepted, basis, history, ledger as files, taken};
+use crate::record::{accepted, basis, history, ledger as files, recognised, taken, taken_over};
 use crate::resource::Found;
 use crate::resource::app::AppObserved;
 
@@ -128,7 +128,8 @@ pub fn conclude(
         raise(&mut trust, pass, &unchanged.resource, &unchanged.in_use.version);
         note_index(&mut trust, &unchanged.resource, &unchanged.in_use);
         accepted::note_found(&mut trust, pass, &unchanged.resource);
-        recognise(&mut inventory, pass, unchanged);
+        recognised::note(&mut inventory, pass, unchanged);
+        taken_over::note(host, pass, &unchanged.resource);
         note_placed(&mut inventory, pass, &unchanged.resource);
         arrive(&mut inventory, &unchanged.resource);
     }
@@ -332,17 +333,6 @@ fn note_unrecorded(inventory: &mut Cow<'_, Inventory>, id: &ResourceId, slot: Op
     if known.is_some_and(|(owned, slot)| !owned.activated.iter().any(|s| s == slot)) {
         activate(inventory, id, slot);
     }
-}
-
-/// Notes which release a program or a tree of somebody else is.
-fn recognise(inventory: &mut Cow<'_, Inventory>, pass: &Pass<'_>, unchanged: &Unchanged) {
-    let id = &unchanged.resource;
-    let found = pass.observed.resources.get(id).and_then(|found| found.as_ref().ok());
-    let sha256 = found.filter(|found| found.current().is_none()).and_then(Found::program);
-    let Some(sha256) = sha256 else { return };
-    let Some(owned) = inventory.to_mut().resources.get_mut(id) else { return };
-    let (version, digest) = (unchanged.in_use.version.clone(), unchanged.in_use.digest.clone());
-    owned.recognised = Some(Recognised { sha256: sha256.to_owned(), version, digest });
 }
 
 fn current<'a>(pass: &Pass<'a>, id: &ResourceId) -> Option<&'a str> {

@@ -8,4 +8,6 @@ pub mod history;
 pub mod last_pass;
 pub mod last_wish;
 pub mod ledger;
+mod recognised;
 mod taken;
+mod taken_over;

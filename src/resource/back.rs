@@ -116,7 +116,7 @@ mod tests {
         let link = ("tool".to_owned(), format!("../releases/{current}/tool"));
         let links = Some(link).filter(|_| !current.is_empty()).into_iter().collect();
         let bin = Some(BinDir { links, others: BTreeMap::new() });
-        let slot = || Slot { manifest: None, drift: Vec::new(), executables: Vec::new() };
+        let slot = || Slot::default();
         let slots = slots.iter().map(|name| ((*name).to_owned(), slot())).collect();
         Found::App(AppObserved { bin, slots, ..AppObserved::default() })
     }

@@ -187,6 +187,9 @@ pub struct ResourceStatus {
     pub digest: Option<Digest>,
     /// How its artifact was verified.
     pub verified: Option<Level>,
+    /// When its content was taken over as it was found: another program installed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over: Option<Timestamp>,
     /// Other versions that are there to go back to.
     pub kept: Vec<String>,
     /// Directories with files of somebody else that were in its place, which are never removed.
@@ -336,6 +339,10 @@ fn judge(
         },
         digest: made_from.map(|(digest, _)| digest.clone()),
         verified: made_from.map(|(_, evidence)| evidence.level),
+        taken_over: match found {
+            Some(Found::App(found)) => found.taken_over(),
+            _ => None,
+        },
         kept: others.filter_map(|slot| Some(found?.name_of(slot))).collect(),
         set_aside: aside.into_iter().map(Utf8PathBuf::into_string).collect(),
         drift,

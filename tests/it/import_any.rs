@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use crate::support::github::{GitHub, release};
+use crate::support::github::{FakeRelease, GitHub, release};
 use crate::support::tree;
 use crate::support::world::World;
 
@@ -138,6 +138,21 @@ fn definitions_of_updex_are_followed_as_updex_does() {
 }
 
 #[test]
+fn definition_whose_link_is_in_another_place_is_to_be_followed() {
+    let mut world = World::new();
+    world.wish("desired", "apps: {}\n");
+    let transfer = "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=https://e.example/\n\
+                    MatchPattern=docker_@v.raw\n[Target]\nType=regular-file\nPath=/var/lib/extensions.d\n\
+                    MatchPattern=docker_@v.raw\nCurrentSymlink=/var/lib/extensions/docker.raw\n";
+    let file = given(&world, "defs/docker.transfer", transfer);
+    let directory = Path::new(&file).parent().unwrap().to_str().unwrap();
+    let said = world.run(&["import", "sysupdate", directory]).exits(1).stderr;
+    for part in ["linked in /etc/extensions", "this one is in /var/lib/extensions", "as: updex"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[test]
 fn import_that_finds_nothing_is_an_error() {
     let mut world = World::new();
     world.wish("desired", "apps: {}\n");
@@ -158,6 +173,12 @@ fn import_that_finds_nothing_is_an_error() {
     world.run(&["import", &text, "--out", out.to_str().unwrap()]).exits(1);
     assert!(!out.exists(), "an empty desired state would be refused by the next pass");
     assert!(world.run(&["import", &text]).stderr.contains("of no updater that is known"));
+}
+
+/// A release of an app as its publisher offers it.
+fn release_of(app: &str, tag: &str) -> FakeRelease {
+    let sums = format!("{}  {app}-linux-x86_64.tar.gz\n", "0".repeat(64));
+    release(tag).asset(&format!("{app}-linux-x86_64.tar.gz"), "x").asset("SHA256SUMS", sums)
 }
 
 /// An installation as distronomicon leaves it: a template with a drop-in for each app, a credential, releases that it
@@ -191,8 +212,7 @@ fn installed_by_distronomicon(world: &World, github: &GitHub) {
                 tree::write(&place, format!("#!/bin/sh\necho {tag}\n").as_bytes());
                 fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
             }
-            let sums = format!("{}  {app}-linux-x86_64.tar.gz\n", "0".repeat(64));
-            release(tag).asset(&format!("{app}-linux-x86_64.tar.gz"), "x").asset("SHA256SUMS", sums)
+            release_of(app, tag)
         });
         github.publish(&format!("acme/{app}"), releases.into_iter().rev());
         fs::create_dir_all(home.join("bin")).unwrap();
@@ -242,6 +262,43 @@ fn installation_of_distronomicon_is_taken_over_as_it_is() {
     world.run(&["rollback", "app/clock", "--to", "v1.9.0", "--reason", "test"]).exits(0);
     let link = fs::read_link(world.path("/opt/clock/bin/clock")).unwrap();
     assert_eq!(link.to_str(), Some("../releases/v1.9.0/clock-dir/clock"));
+}
+
+#[test]
+fn release_that_was_taken_over_is_looked_after_from_then_on() {
+    let mut world = World::new();
+    let github = GitHub::start();
+    world.wish("desired", "apps: {}\n");
+    installed_by_distronomicon(&world, &github);
+    let units = world.path("/etc/systemd/system").display().to_string();
+    imported(&mut world, &["distronomicon", &units]);
+    world.nothing_to_do();
+    world.nothing_to_do();
+    let told = world.run(&["explain", "app/tool"]).exits(0).stdout;
+    assert!(told.contains("content taken over as it was found on 2026-06-01"), "{told}");
+    let release = world.path("/opt/tool/releases/v1.10.0/tool-dir");
+    fs::write(release.join("helper"), "#!/bin/sh\necho evil\n").unwrap();
+    fs::remove_file(world.path("/opt/clock/releases/v1.10.0/clock-dir/helper")).unwrap();
+    let status = world.run(&["status"]).stdout;
+    for app in ["tool", "clock"] {
+        let path = format!("/opt/{app}/releases/v1.10.0/{app}-dir/helper");
+        assert!(status.contains(&format!("Drifted (Modified): {path}")), "{status}");
+    }
+    world.tick();
+    let plan = world.run(&["--dry-run", "-o", "json"]).exits(0).json();
+    let changes = plan["spec"]["changes"].as_array().unwrap();
+    assert_eq!(changes.len(), 2, "{changes:#?}");
+    for change in changes {
+        assert_eq!(change["action"], "repair", "{change:#}");
+        assert_eq!(change["drift"].as_array().unwrap().len(), 1, "{change:#}");
+    }
+    // Where nobody has it any more, that is said.
+    for app in ["tool", "clock"] {
+        github.publish(&format!("acme/{app}"), [release_of(app, "v1.9.0")]);
+    }
+    world.tick();
+    let plan = world.run(&["--dry-run"]).stdout;
+    assert_eq!(plan.matches("downgrade; staying on 1.10.0").count(), 2, "{plan}");
 }
 
 #[test]

@@ -100,10 +100,42 @@ fn very_program_that_is_wished_is_left_where_it_is() {
     assert!(asked.iter().all(|path| path.ends_with(".json")), "{asked:?}");
     offer(&server, "1.1");
     world.tick();
+    let plan = world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(plan.contains("1.0 -> 1.1") && plan.contains("the source has 1.1"), "{plan}");
     world.run(&[]).exits(0);
     assert_eq!(installed(&world), (program("1.1"), 0o750));
-    world.run(&["rollback", "app/tool", "--reason", "test"]).exits(0);
+    let back = world.run(&["rollback", "app/tool", "--reason", "test"]).exits(0).stdout;
+    assert!(back.contains("1.1 -> 1.0"), "{back}");
     assert_eq!(installed(&world), (program("1.0"), 0o750));
+}
+
+#[test]
+fn program_that_was_recognised_and_changed_since_is_drift_and_never_gone_back_to() {
+    let (server, mut world) = host(&program("1.0"), "");
+    world.run(&[]).exits(0);
+    tree::write(&world.path(TOOL), b"evil");
+    let status = world.run(&["status"]).stdout;
+    assert!(status.contains("Drifted (Modified): /usr/local/bin/tool"), "{status}");
+    let wrong = |world: &World, action: &str| {
+        let plan = world.run(&["--dry-run", "-o", "json"]).exits(0).json();
+        let change = &plan["spec"]["changes"][0];
+        assert_eq!(change["drift"][0]["expected"], "the program of 1.0", "{change:#}");
+        assert_eq!(change["action"], action, "{change:#}");
+        assert_eq!(change["before"]["version"], "1.0", "{change:#}");
+    };
+    world.tick();
+    wrong(&world, "repair");
+    offer(&server, "1.1");
+    world.tick();
+    wrong(&world, "upgrade");
+    world.run(&[]).exits(0);
+    assert_eq!(installed(&world).0, program("1.1"));
+    assert!(!world.path("/opt/tool/releases/adopted").exists());
+    let refused = world.run(&["rollback", "app/tool", "--reason", "test"]);
+    assert_ne!(refused.code, 0, "{refused:#?}");
+    assert_eq!(installed(&world).0, program("1.1"));
+    assert_eq!(fs::read(world.path("/usr/local/bin/tool.backup")).unwrap(), b"evil");
+    world.nothing_to_do();
 }
 
 /// `cap_net_bind_service+ep`, as the kernel keeps it: version 2, effective, permitted.

@@ -63,6 +63,9 @@ pub(super) fn in_full(text: &mut String, resource: &ResourceStatus, declared: Op
     if let Some(digest) = &resource.digest {
         let _ = writeln!(text, "  made from {digest}");
     }
+    if let Some(at) = resource.taken_over {
+        let _ = writeln!(text, "  content taken over as it was found on {}", seconds(at));
+    }
     if let Some(copy) = declared.and_then(|declared| offline(&declared.spec, resource)) {
         let _ = writeln!(text, "  offline copy {copy}");
     }

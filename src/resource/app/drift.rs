@@ -14,7 +14,9 @@ use crate::resource::decision::SlotState;
 impl Situation<'_> {
     /// Everything that differs from the release that was made the one in use last.
     pub fn drift(&self) -> Vec<Drift> {
-        let Some(slot) = self.last().or(self.observed.current()) else { return Vec::new() };
+        let Some(slot) = self.last().or(self.observed.current()) else {
+            return self.drift_of_recognised().into_iter().collect();
+        };
         let tag = tag_of_slot(slot);
         let tags = &self.spec.version.tag;
         let Some(version) = self.observed.version_of(slot, tags) else { return Vec::new() };
@@ -40,7 +42,9 @@ impl Situation<'_> {
             (SlotState::Missing, _) if self.was_in_use(&wanted.slot) => {
                 vec![missing(place.as_str(), "directory")]
             }
-            (SlotState::Damaged, Some(slot)) if slot.manifest.is_none() => {
+            (SlotState::Damaged, Some(slot))
+                if slot.manifest.is_none() && slot.drift.is_empty() =>
+            {
                 vec![missing(place.join(MANIFEST_NAME).as_str(), "the manifest")]
             }
             (SlotState::Damaged, Some(slot)) => slot.drift.clone(),

@@ -27,19 +27,22 @@ impl Situation<'_> {
         if mixed && (corrects || !self.was_active()) {
             return repair(MIXED.to_owned());
         }
-        let Some(from) = self.stands_on() else {
+        let (from, before) = (self.stands_on(), self.stands_on_version());
+        if from.is_none() && before.as_ref() == Some(version) && !drift.is_empty() {
+            return repair(count_drift(drift, NOT_WHOLE));
+        }
+        if from.is_none() && before.is_none() {
             let requested = &self.spec.version.want;
             let floating = requested.is_floating().then(|| requested.to_string());
             return not_installed(floating.as_deref(), wanted.version.as_str());
-        };
-        if from == wanted.slot {
+        }
+        if from == Some(&wanted.slot) {
             return match why {
                 Some(why) => (Action::Replace, Attribution::DesiredChanged, why.to_owned()),
                 None if self.moves() => (Action::Move, Attribution::DesiredChanged, self.moved()),
                 None => repair(count_drift(drift, NOT_WHOLE)),
             };
         }
-        let before = self.stands_on_version();
         let action = match &before {
             Some(before) if before.is_opaque() || version.is_opaque() => Action::Replace,
             Some(before) if version > before => Action::Upgrade,
@@ -52,7 +55,7 @@ impl Situation<'_> {
         if !drift.is_empty() && corrects {
             return repair(count_drift(drift, NOT_WHOLE));
         }
-        if action == Action::Downgrade && !self.works(from) {
+        if let Some(from) = from.filter(|from| action == Action::Downgrade && !self.works(from)) {
             let why = format!("{} did not work here", tag_of_slot(from));
             return (action, Attribution::RolledBack, why);
         }

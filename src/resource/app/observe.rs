@@ -1,15 +1,18 @@
 //! What the host has of an app.
 
+pub mod adopted;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use camino::Utf8Path;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{ItemKind, Look, Stat};
 use crate::model::ledger::Owned;
-use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
+use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME, TAKEN_OVER_NAME};
 use crate::model::slot::tag_of_slot;
 use crate::model::{Drift, DriftKind, Entry, EntryKind, Manifest, Version};
 use crate::resource::app::in_place::observe::{self as in_place, FileFound, Wished};
@@ -64,13 +67,16 @@ impl BinDir {
 }
 
 /// One release directory.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
     /// Its manifest; `None` for a directory that we did not make.
     #[serde(serialize_with = "by_digest", skip_deserializing)]
     pub manifest: Option<Box<Manifest>>,
-    /// Where it differs from its manifest.
+    /// Where it differs from its manifest, or from what it held when it was taken over.
     pub drift: Vec<Drift>,
+    /// When its content was listed as it was found; `None` for a directory that we made, or that nobody listed yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_over: Option<Timestamp>,
     /// Programs found in a directory without manifest: paths of files with an execute bit.
     pub executables: Vec<String>,
 }
@@ -94,6 +100,11 @@ impl AppObserved {
         let mut slots = links.filter_map(|text| parse_link(text)).map(|(slot, _)| slot);
         let first = slots.next()?;
         slots.all(|slot| slot == first).then_some(first)
+    }
+
+    /// When the content of the release in use was taken over as it was found.
+    pub fn taken_over(&self) -> Option<Timestamp> {
+        self.slots.get(self.current()?)?.taken_over
     }
 
     /// The version of a release, there or gone: what its manifest says, else what its tag carries.
@@ -143,7 +154,7 @@ fn observe_home(host: &Look, layout: &Layout, depth: Depth) -> io::Result<AppObs
         let slot = match item.kind {
             ItemKind::Dir => observe_slot(host, &layout.slot(&item.name), depth)?,
             // Whatever it is, it is not ours and it is in the way of a release of that name.
-            _ => Slot { manifest: None, drift: Vec::new(), executables: Vec::new() },
+            _ => Slot::default(),
         };
         observed.slots.insert(item.name, slot);
     }
@@ -183,13 +194,12 @@ fn observe_bin(host: &Look, layout: &Layout) -> io::Result<Option<BinDir>> {
 
 fn observe_slot(host: &Look, directory: &Utf8Path, depth: Depth) -> io::Result<Slot> {
     let Some((manifest, written)) = read_manifest(host, directory)? else {
-        let executables = executables(host, directory)?;
-        return Ok(Slot { manifest: None, drift: Vec::new(), executables });
+        return adopted::observe(host, directory, depth);
     };
     let mut drift = compare_entries(host, directory, &manifest.entries, (depth, Some(written)))?;
     drift.sort_by(|a, b| a.path.cmp(&b.path));
     drift.truncate(DRIFT_MAX);
-    Ok(Slot { manifest: Some(manifest), drift, executables: Vec::new() })
+    Ok(Slot { manifest: Some(manifest), drift, ..Slot::default() })
 }
 
 /// The manifest of a release directory, and the file it was read from. One that cannot be read counts as
@@ -252,7 +262,8 @@ fn extras(
     };
     let extra = found.unwrap_or_default().into_iter().filter_map(|item| {
         let path = if parent.is_empty() { item.name } else { format!("{parent}/{}", item.name) };
-        let ours = path == MANIFEST_NAME || known.contains(path.as_str());
+        let ours = [MANIFEST_NAME, TAKEN_OVER_NAME].contains(&path.as_str())
+            || known.contains(path.as_str());
         (!ours).then(|| Drift {
             path: directory.join(path).to_string(),
             kind: DriftKind::Extra,

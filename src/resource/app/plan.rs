@@ -230,12 +230,13 @@ impl Situation<'_> {
     }
 
     fn before(&self) -> Option<InUse> {
-        let slot = self.stands_on()?;
-        let manifest = self.observed.slots.get(slot).and_then(|s| s.manifest.as_ref());
+        let (slot, version) = (self.stands_on(), self.stands_on_version()?);
+        let manifest = slot.and_then(|slot| self.observed.slots.get(slot)?.manifest.as_ref());
+        let digest = manifest.map(|m| m.digest.clone());
         Some(InUse {
-            version: self.stands_on_version()?,
-            tag: tag_of_slot(slot),
-            digest: manifest.map(|m| m.digest.clone()),
+            tag: slot.map_or_else(|| version.to_string(), tag_of_slot),
+            version,
+            digest: digest.or_else(|| self.recognised().and_then(|known| known.digest.clone())),
             evidence: manifest.map(|m| m.evidence.clone()),
             requested: None,
             floating: false,

@@ -68,9 +68,10 @@ pub fn remove(context: &Context<'_>, owned: &Owned, observed: &AppObserved) -> C
     change
 }
 
-/// What a release directory holds that is not of the release.
+/// What a release directory holds that is not of the release; one that was there before us goes as a whole.
 pub(super) fn added(slot: &Slot) -> Vec<Utf8PathBuf> {
-    let added = slot.drift.iter().filter(|drift| drift.kind == DriftKind::Extra);
+    let made = slot.manifest.is_some();
+    let added = slot.drift.iter().filter(|drift| made && drift.kind == DriftKind::Extra);
     added.map(|drift| Utf8PathBuf::from(&drift.path)).collect()
 }
 

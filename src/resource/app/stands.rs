@@ -17,9 +17,12 @@ impl Situation<'_> {
         self.observed.current().or(self.last())
     }
 
-    /// The version of that release.
+    /// The version of that release, or of the program of somebody else that was recognised in its place.
     pub(super) fn stands_on_version(&self) -> Option<Version> {
-        self.observed.version_of(self.stands_on()?, &self.spec.version.tag)
+        match self.stands_on() {
+            Some(slot) => self.observed.version_of(slot, &self.spec.version.tag),
+            None => self.recognised().map(|known| known.version.clone()),
+        }
     }
 
     /// Whether a release is not known to be one that does not work here.

@@ -74,6 +74,8 @@ pub fn slot_state(
         } else if activated && spec.file.is_some() {
             // Nobody knows what of it is the program.
             SlotState::Outdated("an earlier updater made it".to_owned())
+        } else if (activated || linked) && !found.drift.is_empty() {
+            SlotState::Damaged
         } else if (activated || linked) && links_hold(observed, slot) {
             SlotState::Adopted
         } else {

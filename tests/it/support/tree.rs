@@ -84,6 +84,9 @@ fn content(path: &str, bytes: &[u8]) -> String {
     if path.ends_with("/.reconcile.json") {
         return "(manifest)".to_owned();
     }
+    if path.ends_with("/.reconcile-taken-over.json") {
+        return "(list)".to_owned();
+    }
     match std::str::from_utf8(bytes) {
         Ok(text) if bytes.len() <= SHOWN_BYTES_MAX => format!("{text:?}"),
         _ => {

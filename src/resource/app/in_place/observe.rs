@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::{ItemKind, Look, Stat};
 use crate::model::EntryKind;
-use crate::model::ledger::Owned;
+use crate::model::ledger::{Owned, Recognised};
 use crate::resource::app::in_place::{backup_names, beside, program};
 use crate::resource::app::observe::Slot;
 
@@ -63,11 +63,24 @@ impl FileFound {
         self.stat.is_some() && self.slot.is_none() && !self.is_tampered(owned)
     }
 
-    /// Whether what is there is what somebody made of a program that we put there.
+    /// Whether what is there is what somebody made of a program that we put there, or that was recognised there.
     pub fn is_tampered(&self, owned: Option<&Owned>) -> bool {
         let ours = owned.filter(|owned| !owned.activated.is_empty());
         let placed = ours.and_then(|owned| owned.in_place.as_ref()?.placed.as_ref());
-        self.stat.is_some() && self.slot.is_none() && placed == Some(&self.path)
+        let other = || self.recognised(owned).is_some_and(|known| !self.is(known));
+        self.stat.is_some() && self.slot.is_none() && (placed == Some(&self.path) || other())
+    }
+
+    /// What a program of somebody else at this path was recognised as, as long as none of ours took its place.
+    pub fn recognised<'o>(&self, owned: Option<&'o Owned>) -> Option<&'o Recognised> {
+        let before_us = owned.filter(|owned| owned.activated.is_empty());
+        let known = before_us.and_then(|owned| owned.recognised.as_ref());
+        known.filter(|known| known.path.as_ref() == Some(&self.path))
+    }
+
+    /// Whether it is still what it was recognised as.
+    pub fn is(&self, known: &Recognised) -> bool {
+        self.sha256.as_ref() == Some(&known.sha256)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use camino::Utf8Path;
 
+use crate::model::ledger::Recognised;
 use crate::model::step::{Expected, Kept, KeptAs, ReleaseHead};
 use crate::model::{Algorithm, Drift, DriftKind, Step};
 use crate::resource::app::in_place::observe::FileFound;
@@ -90,17 +91,31 @@ impl Situation<'_> {
             return None;
         }
         let layout = self.layout();
+        let known = self.recognised().filter(|known| file.is(known));
         Some(Kept {
             staged: layout.staged_slot(ADOPTED),
             release: layout.slot(ADOPTED),
             replaces: self.observed.slots.contains_key(ADOPTED),
             head: ReleaseHead {
                 resource: self.id.clone(),
-                version: ADOPTED.parse().ok()?,
+                version: known.map_or_else(|| ADOPTED.parse().ok(), |k| Some(k.version.clone()))?,
                 tag: ADOPTED.to_owned(),
                 recipe: self.spec.recipe.clone(),
             },
         })
+    }
+
+    /// What the program of somebody else in this place was recognised as.
+    pub(in crate::resource::app) fn recognised(&self) -> Option<&Recognised> {
+        self.observed.file.as_ref()?.recognised(self.owned)
+    }
+
+    /// What was done to such a program since.
+    pub(in crate::resource::app) fn drift_of_recognised(&self) -> Option<Drift> {
+        let (file, known) = (self.observed.file.as_ref()?, self.recognised()?);
+        let (kind, found) = changed(file);
+        let expected = format!("the program of {}", known.version);
+        (!file.is(known)).then(|| Drift { path: file.path.to_string(), kind, expected, found })
     }
 
     /// Whether the program of somebody else in place is the very one that is wished: then there is nothing to do.
@@ -177,18 +192,23 @@ impl Situation<'_> {
                 found: format!("mode {mode:04o}"),
             });
         }
-        let (kind, found) = match (file.stat, file.other.as_deref()) {
-            (None, None) if let Some(target) = &file.leads_to => {
-                (DriftKind::TypeChanged, format!("-> {target}"))
-            }
-            (Some(_), _) => {
-                let known = file.slot.as_ref().map(|slot| format!("the program of {slot}"));
-                (DriftKind::Modified, known.unwrap_or_else(|| "another file".to_owned()))
-            }
-            (None, Some(kind)) => (DriftKind::TypeChanged, kind.to_owned()),
-            (None, None) => (DriftKind::Missing, "nothing".to_owned()),
-        };
+        let (kind, found) = changed(file);
         let expected = format!("the program of {}", wanted.slot);
         Some(Drift { path: file.path.to_string(), kind, expected, found })
+    }
+}
+
+/// How what is there differs from the program that should be, and what it is.
+fn changed(file: &FileFound) -> (DriftKind, String) {
+    match (file.stat, file.other.as_deref()) {
+        (None, None) if let Some(target) = &file.leads_to => {
+            (DriftKind::TypeChanged, format!("-> {target}"))
+        }
+        (Some(_), _) => {
+            let known = file.slot.as_ref().map(|slot| format!("the program of {slot}"));
+            (DriftKind::Modified, known.unwrap_or_else(|| "another file".to_owned()))
+        }
+        (None, Some(kind)) => (DriftKind::TypeChanged, kind.to_owned()),
+        (None, None) => (DriftKind::Missing, "nothing".to_owned()),
     }
 }

@@ -1,0 +1,80 @@
+//! Releases that were there before us: listed when they are taken over, and looked after from then on.
+
+use std::io;
+
+use camino::Utf8Path;
+
+use crate::host::{ItemKind, Look, Stat};
+use crate::model::manifest::{MANIFEST_FORMAT, TAKEN_OVER_NAME, TakenOver};
+use crate::model::{Drift, Entry, EntryKind};
+use crate::resource::app::observe::{
+    DRIFT_MAX, MANIFEST_BYTES_MAX, Slot, compare_entries, executables,
+};
+use crate::resource::observe::Depth;
+
+/// Looks at a release without a manifest of ours.
+pub(super) fn observe(host: &Look, directory: &Utf8Path, depth: Depth) -> io::Result<Slot> {
+    let executables = executables(host, directory)?;
+    let mut slot = Slot { executables, ..Slot::default() };
+    if let Some((list, written)) = read(host, directory)? {
+        slot.drift = drift(host, directory, &list.entries, (depth, written))?;
+        slot.taken_over = Some(list.at);
+    }
+    Ok(slot)
+}
+
+fn drift(
+    host: &Look,
+    directory: &Utf8Path,
+    entries: &[Entry],
+    (depth, written): (Depth, Stat),
+) -> io::Result<Vec<Drift>> {
+    let mut drift = compare_entries(host, directory, entries, (depth, Some(written)))?;
+    drift.sort_by(|a, b| a.path.cmp(&b.path));
+    drift.truncate(DRIFT_MAX);
+    Ok(drift)
+}
+
+/// The list of what was there. One that cannot be read counts as missing, and is made anew.
+fn read(host: &Look, directory: &Utf8Path) -> io::Result<Option<(TakenOver, Stat)>> {
+    let found = match host.read_stated(&directory.join(TAKEN_OVER_NAME), MANIFEST_BYTES_MAX) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => None,
+        read => read?,
+    };
+    let list = found.and_then(|(bytes, stat)| Some((serde_json::from_slice(&bytes).ok()?, stat)));
+    Ok(list.filter(|(list, _): &(TakenOver, Stat)| list.format == MANIFEST_FORMAT))
+}
+
+/// Everything in a directory, parents before children; `None` where something in it can be in no list.
+pub fn entries(host: &Look, directory: &Utf8Path) -> io::Result<Option<Vec<Entry>>> {
+    let mut entries = Vec::new();
+    let mut pending = vec![String::new()];
+    while let Some(parent) = pending.pop() {
+        for item in host.list(directory.join(&parent))?.unwrap_or_default() {
+            let path =
+                if parent.is_empty() { item.name } else { format!("{parent}/{}", item.name) };
+            let place = directory.join(&path);
+            let Some(stat) = host.stat(&place)? else { return Ok(None) };
+            let kind = match item.kind {
+                ItemKind::Dir => {
+                    pending.push(path.clone());
+                    EntryKind::Dir { mode: stat.mode }
+                }
+                ItemKind::File => EntryKind::File {
+                    mode: stat.mode,
+                    size: stat.size,
+                    mtime: stat.mtime,
+                    sha256: host.sha256(&place)?.hex(),
+                },
+                ItemKind::Link => match host.link_in_utf8(&place)? {
+                    Some(target) => EntryKind::Link { target },
+                    None => return Ok(None),
+                },
+                ItemKind::Other => return Ok(None),
+            };
+            entries.push(Entry { path, kind });
+        }
+    }
+    entries.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(Some(entries))
+}
