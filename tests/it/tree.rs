@@ -6,7 +6,7 @@ use std::path::Path;
 
 use reconcile::format::casync::flags::Flags;
 
-use crate::support::casync::Publisher;
+use crate::support::casync::{Publisher, noise};
 use crate::support::server::{Reply, Server};
 use crate::support::tree::{self, render, snapshot};
 use crate::support::world::{Ran, World};
@@ -307,6 +307,7 @@ fn directory_that_casync_updater_keeps_is_taken_over_as_it_is() {
     let (mut world, mut publisher) = site();
     publisher.flags = Flags::UPDATER;
     tree::remove(&publisher.source.join("latest"));
+    tree::write(&publisher.source.join("data/large"), &noise(1, 2_000_000));
     publisher.publish();
     let server = on_the_web(&publisher);
     let config = world.temp().join("updater.json");
@@ -341,8 +342,13 @@ fn directory_that_casync_updater_keeps_is_taken_over_as_it_is() {
     assert!(plan.contains("what is at /srv/site is not index-"), "{plan}");
     tree::write(&publisher.source.join("conf.d/main"), b"two\n");
     publisher.publish();
+    tree::remove(&world.path("/var/cache/reconcile"));
+    let fetched = || server.paths().iter().filter(|path| path.ends_with(".cacnk")).count();
+    let before = fetched();
     pass(&mut world);
     assert_eq!(fs::read(&file).unwrap(), b"two\n");
+    let (fetched, all) = (fetched() - before, publisher.chunks().len());
+    assert!(fetched < all / 2, "{fetched} of {all}: what stayed the same is in the directory");
     let kept = world.path("/srv/.site.reconcile/generations/adopted/tree/conf.d/main");
     assert_eq!(fs::read(kept).unwrap(), b"One\n");
     nothing_to_do(&mut world);
