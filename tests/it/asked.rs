@@ -219,10 +219,12 @@ fn saved_plan_that_is_older_than_the_wish_says_so() {
 #[test]
 fn single_pass_that_cannot_be_made_is_counted_and_told_once() {
     let (mut world, offer) = world("");
-    let (metrics, events) =
-        (world.temp().join("reconcile.prom"), world.temp().join("events.jsonl"));
+    let metrics = world.temp().join("reconcile.prom");
+    // The file of events is one of the host.
+    let events = world.root().join("var/log/events.jsonl");
+    fs::create_dir_all(events.parent().unwrap()).unwrap();
     let agent = world.temp().join("agent.yaml");
-    fs::write(&agent, format!("notify: {{ file: {} }}\n", events.display())).unwrap();
+    fs::write(&agent, "notify: { file: /var/log/events.jsonl }\n").unwrap();
     let options = ["--effects", "run", "--config", agent.to_str().unwrap(), "--metrics-file"];
     world.options = options.map(ToOwned::to_owned).to_vec();
     world.options.push(metrics.display().to_string());

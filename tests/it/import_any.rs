@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
+
 use crate::support::github::{FakeRelease, GitHub, release};
 use crate::support::tree;
 use crate::support::world::World;
@@ -177,8 +180,11 @@ fn import_that_finds_nothing_is_an_error() {
 
 /// A release of an app as its publisher offers it.
 fn release_of(app: &str, tag: &str) -> FakeRelease {
-    let sums = format!("{}  {app}-linux-x86_64.tar.gz\n", "0".repeat(64));
-    release(tag).asset(&format!("{app}-linux-x86_64.tar.gz"), "x").asset("SHA256SUMS", sums)
+    let digest = HEXLOWER.encode(&Sha256::digest(b"x"));
+    // Both repositories have it at one place.
+    let sums = ["tool", "clock"].map(|app| format!("{digest}  {app}-linux-x86_64.tar.gz\n"));
+    let name = format!("{app}-linux-x86_64.tar.gz");
+    release(tag).asset(&name, "x").asset("SHA256SUMS", sums.concat())
 }
 
 /// An installation as distronomicon leaves it: a template with a drop-in for each app, a credential, releases that it

@@ -228,7 +228,7 @@ fn way_back_in_place_takes_what_another_generation_still_has_and_the_plan_says_s
     let said = site.pass(0);
     assert!(said.contains("has yet to show that it works"), "{said}");
     let history = site.world.run(&["history", "-o", "json"]).json();
-    let first = history[0]["to"].as_str().unwrap().to_owned();
+    let first = history["entries"][0]["to"].as_str().unwrap().to_owned();
     let back = ["rollback", "tree/site", "--to", &first, "--reason", "broken"];
     let plan = site.run(&[&back[..], &["--dry-run"]].concat(), 0);
     assert!(plan.contains("KiB from a generation that is kept"), "{plan}");

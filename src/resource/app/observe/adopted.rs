@@ -12,6 +12,9 @@ use crate::resource::app::observe::{
 };
 use crate::resource::observe::Depth;
 
+/// Most items that are listed: so long a list is still read, and each is hashed once.
+const ITEMS_MAX: usize = 50_000;
+
 /// Looks at a release without a manifest of ours.
 pub(super) fn observe(host: &Look, directory: &Utf8Path, depth: Depth) -> io::Result<Slot> {
     let executables = executables(host, directory)?;
@@ -45,7 +48,7 @@ fn read(host: &Look, directory: &Utf8Path) -> io::Result<Option<(TakenOver, Stat
     Ok(list.filter(|(list, _): &(TakenOver, Stat)| list.format == MANIFEST_FORMAT))
 }
 
-/// Everything in a directory, parents before children; `None` where something in it can be in no list.
+/// Everything in a directory, parents before children; `None` where something in it can be in no list, or too much is.
 pub fn entries(host: &Look, directory: &Utf8Path) -> io::Result<Option<Vec<Entry>>> {
     let mut entries = Vec::new();
     let mut pending = vec![String::new()];
@@ -73,6 +76,9 @@ pub fn entries(host: &Look, directory: &Utf8Path) -> io::Result<Option<Vec<Entry
                 ItemKind::Other => return Ok(None),
             };
             entries.push(Entry { path, kind });
+            if entries.len() > ITEMS_MAX {
+                return Ok(None);
+            }
         }
     }
     entries.sort_by(|a, b| a.path.cmp(&b.path));
