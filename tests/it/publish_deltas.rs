@@ -143,7 +143,8 @@ fn publisher_that_is_killed_makes_the_delta_when_it_is_asked_again() {
     copy(&site.path("public"), &site.path("before"));
     site.write(2);
     let now = site.world.now.to_string();
-    let line = format!("cd {} && exec {RECONCILE} --clock {now} \"$@\"", site.world.temp().display());
+    let line =
+        format!("cd {} && exec {RECONCILE} --clock {now} \"$@\"", site.world.temp().display());
     let arguments = ["publish", "tree", "tree", "--index", INDEX, "--delta-from", INDEX];
     let fixed = ["-c", &line, "sh"];
     let program = Program {
