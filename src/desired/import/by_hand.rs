@@ -19,7 +19,7 @@ pub fn app_of_unit(file: &ConfigFile) -> Option<String> {
         return None;
     }
     let settings = systemd::settings(&file.text);
-    let commands = settings.iter().filter(|s| s.section == "Service" && s.key == "ExecStart");
+    let commands = settings.iter().filter(|s| *s.section == *"Service" && s.key == "ExecStart");
     commands.map(|command| systemd::words(&command.value).words).find_map(|words| {
         let (_, words) = behind_env(&words);
         let (program, arguments) = words.split_first()?;

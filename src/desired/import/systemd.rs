@@ -1,9 +1,12 @@
 //! Unit files and environment files as systemd reads them (systemd.syntax(7), systemd.exec(5)).
 
+use std::sync::Arc;
+
 /// One `Key=Value` of a unit file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Setting {
-    pub(super) section: String,
+    /// Shared by all of its settings, however long it is.
+    pub(super) section: Arc<str>,
     pub(super) key: String,
     pub(super) value: String,
     /// The line it starts on, from 1.
@@ -14,7 +17,7 @@ pub(super) struct Setting {
 /// them; comments inside such a line are passed over.
 pub(super) fn settings(text: &str) -> Vec<Setting> {
     let mut settings = Vec::new();
-    let mut section = String::new();
+    let mut section: Arc<str> = "".into();
     let mut joined: Option<(usize, String)> = None;
     for (index, raw) in text.lines().enumerate() {
         let line = raw.trim_start();
@@ -42,13 +45,13 @@ fn continues(line: &str) -> bool {
     line.chars().rev().take_while(|c| *c == '\\').count() % 2 == 1
 }
 
-fn take_line(line: &str, start: usize, section: &mut String, settings: &mut Vec<Setting>) {
+fn take_line(line: &str, start: usize, section: &mut Arc<str>, settings: &mut Vec<Setting>) {
     let line = line.trim();
     if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
-        name.clone_into(section);
+        *section = name.into();
     } else if let Some((key, value)) = line.split_once('=') {
         settings.push(Setting {
-            section: section.clone(),
+            section: Arc::clone(section),
             key: key.trim().to_owned(),
             value: value.trim().to_owned(),
             line: start,
@@ -276,6 +279,14 @@ mod tests {
         assert_eq!(words(&corrected(line)).words[1], r"P=app-.*\.tar\.gz");
         assert!(words("'x").mistake.is_some() && words("x\\").mistake.is_some());
         assert!(words(r"\x00").mistake.is_some() && words(r"\x4").mistake.is_some());
+    }
+
+    #[test]
+    fn long_name_of_a_section_is_kept_once() {
+        let text = format!("[{}]\n{}", "x".repeat(500_000), "A=\n".repeat(100_000));
+        let read = settings(&text);
+        assert_eq!(read.len(), 100_000);
+        assert!(read.iter().all(|setting| Arc::ptr_eq(&setting.section, &read[0].section)));
     }
 
     #[test]

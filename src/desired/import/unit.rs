@@ -172,7 +172,7 @@ impl Instance<'_> {
 
     /// The settings called `key` since the last empty one, which resets them.
     fn settings(&self, section: &str, key: &str) -> Vec<&(Setting, Place)> {
-        let is_it = |s: &Setting| s.section == section && s.key == key;
+        let is_it = |s: &Setting| *s.section == *section && s.key == key;
         let all: Vec<_> = self.service.iter().filter(|(setting, _)| is_it(setting)).collect();
         let reset = all.iter().rposition(|(setting, _)| setting.value.is_empty());
         all.into_iter().skip(reset.map_or(0, |at| at + 1)).collect()
