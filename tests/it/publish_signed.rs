@@ -2,13 +2,13 @@
 #![cfg(feature = "interop")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use reconcile::trust::openpgp::{Keyring, verify_detached};
 
 use crate::support::duo::RECONCILE;
+use crate::support::gpg::GpgHome;
 use crate::support::trace::{Act, Ended, Program, trace};
 use crate::support::tree::{self, remove};
 use crate::support::world::scratch;
@@ -18,26 +18,13 @@ const KEY: &str = "publisher@example.net";
 /// A publisher with a key.
 struct Site {
     place: tempfile::TempDir,
-    home: tempfile::TempDir,
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        let mut command = Command::new("gpgconf");
-        let _ = command.env("GNUPGHOME", self.home.path()).args(["--kill", "gpg-agent"]).status();
-    }
+    home: GpgHome,
 }
 
 impl Site {
     fn new() -> Self {
-        let private = fs::Permissions::from_mode(0o700);
-        let home = tempfile::Builder::new().permissions(private).tempdir().unwrap();
-        let site = Self { place: scratch(), home };
-        for user in [KEY, "another@example.net"] {
-            let key = ["--passphrase", "", "--quick-generate-key", user, "ed25519", "sign"];
-            assert!(site.gpg(&[&key[..], &["never"]].concat()));
-        }
-        site
+        let home = GpgHome::with_keys(&[KEY, "another@example.net"]);
+        Self { place: scratch(), home }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -45,10 +32,7 @@ impl Site {
     }
 
     fn gpg(&self, arguments: &[&str]) -> bool {
-        let mut command = Command::new("gpg");
-        command.env("GNUPGHOME", self.home.path()).current_dir(self.place.path());
-        command.args(["--batch", "--no-tty", "--yes", "--pinentry-mode", "loopback"]);
-        command.args(arguments).output().unwrap().status.success()
+        self.home.gpg(self.place.path(), arguments).status.success()
     }
 
     /// Whether a signature there holds for a file there.

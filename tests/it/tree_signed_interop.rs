@@ -2,50 +2,33 @@
 #![cfg(feature = "interop")]
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
 use reconcile::trust::openpgp::{Keyring, verify_detached};
 
+use crate::support::gpg::GpgHome;
 use crate::support::tree;
 use crate::support::world::World;
 
 /// A publisher with two keys, and a host that follows it.
 struct Site {
     world: World,
-    home: tempfile::TempDir,
+    home: GpgHome,
     /// The name of the index.
     index: String,
 }
 
-impl Drop for Site {
-    fn drop(&mut self) {
-        let mut command = Command::new("gpgconf");
-        let _ = command.env("GNUPGHOME", self.home.path()).args(["--kill", "gpg-agent"]).status();
-    }
-}
-
 impl Site {
     fn new() -> Self {
-        let private = fs::Permissions::from_mode(0o700);
-        let home = tempfile::Builder::new().permissions(private).tempdir().unwrap();
+        let users = ["first@example.net", "second@example.net"];
         let mut world = World::new();
         world.now = jiff::Timestamp::now();
+        let home = GpgHome::with_keys(&users);
         let site = Self { world, home, index: "site.caidx".to_owned() };
-        for who in ["first", "second"] {
-            let user = format!("{who}@example.net");
-            site.gpg(&[
-                "--passphrase",
-                "",
-                "--quick-generate-key",
-                &user,
-                "ed25519",
-                "sign",
-                "never",
-            ]);
-            let keys = site.path(&format!("{who}.pgp"));
-            site.gpg(&["--output", keys.to_str().unwrap(), "--export", &user]);
+        for user in users {
+            let keys = site.path(&user.replace("@example.net", ".pgp"));
+            site.gpg(&["--output", keys.to_str().unwrap(), "--export", user]);
         }
         site.write("one");
         site
@@ -56,12 +39,7 @@ impl Site {
     }
 
     fn gpg(&self, arguments: &[&str]) {
-        let ran = Command::new("gpg")
-            .env("GNUPGHOME", self.home.path())
-            .args(["--batch", "--no-tty", "--yes", "--pinentry-mode", "loopback"])
-            .args(arguments)
-            .output()
-            .unwrap();
+        let ran = self.home.gpg(self.world.temp(), arguments);
         assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     }
 

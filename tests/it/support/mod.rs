@@ -3,6 +3,8 @@
 pub mod casync;
 pub mod duo;
 pub mod github;
+#[cfg(feature = "interop")]
+pub mod gpg;
 pub mod offer;
 #[cfg(feature = "git")]
 pub mod repository;
