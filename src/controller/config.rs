@@ -66,6 +66,7 @@ pub struct AgentConfig {
     /// window. Without any, always. A resource may have windows of its own.
     pub windows: BTreeMap<String, WindowDocument>,
     /// Show status, metrics and a page at this loopback address too, such as `127.0.0.1:9797`. `--listen` stands above it.
+    #[schemars(with = "Option<String>")]
     pub listen: Option<Listen>,
     /// Who is told what changes. Nobody who cannot be told keeps anything from being done.
     pub notify: Notify,
@@ -139,20 +140,6 @@ impl TryFrom<String> for Listen {
         address.map(Self).ok_or_else(|| {
             format!("`{text}` is no address of this host alone; write one such as `127.0.0.1:9797`")
         })
-    }
-}
-
-impl JsonSchema for Listen {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Listen".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string" })
     }
 }
 

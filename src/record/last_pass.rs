@@ -89,7 +89,7 @@ impl LastPass {
             Some((id.clone(), Digest::of_json(&declared.spec)))
         };
         last.wishes = stuck.filter_map(wish).collect();
-        // What is enforced meanwhile is not what is wished.
+        // What stays in effect meanwhile is not what is wished.
         let trouble = pass.desired.revision.as_ref().and_then(|r| r.trouble.as_ref());
         let is_wish = pass.desired.refused.is_none() && trouble.is_none();
         let converged = is_wish && outcome.converged(pass.plan) && only.is_none();

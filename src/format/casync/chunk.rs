@@ -237,6 +237,11 @@ impl Opener {
         Ok(bytes)
     }
 
+    /// Whether `stored` holds the chunk that these bytes are: to compare them costs less than to digest them again.
+    pub fn holds(&mut self, wanted: &Wanted, stored: &[u8], form: Form, bytes: &[u8]) -> bool {
+        self.unpack(wanted, stored, form).is_ok_and(|found| found == bytes)
+    }
+
     fn unpack(
         &mut self,
         wanted: &Wanted,

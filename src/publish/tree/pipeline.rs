@@ -202,12 +202,12 @@ fn work(shared: &Shared<'_>, queue: &Mutex<Receiver<Job>>) {
             let before = number.checked_sub(1).and_then(|n| block.ends.get(n));
             let range = before.copied().unwrap_or(0)..block.ends.get(number).copied().unwrap_or(0);
             let bytes = block.data.get(range).unwrap_or_default();
-            let id = flags.digest().of(bytes);
+            let digest = flags.digest();
+            let id = digest.of(bytes);
             ids.push(id);
             // The bytes are at hand, so this is when a chunk is found that was damaged.
-            let digest = flags.digest();
             let wanted = Wanted { id, digest, length: bytes.len() as u64 };
-            let whole = |stored: Vec<u8>| opener.open(&wanted, &stored, Form::Compressed).is_ok();
+            let whole = |stored: Vec<u8>| opener.holds(&wanted, &stored, Form::Compressed, bytes);
             if store.has(&id) && store.read(&id).is_ok_and(whole) {
                 continue;
             }

@@ -50,6 +50,18 @@ fn read(host: &Look, directory: &Utf8Path) -> io::Result<Option<(TakenOver, Stat
 
 /// Everything in a directory, parents before children; `None` where something in it can be in no list, or too much is.
 pub fn entries(host: &Look, directory: &Utf8Path) -> io::Result<Option<Vec<Entry>>> {
+    // What cannot be listed is met in every pass, so nothing is read before all of it can be.
+    let Some(mut entries) = unread(host, directory)? else { return Ok(None) };
+    for entry in &mut entries {
+        if let EntryKind::File { sha256, .. } = &mut entry.kind {
+            *sha256 = host.sha256(directory.join(&entry.path))?.hex();
+        }
+    }
+    Ok(Some(entries))
+}
+
+/// The same without the digests of files.
+fn unread(host: &Look, directory: &Utf8Path) -> io::Result<Option<Vec<Entry>>> {
     let mut entries = Vec::new();
     let mut pending = vec![String::new()];
     while let Some(parent) = pending.pop() {
@@ -67,7 +79,7 @@ pub fn entries(host: &Look, directory: &Utf8Path) -> io::Result<Option<Vec<Entry
                     mode: stat.mode,
                     size: stat.size,
                     mtime: stat.mtime,
-                    sha256: host.sha256(&place)?.hex(),
+                    sha256: String::new(),
                 },
                 ItemKind::Link => match host.link_in_utf8(&place)? {
                     Some(target) => EntryKind::Link { target },
