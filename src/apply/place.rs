@@ -4,13 +4,18 @@ use std::fs::{File, FileType};
 use std::io::{self, Read};
 
 use camino::Utf8Path;
+use rustix::io::Errno;
 
 use crate::apply::stage::{Bench, Stager};
-use crate::format::extension_release::{Form, Host, Image, Reason, Scope, Verdict, judge};
+use crate::format::extension_release::{
+    Form, Host, Image, Reason, Scope, Verdict, host_in_words, judge,
+};
 use crate::format::image::{self, ImageError, ImageFiles, contents};
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
 use crate::host::{Look, facts, memory};
-use crate::model::extension::{IMAGE_MANIFEST_FORMAT, ImageHead, ImageManifest, PlaceRules, Shape};
+use crate::model::extension::{
+    IMAGE_MANIFEST_FORMAT, ImageHead, ImageManifest, PlaceRules, Shape, unsuitable_name,
+};
 use crate::model::facts::Arch;
 use crate::model::ledger::Trust;
 use crate::model::manifest::{Entry, EntryKind};
@@ -71,10 +76,12 @@ impl Stager<'_> {
         bench.staged.notes.extend(note.map(|note| format!("{}: {note}", artifact.name)));
         let fetched = bench.staged.fetched.as_mut();
         if let Err(why) = judged {
+            let why = match why {
+                Unmerged::Unread(error) => return Err(io(error)),
+                Unmerged::Refused(why) => why,
+            };
             if let Some(fetched) = fetched {
-                let digest = fetched.digest.short();
-                let os = host.os().unwrap_or_else(|| "unknown".to_owned());
-                let name = format!("{} {digest} on {os}", artifact.name);
+                let name = host.unsuitable((&artifact.name, &fetched.digest), rules);
                 fetched.lock_key = Trust::lock_key(&head.resource, head.version.as_str(), &name);
             }
             let message = format!("{} cannot be merged here: {why}", artifact.name);
@@ -216,11 +223,10 @@ impl HostAsItIs {
         }
     }
 
-    /// As observing names it.
-    fn os(&self) -> Option<String> {
-        let release = self.release.as_ref()?;
-        let version = release.get("SYSEXT_LEVEL").or(release.get("VERSION_ID")).unwrap_or_default();
-        Some(format!("{} {version}", release.get("ID").unwrap_or_default()))
+    /// What stands for an image that it does not merge.
+    fn unsuitable(&self, (artifact, digest): (&str, &Digest), rules: &PlaceRules) -> String {
+        let host = host_in_words(self.release.as_ref(), self.systemd);
+        unsuitable_name((artifact, Some(digest)), (rules.class, &rules.name), &host)
     }
 
     /// Looks into an image. Where the host does not say what it is, only that it can be read is checked, and a note
@@ -230,19 +236,19 @@ impl HostAsItIs {
         at: &Utf8Path,
         size: u64,
         rules: &PlaceRules,
-    ) -> Result<Option<String>, String> {
+    ) -> Result<Option<String>, Unmerged> {
         if !rules.judged {
             return Ok(None);
         }
         let (contents, form) = match rules.shape {
             Shape::Directory => (contents(&Unpacked(at)), Form::Directory),
             Shape::Image => {
-                let file = File::open(at).map_err(|e| e.to_string())?;
-                let opened = image::open(&file, size).map_err(|e| chain(&e))?;
+                let file = File::open(at).map_err(Unmerged::Unread)?;
+                let opened = image::open(&file, size)?;
                 (contents(&*opened.files), Form::Raw)
             }
         };
-        let contents = contents.map_err(|e| chain(&e))?;
+        let contents = contents?;
         let unknown = OsRelease::parse(UNKNOWN).unwrap_or_default();
         let host = Host {
             systemd: self.systemd,
@@ -257,12 +263,58 @@ impl HostAsItIs {
             Verdict::Breaks(reason) => (reason, "; nothing else would be merged either"),
         };
         if self.release.is_some() {
-            return Err(format!("{reason}{end}"));
+            return Err(Unmerged::Refused(format!("{reason}{end}")));
         }
         let anywhere = reason.is_of_any_host() || matches!(reason, Reason::Scope { .. });
         Ok(anywhere.then(|| format!("no host would merge it: {reason}{end}")))
     }
 }
 
+/// Why an image is not put where systemd would see it.
+#[derive(Debug)]
+enum Unmerged {
+    /// For what it is.
+    Refused(String),
+    /// What it is could not be read this time.
+    Unread(io::Error),
+}
+
+impl From<ImageError> for Unmerged {
+    fn from(error: ImageError) -> Self {
+        match error {
+            // Links in a circle are in the archive.
+            ImageError::Read(error) if error.raw_os_error() != Some(Errno::LOOP.raw_os_error()) => {
+                Self::Unread(error)
+            }
+            error => Self::Refused(chain(&error)),
+        }
+    }
+}
+
 /// Stands for the os-release of a host that has none.
 const UNKNOWN: &[u8] = b"ID=unknown\n";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory at the place of an image cannot be read, which says nothing of the image.
+    #[test]
+    fn image_that_cannot_be_read_is_not_refused_for_what_it_is() {
+        let at = Utf8Path::new(env!("CARGO_MANIFEST_DIR"));
+        let host = HostAsItIs { systemd: 257, release: None, architecture: "x86-64" };
+        let rules = PlaceRules {
+            class: crate::model::ExtensionClass::Sysext,
+            name: "demo".into(),
+            shape: Shape::Image,
+            mode: 0o644,
+            modified_us: None,
+            bytes_max: 4096,
+            judged: true,
+        };
+        let looks = |at: &Utf8Path| host.would_merge(at, 4096, &rules);
+        assert!(matches!(looks(at), Err(Unmerged::Unread(_))));
+        assert!(matches!(looks(&at.join("gone")), Err(Unmerged::Unread(_))));
+        assert!(matches!(looks(&at.join("Cargo.toml")), Err(Unmerged::Refused(_))));
+    }
+}

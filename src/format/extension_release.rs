@@ -252,6 +252,13 @@ impl Reason {
     }
 }
 
+/// What of a host decides whether it merges an image, in words: as long as that is the same, so is the verdict.
+pub fn host_in_words(release: Option<&OsRelease>, systemd: u32) -> String {
+    let keys = ["ID", "VERSION_ID", "SYSEXT_LEVEL", "CONFEXT_LEVEL", "ID_LIKE"];
+    let facts: Vec<&str> = keys.iter().filter_map(|key| release?.get(key)).collect();
+    format!("{} with systemd {systemd}", facts.join(" "))
+}
+
 /// Foretells what systemd will do.
 pub fn judge(image: Image<'_>, host: Host<'_>, contents: &Contents) -> Verdict {
     if image.class == Class::Confext && host.systemd < CONFEXT_SINCE {

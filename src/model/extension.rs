@@ -82,6 +82,16 @@ pub struct PlaceRules {
     pub judged: bool,
 }
 
+/// What stands for an image that systemd will not merge: its bytes, what it is to be, and the host decide.
+pub fn unsuitable_name(
+    (artifact, digest): (&str, Option<&Digest>),
+    (class, name): (ExtensionClass, &str),
+    host: &str,
+) -> String {
+    let (digest, program) = (digest.map(Digest::short).unwrap_or_default(), class.program());
+    format!("{artifact} {digest} as {name} for {program} on {host}")
+}
+
 /// What the manifest says about an image before it is made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use crate::fetch::Reader;
+use crate::model::extension::unsuitable_name;
 use crate::model::ledger::{Owned, Pinned, Trust};
 use crate::model::{
     Artifact, BlockedReason, Constraint, Evidence, Level, Prereleases, ResourceId, Subject, Version,
@@ -232,16 +233,18 @@ impl Extension<'_> {
     /// Why a release is not used on this host: it was tried, and systemd would not merge it or did not.
     fn refused_here(&self, wanted: &WantedSet) -> Option<Problem> {
         let trust = &self.question.ledger.trust;
-        for offer in wanted.offers.iter().flatten() {
-            let digest = offer.evidence.digests.first();
-            let name = unsuitable_name(&offer.artifact.name, digest, self.observed.os.as_deref());
+        for (transfer, offer) in self.spec.transfers.iter().zip(&wanted.offers) {
+            let Some(offer) = offer else { continue };
+            let artifact = (offer.artifact.name.as_str(), offer.evidence.digests.first());
+            let to_be = (transfer.class.unwrap_or_default(), transfer.name.as_str());
+            let name = unsuitable_name(artifact, to_be, &self.observed.os);
             if trust.unsuitable.contains(&Trust::lock_key(self.id, &wanted.slot, &name)) {
                 return Some(Problem {
                     reason: BlockedReason::CannotRun,
                     message: format!(
                         "{} was looked at before and systemd would not merge it on this host; it is not \
-                         fetched again until its bytes or the operating system change (`reconcile history` \
-                         says what was wrong)",
+                         fetched again until its bytes, its class or name, the operating system or systemd \
+                         change (`reconcile history` says what was wrong)",
                         offer.artifact.name
                     ),
                     until: None,
@@ -347,14 +350,4 @@ impl Extension<'_> {
             fields,
         })
     }
-}
-
-/// What stands for an image that systemd will not merge: its bytes and the operating system decide.
-pub fn unsuitable_name(
-    artifact: &str,
-    digest: Option<&crate::model::Digest>,
-    os: Option<&str>,
-) -> String {
-    let digest = digest.map(crate::model::Digest::short).unwrap_or_default();
-    format!("{artifact} {digest} on {}", os.unwrap_or("unknown"))
 }

@@ -521,6 +521,45 @@ fn image_for_another_system_is_left_out_until_the_system_changes() {
 }
 
 #[test]
+fn image_that_was_refused_for_a_mistake_in_the_wish_is_installed_once_that_is_mended() {
+    let mut host = Host::new();
+    fs::create_dir_all(host.world.path("etc")).unwrap();
+    fs::write(host.world.path("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
+    host.publish("demo_1.0.0.raw", "one");
+    host.wish(&[("demo", "    class: confext\n")]);
+    let ran = host.pass();
+    assert!(ran.stdout.contains("cannot be merged here"), "{ran:#?}");
+    let again = host.pass();
+    assert!(!again.stdout.contains("FAILED"), "it is not tried again: {again:#?}");
+    host.wish(&[("demo", "")]);
+    host.converges();
+    assert_eq!(host.version("demo").as_deref(), Some("1.0.0"));
+}
+
+#[test]
+fn image_that_one_systemd_refuses_is_tried_with_another() {
+    let mut host = Host::new();
+    for place in ["etc", "usr/lib/systemd"] {
+        fs::create_dir_all(host.world.path(place)).unwrap();
+    }
+    fs::write(host.world.path("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
+    let systemd = |host: &Host, version: u32| {
+        let library = format!("usr/lib/systemd/libsystemd-shared-{version}.so");
+        fs::write(host.world.path(&library), "").unwrap();
+        host.world.path(&library)
+    };
+    let old = systemd(&host, 252);
+    host.publish("demo_1.0.0.raw", "one");
+    host.wish(&[("demo", "    class: confext\n")]);
+    let ran = host.pass();
+    assert!(ran.stdout.contains("systemd 252 knows no configuration extensions"), "{ran:#?}");
+    fs::remove_file(old).unwrap();
+    systemd(&host, 257);
+    let plan = host.world.run(&["--dry-run", "-o", "json"]).json();
+    assert_eq!(plan["spec"]["changes"][0]["action"], "install", "{plan:#}");
+}
+
+#[test]
 fn demo_installs_an_extension_without_network_and_without_root() {
     let mut host = Host::new();
     host.world.desired = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/desired-state"));

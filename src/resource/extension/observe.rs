@@ -80,7 +80,7 @@ pub fn observe(
     }
     observed.current = current(spec, &observed.transfers);
     observed.pending = observed.current.is_some() && is_pending(host, spec, &observed)?;
-    observed.os = os(host);
+    observed.os = listings.host_in_words(host);
     if spec.verify.keyring.is_none() {
         observed.keyrings = keyrings(host)?;
     }
@@ -264,13 +264,6 @@ fn is_pending(host: &Look, spec: &ExtensionSpec, observed: &ExtensionObserved) -
         }
     }
     Ok(false)
-}
-
-/// `debian 12`.
-fn os(host: &Look) -> Option<String> {
-    let release = os_release(host)?;
-    let version = release.get("SYSEXT_LEVEL").or(release.get("VERSION_ID")).unwrap_or_default();
-    Some(format!("{} {version}", release.get("ID").unwrap_or_default()))
 }
 
 /// The host's os-release, where it has one that can be read.

@@ -35,8 +35,8 @@ pub struct ExtensionObserved {
     /// Whether what is linked was not merged yet, as far as names and times tell.
     #[serde(skip)]
     pub pending: bool,
-    /// The operating system and its version: an image that does not fit it may fit the next one.
-    pub os: Option<String>,
+    /// The operating system and systemd: an image that does not fit them may fit the next ones.
+    pub os: String,
     /// systemd's keyrings, for wishes that rely on them.
     #[serde(skip)]
     pub keyrings: Vec<Vec<u8>>,
