@@ -10,9 +10,9 @@ use crate::apply::stage::{Bench, Stager};
 use crate::format::extension_release::{
     Form, Host, Image, Reason, Scope, Verdict, host_in_words, judge,
 };
-use crate::format::image::{self, ImageError, ImageFiles, contents};
+use crate::format::image::{self, ImageError, ImageFiles, contents, hidden};
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
-use crate::host::{Look, facts, memory};
+use crate::host::{ItemKind, Look, facts, memory};
 use crate::model::extension::{
     IMAGE_MANIFEST_FORMAT, ImageHead, ImageManifest, PlaceRules, Shape, unsuitable_name,
 };
@@ -21,7 +21,7 @@ use crate::model::ledger::Trust;
 use crate::model::manifest::{Entry, EntryKind};
 use crate::model::outcome::{Failure, FailureClass, chain};
 use crate::model::step::{Binaries, Strip, UnpackLimits, UnpackRules};
-use crate::model::{Blob, Digest, StepKind};
+use crate::model::{Blob, Digest, ExtensionClass, StepKind};
 use crate::trust::Verified;
 use crate::unpack::{self, Placed, UnpackError};
 
@@ -207,6 +207,8 @@ struct HostAsItIs {
     systemd: u32,
     release: Option<OsRelease>,
     architecture: &'static str,
+    /// What the places are that no program can do without.
+    needed: Vec<(&'static str, image::Kind)>,
 }
 
 impl HostAsItIs {
@@ -220,6 +222,7 @@ impl HostAsItIs {
                 Arch::X86_64 => "x86-64",
                 Arch::Aarch64 => "arm64",
             },
+            needed: image::NEEDED.iter().filter_map(|place| needed(host, place)).collect(),
         }
     }
 
@@ -240,15 +243,27 @@ impl HostAsItIs {
         if !rules.judged {
             return Ok(None);
         }
-        let (contents, form) = match rules.shape {
-            Shape::Directory => (contents(&Unpacked(at)), Form::Directory),
-            Shape::Image => {
-                let file = File::open(at).map_err(Unmerged::Unread)?;
-                let opened = image::open(&file, size)?;
-                (contents(&*opened.files), Form::Raw)
-            }
-        };
-        let contents = contents?;
+        if rules.shape == Shape::Directory {
+            return self.would_merge_files(&Unpacked(at), rules, Form::Directory);
+        }
+        let file = File::open(at).map_err(Unmerged::Unread)?;
+        let opened = image::open(&file, size)?;
+        self.would_merge_files(&*opened.files, rules, Form::Raw)
+    }
+
+    fn would_merge_files(
+        &self,
+        files: &dyn ImageFiles,
+        rules: &PlaceRules,
+        form: Form,
+    ) -> Result<Option<String>, Unmerged> {
+        let sysext = rules.class == ExtensionClass::Sysext;
+        if let Some(place) = hidden(files, &self.needed)?.filter(|_| sysext) {
+            return Err(Unmerged::Refused(format!(
+                "it would hide the host's {place}, being of another type there, and nothing could run any more"
+            )));
+        }
+        let contents = contents(files)?;
         let unknown = OsRelease::parse(UNKNOWN).unwrap_or_default();
         let host = Host {
             systemd: self.systemd,
@@ -267,6 +282,15 @@ impl HostAsItIs {
         }
         let anywhere = reason.is_of_any_host() || matches!(reason, Reason::Scope { .. });
         Ok(anywhere.then(|| format!("no host would merge it: {reason}{end}")))
+    }
+}
+
+/// What a place of the host is, where it is a directory or a link.
+fn needed(host: &Look, place: &'static str) -> Option<(&'static str, image::Kind)> {
+    match host.stat(format!("/{place}")).ok()??.kind {
+        ItemKind::Dir => Some((place, image::Kind::Directory)),
+        ItemKind::Link => Some((place, image::Kind::Link)),
+        ItemKind::File | ItemKind::Other => None,
     }
 }
 
@@ -302,9 +326,10 @@ mod tests {
     #[test]
     fn image_that_cannot_be_read_is_not_refused_for_what_it_is() {
         let at = Utf8Path::new(env!("CARGO_MANIFEST_DIR"));
-        let host = HostAsItIs { systemd: 257, release: None, architecture: "x86-64" };
+        let host =
+            HostAsItIs { systemd: 257, release: None, architecture: "x86-64", needed: Vec::new() };
         let rules = PlaceRules {
-            class: crate::model::ExtensionClass::Sysext,
+            class: ExtensionClass::Sysext,
             name: "demo".into(),
             shape: Shape::Image,
             mode: 0o644,

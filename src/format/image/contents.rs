@@ -9,6 +9,35 @@ use crate::format::os_release::RELEASE_BYTES_MAX;
 /// Entries of one class that are looked at: an image has one, with fallbacks a few.
 const RELEASE_FILES_MAX: usize = 64;
 
+/// Where the programs of a host and what they are made of are. An entry of another type in an image hides the host's with
+/// all that is in it: then nothing runs any more, not even what would take the image away.
+pub const NEEDED: [&str; 9] = [
+    "usr/bin",
+    "usr/sbin",
+    "usr/lib",
+    "usr/lib32",
+    "usr/lib64",
+    "usr/libexec",
+    "usr/lib/systemd",
+    "usr/lib/x86_64-linux-gnu",
+    "usr/lib/aarch64-linux-gnu",
+];
+
+/// The first of these places of a host that an image has as something else.
+pub fn hidden<'a>(
+    files: &dyn ImageFiles,
+    host: &'a [(&'a str, Kind)],
+) -> Result<Option<&'a str>, ImageError> {
+    for (place, kind) in host {
+        let (parent, name) = place.rsplit_once('/').unwrap_or(("", place));
+        let entries = files.list(parent)?;
+        if entries.iter().any(|entry| entry.name == name && entry.kind != *kind) {
+            return Ok(Some(place));
+        }
+    }
+    Ok(None)
+}
+
 /// Collects the release files and looks for the files that must not be there.
 pub fn contents(files: &dyn ImageFiles) -> Result<Contents, ImageError> {
     Ok(Contents {

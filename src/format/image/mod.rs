@@ -20,7 +20,7 @@ use crate::format::elf::ReadAt;
 use bytes::Source;
 use walk::Tree;
 
-pub use contents::contents;
+pub use contents::{NEEDED, contents, hidden};
 
 /// Loop devices, which images are mounted through, have whole sectors only: bytes after the last are lost.
 const SECTOR: u64 = 512;

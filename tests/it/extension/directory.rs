@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::symlink;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -103,6 +104,50 @@ fn directory_without_a_link_is_unmerged_by_the_pass_that_takes_it_away() {
         assert_eq!((host.merged().as_str(), host.refreshes() - before), ("", 2));
         let left = fs::read_dir(host.world.path("var/lib/extensions")).unwrap().count();
         assert_eq!(left, 0);
+    }
+}
+
+#[test]
+fn image_that_would_hide_the_programs_of_the_host_is_never_merged() {
+    // A directory gives way to a link, and a link to a directory.
+    for (path, on_the_host) in [("usr/lib64", "directory"), ("usr/sbin", "link")] {
+        let mut host = Host::new();
+        fs::create_dir_all(host.world.path("etc")).unwrap();
+        fs::write(host.world.path("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
+        let there = host.world.path(path);
+        fs::create_dir_all(host.world.path("usr/lib")).unwrap();
+        match on_the_host {
+            "link" => symlink("lib", there).unwrap(),
+            _ => fs::create_dir(there).unwrap(),
+        }
+        let source = host.source().display().to_string();
+        let wish = format!(
+            "extensions:\n  demo:\n    layout: directory\n    source: {{ sysupdate: {{ path: {source}, match: \
+             demo_@v.tar.gz }} }}\n"
+        );
+        host.world.wish("desired", &wish);
+        publish(&host, "demo_1.tar.gz", "one");
+        host.converges();
+        let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_size(8);
+        let release = "usr/lib/extension-release.d/extension-release.demo";
+        tar.append_data(&mut header, release, b"ID=_any\n".as_slice()).unwrap();
+        if on_the_host == "link" {
+            tar.append_data(&mut header, format!("{path}/tool"), b"tool1234".as_slice()).unwrap();
+        } else {
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            tar.append_link(&mut header, path, "lib").unwrap();
+        }
+        let bytes = tar.into_inner().unwrap().finish().unwrap();
+        fs::write(host.source().join("demo_2.tar.gz"), bytes).unwrap();
+        host.list();
+        let ran = host.pass();
+        assert_ne!(ran.code, 0, "{ran:#?}");
+        assert!(ran.stdout.contains(&format!("it would hide the host's {path}")), "{ran:#?}");
+        assert!(host.world.path("etc/extensions/demo").read_link().unwrap().ends_with("demo_1"));
     }
 }
 
