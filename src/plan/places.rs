@@ -13,7 +13,9 @@ use crate::observe::Observed;
 use crate::plan::Inputs;
 use crate::plan::images::Images;
 use crate::plan::nesting::Nesting;
-use crate::resource::Spec;
+use crate::resource::extension::observe::TransferObserved;
+use crate::resource::extension::spec::Transfer;
+use crate::resource::{Found, Spec};
 
 /// Who is to have which place.
 #[derive(Debug, Default)]
@@ -99,7 +101,7 @@ impl<'a> Places<'a> {
 /// What an operator decided about a place of a resource that another one is to have now.
 #[derive(Debug)]
 pub(super) struct Decided<'a> {
-    place: &'a Utf8Path,
+    place: Utf8PathBuf,
     of: &'a ResourceId,
     what: &'static str,
     reason: &'a str,
@@ -127,10 +129,12 @@ pub(super) fn decided<'a>(
     let suspended = suspended.map(|(of, s)| (of, "suspended", s.reason.as_str(), s.until));
     let pinned = pinned.iter().filter(|(_, pinned)| pinned.holds(now));
     let pinned = pinned.map(|(of, p)| (of, "rolled back", p.reason.as_str(), p.until));
-    // Extensions may share a directory, and have names of their own in it.
-    let mut others =
-        suspended.chain(pinned).filter(|(of, ..)| *of != id && of.kind != Kind::Extension);
+    let mut others = suspended.chain(pinned).filter(|(of, ..)| *of != id);
     others.find_map(|(of, what, reason, until)| {
+        if of.kind == Kind::Extension {
+            let place = place_of_extension(of, spec, observed)?;
+            return Some(Decided { place, of, what, reason, until });
+        }
         let owned = ledger.inventory.resources.get(of)?;
         let place = owned.paths().find(|place| {
             let really = observed.without_links(place);
@@ -141,7 +145,28 @@ pub(super) fn decided<'a>(
                     || really.starts_with(path_really)
             })
         })?;
-        Some(Decided { place, of, what, reason, until })
+        Some(Decided { place: place.to_owned(), of, what, reason, until })
+    })
+}
+
+/// The link or image of an extension that another one is to have. Extensions may share a directory, and have names of
+/// their own in it.
+fn place_of_extension(of: &ResourceId, spec: &Spec, observed: &Observed) -> Option<Utf8PathBuf> {
+    let Spec::Extension(spec) = spec else { return None };
+    let Some(Ok(Found::Extension(found))) = observed.resources.get(of) else { return None };
+    let image_of = |transfer: &Transfer, theirs: &TransferObserved| {
+        let mut images = theirs.images.iter().filter(|_| transfer.directory == theirs.directory);
+        // A pattern may fit an image of another name, in which it finds another version.
+        images.find_map(|(version, image)| {
+            let fits = transfer.image(&image.file).fields?.version == *version;
+            fits.then(|| image.file.clone())
+        })
+    };
+    found.transfers.iter().find_map(|theirs| {
+        spec.transfers.iter().find_map(|transfer| match &theirs.link {
+            Some(link) if transfer.link.as_ref() == Some(link) => Some(link.clone()),
+            _ => Some(theirs.directory.join(image_of(transfer, theirs)?)),
+        })
     })
 }
 

@@ -45,6 +45,7 @@ mod picked;
 mod shared;
 mod signed;
 mod stopped;
+mod theirs;
 mod unclear;
 mod web;
 #[cfg(feature = "interop")]

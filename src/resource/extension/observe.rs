@@ -125,8 +125,11 @@ fn look(
         for item in items.iter() {
             let file = below(&place, hidden_image(&item.name).unwrap_or(&item.name));
             let found = transfer.image(&file);
+            let hidden = hidden_image(&item.name).is_some();
+            if found.fields.is_some() && !hidden && !is_of(transfer, item.kind) {
+                seen.in_the_way.insert(file.clone(), item.kind.name().into());
+            }
             if let Some(fields) = found.fields.filter(|_| is_of(transfer, item.kind)) {
-                let hidden = hidden_image(&item.name).is_some();
                 let image = image(host, directory, (&file, hidden), depth)?;
                 if image.is_of_version(&fields.version) {
                     leftovers.extend(seen.enter(fields.version, image));

@@ -14,7 +14,7 @@ use crate::resource::extension::former::{clear, in_use_before};
 use crate::resource::extension::layout::{staged, staged_manifest};
 use crate::resource::extension::observe::{LinkSeen, TransferObserved};
 use crate::resource::extension::pick::Picks;
-use crate::resource::extension::refuse::{foreign, refuse_namesake};
+use crate::resource::extension::refuse::{refuse_foreign, refuse_namesake};
 use crate::resource::extension::remove::before;
 use crate::resource::extension::spec::{NOT_OWNED, Transfer, Upkeep};
 use crate::resource::extension::steps::{promote, take_away};
@@ -73,9 +73,7 @@ impl Situation<'_> {
                 let offer = offer.ok_or_else(|| self.cannot_be_had(wanted))?;
                 let fields = transfer.fields(&offer.fields, image);
                 let name = file_name(transfer, (&fields, offer))?;
-                if state == SlotState::Foreign {
-                    return Err(foreign(seen, &name));
-                }
+                refuse_foreign(seen, &name, &state)?;
                 if let SlotState::Outdated(why) = &state {
                     work.why = Some(why.clone());
                 }

@@ -1,7 +1,7 @@
 //! Refusals to touch what is somebody else's; pure.
 
 use crate::model::ResourceId;
-use crate::resource::decision::Problem;
+use crate::resource::decision::{Problem, SlotState};
 use crate::resource::extension::observe::{Namesake, TransferObserved};
 use crate::resource::extension::spec::Transfer;
 
@@ -28,10 +28,22 @@ pub(super) fn refuse_namesake(
     )))
 }
 
-/// Refuses what is at the place of an image.
-pub(super) fn foreign(seen: &TransferObserved, file: &str) -> Problem {
-    Problem::foreign(format!(
-        "{} exists, but reconcile did not make it and nothing uses it; move it away",
-        seen.directory.join(file)
-    ))
+/// Refuses what somebody else has at the place of an image.
+pub(super) fn refuse_foreign(
+    seen: &TransferObserved,
+    file: &str,
+    state: &SlotState,
+) -> Result<(), Problem> {
+    let place = seen.directory.join(file);
+    if let Some(kind) = seen.in_the_way.get(file) {
+        return Err(Problem::foreign(format!(
+            "{place} is a {kind} that reconcile did not put there; move it away"
+        )));
+    }
+    if *state == SlotState::Foreign {
+        return Err(Problem::foreign(format!(
+            "{place} exists, but reconcile did not make it and nothing uses it; move it away"
+        )));
+    }
+    Ok(())
 }

@@ -67,8 +67,7 @@ fn in_directory(
                         .map_or(Ok(LinkSeen::Nothing), |link| link_at(host, link))?,
                     link,
                     images: BTreeMap::from([(version, image)]),
-                    namesakes: Vec::new(),
-                    former: Vec::new(),
+                    ..TransferObserved::default()
                 }),
             }
         }

@@ -53,6 +53,9 @@ pub struct TransferObserved {
     pub there: LinkSeen,
     /// Images by version.
     pub images: BTreeMap<String, ImageSeen>,
+    /// What has the name of an image and is of another type.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub in_the_way: BTreeMap<String, Cow<'static, str>>,
     /// Extensions of somebody else that have its name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub namesakes: Vec<Namesake>,
