@@ -28,6 +28,7 @@ pub mod retain;
 mod retire;
 pub mod spec;
 mod steps;
+mod theirs;
 pub mod wanted;
 
 pub use observe::ExtensionObserved;

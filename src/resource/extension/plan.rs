@@ -271,7 +271,7 @@ impl Situation<'_> {
             resource: self.id.clone(),
             action,
             attribution,
-            reason,
+            reason: reason + &self.takes_along(keep),
             declared_at: Some(self.declared_at.to_owned()),
             before: before(self.observed).or_else(|| in_use_before(self.id, self.observed)),
             after: wanted.map(|w| self.in_use(w)),

@@ -6,9 +6,11 @@ use crate::model::plan::InUse;
 use crate::model::{Change, Digest, Effect, ResourceId, Step};
 use crate::resource::decision::{forgive, removal};
 use crate::resource::extension::ExtensionObserved;
-use crate::resource::extension::layout::class_at;
+use crate::resource::extension::layout::{class_at, hidden};
+use crate::resource::extension::observe::{ImageSeen, TransferObserved};
 use crate::resource::extension::pick::Picks;
 use crate::resource::extension::steps::{is_in_sight, take_away};
+use crate::resource::extension::theirs::{list, theirs};
 
 /// Takes away links that lead to images of ours, merges what is left, and removes the images. Everything else
 /// stays. Effects are only run on the running system.
@@ -20,7 +22,7 @@ pub fn remove(
 ) -> Change {
     let mut links = Vec::new();
     let (mut picks, mut removals) = (Picks::default(), Vec::new());
-    let mut classes = Vec::new();
+    let (mut classes, mut stays) = (Vec::new(), String::new());
     for transfer in &observed.transfers {
         let ours = transfer.linked_image().is_some();
         if let Some(link) = transfer.link.as_ref().filter(|_| ours) {
@@ -33,6 +35,11 @@ pub fn remove(
                 classes.extend(class_at(&transfer.directory, None));
             }
             picks.hide_all(transfer, std::iter::once(image));
+            let theirs: Vec<&str> = theirs(image).collect();
+            if !theirs.is_empty() {
+                stays.push_str(&stays_with(transfer, image, (&theirs, &picks)));
+                continue;
+            }
             removals.extend(take_away(transfer, (version, image), &picks));
         }
     }
@@ -59,7 +66,25 @@ pub fn remove(
     steps.extend(removals);
     steps.push(Step::RemoveEmpty { path: owned.home.clone() });
     steps.extend(forgive(id, debts.iter().filter(|debt| !refreshes.contains(&debt.effect))));
-    removal(id, owned, before(observed), Digest::of_json(observed), steps)
+    let mut change = removal(id, owned, before(observed), Digest::of_json(observed), steps);
+    change.reason.push_str(&stays);
+    change
+}
+
+/// Says that an image stays as it is no more what was put there.
+fn stays_with(
+    transfer: &TransferObserved,
+    image: &ImageSeen,
+    (theirs, picks): (&[&str], &Picks),
+) -> String {
+    let aside = hidden(&transfer.directory, &image.file);
+    let place = if picks.hides(&aside) { aside } else { transfer.path_of(image) };
+    match theirs {
+        [only] if transfer.path_of(image) == **only => {
+            format!("; {place} stays, which somebody changed")
+        }
+        _ => format!("; {place} stays, in which somebody changed {}", list(theirs)),
+    }
 }
 
 /// What is in use.

@@ -24,11 +24,7 @@ impl Situation<'_> {
     pub(super) fn retired(&self) -> Retired {
         let mut retired = Retired::default();
         for (transfer, seen) in self.spec.retired.iter().zip(&self.observed.retired) {
-            let goes: Vec<(&String, &ImageSeen)> = seen
-                .images
-                .iter()
-                .filter(|(version, image)| self.is_retired((transfer, seen), version, image))
-                .collect();
+            let goes: Vec<(&String, &ImageSeen)> = self.retired_of((transfer, seen)).collect();
             retired.links.extend(link_of(seen, &goes));
             let all = goes.len() == seen.images.len();
             for (version, image) in goes {
@@ -39,6 +35,17 @@ impl Situation<'_> {
             retired.removals.extend(entry.cloned().map(Step::remove));
         }
         retired
+    }
+
+    /// Images of a transfer that is switched off, by version.
+    pub(super) fn retired_of<'a>(
+        &'a self,
+        (transfer, seen): (&'a Transfer, &'a TransferObserved),
+    ) -> impl Iterator<Item = (&'a String, &'a ImageSeen)> {
+        let goes = move |(version, image): &(&String, &ImageSeen)| {
+            self.is_retired((transfer, seen), version, image)
+        };
+        seen.images.iter().filter(goes)
     }
 
     fn is_retired(

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use super::Host;
+use super::{Host, directory};
 
 /// Two releases of an extension, of which the newer one is in use.
 fn host() -> (Host, PathBuf) {
@@ -36,6 +36,60 @@ fn image_in_whose_place_is_something_else_is_told_before_anything_is_done() {
         }
         assert!(fs::symlink_metadata(&image).is_ok_and(|found| !found.is_file()), "{with}");
     }
+}
+
+/// An extension that is a directory, in two releases, with a file of somebody else in the older one.
+fn with_a_file_in_it(retain: u32) -> (Host, PathBuf) {
+    let mut host = Host::new();
+    let source = host.source().display().to_string();
+    let wish = format!(
+        "extensions:\n  demo:\n    layout: directory\n    retain: {retain}\n    source: {{ sysupdate: {{ path: \
+         {source}, match: demo_@v.tar.gz }} }}\n"
+    );
+    host.world.wish("desired", &wish);
+    directory::publish(&host, "demo_1.tar.gz", "one");
+    host.converges();
+    let mine = host.world.path("var/lib/extensions.d/demo/demo_1/usr/share/demo/mine");
+    (host, mine)
+}
+
+#[test]
+fn directory_with_a_file_of_somebody_else_stays_when_its_extension_goes() {
+    let (mut host, mine) = with_a_file_in_it(2);
+    directory::publish(&host, "demo_2.tar.gz", "two");
+    host.converges();
+    fs::write(&mine, "mine").unwrap();
+    host.world.wish("desired", "extensions: {}\n");
+    let plan = host.world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(plan.contains("demo_1 stays, in which somebody changed"), "{plan}");
+    assert!(plan.contains("usr/share/demo/mine"), "{plan}");
+    host.converges();
+    assert_eq!(fs::read_to_string(&mine).unwrap(), "mine");
+    assert_eq!(host.merged(), "");
+    assert!(!host.world.path("var/lib/extensions.d/demo/demo_2").exists(), "what is ours goes");
+}
+
+#[test]
+fn file_of_somebody_else_that_retention_takes_along_is_named() {
+    let (mut host, mine) = with_a_file_in_it(1);
+    fs::write(&mine, "mine").unwrap();
+    directory::publish(&host, "demo_2.tar.gz", "two");
+    let plan = host.world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(plan.contains("usr/share/demo/mine goes as well"), "{plan}");
+    host.converges();
+    assert!(!mine.exists());
+}
+
+#[test]
+fn image_that_somebody_replaced_stays_when_its_extension_goes() {
+    let (mut host, _) = host();
+    let old = host.world.path("var/lib/extensions.d/demo/demo_1.raw");
+    fs::write(&old, "mine").unwrap();
+    host.wish(&[]);
+    let plan = host.world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(plan.contains("demo_1.raw stays, which somebody changed"), "{plan}");
+    host.converges();
+    assert_eq!(fs::read_to_string(&old).unwrap(), "mine");
 }
 
 #[test]
