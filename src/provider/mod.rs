@@ -1,7 +1,8 @@
 //! The host's own `sysupdate.d` as a part of the wish, read live.
 //!
-//! It changes with the operating system, so a copy would go stale. Asked for by the section `sysupdate` of the desired state. What cannot be carried out here (partitions,
-//! boot entries) is a note with its reason, never an error.
+//! It changes with the operating system, so a copy would go stale. Asked for by the section `sysupdate` of the desired state. What cannot be
+//! carried out here (partitions, boot entries) is a note with its reason. Where it is to be in lock-step with what could be, all of that
+//! component stays as it is.
 
 mod catalogs;
 mod definitions;
@@ -42,6 +43,9 @@ const IMAGE_BYTES_MAX: u64 = 8 << 30;
 /// The name of the set of transfers that belong to no component.
 const HOST_SET: &str = "host";
 
+/// What the places of extensions of the configuration begin with.
+const CONFEXTS: &str = "/var/lib/confexts";
+
 /// Puts facts of the host into the wish, and adds what the host's definitions wish, when the desired state asks to
 /// follow them.
 pub fn provide(host: &Look, desired: &mut DesiredState) {
@@ -81,25 +85,29 @@ fn provide_component(
     notes: &mut Vec<String>,
 ) {
     let resource = component.name.as_deref().unwrap_or(HOST_SET);
+    let lock_step = follow.as_what == FollowAs::Sysupdate;
     let broken = !component.broken.is_empty();
     if broken {
         // One release of all its transfers, or each by itself: which ones those would be is not known.
-        let id = resource.parse().map(ResourceId::extension).ok();
-        let resource = id.filter(|_| follow.as_what == FollowAs::Sysupdate);
-        let (root, why) = (follow.root.clone(), component.broken.join("; "));
-        desired.unclear.push(Unclear { resource, root, why });
-        if follow.as_what == FollowAs::Sysupdate {
+        let why = component.broken.join("; ");
+        desired.unclear.push(unclear(follow, lock_step.then_some(resource), why));
+        if lock_step {
             return;
         }
     }
     let mut set = Set::default();
+    let (mut left_out, told_before) = (None, notes.len());
     if !component.enabled {
         set.upkeep = Upkeep::Nothing;
     }
     for transfer in &component.transfers {
         let on = transfer.is_enabled(&component.features);
         match wish(host, transfer, follow.as_what) {
-            Err(why) => notes.push(format!("{} is left alone: {why}", transfer.file)),
+            Err(why) => {
+                let note = format!("{} is left alone: {why}", transfer.file);
+                left_out = left_out.or_else(|| on.then(|| note.clone()));
+                notes.push(note);
+            }
             Ok(_) if !on && broken => {
                 notes.push(format!("{} stays as it is: its features are not known", transfer.file));
             }
@@ -123,10 +131,26 @@ fn provide_component(
             }
         }
         FollowAs::Sysupdate => {
+            if let Some(why) = set.refuse(component, left_out) {
+                notes.truncate(told_before);
+                let unclear = unclear(follow, Some(resource), why);
+                let mut wished = desired.resources.keys();
+                return if wished.any(|id| unclear.resource.as_ref() == Some(id)) {
+                    notes.push(unclear.why);
+                } else {
+                    desired.unclear.push(unclear);
+                };
+            }
             let followed = Followed { component: component.name.clone() };
             add(follow, (resource, Some(followed), set), desired, notes);
         }
     }
+}
+
+/// What keeps a resource as it is, or all of them where it is not known which one.
+fn unclear(follow: &Follow, resource: Option<&str>, why: String) -> Unclear {
+    let resource = resource.and_then(|name| name.parse().ok()).map(ResourceId::extension);
+    Unclear { resource, root: follow.root.clone(), why }
 }
 
 /// Transfers that are updated in lock-step.
@@ -142,6 +166,39 @@ impl<'a> Set<'a> {
     /// The first one by name, switched on or off.
     fn first(&self) -> Option<&(&'a Transfer, Wish)> {
         self.ours.iter().chain(&self.retired).min_by_key(|(transfer, _)| &transfer.id)
+    }
+
+    /// Why the transfers of a component cannot be one release. `left_out` is what is said of one that is on and not
+    /// carried out: the others would go ahead of it.
+    fn refuse(&self, component: &Component, left_out: Option<String>) -> Option<String> {
+        if self.ours.is_empty() || self.upkeep == Upkeep::Nothing {
+            return None;
+        }
+        if component.name.as_deref() == Some(HOST_SET) {
+            return Some(format!(
+                "the component {HOST_SET} has the name that stands for the transfers of no component; give it another one"
+            ));
+        }
+        if let Some(left_out) = left_out {
+            return Some(format!(
+                "{left_out}; the others of its set would go ahead of it: give them a component of their own, or follow \
+                 them `as: updex`"
+            ));
+        }
+        self.ours.iter().enumerate().find_map(|(index, (one, wish))| {
+            let mut before = self.ours.iter().take(index);
+            let (other, what) = before.find_map(|(other, theirs)| {
+                let same_link = wish.link.is_some() && wish.link == theirs.link;
+                let same_images = wish.directory == theirs.directory
+                    && wish.target.iter().any(|pattern| theirs.target.contains(pattern));
+                let what = same_link.then_some("link").or(same_images.then_some("images"))?;
+                Some((other, what))
+            })?;
+            let (one, other) = (&one.file, &other.file);
+            Some(format!(
+                "{one} and {other} have one {what}; give each its own, or drop one of them"
+            ))
+        })
     }
 
     /// Each transfer by itself.
@@ -197,6 +254,14 @@ pub fn left_alone(host: &Look, component: &Component, as_what: FollowAs) -> Vec<
         Some(format!("{} is left alone: {why}", transfer.file))
     });
     left.collect()
+}
+
+/// Why nothing of a component is carried out, where it is not known or not clear what it wishes.
+pub fn unclear_of<'a>(component: &Component, desired: &'a DesiredState) -> Option<&'a str> {
+    let name = component.name.as_deref().unwrap_or(HOST_SET);
+    let is_its =
+        |unclear: &&Unclear| unclear.resource.as_ref().is_some_and(|id| id.name.as_str() == name);
+    desired.unclear.iter().find(is_its).map(|unclear| unclear.why.as_str())
 }
 
 /// The resources of a wish that carry out the definitions of a component.
@@ -318,6 +383,9 @@ fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, Stri
     let directory = Utf8PathBuf::from(&transfer.target.path);
     let link = match follow {
         FollowAs::Sysupdate => transfer.target.current_symlink.as_ref().map(|l| directory.join(l)),
+        FollowAs::Updex if directory.as_str().starts_with(CONFEXTS) => {
+            return Err("its images extend /etc, and updex would link them for /usr".to_owned());
+        }
         FollowAs::Updex if shape == Shape::Directory => {
             return Err("its target is a directory, which updex passes over".to_owned());
         }

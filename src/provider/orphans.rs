@@ -94,7 +94,7 @@ pub fn wish_nothing_of(
     desired: &mut DesiredState,
     ledger: &Ledger,
 ) -> Option<ResourceId> {
-    let follow = desired.follow.clone()?;
+    let follow = desired.follow.clone().filter(|_| component.name.as_deref() != Some(HOST_SET))?;
     let name: Name = component.name.as_deref().unwrap_or(HOST_SET).parse().ok()?;
     let id = ResourceId::extension(name);
     if desired.resources.contains_key(&id) {

@@ -47,6 +47,7 @@ mod signed;
 mod stopped;
 mod theirs;
 mod unclear;
+mod unfit;
 mod web;
 #[cfg(feature = "interop")]
 mod interop;

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Host, image};
 use crate::support::server::Server;
 
-/// Definitions as an operating system ships them: one extension behind a feature, one partition.
+/// Definitions as an operating system ships them: one extension behind a feature.
 fn ship(host: &Host, more: &str) {
     let directory = host.world.path("usr/lib/sysupdate.d");
     fs::create_dir_all(&directory).unwrap();
@@ -19,11 +19,16 @@ fn ship(host: &Host, more: &str) {
          Path=/var/lib/extensions.d\nMatchPattern=demo_@v.raw\nCurrentSymlink=demo.raw\nInstancesMax=2\n"
     );
     fs::write(directory.join("demo.transfer"), transfer).unwrap();
+}
+
+/// One of a partition beside it.
+fn ship_partition(host: &Host) {
+    let source = host.source().display().to_string();
     let partition = format!(
         "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=file://{source}\nMatchPattern=os_@v.raw\n\
          [Target]\nType=partition\nPath=auto\nMatchPattern=os_@v\n"
     );
-    fs::write(directory.join("10-root.transfer"), partition).unwrap();
+    fs::write(host.world.path("usr/lib/sysupdate.d/10-root.transfer"), partition).unwrap();
 }
 
 fn follow(host: &mut Host, as_what: &str) {
@@ -34,6 +39,7 @@ fn follow(host: &mut Host, as_what: &str) {
 fn definitions_are_followed_as_updex_does_and_features_switch_them() {
     let mut host = Host::new();
     ship(&host, "Features=devel");
+    ship_partition(&host);
     let feature = "[Feature]\nDescription=Tools\nEnabled=false\n";
     fs::write(host.world.path("usr/lib/sysupdate.d/devel.feature"), feature).unwrap();
     host.publish("demo_1.0.raw", "one");

@@ -20,7 +20,7 @@ use crate::format::sysupdate::sets::Flag;
 use crate::host::Change as Host;
 use crate::model::outcome::{End, Outcome};
 use crate::model::{Action, BlockedReason, Constraint, Plan, ResourceId, Step};
-use crate::provider::{Component, orphans, resources_of, wish_nothing_of};
+use crate::provider::{Component, orphans, resources_of, unclear_of, wish_nothing_of};
 use crate::reconcile::{self, Request};
 use crate::record::ledger;
 use crate::resource::Spec;
@@ -235,7 +235,8 @@ impl Carrying<'_> {
         }
         let its: BTreeSet<ResourceId> = resources_of(self.component, desired).into_iter().collect();
         if its.is_empty() {
-            let why = self.component.broken.first().map_or(NOTHING_TO_DO, String::as_str);
+            let broken = self.component.broken.first().map(String::as_str);
+            let why = broken.or(unclear_of(self.component, desired)).unwrap_or(NOTHING_TO_DO);
             return Err(CliError::new(Exit::Failed, why));
         }
         Ok(its)
