@@ -1,6 +1,7 @@
 //! What the host has of an extension.
 
 mod differs;
+mod enlisted;
 mod mounted;
 mod namesakes;
 mod ours;
@@ -24,6 +25,7 @@ use crate::resource::extension::spec::{ExtensionSpec, Transfer, Upkeep};
 use crate::resource::observe::Depth;
 use crate::trust::openpgp::{KEYRING_BYTES_MAX, systemd_keyring_paths};
 use differs::differs;
+use enlisted::is_enlisted;
 pub use namesakes::{Former, Namesake};
 use ours::ours;
 pub use places::Listings;
@@ -64,6 +66,8 @@ pub fn observe(
     for transfer in &spec.transfers {
         let mut seen = look(within, transfer, how, &mut observed.leftovers)?;
         seen.namesakes = namesakes::find(within, spec, transfer, &mut seen.former)?;
+        let follows = spec.follows.as_ref();
+        seen.enlisted = follows.is_some_and(|followed| is_enlisted(host, followed, transfer));
         observed.transfers.push(seen);
     }
     for transfer in &spec.retired {

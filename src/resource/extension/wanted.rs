@@ -43,7 +43,10 @@ pub fn image_state(
     let Some(image) = image else { return SlotState::Missing };
     let Some(manifest) = &image.manifest else {
         let named = |slots: &[String]| slots.iter().any(|s| s == slot);
-        let adopted = owned.is_some_and(|owned| named(&owned.adopted));
+        let adopted = match owned {
+            Some(owned) => named(&owned.adopted),
+            None => observed.is_enlisted() && named(&observed.adopted(None)),
+        };
         let activated = owned.is_some_and(|owned| named(&owned.activated));
         let in_use = observed.current.as_deref() == Some(slot);
         return match (adopted, activated, in_use) {

@@ -1,8 +1,11 @@
 //! Definitions that are not carried out as they are written: nothing is done in part, and it is told.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
-use super::Host;
+use sha2::{Digest as _, Sha256};
+
+use super::{Host, image};
 
 /// Writes a transfer of images of this name, with more lines for its target.
 fn define(host: &Host, (directory, id): (&str, &str), (name, place, more): (&str, &str, &str)) {
@@ -106,4 +109,31 @@ fn confext_of_a_definition_is_not_linked_as_updex_would() {
     assert_eq!(host.merged(), "demo\n");
     assert!(!host.world.path("var/lib/confexts.d").exists());
     host.is_settled();
+}
+
+#[test]
+fn what_systemd_sysupdate_installed_without_a_link_is_adopted() {
+    let mut host = host("sysupdate");
+    let more = format!("{LINK}\nInstancesMax=2");
+    define(&host, ("sysupdate.d", "demo"), ("demo", "/var/lib/images", &more));
+    let images = host.world.path("var/lib/images");
+    fs::create_dir_all(&images).unwrap();
+    for version in ["1", "2"] {
+        host.publish(&format!("demo_{version}.raw"), version);
+        fs::write(images.join(format!("demo_{version}.raw")), image(version)).unwrap();
+    }
+    let refused = host.pass();
+    assert_eq!(refused.code, 1, "what nobody is known to have installed stays: {refused:#?}");
+    let list = host.world.path("var/lib/systemd/sysupdate/installdb");
+    fs::create_dir_all(&list).unwrap();
+    let entry = "/var/lib/images/./demo_@v.raw";
+    let name = data_encoding::HEXLOWER.encode(&Sha256::digest(entry));
+    symlink(entry, list.join(name)).unwrap();
+    host.converges();
+    assert_eq!(host.version("demo").as_deref(), Some("2"));
+    assert!(images.join("demo_1.raw").exists(), "it can be gone back to");
+    host.publish("demo_3.raw", "three");
+    host.converges();
+    assert_eq!(host.version("demo").as_deref(), Some("3"));
+    assert!(!images.join("demo_1.raw").exists(), "what was adopted gives way, too");
 }

@@ -53,6 +53,9 @@ pub struct TransferObserved {
     pub there: LinkSeen,
     /// Images by version.
     pub images: BTreeMap<String, ImageSeen>,
+    /// Whether systemd-sysupdate says that what its patterns fit was installed by it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub enlisted: bool,
     /// What has the name of an image and is of another type.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub in_the_way: BTreeMap<String, Cow<'static, str>>,
@@ -188,7 +191,7 @@ impl ExtensionObserved {
     }
 
     /// Images of another updater that become ours: only at the first sight of them, and only when one of them
-    /// is in use.
+    /// is in use or that updater says that they are its.
     pub fn adopted(&self, owned: Option<&Owned>) -> Vec<String> {
         if let Some(owned) = owned {
             return owned.adopted.clone();
@@ -199,10 +202,15 @@ impl ExtensionObserved {
         versions.dedup();
         let made_by_us = versions.iter().any(|version| self.manifest(version).is_some());
         let in_use = self.current.as_deref().is_some_and(|current| versions.contains(&current));
-        if made_by_us || !in_use {
+        if made_by_us || !(in_use || self.is_enlisted()) {
             return Vec::new();
         }
         versions.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Whether systemd-sysupdate says that all images are its.
+    pub fn is_enlisted(&self) -> bool {
+        !self.transfers.is_empty() && self.transfers.iter().all(|transfer| transfer.enlisted)
     }
 
     /// Whether systemd has merged an extension that may be written in one of these ways.
