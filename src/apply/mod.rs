@@ -185,7 +185,7 @@ pub async fn apply(
     }
     health::confirm(&mut work, &baselines, host, journal, stop).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {
-        stager.refresh(work.change, &mut work.result).await;
+        stager.refresh(work.change, &mut work.result, stop).await;
     }
     announce::announce(&mut work, host).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedRwLockReadGuard;
 
+use crate::apply::Stop;
 use crate::apply::stage::Stager;
 use crate::assemble::{
     Accounts, AssembleError, Assembled, Behind, HEAD, InUse, Job, Me, NODES, Owner, Powers,
@@ -18,7 +19,7 @@ use crate::fetch::{Client, piece};
 use crate::format::casync::deltas::DELTA_BYTES_MAX;
 use crate::format::casync::packs::PackList;
 use crate::host::Change as Host;
-use crate::model::outcome::{ChangeResult, Failure, FailureClass, chain};
+use crate::model::outcome::{ChangeResult, End, Failure, FailureClass, chain};
 use crate::model::snapshot::{Nodes, SNAPSHOT_FORMAT, SnapshotHead};
 use crate::model::step::{AssembleRules, IndexSignature, Ownership, PackSource, ReleaseHead, Seed};
 use crate::model::{Algorithm, Blob, Change, Digest, Evidence, Step, StepKind};
@@ -126,7 +127,7 @@ pub(super) async fn stage(
 
 impl Stager<'_> {
     /// Brings offline copies up to what is in use now, which has shown that it works.
-    pub(super) async fn refresh(&self, change: &Change, result: &mut ChangeResult) {
+    pub(super) async fn refresh(&self, change: &Change, result: &mut ChangeResult, stop: &Stop) {
         for step in &change.steps {
             let Step::Refresh { generation, tree, copy, signature, stores, published } = step
             else {
@@ -154,8 +155,23 @@ impl Stager<'_> {
                 }
             };
             let behind = Behind { from, index, store, signature, published };
-            if let Err(error) = refresh(&behind, stores).await {
-                result.fail(step, error.class(), chain(&error));
+            // Its index is replaced last: a copy that is left in the midst of it is what it was.
+            let refreshed = tokio::select! {
+                biased;
+                () = stop.wait_for_end() => None,
+                refreshed = refresh(&behind, stores) => Some(refreshed),
+            };
+            match refreshed {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => result.fail(step, error.class(), chain(&error)),
+                None => {
+                    let index = &copy.index;
+                    let note =
+                        format!("the offline copy {index} stays behind: the agent was told to end");
+                    result.notes.push(note);
+                    result.end = End::Interrupted;
+                    return;
+                }
             }
         }
     }

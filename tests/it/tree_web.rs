@@ -506,3 +506,62 @@ fn repair_fetches_no_more_than_its_plan_says() {
         assert!(planned < 4_000_000, "{planned}");
     }
 }
+
+/// How long a pass may take to end after it was asked to.
+const STOP_TIME_MAX: Duration = Duration::from_secs(10);
+
+#[test]
+fn offline_copy_stays_behind_where_the_pass_is_asked_to_stop_and_the_next_one_goes_on() {
+    let mut web = Web::new(Packing::Chunks);
+    let stick = web.world.temp().join("stick");
+    fs::create_dir_all(&stick).unwrap();
+    // Once the tree is in use, a chunk of it is nowhere here any more, and the server that has it stalls.
+    let (file, lost) = (web.world.path("/srv/site/conf.d/main"), web.world.temp().join("lost"));
+    let cache = web.world.path("/var/cache/reconcile/chunks");
+    let script = format!(
+        "test -e {lost} || {{ echo edited > {file}; rm -rf {cache}; touch {lost}; }}",
+        lost = lost.display(),
+        file = file.display(),
+        cache = cache.display()
+    );
+    let more = format!(
+        "    offline: {{ casync: {{ index: {0}/site.caidx, store: {0}/site.castr, refresh: true }} }}\n    health:\n      \
+         exec: [/bin/sh, -c, \"{script}\"]\n      interval: 100ms\n      stable: 100ms\n      deadline: 5s\n",
+        stick.display()
+    );
+    let wish = web.wish(&more);
+    web.world.wish("desired", &wish);
+    web.world.options = ["--effects", "run"].map(str::to_owned).to_vec();
+    let (root, marker) = (web.site.clone(), lost.clone());
+    web.server.handle(move |request| {
+        let bytes = fs::read(root.join(request.bare_path().trim_start_matches('/'))).ok()?;
+        let reply = Reply::file(bytes);
+        Some(if marker.exists() { reply.stalling_after(1) } else { reply })
+    });
+    web.world.tick();
+    let mut agent = web.world.start(&[]);
+    let until = |limit: Duration, done: &mut dyn FnMut() -> bool| {
+        let began = std::time::Instant::now();
+        while !done() {
+            assert!(began.elapsed() < limit, "it did not happen in {limit:?}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    };
+    let stalls = || web.server.requests().iter().any(|request| request.sent == 1);
+    until(Duration::from_mins(1), &mut || stalls());
+    let id = nix::unistd::Pid::from_raw(agent.id().try_into().unwrap());
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).unwrap();
+    until(STOP_TIME_MAX, &mut || agent.try_wait().unwrap().is_some());
+    let said = agent.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("stays behind: the agent was told to end"), "{said}");
+    assert!(!stick.join("site.caidx").exists());
+    let root = web.site.clone();
+    web.server.handle(move |request| {
+        fs::read(root.join(request.bare_path().trim_start_matches('/'))).ok().map(Reply::file)
+    });
+    web.pass();
+    web.is_published();
+    let index = |directory: &Path| fs::read(directory.join("site.caidx")).unwrap();
+    assert_eq!(index(&stick), index(&web.site));
+}
