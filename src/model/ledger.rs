@@ -15,7 +15,7 @@ use crate::model::ledger::basis::Basis;
 use crate::model::ledger::rename::Renames;
 use crate::model::{Digest, Effect, ResourceId, Version};
 
-pub use accepted::Accepted;
+pub use accepted::{Accepted, AcceptedImage};
 
 /// Version of every ledger file's format.
 pub const LEDGER_FORMAT: u32 = 1;
@@ -77,6 +77,9 @@ pub struct Trust {
     /// What the release of an app was made of that was in use last and, as far as it is known, works.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub accepted: BTreeMap<ResourceId, Accepted>,
+    /// The same of the images of an extension.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub accepted_images: BTreeMap<ResourceId, Vec<AcceptedImage>>,
     /// Artifacts, by the same key, that turned out not to run on this host.
     pub unsuitable: BTreeSet<String>,
     /// Releases that were installed here and did not work.
@@ -182,6 +185,7 @@ impl Trust {
     pub fn forget(&mut self, resource: &ResourceId) {
         self.floors.remove(resource);
         self.accepted.remove(resource);
+        self.accepted_images.remove(resource);
         self.locks.retain(|key, _| !is_of(resource, key));
         self.unsuitable.retain(|key| !is_of(resource, key));
         self.quarantined.retain(|quarantined| quarantined.resource != *resource);

@@ -333,6 +333,7 @@ fn spec(
         protect,
         min_version: set.iter().filter_map(|(t, _)| t.min_version.as_ref()).max_by(order).cloned(),
         verify: ImagePolicy {
+            digest: None,
             min: Some(match (verify, web) {
                 (true, _) => Level::Signature,
                 (false, true) => Level::Checksum,

@@ -1,13 +1,13 @@
 //! Which release of an extension to be on: candidates of all its transfers, put in lock-step.
 
+mod offer;
+
 use std::cmp::Reverse;
 
 use crate::fetch::Reader;
 use crate::model::extension::unsuitable_name;
 use crate::model::ledger::{Owned, Pinned, Trust};
-use crate::model::{
-    Artifact, BlockedReason, Constraint, Evidence, Level, Prereleases, ResourceId, Subject, Version,
-};
+use crate::model::{BlockedReason, Constraint, Prereleases, ResourceId, Version};
 use crate::resolve::Question;
 use crate::resolve::decided::{
     fetched_again, gone_or_damaged, quarantined, rolled_back, suspended,
@@ -17,7 +17,7 @@ use crate::resource::decision::{Problem, Resolution, SlotState};
 use crate::resource::extension::observe::{ImageSeen, LinkSeen, TransferObserved};
 use crate::resource::extension::order::Order;
 use crate::resource::extension::spec::{Transfer, Upkeep};
-use crate::resource::extension::wanted::{FileOffer, WantedSet, image_state, is_whole, works};
+use crate::resource::extension::wanted::{WantedSet, image_state, is_whole, works};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 
 /// One extension while it is resolved.
@@ -175,61 +175,6 @@ impl Extension<'_> {
         })
     }
 
-    /// How to get what is missing of a candidate.
-    fn offer(&self, candidate: &Candidate) -> Result<WantedSet, Problem> {
-        let slot = candidate.version.as_str();
-        let mut offers = Vec::new();
-        let images = self.spec.transfers.iter().zip(self.observed.images(slot));
-        for ((transfer, image), file) in images.zip(&candidate.files) {
-            let state = self.state(slot, transfer, image);
-            let manifest = image.and_then(|image| image.manifest.as_ref());
-            let other = manifest
-                .zip(file.sha256.as_ref())
-                .is_some_and(|(manifest, listed)| manifest.digest != *listed);
-            if !state.must_be_made() && !other {
-                offers.push(None);
-                continue;
-            }
-            // One that is damaged is made of its own bytes again.
-            let bound = !state.must_be_made() || state == SlotState::Damaged;
-            if bound && other && file.level < Level::Signature {
-                return Err(Problem {
-                    reason: BlockedReason::Tampered,
-                    message: format!(
-                        "the source now lists other bytes for {} than those that were installed as {slot}, and \
-                         no signature vouches for them; ask the publisher, then remove the image to accept them",
-                        file.name
-                    ),
-                    until: None,
-                });
-            }
-            let lock_key = Trust::lock_key(self.id, slot, &file.name);
-            let locked = self.question.ledger.trust.locks.get(&lock_key);
-            let digests: Vec<_> = file.sha256.as_ref().or(locked).into_iter().cloned().collect();
-            let cached = digests.first().is_some_and(|d| self.is_cached(d));
-            offers.push(Some(FileOffer {
-                artifact: Artifact {
-                    name: file.name.clone(),
-                    urls: file.url.iter().cloned().collect(),
-                    size: file.size,
-                    digest: None,
-                    content: None,
-                },
-                evidence: Evidence {
-                    level: file.level,
-                    digests,
-                    stated_by: file.stated_by.clone(),
-                    signer: None,
-                    of: Subject::Artifact,
-                },
-                cached,
-                fields: file.fields.clone(),
-            }));
-        }
-        let (version, slot) = (candidate.version.clone(), slot.to_owned());
-        Ok(WantedSet { version, slot, offers, rolled_back: None })
-    }
-
     /// Why a release is not used on this host: it was tried, and systemd would not merge it or did not.
     fn refused_here(&self, wanted: &WantedSet) -> Option<Problem> {
         let trust = &self.question.ledger.trust;
@@ -257,10 +202,6 @@ impl Extension<'_> {
             digests.extend(self.observed.manifest(&wanted.slot).map(|m| m.digest.clone()));
         }
         quarantined(self.question, self.id, &wanted.slot, &digests)
-    }
-
-    fn is_cached(&self, digest: &crate::model::Digest) -> bool {
-        self.question.cache.blob(digest).exists()
     }
 
     /// The wish cannot be carried out: stay, and repair what is damaged if the cache holds it.
@@ -322,32 +263,14 @@ impl Extension<'_> {
         for (transfer, image) in self.spec.transfers.iter().zip(self.observed.images(slot)) {
             let offer = match self.state(slot, transfer, image) {
                 SlotState::Whole | SlotState::Adopted => None,
-                SlotState::Damaged => Some(self.cached_copy(transfer, image?)?),
+                SlotState::Damaged | SlotState::Missing => {
+                    Some(self.cached_copy(slot, (transfer, image))?)
+                }
                 // More is demanded than what is installed has, and nothing better can be had.
-                SlotState::Outdated(_) | SlotState::Missing | SlotState::Foreign => return None,
+                SlotState::Outdated(_) | SlotState::Foreign => return None,
             };
             offers.push(offer);
         }
         Some(WantedSet { version, slot: slot.to_owned(), offers, rolled_back })
-    }
-
-    fn cached_copy(&self, transfer: &Transfer, image: &ImageSeen) -> Option<FileOffer> {
-        let manifest = image.manifest.as_ref()?;
-        let fields = transfer.image(&image.file).fields?;
-        self.is_cached(&manifest.digest).then(|| FileOffer {
-            artifact: Artifact {
-                name: manifest.artifact.clone(),
-                urls: Vec::new(),
-                size: Some(manifest.artifact_size),
-                digest: None,
-                content: None,
-            },
-            evidence: Evidence {
-                digests: vec![manifest.digest.clone()],
-                ..manifest.evidence.clone()
-            },
-            cached: true,
-            fields,
-        })
     }
 }

@@ -38,6 +38,7 @@ mod followed;
 mod groups;
 mod health;
 mod linkless;
+mod lost;
 mod merged;
 mod moved;
 mod namesakes;

@@ -144,6 +144,9 @@ pub struct ImageVerifyDocument {
     /// The weakest acceptable evidence. Default: `signature` for what comes over the network or where a keyring
     /// is named.
     pub min: Field<ImageMinDocument>,
+    /// The digest that the file at the source must have: `sha256:` and 64 hexadecimal digits. Where one is written, no
+    /// signature is demanded unless `min` or `gpg` does.
+    pub digest: Field<String>,
     /// Whose signatures count. Default: those of systemd's own keyrings.
     pub gpg: Field<GpgDocument>,
 }

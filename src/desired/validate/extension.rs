@@ -18,7 +18,9 @@ use crate::format::sysupdate::order::is_version;
 use crate::format::sysupdate::pattern::Pattern;
 use crate::format::sysupdate::specifier::Specifiers;
 use crate::model::extension::Shape;
-use crate::model::{Check, Constraint, ExtensionClass, Level, Name, Prereleases, ResourceId};
+use crate::model::{
+    Algorithm, Check, Constraint, Digest, ExtensionClass, Level, Name, Prereleases, ResourceId,
+};
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
 use crate::resource::extension::apart::Others;
@@ -191,7 +193,8 @@ impl Checker<'_> {
             ImageMinDocument::Checksum => Level::Checksum,
             ImageMinDocument::Signature => Level::Signature,
         });
-        ImagePolicy { min, keyring }
+        let digest = self.optional(&verify.digest, "`verify.digest`", sha256);
+        ImagePolicy { min, keyring, digest }
     }
 
     /// The one file of a release that is declared here.
@@ -284,6 +287,14 @@ impl Checker<'_> {
 fn pattern(text: &str) -> Result<Pattern, String> {
     Specifiers::default().expand(text).map_err(|error| error.to_string())?;
     Pattern::parse(text).map_err(|error| error.to_string())
+}
+
+fn sha256(text: &str) -> Result<Digest, String> {
+    let digest: Digest = text.parse()?;
+    match digest.algorithm() {
+        Algorithm::Sha256 => Ok(digest),
+        _ => Err("write `sha256:` and 64 hexadecimal digits".to_owned()),
+    }
 }
 
 fn version_text(text: &str) -> Result<String, String> {

@@ -1,18 +1,20 @@
-//! What the release in use of an app was made of, known also where its directory is lost.
+//! What the release in use was made of, known also where it is lost.
 
+use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
+use crate::model::extension::ImageManifest;
 use crate::model::{Digest, Evidence, Manifest};
 
 /// What a release was made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Accepted {
-    /// The name of its directory.
+    /// The name of its directory; of an image its version.
     pub slot: String,
     /// The tag as published.
     pub tag: String,
-    /// Digest of everything in the wish that decided what the directory holds.
+    /// Digest of everything in the wish that decided what it holds.
     pub recipe: Digest,
     /// The artifact's file name.
     pub artifact: String,
@@ -42,5 +44,33 @@ impl Accepted {
     /// Every digest that its bytes have.
     pub fn digests(&self) -> impl Iterator<Item = &Digest> {
         std::iter::once(&self.digest).chain(&self.evidence.digests)
+    }
+}
+
+/// What an image was made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcceptedImage {
+    /// Where it is.
+    pub path: Utf8PathBuf,
+    /// What it was made of.
+    #[serde(flatten)]
+    pub made: Accepted,
+}
+
+impl AcceptedImage {
+    /// What an image that is there says of itself.
+    pub fn of(manifest: &ImageManifest) -> Self {
+        let ImageManifest { head, artifact, digest, evidence, .. } = manifest;
+        let version = head.version.to_string();
+        let made = Accepted {
+            slot: version.clone(),
+            tag: version,
+            recipe: head.recipe.clone(),
+            artifact: artifact.clone(),
+            digest: digest.clone(),
+            size: Some(manifest.artifact_size),
+            evidence: evidence.clone(),
+        };
+        Self { path: head.path.clone(), made }
     }
 }

@@ -71,6 +71,7 @@ impl Trust {
     fn rename(&mut self, renames: &Renames) {
         move_keys(&mut self.floors, renames);
         move_keys(&mut self.accepted, renames);
+        move_keys(&mut self.accepted_images, renames);
         let locks = std::mem::take(&mut self.locks);
         let (moved, kept): (Vec<_>, Vec<_>) = locks
             .into_iter()

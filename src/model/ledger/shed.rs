@@ -21,8 +21,9 @@ impl Trust {
             self.unsuitable.clear();
             return true;
         }
-        let any = !self.accepted.is_empty();
+        let any = !self.accepted.is_empty() || !self.accepted_images.is_empty();
         self.accepted.clear();
+        self.accepted_images.clear();
         any
     }
 }

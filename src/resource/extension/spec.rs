@@ -169,12 +169,15 @@ pub struct ImagePolicy {
     pub min: Option<Level>,
     /// The keyring on this machine; absent: those of systemd, below the root.
     pub keyring: Option<Utf8PathBuf>,
+    /// What the file must be, whoever lists it.
+    pub digest: Option<Digest>,
 }
 
 impl ExtensionSpec {
     /// The weakest acceptable level.
     pub fn level_min(&self) -> Level {
         let web = self.transfers.iter().any(|t| matches!(t.from, DirectoryUrl::Web(_)));
+        let web = web && self.verify.digest.is_none();
         let default =
             if web || self.verify.keyring.is_some() { Level::Signature } else { Level::Lock };
         self.verify.min.unwrap_or(default)
@@ -185,6 +188,19 @@ impl ExtensionSpec {
         match transfer.stock {
             Stock::Listed => self.level_min(),
             Stock::Files | Stock::Directories => self.level_min().min(Level::Lock),
+        }
+    }
+
+    /// Whether what an image was made of is as demanded now; why not.
+    pub fn accepts(&self, transfer: &Transfer, made: (&Digest, Level)) -> Result<(), String> {
+        let ((digest, level), min) = (made, self.level_of(transfer));
+        if level < min {
+            let (level, min) = (level.name(), min.name());
+            return Err(format!("it was verified by {level}, now {min} is demanded"));
+        }
+        match &self.verify.digest {
+            Some(pinned) if pinned != digest => Err(format!("{pinned} is demanded now")),
+            _ => Ok(()),
         }
     }
 

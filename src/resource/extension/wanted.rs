@@ -58,15 +58,10 @@ pub fn image_state(
     if !image.drift.is_empty() {
         return SlotState::Damaged;
     }
-    let (level, min) = (manifest.evidence.level, spec.level_of(transfer));
-    if level < min {
-        return SlotState::Outdated(format!(
-            "it was verified by {}, now {} is demanded",
-            level.name(),
-            min.name()
-        ));
+    match spec.accepts(transfer, (&manifest.digest, manifest.evidence.level)) {
+        Ok(()) => SlotState::Whole,
+        Err(why) => SlotState::Outdated(why),
     }
-    SlotState::Whole
 }
 
 /// Whether an installed version is not known to be one that does not work here.
