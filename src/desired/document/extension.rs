@@ -49,8 +49,8 @@ pub struct ExtensionDocument {
     /// newest image from, where newer ones than the one to be on get a name that it passes over; `directory`
     /// unpacks archives and links the directory.
     pub layout: Field<ImageLayoutDocument>,
-    /// The directory of the images, an absolute path. Default: `/var/lib/extensions.d/` and the name; for
-    /// `versioned` `/var/lib/extensions/NAME.raw.v`.
+    /// The directory of the images, an absolute path; for `versioned` alone one in which systemd looks for extensions.
+    /// Default: `/var/lib/extensions.d/` and the name; for `versioned` `/var/lib/extensions/NAME.raw.v`.
     pub home: Field<String>,
     /// What an image must show after it was merged, else the one before is in use again. Nothing by default.
     pub health: Field<HealthDocument>,

@@ -13,7 +13,7 @@ use crate::desired::import::{Imported, Note, NoteKind, quoted};
 use crate::format::sysupdate::definition::{SourceKind, Standing, TargetKind, Transfer};
 use crate::format::sysupdate::pattern::Pattern;
 use crate::model::{ExtensionClass, Name};
-use crate::resource::extension::layout::class_of;
+use crate::resource::extension::layout::{class_at, class_of};
 
 /// Most images that are kept.
 const RETAIN_MAX: u64 = 1000;
@@ -93,6 +93,11 @@ fn found(transfer: &Transfer) -> Result<Found, String> {
     let (Some(name), Some(class)) = (name, class_of(place)) else {
         return Err("its images are not linked where an extension is".to_owned());
     };
+    if link.is_some() && class_at(directory, None).is_some() {
+        return Err(format!(
+            "its images are in {directory}, where systemd merges each of them beside the one that is linked"
+        ));
+    }
     let linked = class.search_directory();
     if layout != "versioned" && place != linked {
         return Err(format!(

@@ -24,6 +24,7 @@ use crate::model::{
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
 use crate::resource::extension::apart::Others;
+use crate::resource::extension::layout::class_at;
 use crate::resource::extension::order::OrderWish;
 use crate::resource::extension::spec::{
     Activate, FeatureWish, ImagePolicy, Stock, Transfer, Tries, Upkeep,
@@ -214,6 +215,12 @@ impl Checker<'_> {
                 (Shape::Image, ".raw")
             }
         };
+        let searched = home.as_deref().filter(|home| !versioned && class_at(home, None).is_some());
+        if let Some((home, _)) = extension.home.good().zip(searched) {
+            let why = "systemd would merge every image there beside the one that is linked; leave it out, or write \
+                       `layout: versioned`";
+            self.refuse(home.span, "`home`", why);
+        }
         let source = source?;
         let ExtensionSourceDocument::Sysupdate(sysupdate) = &source.value;
         let sysupdate = sysupdate.good()?;

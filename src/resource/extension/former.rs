@@ -1,4 +1,4 @@
-//! What another layout of an extension left where systemd finds it by the same name; pure.
+//! What another layout or home of an extension left where systemd finds it by the same name; pure.
 //!
 //! systemd would merge that, or either of both. So it goes out of sight in the act that brings the new one into use, and comes
 //! back where everything is put back; what it is made of stays where it is.

@@ -151,6 +151,7 @@ fn look(
     }
     if let Some(link) = &seen.link {
         seen.there = link_at(host, link)?;
+        seen.former.extend(namesakes::led_out(host, transfer, (link, &seen.there))?);
         let beside = beside(link);
         if host.stat(&beside)?.is_some() {
             leftovers.push(beside);

@@ -12,7 +12,7 @@ use crate::resource::confirm::owe;
 use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState, more_than};
 use crate::resource::extension::former::{clear, in_use_before};
 use crate::resource::extension::layout::{staged, staged_manifest};
-use crate::resource::extension::observe::{LinkSeen, TransferObserved};
+use crate::resource::extension::observe::{Former, LinkSeen, TransferObserved};
 use crate::resource::extension::pick::Picks;
 use crate::resource::extension::refuse::{refuse_foreign, refuse_namesake};
 use crate::resource::extension::remove::before;
@@ -94,7 +94,9 @@ impl Situation<'_> {
                 work.names.entry(class).or_default().push(names(transfer, &file));
             }
             self.point(transfer, seen, (&file, &mut work))?;
-            for former in seen.former_of(self.id) {
+            // Its own link was pointed anew.
+            let elsewhere = |former: &&Former| transfer.link.as_ref() != Some(&former.path);
+            for former in seen.former_of(self.id).filter(elsewhere) {
                 work.why.get_or_insert_with(|| "its layout was another".to_owned());
                 clear(former, (&mut work.links, &mut work.picks));
             }
@@ -163,6 +165,7 @@ impl Situation<'_> {
         let Some((link, text)) = transfer.link.as_ref().zip(transfer.link_text(file)) else {
             return Ok(());
         };
+        let ours = || self.owned.is_some() || seen.former_of(self.id).any(|f| f.path == *link);
         let now = match &seen.there {
             LinkSeen::Other(kind) => {
                 return Err(Problem::foreign(format!(
@@ -172,7 +175,7 @@ impl Situation<'_> {
             LinkSeen::Text(now) if transfer.linked_file(now).as_deref() == Some(file) => {
                 return Ok(());
             }
-            LinkSeen::Text(now) if transfer.linked_file(now).is_none() && self.owned.is_none() => {
+            LinkSeen::Text(now) if transfer.linked_file(now).is_none() && !ours() => {
                 return Err(Problem::foreign(format!(
                     "{link} leads to {now}, which reconcile did not put there; move it away"
                 )));

@@ -76,3 +76,68 @@ fn image_of_somebody_else_among_ours_is_still_refused() {
     assert!(said.contains("demo.raw.v is an extension of the same name"), "{said}");
     assert_eq!(in_sight(&host).1.len(), 2);
 }
+
+#[test]
+fn extension_moves_to_another_home() {
+    let mut host = Host::new();
+    host.publish("demo_1.0.0.raw", "one");
+    for home in ["/srv/first", "/srv/second", "/srv/first"] {
+        wish(&mut host, "link", &format!("    home: {home}\n"));
+        host.converges();
+        assert_eq!(host.link("demo"), Some(format!("../..{home}/demo_1.0.0.raw")));
+        assert_eq!(host.version("demo").as_deref(), Some("1.0.0"));
+    }
+}
+
+#[test]
+fn extension_that_does_not_work_in_its_new_home_is_in_use_in_the_one_before() {
+    let mut host = Host::new();
+    host.publish("demo_1.0.0.raw", "one");
+    wish(&mut host, "link", "    home: /srv/first\n");
+    host.converges();
+    host.publish("demo_2.0.0.raw", "BREAKS");
+    wish(&mut host, "link", "    home: /srv/second\n");
+    let said = host.pass().exits(6).stdout;
+    assert_eq!(host.link("demo").as_deref(), Some("../../srv/first/demo_1.0.0.raw"), "{said}");
+    assert_eq!(host.merged(), "demo\n");
+    host.publish("demo_3.0.0.raw", "mended");
+    host.converges();
+    assert_eq!(host.link("demo").as_deref(), Some("../../srv/second/demo_3.0.0.raw"));
+}
+
+#[test]
+fn link_of_somebody_else_is_refused_in_a_new_home() {
+    let mut host = Host::new();
+    host.publish("demo_1.0.0.raw", "one");
+    host.publish("other_1.0.0.raw", "other");
+    host.wish(&[("demo", "    home: /srv/first\n"), ("other", "")]);
+    host.converges();
+    let link = host.world.path("etc/extensions/demo.raw");
+    for theirs in
+        ["../../srv/mine/demo_1.0.0.raw", "../../var/lib/extensions.d/other/other_1.0.0.raw"]
+    {
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink(theirs, &link).unwrap();
+        host.wish(&[("demo", "    home: /srv/second\n"), ("other", "")]);
+        let said = host.pass().exits(1).stdout;
+        assert!(said.contains("which reconcile did not put there"), "{said}");
+        assert_eq!(host.link("demo").as_deref(), Some(theirs));
+    }
+}
+
+#[test]
+fn images_behind_a_link_are_not_kept_where_systemd_finds_each_of_them() {
+    let mut host = Host::new();
+    host.publish("demo_1.0.0.raw", "one");
+    for (layout, home) in [
+        ("link", "/var/lib/extensions"),
+        ("directory", "/etc/extensions"),
+        ("link", "/run/extensions/demo.raw.v"),
+    ] {
+        wish(&mut host, layout, &format!("    home: {home}\n"));
+        let said = host.pass().exits(65).stderr;
+        assert!(said.contains("systemd would merge every image there"), "{said}");
+    }
+    wish(&mut host, "versioned", "    home: /var/lib/extensions\n");
+    host.converges();
+}

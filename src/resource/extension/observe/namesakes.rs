@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::sysext::{EntryKind, image_name};
 use crate::host::{Item, ItemKind, Look, facts};
-use crate::model::extension::Shape;
+use crate::model::extension::{ImageHead, Shape};
 use crate::model::{ExtensionClass, ResourceId, Version};
 use crate::resource::extension::layout::searched;
-use crate::resource::extension::observe::{Listings, read_manifest};
+use crate::resource::extension::observe::{LinkSeen, Listings, read_manifest};
 use crate::resource::extension::spec::{ExtensionSpec, Transfer, join};
 
 /// Links followed from an entry to what it leads to: as many as Linux follows.
@@ -28,7 +28,7 @@ pub struct Namesake {
     pub version: Option<String>,
 }
 
-/// What reconcile put where systemd finds it by the same name, when the layout was another.
+/// What reconcile put where systemd finds it by the same name, when the layout or the home was another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Former {
     /// A link, or an image that systemd picks by itself.
@@ -39,6 +39,12 @@ pub struct Former {
     pub resource: ResourceId,
     /// Which release it is.
     pub version: Version,
+}
+
+impl Former {
+    fn of(path: Utf8PathBuf, text: Option<String>, head: ImageHead) -> Self {
+        Self { path, text, resource: head.resource, version: head.version }
+    }
 }
 
 /// Looks for them wherever systemd does.
@@ -119,23 +125,9 @@ fn left_by_us(
     if own_entry(transfer).is_none_or(|(entry, _)| base(entry) != base(&item.name)) {
         return Ok(Vec::new());
     }
-    let former = |directory: &Utf8Path, file: &str, text: Option<String>| {
-        let manifest = read_manifest(host, directory, file)?;
-        // One that somebody else made to an image of ours is not ours.
-        let head = manifest.map(|manifest| manifest.head);
-        let head = head.filter(|head| text.is_none() || head.link.as_deref() == Some(path));
-        io::Result::Ok(head.map(|head| {
-            let (resource, version) = (head.resource, head.version);
-            Former { path: path.to_owned(), text, resource, version }
-        }))
-    };
     let text = if item.kind == ItemKind::Link { host.link_in_utf8(path)? } else { None };
     if let Some(text) = text {
-        let at = join(path.parent().unwrap_or(path), &text);
-        let (Some(directory), Some(file)) = (at.parent(), at.file_name()) else {
-            return Ok(Vec::new());
-        };
-        return Ok(former(directory, file, Some(text))?.into_iter().collect());
+        return Ok(linked(host, path, text)?.into_iter().collect());
     }
     if item.kind != ItemKind::Dir || path.extension() != Some("v") {
         return Ok(Vec::new());
@@ -144,11 +136,30 @@ fn left_by_us(
     let in_sight = images.iter().filter(|image| !image.name.starts_with('.'));
     let found: io::Result<Vec<Option<Former>>> = in_sight
         .map(|image| {
-            let found = former(path, &image.name, None)?;
-            Ok(found.map(|found| Former { path: path.join(&image.name), ..found }))
+            let head = read_manifest(host, path, &image.name)?.map(|manifest| manifest.head);
+            Ok(head.map(|head| Former::of(path.join(&image.name), None, head)))
         })
         .collect();
     Ok(found?.into_iter().collect::<Option<Vec<Former>>>().unwrap_or_default())
+}
+
+/// What a link is that leads to an image of ours. One that somebody else made is not ours.
+fn linked(host: &Look, path: &Utf8Path, text: String) -> io::Result<Option<Former>> {
+    let at = join(path.parent().unwrap_or(path), &text);
+    let (Some(directory), Some(file)) = (at.parent(), at.file_name()) else { return Ok(None) };
+    let head = read_manifest(host, directory, file)?.map(|manifest| manifest.head);
+    let head = head.filter(|head| head.link.as_deref() == Some(path));
+    Ok(head.map(|head| Former::of(path.to_owned(), Some(text), head)))
+}
+
+/// What the link of a transfer is where it leads out of its directory.
+pub(super) fn led_out(
+    host: &Look,
+    transfer: &Transfer,
+    (link, there): (&Utf8Path, &LinkSeen),
+) -> io::Result<Option<Former>> {
+    let out = there.text().filter(|text| transfer.linked_file(text).is_none());
+    out.map_or(Ok(None), |text| linked(host, link, text.to_owned()))
 }
 
 fn namesake(
