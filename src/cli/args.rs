@@ -62,17 +62,22 @@ pub struct Cli {
 impl Cli {
     /// Reads what was typed.
     ///
-    /// A pass has no command, and is what runs again and again: its options are tried by themselves first, since
-    /// describing fifty commands to clap takes longer than a pass with nothing to do.
+    /// A pass has no command, and is what runs again and again; `run` goes on for months. Their options are tried by
+    /// themselves first: describing fifty commands to clap takes longer than a pass with nothing to do, and a third of
+    /// the memory of an agent that waits.
     ///
     /// # Errors
     /// What is wrong with it, or an answer such as `--help`.
     pub fn typed() -> Result<Self, clap::Error> {
-        let alone = clap::Command::new("reconcile").disable_help_flag(true);
-        let alone = CommonArgs::augment_args(PassArgs::augment_args(alone));
-        if let Ok(found) = alone.try_get_matches() {
+        let bare = |name| clap::Command::new(name).disable_help_flag(true);
+        let often = bare("reconcile").disable_help_subcommand(true);
+        let often = CommonArgs::augment_args(PassArgs::augment_args(often));
+        let found = often.subcommand(RunArgs::augment_args(bare(RUN))).try_get_matches();
+        if let Some(found) = found.ok().filter(|found| takes::refused(found).is_none()) {
+            let run = found.subcommand_matches(RUN).map(RunArgs::from_arg_matches).transpose()?;
             let pass = PassArgs::from_arg_matches(&found)?;
-            return Ok(Self { command: None, pass, common: CommonArgs::from_arg_matches(&found)? });
+            let common = CommonArgs::from_arg_matches(&found)?;
+            return Ok(Self { command: run.map(Command::Run), pass, common });
         }
         let mut described = takes::described();
         let matches = described.try_get_matches_from_mut(std::env::args_os())?;
@@ -83,6 +88,9 @@ impl Cli {
         Self::from_arg_matches(&matches)
     }
 }
+
+/// The agent's command.
+const RUN: &str = "run";
 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
