@@ -1,13 +1,13 @@
-//! Chunks into the cache, which is a store like any other.
+//! Chunks into the cache and into other copies, stores like any other.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-/// Keeps a chunk in the cache. Not synced: one torn by a power failure fails its digest.
+/// Keeps a chunk in a store. Not synced: one torn by a power failure fails its digest.
 #[expect(clippy::disallowed_methods, reason = "the cache can be wiped")]
 pub(super) fn keep(cache: &Path, name: &str, stored: &[u8]) -> io::Result<()> {
     let name = Path::new(name);
@@ -25,8 +25,12 @@ pub(super) fn keep(cache: &Path, name: &str, stored: &[u8]) -> io::Result<()> {
         opened => opened?,
     };
     let staged = Path::new(name).with_extension("new");
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    // Whatever is there was left by somebody who was killed, or by somebody else.
+    match rustix::fs::unlinkat(&directory, &staged, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     let file = rustix::fs::openat(&directory, &staged, flags, Mode::from_raw_mode(0o644))?;
     File::from(file).write_all(stored)?;
     Ok(rustix::fs::renameat(&directory, &staged, &directory, name)?)
@@ -48,7 +52,8 @@ mod tests {
         assert!(keep(home, "0001/0001aa.cacnk", b"chunk").is_err());
         let victim = outside.path().join("victim");
         std::os::unix::fs::symlink(&victim, home.join("0000/0000bb.new")).unwrap();
-        assert!(keep(home, "0000/0000bb.cacnk", b"chunk").is_err());
+        keep(home, "0000/0000bb.cacnk", b"chunk").unwrap();
+        assert_eq!(fs::read(home.join("0000/0000bb.cacnk")).unwrap(), b"chunk");
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Every chunk is verified before it is written, wherever it comes from: the installed generation, else the stores.
 //! So whatever happened to the tree in use, the copy has what its publisher published. Chunks come first and are
-//! synced, the index replaces the one before by a rename: a copy that is pulled out is as it was.
+//! synced, the index replaces the one before by a rename: a copy that is pulled out is as it was. Whoever had the copy
+//! in hand may have left links and pipes there: nothing is written through them.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,12 +13,13 @@ use std::time::SystemTime;
 
 use crate::assemble::chunks::Stores;
 use crate::assemble::error::AssembleError;
+use crate::assemble::keep::keep;
 use crate::assemble::old::Old;
 use crate::assemble::{INDEX, SeedPlace};
 use crate::format::casync::chunk::{self, Form, Wanted, verify};
 use crate::format::casync::index::Index;
 use crate::format::detached::{BYTES_MAX, joined};
-use crate::host::read_regular;
+use crate::host::{create_anew, read_regular};
 
 /// A copy that is behind, and what it is brought up to.
 #[derive(Debug)]
@@ -51,7 +53,8 @@ pub async fn refresh(copy: &Behind, stores: Stores) -> Result<Refreshed, Assembl
     let mut refreshed = Refreshed::default();
     for number in 0..index.chunks.len() {
         let Some(wanted) = index.wanted(number) else { continue };
-        let path = copy.store.join(wanted.id.path(Form::Compressed));
+        let name = wanted.id.path(Form::Compressed);
+        let path = copy.store.join(&name);
         // Empty files are what a loss of power leaves.
         if fs::metadata(&path).is_ok_and(|metadata| metadata.len() > 0) {
             continue;
@@ -62,7 +65,9 @@ pub async fn refresh(copy: &Behind, stores: Stores) -> Result<Refreshed, Assembl
             Ok(Some(bytes)) => bytes,
             _ => stores.get(wanted).await?,
         };
-        add(&path, &bytes).map_err(|e| failed("write", &path, e))?;
+        let packed = chunk::compress(&bytes);
+        let added = packed.and_then(|packed| keep(&copy.store, &name, &packed));
+        added.map_err(|e| failed("write", &path, e))?;
         refreshed.chunks += 1;
     }
     let placed = place(copy, &bytes);
@@ -74,18 +79,6 @@ pub async fn refresh(copy: &Behind, stores: Stores) -> Result<Refreshed, Assembl
 fn installed(old: &Old, wanted: Wanted) -> Option<Vec<u8>> {
     let bytes = old.chunk(old.find(&wanted.id, None)?, wanted.length)?;
     verify(&wanted, &bytes).is_ok().then_some(bytes)
-}
-
-#[expect(clippy::disallowed_methods, reason = "the copy is not below the managed root")]
-fn add(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
-    let staged = path.with_extension("new");
-    let mut file = File::options().create(true).truncate(true).write(true).open(&staged)?;
-    file.write_all(&chunk::compress(bytes)?)?;
-    rustix::fs::rename(&staged, path)?;
-    Ok(())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the copy is not below the managed root")]
@@ -109,7 +102,7 @@ fn replace(path: &Path, bytes: &[u8], modified: Option<SystemTime>) -> io::Resul
     let mut staged = path.as_os_str().to_owned();
     staged.push(".new");
     let staged = PathBuf::from(staged);
-    let mut file = File::options().create(true).truncate(true).write(true).open(&staged)?;
+    let mut file = create_anew(&staged)?;
     file.write_all(bytes)?;
     if let Some(modified) = modified {
         file.set_modified(modified)?;

@@ -69,12 +69,10 @@ impl Cli {
     /// # Errors
     /// What is wrong with it, or an answer such as `--help`.
     pub fn typed() -> Result<Self, clap::Error> {
-        let bare = |name| clap::Command::new(name).disable_help_flag(true);
-        let often = bare("reconcile").disable_help_subcommand(true);
-        let often = CommonArgs::augment_args(PassArgs::augment_args(often));
-        let found = often.subcommand(RunArgs::augment_args(bare(RUN))).try_get_matches();
+        let found = takes::often().try_get_matches();
         if let Some(found) = found.ok().filter(|found| takes::refused(found).is_none()) {
-            let run = found.subcommand_matches(RUN).map(RunArgs::from_arg_matches).transpose()?;
+            let run =
+                found.subcommand_matches(takes::RUN).map(RunArgs::from_arg_matches).transpose()?;
             let pass = PassArgs::from_arg_matches(&found)?;
             let common = CommonArgs::from_arg_matches(&found)?;
             return Ok(Self { command: run.map(Command::Run), pass, common });
@@ -88,9 +86,6 @@ impl Cli {
         Self::from_arg_matches(&matches)
     }
 }
-
-/// The agent's command.
-const RUN: &str = "run";
 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]

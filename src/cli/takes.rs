@@ -1,9 +1,12 @@
 //! Which commands take which options of a pass: the others do not offer them in their help.
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command, CommandFactory};
+use clap::{Arg, ArgMatches, Args, Command, CommandFactory};
 
-use crate::cli::args::Cli;
+use crate::cli::args::{Cli, CommonArgs, PassArgs, RunArgs};
+
+/// The agent's command.
+pub(in crate::cli) const RUN: &str = "run";
 
 /// Options that mean something only to what looks at the host and plans, by their identifiers.
 const OF_PASSES: [&str; 11] = [
@@ -40,6 +43,14 @@ fn takes(command: &str, option: &str) -> bool {
         "units" => matches!(option, "metrics_file" | "hooks" | "effects"),
         _ => false,
     }
+}
+
+/// The command line of what runs often or for long, which is quickly described: a pass, and the agent.
+pub(in crate::cli) fn often() -> Command {
+    let bare = |name| Command::new(name).disable_help_flag(true);
+    let pass = bare("reconcile").disable_help_subcommand(true);
+    let pass = CommonArgs::augment_args(PassArgs::augment_args(pass));
+    pass.subcommand(RunArgs::augment_args(bare(RUN)))
 }
 
 /// The command line, where no command offers in its help what it does not take.

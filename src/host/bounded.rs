@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 /// How much is read at first, in bytes.
 const FIRST_READ: usize = 8 << 10;
@@ -17,6 +18,20 @@ pub fn open_regular(file: impl AsRef<Path>, options: &mut OpenOptions) -> io::Re
         return Ok(file);
     }
     Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"))
+}
+
+/// A new, empty file in the place of whatever was there, which is gone: nothing is written through a link, and no pipe
+/// is waited for. For places that others can write to.
+///
+/// # Errors
+/// Whatever the system says: a directory stays where it is, and what came there in between, too.
+pub fn create_anew(file: impl AsRef<Path>) -> io::Result<File> {
+    match rustix::fs::unlink(file.as_ref()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(file.as_ref(), flags, Mode::from_raw_mode(0o644))?.into())
 }
 
 /// All of a regular file that has at most `limit` bytes.

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::desired::DesiredState;
+use crate::model::extension::LinkTo;
 use crate::model::{Change, Kind, ResourceId, Step};
 use crate::observe::Observed;
 use crate::resource::extension::layout::image_of;
-use crate::resource::extension::spec::Transfer;
+use crate::resource::extension::spec::{Transfer, join};
 use crate::resource::{Found, Spec};
 
 /// Which wished extension has which images.
@@ -60,7 +61,12 @@ impl<'a> Images<'a> {
     }
 
     /// The same change without what would take an image or a link from another extension, if anything is left of it.
-    pub(super) fn spare(&self, mut change: Change) -> Option<Change> {
+    /// `brought` are the images that changes before it in the plan bring into use.
+    pub(super) fn spare(
+        &self,
+        mut change: Change,
+        brought: &BTreeSet<Utf8PathBuf>,
+    ) -> Option<Change> {
         if change.resource.kind != Kind::Extension {
             return Some(change);
         }
@@ -69,11 +75,18 @@ impl<'a> Images<'a> {
             ids.is_some_and(|ids| ids.iter().any(|other| **other != id))
         };
         change.steps.retain_mut(|step| match step {
-            Step::Remove { path, .. } => !another(self.in_use.get(&image(path))),
+            Step::Remove { path, .. } => {
+                let image = image(path);
+                !another(self.in_use.get(&image)) && !brought.contains(&image)
+            }
             // So that systemd passes over it, before it is taken away.
-            Step::Promote { from, .. } => !another(self.in_use.get(from)),
+            Step::Promote { from, .. } => {
+                !another(self.in_use.get(from)) && !brought.contains(from)
+            }
             Step::Pick { shows, hides, .. } => {
-                hides.retain(|hidden| !another(self.in_use.get(&hidden.from)));
+                hides.retain(|hidden| {
+                    !another(self.in_use.get(&hidden.from)) && !brought.contains(&hidden.from)
+                });
                 !shows.is_empty() || !hides.is_empty()
             }
             Step::Point { links, .. } => {
@@ -84,6 +97,18 @@ impl<'a> Images<'a> {
         });
         (!change.steps.is_empty()).then_some(change)
     }
+}
+
+/// The images that changes bring into use.
+pub(super) fn brought(changes: &[Change]) -> BTreeSet<Utf8PathBuf> {
+    let mut brought = BTreeSet::new();
+    for step in changes.iter().flat_map(|change| &change.steps) {
+        if let Step::Point { links, .. } = step {
+            let at = |to: &LinkTo| Some(join(to.link.parent()?, to.text.as_deref()?));
+            brought.extend(links.iter().filter_map(at));
+        }
+    }
+    brought
 }
 
 /// The image that is at a path, or that the manifest there is about.

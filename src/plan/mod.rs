@@ -119,7 +119,9 @@ fn decide_all(inputs: &Inputs<'_>, places: &Places<'_>, wishes: &[Wish<'_>]) -> 
         if let Some(change) = &mut decision.change {
             cause::tell(inputs, (id, declared), change);
         }
-        plan.changes.extend(decision.change.and_then(|change| places.images.spare(change)));
+        plan.changes.extend(
+            decision.change.and_then(|change| places.images.spare(change, &BTreeSet::new())),
+        );
         plan.blocked.extend(decision.blocked);
         plan.unchanged.extend(decision.unchanged);
     }
@@ -177,7 +179,7 @@ fn keep_whole(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
                 Change { observed: Digest::of_json(found), ..change }
             }
         };
-        let change = places.images.spare(change)?;
+        let change = places.images.spare(change, &BTreeSet::new())?;
         matches!(change.action, Action::Repair | Action::Tidy).then_some(change)
     });
     let repairs = Plan { changes: repairs.collect(), ..Plan::default() };
@@ -199,6 +201,7 @@ fn as_laid_out(
 /// Plans the removal of what is ours and not wished any more: only where the path that once declared it
 /// was read completely in this pass.
 fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
+    let brought = images::brought(&plan.changes);
     let mut removals: Vec<Change> = Vec::new();
     let mut unread: BTreeMap<&str, Vec<&ResourceId>> = BTreeMap::new();
     let mut installed = 0;
@@ -243,7 +246,7 @@ fn remove(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
                 let files = owned.in_place.iter().chain(&owned.left.files).cloned().collect();
                 let left = Left { links: false, files };
                 let change = removal(inputs, (id, owned, &left), found);
-                removals.extend(places.images.spare(change));
+                removals.extend(places.images.spare(change, &brought));
                 let taken = places::told_taken(inputs, id, &left);
                 plan.notes.extend(taken.map(|note| format!("{id}: {note}")));
             }

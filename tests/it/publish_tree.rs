@@ -111,6 +111,20 @@ fn published(wish: &Publication) -> Published {
 }
 
 #[test]
+fn nothing_is_written_through_what_lies_beside_an_index() {
+    let world = World::new();
+    let victim = world.path("victim");
+    std::fs::write(&victim, "theirs").unwrap();
+    for suffix in [".tmp", ".mtree.tmp", ".cks.tmp"] {
+        symlink("victim", world.path(&format!("t.caidx{suffix}"))).unwrap();
+    }
+    published(&world.wish());
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "theirs");
+    assert!(world.path("t.caidx").symlink_metadata().unwrap().is_file());
+    assert!(!world.stream().is_empty());
+}
+
+#[test]
 fn index_gets_a_directory_and_is_never_published_with_its_tree() {
     let world = World::new();
     let index = world.path("new/place/t.caidx");

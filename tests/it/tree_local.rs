@@ -161,6 +161,27 @@ fn tampered_stick_costs_time_and_changes_nothing() {
 }
 
 #[test]
+fn nothing_is_written_through_what_lies_on_an_offline_copy() {
+    let (mut world, publisher) = site();
+    let stick = with_stick(&mut world, &publisher);
+    let victims = world.temp().join("victims");
+    write(&victims.join("file"), b"theirs\n");
+    let link = |to: &Path, at: &Path| std::os::unix::fs::symlink(to, at).unwrap();
+    link(&victims.join("file"), &stick.join("site.caidx.new"));
+    let store = stick.join("site.castr");
+    for chunk in chunks_of(&publisher.store) {
+        let directory = store.join(chunk.parent().unwrap().file_name().unwrap());
+        fs::create_dir_all(&directory).unwrap();
+        let staged = directory.join(chunk.file_name().unwrap()).with_extension("new");
+        link(&victims.join("file"), &staged);
+    }
+    pass(&mut world);
+    assert_eq!(fs::read(victims.join("file")).unwrap(), b"theirs\n");
+    assert_eq!(fs::read(stick.join("site.caidx")).unwrap(), fs::read(&publisher.index).unwrap());
+    nothing_to_do(&mut world);
+}
+
+#[test]
 fn only_an_offline_copy_on_this_machine_can_be_refreshed() {
     let (mut world, publisher) = site();
     let wish = publisher.wish("").replace("store:", "refresh: true, store:");

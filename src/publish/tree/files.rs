@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::Mode;
 use rustix::io::Errno;
 
 use super::{Publication, PublishError};
+use crate::host::create_anew;
 use crate::publish::place::make_dirs;
 
 /// Mode of what is published.
@@ -50,15 +51,14 @@ impl Replacement {
     /// Begins the successor of whatever is at `path`.
     pub(super) fn new(path: &Utf8Path) -> Result<Self, PublishError> {
         let temporary = beside(path, ".tmp");
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(CWD, temporary.as_std_path(), flags, MODE)
+        let file = create_anew(temporary.as_std_path())
             .and_then(|file| {
                 // Whatever the mask of whoever publishes: it is for everybody.
                 rustix::fs::fchmod(&file, MODE)?;
                 Ok(file)
             })
-            .map_err(|error| PublishError::Write { path: path.to_owned(), source: error.into() })?;
-        Ok(Self { file: file.into(), temporary, path: path.to_owned() })
+            .map_err(|source| PublishError::Write { path: path.to_owned(), source })?;
+        Ok(Self { file, temporary, path: path.to_owned() })
     }
 
     /// Where it is written to.

@@ -99,7 +99,9 @@ fn current(spec: &ExtensionSpec, transfers: &[TransferObserved]) -> Option<Strin
         transfer.image(&file).fields.map(|fields| fields.version)
     };
     if let Some(first) = linked.next() {
-        let first = version(first)?;
+        // A link that leads nowhere brings nothing into use.
+        let there = |version: &String| transfers.iter().any(|t| t.images.contains_key(version));
+        let first = version(first).filter(there)?;
         return linked.all(|other| version(other).as_ref() == Some(&first)).then_some(first);
     }
     let images = || transfers.iter().flat_map(|t| &t.images).filter(|(_, image)| !image.hidden);

@@ -24,6 +24,11 @@ pub(super) struct Picks {
 }
 
 impl Picks {
+    /// Whether nothing comes into sight.
+    pub(super) fn only_hide(&self) -> bool {
+        self.shows.is_empty()
+    }
+
     /// Whether nothing moves.
     pub(super) fn is_empty(&self) -> bool {
         self.shows.is_empty() && self.hides.is_empty()

@@ -239,9 +239,14 @@ impl Situation<'_> {
         steps.splice(commit..commit, owed);
         let undo = confirm.as_ref().map(|confirm| self.undo(confirm, &work.links, &work.picks));
         let slot = wanted.map(|w| w.slot.clone()).or_else(|| self.observed.current.clone());
-        steps.extend(work.picks.clone().step(slot.as_deref().unwrap_or_default()));
-        if !work.links.is_empty() {
-            steps.push(Step::Point { slot: slot.unwrap_or_default(), links: work.links });
+        let slot = slot.unwrap_or_default();
+        let pick = work.picks.clone().step(&slot);
+        let pointed = (!work.links.is_empty()).then(|| Step::Point { slot, links: work.links });
+        // What comes into use does so before what was in use goes: a pass that is cut off in between leaves both.
+        if work.picks.only_hide() {
+            steps.extend(pointed.into_iter().chain(pick));
+        } else {
+            steps.extend(pick.into_iter().chain(pointed));
         }
         let working = !steps.is_empty();
         if let Some(wanted) = wanted.filter(|_| confirm.is_some() && !working) {

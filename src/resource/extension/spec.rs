@@ -318,7 +318,7 @@ fn relative(from: &Utf8Path, to: &Utf8Path) -> String {
 }
 
 /// Where a relative or absolute text leads from a directory.
-pub(super) fn join(from: &Utf8Path, text: &str) -> Utf8PathBuf {
+pub(crate) fn join(from: &Utf8Path, text: &str) -> Utf8PathBuf {
     let mut at = if text.starts_with('/') { Utf8PathBuf::from("/") } else { from.to_owned() };
     for part in text.split('/') {
         match part {

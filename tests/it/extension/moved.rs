@@ -27,10 +27,13 @@ fn extension_moves_between_a_link_and_what_systemd_picks() {
         host.converges();
         assert_eq!(in_sight(&host), (None, vec!["demo_1.0.0.raw".to_owned()]));
         assert_eq!(host.merged(), "demo\n");
+        host.pass().exits(0);
         wish(&mut host, "link", "");
         host.converges();
         assert_eq!(in_sight(&host), linked);
         assert_eq!(host.merged(), "demo\n");
+        // Nothing of the versions that are hidden now is in anybody's way.
+        host.pass().exits(0);
     }
 }
 
@@ -140,4 +143,19 @@ fn images_behind_a_link_are_not_kept_where_systemd_finds_each_of_them() {
     }
     wish(&mut host, "versioned", "    home: /var/lib/extensions\n");
     host.converges();
+}
+
+#[test]
+fn link_that_leads_nowhere_costs_no_image() {
+    let mut host = Host::new();
+    host.publish("demo_1.0.0.raw", "one");
+    wish(&mut host, "link", "    retain: 1\n");
+    host.converges();
+    let link = host.world.path("etc/extensions/demo.raw");
+    fs::remove_file(&link).unwrap();
+    let nowhere = "../../var/lib/extensions.d/demo/demo_9.0.0.raw";
+    std::os::unix::fs::symlink(nowhere, &link).unwrap();
+    let said = host.pass().exits(0).stdout;
+    assert_eq!(host.version("demo").as_deref(), Some("1.0.0"), "{said}");
+    assert!(host.world.path("var/lib/extensions.d/demo/demo_1.0.0.raw").exists(), "{said}");
 }

@@ -39,8 +39,10 @@ fn put(host: &Host, place: &str, theirs: Theirs) -> PathBuf {
             place.join("demo.raw")
         }
         Theirs::Versioned => {
-            fs::create_dir(place.join("demo.raw.v")).unwrap();
-            place.join("demo.raw.v")
+            let versions = place.join("demo.raw.v");
+            fs::create_dir(&versions).unwrap();
+            fs::write(versions.join("demo_9.raw"), "theirs").unwrap();
+            versions
         }
     }
 }

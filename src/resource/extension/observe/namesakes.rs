@@ -173,6 +173,9 @@ fn namesake(
     let name = |entry, kind| image_name(class.into(), entry, kind, version).map(|found| found.name);
     let looked_at = searched(class, systemd).any(|place| path.parent() == Some(place.into()));
     let Some(theirs) = name(&item.name, kind).filter(|_| looked_at) else { return Ok(None) };
+    if is_empty(host, &item.name, &at)? {
+        return Ok(None);
+    }
     let version = match own_entry(transfer) {
         Some((entry, kind)) if name(entry, kind) == Some(theirs) => None,
         Some(_) => return Ok(None),
@@ -190,6 +193,15 @@ fn namesake(
         return Ok(None);
     }
     Ok(Some(Namesake { path, version }))
+}
+
+/// Whether an entry is a directory of versions in which nothing is in sight: systemd passes over it.
+fn is_empty(host: &Look, entry: &str, at: &Utf8Path) -> io::Result<bool> {
+    if !entry.ends_with(".v") {
+        return Ok(false);
+    }
+    let versions = host.list(at)?;
+    Ok(versions.is_some_and(|versions| versions.iter().all(|item| item.name.starts_with('.'))))
 }
 
 /// What an entry is and where, links followed.
