@@ -69,8 +69,7 @@ impl Cli {
     /// # Errors
     /// What is wrong with it, or an answer such as `--help`.
     pub fn typed() -> Result<Self, clap::Error> {
-        let found = takes::often().try_get_matches();
-        if let Some(found) = found.ok().filter(|found| takes::refused(found).is_none()) {
+        if let Some(found) = takes::often() {
             let run =
                 found.subcommand_matches(takes::RUN).map(RunArgs::from_arg_matches).transpose()?;
             let pass = PassArgs::from_arg_matches(&found)?;

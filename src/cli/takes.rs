@@ -45,12 +45,13 @@ fn takes(command: &str, option: &str) -> bool {
     }
 }
 
-/// The command line of what runs often or for long, which is quickly described: a pass, and the agent.
-pub(in crate::cli) fn often() -> Command {
+/// What was typed, where that is what runs often or for long, which is quickly described: a pass, or the agent.
+pub(in crate::cli) fn often() -> Option<ArgMatches> {
     let bare = |name| Command::new(name).disable_help_flag(true);
     let pass = bare("reconcile").disable_help_subcommand(true);
     let pass = CommonArgs::augment_args(PassArgs::augment_args(pass));
-    pass.subcommand(RunArgs::augment_args(bare(RUN)))
+    let often = pass.subcommand(RunArgs::augment_args(bare(RUN)));
+    often.try_get_matches().ok().filter(|found| refused(found).is_none())
 }
 
 /// The command line, where no command offers in its help what it does not take.

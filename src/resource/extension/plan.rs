@@ -239,15 +239,7 @@ impl Situation<'_> {
         steps.splice(commit..commit, owed);
         let undo = confirm.as_ref().map(|confirm| self.undo(confirm, &work.links, &work.picks));
         let slot = wanted.map(|w| w.slot.clone()).or_else(|| self.observed.current.clone());
-        let slot = slot.unwrap_or_default();
-        let pick = work.picks.clone().step(&slot);
-        let pointed = (!work.links.is_empty()).then(|| Step::Point { slot, links: work.links });
-        // What comes into use does so before what was in use goes: a pass that is cut off in between leaves both.
-        if work.picks.only_hide() {
-            steps.extend(pointed.into_iter().chain(pick));
-        } else {
-            steps.extend(pick.into_iter().chain(pointed));
-        }
+        steps.extend(switch(slot.unwrap_or_default(), work.links, &work.picks));
         let working = !steps.is_empty();
         if let Some(wanted) = wanted.filter(|_| confirm.is_some() && !working) {
             // So that it can be tried again after everything was put back.
@@ -360,4 +352,16 @@ pub(super) fn names(transfer: &Transfer, file: &str) -> Vec<String> {
     let mut names = vec![transfer.name.clone(), file.to_owned(), stem.to_owned()];
     names.dedup();
     names
+}
+
+/// What comes into use does so before what was in use goes: a pass that is cut off in between leaves both.
+fn switch(slot: String, links: Vec<LinkTo>, picks: &Picks) -> Vec<Step> {
+    let pick = picks.clone().step(&slot).into_iter();
+    let point = Some(Step::Point { slot, links });
+    let point = point.filter(|step| matches!(step, Step::Point { links, .. } if !links.is_empty()));
+    if picks.only_hide() {
+        point.into_iter().chain(pick).collect()
+    } else {
+        pick.chain(point).collect()
+    }
 }
