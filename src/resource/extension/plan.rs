@@ -80,7 +80,10 @@ impl Situation<'_> {
                 work.steps.extend(self.stage(transfer, wanted, (offer, &fields, &name)));
                 promotions.extend(promote(transfer, seen, (&name, &fields), image));
                 work.installed.push((index, name.clone()));
-                work.disrupts |= current || transfer.link.is_none();
+                // A link that led nowhere is not written again.
+                let linked = seen.there.text().and_then(|text| transfer.linked_file(text));
+                let in_use = current || linked.as_ref() == Some(&name);
+                work.disrupts |= in_use || transfer.link.is_none();
                 file = Some(name);
             }
             let file = file.ok_or_else(|| self.cannot_be_had(wanted))?;
@@ -356,12 +359,9 @@ pub(super) fn names(transfer: &Transfer, file: &str) -> Vec<String> {
 
 /// What comes into use does so before what was in use goes: a pass that is cut off in between leaves both.
 fn switch(slot: String, links: Vec<LinkTo>, picks: &Picks) -> Vec<Step> {
-    let pick = picks.clone().step(&slot).into_iter();
-    let point = Some(Step::Point { slot, links });
-    let point = point.filter(|step| matches!(step, Step::Point { links, .. } if !links.is_empty()));
-    if picks.only_hide() {
-        point.into_iter().chain(pick).collect()
-    } else {
-        pick.chain(point).collect()
-    }
+    let pick = picks.clone().step(&slot);
+    let pointed = !links.is_empty();
+    let point = pointed.then_some(Step::Point { slot, links });
+    let order = if picks.only_hide() { [point, pick] } else { [pick, point] };
+    order.into_iter().flatten().collect()
 }

@@ -159,3 +159,17 @@ fn link_that_leads_nowhere_costs_no_image() {
     assert_eq!(host.version("demo").as_deref(), Some("1.0.0"), "{said}");
     assert!(host.world.path("var/lib/extensions.d/demo/demo_1.0.0.raw").exists(), "{said}");
 }
+
+#[test]
+fn image_to_which_a_link_leads_already_is_merged_once_it_is_there() {
+    let mut host = Host::new();
+    host.publish("demo_1.0.0.raw", "one");
+    wish(&mut host, "link", "");
+    let link = host.world.path("etc/extensions/demo.raw");
+    fs::create_dir_all(link.parent().unwrap()).unwrap();
+    let text = "../../var/lib/extensions.d/demo/demo_1.0.0.raw";
+    std::os::unix::fs::symlink(text, &link).unwrap();
+    let said = host.pass().exits(0).stdout;
+    assert_eq!(host.version("demo").as_deref(), Some("1.0.0"), "{said}");
+    assert_eq!(host.merged(), "demo\n");
+}
