@@ -1,20 +1,22 @@
 //! Chunks into the cache and into other copies, stores like any other.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+use crate::host::create_anew_at;
+
 /// Keeps a chunk in a store. Not synced: one torn by a power failure fails its digest.
-#[expect(clippy::disallowed_methods, reason = "the cache can be wiped")]
-pub(super) fn keep(cache: &Path, name: &str, stored: &[u8]) -> io::Result<()> {
+#[expect(clippy::disallowed_methods, reason = "stores of chunks are no part of the managed host")]
+pub(super) fn keep(store: &Path, name: &str, stored: &[u8]) -> io::Result<()> {
     let name = Path::new(name);
     let (Some(prefix), Some(name)) = (name.parent(), name.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let prefix = cache.join(prefix);
+    let prefix = store.join(prefix);
     // A link in its place could lead anywhere.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = match rustix::fs::open(&prefix, flags, Mode::empty()) {
@@ -26,13 +28,7 @@ pub(super) fn keep(cache: &Path, name: &str, stored: &[u8]) -> io::Result<()> {
     };
     let staged = Path::new(name).with_extension("new");
     // Whatever is there was left by somebody who was killed, or by somebody else.
-    match rustix::fs::unlinkat(&directory, &staged, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(&directory, &staged, flags, Mode::from_raw_mode(0o644))?;
-    File::from(file).write_all(stored)?;
+    create_anew_at(&directory, &staged)?.write_all(stored)?;
     Ok(rustix::fs::renameat(&directory, &staged, &directory, name)?)
 }
 

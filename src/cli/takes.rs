@@ -29,7 +29,7 @@ fn takes(command: &str, option: &str) -> bool {
     let of_pass = !matches!(option, "only" | "host" | "facts");
     match command {
         "plan" | "apply" => true,
-        "run" => of_pass && option != "detailed_exitcode",
+        RUN => of_pass && option != "detailed_exitcode",
         "rollback" | "sysupdate" => of_pass,
         "request" => option == "only",
         "diff" => matches!(option, "deep" | "max_age" | "effects" | "host" | "facts"),

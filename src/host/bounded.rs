@@ -2,10 +2,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 /// How much is read at first, in bytes.
@@ -26,12 +27,21 @@ pub fn open_regular(file: impl AsRef<Path>, options: &mut OpenOptions) -> io::Re
 /// # Errors
 /// Whatever the system says: a directory stays where it is, and what came there in between, too.
 pub fn create_anew(file: impl AsRef<Path>) -> io::Result<File> {
-    match rustix::fs::unlink(file.as_ref()) {
+    create_anew_at(CWD, file)
+}
+
+/// The same below an open directory.
+///
+/// # Errors
+/// As [`create_anew`].
+pub fn create_anew_at(directory: impl AsFd, file: impl AsRef<Path>) -> io::Result<File> {
+    match rustix::fs::unlinkat(&directory, file.as_ref(), AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(file.as_ref(), flags, Mode::from_raw_mode(0o644))?.into())
+    let mode = Mode::from_raw_mode(0o644);
+    Ok(rustix::fs::openat(directory, file.as_ref(), flags, mode)?.into())
 }
 
 /// All of a regular file that has at most `limit` bytes.

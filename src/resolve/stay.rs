@@ -2,7 +2,7 @@
 
 use crate::model::ledger::{Accepted, Pinned};
 use crate::model::slot::{slot_name, tag_of_slot};
-use crate::model::{Artifact, Constraint, Digest, Evidence, Subject, Version};
+use crate::model::{Constraint, Digest, Version};
 use crate::resolve::App;
 use crate::resolve::decided::{fetched_again, gone_or_damaged, rolled_back};
 use crate::resolve::offer::{Offered, offer};
@@ -126,22 +126,9 @@ impl App<'_> {
     pub(super) fn cached_copy(&self, slot: &str) -> Option<Offer> {
         let made = self.made_of(slot)?;
         let usable = self.is_cached(&made.digest) && self.is_vouched_for(slot);
-        usable.then(|| Offer {
-            artifact: Artifact {
-                name: made.artifact,
-                urls: Vec::new(),
-                size: made.size,
-                digest: None,
-                content: None,
-            },
-            evidence: Evidence {
-                digests: vec![made.digest],
-                // The cache holds bytes that have this digest themselves, whatever it was stated of.
-                of: Subject::Artifact,
-                ..made.evidence
-            },
-            cached: true,
-            delta: None,
+        usable.then(|| {
+            let (artifact, evidence) = made.from_cache();
+            Offer { artifact, evidence, cached: true, delta: None }
         })
     }
 

@@ -4,7 +4,7 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::model::extension::ImageManifest;
-use crate::model::{Digest, Evidence, Manifest};
+use crate::model::{Artifact, Digest, Evidence, Manifest, Subject};
 
 /// What a release was made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,20 @@ impl Accepted {
             size: Some(manifest.size),
             evidence: manifest.evidence.clone(),
         }
+    }
+
+    /// What it was made of as it is fetched from the cache: no place, and the digest that the cache has it by.
+    pub fn from_cache(self) -> (Artifact, Evidence) {
+        let artifact = Artifact {
+            name: self.artifact,
+            urls: Vec::new(),
+            size: self.size,
+            digest: None,
+            content: None,
+        };
+        // The cache holds bytes that have this digest themselves, whatever it was stated of.
+        let of = Subject::Artifact;
+        (artifact, Evidence { digests: vec![self.digest], of, ..self.evidence })
     }
 
     /// Every digest that its bytes have.

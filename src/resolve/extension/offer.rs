@@ -135,17 +135,9 @@ impl Extension<'_> {
         };
         let fields = transfer.image(file).fields?;
         let is_enough = self.spec.accepts(transfer, (&made.digest, made.evidence.level)).is_ok();
-        (is_enough && self.is_cached(&made.digest)).then(|| FileOffer {
-            artifact: Artifact {
-                name: made.artifact,
-                urls: Vec::new(),
-                size: made.size,
-                digest: None,
-                content: None,
-            },
-            evidence: Evidence { digests: vec![made.digest], ..made.evidence },
-            cached: true,
-            fields,
+        (is_enough && self.is_cached(&made.digest)).then(|| {
+            let (artifact, evidence) = made.from_cache();
+            FileOffer { artifact, evidence, cached: true, fields }
         })
     }
 
