@@ -15,6 +15,7 @@ use std::io;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::apply::journal::Journal;
+use crate::apply::rounds::Gathering;
 use crate::apply::stage::Stager;
 use crate::apply::{Bounds, Stop, apply};
 use crate::desired::DesiredState;
@@ -204,6 +205,8 @@ pub struct Hands<'a> {
     pub stop: &'a Stop,
     /// The time at any moment: a pass may last longer than a window.
     pub clock: &'a dyn Fn() -> Timestamp,
+    /// How long what is staged waits for more to be switched along.
+    pub gathering: Gathering,
 }
 
 impl fmt::Debug for Hands<'_> {
@@ -234,7 +237,8 @@ pub async fn perform(
     let stager = Stager::new(host, hands.client, hands.progress, facts, request.now);
     let mut journal = Journal::new(&preview.ledger, request.now);
     let closes = |change: &Change| request.holds.closes(change);
-    let bounds = Bounds { stop: hands.stop, clock: hands.clock, closes: &closes };
+    let Hands { stop, clock, gathering, .. } = hands;
+    let bounds = Bounds { stop, clock, closes: &closes, gathering };
     let outcome = apply(&preview.plan, host, &stager, &mut journal, &bounds).await;
     (preview.ledger.trust, preview.ledger.debts) = journal.into_parts();
     conclude(host, &mut preview.ledger, &pass, &outcome)?;

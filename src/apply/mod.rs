@@ -1,8 +1,9 @@
 //! 5. Doing it: performs the steps of a plan, decides nothing, knows no kinds.
 //!
-//! Everything is fetched, verified and staged first, several changes at once; nothing in use is touched.
-//! Then changes are switched one after another, then owed effects are settled, then releases show that they
-//! work or are switched back, then what is surplus is removed. A change stops at its first failure; others go on.
+//! Changes are fetched, verified and staged, several at once; nothing in use is touched by that. What is staged is
+//! switched in rounds ([`rounds`]), while staging goes on: one change after another, then owed effects are settled, then
+//! releases show that they work or are switched back, then what is surplus is removed. A change stops at its first
+//! failure; others go on.
 
 pub mod confirm;
 mod health;
@@ -13,11 +14,13 @@ mod announce;
 mod merge;
 mod obtain;
 mod place;
+pub mod rounds;
 pub mod stage;
 pub mod switch;
 mod tree;
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -27,6 +30,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::apply::journal::{Journal, JournalError};
+use crate::apply::rounds::{Gathering, Rounds, replaces_self};
 use crate::apply::stage::{Staged, Stager};
 use crate::apply::switch::SwitchError;
 use crate::assemble::Changed;
@@ -129,6 +133,8 @@ pub struct Bounds<'a> {
     pub clock: &'a dyn Fn() -> Timestamp,
     /// From when on a change may not be made any more, where that is ever.
     pub closes: &'a dyn Fn(&Change) -> Option<Timestamp>,
+    /// How long what is staged waits for more.
+    pub gathering: Gathering,
 }
 
 impl fmt::Debug for Bounds<'_> {
@@ -156,19 +162,37 @@ pub async fn apply(
     journal: &mut Journal,
     bounds: &Bounds<'_>,
 ) -> Outcome {
-    let stop = bounds.stop;
-    let mut prepared = stager.stage_all(&plan.changes, stop).await;
-    let mut work: Vec<Work<'_>> =
-        plan.changes.iter().map(|change| Work::begin(change, (bounds.clock)())).collect();
-    for (place, work) in work.iter_mut().enumerate() {
-        if let Some(mut staged) = prepared.remove(&place) {
-            work.changed = staged.changed.take();
-            work.result.note_staged(staged);
-        }
+    let changes = &plan.changes;
+    let staging = stager.stage_each(changes, bounds.stop);
+    let mut rounds = Rounds::new(changes, staging, bounds.gathering);
+    let mut performed: BTreeMap<usize, Work<'_>> = BTreeMap::new();
+    while let Some(mut ready) = rounds.next().await {
+        stager.sync_all(changes, &mut ready);
+        let begin = |(place, staged): (usize, Option<Staged>)| {
+            Some((place, Work::begin(changes.get(place)?, staged, (bounds.clock)())))
+        };
+        let (places, mut work): (Vec<usize>, Vec<Work<'_>>) =
+            ready.into_iter().filter_map(begin).unzip();
+        let switching = switch_round(&mut work, (host, stager), journal, bounds);
+        rounds.while_staging(Box::pin(switching)).await;
+        performed.extend(places.into_iter().zip(work));
     }
-    let baselines = health::baselines(&work, host, stop).await;
-    health::refuse_blind(&mut work, &baselines, host);
-    for work in &mut work {
+    stager.let_go(bounds.stop).await;
+    let replaced_self = performed.values().any(|work| work.goes_on() && replaces_self(work.change));
+    Outcome { results: performed.into_values().map(|work| work.result).collect(), replaced_self }
+}
+
+/// Takes what is staged into use, and through everything that this makes due.
+async fn switch_round(
+    work: &mut [Work<'_>],
+    (host, stager): (&Host, &Stager<'_>),
+    journal: &mut Journal,
+    bounds: &Bounds<'_>,
+) {
+    let stop = bounds.stop;
+    let baselines = health::baselines(work, host, stop).await;
+    health::refuse_blind(work, &baselines, host);
+    for work in work.iter_mut() {
         work.result.at = (bounds.clock)();
         if !work.goes_on() {
             continue;
@@ -179,22 +203,18 @@ pub async fn apply(
             work.result.fail(step, error.class(), chain(&error));
         }
     }
-    merge::merge(&mut work, host, journal, stop).await;
+    merge::merge(work, host, journal, stop).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {
         settle(&work.change.steps, work, host, journal, stop).await;
     }
-    health::confirm(&mut work, &baselines, host, journal, stop).await;
+    health::confirm(work, &baselines, host, journal, stop).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {
         stager.refresh(work.change, &mut work.result, stop).await;
     }
-    announce::announce(&mut work, host).await;
+    announce::announce(work, host).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {
         remove(work, host);
     }
-    let tried = |step: &Step| matches!(step, Step::Try { .. });
-    let replaced = |work: &Work<'_>| work.goes_on() && work.change.steps.iter().any(tried);
-    let replaced_self = work.iter().any(replaced);
-    Outcome { results: work.into_iter().map(|work| work.result).collect(), replaced_self }
 }
 
 /// One change while it is performed.
@@ -208,13 +228,18 @@ struct Work<'p> {
 }
 
 impl<'p> Work<'p> {
-    fn begin(change: &'p Change, now: Timestamp) -> Self {
-        Self {
+    fn begin(change: &'p Change, staged: Option<Staged>, now: Timestamp) -> Self {
+        let mut work = Self {
             change,
             result: ChangeResult::begin(&change.resource, now),
             changed: None,
             kept: None,
+        };
+        if let Some(mut staged) = staged {
+            work.changed = staged.changed.take();
+            work.result.note_staged(staged);
         }
+        work
     }
 
     /// Whether everything went well so far.

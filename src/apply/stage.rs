@@ -1,18 +1,19 @@
 //! Fetching, verifying and unpacking: touches nothing that is in use, several changes at once.
 
 use std::cell::{Cell, OnceCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use futures_util::StreamExt;
+use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore};
 
 use crate::apply::install::program_for;
 use crate::apply::obtain::{Got, NotMade, Way, Wish};
+use crate::apply::rounds::{Ready, Staging};
 use crate::apply::switch::SwitchError;
 use crate::apply::{Stop, tree};
 use crate::assemble::Changed;
@@ -48,7 +49,7 @@ fn patience(fetch_bytes: Option<u64>) -> Duration {
 
 /// What staging one change came to, also when it failed.
 #[derive(Debug)]
-pub struct Staged {
+pub(super) struct Staged {
     /// How it ended.
     pub end: End,
     /// Bytes transferred.
@@ -62,7 +63,7 @@ pub struct Staged {
 }
 
 impl Staged {
-    fn ended(end: End) -> Self {
+    pub(super) fn ended(end: End) -> Self {
         Self { end, fetched_bytes: 0, fetched: None, notes: Vec::new(), changed: None }
     }
 
@@ -153,40 +154,43 @@ impl<'a> Stager<'a> {
         Arc::clone(&self.writing).read_owned().await
     }
 
-    /// Stages every change that has something to stage; then makes it durable. What came of each is told by its place
-    /// in the list: a resource may have one change for later and one for now.
-    pub async fn stage_all(&self, changes: &[Change], stop: &Stop) -> BTreeMap<usize, Staged> {
+    /// Stages every change that has something to stage, and yields what came of each as soon as that is known, with its
+    /// place in the list: a resource may have one change for later and one for now.
+    pub(super) fn stage_each<'s>(&'s self, changes: &'s [Change], stop: &'s Stop) -> Staging<'s> {
         let to_stage = changes.iter().enumerate();
         let to_stage = to_stage.filter(|(_, c)| c.steps.iter().any(Step::is_staging));
-        let mut results: BTreeMap<_, _> = futures_util::stream::iter(to_stage)
-            .map(|(place, change)| async move {
-                let staged = tokio::select! {
-                    biased;
-                    () = stop.wait() => Staged::ended(End::Interrupted),
-                    staged = self.stage_in_time(change) => staged,
-                };
-                (place, staged)
-            })
-            .buffer_unordered(STAGED_AT_ONCE)
-            .collect()
-            .await;
-        // What was given up goes on in its thread, and the next pass may begin at once: it must not meet it. A program
-        // that is to end takes its threads along.
+        let staging = to_stage.map(move |(place, change)| async move {
+            let staged = tokio::select! {
+                biased;
+                () = stop.wait() => Staged::ended(End::Interrupted),
+                staged = self.stage_in_time(change) => staged,
+            };
+            (place, staged)
+        });
+        futures_util::stream::iter(staging).buffer_unordered(STAGED_AT_ONCE).boxed_local()
+    }
+
+    /// Returns once nobody writes below the host any more. What was given up goes on in its thread, and the next pass
+    /// may begin at once: it must not meet it. A program that is to end takes its threads along.
+    pub(super) async fn let_go(&self, stop: &Stop) {
         tokio::select! {
             biased;
             () = stop.wait_for_end() => {}
             _ = self.writing.write() => {}
         }
+    }
+
+    /// Makes what is staged durable.
+    pub(super) fn sync_all(&self, changes: &[Change], ready: &mut Ready) {
         let mut synced = BTreeSet::new();
-        for (place, change) in changes.iter().enumerate() {
-            let staged = results.get_mut(&place).filter(|staged| staged.end == End::Done);
-            if let Some(staged) = staged
+        for (place, staged) in ready {
+            let staged = staged.as_mut().filter(|staged| staged.end == End::Done);
+            if let Some((staged, change)) = staged.zip(changes.get(*place))
                 && let Err(failure) = self.sync(change, &mut synced)
             {
                 staged.end = End::Failed(failure);
             }
         }
-        results
     }
 
     /// Stages a change, but not for ever: what takes longer is left to the next pass, which goes on where this

@@ -9,6 +9,7 @@ use camino::Utf8PathBuf;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use reconcile::apply::Stop;
+use reconcile::apply::rounds::Gathering;
 use reconcile::desired::{DesiredState, SourceText};
 use reconcile::fetch::{Client, Credentials, NoProgress, Settings};
 use reconcile::host::{Change, Look, Places};
@@ -178,8 +179,13 @@ impl Host {
             let stop = Stop::default();
             let clock = || request.now;
             let client = client(&request);
-            let hands =
-                Hands { client: &client, progress: &NoProgress, stop: &stop, clock: &clock };
+            let hands = Hands {
+                client: &client,
+                progress: &NoProgress,
+                stop: &stop,
+                clock: &clock,
+                gathering: Gathering::default(),
+            };
             perform(&request, &mut planned, &host, hands).await.unwrap()
         })
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use camino::Utf8PathBuf;
 use jiff::{SignedDuration, Timestamp};
 use reconcile::apply::Stop;
+use reconcile::apply::rounds::Gathering;
 use reconcile::controller::config::AgentConfig;
 use reconcile::desired::DesiredState;
 use reconcile::fetch::{Client, Credentials, NoProgress, Settings};
@@ -173,7 +174,13 @@ fn switched_after(staging: SignedDuration) -> (End, Timestamp, String) {
         let mut planned = preview(&request, &host, &client).await.unwrap();
         let host = Change::lock(host.clone(), Duration::from_secs(10)).await.unwrap();
         let clock = || later.get();
-        let hands = Hands { client: &client, progress: &NoProgress, stop: &stop, clock: &clock };
+        let hands = Hands {
+            client: &client,
+            progress: &NoProgress,
+            stop: &stop,
+            clock: &clock,
+            gathering: Gathering::default(),
+        };
         perform(&request, &mut planned, &host, hands).await.unwrap()
     });
     let entry = history::load(&host).pop().unwrap();

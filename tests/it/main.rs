@@ -96,6 +96,7 @@ mod interrupt;
 mod record;
 mod renamed_crash;
 mod rollback_fails;
+mod rounds;
 mod scenarios;
 mod tree;
 mod tree_back;

@@ -6,6 +6,7 @@ use std::pin::pin;
 
 use camino::Utf8Path;
 
+use crate::apply::rounds::Gathering;
 use crate::apply::{Stop, StopReason};
 use crate::cli::args::{Format, PassArgs};
 use crate::cli::commands::shown::{self, Ended};
@@ -310,7 +311,13 @@ pub(super) async fn carry_out(
 ) -> Result<Outcome, CliError> {
     session.keep_wish(host);
     let progress = if session.interactive { Bars::shown() } else { Bars::hidden() };
-    let hands = Hands { client, progress: &progress, stop, clock: &|| session.time() };
+    let hands = Hands {
+        client,
+        progress: &progress,
+        stop,
+        clock: &|| session.time(),
+        gathering: Gathering::default(),
+    };
     let outcome = reconcile::perform(request, preview, host, hands).await;
     progress.finish();
     let outcome = outcome.map_err(|e| CliError::io(&e))?;

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
 use crate::apply::Stop;
+use crate::apply::rounds::Gathering;
 use crate::cli::args::{Format, PassArgs, RunArgs, WindowsArg};
 use crate::cli::commands::pass;
 use crate::cli::commands::show::effective;
@@ -315,7 +316,8 @@ impl Keeper<'_> {
             let about = pass::about(&session, desired, &preview.observed);
             say(&text::plan(&preview.plan, &about));
         }
-        let hands = PassHands { client: &client, progress: &NoProgress, stop, clock: &clock::now };
+        let (client, progress, clock) = (&client, &NoProgress, &clock::now);
+        let hands = PassHands { client, progress, stop, clock, gathering: Gathering::default() };
         let outcome = reconcile::perform(&request, &mut preview, &host, hands).await;
         let outcome = outcome.map_err(|e| CliError::io(&e))?;
         self.shown.ended(

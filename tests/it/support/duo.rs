@@ -293,7 +293,7 @@ pub fn archive(version: &str) -> Vec<u8> {
 }
 
 /// Copies a directory with modes, times and links.
-fn copy(from: &Path, to: &Path) {
+pub fn copy(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
