@@ -70,12 +70,7 @@ pub(super) async fn stage(
     let seeds: Vec<SeedPlace> = rules.seeds.iter().map(|seed| place(host, seed)).collect();
     let in_use = rules.seeds.first().is_some_and(|seed| seed.in_use);
     let dirs = rules.seed_dirs.iter().map(|dir| dir.as_std_path().to_owned());
-    let (dirs, mut foreign): (Vec<_>, Vec<_>) = dirs.partition(|dir| is_store(dir));
-    let live = host.real(&rules.path).into_std_path_buf();
-    if !in_use {
-        // What somebody else's directory has that gives way need not be fetched.
-        foreign.push(live.clone());
-    }
+    let (dirs, foreign): (Vec<_>, Vec<_>) = dirs.partition(|dir| is_store(dir));
     let delta = match &rules.delta {
         Some(url) => piece(client, url, DELTA_BYTES_MAX).await.ok(),
         None => None,
@@ -87,7 +82,7 @@ pub(super) async fn stage(
         into: host.real(into).into_std_path_buf(),
         seeds,
         foreign,
-        live,
+        live: host.real(&rules.path).into_std_path_buf(),
         in_use: if in_use { InUse::First } else { InUse::None },
         powers,
         reuse: rules.reuse,

@@ -143,7 +143,7 @@ pub fn conclude(
         }
     }
     // Before the ledger, whose sync makes it durable too.
-    let appended = history::append(host, &entries);
+    let mut noted = history::append(host, &entries);
     let (inventory, trust) = (drafted(inventory), drafted(trust));
     let saved = files::save_changed(host, ledger, inventory, trust)?;
     if !taken.is_empty() {
@@ -151,9 +151,13 @@ pub fn conclude(
         files::save_trust(host, &ledger.trust)?;
     }
     if saved == Saved::Unchanged && !entries.is_empty() {
-        host.sync_file_system(&host.places().state)?;
+        noted = noted.and_then(|()| host.sync_file_system(&host.places().state));
     }
-    appended
+    // What was done is done, and told by whoever called.
+    if let Err(error) = noted {
+        tracing::warn!(%error, "cannot write the history");
+    }
+    Ok(())
 }
 
 /// Forgets that an operator went back: that was a decision about what is gone now, not about what may come later.

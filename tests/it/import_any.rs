@@ -308,6 +308,54 @@ fn release_that_was_taken_over_is_looked_after_from_then_on() {
 }
 
 #[test]
+fn what_a_program_writes_beside_itself_is_no_reason_to_replace_what_was_taken_over() {
+    let mut world = World::new();
+    let github = GitHub::start();
+    world.wish("desired", "apps: {}\n");
+    installed_by_distronomicon(&world, &github);
+    let units = world.path("/etc/systemd/system").display().to_string();
+    imported(&mut world, &["distronomicon", &units]);
+    world.nothing_to_do();
+    let release = world.path("/opt/tool/releases/v1.10.0");
+    tree::write(&release.join("tool-dir/state.db"), b"precious");
+    tree::write(&release.join("log/today"), b"precious");
+    world.nothing_to_do();
+    let status = world.run(&["status"]).stdout;
+    assert!(!status.contains("Drifted"), "{status}");
+    for file in ["tool-dir/state.db", "log/today"] {
+        assert_eq!(fs::read(release.join(file)).unwrap(), b"precious", "{file}");
+    }
+}
+
+#[test]
+fn list_of_what_was_taken_over_that_cannot_be_read_is_made_anew_unless_it_is_newer() {
+    let mut world = World::new();
+    let github = GitHub::start();
+    world.wish("desired", "apps: {}\n");
+    installed_by_distronomicon(&world, &github);
+    let units = world.path("/etc/systemd/system").display().to_string();
+    imported(&mut world, &["distronomicon", &units]);
+    world.nothing_to_do();
+    let list = world.path("/opt/tool/releases/v1.10.0/.reconcile-taken-over.json");
+    let whole = fs::read(&list).unwrap();
+    fs::write(&list, &whole[..whole.len() / 2]).unwrap();
+    for _ in 0..3 {
+        world.nothing_to_do();
+    }
+    let listed: serde_json::Value = serde_json::from_slice(&fs::read(&list).unwrap()).unwrap();
+    let entries = listed["entries"].as_array().unwrap();
+    let ours =
+        |entry: &&serde_json::Value| entry["path"].as_str().unwrap().starts_with(".reconcile");
+    assert_eq!(entries.iter().filter(ours).count(), 0, "{listed:#}");
+    let newer = br#"{"format":2,"at":"2026-06-01T00:00:00Z","more":[]}"#;
+    fs::write(&list, newer).unwrap();
+    for _ in 0..2 {
+        world.nothing_to_do();
+    }
+    assert_eq!(fs::read(&list).unwrap(), newer, "whoever wrote it reads it");
+}
+
+#[test]
 fn variables_of_a_host_below_a_root_are_read_there() {
     let world = World::new();
     let unit = "[Service]\nEnvironmentFile=/etc/distronomicon/%i.env\nExecStart=/usr/bin/distronomicon --app %i update\n";

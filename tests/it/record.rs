@@ -93,6 +93,21 @@ fn place_that_cannot_be_looked_at_any_more_does_not_lose_the_history_of_the_pass
 }
 
 #[test]
+fn history_that_cannot_be_written_hides_nothing_of_what_a_pass_did() {
+    let world = World::new();
+    fs::create_dir_all(world.host("var/lib/reconcile/history.jsonl")).unwrap();
+    world.wish("1.0", 3);
+    let passed = world.agent(&PASS);
+    let told = said(&passed);
+    assert_eq!(passed.status.code(), Some(0), "{told}");
+    assert!(told.contains("1 done"), "{told}");
+    assert!(told.contains("cannot write the history"), "{told}");
+    assert_eq!(world.in_use(), Ok(Some("1.0".to_owned())));
+    let again = said(&world.agent(&PASS));
+    assert!(again.contains("No changes"), "{again}");
+}
+
+#[test]
 fn ledger_of_a_newer_version_is_refused_and_left_alone() {
     let world = World::new();
     world.wish("1.0", 3);

@@ -53,8 +53,15 @@ impl Shown {
         let socket = unix(&runtime.path(SOCKET)).map_err(failed)?;
         tokio::spawn(serve_unix(socket, reporter.feed()));
         if let Some(address) = config.listen.map(|listen| listen.0) {
-            tokio::spawn(serve_tcp(tcp(address).await.map_err(failed)?, reporter.feed()));
-            mention(&format!("status, metrics and a page are at http://{address}/"));
+            match tcp(address).await {
+                Ok(listener) => {
+                    tokio::spawn(serve_tcp(listener, reporter.feed()));
+                    mention(&format!("status, metrics and a page are at http://{address}/"));
+                }
+                // Whoever has that port keeps nobody's host from being kept.
+                Err(error @ ServeError::Listen { .. }) => tracing::warn!("{}", chain(&error)),
+                Err(error) => return Err(failed(error)),
+            }
         }
         let notify = told(session, &config.notify);
         let notifier =

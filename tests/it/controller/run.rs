@@ -613,6 +613,20 @@ fn what_passes_come_to_is_shown_and_told() {
 }
 
 #[test]
+fn port_that_somebody_else_has_keeps_no_agent_from_its_work() {
+    let world = world();
+    let theirs = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = theirs.local_addr().unwrap();
+    fs::create_dir_all(world.host("etc/reconcile")).unwrap();
+    fs::write(world.host("etc/reconcile/agent.yaml"), format!("listen: \"{address}\"\n")).unwrap();
+    let agent = Loop::start(&world, &IDLE);
+    assert_eq!(in_use(&world).as_deref(), Some("1.0"));
+    let log = fs::read_to_string(world.path("agent.log")).unwrap();
+    assert!(log.contains(&format!("cannot listen on {address}")), "{log}");
+    agent.stop();
+}
+
+#[test]
 fn pass_that_cannot_be_made_is_told_everywhere_until_one_is() {
     let world = world();
     let mut running = Loop::start(&world, &["run", "--interval", "1d", "-v"]);

@@ -3,10 +3,11 @@
 use std::io;
 
 use camino::Utf8Path;
+use serde::Deserialize;
 
 use crate::host::{ItemKind, Look, Stat};
-use crate::model::manifest::{MANIFEST_FORMAT, TAKEN_OVER_NAME, TakenOver};
-use crate::model::{Drift, Entry, EntryKind};
+use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME, TAKEN_OVER_NAME, TakenOver};
+use crate::model::{Drift, DriftKind, Entry, EntryKind};
 use crate::resource::app::observe::{
     DRIFT_MAX, MANIFEST_BYTES_MAX, Slot, compare_entries, executables,
 };
@@ -33,23 +34,43 @@ fn drift(
     (depth, written): (Depth, Stat),
 ) -> io::Result<Vec<Drift>> {
     let mut drift = compare_entries(host, directory, entries, (depth, Some(written)))?;
+    // What its programs write beside themselves was never known to be of it or not.
+    drift.retain(|drift| drift.kind != DriftKind::Extra);
     drift.sort_by(|a, b| a.path.cmp(&b.path));
     drift.truncate(DRIFT_MAX);
     Ok(drift)
 }
 
-/// The list of what was there. One that cannot be read counts as missing, and is made anew.
+/// The list of what was there. One that cannot be read counts as missing.
 fn read(host: &Look, directory: &Utf8Path) -> io::Result<Option<(TakenOver, Stat)>> {
-    let found = match host.read_stated(&directory.join(TAKEN_OVER_NAME), MANIFEST_BYTES_MAX) {
-        Err(error) if error.kind() == io::ErrorKind::InvalidInput => None,
-        read => read?,
-    };
-    let list = found.and_then(|(bytes, stat)| Some((serde_json::from_slice(&bytes).ok()?, stat)));
+    let list = text(host, directory)?;
+    let list = list.and_then(|(bytes, stat)| Some((serde_json::from_slice(&bytes).ok()?, stat)));
     Ok(list.filter(|(list, _): &(TakenOver, Stat)| list.format == MANIFEST_FORMAT))
 }
 
-/// Everything in a directory, parents before children; `None` where something in it can be in no list, or too much is.
+fn text(host: &Look, directory: &Utf8Path) -> io::Result<Option<(Vec<u8>, Stat)>> {
+    match host.read_stated(&directory.join(TAKEN_OVER_NAME), MANIFEST_BYTES_MAX) {
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+        read => read,
+    }
+}
+
+/// Whether a newer reconcile wrote the list, who goes on with it once it is back.
+fn is_newer(host: &Look, directory: &Utf8Path) -> io::Result<bool> {
+    #[derive(Deserialize)]
+    struct Any {
+        format: u32,
+    }
+    let list = text(host, directory)?.and_then(|(bytes, _)| serde_json::from_slice(&bytes).ok());
+    Ok(list.is_some_and(|list: Any| list.format > MANIFEST_FORMAT))
+}
+
+/// Everything in a directory that is not ours, parents before children; `None` where something in it can be in no list,
+/// too much is, or a newer reconcile listed it.
 pub fn entries(host: &Look, directory: &Utf8Path) -> io::Result<Option<Vec<Entry>>> {
+    if is_newer(host, directory)? {
+        return Ok(None);
+    }
     // What cannot be listed is met in every pass, so nothing is read before all of it can be.
     let Some(mut entries) = unread(host, directory)? else { return Ok(None) };
     for entry in &mut entries {
@@ -66,6 +87,11 @@ fn unread(host: &Look, directory: &Utf8Path) -> io::Result<Option<Vec<Entry>>> {
     let mut pending = vec![String::new()];
     while let Some(parent) = pending.pop() {
         for item in host.list(directory.join(&parent))?.unwrap_or_default() {
+            // A damaged list is no part of the release that it is of.
+            let ours = [TAKEN_OVER_NAME, MANIFEST_NAME].iter().any(|n| item.name.starts_with(n));
+            if ours && parent.is_empty() {
+                continue;
+            }
             let path =
                 if parent.is_empty() { item.name } else { format!("{parent}/{}", item.name) };
             let place = directory.join(&path);
