@@ -75,7 +75,6 @@ impl<'a> Wishes<'a> {
                 let mut desired = self.session.last_wish()?;
                 if let Some(desired) = &mut desired {
                     desired.refused = Some(first_of(&diagnostics));
-                    provide(&self.session.host, desired);
                 }
                 Read { wish: Wish::Invalid(first_of(&diagnostics)), desired, texts: None }
             }

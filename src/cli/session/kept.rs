@@ -8,6 +8,7 @@ use crate::cli::session::{Session, Texts};
 use crate::desired::DesiredState;
 use crate::host::Change;
 use crate::model::selection::Identity;
+use crate::provider::provide;
 use crate::record::last_wish::{self, Kept};
 
 impl Session {
@@ -56,6 +57,12 @@ impl Session {
             return Ok(None);
         }
         let roots = DesiredState::roots_of(&self.desired_files()?);
-        last_wish::load(&self.host, (&self.identity()?, &roots)).map_err(|e| CliError::io(&e))
+        let last = last_wish::load(&self.host, (&self.identity()?, &roots));
+        let mut last = last.map_err(|e| CliError::io(&e))?;
+        if let Some(desired) = &mut last {
+            // Definitions of the host are read live; what is followed of them is as much of the wish as before.
+            provide(&self.host, desired);
+        }
+        Ok(last)
     }
 }

@@ -500,3 +500,22 @@ fn all_that_definitions_brought_goes_with_them_wherever_it_is() {
         assert_eq!(left, 0, "{place}");
     }
 }
+
+#[test]
+fn what_is_followed_stays_wished_while_the_desired_state_is_not_valid() {
+    let mut host = host();
+    alpha_and_beta(&host, "sysupdate.d", "a");
+    for version in ["v1", "v2"] {
+        offer(&host, version);
+        host.converges();
+    }
+    let mistake = host.world.temp().join("desired/mistake.yaml");
+    fs::write(&mistake, "apps: [\n").unwrap();
+    let status = host.world.run(&["status", "-o", "json"]).json();
+    assert_eq!(status["resources"][0]["requested"], "latest", "{status:#}");
+    let explained = host.world.run(&["explain", "extension/host"]);
+    assert!(explained.stdout.contains("01-alpha.transfer"), "{explained:#?}");
+    let ran = host.world.run(&["rollback", "extension/host", "--reason", "test"]).exits(0);
+    let link = fs::read_link(host.world.path("etc/extensions/a")).unwrap();
+    assert!(link.ends_with("beta-v1"), "{link:?} after {ran:#?}");
+}
