@@ -47,6 +47,7 @@ mod shared;
 mod signed;
 mod stopped;
 mod theirs;
+mod told;
 mod unclear;
 mod unfit;
 mod web;

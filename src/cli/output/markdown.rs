@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use crate::cli::output::text;
+use crate::cli::output::transfers::transfers;
 use crate::model::Plan;
 use crate::model::outcome::Outcome;
 use crate::model::plan::PlanDocument;
@@ -39,7 +40,7 @@ pub fn plan(document: &PlanDocument) -> String {
             for drift in &change.drift {
                 let _ = writeln!(out, "! {} was {}", fence(&drift.path), fence(&drift.found));
             }
-            for line in text::transfer(change).into_iter().chain(text::diff(change)) {
+            for line in transfers(change).into_iter().chain(text::diff(change)) {
                 let _ = writeln!(out, "{}", fence(&line));
             }
         }

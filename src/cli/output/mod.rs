@@ -7,4 +7,5 @@ pub mod markdown;
 pub mod progress;
 pub mod report;
 pub mod text;
+pub mod transfers;
 pub mod units;

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::cli::output::contents;
 use crate::cli::output::json::About;
+use crate::cli::output::transfers::transfers;
 use crate::cli::output::units::bytes;
 use camino::Utf8Path;
 
@@ -13,7 +14,7 @@ use crate::model::manifest::Binary;
 use crate::model::outcome::counted;
 use crate::model::plan::{Blocked, Change, InUse, PlanSummary};
 use crate::model::step::{AssembleRules, DeleteMax, ExchangeBy, Expected};
-use crate::model::{Action, Artifact, Delta, Drift, Effect, Fallback, Level, Plan, Step};
+use crate::model::{Action, Drift, Effect, Plan, Step};
 
 /// Renders a plan. The same value gives the same text.
 pub fn plan(plan: &Plan, about: &About) -> String {
@@ -139,10 +140,7 @@ fn change(text: &mut String, change: &Change) {
     );
     let place = change.declared_at.as_ref().map_or(String::new(), |at| format!(" ({at})"));
     let _ = writeln!(text, "      {}: {}{place}", change.attribution.name(), change.reason);
-    if let Some(line) = transfer(change) {
-        let _ = writeln!(text, "      {line}");
-    }
-    for line in diff(change) {
+    for line in transfers(change).into_iter().chain(diff(change)) {
         let _ = writeln!(text, "      {line}");
     }
 }
@@ -159,54 +157,6 @@ pub fn headline(change: &Change) -> String {
     let floating = change.after.as_ref().filter(|after| after.floating);
     let floating = floating.and_then(|a| a.requested.clone()).map(|r| format!(" ({r})"));
     format!("{}{versions}{}", change.action.name(), floating.unwrap_or_default())
-}
-
-/// `fetch rg.tar.gz, 1.7 MiB, verified by checksum (SHA256SUMS)`.
-pub fn transfer(change: &Change) -> Option<String> {
-    change.steps.iter().find_map(|step| {
-        let Step::Fetch { artifact, evidence, delta, .. } = step else { return None };
-        let assembles = change.steps.iter().any(|step| matches!(step, Step::Assemble { .. }));
-        let chunks = if assembles { " and its chunks" } else { "" };
-        let how = match (delta, change.fetch_bytes, change.reused_bytes) {
-            (Some(delta), ..) => shortcut(delta, artifact),
-            (_, Some(0), 0) => format!("reuse {} (cached)", artifact.name),
-            (_, Some(0), reused) => format!("reuse {} ({} cached)", artifact.name, bytes(reused)),
-            (_, Some(size), _) => format!("fetch {}{chunks} ({})", artifact.name, bytes(size)),
-            (_, None, _) => format!("fetch {} (size unknown)", artifact.name),
-        };
-        let verified = match evidence.level {
-            Level::None => "NOT VERIFIED".to_owned(),
-            Level::Tls if is_local(artifact) => {
-                "NOT VERIFIED: it comes from a path on this machine".to_owned()
-            }
-            Level::Tls => "NOT VERIFIED beyond TLS".to_owned(),
-            Level::Lock if evidence.digests.is_empty() => {
-                "NOT VERIFIED: the bytes of this first use are recorded".to_owned()
-            }
-            level => format!("verified by {} ({})", level.name(), evidence.stated_by),
-        };
-        Some(format!("{how}, {verified}"))
-    })
-}
-
-fn is_local(artifact: &Artifact) -> bool {
-    artifact.urls.last().is_some_and(|url| url.starts_with("file:"))
-}
-
-/// `patch /opt/tool/releases/1.0/tool (fetch 12 KiB), else fetch linux-amd64.gz (4.1 MiB)`.
-fn shortcut(delta: &Delta, artifact: &Artifact) -> String {
-    let size = |size: Option<u64>| size.map_or_else(|| "size unknown".to_owned(), bytes);
-    let Some(patch) = &delta.patch else {
-        return format!("copy {} ({}), which is the program", delta.base, bytes(delta.base_bytes));
-    };
-    let fetched = size(patch.artifact.size.or(patch.bytes));
-    let whole = format!("fetch {} ({})", artifact.name, size(artifact.size));
-    let fallback = match delta.fallback {
-        Fallback::Full => whole,
-        Fallback::Limit(most) => format!("{whole} of at most {}", bytes(most)),
-        Fallback::Fail => "fail".to_owned(),
-    };
-    format!("patch {} (fetch {fetched}), else {fallback}", delta.base)
 }
 
 /// What changes on disk, line by line: `-` goes, `+` comes.
