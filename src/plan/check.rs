@@ -90,8 +90,8 @@ fn still_wished(
     present: &Present<'_>,
 ) -> Result<(), String> {
     match step {
-        Step::Fetch { evidence, .. } => {
-            let min = declared.and_then(|d| d.spec.level_min());
+        Step::Fetch { artifact, evidence, .. } => {
+            let min = declared.and_then(|d| d.spec.level_min(&artifact.name));
             if min.is_some_and(|min| evidence.level < min) {
                 return Err(format!("{id} now demands better evidence"));
             }

@@ -309,9 +309,6 @@ fn spec(
         set.clear();
         retired.clear();
     }
-    let listed = || set.iter().filter(|(_, wish)| wish.stock == Stock::Listed);
-    let verify = listed().any(|(transfer, _)| transfer.verify);
-    let web = listed().any(|(_, wish)| matches!(wish.from, DirectoryUrl::Web(_)));
     let most = |transfer: &Transfer| {
         let kept = transfer.target.instances_max.unwrap_or(u64::from(INSTANCES_UNLIMITED));
         u32::try_from(kept).unwrap_or(INSTANCES_UNLIMITED)
@@ -332,15 +329,7 @@ fn spec(
         retain: set.iter().map(|(transfer, _)| most(transfer)).max().unwrap_or(1),
         protect,
         min_version: set.iter().filter_map(|(t, _)| t.min_version.as_ref()).max_by(order).cloned(),
-        verify: ImagePolicy {
-            digest: None,
-            min: Some(match (verify, web) {
-                (true, _) => Level::Signature,
-                (false, true) => Level::Checksum,
-                (false, false) => Level::Lock,
-            }),
-            keyring: None,
-        },
+        verify: ImagePolicy::default(),
         activate: follow.activate,
         health: None,
         restart: Vec::new(),
@@ -406,6 +395,11 @@ fn wish(host: &Look, transfer: &Transfer, follow: FollowAs) -> Result<Wish, Stri
     let name = named.unwrap_or_else(|| transfer.id.clone());
     Ok(Wish {
         definition: Some(transfer.id.clone()),
+        min: Some(match (transfer.verify, &from) {
+            (true, _) => Level::Signature,
+            (false, DirectoryUrl::Web(_)) => Level::Checksum,
+            (false, DirectoryUrl::Local(_)) => Level::Lock,
+        }),
         from,
         stock,
         manifest: "SHA256SUMS".to_owned(),

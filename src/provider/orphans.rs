@@ -61,6 +61,7 @@ pub fn orphans(
         }
         orphans.push(Wish {
             definition: None,
+            min: None,
             from: DirectoryUrl::Local("/".into()),
             stock: Stock::Listed,
             manifest: String::new(),

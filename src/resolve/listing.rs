@@ -14,6 +14,7 @@ use crate::model::{Artifact, BlockedReason, Digest, Level, Version};
 use crate::resolve::problem_of;
 use crate::resolve::signed::keyring;
 use crate::resource::decision::Problem;
+use crate::resource::extension::observe::Keyrings;
 use crate::resource::extension::spec::{Stock, Transfer};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 use crate::source::spec::DirectoryUrl;
@@ -111,10 +112,12 @@ pub(super) async fn offered(
     let mut lists = Vec::new();
     let mut read: Vec<(&Transfer, Listing)> = Vec::new();
     for transfer in &spec.transfers {
-        // Nobody's list is read twice; a directory without one is looked at for each: patterns say how far down.
+        // Nobody's list is read twice by the same demands; a directory without one is looked at for each: patterns say
+        // how far down.
+        let demanded = spec.level_of(transfer);
         let same = |other: &Transfer| {
-            (&other.from, &other.manifest, other.stock)
-                == (&transfer.from, &transfer.manifest, Stock::Listed)
+            (&other.from, &other.manifest, other.stock, spec.level_of(other))
+                == (&transfer.from, &transfer.manifest, Stock::Listed, demanded)
         };
         if let Some((_, listing)) = read.iter().find(|(other, _)| same(other)) {
             lists.push(matching(transfer, listing));
@@ -280,39 +283,60 @@ impl Asked<'_> {
     async fn signer(&self, bytes: &[u8]) -> Result<String, Problem> {
         let unverified =
             |message: String| Problem { reason: BlockedReason::Unverified, message, until: None };
-        let keyring = self.keyring().map_err(unverified)?;
+        let (keyring, place) = self.keyring().map_err(unverified)?;
         let Transfer { from, manifest: name, .. } = self.transfer;
         let signed = sysupdate::signature(from, name, self.reader).await;
         let (file, signature) = signed.map_err(|error| match error.class() {
             Class::NotFound => unverified(format!(
-                "{}; to go without, write `verify: {{ min: checksum }}`",
-                chain(&error)
+                "{} has no signature of {name} (`{name}.gpg`); to go without, write {}",
+                sysupdate::shown(from),
+                self.going_without()
             )),
             _ => problem_of(&error),
         })?;
         let signed = verify_detached(bytes, &signature, &keyring, self.now).map_err(|error| {
-            unverified(format!("{file} of {}: {}", sysupdate::shown(from), chain(&error)))
+            let (from, why) = (sysupdate::shown(from), chain(&error));
+            unverified(format!("{file} of {from}: {why}; the keyring is {place}"))
         })?;
         let key = signed.primary.get(signed.primary.len().saturating_sub(16)..);
         Ok(format!("{name}, signed by {}", key.unwrap_or(&signed.primary)))
     }
 
-    fn keyring(&self) -> Result<Keyring, String> {
-        if let Some(path) = &self.spec.verify.keyring {
-            return keyring(path);
+    /// What to write where no signature is wished for.
+    fn going_without(&self) -> String {
+        match &self.transfer.definition {
+            Some(id) => format!("`Verify=no` in the section [Transfer] of {id}.transfer"),
+            None => "`verify: { min: checksum }`".to_owned(),
         }
+    }
+
+    /// The keys that count, and where somebody puts more of them.
+    fn keyring(&self) -> Result<(Keyring, &Utf8Path), String> {
+        if let Some(path) = &self.spec.verify.keyring {
+            return Ok((keyring(path)?, path));
+        }
+        let Keyrings { contents, own } = &self.observed.keyrings;
         let mut joined: Option<Keyring> = None;
-        for bytes in &self.observed.keyrings {
+        for bytes in contents {
             let keyring = Keyring::read(bytes).map_err(|error| chain(&error))?;
             joined = Some(match joined {
                 Some(joined) => joined.join(keyring),
                 None => keyring,
             });
         }
-        joined.ok_or_else(|| {
-            "a signature is demanded, but there is no keyring; name one with `verify: { gpg: { keyring: \
-             PATH } }`, or put it at /etc/systemd/import-pubring.pgp"
-                .to_owned()
-        })
+        let joined = joined.ok_or_else(|| {
+            let Transfer { from, manifest, definition, .. } = self.transfer;
+            let named = match definition {
+                Some(_) => "",
+                None => ", or name one with `verify: { gpg: { keyring: PATH } }`",
+            };
+            format!(
+                "a signature of {manifest} in {} is demanded, but there is no keyring; put it at {own}{named}; to go \
+                 without, write {}",
+                sysupdate::shown(from),
+                self.going_without()
+            )
+        })?;
+        Ok((joined, own))
     }
 }

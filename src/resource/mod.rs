@@ -135,11 +135,11 @@ impl Spec {
         }
     }
 
-    /// The weakest evidence that the desired state accepts, where it says so.
-    pub fn level_min(&self) -> Option<Level> {
+    /// The weakest evidence that the desired state accepts for a file that is fetched, where it says so.
+    pub fn level_min(&self, file: &str) -> Option<Level> {
         match self {
             Self::App(spec) => spec.verify.min,
-            Self::Extension(spec) => spec.transfers.iter().map(|t| spec.level_of(t)).min(),
+            Self::Extension(spec) => spec.level_of_file(file),
             Self::Tree(spec) => spec.verify.min,
         }
     }

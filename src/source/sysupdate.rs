@@ -55,7 +55,7 @@ pub async fn signature(
             Err(error) => return Err(error),
         }
     }
-    Err(absent(from, format!("a signature of {name} (`{name}.gpg`)")))
+    Err(absent(from, format!("a signature of {name} (`{name}.gpg`) in {}", shown(from))))
 }
 
 /// Reads the list and its signatures anew the next time, as they cannot belong together. Whether anything of them was

@@ -9,16 +9,19 @@ use crate::cli::output::json;
 use crate::cli::output::units::bytes;
 use crate::cli::session::{PATIENCE, Session};
 use crate::cli::{CliError, say};
+use crate::desired::DesiredState;
 use crate::host::runner::can_start;
 use crate::host::{ItemKind, Look};
-use crate::model::cached;
 use crate::model::outcome::{Outcome, chain, counted};
+use crate::model::{Level, cached};
 use crate::monitor::notify;
 use crate::observe::observe;
 use crate::provider::components;
 use crate::record::history::{self, History};
 use crate::record::{cache, last_pass, ledger};
 use crate::resource::Spec;
+use crate::resource::extension::observe::keyrings;
+use crate::resource::extension::spec::Transfer;
 use crate::source::place::is_mounted;
 
 /// Which cached artifacts to remove.
@@ -125,6 +128,9 @@ async fn examine(session: &Session) -> Vec<Finding> {
         if desired.follow.is_some() {
             check("definitions of this host", definitions(&session.host));
         }
+        if let Some(found) = keyring(&session.host, desired) {
+            check("keyring of systemd", found);
+        }
         for (host, token) in session.tokens(desired) {
             check(&format!("token for {host}"), token.map(|_| "there is one".to_owned()));
         }
@@ -203,6 +209,31 @@ fn definitions(host: &Look) -> Result<String, String> {
     }
     let transfers = components.iter().map(|component| component.transfers.len()).sum();
     Ok(format!("{} can be read", counted(transfers, "transfer")))
+}
+
+/// Whether systemd has a keyring where signatures by its keys are demanded.
+fn keyring(host: &Look, desired: &DesiredState) -> Option<Result<String, String>> {
+    let specs = desired.resources.values().filter_map(|declared| match &declared.spec {
+        Spec::Extension(spec) if spec.verify.keyring.is_none() => Some(spec),
+        _ => None,
+    });
+    let signed = specs.map(|spec| {
+        let demands = |t: &&Transfer| spec.level_of(t) >= Level::Signature;
+        spec.transfers.iter().filter(demands).count()
+    });
+    let signed = signed.sum();
+    if signed == 0 {
+        return None;
+    }
+    Some(match keyrings(host) {
+        Ok(found) if found.contents.is_empty() => Err(format!(
+            "there is none, yet {} demand signatures; put one at {}",
+            counted(signed, "transfer"),
+            found.own
+        )),
+        Ok(found) => Ok(format!("{} read", counted(found.contents.len(), "file"))),
+        Err(error) => Err(chain(&error)),
+    })
 }
 
 /// Whether this process may write a path, or the nearest parent that exists.

@@ -237,6 +237,7 @@ impl Checker<'_> {
         let link = Utf8PathBuf::from(format!("{}/{name}{ending}", class.search_directory()));
         Some(Transfer {
             definition: None,
+            min: None,
             from: from?,
             stock: Stock::Listed,
             manifest: manifest.unwrap_or_else(|| "SHA256SUMS".to_owned()),

@@ -29,7 +29,7 @@ use enlisted::is_enlisted;
 pub use namesakes::{Former, Namesake};
 use ours::ours;
 pub use places::Listings;
-pub use seen::{ExtensionObserved, ImageSeen, LinkSeen, TransferObserved};
+pub use seen::{ExtensionObserved, ImageSeen, Keyrings, LinkSeen, TransferObserved};
 
 /// The manifest of an image has a few hundred bytes, that of a directory of 200,000 entries 40 MiB.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -284,17 +284,21 @@ pub fn os_release(host: &Look) -> Option<OsRelease> {
 }
 
 /// systemd's own keyrings below the root, or the one that the environment names, which is on this machine.
-fn keyrings(host: &Look) -> io::Result<Vec<Vec<u8>>> {
+pub fn keyrings(host: &Look) -> io::Result<Keyrings> {
     let chosen = host.places().keyring.as_deref();
     let machine = Look::new("/".into(), host.places().clone());
     let host = if chosen.is_some() { &machine } else { host };
     let places = systemd_keyring_paths(chosen)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
-    let mut found = Vec::new();
-    for place in places {
+    let own = places.iter().flatten().next().cloned().unwrap_or_default();
+    let mut found = Keyrings { own, contents: Vec::new() };
+    for (number, place) in places.into_iter().enumerate() {
         for path in place {
             if let Some(bytes) = host.read(&path, KEYRING_BYTES_MAX as u64)? {
-                found.push(bytes);
+                found.contents.push(bytes);
+                if number == 0 {
+                    found.own = path;
+                }
                 break;
             }
         }

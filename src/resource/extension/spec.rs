@@ -3,7 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Serialize, Serializer};
 
-use crate::format::sysupdate::pattern::Pattern;
+use crate::format::sysupdate::pattern::{Match, Pattern};
 use crate::model::extension::Shape;
 use crate::model::{Check, Constraint, Digest, ExtensionClass, Level, Prereleases};
 use crate::resource::SuspendWish;
@@ -94,6 +94,8 @@ pub struct Tries {
 pub struct Transfer {
     /// The name of its definition, where the host has one.
     pub definition: Option<String>,
+    /// The weakest acceptable level, where its definition says; absent: what is demanded of the extension.
+    pub min: Option<Level>,
     /// The directory of the source.
     pub from: DirectoryUrl,
     /// What is in there.
@@ -175,7 +177,7 @@ pub struct ImagePolicy {
 
 impl ExtensionSpec {
     /// The weakest acceptable level.
-    pub fn level_min(&self) -> Level {
+    fn level_min(&self) -> Level {
         let web = self.transfers.iter().any(|t| matches!(t.from, DirectoryUrl::Web(_)));
         let web = web && self.verify.digest.is_none();
         let default =
@@ -185,9 +187,10 @@ impl ExtensionSpec {
 
     /// The same for one transfer: nobody states what is in a plain directory of this host.
     pub fn level_of(&self, transfer: &Transfer) -> Level {
+        let min = transfer.min.unwrap_or_else(|| self.level_min());
         match transfer.stock {
-            Stock::Listed => self.level_min(),
-            Stock::Files | Stock::Directories => self.level_min().min(Level::Lock),
+            Stock::Listed => min,
+            Stock::Files | Stock::Directories => min.min(Level::Lock),
         }
     }
 
@@ -202,6 +205,16 @@ impl ExtensionSpec {
             Some(pinned) if pinned != digest => Err(format!("{pinned} is demanded now")),
             _ => Ok(()),
         }
+    }
+
+    /// The same for a file that is fetched: that of the transfers which it may be of, else of all.
+    pub fn level_of_file(&self, name: &str) -> Option<Level> {
+        let is_its = |pattern: &Pattern| {
+            pattern.has_directories() || matches!(pattern.compare(name), Match::Yes(_))
+        };
+        let its = self.transfers.iter().filter(|transfer| transfer.source.iter().any(is_its));
+        let least = its.map(|transfer| self.level_of(transfer)).min();
+        least.or_else(|| self.transfers.iter().map(|transfer| self.level_of(transfer)).max())
     }
 
     /// Whether everything it would transfer is switched off: what it brought goes.

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::Host;
+use super::signed::{golden, offer as offer_signed, trust};
 
 /// A followed definition of files in a directory.
 pub(super) fn define(host: &Host, (id, verify): (&str, &str), (source, end): (&Path, &str)) {
@@ -23,6 +24,19 @@ pub(super) fn host() -> Host {
     host
 }
 
+/// Files in a directory of their own, with an unsigned list.
+fn offer_unsigned(host: &Host, name: &str) -> std::path::PathBuf {
+    let place = host.world.temp().join("unsigned");
+    fs::create_dir_all(&place).unwrap();
+    fs::write(place.join(name), name).unwrap();
+    let digest = {
+        use sha2::Digest;
+        data_encoding::HEXLOWER.encode(&sha2::Sha256::digest(name))
+    };
+    fs::write(place.join("SHA256SUMS"), format!("{digest}  {name}\n")).unwrap();
+    place
+}
+
 #[test]
 fn each_file_of_a_release_is_announced_with_what_vouches_for_it() {
     let host = host();
@@ -37,4 +51,60 @@ fn each_file_of_a_release_is_announced_with_what_vouches_for_it() {
             assert!(plan.contains(&line), "{line}: {plan}");
         }
     }
+}
+
+#[test]
+fn each_transfer_of_a_component_demands_what_its_own_definition_says() {
+    let mut host = host();
+    offer_signed(&host, "SHA256SUMS.gpg");
+    trust(&host, "sysupdate/signed/import-pubring.pgp");
+    define(&host, ("demo", ""), (&host.source(), ".raw.zst"));
+    let unsigned = offer_unsigned(&host, "extra_1.0.0");
+    define(&host, ("extra", "Verify=no"), (&unsigned, ""));
+    host.world.run(&["sysupdate", "check-new"]).exits(0);
+    host.converges();
+    let files = host.world.path("var/lib/files");
+    assert_eq!(super::followed::names(&files), ["demo_1.0.0", "extra_1.0.0"]);
+    // What the one goes without says nothing of the other, also where both read one list.
+    define(&host, ("extra", "Verify=no"), (&host.source(), ".raw.zst"));
+    fs::remove_file(host.source().join("SHA256SUMS.gpg")).unwrap();
+    host.world.tick();
+    host.world.run(&["--dry-run"]).exits(77);
+}
+
+#[test]
+fn refusal_of_a_followed_transfer_says_what_is_missing_where_and_what_to_write() {
+    let host = host();
+    let unsigned = offer_unsigned(&host, "extra_1.0.0");
+    define(&host, ("extra", ""), (&unsigned, ""));
+    let says = |parts: &[&str]| {
+        let plan = host.world.run(&["--dry-run"]).exits(77).stdout;
+        assert!(parts.iter().all(|part| plan.contains(part)), "{parts:?}: {plan}");
+        assert!(!plan.contains("verify:"), "which a definition cannot say: {plan}");
+    };
+    let keyring = "/etc/systemd/import-pubring.pgp";
+    let advice = "`Verify=no` in the section [Transfer] of extra.transfer";
+    says(&["there is no keyring", keyring, advice]);
+    trust(&host, "openpgp/good.pgp");
+    let place = unsigned.display().to_string();
+    says(&[&place, "SHA256SUMS.gpg", advice]);
+    fs::copy(golden("sysupdate/signed/SHA256SUMS"), unsigned.join("SHA256SUMS")).unwrap();
+    fs::copy(golden("sysupdate/signed/SHA256SUMS.gpg"), unsigned.join("SHA256SUMS.gpg")).unwrap();
+    says(&[&place, "not in the keyring", keyring]);
+}
+
+#[test]
+fn doctor_says_that_signatures_are_demanded_and_no_keyring_is_there() {
+    let host = host();
+    let unsigned = offer_unsigned(&host, "extra_1.0.0");
+    define(&host, ("extra", ""), (&unsigned, ""));
+    define(&host, ("more", ""), (&unsigned, ""));
+    define(&host, ("less", "Verify=no"), (&unsigned, ""));
+    let told = host.world.run(&["doctor"]).exits(1).stdout;
+    let line = told.lines().find(|line| line.contains("import-pubring.pgp"));
+    let line = line.unwrap_or_else(|| panic!("{told}"));
+    assert!(line.starts_with("BAD") && line.contains("2 transfers"), "{told}");
+    trust(&host, "sysupdate/signed/import-pubring.pgp");
+    let told = host.world.run(&["doctor"]).stdout;
+    assert!(!told.contains("import-pubring.pgp"), "{told}");
 }

@@ -39,7 +39,16 @@ pub struct ExtensionObserved {
     pub os: String,
     /// systemd's keyrings, for wishes that rely on them.
     #[serde(skip)]
-    pub keyrings: Vec<Vec<u8>>,
+    pub keyrings: Keyrings,
+}
+
+/// systemd's keyrings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keyrings {
+    /// What is in them.
+    pub contents: Vec<Vec<u8>>,
+    /// The one that is an operator's to fill, which need not be there.
+    pub own: Utf8PathBuf,
 }
 
 /// What the host has of one transfer.
