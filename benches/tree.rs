@@ -126,8 +126,13 @@ impl Lab {
     }
 
     fn wish(&self, casync: &str) {
+        self.wish_laid_out(casync, "exchange");
+    }
+
+    fn wish_laid_out(&self, casync: &str, layout: &str) {
         let wish = format!(
-            "trees:\n  site:\n    path: /site\n    verify: {{ min: none }}\n    source: {{ casync: {casync} }}\n"
+            "trees:\n  site:\n    path: /site\n    layout: {layout}\n    verify: {{ min: none }}\n    source: {{ \
+             casync: {casync} }}\n"
         );
         fs::write(self.dir.join("desired/wish.yaml"), wish).unwrap();
     }
@@ -210,6 +215,10 @@ impl Lab {
             self.other(&["rsync", "-a", "--delete", &newer, &target])
         };
         Pairs::of(pairs, update, update_rsync).report(&line("update"), "rsync", 1.3);
+        self.sh("diff -r --no-dereference v2 root/site");
+        let (index, store) = (self.text("site.caidx"), self.text("store.castr"));
+        self.wish_laid_out(&format!("{{ index: {index}, store: {store} }}"), "in-place");
+        Pairs::of(pairs, update, update_rsync).report(&line("update in-place"), "rsync", 1.3);
         self.sh("diff -r --no-dereference v2 root/site");
     }
 

@@ -39,6 +39,7 @@ use crate::record::commit::{Pass, conclude, intend};
 use crate::record::last_pass::LastPass;
 use crate::record::{cache, last_pass, ledger};
 use crate::resolve::{Question, in_use, resolve};
+use crate::resource::Found;
 use crate::resource::observe::Depth;
 
 pub use glance::Glance;
@@ -234,7 +235,10 @@ pub async fn perform(
         memory::give_back();
     }
     let facts = &preview.observed.facts;
+    let found = preview.observed.resources.values().filter_map(|found| found.as_ref().ok());
+    let seen = found.filter_map(Found::seen).collect();
     let stager = Stager::new(host, hands.client, hands.progress, facts, request.now);
+    let stager = stager.with_seen(seen);
     let mut journal = Journal::new(&preview.ledger, request.now);
     let closes = |change: &Change| request.holds.closes(change);
     let Hands { stop, clock, gathering, .. } = hands;

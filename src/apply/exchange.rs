@@ -134,7 +134,22 @@ fn exchange(
     }
 }
 
+/// Refuses a tree that has only what is another in the one in use, where it would take its place.
+fn refuse_part(host: &Host, trees: &Trees<'_>) -> Result<(), SwitchError> {
+    let head = trees.tree.parent().map(|generation| head_of(host, generation)).transpose()?;
+    match head.flatten().and_then(|head| head.made_for) {
+        Some(_) => Err(not_made_for(trees)),
+        None => Ok(()),
+    }
+}
+
+fn not_made_for(trees: &Trees<'_>) -> SwitchError {
+    let what = "the new tree was made for another directory".to_owned();
+    SwitchError::Stale { path: trees.path.to_owned(), what }
+}
+
 fn directories(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, SwitchError> {
+    refuse_part(host, trees)?;
     let found = host.inode_of_dir(trees.path)?;
     if !trees.fit(found) {
         let what = "it is another directory now".to_owned();
@@ -170,13 +185,9 @@ fn in_place(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, S
     }
     let generation = trees.tree.parent().unwrap_or(trees.tree);
     let nodes = list(host, generation)?;
-    let head_of = |generation: &Utf8Path| -> io::Result<Option<SnapshotHead>> {
-        let bytes = host.read(generation.join(HEAD), GENERATION_BYTES_MAX)?;
-        Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
-    };
     let mut old_staged_at = None;
     if let Some(old) = trees.old
-        && let Some(head) = head_of(old)?
+        && let Some(head) = head_of(host, old)?
     {
         old_staged_at = Some(head.staged_at);
         if head.inode != inode {
@@ -184,12 +195,15 @@ fn in_place(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, S
             write_head(host, old, &SnapshotHead { inode, ..head })?;
         }
     }
-    let head = head_of(generation)?;
+    let head = head_of(host, generation)?;
     let (Some(nodes), Some(head)) = (nodes, head) else {
         let what = "the generation to merge cannot be read".to_owned();
         return Err(SwitchError::Stale { path: generation.to_owned(), what });
     };
-    let Some(merged) = host.merge(trees.tree, trees.path, &nodes, trees.preserve)? else {
+    if head.made_for.is_some_and(|made_for| made_for != inode) {
+        return Err(not_made_for(trees));
+    }
+    let Some(merged) = host.merge((trees.tree, trees.path), &nodes, trees.preserve)? else {
         host.remove(generation)?;
         let what = "somebody changed files while it was updated".to_owned();
         return Err(SwitchError::Stale { path: trees.path.to_owned(), what });
@@ -200,8 +214,14 @@ fn in_place(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, S
     // Both have the inode now, and the one that was staged last is in use.
     let after = |old: Timestamp| old.checked_add(Span::new().nanoseconds(1)).unwrap_or(old);
     let staged_at = old_staged_at.map_or(head.staged_at, |old| after(old).max(head.staged_at));
-    write_head(host, generation, &SnapshotHead { staged_at, inode, merged, ..head })?;
+    let head = SnapshotHead { staged_at, inode, merged, made_for: None, ..head };
+    write_head(host, generation, &head)?;
     Ok(host.remove(trees.tree).map_err(SwitchError::from))
+}
+
+fn head_of(host: &Host, generation: &Utf8Path) -> io::Result<Option<SnapshotHead>> {
+    let bytes = host.read(generation.join(HEAD), GENERATION_BYTES_MAX)?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
 fn write_head(host: &Host, generation: &Utf8Path, head: &SnapshotHead) -> io::Result<()> {
@@ -221,6 +241,7 @@ fn put_away(host: &Host, trees: &Trees<'_>) -> Result<(), SwitchError> {
 }
 
 fn link(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, SwitchError> {
+    refuse_part(host, trees)?;
     let parent = trees.path.parent().unwrap_or(trees.path);
     host.make_dirs(parent)?;
     let target = trees.tree.strip_prefix(parent).unwrap_or(trees.tree);

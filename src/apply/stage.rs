@@ -20,9 +20,10 @@ use crate::assemble::Changed;
 use crate::fetch::{Client, Progress};
 use crate::host::runner::run;
 use crate::host::{Change as Host, facts};
+use crate::model::difference::Seen;
 use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
 use crate::model::outcome::{End, Failure, FailureClass, FetchedArtifact, chain};
-use crate::model::step::{AssembleRules, ReleaseHead, UnpackRules};
+use crate::model::step::{ReleaseHead, UnpackRules};
 use crate::model::{Artifact, Blob, Change, Evidence, HostFacts, Manifest, Step, StepKind};
 use crate::trust::Verified;
 use crate::unpack::{Here, UnpackError, Unpacked, can_run, patch, unpack};
@@ -100,6 +101,8 @@ pub struct Stager<'a> {
     /// Shared by every thread that writes below the host. A change that is given up leaves its thread behind, which
     /// knows of nothing: only when nobody shares this does nobody write any more.
     writing: Arc<RwLock<()>>,
+    /// What looking at trees came to in this pass.
+    pub(super) seen: Vec<Arc<Seen>>,
 }
 
 impl fmt::Debug for Stager<'_> {
@@ -111,7 +114,7 @@ impl fmt::Debug for Stager<'_> {
 /// One change while it is staged.
 pub(super) struct Bench {
     /// Where the release will be promoted to.
-    slot: Option<Utf8PathBuf>,
+    pub(super) slot: Option<Utf8PathBuf>,
     got: Option<Got>,
     pub(super) staged: Staged,
 }
@@ -146,6 +149,7 @@ impl<'a> Stager<'a> {
             unpacking,
             fetching: Semaphore::new(STAGED_AT_ONCE),
             writing: Arc::default(),
+            seen: Vec::new(),
         }
     }
 
@@ -308,29 +312,6 @@ impl<'a> Stager<'a> {
                 fail(FailureClass::Unsuitable, format!("{why}: {}", chain(&e)))
             })?;
         }
-        Ok(())
-    }
-
-    async fn assemble(
-        &self,
-        (into, rules, release): (&Utf8Path, &AssembleRules, &ReleaseHead),
-        bench: &mut Bench,
-    ) -> Result<(), Failure> {
-        let fail = |class, message| Failure { step: StepKind::Assemble, class, message };
-        let Some((index, _, evidence)) = bench.take_whole() else {
-            return Err(fail(FailureClass::Permanent, "nothing was fetched".to_owned()));
-        };
-        if let Some(slot) = &bench.slot {
-            let made = self.host.make_dirs_unsynced(slot.parent().unwrap_or(slot));
-            made.map_err(|e| fail(FailureClass::Transient, chain(&e)))?;
-        }
-        // Mostly waits for the network, which must not keep others from unpacking.
-        let writes = self.writes().await;
-        let wish = tree::Wish { into, rules, release, index, evidence, now: self.now, writes };
-        let made = tree::stage(self.host, self.client, wish).await?;
-        bench.staged.fetched_bytes += made.fetched_bytes;
-        bench.staged.notes.extend(made.notes);
-        bench.staged.changed = Some(made.changed);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Staging a generation of a tree.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use camino::Utf8Path;
@@ -10,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::OwnedRwLockReadGuard;
 
 use crate::apply::Stop;
-use crate::apply::stage::Stager;
+use crate::apply::stage::{Bench, Stager};
 use crate::assemble::{
     Accounts, AssembleError, Assembled, Behind, HEAD, InUse, Job, Me, NODES, Owner, Powers,
     SeedPlace, Stores, Trust, assemble, is_store, refresh,
@@ -19,9 +20,12 @@ use crate::fetch::{Client, piece};
 use crate::format::casync::deltas::DELTA_BYTES_MAX;
 use crate::format::casync::packs::PackList;
 use crate::host::Change as Host;
+use crate::model::difference::Seen;
 use crate::model::outcome::{ChangeResult, End, Failure, FailureClass, chain};
 use crate::model::snapshot::{Nodes, SNAPSHOT_FORMAT, SnapshotHead};
-use crate::model::step::{AssembleRules, IndexSignature, Ownership, PackSource, ReleaseHead, Seed};
+use crate::model::step::{
+    AssembleRules, IndexSignature, Ownership, PackSource, ReleaseHead, Reuse, Seed,
+};
 use crate::model::{Algorithm, Blob, Change, Digest, Evidence, Step, StepKind};
 use crate::trust::Verified;
 
@@ -44,6 +48,8 @@ pub(super) struct Wish<'a> {
     pub(super) now: Timestamp,
     /// Kept by the thread that writes it.
     pub(super) writes: OwnedRwLockReadGuard<()>,
+    /// What looking at trees came to in this pass.
+    pub(super) seen: &'a [Arc<Seen>],
 }
 
 /// Whether some steps make a generation to go back to, and not the one that the change brings into use.
@@ -67,15 +73,19 @@ pub(super) async fn stage(
     host.make_new_dir(into).map_err(io)?;
     let rules = wish.rules;
     let powers = powers(host, rules).map_err(|e| fail(e.class(), chain(&e)))?;
-    let seeds: Vec<SeedPlace> = rules.seeds.iter().map(|seed| place(host, seed)).collect();
+    let seeds: Vec<SeedPlace> =
+        rules.seeds.iter().map(|seed| place(host, seed, wish.seen)).collect();
     let in_use = rules.seeds.first().is_some_and(|seed| seed.in_use);
     let dirs = rules.seed_dirs.iter().map(|dir| dir.as_std_path().to_owned());
     let (dirs, foreign): (Vec<_>, Vec<_>) = dirs.partition(|dir| is_store(dir));
+    let stays = rules.reuse == Reuse::Stays;
+    let made_for = if stays { host.inode_of_dir(&rules.path).map_err(io)? } else { None };
     let delta = match &rules.delta {
         Some(url) => piece(client, url, DELTA_BYTES_MAX).await.ok(),
         None => None,
     };
-    let delta_bytes = delta.as_ref().map_or(0, |delta| delta.len() as u64);
+    let stores = Stores::new(client, host.cache().chunks, &dirs, &rules.stores);
+    stores.count(delta.as_ref().map_or(0, |delta| delta.len() as u64));
     let job = Job {
         delta,
         index: wish.index.get().path.clone(),
@@ -91,14 +101,12 @@ pub(super) async fn stage(
         limits: rules.limits,
         writes: wish.writes,
     };
-    let cache = host.cache().chunks;
     let packs = match &rules.packs {
         Some(source) => packs(client, source).await,
         None => None,
     };
-    let stores = Stores::new(client, cache, &dirs, &rules.stores).with_packs(packs);
-    stores.count(delta_bytes);
-    let made = assemble(job, stores).await.map_err(|e| fail(e.class(), chain(&e)))?;
+    let made =
+        assemble(job, stores.with_packs(packs)).await.map_err(|e| fail(e.class(), chain(&e)))?;
     let index = wish.index.get().digests.iter().find(|d| d.algorithm() == Algorithm::Sha256);
     let head = SnapshotHead {
         format: SNAPSHOT_FORMAT,
@@ -111,6 +119,7 @@ pub(super) async fn stage(
         staged_at: wish.now,
         inode: made.inode,
         merged: None,
+        made_for,
         nodes: made.nodes,
         bytes: made.bytes,
         unsaid: made.unsaid,
@@ -121,6 +130,38 @@ pub(super) async fn stage(
 }
 
 impl Stager<'_> {
+    /// With what was seen of trees, so that nobody looks again.
+    #[must_use]
+    pub fn with_seen(mut self, seen: Vec<Arc<Seen>>) -> Self {
+        self.seen = seen;
+        self
+    }
+
+    /// Makes a generation of what was fetched.
+    pub(super) async fn assemble(
+        &self,
+        (into, rules, release): (&Utf8Path, &AssembleRules, &ReleaseHead),
+        bench: &mut Bench,
+    ) -> Result<(), Failure> {
+        let fail = |class, message| Failure { step: StepKind::Assemble, class, message };
+        let Some((index, _, evidence)) = bench.take_whole() else {
+            return Err(fail(FailureClass::Permanent, "nothing was fetched".to_owned()));
+        };
+        if let Some(slot) = &bench.slot {
+            let made = self.host.make_dirs_unsynced(slot.parent().unwrap_or(slot));
+            made.map_err(|e| fail(FailureClass::Transient, chain(&e)))?;
+        }
+        // Mostly waits for the network, which must not keep others from unpacking.
+        let writes = self.writes().await;
+        let (now, seen) = (self.now, &self.seen[..]);
+        let wish = Wish { into, rules, release, index, evidence, now, writes, seen };
+        let made = stage(self.host, self.client, wish).await?;
+        bench.staged.fetched_bytes += made.fetched_bytes;
+        bench.staged.notes.extend(made.notes);
+        bench.staged.changed = Some(made.changed);
+        Ok(())
+    }
+
     /// Brings offline copies up to what is in use now, which has shown that it works.
     pub(super) async fn refresh(&self, change: &Change, result: &mut ChangeResult, stop: &Stop) {
         for step in &change.steps {
@@ -132,6 +173,7 @@ impl Stager<'_> {
                 generation: self.host.real(generation).into_std_path_buf(),
                 tree: self.host.real(tree).into_std_path_buf(),
                 touched: HashSet::new(),
+                suspects: None,
                 trust: Trust::Nothing,
             };
             let cache = self.host.cache().chunks;
@@ -180,19 +222,25 @@ async fn packs(client: &Client, source: &PackSource) -> Option<PackList> {
     PackList::read(bytes.as_slice()).ok().filter(|_| same)
 }
 
-/// A generation and which of its paths somebody touched. What cannot be looked at is no seed.
-fn place(host: &Host, seed: &Seed) -> SeedPlace {
-    let touched = || {
+/// A generation and which of its paths somebody touched, looked at only where this pass did not do so yet.
+fn place(host: &Host, seed: &Seed, known: &[Arc<Seen>]) -> SeedPlace {
+    let look = || {
         let bytes = host.read(seed.generation.join(NODES), NODES_BYTES_MAX).ok()??;
         let nodes = Nodes::decode(&bytes).ok()?;
         let found = host.compare(&seed.tree, &nodes, &|_| true).ok()?;
-        Some(found.differences.into_iter().map(|difference| difference.path).collect())
+        Some((found.touched.into_iter().collect(), found.suspects.into_iter().collect()))
     };
-    let touched: Option<HashSet<Vec<u8>>> = if seed.in_use { touched() } else { None };
+    let known = known.iter().find(|seen| seen.generation == seed.generation).map(|seen| {
+        (seen.touched.iter().cloned().collect(), seen.suspects.iter().copied().collect())
+    });
+    let looked: Option<(HashSet<Vec<u8>>, HashSet<usize>)> =
+        if seed.in_use { known.or_else(look) } else { None };
+    let (touched, suspects) = looked.unzip();
     SeedPlace {
         generation: host.real(&seed.generation).into_std_path_buf(),
         tree: host.real(&seed.tree).into_std_path_buf(),
         touched: touched.unwrap_or_default(),
+        suspects,
         trust: if seed.verify { Trust::Nothing } else { Trust::Stat },
     }
 }

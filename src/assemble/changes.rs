@@ -116,6 +116,12 @@ impl<'a> Changes<'a> {
         self.old?.stat(self.current?)
     }
 
+    /// The text of the link at the path of the node that came last in the tree in use.
+    pub(super) fn old_target(&self) -> &[u8] {
+        let target = |nodes: &'a Nodes| Some(nodes.target(self.current?));
+        self.old.and_then(target).unwrap_or_default()
+    }
+
     /// The node that came last was made.
     pub(super) fn made(&mut self, name: &[u8], stat: &NodeStat, target: &[u8], bytes: Bytes) {
         let path = self.path_of(name);

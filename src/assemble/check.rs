@@ -14,7 +14,13 @@ const THREADS_MAX: usize = 16;
 /// Paths below the root of a tree whose content is not what the index says, found by hashing every chunk. A chunk
 /// can hold the content of several files: each of them is told. `None` when the generation itself is damaged.
 pub fn damaged(generation: PathBuf, tree: PathBuf) -> Option<BTreeSet<Vec<u8>>> {
-    let place = SeedPlace { generation, tree, touched: HashSet::new(), trust: Trust::Nothing };
+    let place = SeedPlace {
+        generation,
+        tree,
+        touched: HashSet::new(),
+        suspects: None,
+        trust: Trust::Nothing,
+    };
     let old = &Old::open(place)?;
     let count = old.chunks();
     let workers = thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
@@ -39,7 +45,8 @@ pub fn damaged(generation: PathBuf, tree: PathBuf) -> Option<BTreeSet<Vec<u8>>> 
 /// Chunks of an installed generation that can be put together from its tree, which somebody touched. `None` when the
 /// generation itself is damaged.
 pub fn usable(generation: PathBuf, tree: PathBuf, trust: Trust) -> Option<HashSet<ChunkId>> {
-    let mut old = Old::open(SeedPlace { generation, tree, touched: HashSet::new(), trust })?;
+    let place = SeedPlace { generation, tree, touched: HashSet::new(), suspects: None, trust };
+    let mut old = Old::open(place)?;
     let mut touched: HashMap<usize, bool> = HashMap::new();
     let mut usable = HashSet::new();
     for number in 0..old.chunks() {

@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use crate::assemble::attributes::{self, Wanted};
 use crate::assemble::changes::Bytes;
 use crate::assemble::error::AssembleError;
+use crate::assemble::standing::Draft;
 use crate::assemble::stream::{Piece, Stream};
 use crate::assemble::write::{Later, Made, Writer};
 use crate::format::casync::catar::{Decoder, Metadata};
@@ -50,6 +51,9 @@ impl Writer<'_> {
         flags: Flags,
         decoder: &mut Decoder<Stream>,
     ) -> Result<Made, AssembleError> {
+        if let Some(made) = self.file_stands(wish, flags, decoder) {
+            return Ok(made);
+        }
         let whole = if wish.size > 0 { decoder.source().whole_file(wish.size) } else { None };
         let same_place = self.changes.old_node();
         let unchanged = whole.is_some_and(|(old, node)| old == 0 && Some(node) == same_place);
@@ -60,17 +64,12 @@ impl Writer<'_> {
                 return Ok(Made { bytes: placed, ..made });
             }
         }
-        let file = self.with_parent(wish.name, "make", |parent| {
-            let flags =
-                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            rustix::fs::openat(parent, wish.name, flags, Mode::RUSR | Mode::WUSR)
-        })?;
-        let mut file = File::from(file);
         let times = attributes::times(flags, wish.metadata);
         let from = whole.and_then(|(old, node)| {
             decoder.source().olds.get_mut(old).and_then(|old| old.take_file(node))
         });
         if let Some(from) = from {
+            let file = self.create(wish.name)?;
             if can_wait(wish) {
                 let stat = self.dress(wish, &file, None)?;
                 let later = Some(Later { from, to: file, times });
@@ -89,12 +88,53 @@ impl Writer<'_> {
         if whole.is_some() {
             return Err(AssembleError::Died("a seed went away".to_owned()));
         }
-        let (bytes, tail) = self.fill(wish, decoder, &mut file)?;
+        let mut draft = match self.standing_file(wish, flags) {
+            Some(stands) => stands,
+            None => Draft::Written(self.create(wish.name)?),
+        };
+        let (bytes, tail) = self.fill(wish, decoder, &mut draft)?;
+        let file = match draft {
+            Draft::Stands(_, stat) => return Ok(Made { stat, bytes, later: None }),
+            Draft::Written(file) => file,
+        };
         if tail == Tail::Hole {
             file.set_len(wish.size).map_err(|e| self.failed_io("write", wish.name, e))?;
         }
         let stat = self.dress(wish, &file, times)?;
         Ok(Made { stat, bytes, later: None })
+    }
+
+    fn create(&mut self, name: &[u8]) -> Result<File, AssembleError> {
+        let file = self.with_parent(name, "make", |parent| {
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)
+        })?;
+        Ok(File::from(file))
+    }
+
+    /// The file that is written, which begins with what it has in common with the one that stands in its place.
+    fn written<'d>(
+        &mut self,
+        wish: &FileWish<'_>,
+        draft: &'d mut Draft,
+        at: u64,
+    ) -> Result<&'d mut File, AssembleError> {
+        if let Draft::Stands(from, seen) = draft {
+            let file = self.create(wish.name)?;
+            let copied = copy_range(from, 0, &file, at, &mut self.buffer);
+            let now = copied.and_then(|_| Ok(node_stat(&rustix::fs::fstat(&*from)?)));
+            let now = now.map_err(|e| self.failed_io("write", wish.name, e))?;
+            if at > 0 && (now.size, now.mtime, now.ctime) != (seen.size, seen.mtime, seen.ctime) {
+                let busy = io::ErrorKind::ResourceBusy.into();
+                return Err(self.failed_io("copy what somebody writes to,", wish.name, busy));
+            }
+            *draft = Draft::Written(file);
+        }
+        match draft {
+            Draft::Written(file) => Ok(file),
+            Draft::Stands(..) => Err(AssembleError::Died("a file was not made".to_owned())),
+        }
     }
 
     /// Gives a file its mode, its owner, its attributes and its times.
@@ -130,16 +170,7 @@ impl Writer<'_> {
         }
         let old = decoder.source().olds.get(old)?;
         let stat = old.nodes.stat(node)?;
-        let mine = (self.powers.me.uid, self.powers.me.gid);
-        let owner = wish.wanted.owner.unwrap_or(mine);
-        let times = attributes::times(flags, wish.metadata);
-        let time = times.map(|t| (t.last_modification.tv_sec, t.last_modification.tv_nsec));
-        let same_time = time.is_none_or(|(s, n)| (s, n) == (stat.mtime.0, i64::from(stat.mtime.1)));
-        let same = stat.mode == wish.wanted.mode
-            && (stat.uid, stat.gid) == owner
-            && stat.attributes == wish.wanted.attributes
-            && same_time;
-        if !same {
+        if !self.is_about(stat, wish.wanted, attributes::times(flags, wish.metadata)) {
             return None;
         }
         let path = old.nodes.path(node);
@@ -151,12 +182,13 @@ impl Writer<'_> {
         linked.ok().map(|stat| Made { stat: node_stat(&stat), bytes: Bytes::Same, later: None })
     }
 
-    /// Writes a file piece by piece; whether its content is another than what is at its path now.
+    /// Writes a file piece by piece, from the first on that is another than what stands in its place; whether its content
+    /// is another than what is at its path now.
     fn fill(
         &mut self,
         wish: &FileWish<'_>,
         decoder: &mut Decoder<Stream>,
-        file: &mut File,
+        draft: &mut Draft,
     ) -> Result<(Bytes, Tail), AssembleError> {
         let same_place = self
             .changes
@@ -169,20 +201,29 @@ impl Writer<'_> {
             let length = match piece {
                 Piece::File { old, node, at: from, length } => {
                     changed |= old != 0 || Some(node) != same_place || from != at;
-                    let source = stream.olds.get_mut(old).and_then(|old| old.file(node));
-                    let source =
-                        source.ok_or_else(|| AssembleError::Died("a seed went away".to_owned()))?;
-                    let copied = copy_range(source, from, file, length, &mut self.buffer);
-                    tail = copied.map_err(|e| self.failed_io("write", wish.name, e))?;
+                    if changed || matches!(draft, Draft::Written(_)) {
+                        let file = self.written(wish, draft, at)?;
+                        let source = stream.olds.get_mut(old).and_then(|old| old.file(node));
+                        let source = source
+                            .ok_or_else(|| AssembleError::Died("a seed went away".to_owned()))?;
+                        let copied = copy_range(source, from, file, length, &mut self.buffer);
+                        tail = copied.map_err(|e| self.failed_io("write", wish.name, e))?;
+                    }
                     length
                 }
                 Piece::Loaded(range) => {
-                    if !changed && let Some(node) = same_place {
+                    if let Draft::Stands(standing, _) = draft {
+                        let bytes = stream.loaded(range.clone());
+                        changed |= !has_bytes(standing, at, bytes, &mut self.buffer);
+                    } else if !changed && let Some(node) = same_place {
                         changed = !is_same(stream, node, at, range.clone(), &mut self.buffer);
                     }
                     let bytes = stream.loaded(range);
-                    let written = write_sparse(file, bytes);
-                    tail = written.map_err(|e| self.failed_io("write", wish.name, e))?;
+                    if changed || matches!(draft, Draft::Written(_)) {
+                        let file = self.written(wish, draft, at)?;
+                        let written = write_sparse(file, bytes);
+                        tail = written.map_err(|e| self.failed_io("write", wish.name, e))?;
+                    }
                     bytes.len() as u64
                 }
             };
@@ -229,6 +270,12 @@ fn is_same(
     let file = stream.olds.first_mut().and_then(|old| old.file(node));
     let read = file.is_some_and(|file| file.read_exact_at(buffer, at).is_ok());
     read && buffer.as_slice() == stream.loaded(range)
+}
+
+/// Whether a file has these bytes at a place.
+fn has_bytes(file: &File, at: u64, bytes: &[u8], buffer: &mut Vec<u8>) -> bool {
+    buffer.resize(bytes.len(), 0);
+    file.read_exact_at(buffer, at).is_ok() && buffer.as_slice() == bytes
 }
 
 /// Writes bytes at the end of a file, but for blocks of zeros, which are left out.

@@ -42,6 +42,7 @@ mod keep;
 mod old;
 mod packed;
 mod refresh;
+mod standing;
 mod stream;
 mod write;
 
@@ -75,6 +76,7 @@ use crew::Crew;
 use foreign::Foreign;
 use here::Ahead;
 use old::Old;
+use standing::Standing;
 use stream::{Feed, Needs, Stream, Supply};
 use write::{Bounds, Writer};
 
@@ -191,6 +193,7 @@ struct Prepared {
     olds: Vec<Old>,
     needs: Needs,
     comparing: Comparing,
+    standing: Option<Standing>,
 }
 
 /// What a new generation is compared with.
@@ -211,6 +214,7 @@ fn prepare(mut job: Job, cache: &Path) -> Result<(Prepared, Foreign), AssembleEr
     let seeds = std::mem::take(&mut job.seeds);
     let mut olds: Vec<Old> = seeds.iter().cloned().filter_map(Old::open).collect();
     let in_use = seeds.first().filter(|_| job.in_use == InUse::First);
+    let standing = in_use.filter(|_| job.reuse == Reuse::Stays).and_then(Standing::open);
     let first = olds.first().filter(|old| in_use.is_some_and(|s| s.generation == old.place));
     let comparing = match (in_use, first) {
         (None, _) => Comparing::Nothing,
@@ -226,7 +230,8 @@ fn prepare(mut job: Job, cache: &Path) -> Result<(Prepared, Foreign), AssembleEr
     }
     let needs = Needs::of(&index, &olds);
     let foreign = Foreign::find(&job.foreign, &index.header, &needs.missing);
-    Ok((Prepared { job, index: Arc::new(index), olds, needs, comparing }, foreign))
+    let index = Arc::new(index);
+    Ok((Prepared { job, index, olds, needs, comparing, standing }, foreign))
 }
 
 /// The list of the generation in use. Without it nobody can say how much an update would remove.
@@ -241,7 +246,7 @@ fn compared_with(seed: &SeedPlace, most: DeleteMax) -> Result<Comparing, Assembl
 }
 
 fn make(prepared: Prepared, supply: Supply, copies: Copies) -> Result<Assembled, AssembleError> {
-    let Prepared { job, index, olds, needs, comparing } = prepared;
+    let Prepared { job, index, olds, needs, comparing, standing } = prepared;
     let (nodes, touched) = match comparing {
         Comparing::With(nodes, touched) => (Some(nodes), touched),
         Comparing::Nothing => (None, HashSet::new()),
@@ -251,7 +256,7 @@ fn make(prepared: Prepared, supply: Supply, copies: Copies) -> Result<Assembled,
     let unsaid = powers.unsaid(flags);
     let live = open_live(&job.live).filter(|_| unsaid != Unsaid::default());
     let bounds = Bounds { reuse: job.reuse, nodes_max: job.limits.nodes };
-    let mut writer = Writer::new(powers, bounds, comparing, copies, live);
+    let mut writer = Writer::new(powers, bounds, comparing, copies, (live, standing));
     let length = index.length();
     let stream = Stream::new(Arc::clone(&index), olds, needs, supply)
         .map_err(|e| generation("compress", &job.into.join(SKELETON), e))?;

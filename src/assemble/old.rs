@@ -32,6 +32,8 @@ pub struct SeedPlace {
     pub tree: PathBuf,
     /// Paths that are not as they were made.
     pub touched: HashSet<Vec<u8>>,
+    /// Numbers of the nodes of which `stat` says anything else than is listed; `None` where nobody looked.
+    pub suspects: Option<HashSet<usize>>,
     /// How far files are trusted that are as they were made.
     pub trust: Trust,
 }

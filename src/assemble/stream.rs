@@ -49,6 +49,19 @@ pub(super) enum Piece {
     },
 }
 
+/// A file of a generation that is a part of the stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Whole {
+    /// The generation.
+    pub(super) old: usize,
+    /// The file.
+    pub(super) node: usize,
+    /// Where it ends in the stream.
+    end: u64,
+    /// In which chunk.
+    chunk: usize,
+}
+
 /// The stream.
 pub(super) struct Stream {
     index: Arc<Index>,
@@ -214,12 +227,25 @@ impl Stream {
 
     /// The file of a generation that is the next `size` bytes, all of it untouched chunks; they are then passed.
     pub(super) fn whole_file(&mut self, size: u64) -> Option<(usize, usize)> {
+        let whole = self.find_whole(size)?;
+        self.olds.get_mut(whole.old)?.file(whole.node)?;
+        self.pass(&whole);
+        Some((whole.old, whole.node))
+    }
+
+    /// Goes on after a file.
+    pub(super) fn pass(&mut self, whole: &Whole) {
+        (self.at, self.chunk) = (whole.end, whole.chunk);
+    }
+
+    /// The file of a generation that was made of the next `size` bytes, whatever became of it since.
+    pub(super) fn find_whole(&mut self, size: u64) -> Option<Whole> {
         self.settle();
         let Some(Origin::Old { old, number }) = self.origins.get(self.chunk).copied() else {
             return None;
         };
         let start = self.index.start(self.chunk)?;
-        let generation = self.olds.get_mut(old)?;
+        let generation = self.olds.get(old)?;
         let node = generation.file_at(generation.start(number) + (self.at - start), size)?;
         let end = self.at.checked_add(size)?;
         let (mut chunk, mut expected) = (self.chunk, number);
@@ -230,10 +256,7 @@ impl Stream {
                 return None;
             }
         }
-        generation.file(node)?;
-        self.at = end;
-        self.chunk = chunk;
-        Some((old, node))
+        Some(Whole { old, node, end, chunk })
     }
 
     /// The next piece of a file's content, at least one and at most `most` bytes, which is then passed.

@@ -3,6 +3,9 @@
 //! Everything is made by a single name in a directory that was made before and is held open, exclusively and
 //! without following a link; names with a `/`, `.` and `..` never get here. So nothing can be made elsewhere,
 //! whatever the archive says.
+//!
+//! Where the tree is to be moved into the one in use, what stays there as it is has no second name here, and a directory
+//! only where something is made in it.
 
 use std::fs::File;
 use std::io;
@@ -16,6 +19,7 @@ use crate::assemble::changes::{Bytes, Changes, kind_of};
 use crate::assemble::content::FileWish;
 use crate::assemble::copies::{Copies, Copy};
 use crate::assemble::error::AssembleError;
+use crate::assemble::standing::Standing;
 use crate::assemble::stream::Stream;
 use crate::format::casync::catar::{Content, Decoder, Metadata, Node};
 use crate::format::casync::flags::Flags;
@@ -38,6 +42,8 @@ pub(super) struct Writer<'a> {
     pub(super) bounds: Bounds,
     /// The tree in use, where modes or owners that the archive does not tell are taken from.
     live: Option<OwnedFd>,
+    /// The tree in use, where what stays as it is there is not made.
+    pub(super) standing: Option<Standing>,
     levels: Vec<Level>,
     list: NodesBuilder,
     count: u64,
@@ -58,8 +64,12 @@ pub(super) struct Bounds {
 
 /// A directory that is being filled.
 struct Level {
-    directory: OwnedFd,
+    name: Vec<u8>,
+    /// `None` while nothing is made in it.
+    directory: Option<OwnedFd>,
     number: u32,
+    /// What it is in the tree in use, where it stays.
+    stays: Option<NodeStat>,
     metadata: Box<Metadata>,
     wanted: Wanted,
 }
@@ -85,13 +95,14 @@ impl<'a> Writer<'a> {
         bounds: Bounds,
         changes: Changes<'a>,
         copies: Copies,
-        live: Option<OwnedFd>,
+        (live, standing): (Option<OwnedFd>, Option<Standing>),
     ) -> Self {
         let nodes_max = bounds.nodes_max.min(NODES_MAX as u64);
         Self {
             powers,
             bounds: Bounds { nodes_max, ..bounds },
             live,
+            standing,
             levels: Vec::new(),
             list: NodesBuilder::default(),
             count: 0,
@@ -119,7 +130,11 @@ impl<'a> Writer<'a> {
             &About { flags, metadata: &metadata, content: &content, old: old.as_ref() },
             &mut self.degraded,
         );
-        self.open_level(root, b"", metadata, wanted)
+        let stat = rustix::fs::fstat(&root).map_err(|e| self.failed("look at", b"", e))?;
+        let made = node_stat(&stat);
+        // It is known by its own inode until it is moved.
+        let stays = self.as_listed().map(|listed| NodeStat { inode: made.inode, ..listed });
+        self.open_level((Some(root), Vec::new(), stays), made, metadata, wanted)
     }
 
     /// Makes a node. Content of files is taken from the decoder's source.
@@ -143,12 +158,7 @@ impl<'a> Writer<'a> {
             &mut self.degraded,
         );
         if let Content::Directory = content {
-            let made = self.with_parent(&name, "make the directory", |parent| {
-                rustix::fs::mkdirat(parent, name.as_slice(), PRIVATE)?;
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                rustix::fs::openat(parent, name.as_slice(), flags, Mode::empty())
-            })?;
-            return self.open_level(made, &name, metadata, wanted);
+            return self.directory(name, metadata, wanted);
         }
         let made = match &content {
             Content::File { size, .. } => {
@@ -182,21 +192,28 @@ impl<'a> Writer<'a> {
 
     /// Finishes the directory that is being filled.
     pub(super) fn leave(&mut self, flags: Flags) -> Result<(), AssembleError> {
-        let Some(Level { directory, number, metadata, wanted }) = self.levels.pop() else {
-            return Ok(());
-        };
+        let Some(level) = self.levels.pop() else { return Ok(()) };
+        let Level { directory, number, metadata, wanted, stays, .. } = level;
         let times = attributes::times(flags, &metadata);
-        let done = attributes::apply(
-            directory.as_fd(),
-            &wanted,
-            &metadata,
-            self.powers,
-            &mut self.degraded,
-        )
-        .and_then(|()| times.map_or(Ok(()), |times| rustix::fs::futimens(&directory, &times)))
-        .and_then(|()| rustix::fs::fstat(&directory));
-        let stat = done.map_err(|e| self.failed("finish the directory", b"", e))?;
-        let stat = NodeStat { attributes: wanted.attributes, ..node_stat(&stat) };
+        let stat = match (stays, directory) {
+            (Some(stays), _) => self.directory_standing(stays, &wanted, times.as_ref()),
+            (None, Some(directory)) => {
+                let done = attributes::apply(
+                    directory.as_fd(),
+                    &wanted,
+                    &metadata,
+                    self.powers,
+                    &mut self.degraded,
+                )
+                .and_then(|()| {
+                    times.map_or(Ok(()), |times| rustix::fs::futimens(&directory, &times))
+                })
+                .and_then(|()| rustix::fs::fstat(&directory));
+                node_stat(&done.map_err(|e| self.failed("finish the directory", b"", e))?)
+            }
+            (None, None) => return Err(AssembleError::Died("a directory went away".to_owned())),
+        };
+        let stat = NodeStat { attributes: wanted.attributes, ..stat };
         self.list.update(number, stat);
         self.changes.leave(&stat);
         Ok(())
@@ -212,6 +229,9 @@ impl<'a> Writer<'a> {
     /// What is at the path of the node that came last in the tree in use, if that is asked for.
     fn live_stat(&self, node: &Node) -> Option<NodeStat> {
         let live = self.live.as_ref()?;
+        if let Some(listed) = self.as_listed() {
+            return Some(listed);
+        }
         let directory = matches!(node.content, Content::Directory);
         let path = if directory {
             self.changes.path_of_directory()
@@ -239,16 +259,33 @@ impl<'a> Writer<'a> {
         Err(AssembleError::LongPath { path, limit: PATH_BYTES_MAX })
     }
 
-    fn open_level(
+    /// Begins a directory: made at once, unless it is in the tree in use and stays.
+    fn directory(
         &mut self,
-        directory: OwnedFd,
-        name: &[u8],
+        name: Vec<u8>,
         metadata: Metadata,
         wanted: Wanted,
     ) -> Result<(), AssembleError> {
-        let stat = rustix::fs::fstat(&directory).map_err(|e| self.failed("look at", name, e))?;
-        let number = self.add(name, &[], node_stat(&stat))?;
-        self.levels.push(Level { directory, number, metadata: Box::new(metadata), wanted });
+        let stays = self.as_listed();
+        if let Some(stays) = stays {
+            return self.open_level((None, name, Some(stays)), stays, metadata, wanted);
+        }
+        let made =
+            self.with_parent(&name, "make the directory", |parent| make_directory(parent, &name))?;
+        let stat = rustix::fs::fstat(&made).map_err(|e| self.failed("look at", &name, e))?;
+        self.open_level((Some(made), name, None), node_stat(&stat), metadata, wanted)
+    }
+
+    fn open_level(
+        &mut self,
+        (directory, name, stays): (Option<OwnedFd>, Vec<u8>, Option<NodeStat>),
+        stat: NodeStat,
+        metadata: Metadata,
+        wanted: Wanted,
+    ) -> Result<(), AssembleError> {
+        let number = self.add(&name, &[], stat)?;
+        let metadata = Box::new(metadata);
+        self.levels.push(Level { name, directory, number, stays, metadata, wanted });
         Ok(())
     }
 
@@ -260,14 +297,28 @@ impl<'a> Writer<'a> {
     }
 
     pub(super) fn with_parent<T>(
-        &self,
+        &mut self,
         name: &[u8],
         action: &'static str,
         act: impl FnOnce(&OwnedFd) -> Result<T, Errno>,
     ) -> Result<T, AssembleError> {
-        let parent = self.levels.last().map(|level| &level.directory);
+        let made = self.make_levels();
+        made.map_err(|errno| self.failed("make the directory of", name, errno))?;
+        let parent = self.levels.last().and_then(|level| level.directory.as_ref());
         let parent = parent.ok_or_else(|| AssembleError::Died("a node without root".to_owned()))?;
         act(parent).map_err(|errno| self.failed(action, name, errno))
+    }
+
+    /// Makes the directories that are being filled, as far as they are not made.
+    fn make_levels(&mut self) -> Result<(), Errno> {
+        let mut parent: Option<&OwnedFd> = None;
+        for level in &mut self.levels {
+            if let (None, Some(parent)) = (&level.directory, parent) {
+                level.directory = Some(make_directory(parent, &level.name)?);
+            }
+            parent = level.directory.as_ref();
+        }
+        Ok(())
     }
 
     pub(super) fn failed(&self, action: &'static str, name: &[u8], errno: Errno) -> AssembleError {
@@ -293,6 +344,9 @@ impl<'a> Writer<'a> {
         content: &Content,
         (wanted, flags): (&Wanted, Flags),
     ) -> Result<Option<Made>, AssembleError> {
+        if let Some(made) = self.stands(content, metadata, (wanted, flags)) {
+            return Ok(Some(made));
+        }
         let (kind, device) = match content {
             Content::Symlink { target } => {
                 self.with_parent(name, "make the link", |parent| {
@@ -313,15 +367,16 @@ impl<'a> Writer<'a> {
         }
         let number = rustix::fs::makedev(device.0, device.1);
         let mode = Mode::from_raw_mode(wanted.mode);
-        let parent = self.levels.last().map(|level| &level.directory);
-        let Some(parent) = parent else { return Ok(None) };
-        match rustix::fs::mknodat(parent, name, kind, Mode::empty(), number) {
-            Ok(()) => {}
-            Err(Errno::PERM) if is_device => {
-                self.degraded.note("device nodes could not be made: only root may");
-                return Ok(None);
-            }
-            Err(errno) => return Err(self.failed("make the node", name, errno)),
+        let allowed =
+            self.with_parent(name, "make the node", |parent| {
+                match rustix::fs::mknodat(parent, name, kind, Mode::empty(), number) {
+                    Err(Errno::PERM) if is_device => Ok(false),
+                    other => other.map(|()| true),
+                }
+            })?;
+        if !allowed {
+            self.degraded.note("device nodes could not be made: only root may");
+            return Ok(None);
         }
         self.with_parent(name, "set the mode of", |parent| {
             rustix::fs::chmodat(parent, name, mode, AtFlags::empty())
@@ -330,7 +385,7 @@ impl<'a> Writer<'a> {
     }
 
     fn finish_at(
-        &self,
+        &mut self,
         name: &[u8],
         metadata: &Metadata,
         (wanted, flags): (&Wanted, Flags),
@@ -342,4 +397,10 @@ impl<'a> Writer<'a> {
         })?;
         Ok(Made { stat: node_stat(&stat), bytes: Bytes::Same, later: None })
     }
+}
+
+fn make_directory(parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+    rustix::fs::mkdirat(parent, name, PRIVATE)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
 }

@@ -13,19 +13,56 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
 use crate::host::nodes::node_stat;
-use crate::host::{Change, about, beneath};
+use crate::host::{Change, Look, about, beneath};
 use crate::model::difference::differs;
 use crate::model::glob::any_covers;
 use crate::model::snapshot::{NodeKind, NodeStat, Nodes, NodesBuilder};
 
+impl Look {
+    /// Whether all that is listed of a tree which is to be moved into another is as it is listed, be it still in the one,
+    /// already in the other, or there to stay. What matches a pattern is not looked at.
+    pub fn can_merge(
+        &self,
+        (from, to): (&Utf8Path, &Utf8Path),
+        nodes: &Nodes,
+        preserve: &[String],
+    ) -> io::Result<bool> {
+        let open = |tree: &Utf8Path| self.open(tree, beneath::DIRECTORY);
+        let (from, to) = (open(from)?, open(to)?);
+        let is_there = |number: usize| -> io::Result<bool> {
+            let Some(listed) = nodes.stat(number) else { return Ok(true) };
+            let path = nodes.path(number);
+            if listed.kind == NodeKind::Directory || any_covers(preserve, &path) {
+                return Ok(true);
+            }
+            for tree in [&from, &to] {
+                match rustix::fs::statat(tree, path.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(found) => {
+                        let found = node_stat(&found);
+                        return Ok(found.inode == listed.inode && !differs(listed, &found));
+                    }
+                    Err(Errno::NOENT | Errno::NOTDIR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(false)
+        };
+        for number in 0..nodes.count() {
+            if !is_there(number)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
 impl Change {
     /// Moves every file of the tree `from`, as far as it is still there, to its place in the tree `to`, removes what
-    /// is not among `nodes` and matches no pattern, and gives directories what they are listed with. Returns the list
-    /// as the tree is then, or nothing when somebody changed what was moved before.
+    /// is not listed and matches no pattern, and gives directories what they are listed with. Returns the list as the
+    /// tree is then, or nothing when somebody changed what was moved. What is not moved is not looked at.
     pub fn merge(
         &self,
-        from: &Utf8Path,
-        to: &Utf8Path,
+        (from, to): (&Utf8Path, &Utf8Path),
         nodes: &Nodes,
         preserve: &[String],
     ) -> io::Result<Option<Nodes>> {
@@ -35,16 +72,13 @@ impl Change {
                 .map_err(|e| about(path, &e.into()))
         };
         let (source, target) = (open(&from)?, open(&to)?);
-        let merge = Merge { nodes, preserve };
+        let moved = vec![false; nodes.count()];
+        let list = NodesBuilder::default();
+        let mut merge = Merge { nodes, preserve, moved, list, whole: Whole::Yes };
         let merged = || {
-            merge.bring(0, Some(&source), &target)?;
-            merge.remove(0, &target)?;
-            if merge.finish(0, &target)? == Whole::No {
-                return Ok(None);
-            }
-            let mut list = NodesBuilder::default();
-            let added = merge.list(0, &target, (0, &mut list))?;
-            Ok(added.and_then(|()| list.finish()))
+            merge.bring(0, &source, &target)?;
+            merge.settle(0, &target, 0)?;
+            Ok((merge.whole == Whole::Yes).then(|| merge.list.finish()).flatten())
         };
         merged().map_err(|e: io::Error| about(&to, &e))
     }
@@ -60,18 +94,13 @@ enum Whole {
 struct Merge<'a> {
     nodes: &'a Nodes,
     preserve: &'a [String],
+    /// Which nodes were moved.
+    moved: Vec<bool>,
+    list: NodesBuilder,
+    whole: Whole,
 }
 
 impl Merge<'_> {
-    /// The entries of a directory, each with its name and its path.
-    fn entries(&self, directory: usize) -> impl Iterator<Item = (usize, CString, Vec<u8>)> {
-        self.nodes.children(directory).filter_map(|number| {
-            // No archive has names with a zero byte.
-            let name = CString::new(self.nodes.name(number)).ok()?;
-            Some((number, name, self.nodes.path(number)))
-        })
-    }
-
     fn kind(&self, number: usize) -> NodeKind {
         self.nodes.stat(number).map_or(NodeKind::File, |stat| stat.kind)
     }
@@ -80,61 +109,98 @@ impl Merge<'_> {
         any_covers(self.preserve, path)
     }
 
-    /// Makes directories and moves files, below one directory.
-    fn bring(&self, directory: usize, from: Option<&OwnedFd>, to: &OwnedFd) -> io::Result<()> {
-        for (number, name, path) in self.entries(directory) {
+    /// Whether a node matches a pattern.
+    fn stays(&self, number: usize) -> bool {
+        !self.preserve.is_empty() && self.is_preserved(&self.nodes.path(number))
+    }
+
+    /// Moves files and directories that are not there yet, below one directory.
+    fn bring(&mut self, directory: usize, from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+        for (name, kind) in beneath::entries(from)? {
+            let Some(number) = self.nodes.child(directory, name.to_bytes()) else { continue };
             let there = stat(to, &name)?;
-            if there.is_some() && self.is_preserved(&path) {
+            if there.is_some() && self.stays(number) {
                 continue;
             }
-            if self.kind(number) == NodeKind::Directory {
-                let made = there.is_none();
-                let below = from.map(|from| opened(from, &name)).transpose()?.flatten();
-                let next = match opened(to, &name)? {
-                    Some(next) => next,
-                    None => {
-                        beneath::remove(to.as_fd(), &name)?;
-                        rustix::fs::mkdirat(to, &name, Mode::RWXU)?;
-                        open(to, &name)?
-                    }
-                };
-                self.bring(number, below.as_ref(), &next)?;
-                if let Some(listed) =
-                    self.nodes.stat(number).filter(|_| made && self.is_preserved(&path))
-                {
-                    dress(&next, listed)?;
-                }
+            let is_directory = |stat: NodeStat| stat.kind == NodeKind::Directory;
+            if kind == FileType::Directory && there.is_some_and(is_directory) {
+                self.bring(number, &open(from, &name)?, &open(to, &name)?)?;
                 continue;
             }
-            let Some(from) = from else { continue };
             let Some(coming) = stat(from, &name)? else { continue };
+            if let Some(moved) = self.moved.get_mut(number) {
+                *moved = true;
+            }
             if there.is_some_and(|there| there.inode == coming.inode) {
                 // Its second name goes before it is listed: that changes the time by which it is known to be untouched.
                 rustix::fs::unlinkat(from, &name, AtFlags::empty())?;
                 continue;
             }
-            if there.is_some_and(|there| there.kind == NodeKind::Directory) {
-                self.prune(to, &name, &path)?;
+            // One of both is a directory, which no rename replaces.
+            if there.is_some_and(|there| is_directory(there) || is_directory(coming)) {
+                self.prune(to, &name, &self.nodes.path(number))?;
             }
             rustix::fs::renameat(from, &name, to, &name)?;
         }
         Ok(())
     }
 
-    /// Removes what is not listed.
+    /// Removes what is not listed, gives the directory its mode, owner and time, entries before directories, and lists all
+    /// of it with what `stat` says now.
+    fn settle(&mut self, directory: usize, to: &OwnedFd, parent: u32) -> io::Result<()> {
+        self.remove(directory, to)?;
+        let nodes = self.nodes;
+        let Some(listed) = nodes.stat(directory) else { return Ok(()) };
+        let Some(added) = self.add(directory, parent, *listed) else { return Ok(()) };
+        for number in nodes.children(directory) {
+            // No archive has names with a zero byte.
+            let Ok(name) = CString::new(nodes.name(number)) else { continue };
+            if self.stays(number) {
+                // What is preserved is not what the archive has, whatever it looks like.
+                self.list_as_made(number, added);
+            } else if self.kind(number) == NodeKind::Directory {
+                match opened(to, &name)? {
+                    Some(inner) => self.settle(number, &inner, added)?,
+                    None => self.list_as_made(number, added),
+                }
+            } else {
+                self.file(number, (to, &name), added)?;
+            }
+        }
+        let now = dress(to, listed)?;
+        let (offset, attributes) = (listed.offset, listed.attributes);
+        self.list.update(added, NodeStat { offset, attributes, ..now });
+        Ok(())
+    }
+
+    /// Lists what is no directory. What was moved is known to be what was made as long as nobody wrote to it.
+    fn file(
+        &mut self,
+        number: usize,
+        (to, name): (&OwnedFd, &CStr),
+        parent: u32,
+    ) -> io::Result<()> {
+        let Some(listed) = self.nodes.stat(number).copied() else { return Ok(()) };
+        if !self.moved.get(number).copied().unwrap_or_default() {
+            self.add(number, parent, listed);
+            return Ok(());
+        }
+        match stat(to, name)?.filter(|f| f.inode == listed.inode && !differs(&listed, f)) {
+            Some(now) => drop(self.add(number, parent, now)),
+            None => self.whole = Whole::No,
+        }
+        Ok(())
+    }
+
+    /// Removes from a directory what is not listed.
     fn remove(&self, directory: usize, to: &OwnedFd) -> io::Result<()> {
-        let path = self.nodes.path(directory);
         for (name, _) in beneath::entries(to)? {
-            let inner = below(&path, &name);
-            if self.is_preserved(&inner) {
+            if self.nodes.child(directory, name.to_bytes()).is_some() {
                 continue;
             }
-            match self.nodes.child(directory, name.to_bytes()) {
-                Some(number) if self.kind(number) == NodeKind::Directory => {
-                    self.remove(number, &open(to, &name)?)?;
-                }
-                Some(_) => {}
-                None => self.prune(to, &name, &inner)?,
+            let inner = below(&self.nodes.path(directory), &name);
+            if !self.is_preserved(&inner) {
+                self.prune(to, &name, &inner)?;
             }
         }
         Ok(())
@@ -159,72 +225,25 @@ impl Merge<'_> {
         }
     }
 
-    /// Gives directories their mode, owner and time, entries before directories, and looks whether files are as listed.
-    fn finish(&self, directory: usize, to: &OwnedFd) -> io::Result<Whole> {
-        let mut whole = Whole::Yes;
-        for (number, name, path) in self.entries(directory) {
-            let Some(listed) = self.nodes.stat(number) else { continue };
-            if self.is_preserved(&path) {
-                continue;
-            }
-            if listed.kind == NodeKind::Directory {
-                if self.finish(number, &open(to, &name)?)? == Whole::No {
-                    whole = Whole::No;
-                }
-            } else {
-                let found = stat(to, &name)?;
-                if !found.is_some_and(|f| f.inode == listed.inode && !differs(listed, &f)) {
-                    whole = Whole::No;
-                }
-            }
-        }
-        if let Some(listed) = self.nodes.stat(directory) {
-            dress(to, listed)?;
-        }
-        Ok(whole)
-    }
-
-    /// Lists a directory and what is below it with what `stat` says now.
-    fn list(
-        &self,
-        directory: usize,
-        to: &OwnedFd,
-        (parent, list): (u32, &mut NodesBuilder),
-    ) -> io::Result<Option<()>> {
-        let now = node_stat(&rustix::fs::fstat(to)?);
-        let Some(added) = self.add(directory, parent, now, list) else { return Ok(None) };
-        for (number, name, path) in self.entries(directory) {
-            let listed = if self.is_preserved(&path) {
-                // What is preserved is not what the archive has, whatever it looks like.
-                self.list_as_made(number, (added, list))
-            } else if self.kind(number) == NodeKind::Directory {
-                self.list(number, &open(to, &name)?, (added, list))?
-            } else {
-                stat(to, &name)?.and_then(|now| self.add(number, added, now, list).map(|_| ()))
-            };
-            if listed.is_none() {
-                return Ok(None);
-            }
-        }
-        Ok(Some(()))
-    }
-
     /// Lists a node and what is below it as it was made.
-    fn list_as_made(&self, number: usize, (parent, list): (u32, &mut NodesBuilder)) -> Option<()> {
-        let added = self.add(number, parent, *self.nodes.stat(number)?, list)?;
-        self.nodes.children(number).try_for_each(|child| self.list_as_made(child, (added, list)))
+    fn list_as_made(&mut self, number: usize, parent: u32) {
+        let Some(listed) = self.nodes.stat(number) else { return };
+        let Some(added) = self.add(number, parent, *listed) else { return };
+        for child in self.nodes.children(number) {
+            self.list_as_made(child, added);
+        }
     }
 
-    fn add(
-        &self,
-        number: usize,
-        parent: u32,
-        now: NodeStat,
-        list: &mut NodesBuilder,
-    ) -> Option<u32> {
-        let listed = self.nodes.stat(number)?;
+    /// Lists a node; `None`, and nothing is whole, where the list is full.
+    fn add(&mut self, number: usize, parent: u32, now: NodeStat) -> Option<u32> {
+        let nodes = self.nodes;
+        let listed = nodes.stat(number)?;
         let now = NodeStat { offset: listed.offset, attributes: listed.attributes, ..now };
-        list.add(parent, self.nodes.name(number), self.nodes.target(number), now)
+        let added = self.list.add(parent, nodes.name(number), nodes.target(number), now);
+        if added.is_none() {
+            self.whole = Whole::No;
+        }
+        added
     }
 }
 
@@ -257,14 +276,27 @@ fn opened(parent: &OwnedFd, name: &CStr) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-fn dress(directory: &OwnedFd, listed: &NodeStat) -> io::Result<()> {
+/// Gives a directory what it is listed with, as far as it has something else. Returns what `stat` says then.
+fn dress(directory: &OwnedFd, listed: &NodeStat) -> io::Result<NodeStat> {
     let now = node_stat(&rustix::fs::fstat(directory)?);
-    if (now.uid, now.gid) != (listed.uid, listed.gid) {
+    let owner = (now.uid, now.gid) != (listed.uid, listed.gid);
+    if owner {
         let (uid, gid) = (Uid::from_raw(listed.uid), Gid::from_raw(listed.gid));
         rustix::fs::fchown(directory, Some(uid), Some(gid))?;
     }
-    rustix::fs::fchmod(directory, Mode::from_raw_mode(listed.mode))?;
-    let time = Timespec { tv_sec: listed.mtime.0, tv_nsec: i64::from(listed.mtime.1) };
-    let times = Timestamps { last_access: time, last_modification: time };
-    Ok(rustix::fs::futimens(directory, &times)?)
+    // Another owner takes bits away.
+    let mode = owner || now.mode != listed.mode;
+    if mode {
+        rustix::fs::fchmod(directory, Mode::from_raw_mode(listed.mode))?;
+    }
+    let time = now.mtime != listed.mtime;
+    if time {
+        let time = Timespec { tv_sec: listed.mtime.0, tv_nsec: i64::from(listed.mtime.1) };
+        let times = Timestamps { last_access: time, last_modification: time };
+        rustix::fs::futimens(directory, &times)?;
+    }
+    if !(mode || time) {
+        return Ok(now);
+    }
+    Ok(node_stat(&rustix::fs::fstat(directory)?))
 }

@@ -103,6 +103,7 @@ impl Look {
         let mut compared = compared.map_err(|e| about(&self.real(tree), &e))?;
         compared.differences.sort_by(|a, b| a.path.cmp(&b.path));
         compared.differences.truncate(DIFFERENCES_MAX);
+        compared.suspects.sort_unstable();
         Ok(compared)
     }
 }
@@ -115,12 +116,23 @@ pub struct Compared {
     /// How many paths are there that are not listed, however many differences there are. A directory counts
     /// once, with all it holds.
     pub extras: u64,
+    /// Paths of all differences, whether they count or not.
+    pub touched: Vec<Vec<u8>>,
+    /// Numbers of the nodes of which `stat` says anything else than is listed, sorted. What makes names in a directory
+    /// moves its times, and is none.
+    pub suspects: Vec<usize>,
 }
 
 impl Compared {
     fn together(parts: Vec<Self>) -> Self {
-        let extras = parts.iter().map(|part| part.extras).sum();
-        Self { extras, differences: parts.into_iter().flat_map(|part| part.differences).collect() }
+        let mut all = Self::default();
+        for part in parts {
+            all.extras += part.extras;
+            all.differences.extend(part.differences);
+            all.touched.extend(part.touched);
+            all.suspects.extend(part.suspects);
+        }
+        all
     }
 
     fn add(&mut self, difference: Difference) {
@@ -170,6 +182,7 @@ impl Walk<'_> {
     }
 
     fn note(self, difference: Difference, compared: &mut Compared) {
+        compared.touched.push(difference.path.clone());
         if (self.counts)(&difference) {
             compared.add(difference);
         }
@@ -177,7 +190,10 @@ impl Walk<'_> {
 
     fn directory(self, number: usize, compared: &mut Compared) -> io::Result<()> {
         let path = self.nodes.path(number);
-        let Some(directory) = self.open(&path)? else { return Ok(()) };
+        let Some(directory) = self.open(&path)? else {
+            compared.suspects.extend(self.nodes.children(number));
+            return Ok(());
+        };
         let found = node_stat(&rustix::fs::fstat(&directory)?);
         let listed = self.nodes.stat(number).copied();
         if number == 0
@@ -185,12 +201,11 @@ impl Walk<'_> {
             && differs(&listed, &found)
         {
             let (path, found) = (path.clone(), Some(found));
+            compared.suspects.push(0);
             self.note(Difference { path, listed: Some(listed), found, target: None }, compared);
         }
         for child in self.nodes.children(number) {
-            if let Some(difference) = self.entry(&directory, child)? {
-                self.note(difference, compared);
-            }
+            self.entry(&directory, child, compared)?;
         }
         // A modification time can be put back, the time of the last change cannot. The root's own moves with
         // every exchange.
@@ -205,26 +220,24 @@ impl Walk<'_> {
     /// when something is mounted over it.
     fn open(self, path: &[u8]) -> io::Result<Option<OwnedFd>> {
         let name = if path.is_empty() { b".".as_slice() } else { path };
-        let (flags, confined) = (beneath::DIRECTORY, beneath::CONFINED);
-        let opened = match rustix::fs::openat2(self.root, name, flags, Mode::empty(), confined) {
-            Err(Errno::NOSYS) => rustix::fs::openat(self.root, name, flags, Mode::empty()),
-            opened => opened,
-        };
-        match opened {
+        match open_below(self.root, name, beneath::DIRECTORY) {
             Ok(directory) => Ok(Some(directory)),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn entry(self, directory: &OwnedFd, number: usize) -> io::Result<Option<Difference>> {
-        let Some(listed) = self.nodes.stat(number) else { return Ok(None) };
+    fn entry(self, directory: &OwnedFd, number: usize, compared: &mut Compared) -> io::Result<()> {
+        let Some(listed) = self.nodes.stat(number) else { return Ok(()) };
         let name = self.nodes.name(number);
         let found = match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => Some(node_stat(&stat)),
             Err(Errno::NOENT) => None,
             Err(error) => return Err(error.into()),
         };
+        if !found.is_some_and(|found| is_as_listed(listed, &found)) {
+            compared.suspects.push(number);
+        }
         let mut target = None;
         if let Some(found) = &found {
             let touched = listed.inode != found.inode || listed.ctime != found.ctime;
@@ -234,10 +247,12 @@ impl Walk<'_> {
                 target = (text != wanted).then(|| (wanted.to_vec(), text));
             }
             if target.is_none() && !differs(listed, found) {
-                return Ok(None);
+                return Ok(());
             }
         }
-        Ok(Some(Difference { path: self.nodes.path(number), listed: Some(*listed), found, target }))
+        let path = self.nodes.path(number);
+        self.note(Difference { path, listed: Some(*listed), found, target }, compared);
+        Ok(())
     }
 
     fn extras(
@@ -267,6 +282,21 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
+
+/// Opens what is at a path below a directory, reached through no link and across no mount.
+pub fn open_below(root: &OwnedFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    match rustix::fs::openat2(root, path, flags, Mode::empty(), beneath::CONFINED) {
+        Err(Errno::NOSYS) => rustix::fs::openat(root, path, flags, Mode::empty()),
+        opened => opened,
+    }
+}
+
+/// Whether nothing happened to a node, as far as the system would notice: an edit moves the change time, whatever is put
+/// back then.
+fn is_as_listed(listed: &NodeStat, found: &NodeStat) -> bool {
+    let times = |stat: &NodeStat| (stat.mtime, stat.ctime, stat.inode);
+    !differs(listed, found) && (listed.kind == NodeKind::Directory || times(listed) == times(found))
 }
 
 /// What `stat` says, as it is listed.

@@ -1,5 +1,7 @@
 //! Differences between the nodes of a tree as they were made and as they are.
 
+use camino::Utf8PathBuf;
+
 use crate::model::snapshot::{NodeKind, NodeStat, Nodes, Unsaid};
 
 /// One difference between a tree and its list.
@@ -13,6 +15,17 @@ pub struct Difference {
     pub found: Option<NodeStat>,
     /// The text of a link that is there and should be another.
     pub target: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What looking at every node of a generation in use came to, for whoever would otherwise look once more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The directory with its list of nodes.
+    pub generation: Utf8PathBuf,
+    /// Paths that are not as they were made, whether that counts or not.
+    pub touched: Vec<Vec<u8>>,
+    /// Numbers of the nodes of which `stat` says anything else than is listed, sorted: an edit may have been covered up.
+    pub suspects: Vec<usize>,
 }
 
 impl Difference {

@@ -59,6 +59,9 @@ pub struct SnapshotHead {
     /// Inode of the tree whose files were moved into the one in use, where that is how it came there: what is left of
     /// that tree holds nothing of its own.
     pub merged: Option<u64>,
+    /// Inode of the tree in use into which its own is to be moved, where that has only what is another there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_for: Option<u64>,
     /// Nodes of the tree.
     pub nodes: u64,
     /// Bytes of its archive.
@@ -211,11 +214,8 @@ impl Nodes {
         let mut last = 0;
         for (number, record) in (0_u32..).zip(&self.records) {
             let length = usize::from(record.name_length);
-            let target = if record.stat.kind == NodeKind::Link {
-                usize::try_from(record.stat.size).ok()?
-            } else {
-                0
-            };
+            let link = record.stat.kind == NodeKind::Link;
+            let target = if link { usize::try_from(record.stat.size).ok()? } else { 0 };
             let at = usize::try_from(record.name_at).ok()?;
             let end = at.checked_add(length)?.checked_add(target)?;
             if end > self.texts.len() || (number > 0) == (length == 0) {

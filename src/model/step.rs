@@ -540,6 +540,8 @@ pub enum Reuse {
     /// A second name for the same file where nothing about it changed: whoever writes to one generation writes
     /// to all.
     Hardlink,
+    /// They are not in it: it has only what is another in the tree in use, into which it is moved.
+    Stays,
 }
 
 /// Removed paths below which nobody needs to be asked.

@@ -23,7 +23,7 @@ use crate::resolve::{Question, policy, problem_of};
 use crate::resource::app::spec::{Downgrade, Order, TagPattern, VersionWish};
 use crate::resource::decision::{Problem, Resolution};
 use crate::resource::tree::layout::{Layout, base};
-use crate::resource::tree::observe::{holds, is_as_made};
+use crate::resource::tree::observe::{can_be_moved, holds, is_as_made};
 use crate::resource::tree::spec::{CasyncSource, Place, TreeLayout, TreeVersion};
 use crate::resource::tree::wanted::{Offer, State, Wanted, slot_of, state};
 use crate::resource::tree::{TreeObserved, TreeSpec};
@@ -297,12 +297,12 @@ impl<'a> Tree<'a> {
     /// Whether a generation that is kept can be used as it is.
     fn is_as_made(&self, slot: &str) -> bool {
         let Some(head) = self.observed.head(slot) else { return false };
-        // What is moved file by file may be half moved, and is looked at when all of it is.
-        if self.spec.layout == TreeLayout::InPlace {
-            return true;
+        let (root, layout) = (self.question.root, Layout::new(&self.spec.path));
+        // What is moved file by file may be half moved.
+        if self.spec.layout == TreeLayout::InPlace && self.observed.live_inode().is_some() {
+            return can_be_moved(root, &layout, slot, &self.spec.preserve);
         }
-        let layout = Layout::new(&self.spec.path);
-        is_as_made(self.question.root, &layout, (slot, head), &self.spec.preserve)
+        is_as_made(root, &layout, (slot, head), &self.spec.preserve)
     }
 
     fn owned(&self) -> Option<&Owned> {

@@ -1,11 +1,13 @@
 //! Looking at one resource of any kind.
 
 use std::io;
+use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Serialize, Serializer};
 
 use crate::host::Look;
+use crate::model::difference::Seen;
 use crate::model::ledger::Owned;
 use crate::model::{Digest, Kind, ResourceId};
 use crate::resource::app::in_place::observe::Wished;
@@ -41,6 +43,16 @@ pub(super) fn by_digest<M: AsRef<Digest>, S: Serializer>(
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     manifest.as_deref().map(AsRef::as_ref).serialize(serializer)
+}
+
+impl Found {
+    /// What looking at every node of a tree came to.
+    pub fn seen(&self) -> Option<Arc<Seen>> {
+        match self {
+            Self::Tree(found) => found.seen.clone(),
+            Self::App(_) | Self::Extension(_) => None,
+        }
+    }
 }
 
 /// Looks at one resource. What was listed for one of them is not listed again for another.

@@ -1,5 +1,7 @@
 //! What a pass costs in things that can be counted: requests, bytes, writes, waits for the disk.
 
+#[cfg(feature = "interop")]
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -7,8 +9,12 @@ use std::process::{Command, Output};
 use reconcile::record::last_pass::SAME_FOR;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
+#[cfg(feature = "interop")]
+use crate::support::casync::Publisher;
 use crate::support::github::{GitHub, release};
 use crate::support::server::Reply;
+#[cfg(feature = "interop")]
+use crate::support::tree::{self, render, snapshot};
 
 /// Apps of the host.
 const APPS: usize = 5;
@@ -207,4 +213,57 @@ fn install_waits_for_the_disk_as_often_for_many_files_as_for_few() {
     let (few, many) = (syncs_of_install(2), syncs_of_install(700));
     assert_eq!(few, many);
     assert!(few > 0, "nothing is durable");
+}
+
+/// System calls by name while a tree is updated in place of whose files some stay and ten become others.
+#[cfg(feature = "interop")]
+fn calls_of_update_in_place(stays: u32) -> BTreeMap<String, usize> {
+    let temp = tempfile::tempdir().unwrap();
+    let publisher = Publisher::new(&temp.path().join("publisher"));
+    let write = |path: String, content: &str| {
+        tree::write(&publisher.source.join(path), content.as_bytes());
+    };
+    for number in 0..stays {
+        write(format!("stays/d{}/{number}", number / 100), &format!("{number}\n").repeat(300));
+    }
+    (0..10).for_each(|number| write(format!("changes/{number}"), "one\n"));
+    publisher.publish();
+    let desired = temp.path().join("desired.yaml");
+    fs::write(&desired, publisher.wish("    layout: in-place\n")).unwrap();
+    let log = temp.path().join("strace");
+    let pass = || {
+        let mut traced = Command::new("strace");
+        traced.args(["-f", "-c", "-U", "calls,name", "-o"]).arg(&log);
+        traced.arg(env!("CARGO_BIN_EXE_reconcile")).arg("--root").arg(temp.path().join("root"));
+        successful(traced.arg("--desired").arg(&desired).output().unwrap());
+    };
+    fs::create_dir(temp.path().join("root")).unwrap();
+    pass();
+    (0..10).for_each(|number| write(format!("changes/{number}"), "two\n"));
+    publisher.publish();
+    pass();
+    let updated = render(&snapshot(&temp.path().join("root/srv/site")));
+    assert_eq!(updated, render(&snapshot(&publisher.source)));
+    let counts = fs::read_to_string(log).unwrap();
+    let lines = counts.lines().filter_map(|line| line.trim().split_once(' '));
+    lines.filter_map(|(calls, name)| Some((name.trim().to_owned(), calls.parse().ok()?))).collect()
+}
+
+#[cfg(feature = "interop")]
+#[test]
+fn update_in_place_looks_once_at_a_file_that_stays_and_does_nothing_to_it() {
+    let (few, many) = (calls_of_update_in_place(100), calls_of_update_in_place(1_100));
+    // Calls for each of a thousand files more.
+    let more = |names: &[&str]| {
+        let sum = |counts: &BTreeMap<String, usize>| {
+            names.iter().filter_map(|name| counts.get(*name)).sum::<usize>()
+        };
+        sum(&many).saturating_sub(sum(&few))
+    };
+    let looks = more(&["stat", "lstat", "fstat", "newfstatat", "statx"]);
+    assert!((1_000..1_200).contains(&looks), "{looks} looks: {few:#?} {many:#?}");
+    let writes = ["openat", "linkat", "unlinkat", "renameat", "mkdirat", "fchmod", "utimensat"];
+    for name in writes {
+        assert!(more(&[name]) < 100, "{name}: {few:#?} {many:#?}");
+    }
 }

@@ -100,6 +100,8 @@ mod rounds;
 mod scenarios;
 mod tree;
 mod tree_back;
+#[cfg(target_arch = "x86_64")]
+mod tree_in_place;
 mod tree_attacks;
 mod tree_interop;
 mod tree_local;

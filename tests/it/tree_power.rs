@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::casync::Publisher;
-use crate::support::trace::{Act, Ended, Program, trace};
+use crate::support::trace::{Act, Call, Ended, Program, trace};
 use crate::support::tree::{self, render, snapshot};
 use crate::support::world::scratch;
 
@@ -35,7 +35,7 @@ fn succeeds(program: &str, arguments: &[&str]) {
 }
 
 impl Powered {
-    fn new() -> Self {
+    fn new(layout: &str) -> Self {
         let temp = scratch();
         let publisher = Publisher::new(&temp.path().join("publisher"));
         tree::make(
@@ -47,7 +47,7 @@ impl Powered {
             tree::write(&publisher.source.join(format!("data/{number}")), &bytes);
         }
         publisher.publish();
-        tree::write(&temp.path().join("desired/wish.yaml"), publisher.wish("").as_bytes());
+        tree::write(&temp.path().join("desired/wish.yaml"), publisher.wish(layout).as_bytes());
         fs::create_dir(temp.path().join("disk")).unwrap();
         let image = temp.path().join("disk.img");
         fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
@@ -134,7 +134,7 @@ fn whole(powered: &Powered, found: &str) -> bool {
 
 #[test]
 fn power_lost_at_any_moment_of_an_update_leaves_the_old_or_the_new_tree() {
-    let powered = Powered::new();
+    let powered = Powered::new("");
     powered.reset();
     let points = powered.pass(Act::Watch).calls.len();
     // What was reported as done is on disk.
@@ -170,8 +170,39 @@ fn power_lost_at_any_moment_of_an_update_leaves_the_old_or_the_new_tree() {
 }
 
 #[test]
+fn power_lost_while_files_are_replaced_one_by_one_leaves_each_the_old_or_the_new_one() {
+    let powered = Powered::new("    layout: in-place\n");
+    powered.reset();
+    let watched = powered.pass(Act::Watch);
+    powered.cut_power();
+    assert_eq!(powered.in_use(), powered.new, "after success was reported");
+    powered.umount();
+    // From a little before the first file is replaced.
+    let site = powered.site();
+    let touches = |call: &Call| call.paths.iter().any(|path| path.starts_with(&site));
+    let first = watched.calls.iter().position(touches).unwrap().saturating_sub(5);
+    let mut failures = Vec::new();
+    for point in first..=watched.calls.len() {
+        powered.reset();
+        powered.pass(Act::KillBefore(point));
+        powered.cut_power();
+        let found = powered.in_use();
+        let known = |line: &str| powered.old.contains(line) || powered.new.contains(line);
+        failures.extend(
+            found.lines().filter(|line| !known(line)).map(|line| format!("at {point}: {line}")),
+        );
+        let again = powered.pass(Act::Watch);
+        if again.code != Some(0) || powered.in_use() != powered.new {
+            failures.push(format!("at {point} the next pass: {}", again.said()));
+        }
+        powered.umount();
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
 fn the_cut_drops_what_was_not_synced() {
-    let powered = Powered::new();
+    let powered = Powered::new("");
     powered.reset();
     let written: &Path = &powered.path("disk/unsynced");
     fs::write(written, vec![1; 100_000]).unwrap();

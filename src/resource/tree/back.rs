@@ -6,6 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
+use crate::model::step::Reuse;
 use crate::model::{Effect, Step};
 use crate::resource::confirm::Confirm;
 use crate::resource::tree::layout::{base, is_adopted, slot_name};
@@ -33,7 +34,8 @@ impl Situation<'_> {
         let slot = known.unwrap_or_else(|| {
             let slot = slot_name(&head.index, self.observed.slots());
             let same = Wanted::of(head.version.clone(), head.index.clone());
-            work.steps.extend(self.stage(&same, offer, &slot));
+            // Second names: files of another generation take the place of the first ones.
+            work.steps.extend(self.stage(&same, offer, (&slot, Reuse::Hardlink)));
             slot
         });
         work.way_back = Some(slot);

@@ -7,6 +7,7 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::sync::Arc;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
@@ -14,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::assemble::{Trust, damaged, fingerprint, is_made_of, usable};
 use crate::format::casync::chunk::ChunkId;
 use crate::format::casync::index::Index;
+use crate::host::nodes::Compared;
 use crate::host::{ItemKind, Look, Places, carry};
-use crate::model::difference::Difference;
+use crate::model::difference::{Difference, Seen};
 use crate::model::glob::any_covers;
 use crate::model::snapshot::{NodeKind, Nodes, SNAPSHOT_FORMAT, SnapshotHead, Unsaid};
 use crate::model::{Drift, DriftKind, Version};
@@ -59,6 +61,9 @@ pub struct TreeObserved {
     /// A digest of what is known about the nodes of a directory that is not ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign: Option<String>,
+    /// What looking at every node of the tree in use came to.
+    #[serde(skip)]
+    pub seen: Option<Arc<Seen>>,
 }
 
 /// What is at the path of a tree.
@@ -103,6 +108,13 @@ impl TreeObserved {
     /// Whether a generation could be brought into use: it has a head and its own tree.
     pub fn is_kept(&self, slot: &str) -> bool {
         self.generations.get(slot).is_some_and(Generation::is_kept)
+    }
+
+    /// Whether moving a generation into the tree in use was begun, or is still to begin, and can be gone on with.
+    pub fn goes_on(&self, slot: &str) -> bool {
+        let made_for = |known: &Generation| known.head.as_ref().and_then(|head| head.made_for);
+        let part = self.generations.get(slot).filter(|known| known.is_part());
+        self.current.is_some() && part.is_some_and(|known| made_for(known) == self.live_inode())
     }
 
     /// The version of a generation.
@@ -155,9 +167,14 @@ impl TreeObserved {
 }
 
 impl Generation {
-    /// Whether it has a head and a tree.
+    /// Whether it has a head and a tree with all that it lists.
     pub fn is_kept(&self) -> bool {
-        self.tree.is_some() && self.head.is_some()
+        self.tree.is_some() && self.head.as_ref().is_some_and(|head| head.made_for.is_none())
+    }
+
+    /// Whether its tree has only what is to be moved into another.
+    pub fn is_part(&self) -> bool {
+        self.tree.is_some() && self.head.as_ref().is_some_and(|head| head.made_for.is_some())
     }
 }
 
@@ -190,17 +207,18 @@ pub fn observe(
             _ => path.to_owned(),
         };
         let unsaid = observed.head(slot).map(|head| head.unsaid).unwrap_or_default();
-        (observed.drift, observed.extras) =
-            compare(host, &layout.generation(slot), &tree, (preserve, unsaid))?;
+        let generation = layout.generation(slot);
+        (observed.drift, observed.extras, observed.seen) =
+            compare(host, &generation, &tree, (preserve, unsaid))?;
         observed.misplaced_extras = misplaced(host, &layout, &observed, preserve)?;
         if depth == Depth::Deep {
             let told = observed.drift.len();
             let known = std::mem::take(&mut observed.drift);
-            observed.drift = with_content(host, &layout.generation(slot), &tree, known);
+            observed.drift = with_content(host, &generation, &tree, known);
             observed.rotten = observed.drift.len() > told;
         }
     } else {
-        observed.current = restored(host, &layout, &observed, preserve)?;
+        (observed.current, observed.seen) = restored(host, &layout, &observed, preserve)?.unzip();
         observed.extras = observed.current.as_ref().map(|_| 0);
         if observed.current.is_none() && matches!(observed.live, Live::Directory { .. }) {
             observed.foreign = fingerprint(host.real(path).as_std_path());
@@ -262,7 +280,7 @@ pub fn is_as_made(
     let host = &Look::new(root.to_owned(), Places::default());
     let (generation, tree) = (layout.generation(slot), layout.tree(slot));
     match compare(host, &generation, &tree, (preserve, head.unsaid)) {
-        Ok((drift, Some(0))) if drift.is_empty() => {}
+        Ok((drift, Some(0), _)) if drift.is_empty() => {}
         _ => return false,
     }
     let real = |path: &Utf8Path| host.real(path).into_std_path_buf();
@@ -271,6 +289,15 @@ pub fn is_as_made(
         Some(damaged.iter().all(|path| any_covers(preserve, path)))
     };
     !is_touched(host, &generation, &tree) || content().unwrap_or_default()
+}
+
+/// Whether what is left of a generation can be moved into the tree in use, which then has all that is listed. `root` is
+/// where the managed host is on this machine.
+pub fn can_be_moved(root: &Utf8Path, layout: &Layout, slot: &str, preserve: &[String]) -> bool {
+    let host = &Look::new(root.to_owned(), Places::default());
+    let bytes = host.read(layout.generation(slot).join(NODES), NODES_BYTES_MAX).ok().flatten();
+    let Some(Ok(nodes)) = bytes.map(|bytes| Nodes::decode(&bytes)) else { return false };
+    host.can_merge((&layout.tree(slot), &layout.path), &nodes, preserve).unwrap_or_default()
 }
 
 /// Whether any file of a tree was touched since it was made, if only to put its times back.
@@ -345,7 +372,7 @@ fn misplaced(
     let Some(current) = &observed.current else { return Ok(None) };
     let unsaid = observed.head(slot).map(|head| head.unsaid).unwrap_or_default();
     let generation = layout.generation(slot);
-    let (_, extras) = compare(host, &generation, &layout.tree(current), (preserve, unsaid))?;
+    let (_, extras, _) = compare(host, &generation, &layout.tree(current), (preserve, unsaid))?;
     Ok(extras)
 }
 
@@ -356,7 +383,7 @@ fn restored(
     layout: &Layout,
     observed: &TreeObserved,
     preserve: &[String],
-) -> io::Result<Option<String>> {
+) -> io::Result<Option<(String, Arc<Seen>)>> {
     let mut treeless =
         observed.generations.iter().filter(|(_, generation)| generation.tree.is_none());
     let (Live::Directory { .. }, Some((slot, generation))) = (&observed.live, treeless.next())
@@ -364,8 +391,9 @@ fn restored(
         return Ok(None);
     };
     let unsaid = generation.head.as_ref().map(|head| head.unsaid).unwrap_or_default();
-    let (drift, _) = compare(host, &layout.generation(slot), &layout.path, (preserve, unsaid))?;
-    Ok(drift.is_empty().then(|| slot.clone()))
+    let (drift, _, seen) =
+        compare(host, &layout.generation(slot), &layout.path, (preserve, unsaid))?;
+    Ok(seen.filter(|_| drift.is_empty()).map(|seen| (slot.clone(), seen)))
 }
 
 /// Adds files whose content is another although nothing else about them is.
@@ -426,13 +454,16 @@ fn read_head(host: &Look, place: &Utf8Path) -> io::Result<Option<Box<SnapshotHea
     Ok(head.filter(|head| head.format == SNAPSHOT_FORMAT))
 }
 
-/// Where a tree is not as it was made, and how many paths of somebody else are in it.
+/// Where a tree is not as it was made, how many paths of somebody else are in it, and everything else that was seen.
+type Comparison = (Vec<Drift>, Option<u64>, Option<Arc<Seen>>);
+
+/// Compares a tree with the list of a generation.
 fn compare(
     host: &Look,
     generation: &Utf8Path,
     tree: &Utf8Path,
     (preserve, unsaid): (&[String], Unsaid),
-) -> io::Result<(Vec<Drift>, Option<u64>)> {
+) -> io::Result<Comparison> {
     let place = generation.join(NODES);
     let bytes = host.read(&place, NODES_BYTES_MAX)?;
     let nodes = bytes.map(|bytes| Nodes::decode(&bytes));
@@ -443,7 +474,7 @@ fn compare(
             expected: "the list of nodes".to_owned(),
             found: "none that can be read".to_owned(),
         };
-        return Ok((vec![drift], None));
+        return Ok((vec![drift], None, None));
     };
     let counts = |difference: &Difference| {
         // Directories that are there for what is preserved in them.
@@ -456,5 +487,8 @@ fn compare(
         !kept && !difference.is_unsaid(unsaid) && (preserve.is_empty() || !for_others())
     };
     let compared = host.compare(tree, &nodes, &counts)?;
-    Ok((drift::told(tree, &compared.differences), Some(compared.extras)))
+    let (drift, extras) = (drift::told(tree, &compared.differences), compared.extras);
+    let Compared { touched, suspects, .. } = compared;
+    let seen = Seen { generation: generation.to_owned(), touched, suspects };
+    Ok((drift, Some(extras), Some(Arc::new(seen))))
 }

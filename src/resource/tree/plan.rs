@@ -110,7 +110,13 @@ impl Situation<'_> {
             Some(0) => Replaced::Dropped,
             _ => self.set_aside()?,
         };
-        work.steps.extend(self.stage(wanted, offer, &slot));
+        let reuse = match self.spec.layout {
+            TreeLayout::InPlace if self.merges() => Reuse::Stays,
+            // What stays the same file need not be moved to its place.
+            TreeLayout::InPlace => Reuse::Hardlink,
+            TreeLayout::Exchange | TreeLayout::Link => self.spec.reuse,
+        };
+        work.steps.extend(self.stage(wanted, offer, (&slot, reuse)));
         self.keep_way_back((wanted, &slot), &mut work);
         work.steps.push(self.exchange(&slot, replaced));
         work.staged = true;
@@ -170,14 +176,23 @@ impl Situation<'_> {
         )))
     }
 
-    pub(super) fn stage(&self, wanted: &Wanted, offer: &Offer, slot: &str) -> [Step; 3] {
+    /// Whether a generation is moved into the directory in use, which has one of ours.
+    fn merges(&self) -> bool {
+        self.observed.current.is_some() && self.observed.live_inode().is_some()
+    }
+
+    pub(super) fn stage(
+        &self,
+        wanted: &Wanted,
+        offer: &Offer,
+        (slot, reuse): (&str, Reuse),
+    ) -> [Step; 3] {
         let layout = self.layout();
         let staged = layout.staged(slot);
         let spec = self.spec;
         // The same again removes nothing of ours.
         let same = self.observed.current_head().is_some_and(|head| head.index == wanted.index);
         let delete_max = if same { DeleteMax::Unlimited } else { spec.delete_max };
-        let in_place = spec.layout == TreeLayout::InPlace;
         [
             Step::Fetch {
                 artifact: offer.artifact.clone(),
@@ -196,8 +211,7 @@ impl Situation<'_> {
                     seed_dirs: spec.seeds.clone(),
                     owner: spec.owner.clone(),
                     allow: spec.allow.clone(),
-                    // What stays the same file need not be moved to its place.
-                    reuse: if in_place { Reuse::Hardlink } else { spec.reuse },
+                    reuse,
                     delete_max,
                     preserve: spec.preserve.clone(),
                     limits: spec.limits,
@@ -387,7 +401,7 @@ impl Situation<'_> {
         let broken = self.observed.generations.iter().filter(|(slot, generation)| {
             let in_use =
                 Some(slot.as_str()) == keep || self.observed.current.as_ref() == Some(*slot);
-            generation.tree.is_none() && !in_use
+            (generation.tree.is_none() || generation.is_part()) && !in_use
         });
         let gone = surplus.into_iter().chain(dropped.map(str::to_owned));
         let mut gone: Vec<String> = gone.chain(broken.map(|(slot, _)| slot.clone())).collect();

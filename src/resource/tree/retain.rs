@@ -28,7 +28,11 @@ pub(super) fn surplus(
             let made = observed.head(slot).is_some() || activated(slot).is_some();
             let counts = counts && made && !is_adopted(slot);
             counts
-                && (left_now || observed.generations.get(*slot).is_some_and(|g| g.tree.is_some()))
+                && (left_now
+                    || observed
+                        .generations
+                        .get(*slot)
+                        .is_some_and(|g| g.tree.is_some() && !g.is_part()))
         })
         .collect();
     others.sort_by_key(|slot| {

@@ -138,7 +138,7 @@ pub fn slot_of(spec: &TreeSpec, observed: &TreeObserved, index: &Digest) -> Opti
         let mut kept: Vec<&String> = observed
             .generations
             .keys()
-            .filter(|slot| made_from(slot) && observed.is_kept(slot))
+            .filter(|slot| made_from(slot) && can_be_used(spec, observed, slot))
             .collect();
         kept.sort_by_key(|slot| !by_recipe(slot));
         kept.first().map(|slot| (*slot).clone())
@@ -147,6 +147,12 @@ pub fn slot_of(spec: &TreeSpec, observed: &TreeObserved, index: &Digest) -> Opti
         Some(current) if by_recipe(&current) => Some(current),
         current => kept().filter(|slot| by_recipe(slot)).or(current),
     }
+}
+
+/// Whether a generation that is there could be brought into use.
+fn can_be_used(spec: &TreeSpec, observed: &TreeObserved, slot: &str) -> bool {
+    let goes_on = || spec.layout == TreeLayout::InPlace && observed.goes_on(slot);
+    observed.is_kept(slot) || goes_on()
 }
 
 impl Wanted {
@@ -193,5 +199,5 @@ pub fn state(spec: &TreeSpec, observed: &TreeObserved, wanted: &Wanted) -> State
         }
         return if observed.drift.is_empty() { State::InUse } else { State::Damaged };
     }
-    if observed.is_kept(slot) { State::Kept(slot.to_owned()) } else { State::Missing }
+    if can_be_used(spec, observed, slot) { State::Kept(slot.to_owned()) } else { State::Missing }
 }
