@@ -37,7 +37,7 @@ use crate::resolve::offer::{Offered, names, offer};
 use crate::resource::app::spec::Downgrade;
 use crate::resource::app::wanted::{Wanted, slot_state};
 use crate::resource::app::{AppObserved, AppSpec};
-use crate::resource::decision::{Problem, Resolution, SlotState};
+use crate::resource::decision::{ADOPTED, Problem, Resolution, SlotState};
 use crate::resource::{Found, Resolved, Spec};
 use crate::source::spec::Origin;
 use crate::source::{self, Class, SourceError};
@@ -360,12 +360,17 @@ impl App<'_> {
         if release.version.is_opaque() {
             return None;
         }
-        let slot = slot_name(&release.tag);
+        let manifest = |slot: &str| self.observed.slots.get(slot)?.manifest.as_ref();
+        // What was recognised as this release when it was there before us keeps its place where it is in use again.
+        let adopted = self.observed.current().filter(|current| *current == ADOPTED);
+        let is_it =
+            |adopted: &&str| manifest(adopted).is_some_and(|m| m.version == release.version);
+        let slot = adopted.filter(is_it).map_or_else(|| slot_name(&release.tag), str::to_owned);
         let there = matches!(self.state(&slot), SlotState::Whole | SlotState::Adopted);
         if !there || !self.is_vouched_for(&slot) {
             return None;
         }
-        let manifest = self.observed.slots.get(&slot).and_then(|s| s.manifest.as_ref());
+        let manifest = manifest(&slot);
         let stated = manifest.and_then(|m| release.artifacts.iter().find(|a| a.name == m.artifact));
         let stated = stated.and_then(|artifact| artifact.digest.as_ref());
         let program = release.artifacts.iter().find_map(|artifact| artifact.content.as_ref());

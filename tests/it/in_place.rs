@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use reconcile::format::packed::Packing;
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 use sha2::{Digest as _, Sha256};
@@ -85,6 +85,56 @@ fn program_that_was_there_before_us_comes_back_when_the_first_release_does_not_w
     world.tick();
     world.run(&[]).exits(3);
     assert_eq!(installed(&world), (b"mine".to_vec(), 0o750));
+}
+
+#[test]
+fn program_that_came_back_after_a_failed_check_is_not_fetched_again_as_the_release_that_it_is() {
+    let mut world = World::new();
+    let releases = world.temp().join("releases");
+    let publish = |versions: &[&str]| {
+        let mut sums = String::new();
+        for version in versions {
+            tree::write(&releases.join(format!("tool-{version}")), &program(version));
+            let digest = HEXLOWER.encode(&Sha256::digest(program(version)));
+            sums.push_str(&format!("{digest}  tool-{version}\n"));
+        }
+        tree::write(&releases.join("SHA256SUMS"), sums.as_bytes());
+    };
+    let log = world.temp().join("restarted");
+    let wish = format!(
+        "apps:\n  tool:\n    source: {{ file: {{ path: {}, pattern: \"tool-{{version}}\" }} }}\n    layout: {{ \
+         file: {TOOL} }}\n    run: [[sh, -c, \"echo again >> {}\"]]\n    health:\n      exec: [grep, \"tool 1.0\", \
+         {}]\n      interval: 100ms\n      stable: 100ms\n      deadline: 300ms\n",
+        releases.display(),
+        log.display(),
+        world.path(TOOL).display(),
+    );
+    world.wish("desired", &wish);
+    world.options = vec!["--effects".to_owned(), "run".to_owned()];
+    publish(&["1.0"]);
+    tree::write(&world.path(TOOL), &program("1.0"));
+    fs::set_permissions(world.path(TOOL), fs::Permissions::from_mode(0o755)).unwrap();
+    world.nothing_to_do();
+    publish(&["1.0", "1.1"]);
+    world.tick();
+    world.run(&[]).exits(6);
+    let inode = world.path(TOOL).metadata().unwrap().ino();
+    let restarted = fs::read(&log).unwrap();
+    for _ in 0..2 {
+        world.tick();
+        let ran = world.run(&[]).exits(3);
+        assert!(!ran.stdout.contains("Changes:"), "{ran:#?}");
+    }
+    assert_eq!(installed(&world), (program("1.0"), 0o755));
+    assert_eq!(world.path(TOOL).metadata().unwrap().ino(), inode);
+    assert_eq!(fs::read(&log).unwrap(), restarted);
+    publish(&["1.0", "1.0.1", "1.1"]);
+    tree::write(&releases.join("tool-1.0.1"), b"#!/bin/sh\necho tool 1.0 again\n");
+    let digest = HEXLOWER.encode(&Sha256::digest(b"#!/bin/sh\necho tool 1.0 again\n"));
+    tree::write(&releases.join("SHA256SUMS"), format!("{digest}  tool-1.0.1\n").as_bytes());
+    world.tick();
+    world.run(&[]);
+    assert!(installed(&world).0.ends_with(b"again\n"), "a newer one is taken");
 }
 
 #[test]
