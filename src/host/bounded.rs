@@ -14,7 +14,19 @@ const FIRST_READ: usize = 8 << 10;
 
 /// Opens a regular file; a pipe in its place is not waited for.
 pub fn open_regular(file: impl AsRef<Path>, options: &mut OpenOptions) -> io::Result<File> {
-    let file = options.custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(file)?;
+    opened(file.as_ref(), options, OFlags::NONBLOCK)
+}
+
+/// The same where no link is followed in the file's own place.
+///
+/// # Errors
+/// As [`open_regular`], and where a link is there.
+pub fn open_in_place(file: impl AsRef<Path>, options: &mut OpenOptions) -> io::Result<File> {
+    opened(file.as_ref(), options, OFlags::NONBLOCK | OFlags::NOFOLLOW)
+}
+
+fn opened(file: &Path, options: &mut OpenOptions, flags: OFlags) -> io::Result<File> {
+    let file = options.custom_flags(flags.bits().cast_signed()).open(file)?;
     if file.metadata()?.is_file() {
         return Ok(file);
     }

@@ -45,7 +45,9 @@ use crate::host::spot::Last;
 use crate::model::cached::Cache;
 use crate::model::{Algorithm, Digest};
 
-pub use bounded::{create_anew, create_anew_at, open_regular, read_bounded, read_regular};
+pub use bounded::{
+    create_anew, create_anew_at, open_in_place, open_regular, read_bounded, read_regular,
+};
 pub use change::{Change, LockError};
 
 /// Most entries looked at in one directory: far above any release, far below what would hurt.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::host::{Look, about, read_regular};
+use crate::host::{Look, about, create_anew, open_in_place, read_regular};
 
 /// How often, and how far apart, a lock that is held is tried for.
 const CLAIM_TRIES: u32 = 5;
@@ -58,7 +58,7 @@ impl Runtime {
         let path = directory.join(LOCK);
         let mut options = OpenOptions::new();
         let options = options.create(true).truncate(false).write(true).mode(LOCK_MODE);
-        let lock = options.open(&path).map_err(unwritable)?;
+        let lock = open_in_place(&path, options).map_err(|e| unwritable(about(&path, &e)))?;
         let permissions = Permissions::from_mode(LOCK_MODE);
         lock.set_permissions(permissions).map_err(unwritable)?;
         for attempt in 1..=CLAIM_TRIES {
@@ -83,7 +83,7 @@ impl Runtime {
     /// The same by the runtime directory on this machine.
     pub fn is_held(directory: &Utf8Path) -> bool {
         let path = directory.join(LOCK);
-        match File::open(&path) {
+        match open_in_place(&path, OpenOptions::new().read(true)) {
             Ok(lock) => matches!(lock.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => is_listed(&path),
             Err(_) => false,
@@ -99,9 +99,7 @@ impl Runtime {
     pub fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let (path, beside) = (self.path(name), self.path(&format!("{name}.new")));
         let attempt = || -> io::Result<()> {
-            let mut options = OpenOptions::new();
-            let options = options.create(true).truncate(true).write(true).mode(0o644);
-            options.open(&beside)?.write_all(bytes)?;
+            create_anew(&beside)?.write_all(bytes)?;
             Ok(rustix::fs::rename(beside.as_std_path(), path.as_std_path())?)
         };
         attempt().map_err(|error| about(&path, &error))
@@ -157,5 +155,33 @@ mod tests {
         assert!(Runtime::is_claimed(&host) && is_listed(&path), "whoever may not open it sees it");
         drop(runtime);
         assert!(!Runtime::is_claimed(&host) && !is_listed(&path));
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the host of a test is made by hand")]
+    fn nothing_of_the_agent_is_written_through_links_and_no_pipe_is_waited_for() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Utf8PathBuf::from_path_buf(temp.path().join("root")).unwrap();
+        let host = Look::new(root.clone(), Places::default());
+        let (victim, runtime) = (temp.path().join("victim"), root.join("run/reconcile"));
+        std::fs::create_dir_all(&runtime).unwrap();
+        std::fs::write(&victim, "precious").unwrap();
+        std::fs::set_permissions(&victim, Permissions::from_mode(0o644)).unwrap();
+        let (lock, beside) = (runtime.join(LOCK), runtime.join("agent.json.new"));
+        std::os::unix::fs::symlink(&victim, &lock).unwrap();
+        assert!(Runtime::claim(&host).is_err() && !Runtime::is_claimed(&host));
+        std::fs::remove_file(&lock).unwrap();
+        let (fifo, own) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU);
+        rustix::fs::mknodat(rustix::fs::CWD, lock.as_std_path(), fifo, own, 0).unwrap();
+        assert!(Runtime::claim(&host).is_err() && !Runtime::is_claimed(&host));
+        std::fs::remove_file(&lock).unwrap();
+        let claimed = Runtime::claim(&host).unwrap();
+        std::os::unix::fs::symlink(&victim, &beside).unwrap();
+        claimed.write("agent.json", b"{}").unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, beside.as_std_path(), fifo, own, 0).unwrap();
+        claimed.write("agent.json", b"{}").unwrap();
+        assert_eq!(std::fs::read(runtime.join("agent.json")).unwrap(), b"{}");
+        assert_eq!(std::fs::read(&victim).unwrap(), b"precious");
+        assert_eq!(mode(Utf8Path::from_path(&victim).unwrap()), 0o644);
     }
 }

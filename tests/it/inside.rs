@@ -199,3 +199,27 @@ fn what_is_read_through_a_link_is_inside_of_the_root() {
         assert!(look.sha256("/state/inner/other").is_err());
     }
 }
+
+#[test]
+fn file_of_events_that_is_a_link_stays_inside_of_the_root() {
+    for way in 0..2 {
+        let world = World::new();
+        world.wish("1.0", 3);
+        tree::write(&world.path("victim/precious"), b"precious");
+        let file = world.host("var/log/events.jsonl");
+        let target = format!("{}/precious", ways_out(&world, &file)[way]);
+        tree::write(
+            &world.host("etc/reconcile/agent.yaml"),
+            b"notify: { file: /var/log/events.jsonl }\n",
+        );
+        tree::link(&file, &target);
+        let inside = if way == 0 { &target[1..] } else { "victim/precious" };
+        fs::create_dir_all(world.host(inside).parent().unwrap()).unwrap();
+        let before = outside(&world);
+        let passed = world.agent(&["--effects", "run"]);
+        assert!(passed.status.success(), "{target}: {}", said(&passed));
+        assert_eq!(outside(&world), before, "{target}");
+        let told = fs::read_to_string(world.host(inside)).unwrap();
+        assert!(told.contains("ChangeApplied"), "{told}");
+    }
+}

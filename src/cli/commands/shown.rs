@@ -131,7 +131,7 @@ fn told(session: &Session, notify: &Notify) -> Notify {
     } else {
         Notify::default()
     };
-    Notify { file: notify.file.as_ref().map(|file| host.real(file)), ..told }
+    Notify { file: notify.file.as_ref().map(|file| host.real_followed(file)), ..told }
 }
 
 /// A pass that ended.
