@@ -288,6 +288,24 @@ fn apps_that_cannot_be_imported_are_left_out_and_said_so() {
 }
 
 #[test]
+fn unit_with_several_commands_becomes_an_app_of_each() {
+    let unit = "[Service]\nType=oneshot\nExecStart=distronomicon --app gone --repo g/h update\nExecStart=\n\
+                ExecStart=-/usr/bin/env DISTRONOMICON_RETAIN=5 distronomicon --app one --repo a/b --pattern x.* update\n\
+                ExecStart=/bin/true\n\
+                ExecStart=distronomicon --app=two --repo c/d --pattern y.* check\n\
+                ExecStart=distronomicon --app=two --repo c/d --pattern z.* update\n";
+    let imported = import(&[file("tools.service", unit)]);
+    let wished = state(&imported);
+    let apps = apps(&wished);
+    let told: Vec<_> = apps.iter().map(|(id, spec)| (id.clone(), spec.clone())).collect();
+    let [(one, first), (two, second)] = &told[..] else { panic!("{imported:#?}") };
+    assert_eq!((one.as_str(), two.as_str()), ("one", "two"));
+    assert_eq!(first.asset, AssetWish::FirstMatch("x.*".into()));
+    assert_eq!(second.asset, AssetWish::FirstMatch("z.*".into()));
+    assert_eq!((first.retain, second.retain), (5, 3), "what `env` sets is for its own command");
+}
+
+#[test]
 fn idle_instances_are_named_before_they_become_live() {
     let mut files = with_drop_ins(&[("10.conf", USUAL)]);
     files.retain(|file| !file.path.contains(".wants"));

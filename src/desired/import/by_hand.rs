@@ -1,5 +1,7 @@
 //! What runs distronomicon without being made from its template: units written by hand, cron, scripts.
 
+use std::collections::BTreeSet;
+
 use crate::desired::Place;
 use crate::desired::import::distronomicon::PREFIX;
 use crate::desired::import::{ConfigFile, Note, NoteKind, systemd};
@@ -13,20 +15,26 @@ pub(super) const PREFIXES: [char; 6] = ['-', '@', ':', '+', '!', '|'];
 /// What ends a word of a shell's line, or begins another one.
 const BETWEEN: &[char] = &['"', '\'', ';', '&', '|', '(', ')', '`', '$', '{', '}', '<', '>', '='];
 
-/// The app of a unit that runs distronomicon without being made from its template.
-pub fn app_of_unit(file: &ConfigFile) -> Option<String> {
+/// The apps of a unit that runs distronomicon without being made from its template; none of any other.
+pub fn apps_of_unit(file: &ConfigFile) -> BTreeSet<String> {
     if !file.path.ends_with(".service") || file.path.contains(TEMPLATE) {
-        return None;
+        return BTreeSet::new();
     }
     let settings = systemd::settings(&file.text);
     let commands = settings.iter().filter(|s| *s.section == *"Service" && s.key == "ExecStart");
-    commands.map(|command| systemd::words(&command.value).words).find_map(|words| {
-        let (_, words) = behind_env(&words);
-        let (program, arguments) = words.split_first()?;
-        let mut arguments = arguments.iter().skip_while(|word| !word.starts_with("--app"));
-        let first = arguments.next().filter(|_| base(program) == PREFIX)?;
-        first.strip_prefix("--app=").map(str::to_owned).or_else(|| arguments.next().cloned())
-    })
+    let commands: Vec<_> = commands.collect();
+    // An empty one takes back those before it.
+    let counted = commands.rsplit(|command| command.value.is_empty()).next().unwrap_or_default();
+    counted.iter().filter_map(|command| app_of(&systemd::words(&command.value).words)).collect()
+}
+
+/// The app that a command line runs distronomicon for.
+pub(super) fn app_of(words: &[String]) -> Option<String> {
+    let (_, words) = behind_env(words);
+    let (program, arguments) = words.split_first()?;
+    let mut arguments = arguments.iter().skip_while(|word| !word.starts_with("--app"));
+    let first = arguments.next().filter(|_| base(program) == PREFIX)?;
+    first.strip_prefix("--app=").map(str::to_owned).or_else(|| arguments.next().cloned())
 }
 
 /// What `env` sets for a command line, and the program that is run, with its arguments.
@@ -46,7 +54,7 @@ pub(super) fn base(program: &str) -> &str {
 
 /// The line in which something runs distronomicon in a way that is not read.
 pub fn unread(file: &ConfigFile) -> Option<usize> {
-    if file.path.contains(TEMPLATE) || app_of_unit(file).is_some() {
+    if file.path.contains(TEMPLATE) || !apps_of_unit(file).is_empty() {
         return None;
     }
     // Its directories are called like it.
@@ -77,12 +85,12 @@ pub(super) fn is_cron(path: &str) -> bool {
 pub(super) fn of_updater(files: Vec<ConfigFile>) -> Vec<ConfigFile> {
     let drop_ins: Vec<String> = files
         .iter()
-        .filter(|file| app_of_unit(file).is_some())
+        .filter(|file| !apps_of_unit(file).is_empty())
         .filter_map(|file| file.path.rsplit('/').next().map(|name| format!("/{name}.d/")))
         .collect();
     let ours = |file: &ConfigFile| {
         file.path.contains(TEMPLATE)
-            || app_of_unit(file).is_some()
+            || !apps_of_unit(file).is_empty()
             || unread(file).is_some()
             || drop_ins.iter().any(|directory| file.path.contains(directory))
     };

@@ -40,7 +40,7 @@ pub fn recognise(file: &ConfigFile) -> Option<Updater> {
     let name = path.rsplit('/').next().unwrap_or_default();
     let lines = || file.text.lines().map(str::trim_start);
     if path.contains("/distronomicon@")
-        || by_hand::app_of_unit(file).is_some()
+        || !by_hand::apps_of_unit(file).is_empty()
         || by_hand::unread(file).is_some()
         || lines().any(|line| line.starts_with("DISTRONOMICON_"))
     {
@@ -90,7 +90,7 @@ fn keeps_instances_as_updex(text: &str) -> bool {
 pub fn with_units(files: Vec<ConfigFile>) -> Vec<ConfigFile> {
     let is_unit = |file: &ConfigFile| {
         file.path.contains("/distronomicon@")
-            || by_hand::app_of_unit(file).is_some()
+            || !by_hand::apps_of_unit(file).is_empty()
             || by_hand::unread(file).is_some()
     };
     let units: String =

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::desired::Place;
-use crate::desired::import::by_hand::{app_of_unit, base, behind_env};
+use crate::desired::import::by_hand::{app_of, apps_of_unit, base, behind_env};
 use crate::desired::import::systemd::{self, Setting};
 use crate::desired::import::{ConfigFile, Note, NoteKind};
 
@@ -89,10 +89,10 @@ pub(super) fn instances<'f>(files: &'f [ConfigFile], prefix: &'f str) -> Vec<Ins
     let by_hand = files.iter().filter_map(|file| {
         let (directory, name) = split(&file.path);
         let unit = name.strip_suffix(".service").filter(|_| !is_list_of_links(directory))?;
-        Some((app_of_unit(file)?, unit.to_owned(), false))
+        Some(apps_of_unit(file).into_iter().map(|app| (app, unit.to_owned(), false)))
     });
     // One of a name is the one that counts, wherever else there are more.
-    let by_hand: BTreeSet<(String, String, bool)> = by_hand.collect();
+    let by_hand: BTreeSet<(String, String, bool)> = by_hand.flatten().collect();
     made.chain(by_hand)
         .map(|(name, unit, of_template)| Instance {
             enabled: files.iter().any(|file| {
@@ -262,7 +262,7 @@ impl Instance<'_> {
                 environment.insert(key, Value { text, place });
             }
         }
-        for (setting, place) in self.all("ExecStart") {
+        if let Some((setting, place)) = self.own_command() {
             let words = systemd::words(&setting.value).words;
             for word in behind_env(&words).0 {
                 let Some(word) = self.expand(word, place, notes) else { continue };
@@ -291,29 +291,40 @@ impl Instance<'_> {
         environment
     }
 
-    /// Program and arguments of the last command that runs `prefix`, variables replaced.
+    /// The last command that runs `prefix` for this app; where none names it, the last one at all.
+    fn own_command(&self) -> Option<&(Setting, Place)> {
+        let words = |(setting, _): &(Setting, Place)| systemd::words(&setting.value).words;
+        let runs = |command: &(Setting, Place)| self.is_run_by(&words(command));
+        let commands = self.all("ExecStart").into_iter().filter(|command| runs(command));
+        let of_app =
+            |command: &(Setting, Place)| app_of(&words(command)).as_ref() == Some(&self.name);
+        commands.max_by_key(|command| of_app(command))
+    }
+
+    fn is_run_by(&self, words: &[String]) -> bool {
+        behind_env(words).1.first().is_some_and(|program| base(program) == self.prefix)
+    }
+
+    /// Its program and arguments, variables replaced.
     pub(super) fn command(
         &self,
         environment: &Environment,
         notes: &mut Vec<Note>,
     ) -> Option<(Vec<String>, Place)> {
-        let mut found = None;
         for (setting, place) in self.all("ExecStart") {
-            let all = self.words(setting, place, notes);
-            let (_, words) = behind_env(&all);
-            let program = words.first();
-            if program.is_some_and(|program| base(program) == self.prefix) {
-                let words =
-                    words.iter().filter_map(|word| self.expand(word, place, notes)).collect();
-                found = Some((replaced(words, environment), place.clone()));
-            } else {
-                let program = program.map(|program| program.escape_debug().to_string());
-                let program = program.unwrap_or_default();
+            let words = systemd::words(&setting.value).words;
+            if !self.is_run_by(&words) {
+                let program = behind_env(&words).1.first().map(|program| program.escape_debug());
+                let program = program.map(|program| program.to_string()).unwrap_or_default();
                 let text = format!("the command that runs `{program}` is not taken over");
                 notes.push(self.note(NoteKind::Unmapped, place, text));
             }
         }
-        found
+        let (setting, place) = self.own_command()?;
+        let all = self.words(setting, place, notes);
+        let words = behind_env(&all).1.iter();
+        let words = words.filter_map(|word| self.expand(word, place, notes)).collect();
+        Some((replaced(words, environment), place.clone()))
     }
 }
 
