@@ -135,6 +135,22 @@ fn every_question_is_answered_to_programs_by_an_object_of_its_schema() {
 }
 
 #[test]
+fn saved_plan_without_changes_is_applied_with_a_document_all_the_same() {
+    let (world, _offer) = world("");
+    let file = world.temp().join("plan.json");
+    let file = file.to_str().unwrap();
+    world.run(&["plan", "--out", file]).exits(0);
+    let applied = world.run(&["apply", file, "-o", "json"]).exits(0).json();
+    assert_eq!(
+        (&applied["apiVersion"], &applied["kind"]),
+        (&"reconcile/v1".into(), &"Pass".into())
+    );
+    assert_eq!(applied["results"], serde_json::json!([]), "{applied:#}");
+    let told = world.run(&["apply", file]).exits(0).stdout;
+    assert!(told.contains("Nothing to do"), "{told}");
+}
+
+#[test]
 fn what_is_kept_by_a_rollback_is_not_said_to_be_removed() {
     let (mut world, mut offer) = world("");
     offer.publish("1.1.0");

@@ -230,6 +230,12 @@ fn state_in_use_is_left_alone_when_it_is_whole_and_put_right_when_it_is_not() {
 
 #[test]
 fn told_to_stop_while_the_repository_does_not_answer_it_ends() {
+    for (words, code) in [(&["run"][..], 0), (&["plan"], 3), (&["--dry-run"], 3)] {
+        told_to_stop_it_ends(words, code);
+    }
+}
+
+fn told_to_stop_it_ends(words: &[&str], code: i32) {
     let (world, _) = World::new();
     let asked = world.origin.beside().join("asked");
     let hangs = world.origin.beside().join("hangs");
@@ -239,7 +245,11 @@ fn told_to_stop_while_the_repository_does_not_answer_it_ends() {
     fs::write(&hangs, script).unwrap();
     fs::set_permissions(&hangs, fs::Permissions::from_mode(0o755)).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
-    command.arg("--root").arg(world.root.path()).args(["--git", "ssh://127.0.0.1/state", "run"]);
+    command
+        .arg("--root")
+        .arg(world.root.path())
+        .args(["--git", "ssh://127.0.0.1/state"])
+        .args(words);
     let log = world.origin.beside().join("log");
     command.stderr(fs::File::create(&log).unwrap());
     let mut agent = command.env("GIT_SSH_COMMAND", &hangs).spawn().unwrap();
@@ -262,7 +272,7 @@ fn told_to_stop_while_the_repository_does_not_answer_it_ends() {
             break status;
         }
     };
-    assert!(status.success(), "{status}");
+    assert_eq!(status.code(), Some(code), "{words:?}: {status}");
     let log = fs::read_to_string(&log).unwrap();
     assert!(!log.contains("ERROR"), "to stop is no failure: {log}");
     let ssh = fs::read_to_string(&asked).unwrap();

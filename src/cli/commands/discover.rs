@@ -12,6 +12,7 @@ use crate::cli::session::Session;
 use crate::cli::{CliError, mention, say};
 use crate::desired::DesiredState;
 use crate::fetch::Reader;
+use crate::model::document::{Answer, Document};
 use crate::model::outcome::{chain, counted};
 use crate::provider::catalogs;
 use crate::source::SourceError;
@@ -28,6 +29,20 @@ struct Discovery {
     extensions: Vec<Discovered>,
 }
 
+impl Answer for Discovery {
+    const KIND: &'static str = "Discovery";
+}
+
+/// What several have.
+#[derive(Debug, Serialize)]
+struct DiscoveryList {
+    items: Vec<Document<Discovery>>,
+}
+
+impl Answer for DiscoveryList {
+    const KIND: &'static str = "DiscoveryList";
+}
+
 /// Lists what a repository has; without one, what the catalogs of the host have.
 pub(super) async fn discover(session: &Session, url: Option<&str>) -> Result<Exit, CliError> {
     let desired = DesiredState::from_texts(Vec::new()).map_err(|e| session.invalid(&e))?;
@@ -37,7 +52,7 @@ pub(super) async fn discover(session: &Session, url: Option<&str>) -> Result<Exi
         let extensions = repository(&place(url)?, &reader).await.map_err(|e| unavailable(&e))?;
         let found = Discovery { url: url.to_owned(), extensions };
         if session.common.output == Format::Json {
-            say(&json::render(&found));
+            say(&json::document(found));
         } else {
             say(&table(&found));
         }
@@ -67,7 +82,8 @@ pub(super) async fn discover(session: &Session, url: Option<&str>) -> Result<Exi
         );
     }
     if session.common.output == Format::Json {
-        say(&json::render(&found));
+        let items = found.into_iter().map(Document::from).collect();
+        say(&json::document(DiscoveryList { items }));
     } else {
         for found in &found {
             say(&table(found));

@@ -43,6 +43,20 @@ pub(super) async fn plan(
     args: &PassArgs,
     out: Option<&Utf8Path>,
 ) -> Result<Exit, CliError> {
+    let told = told_to_end();
+    // What is asked for a repository ends with whoever asks.
+    tokio::select! {
+        biased;
+        exit = planned(session, args, out) => exit,
+        () = told => Err(stopped()),
+    }
+}
+
+async fn planned(
+    session: &Session,
+    args: &PassArgs,
+    out: Option<&Utf8Path>,
+) -> Result<Exit, CliError> {
     let glance = if session.imagined().is_some() { None } else { glance(session, &session.host) };
     let mut desired = session.desired().await?;
     desired.notes.extend(session.imagined().and_then(Imagined::unknown));
@@ -182,7 +196,7 @@ pub(super) async fn apply_saved(
     let holds = session.holds(&desired, args)?;
     let request = session.request(&desired, &holds, args);
     let mut preview = still_fits(session, &request, host.look(), file, saved)?;
-    if preview.plan.is_empty() {
+    if preview.plan.is_empty() && session.common.output != Format::Json {
         say("Nothing to do: the saved plan has no changes.\n");
     }
     let client = session.client(&desired);

@@ -418,6 +418,10 @@ fn repositories_and_catalogs_are_listed() {
     }
     fs::write(repository.join("ext/index"), "demo # the best\n\nother\nlost\n../demo\n").unwrap();
     let found = run(&["discover", to, "-o", "json"]).exits(0).json();
+    assert_eq!(
+        (&found["apiVersion"], &found["kind"]),
+        (&json!("reconcile/v1"), &json!("Discovery"))
+    );
     assert_eq!(found["extensions"][0], json!({ "name": "demo", "versions": ["1.10", "1.9"] }));
     assert_eq!(found["extensions"][1]["versions"], json!(["2"]));
     assert!(found["extensions"][2]["error"].as_str().unwrap().contains("/lost"), "{found:#}");
@@ -434,5 +438,7 @@ fn repositories_and_catalogs_are_listed() {
         format!("[Catalog]\nSiteURL=file://{to}/ext\nListURL=file://{}\n", list.display());
     fs::write(catalogs.join("site.catalog"), catalog).unwrap();
     let found = run(&["discover", "-o", "json"]).exits(0).json();
-    assert_eq!(found[0]["extensions"][0]["versions"], json!(["1.10", "1.9"]), "{found:#}");
+    assert_eq!(found["kind"], "DiscoveryList");
+    let first = &found["items"][0]["extensions"][0];
+    assert_eq!(first["versions"], json!(["1.10", "1.9"]), "{found:#}");
 }
