@@ -198,6 +198,9 @@ async fn switch_round(
             continue;
         }
         if let Some(end) = bounds.end(work.change, work.result.at) {
+            if end == End::Deferred {
+                switch::withdraw(host, work.change);
+            }
             work.result.end = end;
         } else if let Err((step, error)) = commit(&work.change.steps, work, host, journal) {
             work.result.fail(step, error.class(), chain(&error));

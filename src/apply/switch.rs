@@ -7,11 +7,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::format::sysupdate::installed;
 use crate::host::{Change as Host, ItemKind};
-use crate::model::Manifest;
 use crate::model::contents::Hidden;
 use crate::model::extension::{ImageMove, LinkTo};
 use crate::model::manifest::{Binary, MANIFEST_NAME};
 use crate::model::outcome::FailureClass;
+use crate::model::{Change, Manifest, Step};
 
 /// The manifest of a release just staged is ours and complete; this bounds a mistake.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -424,4 +424,15 @@ fn remove_link(host: &Host, link: &Utf8Path, text: &str) -> Result<(), SwitchErr
         return Err(SwitchError::Stale { path: link.to_owned(), what });
     }
     Ok(host.remove(link)?)
+}
+
+/// Removes what was staged of a change that is for later: what is wished by then is staged anew, of what is in the cache.
+pub(super) fn withdraw(host: &Host, change: &Change) {
+    for step in &change.steps {
+        if let Step::Promote { from, .. } = step
+            && let Err(error) = host.remove(from)
+        {
+            tracing::warn!(%error, resource = %change.resource, "what was staged is left to the next pass");
+        }
+    }
 }

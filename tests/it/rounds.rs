@@ -246,6 +246,8 @@ fn window_that_closes_between_two_rounds_keeps_the_second_from_being_switched() 
     tree::write(&race.world.path("/etc/reconcile/agent.yaml"), windows.as_bytes());
     assert_eq!(race.pass(None), [End::Deferred, End::Done]);
     assert_eq!(race.linked("dull").as_deref(), Some("1.0"));
+    let staging = race.world.path("/opt/dull/staging");
+    assert_eq!(fs::read_dir(staging).unwrap().count(), 0, "nobody goes on with it");
 }
 
 /// What a pass that is killed is told about its host.
