@@ -28,6 +28,11 @@ impl Algorithm {
         }
     }
 
+    /// The algorithm of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Sha256, Self::Sha384, Self::Sha512].into_iter().find(|one| one.name() == name)
+    }
+
     /// The name used in text form.
     pub fn name(self) -> &'static str {
         match self {
@@ -104,17 +109,12 @@ impl FromStr for Digest {
         let (name, hex) = text.split_once(':').ok_or_else(|| {
             format!("`{}` is not a digest: write `sha256:<64 hex digits>`", text.escape_debug())
         })?;
-        let algorithm = match name {
-            "sha256" => Algorithm::Sha256,
-            "sha384" => Algorithm::Sha384,
-            "sha512" => Algorithm::Sha512,
-            _ => {
-                return Err(format!(
-                    "`{}` is not an accepted digest algorithm: use sha256, sha384 or sha512",
-                    name.escape_debug()
-                ));
-            }
-        };
+        let algorithm = Algorithm::named(name).ok_or_else(|| {
+            format!(
+                "`{}` is not an accepted digest algorithm: use sha256, sha384 or sha512",
+                name.escape_debug()
+            )
+        })?;
         Self::from_hex(algorithm, hex).ok_or_else(|| {
             format!("a {name} digest has {} hexadecimal digits", algorithm.bytes() * 2)
         })

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::fetch::error::shown;
 use crate::fetch::record::DOCUMENT_BYTES_MAX;
 use crate::fetch::{Document, FetchError, Reader};
-use crate::model::{Artifact, Constraint, Prereleases, Release};
+use crate::model::{Algorithm, Artifact, Constraint, Digest, Prereleases, Release};
 use crate::resource::app::spec::{TagPattern, VersionWish};
 use crate::source::{SourceError, TAG_BYTES_MAX, is_file_name};
 
@@ -49,7 +49,10 @@ impl Repository<'_> {
             _ => self.all(reader).await,
         }?;
         let route = if reader.client().has_token(self.api) { Route::Api } else { Route::Browser };
-        Ok(published.into_iter().filter_map(|r| self.release(r, &wish.tag, route)).collect())
+        published
+            .into_iter()
+            .filter_map(|r| self.release(r, &wish.tag, route).transpose())
+            .collect()
     }
 
     async fn latest(&self, reader: &Reader) -> Result<Vec<PublishedRelease>, SourceError> {
@@ -144,28 +147,35 @@ impl Repository<'_> {
         published: PublishedRelease,
         tags: &TagPattern,
         route: Route,
-    ) -> Option<Release> {
+    ) -> Result<Option<Release>, SourceError> {
         let tag = published.tag_name;
         if published.draft || tag.len() > TAG_BYTES_MAX || tag.chars().any(char::is_control) {
-            return None;
+            return Ok(None);
         }
-        let version = tags.version(&tag)?;
+        let Some(version) = tags.version(&tag) else { return Ok(None) };
         let date = published.published_at.or(published.created_at);
         let assets = published.assets.unwrap_or_default();
-        Some(Release {
+        let artifacts =
+            assets.into_iter().filter_map(|a| self.artifact(&tag, a, route).transpose());
+        Ok(Some(Release {
             version,
             prerelease: published.prerelease,
             published: date.and_then(|date| date.parse::<Timestamp>().ok()),
-            artifacts: assets.into_iter().filter_map(|a| self.artifact(&tag, a, route)).collect(),
+            artifacts: artifacts.collect::<Result<_, _>>()?,
             tag,
-        })
+        }))
     }
 
     /// A file that is completely uploaded.
-    fn artifact(&self, tag: &str, asset: PublishedAsset, route: Route) -> Option<Artifact> {
+    fn artifact(
+        &self,
+        tag: &str,
+        asset: PublishedAsset,
+        route: Route,
+    ) -> Result<Option<Artifact>, SourceError> {
         let uploaded = asset.state.as_deref().is_none_or(|state| state == "uploaded");
         if !uploaded || !is_file_name(&asset.name) {
-            return None;
+            return Ok(None);
         }
         let mirrored = self.mirrors.iter().filter_map(|mirror| {
             let parts = ["download", tag, asset.name.as_str()];
@@ -181,13 +191,32 @@ impl Repository<'_> {
             Route::Api => api.or(browser),
             Route::Browser => browser.or(api),
         };
-        Some(Artifact {
+        let Some(origin) = origin else { return Ok(None) };
+        Ok(Some(Artifact {
             content: None,
-            urls: mirrored.chain([origin?]).collect(),
+            urls: mirrored.chain([origin]).collect(),
             size: asset.size,
-            // An algorithm that is not known is as good as no digest.
-            digest: asset.digest.and_then(|digest| digest.parse().ok()),
+            digest: self.digest(tag, &asset.name, asset.digest.as_deref())?,
             name: asset.name,
+        }))
+    }
+
+    /// The digest that is stated of a file. An algorithm that is not known is as good as none; half a digest is not.
+    fn digest(
+        &self,
+        tag: &str,
+        name: &str,
+        stated: Option<&str>,
+    ) -> Result<Option<Digest>, SourceError> {
+        let stated = stated.map(str::to_ascii_lowercase).filter(|stated| !stated.is_empty());
+        let Some(stated) = stated else { return Ok(None) };
+        let algorithm = stated.split_once(':').map(|(algorithm, _)| algorithm);
+        if algorithm.is_some_and(|algorithm| Algorithm::named(algorithm).is_none()) {
+            return Ok(None);
+        }
+        stated.parse().map(Some).map_err(|error: String| SourceError::Malformed {
+            place: self.name(),
+            what: format!("the digest of `{name}` of {tag} is none: {error}"),
         })
     }
 }

@@ -244,6 +244,27 @@ fn sparse_and_foreign_answers_are_read_and_nonsense_is_told() {
     assert_eq!(names(&found[0]), ["ok", "api-only"]);
     assert_eq!(found[0].artifacts[0].digest, None);
     assert_eq!(found[0].published, None);
+    for (digest, counts) in [
+        (format!("SHA256:{}", "AB".repeat(32)), true),
+        (format!("sha256:{}", "AB".repeat(32)), true),
+        (format!("sha256:{}", "ab".repeat(31)), false),
+        (format!("sha256:{}", "xy".repeat(32)), false),
+        ("ab".repeat(32), false),
+        ("sha256".to_owned(), false),
+    ] {
+        server.serve(path, Reply::file(sparse.replace("md5:00", &digest)));
+        match ask(&spec, &wish("latest")) {
+            Ok(found) => {
+                assert!(counts, "{digest}");
+                let digest = found[0].artifacts[0].digest.as_ref().unwrap();
+                assert_eq!(digest.hex(), "ab".repeat(32));
+            }
+            Err(error) => {
+                assert!(!counts && error.class() == Class::Malformed, "{digest}: {error}");
+                assert!(error.to_string().contains("the digest of `ok`"), "{error}");
+            }
+        }
+    }
 
     server.serve(path, Reply::file("{\"tag_name\":\"v1\\u0000\"}"));
     assert!(ask(&spec, &wish("latest")).unwrap().is_empty(), "a tag with NUL is nobody's");
