@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
@@ -39,7 +39,8 @@ pub(super) fn resolve(root: &Utf8Path, path: &Utf8Path, last: Last) -> Option<Ut
         links += 1;
         if links > LINKS_MAX {
             // Linux refuses such a path, too.
-            return Some(root.join("-".repeat(NAME_TOO_LONG)));
+            let refused = root.join("-".repeat(NAME_TOO_LONG));
+            return Some(refused.join(path.as_str().trim_start_matches('/')));
         }
         let target = target.to_string_lossy();
         inside.pop();
@@ -53,6 +54,15 @@ pub(super) fn resolve(root: &Utf8Path, path: &Utf8Path, last: Last) -> Option<Ut
     }
     inside.extend(stays);
     leaves.then(|| root.join(inside.join("/")))
+}
+
+/// The path that was refused since links lead nowhere from it, where `real` is what came of one.
+pub(super) fn circle(real: &Utf8Path) -> Option<Utf8PathBuf> {
+    let is_mark = |part: &Utf8Component<'_>| {
+        part.as_str().len() == NAME_TOO_LONG && part.as_str().bytes().all(|byte| byte == b'-')
+    };
+    let parts = || real.components();
+    parts().any(|part| is_mark(&part)).then(|| parts().filter(|part| !is_mark(part)).collect())
 }
 
 /// Whether no link is on the way, as one call tells. What is not there is none.

@@ -475,5 +475,9 @@ fn irregular(real: &Utf8Path) -> io::Error {
 
 /// Puts the path into the error's text.
 fn about(path: &Utf8Path, error: &io::Error) -> io::Error {
+    if let Some(path) = inside::circle(path) {
+        let error = io::Error::from(rustix::io::Errno::LOOP);
+        return io::Error::new(error.kind(), format!("{path}: {error}"));
+    }
     io::Error::new(error.kind(), format!("{path}: {error}"))
 }

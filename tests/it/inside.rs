@@ -223,3 +223,14 @@ fn file_of_events_that_is_a_link_stays_inside_of_the_root() {
         assert!(told.contains("ChangeApplied"), "{told}");
     }
 }
+
+#[test]
+fn links_that_lead_in_a_circle_are_told_by_the_path_that_they_are_at() {
+    let world = World::new();
+    world.wish("1.0", 3);
+    tree::link(&world.host("opt"), "/elsewhere");
+    tree::link(&world.host("elsewhere"), "/opt");
+    let told = said(&world.agent(&PASS));
+    assert!(told.contains("Too many levels of symbolic links"), "{told}");
+    assert!(told.contains("/opt/") && !told.contains("-----"), "{told}");
+}
