@@ -4,12 +4,14 @@
     reason = "a repository is no part of the managed host: its files are written here and nowhere else"
 )]
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::ErrorKind::{NotADirectory, NotFound};
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags};
@@ -150,6 +152,28 @@ pub(super) fn make_dirs(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// What this process is making beside its place.
+static MAKING: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn making() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    MAKING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Claims a name beside a place, and removes what others made in this directory: whoever comes here holds the lock of the
+/// repository, so that they were killed. What of that does not go is in nobody's way.
+fn claim(beside: &Path) -> io::Result<()> {
+    making().insert(beside.to_owned());
+    for entry in fs::read_dir(beside.parent().unwrap_or(beside)).into_iter().flatten().flatten() {
+        let (name, path) = (entry.file_name(), entry.path());
+        let name = name.as_bytes();
+        let half_done = name.starts_with(b".") && name.ends_with(BESIDE.as_bytes());
+        if half_done && !making().contains(&path) {
+            let _ = cleared(&path);
+        }
+    }
+    cleared(beside)
+}
+
 /// A file that is made beside its place; dropped without being placed it is gone. Whoever makes one holds the lock of
 /// the repository: what is beside its place was left by somebody who was killed.
 #[derive(Debug)]
@@ -165,7 +189,7 @@ impl New {
         let beside = beside(&path);
         let begun = (|| -> io::Result<File> {
             make_dirs(path.parent().unwrap_or(&path))?;
-            cleared(&beside)?;
+            claim(&beside)?;
             let file = OpenOptions::new().create_new(true).write(true).open(&beside)?;
             // Whatever the mask of whoever publishes: it is for everybody.
             file.set_permissions(fs::Permissions::from_mode(MODE))?;
@@ -214,6 +238,7 @@ impl Drop for New {
     fn drop(&mut self) {
         // Once it is placed there is nothing of this name.
         let _ = fs::remove_file(&self.beside);
+        making().remove(&self.beside);
     }
 }
 
@@ -231,8 +256,9 @@ pub(super) fn write(
 /// A new, empty directory beside `place`, in which it is made. Whoever makes one holds the lock of the repository.
 pub(super) fn stage(place: &Path) -> Result<PathBuf, PublishError> {
     let staged = beside(place);
-    remove(&staged)?;
     let failed = |source| PublishError::Write { path: staged.clone(), source };
+    make_dirs(place.parent().unwrap_or(place)).map_err(failed)?;
+    claim(&staged).map_err(failed)?;
     make_dirs(&staged).map_err(failed)?;
     Ok(staged)
 }

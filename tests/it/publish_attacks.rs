@@ -123,6 +123,26 @@ fn planted_links_are_not_written_through() {
 }
 
 #[test]
+fn what_killed_publishers_left_half_done_goes_with_the_next_one() {
+    let scratch = scratch();
+    let repository = scratch.path().join("repository");
+    let directory = repository.join("ext/demo");
+    tree::write(&directory.join(".demo_0.9.raw.reconcile-new"), b"half");
+    tree::write(&directory.join(".theirs"), b"theirs");
+    let published = extension(&repository, "1.0", "one", &[]);
+    assert!(published.status.success(), "{published:?}");
+    assert_eq!(names(&directory), [".theirs", "SHA256SUMS", "demo_1.0.raw"]);
+    let (releases, made) = (scratch.path().join("releases"), scratch.path().join("made"));
+    tree::write(&releases.join(".0.9.reconcile-new/tool"), b"half");
+    tree::write(&made.join("tool"), b"tool");
+    let (from, to) = (made.to_str().unwrap(), releases.to_str().unwrap());
+    let arguments = ["release", from, "--to", to, "--version", "1.0"];
+    let published = command(&arguments).output().unwrap();
+    assert!(published.status.success(), "{published:?}");
+    assert!(!names(&releases).iter().any(|name| name.ends_with(".reconcile-new")));
+}
+
+#[test]
 fn release_published_twice_at_once_is_one_of_both_and_whole() {
     let scratch = scratch();
     let repository = scratch.path().join("repository");

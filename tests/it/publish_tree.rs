@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::{Utf8DirEntry, Utf8Path, Utf8PathBuf};
 use jiff::{SignedDuration, Timestamp};
 use reconcile::format::casync::chunk::{self, ChunkId, DigestKind, Form};
 use reconcile::format::casync::index::Index;
@@ -122,6 +122,49 @@ fn nothing_is_written_through_what_lies_beside_an_index() {
     assert_eq!(std::fs::read_to_string(&victim).unwrap(), "theirs");
     assert!(world.path("t.caidx").symlink_metadata().unwrap().is_file());
     assert!(!world.stream().is_empty());
+}
+
+#[test]
+fn memory_that_is_a_link_is_refused_unless_its_place_was_named() {
+    let world = World::new();
+    let victim = world.path("victim");
+    std::fs::write(&victim, "theirs").unwrap();
+    symlink("victim", world.path("t.caidx.cache")).unwrap();
+    let refused = publish(&world.wish(), later(1)).unwrap_err();
+    assert!(refused.to_string().contains("t.caidx.cache"), "{refused}");
+    assert_eq!(std::fs::read_to_string(&victim).unwrap(), "theirs");
+    std::fs::remove_file(world.path("t.caidx.cache")).unwrap();
+    symlink("real", world.path("named")).unwrap();
+    published(&Publication { cache: Some(world.path("named")), ..world.wish() });
+    assert!(world.path("real").is_file());
+}
+
+#[test]
+fn directories_of_a_store_that_are_links_lead_nobody_out_of_it() {
+    let world = World::new();
+    published(&world.wish());
+    let store = world.path("t.castr");
+    let directory = store.read_dir_utf8().unwrap().flatten().find(|d| d.path().is_dir()).unwrap();
+    let outside = world.path("outside");
+    std::fs::rename(directory.path(), &outside).unwrap();
+    symlink(&outside, directory.path()).unwrap();
+    let seen = || {
+        let entry =
+            |file: Utf8DirEntry| (file.file_name().to_owned(), file.metadata().unwrap().mtime());
+        let mut seen: Vec<_> = outside.read_dir_utf8().unwrap().flatten().map(entry).collect();
+        seen.sort();
+        seen
+    };
+    let past = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1);
+    for file in outside.read_dir_utf8().unwrap().flatten() {
+        let file = std::fs::File::open(file.path()).unwrap();
+        file.set_modified(past).unwrap();
+    }
+    let before = seen();
+    std::fs::remove_file(world.path("t.caidx.cache")).unwrap();
+    let refused = publish(&world.wish(), later(1)).unwrap_err();
+    assert!(refused.to_string().contains(directory.file_name()), "{refused}");
+    assert_eq!(seen(), before, "nothing is written, nor made young");
 }
 
 #[test]

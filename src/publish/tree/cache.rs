@@ -30,7 +30,7 @@ use crate::format::casync::cks;
 use crate::format::casync::flags::Flags;
 use crate::format::casync::index::{CHUNKS_MAX, IndexReader};
 use crate::format::casync::packs::{LIST_SUFFIX, PackList};
-use crate::host::open_regular;
+use crate::host::{open_in_place, open_regular};
 use crate::publish::place::patiently;
 
 /// Ending of the name of an index for what is remembered.
@@ -157,20 +157,22 @@ impl Look {
 impl<'w> Cache<'w> {
     /// The memory of what a publication with these flags makes, for it alone.
     pub(super) fn lock(wish: &'w Publication, flags: Flags) -> Result<Self, PublishError> {
-        let open = |path: &Utf8Path| {
-            let mut options = File::options();
-            options.read(true).write(true).create(true).truncate(false);
-            let opened = open_regular(path, &mut options);
-            opened.map_err(|source| PublishError::Write { path: path.to_owned(), source })
-        };
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
         let usual = beside(&wish.index, SUFFIX);
-        let lock = open(&usual)?;
+        let failed =
+            |path: &Utf8Path, source| PublishError::Write { path: path.to_owned(), source };
+        // Whoever may write where it is published may have put a link there.
+        let lock = open_in_place(&usual, &mut options).map_err(|e| failed(&usual, e))?;
         let had = patiently(wish.patience, || lock.try_lock());
         if !had.map_err(|source| PublishError::Write { path: usual.clone(), source })? {
             return Err(PublishError::Busy { path: usual });
         }
-        let path = wish.cache.clone().unwrap_or(usual);
-        let file = open(&path)?;
+        let (path, file) = match &wish.cache {
+            Some(named) => (named.clone(), open_regular(named, &mut options)),
+            None => (usual.clone(), open_in_place(&usual, &mut options)),
+        };
+        let file = file.map_err(|e| failed(&path, e))?;
         let mut sum = Sha256::new();
         sum.update(flags.bits().to_le_bytes());
         if flags.contains(Flags::USER_NAMES) {

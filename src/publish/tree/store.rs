@@ -94,10 +94,18 @@ impl Store {
         Ok(Self { directory, path: path.to_owned(), temporaries, lock })
     }
 
+    /// The directory of the store that a file is in, which is no link, and the file's name there.
+    fn place<'n>(&self, name: &'n str) -> Result<(OwnedFd, &'n str), Errno> {
+        let (directory, file) = name.split_once('/').unwrap_or((".", name));
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok((rustix::fs::openat(&self.directory, directory, flags, Mode::empty())?, file))
+    }
+
     /// Bytes of a file below the store; none when there is no such file. Empty files are what a loss of power leaves
     /// of files that were never synced: nothing of a store is empty.
     pub(super) fn size(&self, name: &str) -> Option<u64> {
-        let stat = rustix::fs::statat(&self.directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        let (directory, name) = self.place(name).ok()?;
+        let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
         u64::try_from(stat.st_size).ok().filter(|&size| size > 0)
     }
 
@@ -108,8 +116,9 @@ impl Store {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };
         self.size(&name).is_some()
-            && rustix::fs::utimensat(&self.directory, &name, &times, AtFlags::SYMLINK_NOFOLLOW)
-                .is_ok()
+            && self.place(&name).is_ok_and(|(directory, name)| {
+                rustix::fs::utimensat(directory, name, &times, AtFlags::SYMLINK_NOFOLLOW).is_ok()
+            })
     }
 
     /// The stored form of a chunk.
@@ -121,7 +130,8 @@ impl Store {
     pub(super) fn read_named(&self, name: &str) -> Result<Vec<u8>, PublishError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let attempt = || -> io::Result<Vec<u8>> {
-            let file = rustix::fs::openat(&self.directory, name, flags, Mode::empty())?;
+            let (directory, name) = self.place(name)?;
+            let file = rustix::fs::openat(directory, name, flags, Mode::empty())?;
             let mut bytes = Vec::new();
             File::from(file).take(CHUNK_BYTES_MAX + 1).read_to_end(&mut bytes)?;
             Ok(bytes)
@@ -141,17 +151,18 @@ impl Store {
             file.write_all(bytes)?;
             // Whatever the mask of whoever publishes: it is for everybody.
             rustix::fs::fchmod(&file, CHUNK_MODE)?;
-            Ok(rustix::fs::renameat(&self.directory, &temporary, &self.directory, name)?)
+            let ((directory, temporary), (_, name)) = (self.place(&temporary)?, self.place(name)?);
+            Ok(rustix::fs::renameat(&directory, temporary, &directory, name)?)
         };
         attempt().map_err(|source| {
-            let _ = rustix::fs::unlinkat(&self.directory, &temporary, AtFlags::empty());
+            let _ = self.unlink(&temporary);
             PublishError::Write { path: self.path.join(name), source }
         })
     }
 
     /// Removes a file below a directory of the store, and the directory with the last one.
     pub(super) fn remove(&self, name: &str) -> Result<(), PublishError> {
-        match rustix::fs::unlinkat(&self.directory, name, AtFlags::empty()) {
+        match self.unlink(name) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => {
                 let path = self.path.join(name);
@@ -165,6 +176,11 @@ impl Store {
         Ok(())
     }
 
+    fn unlink(&self, name: &str) -> Result<(), Errno> {
+        let (directory, name) = self.place(name)?;
+        rustix::fs::unlinkat(directory, name, AtFlags::empty())
+    }
+
     /// Makes everything that was added durable.
     pub(super) fn sync(&self) -> Result<(), PublishError> {
         rustix::fs::syncfs(&self.directory)
@@ -173,7 +189,10 @@ impl Store {
 
     fn create(&self, name: &str) -> Result<File, Errno> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let open = || rustix::fs::openat(&self.directory, name, flags, CHUNK_MODE);
+        let open = || {
+            let (directory, name) = self.place(name)?;
+            rustix::fs::openat(directory, name, flags, CHUNK_MODE)
+        };
         match open() {
             Err(Errno::NOENT) => {
                 let directory = name.split_once('/').map_or(".", |(directory, _)| directory);
