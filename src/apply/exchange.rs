@@ -203,7 +203,9 @@ fn in_place(host: &Host, trees: &Trees<'_>) -> Result<Result<(), SwitchError>, S
     if head.made_for.is_some_and(|made_for| made_for != inode) {
         return Err(not_made_for(trees));
     }
-    let Some(merged) = host.merge((trees.tree, trees.path), &nodes, trees.preserve)? else {
+    let old = trees.old.map(|old| list(host, old)).transpose()?.flatten();
+    let lists = (old.as_ref(), &nodes);
+    let Some(merged) = host.merge((trees.tree, trees.path), lists, trees.preserve)? else {
         host.remove(generation)?;
         let what = "somebody changed files while it was updated".to_owned();
         return Err(SwitchError::Stale { path: trees.path.to_owned(), what });

@@ -53,6 +53,11 @@ impl Writer<'_> {
         standing.is_as_listed(node).then(|| self.changes.old_stat().copied())?
     }
 
+    /// What is known of the directory that came last, where nothing but its mode, owner and time need be set in its place.
+    pub(super) fn directory_stays(&self, wanted: &Wanted) -> Option<NodeStat> {
+        self.as_listed().filter(|listed| listed.attributes == wanted.attributes)
+    }
+
     /// What a directory that stays is to be listed with: it gets its mode, owner and time there.
     pub(super) fn directory_standing(
         &self,

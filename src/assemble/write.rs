@@ -133,7 +133,8 @@ impl<'a> Writer<'a> {
         let stat = rustix::fs::fstat(&root).map_err(|e| self.failed("look at", b"", e))?;
         let made = node_stat(&stat);
         // It is known by its own inode until it is moved.
-        let stays = self.as_listed().map(|listed| NodeStat { inode: made.inode, ..listed });
+        let stays = self.directory_stays(&wanted);
+        let stays = stays.map(|listed| NodeStat { inode: made.inode, ..listed });
         self.open_level((Some(root), Vec::new(), stays), made, metadata, wanted)
     }
 
@@ -266,8 +267,7 @@ impl<'a> Writer<'a> {
         metadata: Metadata,
         wanted: Wanted,
     ) -> Result<(), AssembleError> {
-        let stays = self.as_listed();
-        if let Some(stays) = stays {
+        if let Some(stays) = self.directory_stays(&wanted) {
             return self.open_level((None, name, Some(stays)), stays, metadata, wanted);
         }
         let made =

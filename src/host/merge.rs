@@ -9,14 +9,18 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use camino::Utf8Path;
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use crate::host::nodes::node_stat;
+use crate::host::replace::XATTR_BYTES_MAX;
 use crate::host::{Change, Look, about, beneath};
 use crate::model::difference::differs;
 use crate::model::glob::any_covers;
 use crate::model::snapshot::{NodeKind, NodeStat, Nodes, NodesBuilder};
+
+/// What attributes of directories begin with that an archive brings; labels of the system's are left as they are.
+const KINDS: [&[u8]; 3] = [b"user.", b"trusted.", b"system.posix_acl_"];
 
 impl Look {
     /// Whether all that is listed of a tree which is to be moved into another is as it is listed, be it still in the one,
@@ -63,7 +67,7 @@ impl Change {
     pub fn merge(
         &self,
         (from, to): (&Utf8Path, &Utf8Path),
-        nodes: &Nodes,
+        (old, nodes): (Option<&Nodes>, &Nodes),
         preserve: &[String],
     ) -> io::Result<Option<Nodes>> {
         let (from, to) = (self.real(from), self.real(to));
@@ -74,7 +78,7 @@ impl Change {
         let (source, target) = (open(&from)?, open(&to)?);
         let moved = vec![false; nodes.count()];
         let list = NodesBuilder::default();
-        let mut merge = Merge { nodes, preserve, moved, list, whole: Whole::Yes };
+        let mut merge = Merge { old, nodes, preserve, moved, list, whole: Whole::Yes };
         let merged = || {
             merge.bring(0, &source, &target)?;
             merge.settle(0, &target, 0)?;
@@ -92,6 +96,8 @@ enum Whole {
 }
 
 struct Merge<'a> {
+    /// Those that were listed of the tree in use.
+    old: Option<&'a Nodes>,
     nodes: &'a Nodes,
     preserve: &'a [String],
     /// Which nodes were moved.
@@ -116,6 +122,9 @@ impl Merge<'_> {
 
     /// Moves files and directories that are not there yet, below one directory.
     fn bring(&mut self, directory: usize, from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+        if self.has_other_attributes(directory) {
+            give_attributes(from, to)?;
+        }
         for (name, kind) in beneath::entries(from)? {
             let Some(number) = self.nodes.child(directory, name.to_bytes()) else { continue };
             let there = stat(to, &name)?;
@@ -143,6 +152,14 @@ impl Merge<'_> {
             rustix::fs::renameat(from, &name, to, &name)?;
         }
         Ok(())
+    }
+
+    /// Whether the directory of the new tree has other attributes than the one that stands in its place was made with.
+    fn has_other_attributes(&self, directory: usize) -> bool {
+        let Some(old) = self.old else { return false };
+        let old = old.find(&self.nodes.path(directory)).and_then(|number| old.stat(number));
+        let attributes = |stat: &NodeStat| stat.attributes;
+        old.map(attributes) != self.nodes.stat(directory).map(attributes)
     }
 
     /// Removes what is not listed, gives the directory its mode, owner and time, entries before directories, and lists all
@@ -274,6 +291,35 @@ fn opened(parent: &OwnedFd, name: &CStr) -> io::Result<Option<OwnedFd>> {
         Err(Errno::XDEV) => Err(beneath::mounted(name)),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Gives a directory the attributes and access lists of another, and takes all others from it.
+fn give_attributes(from: &OwnedFd, to: &OwnedFd) -> io::Result<()> {
+    let (wanted, found) = (attributes(from)?, attributes(to)?);
+    for (name, _) in found.iter().filter(|(name, _)| wanted.iter().all(|(other, _)| other != name))
+    {
+        rustix::fs::fremovexattr(to, name.as_slice())?;
+    }
+    for (name, value) in wanted.iter().filter(|wanted| !found.contains(wanted)) {
+        rustix::fs::fsetxattr(to, name.as_slice(), value, XattrFlags::empty())?;
+    }
+    Ok(())
+}
+
+fn attributes(directory: &OwnedFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let mut buffer = vec![0; XATTR_BYTES_MAX];
+    let length = match rustix::fs::flistxattr(directory, buffer.as_mut_slice()) {
+        Err(Errno::NOTSUP) => return Ok(Vec::new()),
+        listed => listed?,
+    };
+    let names = buffer.get(..length).unwrap_or_default().to_vec();
+    let names = names.split(|&byte| byte == 0).filter(|name| !name.is_empty());
+    let ours = names.filter(|name| KINDS.iter().any(|kind| name.starts_with(kind)));
+    let with_value = |name: &[u8]| {
+        let length = rustix::fs::fgetxattr(directory, name, buffer.as_mut_slice())?;
+        Ok((name.to_vec(), buffer.get(..length).unwrap_or_default().to_vec()))
+    };
+    ours.map(with_value).collect()
 }
 
 /// Gives a directory what it is listed with, as far as it has something else. Returns what `stat` says then.

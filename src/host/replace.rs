@@ -10,7 +10,7 @@ use rustix::fs::{XattrFlags, fsetxattr, lgetxattr, llistxattr};
 use crate::host::{Change, about};
 
 /// Longest list of attribute names, and longest value of one, that Linux knows.
-const XATTR_BYTES_MAX: usize = 64 << 10;
+pub(super) const XATTR_BYTES_MAX: usize = 64 << 10;
 
 impl Change {
     /// Copies a program to `beside`, durably, as the successor of `like`: with its owner, mode and extended

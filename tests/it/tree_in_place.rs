@@ -3,10 +3,12 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use reconcile::format::casync::chunk::Form;
 use reconcile::format::casync::index::Index;
+use rustix::fs::{XattrFlags, getxattr, removexattr, setxattr};
 
 use crate::support::casync::{Publisher, noise};
 use crate::support::server::{Reply, Server};
@@ -116,12 +118,7 @@ fn update_made_for_another_directory_is_made_anew() {
     let aside = site.world.path("srv/aside");
     fs::rename(site.path(""), &aside).unwrap();
     assert!(
-        std::process::Command::new("cp")
-            .arg("-a")
-            .args([&aside, &site.path("")])
-            .status()
-            .unwrap()
-            .success()
+        Command::new("cp").arg("-a").args([&aside, &site.path("")]).status().unwrap().success()
     );
     tree::remove(&aside);
     site.world.pass();
@@ -222,4 +219,57 @@ fn killed_at_any_call_what_stays_is_left_alone_and_the_next_passes_end_on_the_ne
     }
     println!("update in place: {points} points, {} failures", failures.len());
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+#[test]
+fn attributes_of_directories_are_as_published() {
+    let mut world = World::new();
+    let publisher = Publisher::new(&world.temp().join("publisher"));
+    world.wish("desired", &publisher.wish("    layout: in-place\n"));
+    let give = |directory: &str, name: &str, value: &[u8]| {
+        let directory = publisher.source.join(directory);
+        tree::write(&directory.join("file"), b"the same");
+        setxattr(&directory, name, value, XattrFlags::empty())
+    };
+    if give("stays", "user.stays", b"1").is_err() {
+        println!("this file system has no attributes");
+        return;
+    }
+    give("changes", "user.changes", b"1").unwrap();
+    give("loses", "user.goes", b"1").unwrap();
+    give("loses", "user.stays", b"1").unwrap();
+    let publish = || {
+        let (index, store) = (publisher.index.as_os_str(), publisher.store.as_os_str());
+        let mut command = Command::new(env!("CARGO_BIN_EXE_reconcile"));
+        command.args(["publish", "tree", "--profile", "full"]).arg(&publisher.source);
+        command.args(["--index".as_ref(), index, "--store".as_ref(), store]);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    publish();
+    world.pass();
+    let own = world.path("srv/site/stays");
+    setxattr(&own, "user.own", b"of somebody else", XattrFlags::empty()).unwrap();
+    give("changes", "user.changes", b"2").unwrap();
+    removexattr(publisher.source.join("loses"), "user.goes").unwrap();
+    give("comes/too", "user.comes", b"1").unwrap();
+    tree::write(&publisher.source.join("stays/new"), b"new");
+    publish();
+    world.pass();
+    let has = |directory: &str, name: &str| {
+        let mut value = [0; 32];
+        let found = getxattr(world.path("srv/site").join(directory), name, &mut value);
+        found.ok().map(|length| String::from_utf8(value[..length].to_vec()).unwrap())
+    };
+    let found = [
+        has("stays", "user.stays"),
+        has("stays", "user.own"),
+        has("changes", "user.changes"),
+        has("loses", "user.goes"),
+        has("loses", "user.stays"),
+        has("comes/too", "user.comes"),
+    ];
+    let wanted = [Some("1"), Some("of somebody else"), Some("2"), None, Some("1"), Some("1")];
+    assert_eq!(found, wanted.map(|value| value.map(str::to_owned)));
+    world.nothing_to_do();
 }
