@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::fs::{CWD, OFlags};
+use rustix::fs::{Access, CWD, OFlags, access};
+use rustix::io::Errno;
 
 use crate::host::inside::open_plain;
 use crate::host::{Look, read_bounded};
@@ -17,6 +18,17 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 const MOUNTS_BYTES_MAX: u64 = 64 << 20;
 
 impl Look {
+    /// Whether what is at a path, or the nearest directory above it that is there, is on a file system that nobody can
+    /// write to.
+    pub fn is_read_only(&self, path: &Utf8Path) -> bool {
+        let mut above = path.ancestors().map(|path| self.real_followed(path));
+        let there = above.find_map(|at| match access(at.as_std_path(), Access::WRITE_OK) {
+            Err(Errno::NOENT | Errno::NOTDIR) => None,
+            answer => Some(answer),
+        });
+        there == Some(Err(Errno::ROFS))
+    }
+
     /// Places at and below a path where something is mounted, as host paths. Nothing where the system does not
     /// tell its mounts.
     pub fn mounts_within(&self, path: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {

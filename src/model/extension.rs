@@ -25,6 +25,14 @@ pub enum ExtensionClass {
 }
 
 impl ExtensionClass {
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sysext => "sysext",
+            Self::Confext => "confext",
+        }
+    }
+
     /// The program of systemd that merges extensions of this class.
     pub fn program(self) -> &'static str {
         match self {
@@ -33,11 +41,20 @@ impl ExtensionClass {
         }
     }
 
-    /// Where a link to an image is put so that systemd finds it: confexts are not looked for below `/etc`.
+    /// Where a link to an image is put so that systemd finds it: not below `/etc`, where systemd does not look for
+    /// confexts, and where nothing can be changed once one is merged, since systemd mounts it read-only.
     pub fn search_directory(self) -> &'static str {
         match self {
-            Self::Sysext => "/etc/extensions",
+            Self::Sysext => "/var/lib/extensions",
             Self::Confext => "/var/lib/confexts",
+        }
+    }
+
+    /// What systemd mounts read-only where anything of this class is merged.
+    pub fn hierarchy(self) -> &'static str {
+        match self {
+            Self::Sysext => "/usr",
+            Self::Confext => "/etc",
         }
     }
 

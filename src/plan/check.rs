@@ -125,7 +125,8 @@ fn left(owned: Option<&Owned>, declared: Option<&Declared>) -> Left {
     }
 }
 
-fn paths(step: &Step) -> Vec<&Utf8Path> {
+/// The places that a step writes to.
+pub(super) fn paths(step: &Step) -> Vec<&Utf8Path> {
     match step {
         Step::Unpack { into, .. } | Step::Place { into, .. } | Step::Assemble { into, .. } => {
             vec![into]

@@ -7,6 +7,7 @@ pub mod hold;
 mod images;
 mod nesting;
 mod places;
+mod sealed;
 mod successor;
 pub mod summary;
 
@@ -74,6 +75,7 @@ pub fn plan(inputs: &Inputs<'_>) -> Plan {
     if inputs.only.is_none() {
         remove(inputs, &places, &mut plan);
     }
+    let plan = sealed::refuse(plan, inputs.observed);
     let mut plan = hold::hold(plan, inputs.holds);
     keep_whole(inputs, &places, &mut plan);
     // Whoever replaces the program that makes the pass does so last.
@@ -183,6 +185,7 @@ fn keep_whole(inputs: &Inputs<'_>, places: &Places<'_>, plan: &mut Plan) {
         matches!(change.action, Action::Repair | Action::Tidy).then_some(change)
     });
     let repairs = Plan { changes: repairs.collect(), ..Plan::default() };
+    let repairs = sealed::refuse(repairs, inputs.observed);
     plan.changes.extend(hold::hold(repairs, inputs.holds).changes);
 }
 

@@ -154,7 +154,8 @@ fn service(settings: &Settings) -> String {
     command.extend(settings.options.iter().map(|option| argument(option)));
     let places = &settings.places;
     // What is not there cannot be mounted, so it is made first, outside the sandbox. That command has a sandbox
-    // of its own all the same, in which what is missing must be passed over.
+    // of its own all the same, in which what is missing must be passed over. What cannot be made is told by the pass: a
+    // merged confext makes all of /etc read-only.
     let writable = places.writable.iter().map(|place| path(&format!("-{place}")));
     let writable: Vec<String> = writable.collect();
     let made: Vec<String> = places.writable.iter().map(|p| argument(p.as_str())).collect();
@@ -167,7 +168,7 @@ fn service(settings: &Settings) -> String {
          StartLimitIntervalSec=0\n\n\
          [Service]\n\
          Type={kind}\n\
-         ExecStartPre=+/bin/mkdir -p -- {}\n\
+         ExecStartPre=-+/bin/mkdir -p -- {}\n\
          ExecStart={}\n{schedule}\
          StateDirectory=reconcile\n\
          CacheDirectory=reconcile\n\

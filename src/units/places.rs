@@ -9,7 +9,8 @@ use crate::resource::Spec;
 use crate::resource::tree::spec::Place;
 
 /// Where things go when the desired state says nothing: so that one more app needs no new unit.
-const USUAL: [&str; 4] = ["/opt", "/etc/extensions", "/var/lib/extensions.d", "/var/lib/confexts"];
+const USUAL: [&str; 4] =
+    ["/opt", "/var/lib/extensions", "/var/lib/extensions.d", "/var/lib/confexts"];
 
 /// What `ProtectHome=` hides.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];

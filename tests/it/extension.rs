@@ -180,13 +180,14 @@ impl Host {
     }
 
     fn link(&self, name: &str) -> Option<String> {
-        let link = fs::read_link(self.world.path(&format!("etc/extensions/{name}.raw"))).ok()?;
+        let link =
+            fs::read_link(self.world.path(&format!("var/lib/extensions/{name}.raw"))).ok()?;
         Some(link.to_str().unwrap().to_owned())
     }
 
     /// The version that the link of an extension leads to, if the image is there.
     fn version(&self, name: &str) -> Option<String> {
-        let link = self.world.path(&format!("etc/extensions/{name}.raw"));
+        let link = self.world.path(&format!("var/lib/extensions/{name}.raw"));
         fs::metadata(&link).ok()?;
         let file = fs::read_link(link).ok()?.file_name()?.to_str()?.to_owned();
         Some(file.strip_prefix(name)?.strip_prefix('_')?.strip_suffix(".raw")?.to_owned())
@@ -230,7 +231,7 @@ fn extension_is_installed_upgraded_and_rolled_back() {
     host.wish(&[("demo", "")]);
     host.converges();
     let link = host.link("demo");
-    assert_eq!(link.as_deref(), Some("../../var/lib/extensions.d/demo/demo_1.0.0.raw"));
+    assert_eq!(link.as_deref(), Some("../extensions.d/demo/demo_1.0.0.raw"));
     assert_eq!(host.merged(), "demo\n");
     assert_eq!(host.refreshes(), 1, "X14: no refresh without a change");
     host.publish("demo_1.1.0.raw", "two");
@@ -309,7 +310,7 @@ fn first_install_that_breaks_the_merge_is_taken_away_again() {
 #[test]
 fn refresh_that_fails_without_us_blames_nobody() {
     let mut host = Host::new();
-    let foreign = host.world.path("etc/extensions");
+    let foreign = host.world.path("var/lib/extensions");
     fs::create_dir_all(&foreign).unwrap();
     fs::write(foreign.join("foreign.raw"), "BREAKS").unwrap();
     host.publish("demo_1.0.0.raw", "one");
@@ -328,7 +329,7 @@ fn drift_is_repaired() {
     host.wish(&[("demo", "")]);
     host.converges();
     let image = host.world.path("var/lib/extensions.d/demo/demo_1.0.0.raw");
-    let link = host.world.path("etc/extensions/demo.raw");
+    let link = host.world.path("var/lib/extensions/demo.raw");
     let whole = fs::read(&image).unwrap();
     fs::write(&image, "changed").unwrap();
     host.converges();
@@ -354,7 +355,7 @@ fn lost_link_comes_back_at_once_although_the_newest_cannot_be_fetched() {
     host.publish("demo_1.1.0.raw", "two");
     let newest = host.source().join("demo_1.1.0.raw");
     fs::rename(&newest, newest.with_extension("away")).unwrap();
-    fs::remove_file(host.world.path("etc/extensions/demo.raw")).unwrap();
+    fs::remove_file(host.world.path("var/lib/extensions/demo.raw")).unwrap();
     let ran = host.pass();
     assert!(ran.stdout.contains("1.1.0 is there"), "{ran:#?}");
     assert_eq!(host.version("demo").as_deref(), Some("1.0.0"), "{ran:#?}");
@@ -425,13 +426,13 @@ fn link_of_somebody_else_stays_whatever_its_end_is_called() {
     let theirs = host.world.path("srv/mine/demo_1.0.0.raw");
     fs::create_dir_all(theirs.parent().unwrap()).unwrap();
     fs::write(&theirs, image("theirs")).unwrap();
-    let link = host.world.path("etc/extensions/demo.raw");
+    let link = host.world.path("var/lib/extensions/demo.raw");
     fs::remove_file(&link).unwrap();
-    symlink("../../srv/mine/demo_1.0.0.raw", &link).unwrap();
+    symlink("../../../srv/mine/demo_1.0.0.raw", &link).unwrap();
     host.wish(&[]);
     let ran = host.pass();
     assert_eq!(ran.code, 0, "{ran:#?}");
-    assert_eq!(host.link("demo").as_deref(), Some("../../srv/mine/demo_1.0.0.raw"));
+    assert_eq!(host.link("demo").as_deref(), Some("../../../srv/mine/demo_1.0.0.raw"));
     assert!(host.home("demo").is_empty(), "{:?}", host.home("demo"));
     assert!(theirs.exists());
 }
@@ -501,7 +502,7 @@ fn first_pattern_decides_between_variants() {
         );
         fresh.world.wish("desired", &text);
         fresh.converges();
-        let installed = fs::read(fresh.world.path("etc/extensions/demo.raw")).unwrap();
+        let installed = fs::read(fresh.world.path("var/lib/extensions/demo.raw")).unwrap();
         assert!(installed.ends_with(expected.as_bytes()), "X8: {first} before {second}");
     }
 }

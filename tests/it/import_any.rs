@@ -106,7 +106,7 @@ fn everything_that_is_recognised_comes_into_one_document() {
     tree::write(
         &world.path("/etc/sysupdate.d/demo.transfer"),
         b"[Source]\nType=url-file\nPath=https://e.example/\nMatchPattern=demo_@v.raw\n[Target]\n\
-          Type=regular-file\nPath=/var/lib/extensions.d\nMatchPattern=demo_@v.raw\nCurrentSymlink=/etc/extensions/demo.raw\n",
+          Type=regular-file\nPath=/var/lib/extensions.d\nMatchPattern=demo_@v.raw\nCurrentSymlink=/var/lib/extensions/demo.raw\n",
     );
     let directory = world.temp().join("given").display().to_string();
     let definitions = world.path("/etc/sysupdate.d").display().to_string();
@@ -146,11 +146,11 @@ fn definition_whose_link_is_in_another_place_is_to_be_followed() {
     world.wish("desired", "apps: {}\n");
     let transfer = "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=https://e.example/\n\
                     MatchPattern=docker_@v.raw\n[Target]\nType=regular-file\nPath=/var/lib/extensions.d\n\
-                    MatchPattern=docker_@v.raw\nCurrentSymlink=/var/lib/extensions/docker.raw\n";
+                    MatchPattern=docker_@v.raw\nCurrentSymlink=/etc/extensions/docker.raw\n";
     let file = given(&world, "defs/docker.transfer", transfer);
     let directory = Path::new(&file).parent().unwrap().to_str().unwrap();
     let said = world.run(&["import", "sysupdate", directory]).exits(1).stderr;
-    for part in ["linked in /etc/extensions", "this one is in /var/lib/extensions", "as: updex"] {
+    for part in ["linked in /var/lib/extensions", "this one is in /etc/extensions", "as: updex"] {
         assert!(said.contains(part), "{part}: {said}");
     }
 }

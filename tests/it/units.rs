@@ -158,7 +158,10 @@ fn sandbox_shows_whatever_the_configuration_names_and_a_repository_need_not_answ
 fn units_can_be_had_before_there_is_a_wish() {
     let world = World::new();
     let units = printed(&world, &[]);
-    assert!(units.contains("\nReadWritePaths=-/etc/extensions -/opt "), "{units}");
+    assert!(
+        units.contains("\nReadWritePaths=-/opt -/var/lib/confexts -/var/lib/extensions "),
+        "{units}"
+    );
     assert!(!units.contains("LoadCredential="), "{units}");
 }
 

@@ -12,6 +12,7 @@ use crate::cli::session::{AT_ONCE, Session};
 use crate::cli::{CliError, say};
 use crate::format::sysupdate::search::folder_name;
 use crate::provider::{Component, components};
+use crate::resource::extension::observe::Sealed;
 
 /// The file that updex writes too: it sorts first, so that an administrator's file wins.
 const SWITCH_FILE: &str = "00-updex.conf";
@@ -112,7 +113,10 @@ async fn switch(session: &Session, feature: &str, value: &str) -> Result<Feature
     let host = session.lock(AT_ONCE).await?;
     let text = format!("[Feature]\nEnabled={value}\n");
     let written = host.make_dirs(&place).and_then(|()| host.write(&file, text.as_bytes()));
-    written.map_err(|e| CliError::io(&e))?;
+    written.map_err(|error| match Sealed::look(&host, place.as_str().into()) {
+        Ok(Some(sealed)) => CliError::new(Exit::CannotWrite, sealed.message()),
+        Ok(None) | Err(_) => CliError::io(&error),
+    })?;
     let now = all(session).into_iter().find(|row| row.name == feature);
     now.filter(|row| row.enabled == (value == "true")).ok_or_else(|| {
         let why = format!(

@@ -1,5 +1,7 @@
 //! Looking after the agent itself: gc and doctor.
 
+use std::collections::BTreeSet;
+
 use camino::Utf8Path;
 
 use crate::cli::args::Format;
@@ -20,9 +22,17 @@ use crate::provider::components;
 use crate::record::history::{self, History};
 use crate::record::{cache, last_pass, ledger};
 use crate::resource::Spec;
-use crate::resource::extension::observe::keyrings;
+use crate::resource::extension::observe::{Sealed, keyrings};
 use crate::resource::extension::spec::Transfer;
 use crate::source::place::is_mounted;
+
+/// Where units are.
+const UNITS: [&str; 4] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
 
 /// Which cached artifacts to remove.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,18 +146,14 @@ async fn examine(session: &Session) -> Vec<Finding> {
         }
         for (id, declared) in &desired.resources {
             check(&id.to_string(), writable(&session.host.real(declared.spec.home())));
+            for directory in links(&declared.spec) {
+                check(&format!("links of {id}"), linkable(&session.host, directory));
+            }
             for (place, found) in sources(&declared.spec) {
                 check(&format!("source of {id}"), found.map(|()| format!("{place} is there")));
             }
             for unit in declared.spec.restarts() {
-                let found = [
-                    "/etc/systemd/system",
-                    "/run/systemd/system",
-                    "/usr/lib/systemd/system",
-                    "/lib/systemd/system",
-                ]
-                .iter()
-                .any(|dir| session.host.real(dir).join(unit).exists());
+                let found = UNITS.iter().any(|dir| session.host.real(dir).join(unit).exists());
                 let answer =
                     if found { Ok("exists".to_owned()) } else { Err("not found".to_owned()) };
                 check(&format!("{id} restarts {unit}"), answer);
@@ -234,6 +240,22 @@ fn keyring(host: &Look, desired: &DesiredState) -> Option<Result<String, String>
         Ok(found) => Ok(format!("{} read", counted(found.contents.len(), "file"))),
         Err(error) => Err(chain(&error)),
     })
+}
+
+/// The directories that have the links of an extension.
+fn links(spec: &Spec) -> BTreeSet<&Utf8Path> {
+    let Spec::Extension(extension) = spec else { return BTreeSet::new() };
+    let links = extension.transfers.iter().filter_map(|transfer| transfer.link.as_deref());
+    links.filter_map(Utf8Path::parent).collect()
+}
+
+/// Whether links in a directory can be changed.
+fn linkable(host: &Look, directory: &Utf8Path) -> Result<String, String> {
+    match Sealed::look(host, directory) {
+        Ok(None) => writable(&host.real(directory)),
+        Ok(Some(sealed)) => Err(sealed.message()),
+        Err(error) => Err(chain(&error)),
+    }
 }
 
 /// Whether this process may write a path, or the nearest parent that exists.

@@ -3,7 +3,7 @@
 //! ```text
 //! /var/lib/extensions.d/<name>/<name>_<version>.raw      one installed image
 //! /var/lib/extensions.d/<name>/.<file>.reconcile.json    its manifest
-//! /etc/extensions/<name>.raw -> the image in use         (/var/lib/confexts for a confext)
+//! /var/lib/extensions/<name>.raw -> the image in use     (/var/lib/confexts for a confext)
 //! .#hidden.reconcile.<file>                              an image that systemd would pick and shall not
 //! .#reconcile.<file>                                     half-done work, which systemd passes over
 //! ```

@@ -6,6 +6,7 @@ mod mounted;
 mod namesakes;
 mod ours;
 mod places;
+mod sealed;
 mod seen;
 
 use std::io;
@@ -29,6 +30,8 @@ use enlisted::is_enlisted;
 pub use namesakes::{Former, Namesake};
 use ours::ours;
 pub use places::Listings;
+use sealed::sealed;
+pub use sealed::{Sealed, elsewhere};
 pub use seen::{ExtensionObserved, ImageSeen, Keyrings, LinkSeen, TransferObserved};
 
 /// The manifest of an image has a few hundred bytes, that of a directory of 200,000 entries 40 MiB.
@@ -52,7 +55,8 @@ pub fn observe_ours(
     let transfers = ours((host, id), places, depth)?;
     let mut linked = transfers.iter().filter_map(TransferObserved::linked_image);
     let current = linked.next().map(|(version, _)| version.to_owned());
-    Ok(ExtensionObserved { transfers, current, ..ExtensionObserved::default() })
+    let sealed = sealed(host, &transfers)?;
+    Ok(ExtensionObserved { transfers, sealed, current, ..ExtensionObserved::default() })
 }
 
 /// Looks at an extension.
@@ -76,6 +80,8 @@ pub fn observe(
     }
     observed.leftovers.sort();
     observed.leftovers.dedup();
+    observed.sealed = sealed(host, &observed.transfers)?;
+    observed.sealed.extend(sealed(host, &observed.retired)?);
     for class in spec.classes() {
         observed.merged.insert(class, merged(host, class)?);
     }

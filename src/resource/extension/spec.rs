@@ -316,7 +316,7 @@ pub enum Activate {
     Boot,
 }
 
-/// `../../var/lib/x` for `/var/lib/x` seen from `/etc/extensions`.
+/// `../x` for `/var/lib/x` seen from `/var/lib/extensions`.
 fn relative(from: &Utf8Path, to: &Utf8Path) -> String {
     let mut from = from.components().peekable();
     let mut to = to.components().peekable();

@@ -136,12 +136,12 @@ fn extension_by_another_name_is_another_one_also_in_the_same_home() {
     };
     host.world.wish("desired", &wished("demo"));
     host.converges();
-    assert!(is_linked(&host, "etc/extensions/demo.raw"));
+    assert!(is_linked(&host, "var/lib/extensions/demo.raw"));
     host.world.wish("desired", &wished("other"));
     host.pass();
     host.pass();
-    assert!(is_linked(&host, "etc/extensions/other.raw"));
-    assert!(fs::symlink_metadata(host.world.path("etc/extensions/demo.raw")).is_err());
+    assert!(is_linked(&host, "var/lib/extensions/other.raw"));
+    assert!(fs::symlink_metadata(host.world.path("var/lib/extensions/demo.raw")).is_err());
     host.is_settled();
 }
 

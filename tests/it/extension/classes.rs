@@ -102,3 +102,38 @@ fn release_of_which_one_image_cannot_be_merged_goes_back_whole() {
     host.converges();
     assert_eq!(links(&host)[1].as_deref(), Some("demo_3.confext.raw"));
 }
+
+#[test]
+fn link_below_etc_is_not_changed_in_the_pass_that_merges_a_confext() {
+    let mut host = host();
+    let definition = host.world.path("usr/lib/sysupdate.demo.d/10-usr.transfer");
+    let text = fs::read_to_string(&definition).unwrap();
+    let other = host.world.path("usr/lib/sysupdate.other.d");
+    fs::create_dir_all(&other).unwrap();
+    let in_etc =
+        |name: &str| text.replace("/var/lib/extensions/demo", &format!("/etc/extensions/{name}"));
+    fs::write(other.join("other.transfer"), in_etc("other").replace("demo_@v", "other_@v"))
+        .unwrap();
+    offer(&host, "1", "one");
+    host.publish("other_1.raw", "other");
+    let said = host.pass().exits(1).stdout;
+    let why = "extension/demo merges a confext in the same pass, which makes /etc read-only";
+    assert!(
+        said.contains(&format!("/etc/extensions/other.raw could not be changed back: {why}")),
+        "{said}"
+    );
+    assert!(said.contains("`reconcile --only extension/other` changes it before that"), "{said}");
+    assert_eq!(merged_into_etc(&host), "demo\n");
+    assert!(!host.world.path("etc/extensions").exists());
+    // It is merged by now, which the next pass knows by a file system that is read-only: here there is none.
+    host.converges();
+    assert_eq!(host.merged(), "other\ndemo\n");
+    fs::write(definition, in_etc("demo")).unwrap();
+    offer(&host, "2", "two");
+    let said = host.pass().exits(1).stdout;
+    assert!(
+        said.contains(&format!("/etc/extensions/demo.raw could not be changed back: {why}")),
+        "{said}"
+    );
+    assert_eq!(links(&host)[0].as_deref(), Some("demo_1.raw"));
+}

@@ -9,7 +9,7 @@ use super::{SYSEXT, image};
 use crate::crash::kill_at_every_call;
 use crate::support::duo::{DRY, PASS, World, checksum_line, said};
 
-const LINK: &str = "etc/extensions/demo.raw";
+const LINK: &str = "var/lib/extensions/demo.raw";
 const HOME: &str = "var/lib/extensions.d/demo";
 
 /// A source with these versions, and a systemd that takes notes of refreshes.

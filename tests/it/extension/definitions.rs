@@ -134,7 +134,7 @@ fn feature_that_is_switched_on_joins_what_is_in_use_and_is_no_drift() {
         let text = format!(
             "[Transfer]\nVerify=no\n{more}\n[Source]\nType=url-file\nPath=file://{source}\nMatchPattern={name}_@v.raw\n\
              [Target]\nType=regular-file\nPath=/var/lib/extensions.d\nMatchPattern={name}_@v.raw\n\
-             CurrentSymlink=/etc/extensions/{name}.raw\n"
+             CurrentSymlink=/var/lib/extensions/{name}.raw\n"
         );
         fs::write(directory.join(format!("{name}.transfer")), text).unwrap();
         host.publish(&format!("{name}_1.raw"), name);
@@ -210,7 +210,7 @@ fn transfers_of_a_component_are_one_release() {
         let text = format!(
             "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=file://{source}\nMatchPattern={name}_@v.raw\n\
              [Target]\nType=regular-file\nPath=/var/lib/extensions.d\nMatchPattern={name}_@v.raw\n\
-             CurrentSymlink=/etc/extensions/{name}.raw\n"
+             CurrentSymlink=/var/lib/extensions/{name}.raw\n"
         );
         fs::write(directory.join(format!("{name}.transfer")), text).unwrap();
         host.publish(&format!("{name}_1.raw"), name);

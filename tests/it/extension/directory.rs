@@ -45,11 +45,11 @@ fn archive_of_a_definition_becomes_a_directory_that_is_linked_and_kept() {
     let mut host = Host::new();
     fs::create_dir_all(host.world.path("etc")).unwrap();
     fs::write(host.world.path("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
-    define(&host, "CurrentSymlink=/etc/extensions/demo\n");
+    define(&host, "CurrentSymlink=/var/lib/extensions/demo\n");
     host.world.wish("desired", "sysupdate: { as: sysupdate }\n");
     publish(&host, "demo_1.tar.gz", "one");
     host.converges();
-    let text = host.world.path("etc/extensions/demo/usr/share/demo/text");
+    let text = host.world.path("var/lib/extensions/demo/usr/share/demo/text");
     assert_eq!(fs::read_to_string(&text).unwrap(), "one");
     assert_eq!(host.merged(), "demo\n");
     fs::write(&text, "changed").unwrap();
@@ -147,7 +147,9 @@ fn image_that_would_hide_the_programs_of_the_host_is_never_merged() {
         let ran = host.pass();
         assert_ne!(ran.code, 0, "{ran:#?}");
         assert!(ran.stdout.contains(&format!("it would hide the host's {path}")), "{ran:#?}");
-        assert!(host.world.path("etc/extensions/demo").read_link().unwrap().ends_with("demo_1"));
+        assert!(
+            host.world.path("var/lib/extensions/demo").read_link().unwrap().ends_with("demo_1")
+        );
     }
 }
 
@@ -170,11 +172,11 @@ fn archive_that_does_not_fit_the_host_is_not_linked() {
     host.list();
     let ran = host.pass();
     assert_ne!(ran.code, 0, "{ran:#?}");
-    assert!(!host.world.path("etc/extensions/demo").is_symlink());
+    assert!(!host.world.path("var/lib/extensions/demo").is_symlink());
     assert!(!host.world.path("var/lib/extensions.d/demo/demo_1.0.0").exists());
     publish(&host, "demo_1.0.1.tar.gz", "good");
     host.converges();
-    let text = host.world.path("etc/extensions/demo/usr/share/demo/text");
+    let text = host.world.path("var/lib/extensions/demo/usr/share/demo/text");
     assert_eq!(fs::read_to_string(text).unwrap(), "good");
     host.world.wish("desired", "extensions: {}\n");
     host.converges();
@@ -184,7 +186,7 @@ fn archive_that_does_not_fit_the_host_is_not_linked() {
 #[test]
 fn release_file_of_another_name_is_told_where_no_host_says_what_it_is() {
     let mut host = Host::new();
-    define(&host, "CurrentSymlink=/etc/extensions/demo\n");
+    define(&host, "CurrentSymlink=/var/lib/extensions/demo\n");
     host.world.wish("desired", "sysupdate: { as: sysupdate }\n");
     let release = "usr/lib/extension-release.d/extension-release.other";
     let bytes = archive(&[(release, "ID=_any\n"), ("usr/share/demo/text", "one")]);
@@ -269,7 +271,7 @@ fn directory_that_was_gone_back_to_and_edited_is_fetched_again() {
         host.converges();
     }
     host.world.run(&["rollback", "extension/demo", "--reason", "test"]).exits(0);
-    let text = host.world.path("etc/extensions/demo/usr/share/demo/text");
+    let text = host.world.path("var/lib/extensions/demo/usr/share/demo/text");
     let edit = |host: &mut Host| {
         fs::write(&text, "changed").unwrap();
         crate::support::tree::remove(&host.world.path("var/cache/reconcile"));

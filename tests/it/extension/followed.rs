@@ -83,13 +83,13 @@ fn directory_of_this_host_is_copied_and_merged_and_cannot_be_written_to() {
     for kind in ["directory", "subvolume"] {
         let mut host = host();
         let target = "Path=/var/lib/extensions.d\nMatchPattern=demo_@v\nReadOnly=yes\n\
-                      CurrentSymlink=/etc/extensions/demo";
+                      CurrentSymlink=/var/lib/extensions/demo";
         let source = "Path=/srv/trees\nMatchPattern=demo-@v";
         define(&host, ("sysupdate.d", "demo"), (kind, source, target));
         tree(&host, "demo-1", "one");
         host.converges();
         let place = host.world.path("var/lib/extensions.d");
-        let text = host.world.path("etc/extensions/demo/usr/share/demo/link");
+        let text = host.world.path("var/lib/extensions/demo/usr/share/demo/link");
         assert_eq!(fs::read_to_string(&text).unwrap(), "one");
         assert_eq!(host.merged(), "demo\n");
         let sealed = is_immutable(&place.join("demo_1"));
@@ -173,7 +173,7 @@ fn alpha_and_beta(host: &Host, directory: &str, id: &str) {
     let source = "Path=/source\nMatchPattern=alpha-@v.bin";
     define(host, (directory, "01-alpha"), ("regular-file", source, &target));
     let target = format!(
-        "Path=/target/{id}\nMatchPattern=beta-@v @v/beta\nCurrentSymlink=/etc/extensions/{id}"
+        "Path=/target/{id}\nMatchPattern=beta-@v @v/beta\nCurrentSymlink=/var/lib/extensions/{id}"
     );
     let source = "Path=/source\nMatchPattern=beta-@v";
     define(host, (directory, "02-beta"), ("directory", source, &target));
@@ -210,7 +210,7 @@ fn what_was_installed_is_on_the_list_and_goes_with_its_definition_when_asked() {
     ask(&host, &["cleanup"]).exits(0);
     assert_eq!(names(&place), ["alpha-v1.bin", "alpha-v2.bin", "gamma-v1"]);
     assert_eq!(entries(&host, LIST), ["/target/a/./alpha-@v.bin"]);
-    assert!(!host.world.path("etc/extensions/a").is_symlink(), "its link goes along");
+    assert!(!host.world.path("var/lib/extensions/a").is_symlink(), "its link goes along");
     assert_eq!(host.merged(), "");
     host.is_settled();
     fs::remove_file(host.world.path("usr/lib/sysupdate.d/01-alpha.transfer")).unwrap();
@@ -372,8 +372,7 @@ fn definitions_of_a_directory_become_extensions_and_the_first_dry_run_changes_no
     let from = |kind: &str, pattern: &str| {
         format!("Type={kind}\nPath=file://{source}\nMatchPattern={pattern}")
     };
-    let linked =
-        "Path=/var/lib/images\nMatchPattern=demo_@v.raw\nCurrentSymlink=/etc/extensions/demo.raw\n";
+    let linked = "Path=/var/lib/images\nMatchPattern=demo_@v.raw\nCurrentSymlink=/var/lib/extensions/demo.raw\n";
     write(
         "10-demo.transfer",
         &transfer(
@@ -384,8 +383,7 @@ fn definitions_of_a_directory_become_extensions_and_the_first_dry_run_changes_no
     );
     let picked = "Path=/var/lib/extensions/pick.raw.v\nMatchPattern=pick_@v.raw";
     write("20-pick.transfer", &transfer("Verify=no", &from("url-file", "pick_@v.raw"), picked));
-    let other =
-        "Path=/var/lib/images\nMatchPattern=other-@v.raw\nCurrentSymlink=/etc/extensions/other.raw";
+    let other = "Path=/var/lib/images\nMatchPattern=other-@v.raw\nCurrentSymlink=/var/lib/extensions/other.raw";
     write("30-other.transfer", &transfer("Verify=no", &from("url-file", "other-@v.raw"), other));
     write(
         "40-root.transfer",
@@ -401,12 +399,12 @@ fn definitions_of_a_directory_become_extensions_and_the_first_dry_run_changes_no
     // As systemd-sysupdate leaves it.
     let images = host.world.path("var/lib/images");
     fs::create_dir_all(&images).unwrap();
-    fs::create_dir_all(host.world.path("etc/extensions")).unwrap();
+    fs::create_dir_all(host.world.path("var/lib/extensions")).unwrap();
     for name in ["demo_1.raw", "demo_2.raw"] {
         fs::copy(host.source().join(name), images.join(name)).unwrap();
     }
-    let link = host.world.path("etc/extensions/demo.raw");
-    symlink("../../var/lib/images/demo_2.raw", &link).unwrap();
+    let link = host.world.path("var/lib/extensions/demo.raw");
+    symlink("../images/demo_2.raw", &link).unwrap();
     let picked = host.world.path("var/lib/extensions/pick.raw.v");
     fs::create_dir_all(&picked).unwrap();
     fs::copy(host.source().join("pick_1.raw"), picked.join("pick_1.raw")).unwrap();
@@ -428,7 +426,7 @@ fn definitions_of_a_directory_become_extensions_and_the_first_dry_run_changes_no
     assert_eq!(plan["spec"]["changes"], json!([]), "{plan:#}");
     host.publish("demo_3.raw", "three");
     host.converges();
-    assert_eq!(fs::read_link(&link).unwrap().to_str(), Some("../../var/lib/images/demo_3.raw"));
+    assert_eq!(fs::read_link(&link).unwrap().to_str(), Some("../images/demo_3.raw"));
     host.world.run(&["import", "sysupdate", "/nowhere/at/all"]).exits(1);
 }
 
@@ -438,7 +436,7 @@ fn host_of_systemd_sysupdate_or_updex_is_taken_over_as_it_is() {
         let mut host = Host::new();
         host.world.wish("desired", "apps: {}\n");
         let source = format!("Path=file://{}\nMatchPattern=demo_@v.raw", host.source().display());
-        let target = "Path=/var/lib/extensions.d\nMatchPattern=demo_@v.raw\nCurrentSymlink=/etc/extensions/demo.raw";
+        let target = "Path=/var/lib/extensions.d\nMatchPattern=demo_@v.raw\nCurrentSymlink=/var/lib/extensions/demo.raw";
         let place = host.world.path("etc/sysupdate.d/demo.transfer");
         let text = format!(
             "[Transfer]\nVerify=no\n[Source]\nType=url-file\n{source}\n[Target]\nType=regular-file\nInstancesMax=2\n{target}\n"
@@ -453,7 +451,7 @@ fn host_of_systemd_sysupdate_or_updex_is_taken_over_as_it_is() {
         // updex has a directory and links of its own.
         let (link, text) = match kind {
             "updex" => ("var/lib/extensions/demo.raw", "/var/lib/extensions.d/demo_2.raw"),
-            _ => ("etc/extensions/demo.raw", "../../var/lib/extensions.d/demo_2.raw"),
+            _ => ("var/lib/extensions/demo.raw", "../extensions.d/demo_2.raw"),
         };
         let link = host.world.path(link);
         fs::create_dir_all(link.parent().unwrap()).unwrap();
@@ -516,6 +514,6 @@ fn what_is_followed_stays_wished_while_the_desired_state_is_not_valid() {
     let explained = host.world.run(&["explain", "extension/host"]);
     assert!(explained.stdout.contains("01-alpha.transfer"), "{explained:#?}");
     let ran = host.world.run(&["rollback", "extension/host", "--reason", "test"]).exits(0);
-    let link = fs::read_link(host.world.path("etc/extensions/a")).unwrap();
+    let link = fs::read_link(host.world.path("var/lib/extensions/a")).unwrap();
     assert!(link.ends_with("beta-v1"), "{link:?} after {ran:#?}");
 }

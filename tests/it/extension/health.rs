@@ -7,7 +7,7 @@ use super::Host;
 
 /// The wish of an extension that must not be at version 2.0.0, and a hook that notes its version.
 fn wish(host: &Host) -> String {
-    let link = host.world.path("etc/extensions/demo.raw").display().to_string();
+    let link = host.world.path("var/lib/extensions/demo.raw").display().to_string();
     format!(
         "    health:\n      exec: [/bin/sh, -c, \"! readlink {link} | grep -q 2.0.0\"]\n      interval: 100ms\n      \
          stable: 100ms\n      deadline: 400ms\n    restart: [demo.service]\n    \
@@ -84,7 +84,7 @@ fn extension_goes_back_past_those_that_never_showed_that_they_work() {
     for layout in ["link", "versioned"] {
         let mut host = Host::new();
         let down = host.world.temp().join("down");
-        let link = host.world.path("etc/extensions/demo.raw").display().to_string();
+        let link = host.world.path("var/lib/extensions/demo.raw").display().to_string();
         let place = host.world.path("var/lib/extensions/demo.raw.v").display().to_string();
         host.publish("demo_1.0.0.raw", "one");
         // Whatever is in use fails as long as this is there.
@@ -148,7 +148,7 @@ fn only_image_that_worked_is_there_until_the_next_has_shown_that_it_works() {
 fn release_that_did_not_work_is_not_gone_back_to_and_excuses_none_where_somebody_linked_it_again() {
     for layout in ["link", "versioned"] {
         let mut host = Host::new();
-        let link = host.world.path("etc/extensions/demo.raw");
+        let link = host.world.path("var/lib/extensions/demo.raw");
         let place = host.world.path("var/lib/extensions/demo.raw.v");
         host.publish("demo_1.0.0.raw", "one");
         let wish = format!(
@@ -162,7 +162,7 @@ fn release_that_did_not_work_is_not_gone_back_to_and_excuses_none_where_somebody
         host.pass().exits(6);
         if layout == "link" {
             fs::remove_file(&link).unwrap();
-            symlink("../../var/lib/extensions.d/demo/demo_2.0.0.raw", &link).unwrap();
+            symlink("../extensions.d/demo/demo_2.0.0.raw", &link).unwrap();
         } else {
             let hidden = place.join(".#hidden.reconcile.demo_2.0.0.raw");
             fs::rename(hidden, place.join("demo_2.0.0.raw")).unwrap();

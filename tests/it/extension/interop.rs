@@ -110,11 +110,11 @@ head -c 100000 /dev/urandom > /var/lib/extensions/junk.raw
 cp "$DIR/source/alpha_1.0.0.raw" "$DIR/source/alpha_1.1.0.raw"
 (cd "$DIR/source" && sha256sum *.raw > SHA256SUMS)
 if $R; then exit 1; fi
-test "$(readlink /etc/extensions/alpha.raw)" = ../../var/lib/extensions.d/alpha/alpha_1.0.0.raw
+test "$(readlink /var/lib/extensions/alpha.raw)" = ../extensions.d/alpha/alpha_1.0.0.raw
 test "$(cat /usr/share/reconcile-test/alpha)" = 1.0.0
 rm /var/lib/extensions/junk.raw
 $R
-test "$(readlink /etc/extensions/alpha.raw)" = ../../var/lib/extensions.d/alpha/alpha_1.1.0.raw
+test "$(readlink /var/lib/extensions/alpha.raw)" = ../extensions.d/alpha/alpha_1.1.0.raw
 systemd-sysext unmerge
 "#;
     let output = isolated(dir.path(), script);

@@ -4,6 +4,7 @@
 //! whose systemd is new enough for extensions of the configuration. Nothing of it can be seen outside.
 
 mod alone;
+mod sealed;
 
 use std::fs;
 use std::io::Write as _;
@@ -177,7 +178,7 @@ $R
 for kind in squashfs erofs ext4 directory; do
     test "$(cat /usr/share/reconcile-test/$kind)" = 1
 done
-test -d "$(readlink -f /etc/extensions/directory)"
+test -d "$(readlink -f /var/lib/extensions/directory)"
 $R --detailed-exitcode --dry-run
 use second
 $R
@@ -347,7 +348,7 @@ fn name_of_an_extension_that_is_merged_already_is_left_to_it() {
     lab.build(("squashfs", "squashfs", "1"), ("sysext", "mksquashfs"));
     lab.list("first");
     let names = "RUN=/run/extensions TREE=usr/lib SHARE=usr/share/reconcile-test PROGRAM=systemd-sysext \
-                 OURS=/etc/extensions/squashfs.raw\n";
+                 OURS=/var/lib/extensions/squashfs.raw\n";
     lab.plays(&format!("{names}{COLLISION}"));
 }
 
@@ -374,7 +375,7 @@ use third
 $R
 test "$(cat /usr/share/reconcile-test/ext4)" = 1
 test -e /var/lib/extensions.d/ext4/ext4_1.raw
-test "$(basename "$(readlink /etc/extensions/ext4.raw)")" = ext4_3.raw
+test "$(basename "$(readlink /var/lib/extensions/ext4.raw)")" = ext4_3.raw
 systemd-sysext refresh
 test "$(cat /usr/share/reconcile-test/ext4)" = 3
 $R

@@ -41,7 +41,7 @@ fn image_that_was_lost_is_not_replaced_by_other_bytes_of_its_version() {
         &[MANIFEST],
         &[IMAGE, MANIFEST],
         &[HOME],
-        &[HOME, "etc/extensions/demo.raw"],
+        &[HOME, "var/lib/extensions/demo.raw"],
         &[HOME, "var/cache/reconcile"],
     ] {
         let mut host = replaced("");
@@ -95,7 +95,7 @@ fn image_that_is_not_the_one_demanded_is_not_installed() {
 fn other_bytes_are_taken_of_a_version_that_did_not_work() {
     let mut host = Host::new();
     host.publish("demo_1.0.0.raw", "one");
-    let in_use = host.world.path("etc/extensions/demo.raw");
+    let in_use = host.world.path("var/lib/extensions/demo.raw");
     let check = format!("! grep -qa BROKEN {}", in_use.display());
     let health = format!(
         "    health:\n      exec: [/bin/sh, -c, \"{check}\"]\n      interval: 100ms\n      stable: 100ms\n      deadline: \
@@ -118,7 +118,7 @@ fn followed() -> Host {
     for name in ["demo", "more"] {
         let text = format!(
             "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=file://{}\nMatchPattern={name}_@v.raw\n[Target]\n\
-             Type=regular-file\nPath=/var/lib/images\nMatchPattern={name}_@v.raw\nCurrentSymlink=/etc/extensions/{name}.raw\n",
+             Type=regular-file\nPath=/var/lib/images\nMatchPattern={name}_@v.raw\nCurrentSymlink=/var/lib/extensions/{name}.raw\n",
             host.source().display()
         );
         tree::write(&directory.join(format!("{name}.transfer")), text.as_bytes());

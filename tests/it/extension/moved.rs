@@ -45,7 +45,7 @@ fn extension_that_does_not_work_by_its_new_layout_is_in_use_by_the_one_before() 
         wish(&mut host, from, "");
         host.converges();
         let before = in_sight(&host);
-        let link = host.world.path("etc/extensions/demo.raw");
+        let link = host.world.path("var/lib/extensions/demo.raw");
         let place = host.world.path("var/lib/extensions/demo.raw.v");
         let check =
             format!("! {{ readlink {}; ls {}; }} | grep -q 2.0.0", link.display(), place.display());
@@ -87,7 +87,7 @@ fn extension_moves_to_another_home() {
     for home in ["/srv/first", "/srv/second", "/srv/first"] {
         wish(&mut host, "link", &format!("    home: {home}\n"));
         host.converges();
-        assert_eq!(host.link("demo"), Some(format!("../..{home}/demo_1.0.0.raw")));
+        assert_eq!(host.link("demo"), Some(format!("../../..{home}/demo_1.0.0.raw")));
         assert_eq!(host.version("demo").as_deref(), Some("1.0.0"));
     }
 }
@@ -101,11 +101,11 @@ fn extension_that_does_not_work_in_its_new_home_is_in_use_in_the_one_before() {
     host.publish("demo_2.0.0.raw", "BREAKS");
     wish(&mut host, "link", "    home: /srv/second\n");
     let said = host.pass().exits(6).stdout;
-    assert_eq!(host.link("demo").as_deref(), Some("../../srv/first/demo_1.0.0.raw"), "{said}");
+    assert_eq!(host.link("demo").as_deref(), Some("../../../srv/first/demo_1.0.0.raw"), "{said}");
     assert_eq!(host.merged(), "demo\n");
     host.publish("demo_3.0.0.raw", "mended");
     host.converges();
-    assert_eq!(host.link("demo").as_deref(), Some("../../srv/second/demo_3.0.0.raw"));
+    assert_eq!(host.link("demo").as_deref(), Some("../../../srv/second/demo_3.0.0.raw"));
 }
 
 #[test]
@@ -115,10 +115,8 @@ fn link_of_somebody_else_is_refused_in_a_new_home() {
     host.publish("other_1.0.0.raw", "other");
     host.wish(&[("demo", "    home: /srv/first\n"), ("other", "")]);
     host.converges();
-    let link = host.world.path("etc/extensions/demo.raw");
-    for theirs in
-        ["../../srv/mine/demo_1.0.0.raw", "../../var/lib/extensions.d/other/other_1.0.0.raw"]
-    {
+    let link = host.world.path("var/lib/extensions/demo.raw");
+    for theirs in ["../../../srv/mine/demo_1.0.0.raw", "../extensions.d/other/other_1.0.0.raw"] {
         fs::remove_file(&link).unwrap();
         std::os::unix::fs::symlink(theirs, &link).unwrap();
         host.wish(&[("demo", "    home: /srv/second\n"), ("other", "")]);
@@ -134,7 +132,7 @@ fn images_behind_a_link_are_not_kept_where_systemd_finds_each_of_them() {
     host.publish("demo_1.0.0.raw", "one");
     for (layout, home) in [
         ("link", "/var/lib/extensions"),
-        ("directory", "/etc/extensions"),
+        ("directory", "/var/lib/extensions"),
         ("link", "/run/extensions/demo.raw.v"),
     ] {
         wish(&mut host, layout, &format!("    home: {home}\n"));
@@ -151,9 +149,9 @@ fn link_that_leads_nowhere_costs_no_image() {
     host.publish("demo_1.0.0.raw", "one");
     wish(&mut host, "link", "    retain: 1\n");
     host.converges();
-    let link = host.world.path("etc/extensions/demo.raw");
+    let link = host.world.path("var/lib/extensions/demo.raw");
     fs::remove_file(&link).unwrap();
-    let nowhere = "../../var/lib/extensions.d/demo/demo_9.0.0.raw";
+    let nowhere = "../extensions.d/demo/demo_9.0.0.raw";
     std::os::unix::fs::symlink(nowhere, &link).unwrap();
     let said = host.pass().exits(0).stdout;
     assert_eq!(host.version("demo").as_deref(), Some("1.0.0"), "{said}");
@@ -165,11 +163,38 @@ fn image_to_which_a_link_leads_already_is_merged_once_it_is_there() {
     let mut host = Host::new();
     host.publish("demo_1.0.0.raw", "one");
     wish(&mut host, "link", "");
-    let link = host.world.path("etc/extensions/demo.raw");
+    let link = host.world.path("var/lib/extensions/demo.raw");
     fs::create_dir_all(link.parent().unwrap()).unwrap();
-    let text = "../../var/lib/extensions.d/demo/demo_1.0.0.raw";
+    let text = "../extensions.d/demo/demo_1.0.0.raw";
     std::os::unix::fs::symlink(text, &link).unwrap();
     let said = host.pass().exits(0).stdout;
     assert_eq!(host.version("demo").as_deref(), Some("1.0.0"), "{said}");
     assert_eq!(host.merged(), "demo\n");
+}
+
+#[test]
+fn link_that_moved_goes_with_its_extension() {
+    let mut host = Host::new();
+    host.publish("demo_1.raw", "one");
+    let definition = host.world.path("usr/lib/sysupdate.d/demo.transfer");
+    let source = host.source().display().to_string();
+    let define = |place: &str| {
+        let text = format!(
+            "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=file://{source}\nMatchPattern=demo_@v.raw\n[Target]\n\
+             Type=regular-file\nPath=/var/lib/images\nCurrentSymlink={place}/demo.raw\n"
+        );
+        crate::support::tree::write(&definition, text.as_bytes());
+    };
+    define("/etc/extensions");
+    host.world.wish("desired", "sysupdate: { as: sysupdate, activate: now }\n");
+    host.converges();
+    define("/var/lib/extensions");
+    host.converges();
+    let [before, after] =
+        ["etc", "var/lib"].map(|place| host.world.path(place).join("extensions/demo.raw"));
+    assert!(!before.is_symlink() && after.exists());
+    fs::remove_file(&definition).unwrap();
+    host.converges();
+    assert!(!after.is_symlink());
+    assert_eq!(host.merged(), "");
 }

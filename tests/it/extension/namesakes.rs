@@ -82,7 +82,7 @@ fn name_that_a_foreign_extension_has_is_refused_before_anything_is_fetched() {
             fs::create_dir_all(&library).unwrap();
             fs::write(library.join("libsystemd-shared-262.so"), "").unwrap();
         }
-        is_refused(&mut host, &format!("{place}/{name}"), "etc/extensions/demo.raw");
+        is_refused(&mut host, &format!("{place}/{name}"), "var/lib/extensions/demo.raw");
         if there.is_dir() {
             fs::remove_dir_all(&there).unwrap();
         } else {
@@ -153,7 +153,7 @@ fn two_extensions_of_one_name_are_both_refused() {
     fs::create_dir_all(&definitions).unwrap();
     let text = format!(
         "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=file://{source}\nMatchPattern=demo_@v.raw\n[Target]\n\
-         Type=regular-file\nPath=/var/lib/extensions.d\nCurrentSymlink=/var/lib/extensions/demo.raw\n"
+         Type=regular-file\nPath=/var/lib/extensions.d\nCurrentSymlink=/etc/extensions/demo.raw\n"
     );
     fs::write(definitions.join("10-demo.transfer"), text).unwrap();
     let wish = format!(
@@ -164,8 +164,8 @@ fn two_extensions_of_one_name_are_both_refused() {
     let ran = host.pass();
     assert_eq!(ran.code, 1, "{ran:#?}");
     for said in [
-        "/etc/extensions/demo.raw and /var/lib/extensions/demo.raw of extension/host",
-        "/var/lib/extensions/demo.raw and /etc/extensions/demo.raw of extension/demo",
+        "/var/lib/extensions/demo.raw and /etc/extensions/demo.raw of extension/host",
+        "/etc/extensions/demo.raw and /var/lib/extensions/demo.raw of extension/demo",
     ] {
         assert!(ran.stdout.contains(said), "{ran:#?}");
     }
@@ -184,7 +184,7 @@ fn directory_where_systemd_looks_is_listed_once_for_all_extensions() {
     let watch = inotify::init(CreateFlags::NONBLOCK).unwrap();
     // Two equal events in a row would be told as one.
     let flags = WatchFlags::OPEN | WatchFlags::CLOSE_NOWRITE | WatchFlags::ONLYDIR;
-    inotify::add_watch(&watch, host.world.path("etc/extensions"), flags).unwrap();
+    inotify::add_watch(&watch, host.world.path("var/lib/extensions"), flags).unwrap();
     host.world.run(&["--dry-run"]).exits(0);
     let mut buffer = vec![std::mem::MaybeUninit::uninit(); 64 << 10];
     let mut events = inotify::Reader::new(&watch, &mut buffer);

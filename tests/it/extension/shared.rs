@@ -90,7 +90,7 @@ fn packed_images_are_installed_unpacked() {
         );
         host.world.wish("desired", &text);
         host.converges();
-        let installed = fs::read(host.world.path("etc/extensions/demo.raw")).unwrap();
+        let installed = fs::read(host.world.path("var/lib/extensions/demo.raw")).unwrap();
         assert!(installed == image("packed"), "{end}");
         assert_eq!(host.home("demo"), ["demo_1.raw"]);
     }

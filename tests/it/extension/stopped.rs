@@ -118,7 +118,7 @@ fn class_that_was_merged_is_merged_anew_by_the_next_pass_where_the_stop_came_bef
 fn release_that_was_gone_back_to_is_looked_at_by_the_next_pass_where_this_one_was_asked_to_stop() {
     let mut host = Host::new();
     let (looks, down) = (host.world.temp().join("looks"), host.world.temp().join("down"));
-    let link = host.world.path("etc/extensions/demo.raw").display().to_string();
+    let link = host.world.path("var/lib/extensions/demo.raw").display().to_string();
     // 2.0.0 fails at once and keeps 1.0.0 from working, which then is waited for.
     let script = format!(
         "readlink {link} | grep -q 2.0.0 && {{ touch {down}; exit 1; }}; test -e {down} || exit 0; touch {looks}; exit 1",

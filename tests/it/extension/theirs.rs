@@ -100,7 +100,7 @@ fn place_of_a_suspended_extension_goes_to_nobody_else() {
         fs::create_dir_all(&place).unwrap();
         let text = format!(
             "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=file://{source}\nMatchPattern=demo_@v.raw\n[Target]\n\
-             Type=regular-file\nPath=/var/lib/images\nCurrentSymlink=/etc/extensions/demo.raw\n"
+             Type=regular-file\nPath=/var/lib/images\nCurrentSymlink=/var/lib/extensions/demo.raw\n"
         );
         fs::write(place.join("demo.transfer"), text).unwrap();
     };

@@ -25,7 +25,7 @@ fn host(as_what: &str) -> Host {
     host
 }
 
-const LINK: &str = "CurrentSymlink=/etc/extensions/demo.raw";
+const LINK: &str = "CurrentSymlink=/var/lib/extensions/demo.raw";
 
 #[test]
 fn set_with_a_partition_is_not_installed_in_part() {
@@ -56,7 +56,7 @@ fn set_with_a_partition_is_not_installed_in_part() {
 
 #[test]
 fn transfers_of_one_component_with_one_link_or_one_image_are_refused() {
-    let link = "CurrentSymlink=/etc/extensions/other.raw";
+    let link = "CurrentSymlink=/var/lib/extensions/other.raw";
     for (what, name, more) in [("link", "other", LINK), ("images", "demo", link)] {
         let mut host = host("sysupdate");
         define(&host, ("sysupdate.d", "a"), ("demo", "/var/lib/images", LINK));
@@ -77,7 +77,7 @@ fn transfers_of_one_component_with_one_link_or_one_image_are_refused() {
 fn component_by_the_name_that_stands_for_the_host_never_becomes_it() {
     let mut host = host("sysupdate");
     define(&host, ("sysupdate.d", "demo"), ("demo", "/var/lib/images", LINK));
-    let other = "CurrentSymlink=/etc/extensions/other.raw";
+    let other = "CurrentSymlink=/var/lib/extensions/other.raw";
     define(&host, ("sysupdate.host.d", "other"), ("other", "/var/lib/others", other));
     host.publish("demo_1.raw", "one");
     host.publish("other_1.raw", "one");

@@ -7,10 +7,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::host::{Item, ItemKind, Look};
 use crate::model::ResourceId;
-use crate::resource::extension::layout::{hidden, image_of};
+use crate::model::extension::ImageManifest;
+use crate::resource::extension::layout::{hidden, image_of, searched};
 use crate::resource::extension::observe::{
     DIRECTORIES_MAX, ImageSeen, LinkSeen, TransferObserved, below, differs, link_at, read_manifest,
 };
+use crate::resource::extension::spec::join;
 use crate::resource::observe::Depth;
 
 /// Images whose manifest names this resource: those of its directories, or of its home where it has none.
@@ -50,7 +52,7 @@ fn in_directory(
             let aside = hidden(directory, &file);
             let hidden = host.stat(&place)?.is_none() && host.stat(&aside)?.is_some();
             let drift = differs(host, if hidden { &aside } else { &place }, &manifest, depth)?;
-            let link = manifest.head.link.clone();
+            let link = link_of(host, &manifest, &place)?;
             let version = manifest.head.version.to_string();
             let image = ImageSeen { file, hidden, manifest: Some(manifest), drift };
             let transfers = found.iter_mut().skip(before);
@@ -73,6 +75,25 @@ fn in_directory(
         }
     }
     Ok(())
+}
+
+/// The link that leads to an image: the one that it was made for, unless the wish named another directory for it since.
+fn link_of(
+    host: &Look,
+    manifest: &ImageManifest,
+    image: &Utf8Path,
+) -> io::Result<Option<Utf8PathBuf>> {
+    let Some(made_for) = &manifest.head.link else { return Ok(None) };
+    let places = searched(manifest.class, None).map(Utf8Path::new);
+    let elsewhere = made_for.file_name().map(|name| places.map(move |place| place.join(name)));
+    for link in std::iter::once(made_for.clone()).chain(elsewhere.into_iter().flatten()) {
+        let there = link_at(host, &link)?;
+        let leads_to = there.text().zip(link.parent()).map(|(text, from)| join(from, text));
+        if leads_to.as_deref() == Some(image) {
+            return Ok(Some(link));
+        }
+    }
+    Ok(Some(made_for.clone()))
 }
 
 /// A directory and those below it that may hold images: not those that are images themselves.

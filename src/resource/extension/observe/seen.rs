@@ -11,7 +11,7 @@ use crate::model::extension::ImageManifest;
 use crate::model::ledger::Owned;
 use crate::model::{Drift, ExtensionClass, ResourceId, Version};
 use crate::resource::extension::layout::hidden;
-use crate::resource::extension::observe::{Former, Namesake};
+use crate::resource::extension::observe::{Former, Namesake, Sealed};
 use crate::resource::extension::spec::join;
 use crate::resource::observe::by_digest;
 
@@ -28,6 +28,9 @@ pub struct ExtensionObserved {
     /// Ends of the paths of images that the kernel has open as block devices: what is merged, whatever links say by now.
     #[serde(skip)]
     pub mounted: Vec<Utf8PathBuf>,
+    /// Directories of it that nobody can write to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sealed: Vec<Sealed>,
     /// What an earlier pass left.
     pub leftovers: Vec<Utf8PathBuf>,
     /// The version in use: the one that links lead to; without links the newest.
