@@ -35,15 +35,13 @@ pub(super) fn is_due(change: &Change) -> bool {
 }
 
 /// Looks before the switch, where something is in use whose health can be told and that is not itself what is to be
-/// confirmed. All at once and before the first switch: in between, whatever is switched already would wait for what
-/// that makes due, and its own failure would excuse what depends on it. Whoever asks for a stop does not wait for it:
-/// nothing is switched then.
-pub(super) async fn baselines(work: &[Work<'_>], host: &Host, stop: &Stop) -> Baselines {
+/// confirmed. All at once and before the first switch of the pass: in between, whatever is switched already would wait
+/// for what that makes due, and its own failure would excuse what depends on it. Whoever asks for a stop does not wait
+/// for it: nothing is switched then.
+pub(super) async fn baselines(changes: &[Change], host: &Host, stop: &Stop) -> Baselines {
     let switched = |change: &Change| change.steps.iter().any(|s| matches!(s, Step::Owe { .. }));
-    let touched = work
-        .iter()
-        .filter(|work| work.goes_on() && work.change.before.is_some() && switched(work.change));
-    let sampled = touched.filter_map(|Work { change, .. }| {
+    let touched = changes.iter().filter(|change| change.before.is_some() && switched(change));
+    let sampled = touched.filter_map(|change| {
         let (check, _) = due(change)?;
         Some(async move {
             let looked = tokio::select! {

@@ -11,6 +11,7 @@ pub mod install;
 pub mod exchange;
 pub mod journal;
 mod announce;
+mod durable;
 mod merge;
 mod obtain;
 mod place;
@@ -29,6 +30,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::apply::health::Baselines;
 use crate::apply::journal::{Journal, JournalError};
 use crate::apply::rounds::{Gathering, Rounds, replaces_self};
 use crate::apply::stage::{Staged, Stager};
@@ -124,7 +126,7 @@ impl Stop {
     }
 }
 
-/// What keeps a pass from doing all that was planned.
+/// What keeps a pass from doing all that was planned, and who is told how far it is.
 #[derive(Clone, Copy)]
 pub struct Bounds<'a> {
     /// Whether to stop.
@@ -135,6 +137,8 @@ pub struct Bounds<'a> {
     pub closes: &'a dyn Fn(&Change) -> Option<Timestamp>,
     /// How long what is staged waits for more.
     pub gathering: Gathering,
+    /// Told what became of the changes of a round.
+    pub ended: &'a dyn Fn(&[(&Change, &ChangeResult)]),
 }
 
 impl fmt::Debug for Bounds<'_> {
@@ -166,15 +170,19 @@ pub async fn apply(
     let staging = stager.stage_each(changes, bounds.stop);
     let mut rounds = Rounds::new(changes, staging, bounds.gathering);
     let mut performed: BTreeMap<usize, Work<'_>> = BTreeMap::new();
+    let looking = async { health::baselines(changes, host, bounds.stop).await };
+    let baselines = rounds.while_staging(Box::pin(looking)).await;
     while let Some(mut ready) = rounds.next().await {
-        stager.sync_all(changes, &mut ready);
+        rounds.while_staging(Box::pin(durable::sync_all(host, changes, &mut ready))).await;
         let begin = |(place, staged): (usize, Option<Staged>)| {
             Some((place, Work::begin(changes.get(place)?, staged, (bounds.clock)())))
         };
         let (places, mut work): (Vec<usize>, Vec<Work<'_>>) =
             ready.into_iter().filter_map(begin).unzip();
-        let switching = switch_round(&mut work, (host, stager), journal, bounds);
+        let switching = switch_round((&mut work, &baselines), (host, stager), journal, bounds);
         rounds.while_staging(Box::pin(switching)).await;
+        let ended: Vec<_> = work.iter().map(|work| (work.change, &work.result)).collect();
+        (bounds.ended)(&ended);
         performed.extend(places.into_iter().zip(work));
     }
     stager.let_go(bounds.stop).await;
@@ -184,14 +192,13 @@ pub async fn apply(
 
 /// Takes what is staged into use, and through everything that this makes due.
 async fn switch_round(
-    work: &mut [Work<'_>],
+    (work, baselines): (&mut [Work<'_>], &Baselines),
     (host, stager): (&Host, &Stager<'_>),
     journal: &mut Journal,
     bounds: &Bounds<'_>,
 ) {
     let stop = bounds.stop;
-    let baselines = health::baselines(work, host, stop).await;
-    health::refuse_blind(work, &baselines, host);
+    health::refuse_blind(work, baselines, host);
     for work in work.iter_mut() {
         work.result.at = (bounds.clock)();
         if !work.goes_on() {
@@ -210,7 +217,7 @@ async fn switch_round(
     for work in work.iter_mut().filter(|work| work.goes_on()) {
         settle(&work.change.steps, work, host, journal, stop).await;
     }
-    health::confirm(work, &baselines, host, journal, stop).await;
+    health::confirm(work, baselines, host, journal, stop).await;
     for work in work.iter_mut().filter(|work| work.goes_on()) {
         stager.refresh(work.change, &mut work.result, stop).await;
     }

@@ -191,10 +191,48 @@ fn note_fetched(change: &Change, wish: &Wish, found: Option<&Digest>, bench: &mu
     });
 }
 
+/// Whether a later pass may try again by itself, which is more than whether the same request may be made again at once:
+/// space comes free, a line gets faster, a certificate is renewed.
 fn class_of(error: &FetchError) -> FailureClass {
     match (error, error.fault()) {
         (FetchError::WrongBytes { .. }, _) => FailureClass::Verification,
-        (_, Fault::Transient(_)) => FailureClass::Transient,
+        (FetchError::Everywhere { failures, .. }, _) => {
+            let passes = failures.iter().any(|e| class_of(e) == FailureClass::Transient);
+            if passes { FailureClass::Transient } else { FailureClass::Permanent }
+        }
+        (
+            FetchError::Cache { .. }
+            | FetchError::Local { .. }
+            | FetchError::GivenUp { .. }
+            | FetchError::TooSlow { .. }
+            | FetchError::Trickling { .. }
+            | FetchError::Tls { .. }
+            | FetchError::RateLimited { .. },
+            _,
+        )
+        | (_, Fault::Transient(_)) => FailureClass::Transient,
         (_, Fault::Permanent) => FailureClass::Permanent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_may_pass_by_itself_is_tried_again() {
+        let cache = || FetchError::Cache {
+            action: "write",
+            path: "/cache".into(),
+            source: io::ErrorKind::StorageFull.into(),
+        };
+        let refused = || FetchError::BadUrl { url: "x".to_owned() };
+        let all = |failures| FetchError::Everywhere { name: "x".to_owned(), failures };
+        assert_eq!(class_of(&cache()), FailureClass::Transient);
+        assert_eq!(class_of(&refused()), FailureClass::Permanent);
+        assert_eq!(class_of(&all(vec![refused(), cache()])), FailureClass::Transient);
+        assert_eq!(class_of(&all(vec![refused()])), FailureClass::Permanent);
     }
 }

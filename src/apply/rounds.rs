@@ -8,12 +8,14 @@
 //!
 //! What belongs together is one change, and one change is in one round. Any change may fail alone in any pass, so that
 //! every set of changes may be switched without the others; a round needs nothing that a later one brings. Two things go
-//! with the last round all the same: what is not wished any more, since what takes its place may be still on its way, and
-//! the program that makes the pass. In a round changes keep the order of the plan, as the results of all of them do.
+//! with the last round all the same: what is not wished any more, where something new is still on its way, which may take
+//! its place, and the program that makes the pass. In a round changes keep the order of the plan, as the results of all of
+//! them do. A round waits until the releases of the one before have shown that they work: what it restarts would fall into
+//! their checks.
 //!
-//! Whoever asks for a stop ends staging: then the next round is the last, and its changes end as interrupted. What was
-//! switched is recorded when the pass is over; a pass that is killed before leaves a host that the next one understands.
-//! So many are staged at once that a few slow ones leave turns to others: where all turns are taken, what is not begun waits.
+//! Whoever asks for a stop ends staging: then the next round is the last, and its changes end as interrupted. What a round
+//! did is told by the history at once; a pass that is killed between leaves a host that the next one understands. Only so
+//! many are staged at once: where slow ones have all turns, what is not begun waits for them.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -98,22 +100,22 @@ impl<'p> Rounds<'p> {
         (!ready.is_empty()).then_some(ready)
     }
 
-    /// Goes on with staging while a round is switched.
-    pub(super) async fn while_staging(
+    /// Goes on with staging while something else is done.
+    pub(super) async fn while_staging<T>(
         &mut self,
-        mut switching: Pin<Box<impl Future<Output = ()>>>,
-    ) {
+        mut switching: Pin<Box<impl Future<Output = T>>>,
+    ) -> T {
         loop {
             tokio::select! {
                 biased;
-                () = &mut switching => return,
+                switched = &mut switching => return switched,
                 Some((place, staged)) = self.staging.next() => self.take(place, Some(staged)),
             }
         }
     }
 
     fn take(&mut self, place: usize, staged: Option<Staged>) {
-        if self.changes.get(place).is_some_and(goes_last) {
+        if self.changes.get(place).is_some_and(|change| self.goes_last(change)) {
             self.last.insert(place, staged);
             return;
         }
@@ -124,11 +126,15 @@ impl<'p> Rounds<'p> {
         }
         self.ready.insert(place, staged);
     }
-}
 
-/// Whether a change waits for everything else.
-fn goes_last(change: &Change) -> bool {
-    change.action == Action::Remove || replaces_self(change)
+    /// Whether a change waits for everything else.
+    fn goes_last(&self, change: &Change) -> bool {
+        let comes = |change: &Change| {
+            matches!(change.action, Action::Install | Action::Move)
+                && change.steps.iter().any(Step::is_staging)
+        };
+        replaces_self(change) || (change.action == Action::Remove && self.changes.iter().any(comes))
+    }
 }
 
 /// Whether a change replaces the program that makes the pass.
@@ -167,7 +173,7 @@ mod tests {
         let attempt = json!({ "op": "try", "release": "/r", "wished": "/w", "trials": [] });
         [
             change("upgrade", &json!([&fetch])),
-            change("upgrade", &json!([&fetch])),
+            change("install", &json!([&fetch])),
             change("remove", &json!([])),
             change("upgrade", &json!([fetch, attempt])),
             change("tidy", &json!([])),
@@ -218,6 +224,14 @@ mod tests {
         rounds.while_staging(Box::pin(switching)).await;
         assert_eq!(places(rounds.next().await), [0, 2, 3]);
         assert!(rounds.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn removal_waits_for_nothing_that_cannot_take_its_place() {
+        let mut changes = changes();
+        changes[1].action = Action::Upgrade;
+        let (_sender, mut rounds) = rounds(&changes, AT_ONCE);
+        assert_eq!(places(rounds.next().await), [2, 4]);
     }
 
     #[tokio::test]

@@ -1,7 +1,6 @@
 //! Fetching, verifying and unpacking: touches nothing that is in use, several changes at once.
 
 use std::cell::{Cell, OnceCell};
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +8,11 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
-use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore, SemaphorePermit};
 
 use crate::apply::install::program_for;
 use crate::apply::obtain::{Got, NotMade, Way, Wish};
-use crate::apply::rounds::{Ready, Staging};
+use crate::apply::rounds::Staging;
 use crate::apply::switch::SwitchError;
 use crate::apply::{Stop, tree};
 use crate::assemble::Changed;
@@ -30,6 +29,9 @@ use crate::unpack::{Here, UnpackError, Unpacked, can_run, patch, unpack};
 
 /// Works staged at once, of one change or of several: enough to hide latency, few enough to keep memory and disk bounded.
 const STAGED_AT_ONCE: usize = 4;
+
+/// Works of one change staged at once: a set whose images come slowly leaves others a turn.
+const STAGED_OF_ONE_CHANGE: usize = STAGED_AT_ONCE - 1;
 
 /// Archives unpacked at once: each uses two cores.
 const UNPACKED_AT_ONCE: usize = 1;
@@ -164,10 +166,14 @@ impl<'a> Stager<'a> {
         let to_stage = changes.iter().enumerate();
         let to_stage = to_stage.filter(|(_, c)| c.steps.iter().any(Step::is_staging));
         let staging = to_stage.map(move |(place, change)| async move {
+            let staged = async {
+                let turn = self.fetching.acquire().await;
+                self.stage_in_time(change, turn.ok()).await
+            };
             let staged = tokio::select! {
                 biased;
                 () = stop.wait() => Staged::ended(End::Interrupted),
-                staged = self.stage_in_time(change) => staged,
+                staged = staged => staged,
             };
             (place, staged)
         });
@@ -184,24 +190,11 @@ impl<'a> Stager<'a> {
         }
     }
 
-    /// Makes what is staged durable.
-    pub(super) fn sync_all(&self, changes: &[Change], ready: &mut Ready) {
-        let mut synced = BTreeSet::new();
-        for (place, staged) in ready {
-            let staged = staged.as_mut().filter(|staged| staged.end == End::Done);
-            if let Some((staged, change)) = staged.zip(changes.get(*place))
-                && let Err(failure) = self.sync(change, &mut synced)
-            {
-                staged.end = End::Failed(failure);
-            }
-        }
-    }
-
-    /// Stages a change, but not for ever: what takes longer is left to the next pass, which goes on where this
-    /// one stopped, so that one slow source never holds up what others have brought.
-    async fn stage_in_time(&self, change: &Change) -> Staged {
+    /// Stages a change that has its first turn, but not for ever: what takes longer is left to the next pass, which goes
+    /// on where this one stopped, so that one slow source never holds up what others have brought.
+    async fn stage_in_time(&self, change: &Change, turn: Option<SemaphorePermit<'_>>) -> Staged {
         let patience = patience(change.fetch_bytes);
-        tokio::time::timeout(patience, self.stage(change)).await.unwrap_or_else(|_| {
+        tokio::time::timeout(patience, self.stage(change, turn)).await.unwrap_or_else(|_| {
             let message = format!(
                 "it was not complete after {} s; the next pass goes on from there",
                 patience.as_secs()
@@ -211,14 +204,17 @@ impl<'a> Stager<'a> {
         })
     }
 
-    async fn stage(&self, change: &Change) -> Staged {
+    async fn stage(&self, change: &Change, turn: Option<SemaphorePermit<'_>>) -> Staged {
         let slot = change.steps.iter().find_map(|step| match step {
             Step::Promote { to, .. } => Some(to.clone()),
             _ => None,
         });
-        let (slot, failed) = (&slot, &Cell::new(false));
+        let (slot, failed, first) = (&slot, &Cell::new(false), &Cell::new(turn));
         let works = works(&change.steps).map(|steps| async move {
-            let _turn = self.fetching.acquire().await;
+            let _turn = match first.take() {
+                Some(turn) => Some(turn),
+                None => self.fetching.acquire().await.ok(),
+            };
             // What is done already is of no use without this; what is not even begun need not be.
             if failed.get() {
                 return None;
@@ -236,7 +232,7 @@ impl<'a> Stager<'a> {
             Some(bench.staged)
         });
         let staged: Vec<_> = futures_util::stream::iter(works)
-            .buffered(STAGED_AT_ONCE)
+            .buffered(STAGED_OF_ONE_CHANGE)
             .filter_map(std::future::ready)
             .collect()
             .await;
@@ -418,25 +414,6 @@ impl<'a> Stager<'a> {
 
     fn glibc(&self) -> Option<(u32, u32)> {
         *self.glibc.get_or_init(|| facts::glibc(self.host))
-    }
-
-    /// One sync for a whole file system, however many releases with however many files were staged on it.
-    fn sync(&self, change: &Change, synced: &mut BTreeSet<u64>) -> Result<(), Failure> {
-        for step in &change.steps {
-            if let Step::Unpack { into, .. }
-            | Step::Place { into, .. }
-            | Step::Assemble { into, .. } = step
-            {
-                let (step, class) = (StepKind::Unpack, FailureClass::Transient);
-                let fail = |message| Failure { step, class, message };
-                let device = self.host.device(into).map_err(|e| fail(chain(&e)))?;
-                if !synced.contains(&device) {
-                    self.host.sync_file_system(into).map_err(|e| fail(chain(&e)))?;
-                    synced.insert(device);
-                }
-            }
-        }
-        Ok(())
     }
 }
 

@@ -121,6 +121,8 @@ impl Session {
             .with_ansi(colour)
             .with_max_level(level)
             .with_target(false)
+            // It would say so where nobody reads, and end the program over that.
+            .log_internal_errors(false)
             .init();
         let now = common.clock.unwrap_or_else(clock::now);
         let root = absolute(&common.root)?;

@@ -233,7 +233,9 @@ impl FetchError {
             | Self::ResumeRefused { .. }
             | Self::WrongBytes { resumed: Resumed::Yes, .. } => Fault::Transient(None),
             Self::Status {
-                status: 408 | 429 | 500 | 502..=504 | 507..=599, retry_after, ..
+                status: 408 | 425 | 429 | 500 | 502..=504 | 507..=599,
+                retry_after,
+                ..
             } => Fault::Transient(*retry_after),
             Self::Status { status: 403, retry_after: Some(wait), .. } => {
                 Fault::Transient(Some(*wait))

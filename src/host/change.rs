@@ -287,9 +287,7 @@ impl Change {
 
     /// Makes everything on the file system of a directory durable with one call, however many files there are.
     pub fn sync_file_system(&self, path: &Utf8Path) -> io::Result<()> {
-        let real = self.real_followed(path);
-        let directory = File::open(&real).map_err(|e| about(&real, &e))?;
-        rustix::fs::syncfs(&directory).map_err(|e| about(&real, &e.into()))
+        sync_file_system(&self.real_followed(path))
     }
 
     /// Makes the entries of a directory durable.
@@ -384,6 +382,12 @@ fn sweep(state: &Utf8Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Makes everything durable on the file system of a directory of this machine.
+pub fn sync_file_system(real: &Utf8Path) -> io::Result<()> {
+    let directory = File::open(real).map_err(|e| about(real, &e))?;
+    rustix::fs::syncfs(&directory).map_err(|e| about(real, &e.into()))
 }
 
 fn sync_dir(path: &Utf8Path) -> io::Result<()> {

@@ -48,7 +48,7 @@ use crate::model::{Algorithm, Digest};
 pub use bounded::{
     create_anew, create_anew_at, open_in_place, open_regular, read_bounded, read_regular,
 };
-pub use change::{Change, LockError};
+pub use change::{Change, LockError, sync_file_system};
 
 /// Most entries looked at in one directory: far above any release, far below what would hurt.
 pub const DIRECTORY_ENTRIES_MAX: usize = 1_000_000;

@@ -1,7 +1,6 @@
 //! What a pass leaves in the ledger: intentions before anything is touched, results after.
 
 use std::borrow::Cow;
-use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::io;
 
@@ -78,7 +77,18 @@ pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<(
     files::save_changed(host, ledger, inventory, trust).map(drop)
 }
 
-/// Writes down what became of the plan.
+/// Tells the history what became of some changes. Who was told of them by the pass knows anyway, so that failing to is
+/// no failure of it; it is durable once the pass is concluded.
+pub fn tell(host: &Host, pass: &Pass<'_>, ended: &[(&Change, &ChangeResult)]) {
+    let plan = pass.plan.name().to_string();
+    let entries: Vec<_> =
+        ended.iter().map(|(change, result)| history_entry(&plan, pass, change, result)).collect();
+    if let Err(error) = history::append(host, &entries) {
+        tracing::warn!(%error, "cannot write the history");
+    }
+}
+
+/// Writes down what became of the plan, of which the history was told.
 pub fn conclude(
     host: &Host,
     ledger: &mut Ledger,
@@ -87,9 +97,7 @@ pub fn conclude(
 ) -> io::Result<()> {
     let mut inventory = Cow::Borrowed(&ledger.inventory);
     let mut trust = Cow::Borrowed(&ledger.trust);
-    let mut entries = Vec::new();
     let waiting: BTreeSet<_> = pass.plan.blocked.iter().map(|blocked| &blocked.resource).collect();
-    let plan = LazyCell::new(|| pass.plan.name().to_string());
     for (change, result) in pass.plan.changes.iter().zip(&outcome.results) {
         let in_use = in_use_after(pass, change, result);
         activate(&mut inventory, &change.resource, in_use);
@@ -122,7 +130,6 @@ pub fn conclude(
         let doubted =
             |slot: &str| ledger.debts.iter().any(|d| d.effect.doubts(&change.resource, slot));
         learn(&mut trust, pass, (change, result), in_use.filter(|slot| !doubted(slot)));
-        entries.push(history_entry(&plan, pass, change, result));
     }
     for unchanged in &pass.plan.unchanged {
         raise(&mut trust, pass, &unchanged.resource, &unchanged.in_use.version);
@@ -142,20 +149,18 @@ pub fn conclude(
             unpin(host, &mut ledger.overrides, id)?;
         }
     }
-    // Before the ledger, whose sync makes it durable too.
-    let mut noted = history::append(host, &entries);
     let (inventory, trust) = (drafted(inventory), drafted(trust));
     let saved = files::save_changed(host, ledger, inventory, trust)?;
     if !taken.is_empty() {
         // What went along with their places, too.
         files::save_trust(host, &ledger.trust)?;
     }
-    if saved == Saved::Unchanged && !entries.is_empty() {
-        noted = noted.and_then(|()| host.sync_file_system(&host.places().state));
-    }
-    // What was done is done, and told by whoever called.
-    if let Err(error) = noted {
-        tracing::warn!(%error, "cannot write the history");
+    // What the history was told.
+    if saved == Saved::Unchanged
+        && !pass.plan.changes.is_empty()
+        && let Err(error) = host.sync_file_system(&host.places().state)
+    {
+        tracing::warn!(%error, "cannot make the history durable");
     }
     Ok(())
 }

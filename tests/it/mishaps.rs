@@ -256,3 +256,13 @@ fn rollback_of_a_release_that_was_taken_away_never_goes_forward() {
     let said = world.run(&["rollback", "app/tool", "--reason", "again"]).exits(1).stderr;
     assert!(said.contains("was in use before this one"), "{said}");
 }
+
+#[test]
+fn log_that_nobody_reads_ends_no_pass() {
+    let (mut world, _offer) = host("");
+    world.options = ["-v", "-v"].map(str::to_owned).to_vec();
+    let mut pass = world.start(&[]);
+    drop(pass.stderr.take());
+    assert_eq!(pass.wait_with_output().unwrap().status.code(), Some(0));
+    world.nothing_to_do();
+}

@@ -41,13 +41,16 @@ const POLL: Duration = Duration::from_millis(10);
 /// What is staged is switched at once.
 const AT_ONCE: Gathering = Gathering { quiet: Duration::ZERO, longest: Duration::ZERO };
 
+/// Parts of a set that come slowly, too: as many as there are turns.
+const PARTS: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
+
 /// Says whether the host is as it shall be while the slow download hangs.
 type Gate = fn(&Path) -> bool;
 
 /// A host on 1.0 of two programs, one of which comes slowly.
 struct Race {
     world: World,
-    _server: Server,
+    server: Server,
     /// Whether the host was as it shall be before the slow download was let go.
     met: Arc<AtomicBool>,
 }
@@ -89,26 +92,36 @@ impl Race {
         let (server, met) = (Server::start(), Arc::new(AtomicBool::new(false)));
         let (root, seen) = (world.root(), Arc::clone(&met));
         server.handle(move |request| {
-            let (_, file) = request.path.rsplit_once('/')?;
+            let (place, file) = request.path.rsplit_once('/')?;
             let versions = ["1.0", "2.0"];
+            if place == "/set" && file == "SHA256SUMS" {
+                let sums = PARTS.map(|part| checksum_line(&format!("{part}_1"), part.as_bytes()));
+                return Some(Reply::file(sums.concat()));
+            }
             if file == "SHA256SUMS" {
                 let sums = versions.map(|v| checksum_line(&archive_name(v), &archive(v)));
                 return Some(Reply::file(sums.concat()));
             }
-            let version = versions.into_iter().find(|v| file == archive_name(v))?;
+            let part = PARTS.into_iter().find(|part| place == "/set" && file.starts_with(part));
+            let version = versions.into_iter().find(|v| file == archive_name(v));
+            part.or(version)?;
             let began = Instant::now();
-            let held = request.path.starts_with("/dull/") && version == "2.0";
+            let held = part.is_some() || (place == "/dull" && version == Some("2.0"));
             while held && !seen.load(Ordering::SeqCst) && began.elapsed() < HELD_MAX {
                 seen.store(gate(&root), Ordering::SeqCst);
                 std::thread::sleep(POLL);
             }
-            Some(Reply::file(archive(version)))
+            let body = match part {
+                Some(part) => part.as_bytes().to_vec(),
+                None => archive(version?),
+            };
+            Some(Reply::file(body))
         });
         wish(&mut world, &server, "1.0", more);
         world.run(&[]).exits(0);
         wish(&mut world, &server, "2.0", more);
         world.tick();
-        Self { world, _server: server, met }
+        Self { world, server, met }
     }
 
     fn linked(&self, app: &str) -> Option<String> {
@@ -121,10 +134,11 @@ impl Race {
         let (look, outcome) = pass(host, self.world.now, stops);
         let names = outcome.results.iter().map(|result| result.resource.name.to_string());
         assert_eq!(names.collect::<Vec<_>>(), ["dull", "quick"], "in the order of the plan");
-        let history = history::load(&look);
-        let told: Vec<&str> = history.iter().rev().take(2).map(|entry| &*entry.result).collect();
-        let ends = outcome.results.iter().map(|result| result.end.name());
-        assert_eq!(told, ends.rev().collect::<Vec<_>>());
+        for result in &outcome.results {
+            let told = history::load(&look);
+            let told = told.iter().rfind(|entry| entry.resource == result.resource).unwrap();
+            assert_eq!(told.result, result.end.name());
+        }
         outcome.results.into_iter().map(|result| result.end).collect()
     }
 }
@@ -248,6 +262,54 @@ fn window_that_closes_between_two_rounds_keeps_the_second_from_being_switched() 
     assert_eq!(race.linked("dull").as_deref(), Some("1.0"));
     let staging = race.world.path("/opt/dull/staging");
     assert_eq!(fs::read_dir(staging).unwrap().count(), 0, "nobody goes on with it");
+}
+
+#[test]
+fn bad_release_of_a_round_excuses_none_of_a_later_one() {
+    let race = Race::new("", fast_is_new);
+    let file = race.world.desired.join("wish.yaml");
+    let wish = fs::read_to_string(&file).unwrap();
+    // What comes late depends on what comes early, whose 2.0 does not work.
+    let checked = format!("    retain: 1\n{}", health("1"));
+    fs::write(&file, wish.replacen("    retain: 1\n", &checked, 1)).unwrap();
+    let ended = race.pass(None);
+    assert!(race.met.load(Ordering::SeqCst), "it waited for the slow one");
+    assert_eq!(race.linked("dull").as_deref(), Some("1.0"), "{ended:?}");
+    assert_ne!(ended[0], End::Done);
+}
+
+#[test]
+fn what_a_round_did_is_in_the_history_while_another_download_hangs() {
+    let race = Race::new("", |root| {
+        let history = fs::read_to_string(root.join("var/lib/reconcile/history.jsonl")).unwrap();
+        history.lines().any(|line| line.contains("\"2.0\"") && line.contains("\"app/quick\""))
+    });
+    assert_eq!(race.pass(None), [End::Done, End::Done]);
+    assert!(race.met.load(Ordering::SeqCst), "nobody was told");
+}
+
+#[test]
+fn set_whose_images_come_slowly_leaves_others_a_turn() {
+    let mut race = Race::new("", |root| root.join("srv/.site.reconcile").exists());
+    for part in PARTS {
+        let place = race.world.path("etc/sysupdate.d").join(format!("{part}.transfer"));
+        let text = format!(
+            "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath={}\nMatchPattern={part}_@v\n[Target]\n\
+             Type=regular-file\nPath=/srv/set\nMatchPattern={part}_@v\n",
+            race.server.url("/set")
+        );
+        tree::write(&place, text.as_bytes());
+    }
+    let site = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/site/site");
+    let text = format!(
+        "sysupdate: {{ as: sysupdate }}\ntrees:\n  site:\n    path: /srv/site\n    source: {{ casync: {{ \
+         index: {site}.caidx, store: {site}.castr }} }}\n"
+    );
+    race.world.wish("desired", &text);
+    race.world.run(&["--confirm-removals"]).exits(0);
+    assert!(race.met.load(Ordering::SeqCst), "the set had all turns");
+    let installed = PARTS.map(|part| race.world.path("srv/set").join(format!("{part}_1")));
+    assert!(installed.iter().all(|image| image.exists()));
 }
 
 /// What a pass that is killed is told about its host.
