@@ -126,6 +126,9 @@ impl Stop {
     }
 }
 
+/// A change, and what became of it.
+pub type Ended<'p> = (&'p Change, &'p ChangeResult);
+
 /// What keeps a pass from doing all that was planned, and who is told how far it is.
 #[derive(Clone, Copy)]
 pub struct Bounds<'a> {
@@ -138,7 +141,7 @@ pub struct Bounds<'a> {
     /// How long what is staged waits for more.
     pub gathering: Gathering,
     /// Told what became of the changes of a round.
-    pub ended: &'a dyn Fn(&[(&Change, &ChangeResult)]),
+    pub ended: &'a dyn Fn(&[Ended<'_>]),
 }
 
 impl fmt::Debug for Bounds<'_> {
