@@ -27,6 +27,8 @@ use crate::model::{
 use crate::resource::app::spec::VersionWish;
 use crate::resource::app::{AppObserved, AppSpec};
 use crate::resource::decision::{Decision, Problem, Resolution};
+use crate::resource::extension::merged::InEffectBy;
+use crate::resource::extension::spec::Activate;
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 use crate::resource::tree::{TreeObserved, TreeSpec};
 
@@ -386,14 +388,11 @@ impl Found {
         }
     }
 
-    /// Why what is in place is not in effect yet.
-    pub fn pending(&self) -> Option<&'static str> {
-        match self {
-            Self::Extension(found) if found.pending => Some(
-                "the image in place is not merged; a refresh by systemd or the next boot does that",
-            ),
-            Self::App(_) | Self::Extension(_) | Self::Tree(_) => None,
-        }
+    /// What brings into effect what is in place, where it is not yet.
+    pub fn pending(&self, spec: Option<&Spec>) -> Option<InEffectBy> {
+        let Self::Extension(found) = self else { return None };
+        let now = matches!(spec, Some(Spec::Extension(spec)) if spec.activate == Activate::Now);
+        found.in_effect_by(if now { Activate::Now } else { Activate::Boot })
     }
 
     /// What an operator should know about it in every pass; `home` is where it is.

@@ -3,6 +3,7 @@
 use crate::desired::{DesiredState, Selection};
 use crate::model::outcome::counted;
 use crate::model::revision::TroubleKind;
+use crate::resource::extension::merged::InEffectBy;
 use crate::status::{Condition, Known, NOT_MADE, REBOOT_REQUIRED, ResourceStatus, State, holds};
 
 /// Names shown in the summary of a host.
@@ -37,7 +38,12 @@ pub(super) fn conditions(
     };
     let lost = (!known.ledger.losses.is_empty())
         .then(|| holds("TrustStateLost", "Unreadable", known.ledger.losses.join("; ")));
-    let pending = resources.iter().filter(|r| r.conditions.iter().any(|c| c.kind == "Pending"));
+    let pending = resources.iter().filter(|resource| {
+        let found = known.observed.resources.get(&resource.id);
+        let spec = known.desired.resources.get(&resource.id).map(|declared| &declared.spec);
+        let by = found.and_then(|found| found.as_ref().ok()?.pending(spec));
+        by == Some(InEffectBy::NextStart)
+    });
     let pending: Vec<String> = pending.map(|resource| resource.id.to_string()).collect();
     let reboot = (!pending.is_empty()).then(|| {
         let message = format!("the next start brings into use: {}", pending.join(", "));

@@ -24,6 +24,7 @@ use crate::model::{
 };
 use crate::observe::Observed;
 use crate::record::last_pass::LastPass;
+use crate::resource::extension::merged::InEffectBy;
 use crate::resource::{Found, Spec};
 use crate::status::ready::ready;
 use crate::status::seen::{drift, outdated, placed, recognised, taken_away};
@@ -425,8 +426,16 @@ fn conditions(
         };
         conditions.push(holds("Insecure", reason, message));
     }
-    if let Some(why) = found.and_then(Found::pending) {
-        conditions.push(holds("Pending", "NotMerged", why.to_owned()));
+    if let Some(by) = found.and_then(|found| found.pending(spec)) {
+        let by = match by {
+            InEffectBy::NextPass => "the next pass merges it",
+            InEffectBy::NextStart => "a refresh by systemd or the next start of the host merges it",
+        };
+        conditions.push(holds(
+            "Pending",
+            "NotMerged",
+            format!("the image in place is not merged; {by}"),
+        ));
     }
     if !status.owed.is_empty() {
         conditions.push(holds("ActionPending", "EffectOwed", status.owed.join(", ")));

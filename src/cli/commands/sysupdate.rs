@@ -23,7 +23,7 @@ use crate::format::sysupdate::document::{
 };
 use crate::format::sysupdate::sets::UpdateSets;
 use crate::provider::{Component, components, set_of, suggests};
-use crate::resource::extension::observe::{Listings, observe};
+use crate::resource::extension::observe::{Listings, Pending, observe};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 use crate::resource::observe::Depth;
 
@@ -147,7 +147,7 @@ async fn answer(
 ) -> Result<Exit, CliError> {
     let (spec, observed) = look(session, component)?;
     if matches!(args.command, SysupdateCommand::Pending) {
-        return Ok(if observed.pending { Exit::Ok } else { none(args) });
+        return Ok(if observed.pending != Pending::Nothing { Exit::Ok } else { none(args) });
     }
     let found = sets(session, &spec, &observed).await?;
     let sets = &found.sets;

@@ -6,8 +6,9 @@
 use crate::model::{BlockedReason, Digest, Drift, DriftKind, Effect, ExtensionClass, HostFacts};
 use crate::resource::decision::Problem;
 use crate::resource::extension::ExtensionObserved;
+use crate::resource::extension::observe::Pending;
 use crate::resource::extension::plan::{Situation, names};
-use crate::resource::extension::spec::Upkeep;
+use crate::resource::extension::spec::{Activate, Upkeep};
 
 impl Situation<'_> {
     /// What of a slot in use is not merged, although the wish is that a pass merges it.
@@ -58,7 +59,25 @@ impl Situation<'_> {
     }
 }
 
+/// What brings into effect what is in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InEffectBy {
+    /// The next pass.
+    NextPass,
+    /// The next start of the host, or whoever has systemd look again before.
+    NextStart,
+}
+
 impl ExtensionObserved {
+    /// What brings into effect what is in place, where it is not yet.
+    pub fn in_effect_by(&self, activate: Activate) -> Option<InEffectBy> {
+        match (self.pending, activate) {
+            (Pending::Nothing, _) => None,
+            (Pending::NotMerged, Activate::Now) => Some(InEffectBy::NextPass),
+            (Pending::NotMerged | Pending::Relinked, _) => Some(InEffectBy::NextStart),
+        }
+    }
+
     /// What decides whether systemd merges what is in use: as long as it is the same, a refresh ends the same.
     pub fn merge_key(&self, facts: &HostFacts) -> Digest {
         let images: Vec<_> = self.current.iter().flat_map(|slot| self.images(slot)).collect();

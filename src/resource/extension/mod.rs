@@ -17,7 +17,7 @@ mod explain;
 mod followed;
 mod former;
 pub mod layout;
-mod merged;
+pub mod merged;
 pub mod observe;
 pub mod order;
 mod pick;

@@ -32,7 +32,7 @@ use ours::ours;
 pub use places::Listings;
 use sealed::sealed;
 pub use sealed::{Sealed, elsewhere};
-pub use seen::{ExtensionObserved, ImageSeen, Keyrings, LinkSeen, TransferObserved};
+pub use seen::{ExtensionObserved, ImageSeen, Keyrings, LinkSeen, Pending, TransferObserved};
 
 /// The manifest of an image has a few hundred bytes, that of a directory of 200,000 entries 40 MiB.
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
@@ -43,8 +43,11 @@ const MARKER_BYTES_MAX: u64 = 1 << 20;
 /// Most directories that are looked into for images of one transfer: one for each version, and some more.
 const DIRECTORIES_MAX: usize = 4096;
 
-/// What systemd-sysupdate 262 puts before the names of what is not whole, and of what is not in use yet.
-const SYSUPDATE_PREFIXES: [&str; 2] = [".sysupdate.partial.", ".sysupdate.pending."];
+/// What systemd-sysupdate 262 puts before the names of what is not whole.
+pub const SYSUPDATE_PARTIAL: &str = ".sysupdate.partial.";
+
+/// What it puts before the names of what is whole and not in its place yet.
+pub const SYSUPDATE_PENDING: &str = ".sysupdate.pending.";
 
 /// Looks at an extension that is not wished any more: at what our manifests in its home or its directories say.
 pub fn observe_ours(
@@ -89,7 +92,7 @@ pub fn observe(
         observed.mounted = mounted::mounted(host)?;
     }
     observed.current = current(spec, &observed.transfers);
-    observed.pending = observed.current.is_some() && is_pending(host, spec, &observed)?;
+    observed.pending = pending(host, spec, &observed)?;
     observed.os = listings.host_in_words(host);
     if spec.verify.keyring.is_none() {
         observed.keyrings = keyrings(host)?;
@@ -192,7 +195,7 @@ fn leftover(
     let hidden = |file: &str| hidden("".into(), file).into_string();
     let orphan = image_of(&item.name).filter(|file| !is_there(file) && !is_there(&hidden(file)));
     let tidy = upkeep == Upkeep::Tidy && transfer.remove_temporary;
-    let mut foreign = SYSUPDATE_PREFIXES.iter().filter(|_| tidy);
+    let mut foreign = [SYSUPDATE_PARTIAL, SYSUPDATE_PENDING].into_iter().filter(|_| tidy);
     let foreign = foreign.find_map(|prefix| item.name.strip_prefix(prefix));
     let left = staged.or(orphan).or(foreign).is_some_and(ours);
     left.then(|| transfer.directory.join(below(place, &item.name)))
@@ -264,22 +267,28 @@ pub fn merged(host: &Look, class: ExtensionClass) -> io::Result<Vec<String>> {
 }
 
 /// Whether something that systemd looks for is linked and not merged, or was linked after the last merge.
-fn is_pending(host: &Look, spec: &ExtensionSpec, observed: &ExtensionObserved) -> io::Result<bool> {
+fn pending(host: &Look, spec: &ExtensionSpec, observed: &ExtensionObserved) -> io::Result<Pending> {
+    let mut pending = Pending::Nothing;
     for (transfer, seen) in spec.transfers.iter().zip(&observed.transfers) {
         let image = observed.current.as_ref().and_then(|version| seen.images.get(version));
         let Some((image, class)) = image.zip(transfer.class) else { continue };
+        if !observed.is_merged(class, &names(transfer, &image.file)) {
+            return Ok(Pending::NotMerged);
+        }
+        if observed.has_open(&seen.path_of(image)) {
+            // A link that was set to another image and back is newer than the merge, and nothing is pending.
+            continue;
+        }
         let mut merged_at = None;
         for marker in class.markers() {
             merged_at = merged_at.max(host.stat(marker)?.map(|stat| stat.mtime));
         }
-        let names = names(transfer, &image.file);
         let at = transfer.link.clone().unwrap_or_else(|| seen.path_of(image));
-        let linked_at = host.stat(at)?.map(|stat| stat.mtime);
-        if !observed.is_merged(class, &names) || linked_at > merged_at {
-            return Ok(true);
+        if host.stat(at)?.map(|stat| stat.mtime) > merged_at {
+            pending = Pending::Relinked;
         }
     }
-    Ok(false)
+    Ok(pending)
 }
 
 /// The host's os-release, where it has one that can be read.

@@ -48,7 +48,7 @@ impl Situation<'_> {
                     return false;
                 }
                 let path = seen.path_of(image);
-                if observed.mounted.iter().any(|end| path.ends_with(end)) {
+                if observed.has_open(&path) {
                     return true;
                 }
                 observed.is_merged(class, &own_names(image))

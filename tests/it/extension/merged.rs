@@ -1,6 +1,7 @@
 //! Extensions that are linked and not merged: after a start of the host, or unmerged by somebody.
 
 use std::fs;
+use std::time::SystemTime;
 
 use super::Host;
 
@@ -51,6 +52,9 @@ fn image_that_is_not_merged_after_a_start_of_the_host_is_merged_by_one_refresh()
     let before = host.refreshes();
     let (_, conditions) = state(&host, 0);
     assert!(conditions.contains(&"Pending NotMerged".to_owned()), "{conditions:?}");
+    let status = host.world.run(&["status", "-o", "json"]).json();
+    assert!(status["resources"][0].to_string().contains("the next pass merges it"), "{status:#}");
+    assert!(!status["conditions"].to_string().contains("RebootRequired"), "{status:#}");
     let plan = host.world.run(&["--dry-run"]).exits(0).stdout;
     assert!(plan.contains("systemd has not merged it"), "{plan}");
     host.converges();
@@ -67,6 +71,31 @@ fn image_for_the_next_boot_is_left_to_that() {
     host.converges();
     host.is_settled();
     assert_eq!((host.refreshes(), host.merged().as_str()), (0, ""));
+}
+
+#[test]
+fn image_that_is_merged_is_not_pending_however_often_its_link_was_set() {
+    let mut host = Host::new();
+    host.wish(&[("demo", "    activate: boot\n")]);
+    for version in ["1", "2"] {
+        host.publish(&format!("demo_{version}.raw"), version);
+        host.converges();
+    }
+    // The next boot merged it.
+    let device = host.world.path("sys/block/loop0/loop");
+    fs::create_dir_all(&device).unwrap();
+    fs::write(device.join("backing_file"), "/var/lib/extensions.d/demo/demo_2.raw\n").unwrap();
+    fs::create_dir_all(host.world.path("usr/.systemd-sysext")).unwrap();
+    let merged = host.world.path("usr/.systemd-sysext/extensions");
+    fs::write(&merged, "demo\n").unwrap();
+    fs::File::open(&merged).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
+    let pending = |host: &Host| state(host, 0).1.contains(&"Pending NotMerged".to_owned());
+    host.world.run(&["rollback", "demo", "--reason", "test"]).exits(0);
+    assert!(pending(&host), "1 is linked and 2 is merged");
+    host.world.run(&["resume", "demo"]).exits(0);
+    host.converges();
+    assert_eq!(host.version("demo").as_deref(), Some("2"));
+    assert!(!pending(&host), "2 is linked again, and was merged all the time");
 }
 
 #[test]

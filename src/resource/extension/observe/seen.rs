@@ -37,12 +37,24 @@ pub struct ExtensionObserved {
     pub current: Option<String>,
     /// Whether what is linked was not merged yet, as far as names and times tell.
     #[serde(skip)]
-    pub pending: bool,
+    pub pending: Pending,
     /// The operating system and systemd: an image that does not fit them may fit the next ones.
     pub os: String,
     /// systemd's keyrings, for wishes that rely on them.
     #[serde(skip)]
     pub keyrings: Keyrings,
+}
+
+/// Whether what is linked is merged, as far as names and times tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pending {
+    /// It is.
+    #[default]
+    Nothing,
+    /// Nothing of its name is merged.
+    NotMerged,
+    /// It was linked after the last merge.
+    Relinked,
 }
 
 /// systemd's keyrings.
@@ -223,6 +235,19 @@ impl ExtensionObserved {
     /// Whether systemd-sysupdate says that all images are its.
     pub fn is_enlisted(&self) -> bool {
         !self.transfers.is_empty() && self.transfers.iter().all(|transfer| transfer.enlisted)
+    }
+
+    /// Whether the kernel has an image open: it is merged, whatever links lead to by now.
+    pub fn has_open(&self, image: &Utf8Path) -> bool {
+        self.mounted.iter().any(|end| image.ends_with(end))
+    }
+
+    /// Whether a link leads to an image of a release that is here: it is in use, in part at least.
+    pub fn is_linked(&self, slot: &str) -> bool {
+        self.transfers.iter().any(|seen| {
+            let there = seen.there.text().map(Utf8Path::new).zip(seen.images.get(slot));
+            there.is_some_and(|(link, image)| link.ends_with(&image.file))
+        })
     }
 
     /// Whether systemd has merged an extension that may be written in one of these ways.
