@@ -100,14 +100,11 @@ impl Extension<'_> {
         }
         self.stay(passed_over.unwrap_or_else(|| Problem {
             reason: BlockedReason::NoVersion,
-            message: match newest {
-                Some(newest) => format!(
-                    "choosing a version: none of {offered} complete ones satisfies `{}`; the newest is {newest}",
-                    self.spec.version
-                ),
-                None => "choosing a version: the source lists none whose name matches; check `match`"
-                    .to_owned(),
-            },
+            message: format!(
+                "choosing a version: none of {offered} complete ones satisfies `{}`; the newest is {}",
+                self.spec.version,
+                newest.unwrap_or_default()
+            ),
             until: None,
         }))
     }

@@ -15,6 +15,7 @@ use crate::resolve::problem_of;
 use crate::resolve::signed::keyring;
 use crate::resource::decision::Problem;
 use crate::resource::extension::observe::Keyrings;
+use crate::resource::extension::order::Order;
 use crate::resource::extension::spec::{Stock, Transfer};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
 use crate::source::spec::DirectoryUrl;
@@ -77,6 +78,7 @@ pub(super) async fn candidates(
 ) -> Result<(Vec<Candidate>, Vec<String>), Problem> {
     let (lists, mut notes) = offered(spec, observed, reader, now).await?;
     let mut all: Option<BTreeMap<String, Vec<ListedFile>>> = None;
+    let newest = newest_of_each(spec, &lists);
     for files in lists {
         all = Some(match all {
             None => files.into_iter().map(|(version, file)| (version, vec![file])).collect(),
@@ -96,9 +98,44 @@ pub(super) async fn candidates(
     let usable = sets.filter(|(version, _)| !version.starts_with('.'));
     let found =
         usable.filter_map(|(text, files)| Some(Candidate { version: text.parse().ok()?, files }));
+    let found: Vec<Candidate> = found.collect();
+    if found.is_empty() {
+        let reason = BlockedReason::NoVersion;
+        return Err(Problem { reason, message: none(spec, &newest), until: None });
+    }
     notes.sort();
     notes.dedup();
-    Ok((found.collect(), notes))
+    Ok((found, notes))
+}
+
+/// The newest version that each transfer's source has.
+fn newest_of_each(
+    spec: &ExtensionSpec,
+    lists: &[BTreeMap<String, ListedFile>],
+) -> Vec<Option<String>> {
+    let newest = |list: &BTreeMap<String, ListedFile>| {
+        let order = Order::of(spec.order, list.keys().map(String::as_str));
+        list.keys().max_by(|a, b| order.compare(a, b)).cloned()
+    };
+    lists.iter().map(newest).collect()
+}
+
+/// Why there is no version at all: no name matches, or no version has a file of every transfer.
+fn none(spec: &ExtensionSpec, newest: &[Option<String>]) -> String {
+    let check = if spec.follows.is_some() { "MatchPattern=" } else { "match" };
+    if newest.iter().all(Option::is_none) {
+        return format!(
+            "choosing a version: the source lists none whose name matches; check `{check}`"
+        );
+    }
+    let each = spec.transfers.iter().zip(newest).map(|(transfer, newest)| {
+        let newest = newest.as_ref().map_or("none".to_owned(), |newest| format!("up to {newest}"));
+        format!("{} ({newest})", transfer.definition.as_ref().unwrap_or(&transfer.name))
+    });
+    format!(
+        "choosing a version: none is offered by all transfers: {}",
+        each.collect::<Vec<_>>().join(", ")
+    )
 }
 
 /// What each transfer's source has, by version, and remarks.

@@ -13,7 +13,8 @@ pub(super) fn taken_away<'a>(
     (found, drift): (&'a Found, &[Drift]),
 ) -> Option<&'a str> {
     let last = known.ledger.inventory.resources.get(id)?.activated.last()?;
-    let away = !drift.is_empty() || moves(known, id).is_some();
+    let in_part = matches!(found, Found::Extension(found) if found.is_linked(last));
+    let away = in_part || !drift.is_empty() || moves(known, id).is_some();
     let there = away && found.slots().contains(&last.as_str());
     there.then_some(last.as_str())
 }

@@ -108,3 +108,30 @@ fn doctor_says_that_signatures_are_demanded_and_no_keyring_is_there() {
     let told = host.world.run(&["doctor"]).stdout;
     assert!(!told.contains("import-pubring.pgp"), "{told}");
 }
+
+#[test]
+fn set_without_a_common_version_says_what_each_transfer_has_and_keeps_what_is_in_use() {
+    let mut host = host();
+    let link = "CurrentSymlink=/etc/extensions/";
+    for (id, more) in [("alpha", ""), ("beta", ""), ("gamma", "Features=devel")] {
+        define(&host, (id, &format!("Verify=no\n{more}")), (&host.source(), ".raw"));
+        let path = host.world.path(&format!("usr/lib/sysupdate.d/{id}.transfer"));
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("{text}{link}{id}.raw\n")).unwrap();
+    }
+    fs::write(host.world.path("usr/lib/sysupdate.d/devel.feature"), "[Feature]\n").unwrap();
+    for name in ["alpha_1.2.raw", "beta_1.2.raw", "gamma_3.raw"] {
+        host.publish(name, name);
+    }
+    host.converges();
+    let ran = host.world.run(&["features", "enable", "--now", "devel"]);
+    let told =
+        "none is offered by all transfers: alpha (up to 1.2), beta (up to 1.2), gamma (up to 3)";
+    assert!(ran.stdout.contains(told), "{ran:#?}");
+    let status = host.world.run(&["status", "-o", "json"]).json();
+    assert_eq!(status["resources"][0]["version"], "1.2", "{status:#}");
+    let listed = host.world.run(&["list", "host"]);
+    assert!(listed.stderr.contains(told), "{listed:#?}");
+    let link = fs::read_link(host.world.path("etc/extensions/alpha.raw")).unwrap();
+    assert!(link.ends_with("files/alpha_1.2"), "it stays: {link:?}");
+}
