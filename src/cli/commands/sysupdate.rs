@@ -3,6 +3,7 @@
 mod carry_out;
 mod contents;
 mod enable;
+mod held;
 
 use std::fmt::Write;
 

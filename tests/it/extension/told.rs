@@ -135,3 +135,56 @@ fn set_without_a_common_version_says_what_each_transfer_has_and_keeps_what_is_in
     let link = fs::read_link(host.world.path("etc/extensions/alpha.raw")).unwrap();
     assert!(link.ends_with("files/alpha_1.2"), "it stays: {link:?}");
 }
+
+/// A host on which a release of definitions is in use, and a newer one is offered.
+fn behind() -> Host {
+    let mut host = host();
+    define(&host, ("alpha", "Verify=no"), (&host.source(), ".raw"));
+    for version in ["1", "2"] {
+        host.publish(&format!("alpha_{version}.raw"), version);
+        host.converges();
+    }
+    host
+}
+
+#[test]
+fn update_that_an_operator_holds_back_fails_and_names_what_ends_that() {
+    let host = behind();
+    let update = |arguments: &[&str]| {
+        let ran = host.world.run(&[&["sysupdate", "update"], arguments].concat());
+        assert!(!ran.stderr.contains("No update needed"), "{ran:#?}");
+        ran
+    };
+    let resume = "resume extension/host` ends that";
+    host.world.run(&["rollback", "host", "--reason", "bad"]).exits(0);
+    host.publish("alpha_3.raw", "3");
+    for arguments in [&[][..], &["3"]] {
+        let said = update(arguments).exits(1).stderr;
+        assert!(said.contains("rolled back to 1 (bad)") && said.contains(resume), "{said}");
+    }
+    host.world.run(&["suspend", "host", "--reason", "x"]).exits(0);
+    let said = update(&[]).exits(1).stderr;
+    assert!(said.contains("extension/host: suspended by an operator: x; "), "{said}");
+    assert!(said.contains(resume), "{said}");
+    host.world.run(&["resume", "host"]).exits(0);
+    let closed = "windows: { never: { start: '00:00', for: 1m, zone: UTC0, days: [sun] } }\n";
+    let agent = host.world.path("etc/reconcile/agent.yaml");
+    fs::create_dir_all(agent.parent().unwrap()).unwrap();
+    fs::write(&agent, closed).unwrap();
+    let said = update(&[]).exits(1).stderr;
+    assert!(said.contains("`--windows ignore` does it now"), "{said}");
+    update(&["--windows", "ignore"]).exits(0);
+    let files = super::followed::names(&host.world.path("var/lib/files"));
+    assert!(files.contains(&"alpha_3".to_owned()), "{files:?}");
+}
+
+#[test]
+fn update_to_an_older_version_says_that_the_next_pass_goes_on() {
+    let host = behind();
+    host.publish("alpha_3.raw", "3");
+    host.publish("alpha_4.raw", "4");
+    let said = host.world.run(&["sysupdate", "update", "3"]).exits(0).stderr;
+    assert!(said.contains("goes on to 4") && said.contains("suspend extension/host"), "{said}");
+    let said = host.world.run(&["sysupdate", "update", "4"]).exits(0).stderr;
+    assert!(!said.contains("next pass"), "{said}");
+}

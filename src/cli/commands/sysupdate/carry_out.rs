@@ -9,6 +9,7 @@ use crate::cli::args::{JsonStyle, PassArgs, SysupdateArgs};
 use crate::cli::commands::overrides::Preview;
 use crate::cli::commands::pass;
 use crate::cli::commands::sysupdate::contents::sets;
+use crate::cli::commands::sysupdate::held::held;
 use crate::cli::commands::sysupdate::{look, not_found, print};
 use crate::cli::exit::{self, Exit};
 use crate::cli::output::{report, text};
@@ -19,7 +20,7 @@ use crate::format::sysupdate::document::Vacuum;
 use crate::format::sysupdate::sets::Flag;
 use crate::host::Change as Host;
 use crate::model::outcome::{End, Outcome};
-use crate::model::{Action, BlockedReason, Constraint, Plan, ResourceId, Step};
+use crate::model::{Action, Constraint, Plan, ResourceId, Step};
 use crate::provider::{Component, orphans, resources_of, unclear_of, wish_nothing_of};
 use crate::reconcile::{self, Request};
 use crate::record::ledger;
@@ -50,6 +51,14 @@ struct Passed {
     specs: Vec<(ResourceId, ExtensionSpec)>,
     /// Nothing when it was only looked at.
     outcome: Option<Outcome>,
+}
+
+/// A version that was named.
+struct Named {
+    /// It, as a wish.
+    version: Constraint,
+    /// The newest one that there is instead.
+    newer: Option<String>,
 }
 
 impl Passed {
@@ -98,15 +107,16 @@ impl Carrying<'_> {
         };
         let passed = self
             .carry_out(|spec| {
-                if let Some(exact) = &exact {
-                    spec.version = exact.clone();
+                if let Some(Named { version, .. }) = &exact {
+                    spec.version = version.clone();
                 }
             })
             .await?;
-        let news = || passed.plan.blocked.iter().filter(|blocked| is_news(blocked.reason));
-        news().for_each(|blocked| mention(&blocked.message));
-        let has_news = news().next().is_some();
-        if passed.plan.changes.is_empty() && !has_news {
+        let held = held(self.session, &passed.plan, passed.specs.iter().map(|(id, _)| id))?;
+        for why in &held {
+            mention(why);
+        }
+        if passed.plan.changes.is_empty() && held.is_empty() {
             mention("No update needed.");
         }
         self.tell(&passed);
@@ -115,7 +125,18 @@ impl Carrying<'_> {
         {
             print(self.args, &counts(&passed), String::new);
         }
-        Ok(if !has_news && passed.is_good() { Exit::Ok } else { Exit::Failed })
+        if !held.is_empty() || !passed.is_good() {
+            return Ok(Exit::Failed);
+        }
+        if let Some(Named { version, newer: Some(newer) }) = &exact {
+            for (id, _) in &passed.specs {
+                mention(&format!(
+                    "the next pass follows `latest` and goes on to {newer}; `reconcile suspend {id} --reason WHY` keeps \
+                     {id} on {version}"
+                ));
+            }
+        }
+        Ok(Exit::Ok)
     }
 
     /// Removes what is not kept.
@@ -161,8 +182,8 @@ impl Carrying<'_> {
         Ok(if passed.is_good() { Exit::Ok } else { Exit::Failed })
     }
 
-    /// A version that is on offer or here already, as a wish.
-    async fn exact(&self, version: &str) -> Result<Constraint, CliError> {
+    /// A version that is on offer or here already.
+    async fn exact(&self, version: &str) -> Result<Named, CliError> {
         let (spec, observed) = look(self.session, self.component)?;
         let found = sets(self.session, &spec, &observed).await?;
         let set = found.sets.find(version).ok_or_else(|| not_found(version))?;
@@ -170,8 +191,12 @@ impl Carrying<'_> {
             let why = format!("Selected update '{}' is obsolete, refusing.", set.version);
             return Err(CliError::new(Exit::Failed, why));
         }
-        let exact = set.version.parse().map(Constraint::Exact);
-        exact.map_err(|_| not_found(version))
+        // Sets are sorted: what is before it is newer.
+        let newer = found.sets.all().iter().take_while(|other| other.version != set.version);
+        let mut newer = newer.filter(|other| other.flags.has(Flag::Available));
+        let newer = newer.next().map(|other| other.version.clone());
+        let version = set.version.parse().map(Constraint::Exact).map_err(|_| not_found(version))?;
+        Ok(Named { version, newer })
     }
 
     /// A pass over the resources that carry out the component, with a wish that differs for this pass only.
@@ -254,11 +279,6 @@ impl Carrying<'_> {
             }
         }
     }
-}
-
-/// Blocked wishes that an update of systemd-sysupdate would not fail for: there is just nothing newer.
-fn is_news(reason: BlockedReason) -> bool {
-    !matches!(reason, BlockedReason::NoVersion | BlockedReason::Downgrade)
 }
 
 /// As systemd-sysupdate counts: instances that the transfer which lost most has lost, and transfers that were
