@@ -534,7 +534,7 @@ pub enum PublishKind {
 pub struct ExtensionArgs {
     /// The repository; the image goes to `ext/NAME/` in it.
     pub repository: Utf8PathBuf,
-    /// The image, as it is to be served: `.raw`, or compressed with `.xz`, `.gz`, `.zst` or `.bz2`.
+    /// The image, as it is to be served: `.raw`, or a `.tar` archive of it; `.xz`, `.gz`, `.zst` or `.bz2` may follow.
     pub image: Utf8PathBuf,
     /// The extension's name.
     #[arg(long)]
@@ -544,7 +544,7 @@ pub struct ExtensionArgs {
     pub release: String,
     /// Sign the list with this key of gpg, which signed the list before.
     #[arg(long, value_name = "KEY")]
-    pub key: Option<String>,
+    pub sign: Option<String>,
 }
 
 /// What can be published of a program.

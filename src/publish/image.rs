@@ -11,7 +11,7 @@
 //! that of the list before: whichever of both a client has, it finds one that holds.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read, Seek as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use crate::model::outcome::chain;
 use crate::publish::place::{self, New};
 use crate::publish::signing::{SignError, Signer};
 use crate::publish::{Existing, PublishError as Door};
+use crate::unpack::{self, UnpackError};
 
 /// Bytes copied and hashed at a time.
 const PIECE_BYTES: usize = 256 << 10;
@@ -38,8 +39,11 @@ const PIECE_BYTES: usize = 256 << 10;
 /// Longest file of signatures that is read, in bytes.
 const SIGNATURE_BYTES_MAX: u64 = 1 << 20;
 
-/// What image files may end with.
-const ENDINGS: [&str; 5] = [".raw", ".raw.xz", ".raw.gz", ".raw.zst", ".raw.bz2"];
+/// What image files may end with, and archives that become directories.
+const ENDINGS: [&str; 10] = [
+    ".raw", ".raw.xz", ".raw.gz", ".raw.zst", ".raw.bz2", ".tar", ".tar.xz", ".tar.gz", ".tar.zst",
+    ".tar.bz2",
+];
 
 /// What is published.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +70,7 @@ pub enum PublishError {
     Version(String),
     /// The file is not named like an image.
     #[error(
-        "publishing {0}: an image ends in `.raw`, or `.raw.xz`, `.raw.gz`, `.raw.zst` or `.raw.bz2`"
+        "publishing {0}: an image ends in `.raw`, an archive of one in `.tar`; `.xz`, `.gz`, `.zst` or `.bz2` may follow"
     )]
     Ending(Utf8PathBuf),
     /// The version is there, compressed in whatever way.
@@ -92,9 +96,22 @@ pub enum PublishError {
     },
     /// The list is signed, and no key was named.
     #[error(
-        "publishing: {0} is signed, and without --key nobody could trust it any more; name the key"
+        "publishing: {0} is signed, and without --sign nobody could trust it any more; name the key"
     )]
     Unsigned(Utf8PathBuf),
+    /// Nobody signed the list so far.
+    #[error(
+        "publishing: {list} is there and nobody signed it, and what somebody else may have written there is not signed \
+         along; look through it and sign it: gpg --output {signature} --local-user {key} --detach-sign {list}"
+    )]
+    NeverSigned {
+        /// The list.
+        list: Utf8PathBuf,
+        /// Where its signature would be.
+        signature: Utf8PathBuf,
+        /// The key.
+        key: String,
+    },
     /// The list has no signature by the key that vouches for what is in it.
     #[error(
         "publishing: {list} is not what its signature by {key} is of, and what somebody else may have written there is \
@@ -104,7 +121,7 @@ pub enum PublishError {
     Unvouched {
         /// The list.
         list: Utf8PathBuf,
-        /// Where its signature is, or would be.
+        /// Where its signature is.
         signature: Utf8PathBuf,
         /// The key.
         key: String,
@@ -140,9 +157,7 @@ pub async fn extension(release: &ExtensionRelease<'_>) -> Result<Extension, Publ
     let ending = ENDINGS.iter().rev().find(|ending| image.as_str().ends_with(**ending));
     let ending = ending.ok_or_else(|| PublishError::Ending(image.to_owned()))?;
     let source = place::open(image.as_std_path())?;
-    if *ending == ".raw" {
-        refuse_useless(&source, release)?;
-    }
+    look_into((&source, ending), release)?;
     let all = repository.join("ext");
     let _alone = place::lock(all.as_std_path(), release.patience)?;
     let directory = all.join(name.as_str());
@@ -202,6 +217,37 @@ async fn publish(
     }
     written.extend(sign(signed.alone)?);
     Ok(written)
+}
+
+/// Refuses what no host could unpack, and images that none would merge.
+fn look_into(
+    (source, ending): (&File, &str),
+    release: &ExtensionRelease<'_>,
+) -> Result<(), PublishError> {
+    let path = release.image.as_std_path();
+    let read = |source| Door::Read { path: path.to_owned(), source };
+    let write = |source| Door::Write { path: std::env::temp_dir(), source };
+    let useless = |error: UnpackError| PublishError::Useless {
+        path: release.image.to_owned(),
+        name: release.name.to_string(),
+        why: chain(&error),
+    };
+    if ending == ".raw" {
+        return refuse_useless(source, release);
+    }
+    let name = release.image.file_name().unwrap_or_default();
+    let packed = source.try_clone().map_err(read)?;
+    if ending.starts_with(".tar") {
+        unpack::inflated(packed, name, (&mut io::sink(), path)).map_err(useless)?;
+    } else {
+        let mut image = tempfile::tempfile().map_err(write)?;
+        unpack::inflated(packed, name, (&mut image, path)).map_err(useless)?;
+        refuse_useless(&image, release)?;
+    }
+    // Both are one open file, which is read again to be copied.
+    let mut source = source;
+    source.rewind().map_err(read)?;
+    Ok(())
 }
 
 /// Refuses what systemd would merge nowhere, of whichever class it is. What cannot be looked into is its publisher's to
@@ -266,7 +312,12 @@ impl Signed {
         };
         if !vouched {
             let (list, signature) = (list.to_owned(), signature.to_owned());
-            return Err(PublishError::Unvouched { list, signature, key: key.to_owned() });
+            let key = key.to_owned();
+            return Err(if there {
+                PublishError::Unvouched { list, signature, key }
+            } else {
+                PublishError::NeverSigned { list, signature, key }
+            });
         }
         if signer.holds_alone(&old, text.as_bytes()) {
             return Ok(Self::default());

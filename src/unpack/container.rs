@@ -108,6 +108,11 @@ pub(super) fn recognise_inner(name: &str, head: &[u8]) -> Result<Inner, UnpackEr
     }
 }
 
+/// Whether a tar archive must be inside, by the end of the name.
+pub(super) fn promises_tar(name: &str) -> bool {
+    claim(name).is_some_and(|claim| claim.inner == Some(Inner::Tar))
+}
+
 fn claim(name: &str) -> Option<Claim> {
     let name = name.to_ascii_lowercase();
     CLAIMS.into_iter().find(|claim| name.ends_with(claim.ending))

@@ -10,6 +10,7 @@ mod container;
 mod error;
 mod image;
 mod inflate;
+mod inflated;
 mod limits;
 mod nodes;
 mod patch;
@@ -31,6 +32,7 @@ use std::path::Path;
 pub use can_run::{CannotRun, can_run};
 pub use error::{BinariesError, Refused, UnpackError};
 pub use image::{Placed, place};
+pub use inflated::inflated;
 pub use patch::{Here, PATCH_BYTES_MAX, patch};
 
 use crate::format::elf::Elf;

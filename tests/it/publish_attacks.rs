@@ -89,17 +89,64 @@ fn image_that_was_never_listed_keeps_its_bytes() {
 }
 
 #[test]
+fn image_that_no_host_would_merge_is_refused_however_it_is_packed() {
+    let scratch = scratch();
+    let repository = scratch.path().join("repository");
+    let pack = |bytes: &[u8]| zstd::encode_all(bytes, 0).unwrap();
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(4);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, "usr/share/demo/text", &b"text"[..]).unwrap();
+    let archive = archive.into_inner().unwrap();
+    let cut = pack(&archive[..700]);
+    let publish = |file: &str, bytes: &[u8], name: &str| {
+        let path = scratch.path().join(file);
+        tree::write(&path, bytes);
+        let (to, path) = (repository.to_str().unwrap(), path.to_str().unwrap());
+        let base = ["extension", "--name", name, "--version", "1", to, path];
+        command(&base).output().unwrap()
+    };
+    for (file, bytes, name, why) in [
+        ("junk.raw", b"hello".to_vec(), "demo", "no host would merge it as demo"),
+        ("junk.raw.zst", b"hello".to_vec(), "demo", "no host would merge it as demo"),
+        ("packed-junk.raw.zst", pack(b"hello"), "demo", "no host would merge it as demo"),
+        ("cut.raw.zst", pack(&image("one"))[..900].to_vec(), "demo", "damaged"),
+        ("image.raw.xz", pack(&image("one")), "demo", "zstd data"),
+        ("junk.tar.zst", pack(b"hello"), "demo", "no host would merge it as demo"),
+        ("cut.tar.zst", cut[..cut.len() - 9].to_vec(), "demo", "damaged"),
+        ("archive.zip", archive.clone(), "demo", "an image ends in"),
+    ] {
+        let refused = publish(file, &bytes, name);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(refused.status.code() == Some(1) && said.contains(why), "{file}: {said}");
+        assert!(!repository.exists(), "{file} leaves nothing behind");
+    }
+    for (file, bytes, name) in [
+        ("image.raw.zst", pack(&image("one")), "demo"),
+        ("archive.tar", archive.clone(), "plain"),
+        ("archive.tar.zst", pack(&archive), "packed"),
+    ] {
+        let published = publish(file, &bytes, name);
+        assert!(published.status.success(), "{published:?}");
+        let ending = &file[file.find('.').unwrap()..];
+        let there = repository.join(format!("ext/{name}/{name}_1{ending}"));
+        assert_eq!(fs::read(there).unwrap(), bytes, "as it was");
+    }
+}
+
+#[test]
 fn list_never_disagrees_with_its_signature() {
     let scratch = scratch();
     let repository = scratch.path().join("repository");
     let directory = repository.join("ext/demo");
-    let failed = extension(&repository, "1.0", "one", &["--key", "nobody@example.invalid"]);
+    let failed = extension(&repository, "1.0", "one", &["--sign", "nobody@example.invalid"]);
     assert!(!failed.status.success(), "{failed:?}");
     assert!(!directory.exists(), "a failing key leaves nothing behind");
     assert!(extension(&repository, "1.0", "one", &[]).status.success());
     let list = fs::read(directory.join("SHA256SUMS")).unwrap();
     tree::write(&directory.join("SHA256SUMS.gpg"), b"signature");
-    for more in [&[][..], &["--key", "nobody@example.invalid"]] {
+    for more in [&[][..], &["--sign", "nobody@example.invalid"]] {
         let refused = extension(&repository, "2.0", "two", more);
         assert!(!refused.status.success(), "{refused:?}");
         assert_eq!(fs::read(directory.join("SHA256SUMS")).unwrap(), list);

@@ -78,14 +78,14 @@ const SIGNATURE: &str = "repository/ext/demo/SHA256SUMS.gpg";
 #[test]
 fn line_that_somebody_wrote_into_a_list_of_images_is_not_signed() {
     let site = Site::new();
-    site.publishes(&site.extension("1", &["--key", KEY]));
-    site.publishes(&site.extension("2", &["--key", KEY]));
+    site.publishes(&site.extension("1", &["--sign", KEY]));
+    site.publishes(&site.extension("2", &["--sign", KEY]));
     assert!(site.holds(SIGNATURE, LIST));
     let list = fs::read_to_string(site.path(LIST)).unwrap();
     let signature = fs::read(site.path(SIGNATURE)).unwrap();
     let planted = format!("{list}{}  demo_9.raw\n", "ab".repeat(32));
     fs::write(site.path(LIST), &planted).unwrap();
-    let third = site.extension("3", &["--key", KEY]);
+    let third = site.extension("3", &["--sign", KEY]);
     site.refuses(&third, "is not what its signature by publisher@example.net is of");
     // Nor where another key that gpg knows signed it, or nobody.
     assert!(site.gpg(&["-u", "another@example.net", "-o", SIGNATURE, "--detach-sign", LIST]));
@@ -105,7 +105,8 @@ fn line_that_somebody_wrote_into_a_list_of_images_is_not_signed() {
 fn unsigned_list_is_signed_from_then_on_where_its_publisher_signed_it_first() {
     let site = Site::new();
     site.publishes(&site.extension("1", &[]));
-    let second = site.extension("2", &["--key", KEY]);
+    let second = site.extension("2", &["--sign", KEY]);
+    site.refuses(&second, "nobody signed it");
     site.refuses(&second, "gpg --output");
     assert!(site.gpg(&["-u", KEY, "-o", SIGNATURE, "--detach-sign", LIST]));
     site.publishes(&second);
@@ -210,14 +211,14 @@ fn traced(site: &Site, arguments: &[&str], act: Act) -> Ended {
 #[test]
 fn signed_list_has_a_signature_that_holds_wherever_its_publisher_is_killed() {
     let site = Site::new();
-    let first = site.extension("1", &["--key", KEY]);
+    let first = site.extension("1", &["--sign", KEY]);
     site.publishes(&first);
     let before = site.path("before");
     tree::copy(&site.path("repository"), &before);
     let keys = site.path("keys");
     assert!(site.gpg(&["--output", keys.to_str().unwrap(), "--export", KEY]));
     let keys = Keyring::read(&fs::read(keys).unwrap()).unwrap();
-    let second = site.extension("2", &["--key", KEY]);
+    let second = site.extension("2", &["--sign", KEY]);
     let whole = traced(&site, &second, Act::Watch);
     assert_eq!(whole.code, Some(0), "{}", whole.said());
     let lines = fs::read_to_string(site.path(LIST)).unwrap();

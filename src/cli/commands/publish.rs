@@ -116,13 +116,13 @@ fn named(directory: &Utf8Path) -> Result<Version, CliError> {
 
 /// Publishes an image, and prints where it is.
 pub(super) async fn extension(session: &Session, args: &ExtensionArgs) -> Result<Exit, CliError> {
-    let ExtensionArgs { repository, image, name, release, key } = args;
+    let ExtensionArgs { repository, image, name, release, sign } = args;
     let release = image::ExtensionRelease {
         repository,
         image,
         name,
         version: release,
-        key: key.as_deref(),
+        key: sign.as_deref(),
         patience: session.patience(PATIENCE),
     };
     let published = image::extension(&release).await.map_err(|error| {

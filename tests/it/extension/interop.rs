@@ -143,7 +143,7 @@ for name in images other; do
 done
 gpg --quiet --batch --output "$DIR/keyring.pgp" --export images@example.net
 publish() {
-    "$RECONCILE" publish extension "$DIR/repository" "$DIR/source/alpha_$1.raw" --name alpha --version "$1" --key "$2"
+    "$RECONCILE" publish extension "$DIR/repository" "$DIR/source/alpha_$1.raw" --name alpha --version "$1" --sign "$2"
 }
 publish 1.0.0 images@example.net
 $R
