@@ -447,6 +447,8 @@ fn history_entry(
     result: &ChangeResult,
 ) -> HistoryEntry {
     let error = result.end.failure().map(|f| format!("{}: {}", f.step, f.message));
+    // What only cleans up wishes for no version, and leaves the one in use.
+    let stays = change.before.as_ref().filter(|_| change.action == Action::Tidy);
     HistoryEntry {
         at: result.at,
         plan: plan.to_owned(),
@@ -455,7 +457,7 @@ fn history_entry(
         attribution: change.attribution,
         reason: change.reason.clone(),
         from: change.before.as_ref().map(|b| b.version.clone()),
-        to: change.after.as_ref().map(|a| a.version.clone()),
+        to: change.after.as_ref().or(stays).map(|a| a.version.clone()),
         result: result.end.name().to_owned(),
         error,
         notes: result.notes.iter().take(NOTES_KEPT).cloned().collect(),

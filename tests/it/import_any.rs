@@ -54,7 +54,7 @@ fn settings_of_go_updater_become_an_app_that_is_as_wished() {
     assert!(document.contains("layout: { file: \"/usr/sbin/tool\" }"), "{document}");
     assert!(said.contains("have the program itself stop updating"), "{said}");
     assert!(said.contains("never looked at `PublicKey`"), "{said}");
-    let out = world.temp().join("imported.yaml");
+    let out = world.temp().join("new/desired-state/imported.yaml");
     let save = ["import", &file, "--out", out.to_str().unwrap()];
     assert_eq!(world.run(&save).exits(0).stdout, "");
     assert_eq!(fs::read_to_string(&out).unwrap(), document);

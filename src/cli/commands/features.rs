@@ -30,6 +30,9 @@ struct FeatureRow {
     transfers: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     component: Option<String>,
+    /// The file with the last word.
+    #[serde(skip)]
+    enabled_by: Option<String>,
 }
 
 /// Does what is asked for.
@@ -73,6 +76,7 @@ fn rows(component: &Component) -> Vec<FeatureRow> {
             .map(|transfer| transfer.id.clone())
             .collect(),
         component: component.name.clone(),
+        enabled_by: feature.enabled_at.as_ref().map(|place| place.file.clone()),
     };
     component.features.iter().map(row).collect()
 }
@@ -118,10 +122,15 @@ async fn switch(session: &Session, feature: &str, value: &str) -> Result<Feature
         Ok(None) | Err(_) => CliError::io(&error),
     })?;
     let now = all(session).into_iter().find(|row| row.name == feature);
-    now.filter(|row| row.enabled == (value == "true")).ok_or_else(|| {
-        let why = format!(
-            "{file} was written, but another file after it in {feature}.feature.d says otherwise and wins"
-        );
-        CliError::new(Exit::Failed, why)
-    })
+    let row = now.ok_or_else(|| CliError::new(Exit::Failed, format!("{feature} is gone")))?;
+    if row.enabled == (value == "true") {
+        return Ok(row);
+    }
+    let wins = row.enabled_by.unwrap_or_default();
+    let verb = if row.enabled { "disable" } else { "enable" };
+    let why = format!(
+        "{file} was written, but {wins} is read after it, says otherwise and wins; edit or remove that one, or, where \
+         systemd-sysupdate wrote it, run `reconcile sysupdate {verb}-feature {feature}`"
+    );
+    Err(CliError::new(Exit::Failed, why))
 }

@@ -93,8 +93,12 @@ pub(super) fn import(
 }
 
 /// Writes to a file that is not there yet: what somebody wrote by hand is not replaced.
+#[expect(clippy::disallowed_methods, reason = "a file that somebody named, not the managed host")]
 fn save(file: &Utf8Path, document: &str) -> Result<(), CliError> {
-    let written = File::create_new(file).and_then(|mut out| out.write_all(document.as_bytes()));
+    // A new host has no directory for the desired state yet.
+    let made = file.parent().map_or(Ok(()), std::fs::create_dir_all);
+    let created = made.and_then(|()| File::create_new(file));
+    let written = created.and_then(|mut out| out.write_all(document.as_bytes()));
     written.map_err(|error| {
         let why = format!("cannot write {file}: {}", chain(&error));
         CliError::new(Exit::CannotWrite, why)

@@ -16,7 +16,7 @@ use crate::resource::extension::observe::{Former, LinkSeen, TransferObserved};
 use crate::resource::extension::pick::Picks;
 use crate::resource::extension::refuse::{refuse_foreign, refuse_namesake};
 use crate::resource::extension::remove::before;
-use crate::resource::extension::spec::{NOT_OWNED, Transfer, Upkeep};
+use crate::resource::extension::spec::{Transfer, Upkeep};
 use crate::resource::extension::steps::{promote, take_away};
 use crate::resource::extension::wanted::{FileOffer, WantedSet, image_state};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
@@ -290,7 +290,9 @@ impl Situation<'_> {
 
     fn kept_too_many(&self) -> String {
         match self.spec.retired.as_slice() {
-            _ if self.spec.upkeep == Upkeep::Clean => NOT_OWNED.to_owned(),
+            _ if self.spec.upkeep == Upkeep::Clean => {
+                "no definition owns what was installed any more".to_owned()
+            }
             [] => more_than(self.spec.retain, "release"),
             _ => "a transfer is switched off, or more releases are kept than wished".to_owned(),
         }

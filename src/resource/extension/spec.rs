@@ -12,9 +12,6 @@ use crate::resource::extension::layout::beside;
 use crate::resource::extension::order::OrderWish;
 use crate::source::spec::DirectoryUrl;
 
-/// Why a cleanup takes something away.
-pub(super) const NOT_OWNED: &str = "no definition owns it any more";
-
 /// The wish for one extension: nothing in it can be invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExtensionSpec {
@@ -225,7 +222,7 @@ impl ExtensionSpec {
     /// Why everything it would transfer is switched off.
     pub fn why_off(&self) -> &'static str {
         match self.upkeep {
-            Upkeep::Clean => NOT_OWNED,
+            Upkeep::Clean => "no definition owns it any more",
             Upkeep::Nothing => "its component is not enabled",
             Upkeep::Full | Upkeep::Tidy => "its features are not enabled",
         }

@@ -208,6 +208,9 @@ fn what_was_installed_is_on_the_list_and_goes_with_its_definition_when_asked() {
     assert_eq!(planned.stdout, "tidy v2\n", "{planned:#?}");
     assert!(place.join("beta-v1").exists());
     ask(&host, &["cleanup"]).exits(0);
+    let history = host.world.run(&["history", "-o", "json"]).json();
+    let entry = &history["entries"].as_array().unwrap().last().unwrap();
+    assert_eq!((&entry["from"], &entry["to"]), (&json!("v2"), &json!("v2")), "v2 stays");
     assert_eq!(names(&place), ["alpha-v1.bin", "alpha-v2.bin", "gamma-v1"]);
     assert_eq!(entries(&host, LIST), ["/target/a/./alpha-@v.bin"]);
     assert!(!host.world.path("var/lib/extensions/a").is_symlink(), "its link goes along");

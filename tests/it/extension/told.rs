@@ -188,3 +188,16 @@ fn update_to_an_older_version_says_that_the_next_pass_goes_on() {
     let said = host.world.run(&["sysupdate", "update", "4"]).exits(0).stderr;
     assert!(!said.contains("next pass"), "{said}");
 }
+
+#[test]
+fn feature_that_another_file_decides_is_told_with_that_file_and_how_to_switch_it() {
+    let host = behind();
+    fs::write(host.world.path("usr/lib/sysupdate.d/devel.feature"), "[Feature]\n").unwrap();
+    host.world.run(&["sysupdate", "enable-feature", "devel"]).exits(0);
+    let said = host.world.run(&["features", "disable", "devel"]).exits(1).stderr;
+    let theirs = "/etc/sysupdate.d/devel.feature.d/50-systemd-sysupdate-enabled.conf";
+    assert!(said.contains(theirs), "{said}");
+    assert!(said.contains("`reconcile sysupdate disable-feature devel`"), "{said}");
+    host.world.run(&["sysupdate", "disable-feature", "devel"]).exits(0);
+    host.world.run(&["features", "disable", "devel"]).exits(0);
+}

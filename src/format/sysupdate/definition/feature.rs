@@ -39,6 +39,8 @@ pub struct Feature {
     pub app_stream: Option<String>,
     /// `Enabled=`, by default no.
     pub enabled: bool,
+    /// Where the last `Enabled=` is, which counts.
+    pub enabled_at: Option<Place>,
     /// The last `Enabled=` where that could not be read, so that what holds is not what was meant.
     pub unclear: Option<Warning>,
     /// `Suggest=` and `SuggestOn…=`.
@@ -83,6 +85,7 @@ struct Draft {
     documentation: Vec<String>,
     app_stream: Option<String>,
     enabled: Option<bool>,
+    enabled_at: Option<Place>,
     unclear: Option<Warning>,
     suggestion: Suggestion,
 }
@@ -102,6 +105,7 @@ pub fn feature(
         documentation: draft.documentation,
         app_stream: draft.app_stream,
         enabled: draft.enabled.unwrap_or(false),
+        enabled_at: draft.enabled_at,
         unclear: draft.unclear,
         suggestion: draft.suggestion,
     };
@@ -159,6 +163,7 @@ impl Draft {
             "Enabled" => {
                 let before = reader.warnings.len();
                 reader.set_boolean(at, &mut self.enabled);
+                self.enabled_at = Some(at.place.clone());
                 self.unclear = reader.warnings.get(before).cloned();
             }
             "Suggest" => reader.set_tristate(at, &mut self.suggestion.suggest),
