@@ -15,10 +15,7 @@ use crate::controller::config::{Interval, SourcesAge};
 use crate::model::Version;
 
 pub use publish_tree::{DigestArg, ProfileArg, StoreGcArgs, TreeArgs};
-pub use sysupdate::{
-    Afterwards, ComponentChoice, ExitCodes, FeatureChoice, JsonStyle, SysupdateArgs,
-    SysupdateCommand,
-};
+pub use sysupdate::{ExitCodes, JsonStyle, SysupdateArgs, SysupdateCommand};
 pub use time::Until;
 pub use units::{ModeArg, UnitsArgs};
 

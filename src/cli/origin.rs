@@ -46,10 +46,10 @@ impl Reading {
                     | SysupdateCommand::Pending
                     | SysupdateCommand::Features { .. }
                     | SysupdateCommand::Components
-                    | SysupdateCommand::EnableFeature(_)
-                    | SysupdateCommand::DisableFeature(_)
-                    | SysupdateCommand::EnableComponent(_)
-                    | SysupdateCommand::DisableComponent(_) => false,
+                    | SysupdateCommand::EnableFeature { .. }
+                    | SysupdateCommand::DisableFeature { .. }
+                    | SysupdateCommand::EnableComponent { .. }
+                    | SysupdateCommand::DisableComponent { .. } => false,
                 },
                 Command::Plan { .. } | Command::Units(_) => return Self::Peek,
                 Command::Validate { .. } => return Self::Inspect,

@@ -46,6 +46,7 @@ mod picked;
 mod shared;
 mod signed;
 mod stopped;
+mod tables;
 mod theirs;
 mod told;
 mod unclear;

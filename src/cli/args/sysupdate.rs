@@ -1,11 +1,13 @@
 //! Options of the commands that scripts know from systemd-sysupdate and updex.
 
+use camino::Utf8PathBuf;
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 
 use crate::format::sysupdate::pattern::boolean;
 
 /// A command for systemd-sysupdate.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch that somebody types")]
 pub struct SysupdateArgs {
     /// What to do.
     #[command(subcommand)]
@@ -23,6 +25,36 @@ pub struct SysupdateArgs {
     /// Whose exit codes say that nothing is new or pending.
     #[arg(long, global = true, value_enum, default_value_t = ExitCodes::Sysupdate)]
     pub exit_codes: ExitCodes,
+    /// Ask no source: tell what is here.
+    #[arg(long, global = true)]
+    pub offline: bool,
+    /// Whether lists must be signed, whatever `Verify=` says.
+    #[arg(long, global = true, value_name = "yes|no", value_parser = yes_or_no, action = ArgAction::Set)]
+    pub verify: Option<bool>,
+    /// Read the definitions in this directory instead; for questions.
+    #[arg(long, global = true, value_name = "DIR", conflicts_with = "component")]
+    pub definitions: Option<Utf8PathBuf>,
+    /// Leave out headings and footers.
+    #[arg(long, global = true)]
+    pub no_legend: bool,
+    /// Accepted for scripts: there is never a pager.
+    #[arg(long, global = true)]
+    pub no_pager: bool,
+    /// Whether an update cleans up afterwards.
+    #[arg(long, global = true, value_name = "yes|no", value_parser = yes_or_no, default_value = "no", action = ArgAction::Set)]
+    pub cleanup: bool,
+    /// Update, or switch, every component, the host's own definitions first.
+    #[arg(short = 'A', long, global = true)]
+    pub component_all: bool,
+    /// Switch components that are suggested on this host.
+    #[arg(short = 'S', long, global = true)]
+    pub component_suggested: bool,
+    /// Switch all features.
+    #[arg(short = 'a', long, global = true)]
+    pub feature_all: bool,
+    /// Switch features that are suggested on this host.
+    #[arg(short = 's', long, global = true)]
+    pub feature_suggested: bool,
 }
 
 /// How its JSON is laid out.
@@ -50,12 +82,6 @@ pub enum SysupdateCommand {
     Update {
         /// This version; the newest when absent.
         version: Option<String>,
-        /// Every component, the host's own definitions first.
-        #[arg(short = 'A', long)]
-        component_all: bool,
-        /// Whether to clean up afterwards.
-        #[arg(long = "cleanup", value_name = "yes|no", value_parser = yes_or_no, default_value = "no", action = ArgAction::Set)]
-        afterwards: Afterwards,
     },
     /// Take away what is not kept and what an interrupted update left.
     Vacuum,
@@ -71,42 +97,27 @@ pub enum SysupdateCommand {
     /// The components.
     Components,
     /// Switch features on, by the file that systemd-sysupdate writes.
-    EnableFeature(FeatureChoice),
+    EnableFeature {
+        /// Its name; or --feature-all, or --feature-suggested.
+        feature: Option<String>,
+    },
     /// Switch features off.
-    DisableFeature(FeatureChoice),
+    DisableFeature {
+        /// Its name; or --feature-all, or --feature-suggested.
+        feature: Option<String>,
+    },
     /// Switch components on.
-    EnableComponent(ComponentChoice),
+    EnableComponent {
+        /// Its name; or --component-all, or --component-suggested.
+        #[arg(id = "name", value_name = "COMPONENT")]
+        component: Option<String>,
+    },
     /// Switch components off.
-    DisableComponent(ComponentChoice),
-}
-
-/// Which features.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub struct FeatureChoice {
-    /// This one.
-    pub feature: Option<String>,
-    /// All of them.
-    #[arg(short = 'a', long)]
-    pub feature_all: bool,
-    /// Those that are suggested on this host.
-    #[arg(short = 's', long)]
-    pub feature_suggested: bool,
-}
-
-/// Which components.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub struct ComponentChoice {
-    /// This one.
-    #[arg(value_name = "COMPONENT")]
-    pub name: Option<String>,
-    /// All of them.
-    #[arg(short = 'A', long)]
-    pub component_all: bool,
-    /// Those that are suggested on this host.
-    #[arg(short = 'S', long)]
-    pub component_suggested: bool,
+    DisableComponent {
+        /// Its name; or --component-all, or --component-suggested.
+        #[arg(id = "name", value_name = "COMPONENT")]
+        component: Option<String>,
+    },
 }
 
 /// Whose exit codes.
@@ -118,20 +129,7 @@ pub enum ExitCodes {
     Updex,
 }
 
-/// What follows an update.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Afterwards {
-    /// What no definition owns any more is taken away.
-    CleanUp,
-    /// Nothing.
-    Nothing,
-}
-
 /// A switch as systemd reads them.
-fn yes_or_no(text: &str) -> Result<Afterwards, String> {
-    match boolean(text) {
-        Some(true) => Ok(Afterwards::CleanUp),
-        Some(false) => Ok(Afterwards::Nothing),
-        None => Err("write yes or no".to_owned()),
-    }
+fn yes_or_no(text: &str) -> Result<bool, String> {
+    boolean(text).ok_or_else(|| "write yes or no".to_owned())
 }

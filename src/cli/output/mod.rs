@@ -6,6 +6,7 @@ pub mod json;
 pub mod markdown;
 pub mod progress;
 pub mod report;
+pub mod table;
 pub mod text;
 pub mod transfers;
 pub mod units;

@@ -6,6 +6,7 @@
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::sets::{Flag, UpdateSet, UpdateSets};
 
@@ -50,47 +51,87 @@ impl Serialize for List {
 }
 
 /// One instance of a version.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content {
     /// `Type=` of the resource that it is in.
-    #[serde(rename = "type")]
     pub kind: String,
     /// URL or absolute path.
     pub path: String,
     /// UUID of the partition.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ptuuid: Option<String>,
     /// Flags of the partition.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ptflags: Option<u64>,
     /// Microseconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mtime: Option<u64>,
     /// Access mode, as a number.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<u32>,
     /// Bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// Boot attempts done.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tries_done: Option<u64>,
     /// Boot attempts left.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub tries_left: Option<u64>,
     /// No-auto flag of the partition.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub noauto: Option<bool>,
     /// Read-only flag.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ro: Option<bool>,
     /// Grow-file-system flag of the partition.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub growfs: Option<bool>,
     /// SHA-256 in hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+}
+
+impl Content {
+    /// What is known of it besides its type and path, in systemd's order.
+    fn values(&self) -> [(&'static str, Option<Value>); 11] {
+        [
+            ("ptuuid", self.ptuuid.clone().map(Value::from)),
+            ("ptflags", self.ptflags.map(Value::from)),
+            ("mtime", self.mtime.map(Value::from)),
+            ("mode", self.mode.map(Value::from)),
+            ("size", self.size.map(Value::from)),
+            ("tries-done", self.tries_done.map(Value::from)),
+            ("tries-left", self.tries_left.map(Value::from)),
+            ("noauto", self.noauto.map(Value::from)),
+            ("ro", self.ro.map(Value::from)),
+            ("growfs", self.growfs.map(Value::from)),
+            ("sha256", self.sha256.clone().map(Value::from)),
+        ]
+    }
+
+    /// What is known of it under a key.
+    pub fn value(&self, key: &str) -> Option<Value> {
+        self.values().into_iter().find(|(known, _)| *known == key)?.1
+    }
+
+    /// The keys that at least one of several has: the others say `null` there.
+    pub fn keys(contents: &[Self]) -> Vec<&'static str> {
+        let mut keys: Vec<&'static str> =
+            Self::default().values().into_iter().map(|(key, _)| key).collect();
+        keys.retain(|key| contents.iter().any(|content| content.value(key).is_some()));
+        keys
+    }
+}
+
+/// One of several contents, with the keys that these have.
+struct Row<'a>(&'a Content, &'a [&'static str]);
+
+impl Serialize for Row<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(content, keys) = self;
+        let mut map = serializer.serialize_map(Some(keys.len() + 2))?;
+        map.serialize_entry("type", &content.kind)?;
+        map.serialize_entry("path", &content.path)?;
+        for key in *keys {
+            map.serialize_entry(key, &content.value(key))?;
+        }
+        map.end()
+    }
+}
+
+fn rows<S: Serializer>(contents: &[Content], serializer: S) -> Result<S::Ok, S::Error> {
+    let keys = Content::keys(contents);
+    serializer.collect_seq(contents.iter().map(|content| Row(content, &keys)))
 }
 
 /// `list VERSION`.
@@ -119,6 +160,7 @@ pub struct VersionDetail {
     /// `ChangeLog=` of all transfers, with the version in place of `@v`.
     pub changelog_urls: Vec<String>,
     /// One instance for each transfer that has one.
+    #[serde(serialize_with = "rows")]
     pub contents: Vec<Content>,
 }
 

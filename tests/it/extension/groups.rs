@@ -114,8 +114,10 @@ fn version_that_lost_a_file_is_incomplete_until_an_update() {
     let contents = detail["contents"].as_array().unwrap();
     assert_eq!(
         (contents.len(), &contents[0]["path"], &contents[0]["mode"]),
-        (1, &json!(here), &json!(0o644))
+        (2, &json!(here), &json!(0o644))
     );
+    let source = contents[1]["path"].as_str().unwrap();
+    assert!(source.ends_with("linux-v5.erofs.caibx") && source.starts_with("file:"), "{source}");
     assert_eq!(ask(&host, &["check-new"]).exits(0).json(), json!({ "available": "v5" }));
     update(&mut host).exits(0);
     assert!(lost.exists());

@@ -8,16 +8,16 @@ use crate::apply::Stop;
 use crate::cli::args::{JsonStyle, PassArgs, SysupdateArgs};
 use crate::cli::commands::overrides::Preview;
 use crate::cli::commands::pass;
-use crate::cli::commands::sysupdate::contents::sets;
+use crate::cli::commands::sysupdate::contents::{Ask, sets};
 use crate::cli::commands::sysupdate::held::held;
-use crate::cli::commands::sysupdate::{look, not_found, print};
+use crate::cli::commands::sysupdate::{look, not_found, print, verify};
 use crate::cli::exit::{self, Exit};
 use crate::cli::output::{report, text};
 use crate::cli::session::{AT_ONCE, Session};
 use crate::cli::{CliError, mention, say};
 use crate::desired::DesiredState;
 use crate::format::sysupdate::document::Vacuum;
-use crate::format::sysupdate::sets::Flag;
+use crate::format::sysupdate::sets::{Flag, UpdateSet};
 use crate::host::Change as Host;
 use crate::model::outcome::{End, Outcome};
 use crate::model::{Action, Constraint, Plan, ResourceId, Step};
@@ -87,6 +87,11 @@ impl Passed {
 impl Carrying<'_> {
     /// Installs the newest version, or the one that is named.
     pub(super) async fn update(&self, version: Option<&str>) -> Result<Exit, CliError> {
+        if self.args.offline {
+            let why = "--offline is for questions: an update fetches what it installs; what is in the cache is not fetched \
+                       again";
+            return Err(CliError::new(Exit::Failed, why));
+        }
         if self.args.instances_max.is_some_and(|n| n < KEPT_BY_UPDATE_MIN) {
             let why = "Cannot delete all old versions: an update needs room for 2 instances.";
             return Err(CliError::new(Exit::Failed, why));
@@ -99,8 +104,9 @@ impl Carrying<'_> {
             Some(version) => Some(self.exact(version).await?),
             None => {
                 // What cannot be asked has no news, which is not the same as having nothing new.
-                if let Ok((spec, observed)) = look(self.session, self.component) {
-                    sets(self.session, &spec, &observed).await?;
+                if let Ok((mut spec, observed)) = look(self.session, self.component) {
+                    verify(self.args, &mut spec);
+                    sets(self.session, &spec, &observed, Ask::Sources).await?;
                 }
                 None
             }
@@ -184,9 +190,16 @@ impl Carrying<'_> {
 
     /// A version that is on offer or here already.
     async fn exact(&self, version: &str) -> Result<Named, CliError> {
-        let (spec, observed) = look(self.session, self.component)?;
-        let found = sets(self.session, &spec, &observed).await?;
-        let set = found.sets.find(version).ok_or_else(|| not_found(version))?;
+        let (mut spec, observed) = look(self.session, self.component)?;
+        verify(self.args, &mut spec);
+        let found = sets(self.session, &spec, &observed, Ask::Sources).await?;
+        let set = found.sets.find(version);
+        // What is half-done here, or whole under another name, and not to be had is nothing to install.
+        let is_there = |set: &&UpdateSet| {
+            let half_done = set.flags.has(Flag::Partial) || set.flags.has(Flag::Pending);
+            set.flags.has(Flag::Available) || !half_done
+        };
+        let set = set.filter(is_there).ok_or_else(|| not_found(version))?;
         if set.flags.has(Flag::Obsolete) {
             let why = format!("Selected update '{}' is obsolete, refusing.", set.version);
             return Err(CliError::new(Exit::Failed, why));
@@ -229,6 +242,7 @@ impl Carrying<'_> {
                 && let Spec::Extension(spec) = &mut declared.spec
             {
                 edit(spec);
+                verify(self.args, spec);
                 spec.retain = self.args.instances_max.unwrap_or(spec.retain);
                 specs.push((id.clone(), spec.as_ref().clone()));
             }

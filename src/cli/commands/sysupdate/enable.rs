@@ -1,6 +1,6 @@
 //! Features and components switched on and off by the drop-ins that systemd-sysupdate writes.
 
-use crate::cli::args::{ComponentChoice, FeatureChoice};
+use crate::cli::args::SysupdateArgs;
 use crate::cli::exit::Exit;
 use crate::cli::session::{AT_ONCE, Session};
 use crate::cli::{CliError, mention};
@@ -25,19 +25,20 @@ struct DropIn {
 
 /// Switches features of a component.
 pub(super) async fn features(
-    session: &Session,
+    (session, args): (&Session, &SysupdateArgs),
     component: &Component,
-    choice: &FeatureChoice,
-    switch: Switch,
+    (named, switch): (Option<&str>, Switch),
 ) -> Result<Exit, CliError> {
+    let SysupdateArgs { feature_all, feature_suggested, .. } = *args;
+    only_one("feature", (named, feature_all, feature_suggested))?;
     let host = suggests(&session.host);
     let chosen = component.features.iter().filter(|feature| {
-        choice.feature_all
-            || choice.feature.as_ref().is_some_and(|named| *named == feature.id)
-            || (choice.feature_suggested && feature.suggestion.holds(&host) == Some(true))
+        feature_all
+            || named == Some(feature.id.as_str())
+            || (feature_suggested && feature.suggestion.holds(&host) == Some(true))
     });
     let chosen: Vec<&str> = chosen.map(|feature| feature.id.as_str()).collect();
-    if let Some(named) = choice.feature.as_ref().filter(|_| chosen.is_empty()) {
+    if let Some(named) = named.filter(|_| chosen.is_empty()) {
         return Err(CliError::new(Exit::Failed, format!("Optional feature not found: {named}")));
     }
     let folder = folder_name(component.name.as_deref());
@@ -51,17 +52,19 @@ pub(super) async fn features(
 /// Switches components.
 pub(super) async fn components(
     session: &Session,
-    choice: &ComponentChoice,
-    switch: Switch,
+    args: &SysupdateArgs,
+    (named, switch): (Option<&str>, Switch),
 ) -> Result<Exit, CliError> {
+    let SysupdateArgs { component_all, component_suggested, .. } = *args;
+    only_one("component", (named, component_all, component_suggested))?;
     let host = suggests(&session.host);
     let chosen = named_components(&session.host).into_iter().filter(|component| {
-        choice.component_all
-            || choice.name.as_ref().is_some_and(|named| *named == component.name)
-            || (choice.component_suggested && component.suggestion.holds(&host) == Some(true))
+        component_all
+            || named == Some(component.name.as_str())
+            || (component_suggested && component.suggestion.holds(&host) == Some(true))
     });
     let chosen: Vec<String> = chosen.map(|component| component.name).collect();
-    if let Some(named) = choice.name.as_ref().filter(|_| chosen.is_empty()) {
+    if let Some(named) = named.filter(|_| chosen.is_empty()) {
         return Err(CliError::new(Exit::Failed, format!("Component not found: {named}")));
     }
     let drop_ins = chosen.into_iter().map(|name| DropIn {
@@ -69,6 +72,17 @@ pub(super) async fn components(
         section: "Component",
     });
     write(session, drop_ins.collect(), ("component", switch)).await
+}
+
+/// Demands one way to choose: by name, all, or those that are suggested.
+fn only_one(what: &str, choice: (Option<&str>, bool, bool)) -> Result<(), CliError> {
+    match choice {
+        (Some(_), false, false) | (None, true, false) | (None, false, true) => Ok(()),
+        _ => {
+            let why = format!("name one {what}, or write --{what}-all or --{what}-suggested");
+            Err(CliError::new(Exit::Usage, why))
+        }
+    }
 }
 
 async fn write(
