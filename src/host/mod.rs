@@ -18,7 +18,7 @@ pub mod change;
 pub mod clock;
 pub mod facts;
 mod mounts;
-mod replace;
+pub mod replace;
 pub mod nodes;
 pub mod renew;
 pub mod runner;
@@ -158,6 +158,8 @@ pub struct Stat {
     pub mtime_ns: u64,
     /// Its inode.
     pub inode: u64,
+    /// The user who owns it.
+    pub owner: u32,
     /// Names it has. A directory has two and one for each directory in it, where the file system counts them.
     pub links: u64,
 }
@@ -171,6 +173,7 @@ impl Stat {
             mtime: stat.st_mtime,
             mtime_ns: stat.st_mtime_nsec,
             inode: stat.st_ino,
+            owner: stat.st_uid,
             links: stat.st_nlink,
         }
     }
@@ -436,17 +439,28 @@ impl Look {
         Ok(Some(items))
     }
 
+    /// A regular file, open for reading, with what `fstat` says of it; `None` when there is nothing. A link in its place is
+    /// an error, and a pipe there is not waited for: what is read is the file that was looked at, whoever may write there.
+    pub fn open_file(&self, path: impl AsRef<Utf8Path>) -> io::Result<Option<(File, Stat)>> {
+        let path = path.as_ref();
+        let failed = |e: io::Error| about(&self.real(path), &e);
+        let opened = self.open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK);
+        let Some(file) = present(opened.map(File::from)).map_err(failed)? else { return Ok(None) };
+        let stat = Stat::of(&rustix::fs::fstat(&file).map_err(|e| failed(e.into()))?);
+        if stat.kind == ItemKind::File {
+            Ok(Some((file, stat)))
+        } else {
+            Err(irregular(&self.real(path)))
+        }
+    }
+
     /// SHA-256 of a regular file's content. A link in its place is an error: what it leads to is another file than
     /// the one that was looked at.
     pub fn sha256(&self, path: impl AsRef<Utf8Path>) -> io::Result<Digest> {
         let path = path.as_ref();
         let real = self.real(path);
-        let opened = self.open(path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK);
-        let mut file = opened.map(File::from).map_err(|e| about(&real, &e.into()))?;
-        let stat = rustix::fs::fstat(&file).map_err(|e| about(&real, &e.into()))?;
-        if Stat::of(&stat).kind != ItemKind::File {
-            return Err(irregular(&real));
-        }
+        let gone = || about(&real, &Errno::NOENT.into());
+        let (mut file, _) = self.open_file(path)?.ok_or_else(gone)?;
         let mut hasher = Sha256::new();
         let mut buffer = vec![0; 256 << 10];
         loop {

@@ -1,70 +1,78 @@
 //! Replacing a file that others use: its successor keeps owner, mode and attributes.
 
-use std::fs::{File, OpenOptions, Permissions};
-use std::io;
+use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::io::{self, Seek as _};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 
 use camino::Utf8Path;
-use rustix::fs::{XattrFlags, fsetxattr, lgetxattr, llistxattr};
+use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fsetxattr};
 
 use crate::host::{Change, about};
 
 /// Longest list of attribute names, and longest value of one, that Linux knows.
 pub(super) const XATTR_BYTES_MAX: usize = 64 << 10;
 
+/// Whose owner, mode and extended attributes (capabilities and labels among them) a copy gets.
+#[derive(Clone, Copy, Debug)]
+pub enum Like<'a> {
+    /// Those of a program of everybody's.
+    Program,
+    /// Those of the file whose successor it is.
+    Successor(&'a File),
+    /// Those of the file that is copied.
+    Itself,
+}
+
 impl Change {
-    /// Copies a program to `beside`, durably, as the successor of `like`: with its owner, mode and extended
-    /// attributes (capabilities and labels among them), or as a program of everybody's where there is none. Says which
-    /// attributes the system would not give it.
-    pub fn copy_beside(
+    /// Copies an open file to where nothing is, durably. Says which attributes the system would not give the copy.
+    /// Only what is open is read: whoever owns a directory may put something else there at any moment.
+    pub fn copy_to(
         &self,
-        from: &Utf8Path,
-        beside: &Utf8Path,
-        like: &Utf8Path,
+        mut source: &File,
+        to: &Utf8Path,
+        like: Like<'_>,
     ) -> io::Result<Vec<String>> {
-        let (from, beside, like) = (self.real(from), self.real(beside), self.real(like));
-        remove_real(&beside)?;
-        let attempt = || -> io::Result<Vec<String>> {
-            let mut lost = Vec::new();
-            let mut source = File::open(&from)?;
-            let mut copy =
-                OpenOptions::new().create_new(true).write(true).mode(0o600).open(&beside)?;
+        let to = self.real(to);
+        let mut attempt = || -> io::Result<Vec<String>> {
+            let mut copy = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&to)?;
+            source.rewind()?;
             io::copy(&mut source, &mut copy)?;
-            match like.symlink_metadata() {
-                Ok(old) => {
-                    keep_owner(&copy, &old)?;
-                    // A file that nobody could run has no say in who may.
-                    let runs = old.mode() & 0o111 != 0;
-                    let mode = if runs { old.mode() & 0o7777 } else { 0o755 };
-                    copy.set_permissions(Permissions::from_mode(mode))?;
-                    lost = copy_attributes(&like, &copy)?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let from = source.metadata()?;
+            let lost = match like {
+                Like::Program => {
                     copy.set_permissions(Permissions::from_mode(0o755))?;
+                    Vec::new()
                 }
-                Err(error) => return Err(error),
-            }
-            copy.set_modified(source.metadata()?.modified()?)?;
+                Like::Successor(old) => {
+                    let before = old.metadata()?;
+                    // A file that nobody could run has no say in who may.
+                    let runs = before.mode() & 0o111 != 0;
+                    let mode = if runs { before.mode() & 0o7777 } else { 0o755 };
+                    become_like(&copy, (old, &before), mode)?
+                }
+                Like::Itself => become_like(&copy, (source, &from), from.mode() & 0o7777)?,
+            };
+            copy.set_modified(from.modified()?)?;
             copy.sync_all()?;
             Ok(lost)
         };
-        attempt().map_err(|e| about(&beside, &e))
+        attempt().map_err(|e| about(&to, &e))
     }
 
-    /// Gives a file a second name where nothing is, durably enough for a copy that only people need.
-    pub fn keep_as(&self, file: &Utf8Path, name: &Utf8Path) -> io::Result<()> {
-        let (file, name) = (self.real(file), self.real(name));
-        match std::fs::hard_link(&file, &name) {
+    /// Gives a file a second name where nothing is, durably enough for a copy that only people need. It is open, too.
+    pub fn keep_as(&self, (file, opened): (&Utf8Path, &File), name: &Utf8Path) -> io::Result<()> {
+        let (from, to) = (self.real(file), self.real(name));
+        match std::fs::hard_link(&from, &to) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 // Some systems forbid second names of files of others.
-                copy(&file, &name).map_err(|e| about(&name, &e))
+                self.copy_to(opened, name, Like::Itself).map(|_| ())
             }
-            linked => linked.map_err(|e| about(&name, &e)),
+            linked => linked.map_err(|e| about(&to, &e)),
         }
     }
 
     /// The same in place of an earlier copy.
-    pub fn keep_over(&self, file: &Utf8Path, name: &Utf8Path) -> io::Result<()> {
+    pub fn keep_over(&self, file: (&Utf8Path, &File), name: &Utf8Path) -> io::Result<()> {
         let new =
             name.with_file_name(format!(".{}.reconcile-new", name.file_name().unwrap_or_default()));
         self.remove_file(&new)?;
@@ -78,45 +86,34 @@ impl Change {
 
     /// Removes a file or link; nothing there is fine, a directory is an error.
     pub fn remove_file(&self, path: &Utf8Path) -> io::Result<()> {
-        remove_real(&self.real(path))
+        let real = self.real(path);
+        match rustix::fs::unlink(real.as_std_path()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(error) => Err(about(&real, &error.into())),
+        }
     }
 }
 
-/// A copy with the same mode and time.
-fn copy(from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
-    let mut source = File::open(from)?;
-    let metadata = source.metadata()?;
-    let mut copy = OpenOptions::new().create_new(true).write(true).mode(0o600).open(to)?;
-    io::copy(&mut source, &mut copy)?;
-    copy.set_permissions(metadata.permissions())?;
-    copy.set_modified(metadata.modified()?)
-}
-
-fn remove_real(real: &Utf8Path) -> io::Result<()> {
-    match rustix::fs::unlink(real.as_std_path()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-        Err(error) => Err(about(real, &error.into())),
-    }
-}
-
-/// Only root may give a file away; whoever owns the old one may keep the new one.
-fn keep_owner(copy: &File, old: &std::fs::Metadata) -> io::Result<()> {
+/// Gives a copy the owner and attributes of a file, and a mode. Attributes that the system would not set are named.
+fn become_like(copy: &File, (file, old): (&File, &Metadata), mode: u32) -> io::Result<Vec<String>> {
     let now = copy.metadata()?;
-    if (now.uid(), now.gid()) == (old.uid(), old.gid()) {
-        return Ok(());
+    // Only root may give a file away; whoever owns the old one may keep the new one.
+    if (now.uid(), now.gid()) != (old.uid(), old.gid()) {
+        fchown(copy, Some(old.uid()), Some(old.gid()))?;
     }
-    fchown(copy, Some(old.uid()), Some(old.gid()))
+    copy.set_permissions(Permissions::from_mode(mode))?;
+    copy_attributes(file, copy)
 }
 
 /// Attributes that a file system does not keep, or that only the system may set, are left out and named.
-fn copy_attributes(from: &Utf8Path, to: &File) -> io::Result<Vec<String>> {
+fn copy_attributes(from: &File, to: &File) -> io::Result<Vec<String>> {
     let mut lost = Vec::new();
     let mut names = vec![0; XATTR_BYTES_MAX];
-    let Ok(length) = llistxattr(from.as_std_path(), &mut names) else { return Ok(lost) };
+    let Ok(length) = flistxattr(from, &mut names) else { return Ok(lost) };
     let names = names.get(..length).unwrap_or_default();
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let mut value = vec![0; XATTR_BYTES_MAX];
-        let Ok(length) = lgetxattr(from.as_std_path(), name, &mut value) else { continue };
+        let Ok(length) = fgetxattr(from, name, &mut value) else { continue };
         let value = value.get(..length).unwrap_or_default();
         match fsetxattr(to, name, value, XattrFlags::empty()) {
             Ok(()) => {}

@@ -90,8 +90,13 @@ impl Ended {
 }
 
 /// Runs a program to its end.
-#[expect(clippy::zombie_processes, reason = "the tracer waits for it, as for all its threads")]
 pub fn trace(program: &Program, act: Act) -> Ended {
+    trace_with(program, act, &mut |_| ())
+}
+
+/// The same; before each disk-changing call something may happen on the host, while the program waits.
+#[expect(clippy::zombie_processes, reason = "the tracer waits for it, as for all its threads")]
+pub fn trace_with(program: &Program, act: Act, meanwhile: &mut dyn FnMut(&Call)) -> Ended {
     let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
     // The shell waits to be traced and then becomes the program: no code of ours runs after a fork.
     let child = Command::new("/bin/sh")
@@ -108,6 +113,7 @@ pub fn trace(program: &Program, act: Act) -> Ended {
     let mut tracer = Tracer {
         leader,
         act,
+        meanwhile,
         running: Running::Shell,
         in_call: HashSet::new(),
         failing: HashMap::new(),
@@ -133,9 +139,10 @@ enum Running {
     Program,
 }
 
-struct Tracer {
+struct Tracer<'m> {
     leader: Pid,
     act: Act,
+    meanwhile: &'m mut dyn FnMut(&Call),
     running: Running,
     /// Threads inside a system call.
     in_call: HashSet<Pid>,
@@ -145,7 +152,7 @@ struct Tracer {
     peak_kib: u64,
 }
 
-impl Tracer {
+impl Tracer<'_> {
     fn seize(&self) {
         let stopped = waitpid(self.leader, Some(WaitPidFlag::WUNTRACED)).unwrap();
         assert_eq!(stopped, WaitStatus::Stopped(self.leader, Signal::SIGSTOP));
@@ -212,6 +219,7 @@ impl Tracer {
         let Ok(registers) = ptrace::getregs(thread) else { return };
         let Some(call) = Entry { thread, registers }.change() else { return };
         let grows = call.grows;
+        (self.meanwhile)(&call);
         self.calls.push(call);
         let number = self.calls.len();
         let error = match self.act {
