@@ -25,6 +25,8 @@ pub enum Health {
     Holds,
     /// It did not hold in time; the last reason.
     Fails(String),
+    /// Nobody could look in time; the last reason. That says nothing about the release.
+    Blind(String),
 }
 
 /// Why a release was not seen to work.
@@ -32,9 +34,9 @@ pub enum Health {
 pub enum Unhealthy {
     /// A probe looked and said no.
     Fails(String),
-    /// A probe could not even look: its program cannot be started.
+    /// A probe could not even look: its program cannot be started, or systemd does not answer.
     Blind {
-        /// The program.
+        /// The program through which it looks.
         program: String,
         /// Why.
         why: String,
@@ -42,31 +44,62 @@ pub enum Unhealthy {
 }
 
 impl Unhealthy {
-    /// In words.
-    pub fn why(self) -> String {
+    /// The same, where what is said begins with something else.
+    fn said_of(self, probe: &str) -> Self {
         match self {
-            Self::Fails(why) | Self::Blind { why, .. } => why,
+            Self::Fails(why) => Self::Fails(format!("{probe}: {why}")),
+            Self::Blind { program, why } => Self::Blind { program, why: format!("{probe}: {why}") },
         }
     }
 }
 
-/// Looks once.
-pub async fn sample(check: &Check, host: &Look) -> Result<Vec<String>, Unhealthy> {
+impl From<Unhealthy> for Health {
+    fn from(unhealthy: Unhealthy) -> Self {
+        match unhealthy {
+            Unhealthy::Fails(why) => Self::Fails(why),
+            Unhealthy::Blind { why, .. } => Self::Blind(why),
+        }
+    }
+}
+
+/// Looks once, and not past a deadline.
+async fn sample(check: &Check, host: &Look, deadline: Instant) -> Result<Vec<String>, Unhealthy> {
     let mut states = Vec::with_capacity(check.probes.len());
     for probe in &check.probes {
-        let state = timeout(ANSWER_WITHIN, look(probe, host)).await.unwrap_or_else(|_| {
-            Err(Unhealthy::Fails(format!(
-                "there was no answer within {} s",
-                ANSWER_WITHIN.as_secs()
-            )))
-        });
+        let until = deadline.min(Instant::now() + ANSWER_WITHIN);
+        let Ok(state) = timeout_at(until, look(probe, host)).await else {
+            let within = if until == deadline {
+                "before the deadline".to_owned()
+            } else {
+                format!("within {} s", ANSWER_WITHIN.as_secs())
+            };
+            let why = format!("there was no answer {within}");
+            return Err(Unhealthy::Fails(why).said_of(&probe.describe()));
+        };
         states.push(state.map_err(|error| match (probe, error) {
             // What a program said names it already.
             (Probe::Exec(_), error) => error,
-            (_, error) => Unhealthy::Fails(format!("{}: {}", probe.describe(), error.why())),
+            (_, error) => error.said_of(&probe.describe()),
         })?);
     }
     Ok(states)
+}
+
+/// Whether each probe could look at all, where nothing is in use yet that it could look at.
+pub async fn can_look(check: &Check) -> Result<(), Unhealthy> {
+    for probe in &check.probes {
+        match probe {
+            Probe::Exec(argv) => argv.first().map_or(Ok(()), |program| starts(program))?,
+            Probe::Unit(unit) => match timeout(ANSWER_WITHIN, unit_state(unit)).await {
+                Ok(Err(blind @ Unhealthy::Blind { .. })) => {
+                    return Err(blind.said_of(&probe.describe()));
+                }
+                _ => {}
+            },
+            Probe::Tcp(_) | Probe::Http { .. } => {}
+        }
+    }
+    Ok(())
 }
 
 /// Looks at what is in use before anything is touched. It fails only when it goes on failing, for as long as a release
@@ -77,14 +110,15 @@ pub async fn baseline(check: &Check, host: &Look) -> Result<(), Unhealthy> {
     let mut samples = 0;
     let mut last = None;
     loop {
-        let why = match timeout_at(deadline, sample(check, host)).await {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(Unhealthy::Fails(why))) => why,
-            Ok(Err(blind)) => return Err(blind),
-            Err(_) => last.unwrap_or_else(unanswered),
+        let sampled = sample(check, host, deadline).await;
+        let now = Instant::now();
+        let why = match sampled {
+            Ok(_) => return Ok(()),
+            // A look that was cut off says less than the one before.
+            Err(Unhealthy::Fails(why)) => last.filter(|_| now >= deadline).unwrap_or(why),
+            Err(blind) => return Err(blind),
         };
         samples += 1;
-        let now = Instant::now();
         let next = now + Duration::from_millis(check.interval_ms);
         let stable = now - began >= Duration::from_millis(check.stable_ms);
         if next > deadline || (stable && samples >= BASELINE_SAMPLES) {
@@ -102,26 +136,19 @@ async fn late_after(until: Instant) -> Duration {
     until.elapsed()
 }
 
-fn unanswered() -> String {
-    "there was no answer before the deadline".to_owned()
-}
-
 /// Looks until every probe has held for long enough, or for too long. The time that it waits for its turn is not taken
 /// from what the release has to show that it works.
 pub async fn watch(check: &Check, host: &Look, turns: &Semaphore) -> Health {
     let mut deadline = Instant::now() + Duration::from_millis(check.deadline_ms);
     let stable = Duration::from_millis(check.stable_ms);
     let mut holds_since: Option<(Instant, Vec<String>)> = None;
-    let mut last = None;
+    let mut last: Option<Unhealthy> = None;
     loop {
         let waits = Instant::now();
         let turn = turns.acquire().await;
         deadline += waits.elapsed();
-        let sampled = timeout_at(deadline, sample(check, host)).await;
+        let sampled = sample(check, host, deadline).await;
         drop(turn);
-        let Ok(sampled) = sampled else {
-            return Health::Fails(last.unwrap_or_else(unanswered));
-        };
         let why = match sampled {
             Ok(states) => {
                 let since = match &holds_since {
@@ -133,16 +160,17 @@ pub async fn watch(check: &Check, host: &Look, turns: &Semaphore) -> Health {
                     return Health::Holds;
                 }
                 holds_since = Some((since, states));
-                "it did not hold for long enough".to_owned()
+                Unhealthy::Fails("it did not hold for long enough".to_owned())
             }
             Err(error) => {
                 holds_since = None;
-                error.why()
+                // A look that was cut off says less than the one before.
+                last.filter(|_| Instant::now() >= deadline).unwrap_or(error)
             }
         };
         let next = Instant::now() + Duration::from_millis(check.interval_ms);
         if next > deadline {
-            return Health::Fails(why);
+            return why.into();
         }
         last = Some(why);
         deadline += late_after(next).await;
@@ -152,7 +180,7 @@ pub async fn watch(check: &Check, host: &Look, turns: &Semaphore) -> Health {
 /// What a probe sees: equal texts mean that nothing moved.
 async fn look(probe: &Probe, host: &Look) -> Result<String, Unhealthy> {
     match probe {
-        Probe::Unit(unit) => unit_state(unit).await.map_err(Unhealthy::Fails),
+        Probe::Unit(unit) => unit_state(unit).await,
         Probe::Exec(argv) => run(argv, host).await.map(|()| String::new()),
         Probe::Tcp(address) => {
             let connected = TcpStream::connect(address.as_str()).await;
@@ -171,12 +199,9 @@ async fn look(probe: &Probe, host: &Look) -> Result<String, Unhealthy> {
 
 async fn run(argv: &[String], host: &Look) -> Result<(), Unhealthy> {
     let Some(program) = argv.first() else { return Ok(()) };
-    let ran = match can_start(program) {
-        // Whoever starts it elsewhere would not say which of the two could not be started.
-        Ok(()) => hook(host.hooks(), argv, &[host.root_variable()]).await,
-        cannot => cannot,
-    };
-    ran.map_err(|error| {
+    // Whoever starts it elsewhere would not say which of the two could not be started.
+    starts(program)?;
+    hook(host.hooks(), argv, &[host.root_variable()]).await.map_err(|error| {
         let why = chain(&error);
         match error {
             RunError::Start { .. } => Unhealthy::Blind { program: program.clone(), why },
@@ -185,15 +210,23 @@ async fn run(argv: &[String], host: &Look) -> Result<(), Unhealthy> {
     })
 }
 
+fn starts(program: &str) -> Result<(), Unhealthy> {
+    can_start(program)
+        .map_err(|error| Unhealthy::Blind { program: program.to_owned(), why: chain(&error) })
+}
+
 /// `ActiveState` must be `active`; the number of restarts tells one life of the unit from the next.
-async fn unit_state(unit: &str) -> Result<String, String> {
+async fn unit_state(unit: &str) -> Result<String, Unhealthy> {
     let argv = ["systemctl", "show", "--property=ActiveState,SubState,NRestarts", "--", unit];
-    let text = output(&argv.map(str::to_owned)).await.map_err(|e| chain(&e))?;
+    let text = output(&argv.map(str::to_owned)).await.map_err(|error| {
+        // It answers about a unit that is not there, too.
+        Unhealthy::Blind { program: argv[0].to_owned(), why: chain(&error) }
+    })?;
     let value = |key: &str| {
         text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default()
     };
     match value("ActiveState") {
         "active" => Ok(format!("{} {}", value("SubState"), value("NRestarts"))),
-        state => Err(format!("it is {state} ({})", value("SubState"))),
+        state => Err(Unhealthy::Fails(format!("it is {state} ({})", value("SubState")))),
     }
 }

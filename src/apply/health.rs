@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Semaphore;
 
-use crate::apply::confirm::{Health, Unhealthy, baseline, watch};
+use crate::apply::confirm::{Health, Unhealthy, baseline, can_look, watch};
 use crate::apply::journal::Journal;
 use crate::apply::{Stop, Work, commit, settle};
 use crate::host::Change as Host;
@@ -35,19 +35,25 @@ pub(super) fn is_due(change: &Change) -> bool {
 }
 
 /// Looks before the switch, where something is in use whose health can be told and that is not itself what is to be
-/// confirmed. All at once and before the first switch of the pass: in between, whatever is switched already would wait
-/// for what that makes due, and its own failure would excuse what depends on it. Whoever asks for a stop does not wait
-/// for it: nothing is switched then.
+/// confirmed; where nothing is in use yet, only whether looking is possible. All at once and before the first switch of
+/// the pass: in between, whatever is switched already would wait for what that makes due, and its own failure would
+/// excuse what depends on it. Whoever asks for a stop does not wait for it: nothing is switched then.
 pub(super) async fn baselines(changes: &[Change], host: &Host, stop: &Stop) -> Baselines {
     let switched = |change: &Change| change.steps.iter().any(|s| matches!(s, Step::Owe { .. }));
-    let touched = changes.iter().filter(|change| change.before.is_some() && switched(change));
+    let touched = changes.iter().filter(|change| switched(change));
     let sampled = touched.filter_map(|change| {
         let (check, _) = due(change)?;
         Some(async move {
+            let look = async {
+                match &change.before {
+                    Some(_) => baseline(check, host).await,
+                    None => can_look(check).await,
+                }
+            };
             let looked = tokio::select! {
                 biased;
                 () = stop.wait() => Ok(()),
-                looked = baseline(check, host) => looked,
+                looked = look => looked,
             };
             (change.resource.clone(), looked)
         })
@@ -57,16 +63,21 @@ pub(super) async fn baselines(changes: &[Change], host: &Host, stop: &Stop) -> B
     failed.collect().await
 }
 
-/// Refuses changes whose check looks through a program that cannot be started and does not come with the change:
-/// nobody could ever tell whether the release works. Nothing is switched, and the next pass tries it again.
+/// Refuses changes whose check looks through a program that cannot be started or does not answer, and that does not
+/// come with this round either: nobody could tell whether the release works. Nothing is switched, and the next pass
+/// tries it again.
 pub(super) fn refuse_blind(work: &mut [Work<'_>], baselines: &Baselines, host: &Host) {
+    let comes = |program: &str| {
+        let mut round = work.iter().filter(|work| work.goes_on());
+        round.any(|work| may_bring(work.change, program, host))
+    };
+    let refused = baselines.iter().filter_map(|(id, looked)| match looked {
+        Unhealthy::Blind { program, why } if !comes(program) => Some((id, why)),
+        _ => None,
+    });
+    let refused: BTreeMap<&ResourceId, &String> = refused.collect();
     for work in work.iter_mut().filter(|work| work.goes_on()) {
-        let Some(Unhealthy::Blind { program, why }) = baselines.get(&work.change.resource) else {
-            continue;
-        };
-        if may_bring(work.change, program, host) {
-            continue;
-        }
+        let Some(why) = refused.get(&work.change.resource) else { continue };
         let message = format!(
             "{why}; without its health check nobody could tell whether the new release works, so nothing was \
              switched: correct `health` or install the program"
@@ -75,7 +86,8 @@ pub(super) fn refuse_blind(work: &mut [Work<'_>], baselines: &Baselines, host: &
     }
 }
 
-/// Whether a program may come with a change: it is where the change puts something, or an image holds it.
+/// Whether a program may come with a change: it is where the change puts something, an image holds it, or a hook of a
+/// first installation makes it.
 fn may_bring(change: &Change, program: &str, host: &Host) -> bool {
     let named = Utf8Path::new(program);
     let is_in = |place: &Utf8Path| named.starts_with(place) || named.starts_with(host.real(place));
@@ -84,6 +96,7 @@ fn may_bring(change: &Change, program: &str, host: &Host) -> bool {
         Step::Install { file, wished, .. } => is_in(file) || is_in(wished),
         Step::Exchange { path, tree, .. } => is_in(path) || is_in(tree),
         Step::Point { .. } | Step::Pick { .. } => true,
+        Step::Owe { effect: Effect::Run { .. } } => change.before.is_none(),
         _ => false,
     })
 }
@@ -108,6 +121,11 @@ pub(super) async fn confirm(
                 continue;
             }
             Watched::Ended(Health::Holds) => None,
+            Watched::Ended(Health::Blind(why)) => {
+                // Nothing is known of the release: it stays owed, and a change that failed removes nothing.
+                work.result.end = not_looked(format!("{why}; the next pass looks again"));
+                continue;
+            }
             Watched::Ended(Health::Fails(why)) if work.change.action == Action::Move => {
                 // The same release is where it was, too: nothing is wrong with it. It stays owed, and until it holds
                 // nothing is taken away there.
@@ -123,8 +141,11 @@ pub(super) async fn confirm(
                 Some(why)
             }
         };
-        if let Some(why) = why {
-            go_back(why, work, host, journal, stop).await;
+        if let Some(why) = why
+            && go_back(why, work, host, journal, stop).await == WayBack::Blocked
+        {
+            // It stays owed: the next pass looks once more, and tries the way back again.
+            continue;
         }
         if let Err(error) = journal.forgive(host, &work.change.resource, effect)
             && work.goes_on()
@@ -223,6 +244,15 @@ async fn unless_stopped(stop: &Stop, watch: impl Future<Output = Health>) -> Wat
     }
 }
 
+/// What became of the way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum WayBack {
+    /// It was gone, or there is none.
+    Over,
+    /// Something is in the way.
+    Blocked,
+}
+
 /// Remembers that the release does not work here, then performs the change's `undo` and looks once more.
 async fn go_back(
     why: String,
@@ -230,7 +260,7 @@ async fn go_back(
     host: &Host,
     journal: &mut Journal,
     stop: &Stop,
-) {
+) -> WayBack {
     let change = work.change;
     let failure = |message: String| Failure {
         step: StepKind::Confirm,
@@ -239,19 +269,22 @@ async fn go_back(
     };
     let Some((check, _)) = due(change).filter(|(check, _)| check.rolls_back) else {
         work.result.end = End::Failed(failure(why));
-        return;
+        return WayBack::Over;
     };
     quarantine(&why, work, host, journal);
     if change.undo.is_empty() {
         let nowhere = format!("{why}; there is nothing to go back to, so it is in use still");
         work.result.end = End::Failed(failure(nowhere));
-        return;
+        return WayBack::Over;
     }
     work.result.end = End::Done;
     if let Err((_, error)) = commit(&change.undo, work, host, journal) {
-        let stuck = format!("{why}; going back failed: {}", chain(&error));
+        let (id, error) = (&change.resource, chain(&error));
+        let stuck = format!(
+            "{why}; going back failed: {error}. The next pass tries it again; `reconcile rollback {id}` does it at once"
+        );
         work.result.end = End::RollbackFailed(failure(stuck));
-        return;
+        return WayBack::Blocked;
     }
     settle(&change.undo, work, host, journal, stop).await;
     let still = match &work.result.end {
@@ -263,22 +296,27 @@ async fn go_back(
         _ => match unless_stopped(stop, watch(check, host, &Semaphore::new(1))).await {
             Watched::Ended(Health::Holds) => None,
             Watched::Ended(Health::Fails(still)) => Some(still),
+            Watched::Ended(Health::Blind(why)) => {
+                look_later(&why, work, host, journal);
+                None
+            }
             Watched::Stopped => {
-                look_later(work, host, journal);
+                look_later("the pass was told to end", work, host, journal);
                 None
             }
         },
     };
     work.result.end = went_back(StepKind::Confirm, change, &why, still);
+    WayBack::Over
 }
 
 /// Owes a look at what was gone back to. There is nothing else to go back to, so that it is excused.
-fn look_later(work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
+fn look_later(why: &str, work: &mut Work<'_>, host: &Host, journal: &mut Journal) {
     let Some(slot) = work.result.switched_to.clone() else { return };
     let resource = work.change.resource.clone();
     let effect = Effect::Confirm { resource, slot, back_to: None, excused: true };
     work.result.notes.push(match journal.owe(host, &work.change.resource, &effect) {
-        Ok(()) => format!("{} stays owed: the pass was told to end", effect.describe()),
+        Ok(()) => format!("{} stays owed: {why}", effect.describe()),
         Err(error) => format!("cannot journal to {}: {error}", effect.describe()),
     });
 }

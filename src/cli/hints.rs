@@ -7,8 +7,9 @@ use crate::cli::args::{CommonArgs, Format};
 use crate::model::check::command_line;
 
 /// Commands about this host: they need to be told which one, and which desired state, as this program was.
-const ABOUT_THIS_HOST: [&str; 8] = [
+const ABOUT_THIS_HOST: [&str; 9] = [
     "resume",
+    "rollback",
     "suspend",
     "accept-history",
     "history",

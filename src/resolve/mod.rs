@@ -274,10 +274,10 @@ impl App<'_> {
         Some(Problem {
             reason: BlockedReason::Quarantined,
             message: format!(
-                "{}: {}. It is not used again until its bytes change; `reconcile resume {}` lifts that",
+                "{}: {}. {}",
                 self.what_became_of(wanted, found.since),
                 found.reason,
-                self.id
+                self.what_helps(wanted)
             ),
             until: None,
         })
@@ -290,6 +290,18 @@ impl App<'_> {
         } else {
             format!("{tag} failed its check and was switched back at {since}")
         }
+    }
+
+    /// What an operator can do about a release that failed: one that is in use stays so until something better is known.
+    fn what_helps(&self, wanted: &Wanted) -> String {
+        let id = self.id;
+        if self.observed.current() == Some(&wanted.slot) {
+            return format!(
+                "`reconcile rollback {id}` goes back to the release before, `reconcile resume {id}` has it \
+                 looked at again"
+            );
+        }
+        format!("It is not used again until its bytes change; `reconcile resume {id}` lifts that")
     }
 
     /// Whether a release was in use without turning out not to work: its bytes then never change.

@@ -257,5 +257,10 @@ fn probe_that_hangs_is_killed_with_all_it_started_and_in_time() {
     let output = world.agent(&PASS);
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("before the deadline"), "{}", said(&output));
+    assert!(
+        said(&output).contains("'`: there was no answer before"),
+        "the probe is named: {}",
+        said(&output)
+    );
     is_gone(&fs::read_to_string(pid).unwrap());
 }

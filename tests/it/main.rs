@@ -72,6 +72,7 @@ mod schema;
 mod unpack_interop;
 mod glance;
 mod health;
+mod blind;
 mod held;
 mod health_kinds;
 mod mishaps;
