@@ -19,6 +19,7 @@ pub mod rounds;
 pub mod stage;
 pub mod switch;
 mod tree;
+mod trial;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

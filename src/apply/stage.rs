@@ -10,14 +10,12 @@ use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, Semaphore, SemaphorePermit};
 
-use crate::apply::install::program_for;
 use crate::apply::obtain::{Got, NotMade, Way, Wish};
 use crate::apply::rounds::Staging;
-use crate::apply::switch::SwitchError;
+use crate::apply::trial::attempt;
 use crate::apply::{Stop, tree};
 use crate::assemble::Changed;
 use crate::fetch::{Client, Progress};
-use crate::host::runner::run;
 use crate::host::{Change as Host, facts};
 use crate::model::difference::Seen;
 use crate::model::manifest::{MANIFEST_FORMAT, MANIFEST_NAME};
@@ -269,7 +267,7 @@ impl<'a> Stager<'a> {
                     }
                 }
                 Step::Try { release, wished, trials } => {
-                    if let Err(failure) = self.attempt(release, wished, trials).await {
+                    if let Err(failure) = attempt(self.host, (release, wished), trials).await {
                         if bench.slot.as_ref().is_some_and(|slot| slot != release) {
                             let _ = self.host.remove(release);
                         }
@@ -286,27 +284,6 @@ impl<'a> Stager<'a> {
                 }
                 _ => {}
             }
-        }
-        Ok(())
-    }
-
-    /// Runs the program that is to take the place of this one.
-    async fn attempt(
-        &self,
-        release: &Utf8Path,
-        wished: &Utf8Path,
-        trials: &[Vec<String>],
-    ) -> Result<(), Failure> {
-        let fail = |class, message| Failure { step: StepKind::Try, class, message };
-        let permanent = |e: SwitchError| fail(FailureClass::Permanent, chain(&e));
-        let program = program_for(self.host, release, wished).map_err(permanent)?;
-        let program = self.host.real(release.join(program)).into_string();
-        for trial in trials {
-            let argv: Vec<String> = [&program].into_iter().chain(trial).cloned().collect();
-            run(&argv, &[]).await.map_err(|e| {
-                let why = "the new program does not take the place of the running one";
-                fail(FailureClass::Unsuitable, format!("{why}: {}", chain(&e)))
-            })?;
         }
         Ok(())
     }
@@ -374,6 +351,7 @@ impl<'a> Stager<'a> {
         let fallback = way.fallback();
         let real = self.host.real(into);
         let (name, place, rules) = (wish.artifact.name.clone(), real.clone(), rules.clone());
+        let made_at = self.now.as_second();
         let worked = tokio::task::spawn_blocking(move || {
             let _writes = writes;
             match way {
@@ -387,6 +365,7 @@ impl<'a> Stager<'a> {
                         base_digest: &delta.base_digest,
                         patch: file.as_deref().zip(format),
                         makes: &delta.makes,
+                        made_at,
                     };
                     patch(&here, place.as_std_path(), &rules).map(|u| (u, delta.base_bytes))
                 }

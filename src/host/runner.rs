@@ -1,10 +1,12 @@
 //! Running programs: unit restarts and hooks.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
@@ -19,7 +21,7 @@ pub const RUN_TIME_MAX: Duration = Duration::from_mins(5);
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// How much of a program's output is kept for an error message, in bytes.
-const OUTPUT_BYTES_MAX: u64 = 4096;
+const OUTPUT_BYTES_MAX: usize = 4096;
 
 /// How much of what a program prints is kept for those who asked for it, in bytes.
 const PRINTED_BYTES_MAX: u64 = 1 << 20;
@@ -57,6 +59,18 @@ pub enum RunError {
         /// How long it ran.
         after: Duration,
     },
+}
+
+impl RunError {
+    /// Whether this says something about the program itself, and not about the host at the moment.
+    pub fn blames_program(&self) -> bool {
+        let no_program = Some(Errno::NOEXEC.raw_os_error());
+        match self {
+            Self::Failed { .. } => true,
+            Self::Start { source, .. } => source.raw_os_error() == no_program,
+            Self::TimedOut { .. } => false,
+        }
+    }
 }
 
 /// Whether a program can be found and may be run, as starting it would find it: by its path, or in PATH.
@@ -187,14 +201,11 @@ async fn start(
         .spawn()
         .map_err(|source| RunError::Start { program: program.clone(), source })?;
     let group = Group::of(&child);
-    let (mut said, mut printed) = (Vec::new(), Vec::new());
+    let (mut said, mut printed) = (VecDeque::new(), Vec::new());
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let waited = tokio::time::timeout(most, async {
         let reading = async {
-            tokio::join!(
-                keep(stdout, PRINTED_BYTES_MAX, &mut printed),
-                keep(stderr, OUTPUT_BYTES_MAX, &mut said)
-            )
+            tokio::join!(keep(stdout, PRINTED_BYTES_MAX, &mut printed), keep_end(stderr, &mut said))
         };
         let mut reading = std::pin::pin!(reading);
         tokio::select! {
@@ -215,10 +226,7 @@ async fn start(
         Ok(Err(source)) => Err(RunError::Start { program: program.clone(), source }),
         Ok(Ok(status)) if status.success() => Ok(String::from_utf8_lossy(&printed).into_owned()),
         Ok(Ok(status)) => {
-            // One line, wherever it is shown.
-            let text = String::from_utf8_lossy(&said);
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            let text = lines.collect::<Vec<_>>().join("; ");
+            let text = told(&said);
             let output = if text.is_empty() { text } else { format!(": {text}") };
             Err(RunError::Failed { command: typed, status: status.to_string(), output })
         }
@@ -232,4 +240,40 @@ async fn keep(stream: Option<impl AsyncRead + Unpin>, limit: u64, kept: &mut Vec
     let _ = bounded.read_to_end(kept).await;
     let mut rest = bounded.into_inner();
     let _ = tokio::io::copy(&mut rest, &mut tokio::io::sink()).await;
+}
+
+/// Reads to the end and keeps that: what a program says last is mostly why it failed.
+async fn keep_end(stream: Option<impl AsyncRead + Unpin>, kept: &mut VecDeque<u8>) {
+    let Some(mut stream) = stream else { return };
+    let mut buffer = [0; OUTPUT_BYTES_MAX];
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        kept.extend(buffer.get(..count).unwrap_or_default());
+        kept.drain(..kept.len().saturating_sub(OUTPUT_BYTES_MAX));
+    }
+}
+
+/// Whether a character does something to the text around it where it is shown, or to the whole terminal.
+fn changes_display(c: char) -> bool {
+    let turns = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    turns || c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+}
+
+/// What a program said, in one line, wherever it is shown. Nothing in it moves a cursor or turns text around: what it
+/// says may look like anything.
+fn told(said: &VecDeque<u8>) -> String {
+    let (one, other) = said.as_slices();
+    let text = String::from_utf8_lossy(&[one, other].concat()).into_owned();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut told = if said.len() == OUTPUT_BYTES_MAX { "… ".to_owned() } else { String::new() };
+    for (number, line) in lines.enumerate() {
+        told.push_str(if number == 0 { "" } else { "; " });
+        for c in line.chars() {
+            if c != '\t' && changes_display(c) {
+                told.extend(c.escape_unicode());
+            } else {
+                told.push(c);
+            }
+        }
+    }
+    told
 }

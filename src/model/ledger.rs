@@ -80,7 +80,7 @@ pub struct Trust {
     /// The same of the images of an extension.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub accepted_images: BTreeMap<ResourceId, Vec<AcceptedImage>>,
-    /// Artifacts, by the same key, that turned out not to run on this host.
+    /// Artifacts that turned out not to run on this host, by the same key with a digest of their bytes behind it.
     pub unsuitable: BTreeSet<String>,
     /// Releases that were installed here and did not work.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -154,13 +154,34 @@ impl Trust {
         self.locks.insert(key, digest);
     }
 
-    /// Notes that an artifact does not run on this host.
-    pub fn cannot_run(&mut self, resource: &ResourceId, key: String) {
-        self.unsuitable.insert(key);
+    /// Notes that bytes of an artifact do not run on this host.
+    pub fn cannot_run(&mut self, resource: &ResourceId, key: &str, digests: &[Digest]) {
+        self.unsuitable.extend(digests.iter().map(|digest| format!("{key} {digest}")));
         if self.unsuitable.iter().filter(|key| is_of(resource, key)).count() > UNSUITABLE_MAX {
             // They are found out again, one fetch each.
-            self.unsuitable.retain(|key| !is_of(resource, key));
+            self.lift_unsuitable(resource);
         }
+    }
+
+    /// Whether an artifact was found not to run on this host: the bytes with these digests, or any that it had where
+    /// nobody states digests.
+    pub fn is_unsuitable(&self, key: &str, digests: &[Digest]) -> bool {
+        let key = format!("{key} ");
+        if digests.is_empty() {
+            return self
+                .unsuitable
+                .range(key.clone()..)
+                .next()
+                .is_some_and(|k| k.starts_with(&key));
+        }
+        digests.iter().any(|digest| self.unsuitable.contains(&format!("{key}{digest}")))
+    }
+
+    /// Forgets what was found of a resource not to run on this host, and says whether there was anything.
+    pub fn lift_unsuitable(&mut self, resource: &ResourceId) -> bool {
+        let before = self.unsuitable.len();
+        self.unsuitable.retain(|key| !is_of(resource, key));
+        self.unsuitable.len() < before
     }
 
     /// Notes the version that the bytes of a signed index were taken as: signatures are of bytes, not of names.
@@ -187,19 +208,20 @@ impl Trust {
         self.accepted.remove(resource);
         self.accepted_images.remove(resource);
         self.locks.retain(|key, _| !is_of(resource, key));
-        self.unsuitable.retain(|key| !is_of(resource, key));
+        self.lift_unsuitable(resource);
         self.quarantined.retain(|quarantined| quarantined.resource != *resource);
     }
 
-    /// Notes that a release does not work here; once is enough.
+    /// Notes that a release does not work here; of one that is known, what it failed by last.
     pub fn quarantine(&mut self, release: Quarantined) {
-        let known = |q: &Quarantined| {
+        let known = |q: &&mut Quarantined| {
             (&q.resource, &q.tag, &q.digests) == (&release.resource, &release.tag, &release.digests)
         };
         // Its bytes bind nobody: the publisher may mend them under the same tag.
         let locked = Self::lock_key(&release.resource, &release.tag, "");
         self.locks.retain(|key, _| !key.starts_with(&locked));
-        if self.quarantined.iter().any(known) {
+        if let Some(known) = self.quarantined.iter_mut().find(known) {
+            *known = release;
             return;
         }
         let resource = release.resource.clone();
@@ -465,7 +487,7 @@ mod tests {
                 let (tag, bad) = (format!("v{n:05}"), format!("bad{n:05}"));
                 let key = Trust::lock_key(id, &tag, "a");
                 trust.lock(id, key.clone(), digest(n));
-                trust.cannot_run(id, key);
+                trust.cannot_run(id, &key, &[digest(n)]);
                 let (resource, reason) = (id.clone(), String::new());
                 let digests = vec![digest(n)];
                 trust.quarantine(Quarantined {

@@ -381,7 +381,10 @@ fn learn(
     let cannot_run =
         matches!(&result.end, End::Failed(failure) if failure.class == FailureClass::Unsuitable);
     if let Some(fetched) = result.fetched.as_ref().filter(|_| cannot_run) {
-        trust.to_mut().cannot_run(&change.resource, fetched.lock_key.clone());
+        let stated = change.after.iter().flat_map(|after| &after.evidence);
+        let stated = stated.flat_map(|evidence| &evidence.digests);
+        let digests: Vec<_> = stated.chain([&fetched.digest]).cloned().collect();
+        trust.to_mut().cannot_run(&change.resource, &fetched.lock_key, &digests);
     }
     let Some(after) = change.after.as_ref().filter(|a| in_use == Some(&slot_name(&a.tag))) else {
         return;

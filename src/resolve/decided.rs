@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use crate::model::ledger::Pinned;
 use crate::model::{BlockedReason, Digest, ResourceId};
 use crate::resolve::Question;
-use crate::resource::SuspendWish;
 use crate::resource::decision::{Problem, Resolution};
+use crate::resource::{Found, SuspendWish};
 
 /// An operator went back: the wish is not looked at until that ends. `keep` wants the release of a slot, `gone`
 /// says what it means that it cannot be had, `name` is how people call a slot.
@@ -20,6 +20,9 @@ pub(super) fn rolled_back<W>(
     let pinned = question.ledger.overrides.pinned.get(id);
     let pinned = pinned.filter(|p| p.holds(question.now))?;
     let to = name(&pinned.slot);
+    if let Some(problem) = failed_since(question, id, (pinned, &to)) {
+        return Some(Err(problem));
+    }
     let until = pinned.until;
     let until = until.map_or_else(|| format!("`reconcile resume {id}`"), |until| until.to_string());
     Some(match keep(&pinned.slot, Some(pinned.reason.clone())) {
@@ -37,6 +40,33 @@ pub(super) fn rolled_back<W>(
             ),
             until: pinned.until,
         }),
+    })
+}
+
+/// Why the release that an operator went back to is left: since then it was found not to work, and every pass would find
+/// that again.
+fn failed_since(
+    question: &Question<'_>,
+    id: &ResourceId,
+    (pinned, to): (&Pinned, &str),
+) -> Option<Problem> {
+    let found = question.observed.resources.get(id).and_then(|found| found.as_ref().ok());
+    if found.is_some_and(|found| found.current() == Some(&pinned.slot)) {
+        return None;
+    }
+    let made_from = found.and_then(|found| found.made_from(&pinned.slot));
+    let digests: Vec<Digest> = made_from.map(|(digest, _)| digest.clone()).into_iter().collect();
+    let tag = Found::tag_of(&pinned.slot);
+    let mut failed = question.ledger.trust.quarantined.iter();
+    let failed = failed.find(|q| q.since >= pinned.since && q.is(id, &tag, &digests))?;
+    Some(Problem {
+        reason: BlockedReason::Quarantined,
+        message: format!(
+            "rolled back to {to} ({}), which failed its check then: {}. `reconcile rollback {id}` insists, `reconcile \
+             resume {id}` follows the desired state again",
+            pinned.reason, failed.reason
+        ),
+        until: pinned.until,
     })
 }
 

@@ -69,6 +69,10 @@ pub(super) async fn find(
     match found {
         Ok(found) => {
             let (patch, makes) = found?;
+            // Where it is known to save nothing, the whole is simpler.
+            if patch.bytes.zip(artifact.size).is_some_and(|(patch, whole)| patch >= whole) {
+                return None;
+            }
             Some(Delta { patch: Some(patch), ..base.makes(&makes, fallback) })
         }
         Err(why) => {

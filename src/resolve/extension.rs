@@ -180,14 +180,15 @@ impl Extension<'_> {
             let artifact = (offer.artifact.name.as_str(), offer.evidence.digests.first());
             let to_be = (transfer.class.unwrap_or_default(), transfer.name.as_str());
             let name = unsuitable_name(artifact, to_be, &self.observed.os);
-            if trust.unsuitable.contains(&Trust::lock_key(self.id, &wanted.slot, &name)) {
+            let key = Trust::lock_key(self.id, &wanted.slot, &name);
+            if trust.is_unsuitable(&key, &offer.evidence.digests) {
                 return Some(Problem {
                     reason: BlockedReason::CannotRun,
                     message: format!(
                         "{} was looked at before and systemd would not merge it on this host; it is not \
                          fetched again until its bytes, its class or name, the operating system or systemd \
-                         change (`reconcile history` says what was wrong)",
-                        offer.artifact.name
+                         change (`reconcile history` says what was wrong); `reconcile resume {}` lifts that",
+                        offer.artifact.name, self.id
                     ),
                     until: None,
                 });
@@ -232,6 +233,8 @@ impl Extension<'_> {
         let pinned = self.question.ledger.overrides.pinned.get(self.id)?;
         Some(match kept {
             Ok(resolution) => resolution,
+            // It did not work: there is no use in having it once more.
+            Err(problem) if problem.reason == BlockedReason::Quarantined => self.stay(problem),
             Err(problem) => match self.fetch_again(pinned).await {
                 Ok(Some(resolution)) => resolution,
                 Ok(None) => self.stay(problem),

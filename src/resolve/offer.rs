@@ -5,7 +5,7 @@ use crate::model::outcome::chain;
 use crate::model::slot::slot_name;
 use crate::model::step::Binaries;
 use crate::model::{
-    Algorithm, Artifact, BlockedReason, Digest, Level, Release, ResourceId, Subject,
+    Algorithm, Artifact, BlockedReason, Digest, Evidence, Level, Release, ResourceId, Subject,
 };
 use crate::resolve::asset::{Listing, Refusal, Target, Verdict, select};
 use crate::resolve::policy::{fresh, recheck_after};
@@ -31,16 +31,42 @@ pub enum Offered {
     Refused(Problem),
 }
 
-/// Finds the file of `release` for this host and the evidence for it.
+/// Finds the file of `release` for this host and the evidence for it: the next one of the same build when an earlier
+/// one could not run here.
 pub async fn offer(app: &App<'_>, release: &Release) -> Offered {
-    let artifact = match choose_artifact(app, release) {
-        Ok(artifact) => artifact,
+    let candidates = match candidates(app, release) {
+        Ok(candidates) => candidates,
         Err(offered) => return offered,
     };
-    let mut notes = Vec::new();
+    for artifact in candidates {
+        let lock_key = Trust::lock_key(app.id, &release.tag, &artifact.name);
+        let evidence = match evidence_for(app, release, (artifact, &lock_key)).await {
+            Ok(evidence) => evidence,
+            Err(unverified) => return incomplete(app, release, refusal(&unverified)),
+        };
+        if !app.question.ledger.trust.is_unsuitable(&lock_key, &evidence.digests) {
+            return offer_of(app, release, (artifact, evidence)).await;
+        }
+    }
+    Offered::Refused(Problem {
+        reason: BlockedReason::CannotRun,
+        message: format!(
+            "no build of {} can run on this host (`reconcile history` says what each lacked); choose another with \
+             `asset`, or an older version; `reconcile resume {}` has them tried again",
+            release.tag, app.id
+        ),
+        until: None,
+    })
+}
+
+/// What the bytes of a file must be.
+async fn evidence_for(
+    app: &App<'_>,
+    release: &Release,
+    (artifact, lock_key): (&Artifact, &str),
+) -> Result<Evidence, Unverified> {
     let stated = read_checksums(app, release, artifact).await;
-    let lock_key = Trust::lock_key(app.id, &release.tag, &artifact.name);
-    let decided = evidence::decide(
+    evidence::decide(
         &app.spec.verify,
         &EvidenceFacts {
             artifact: &artifact.name,
@@ -48,15 +74,19 @@ pub async fn offer(app: &App<'_>, release: &Release) -> Offered {
             program: stated_program(app, artifact),
             forge: artifact.digest.as_ref().map(|digest| (digest, "the forge's API")),
             checksums: stated.fact(),
-            locked: app.question.ledger.trust.locks.get(&lock_key),
+            locked: app.question.ledger.trust.locks.get(lock_key),
             transport: transport(artifact),
             floor: default_floor(&app.spec.source.origin),
         },
-    );
-    let evidence = match decided {
-        Ok(evidence) => evidence,
-        Err(unverified) => return incomplete(app, release, refusal(&unverified)),
-    };
+    )
+}
+
+async fn offer_of(
+    app: &App<'_>,
+    release: &Release,
+    (artifact, evidence): (&Artifact, Evidence),
+) -> Offered {
+    let mut notes = Vec::new();
     if evidence.level <= Level::Tls {
         notes.push(format!("VERIFICATION IS OFF: {} is accepted unchecked", artifact.name));
     } else if evidence.level == Level::Lock && evidence.digests.is_empty() {
@@ -126,28 +156,12 @@ pub fn names<'a>(id: &'a ResourceId, spec: &'a AppSpec) -> Vec<&'a str> {
     listed.chain([id.name.as_str()]).chain(repo).collect()
 }
 
-/// The file for this host; the next one of the same build when an earlier one could not run here.
-fn choose_artifact<'a>(app: &App<'_>, release: &'a Release) -> Result<&'a Artifact, Offered> {
-    let trust = &app.question.ledger.trust;
-    let suitable = |artifact: &&Artifact| {
-        let key = Trust::lock_key(app.id, &release.tag, &artifact.name);
-        !trust.unsuitable.contains(&key)
-    };
-    let cannot_run = || {
-        Offered::Refused(Problem {
-            reason: BlockedReason::CannotRun,
-            message: format!(
-                "no build of {} can run on this host (`reconcile history` says what each lacked); \
-                 choose another with `asset`, or an older version",
-                release.tag
-            ),
-            until: None,
-        })
-    };
+/// The files for this host, likeliest first.
+fn candidates<'a>(app: &App<'_>, release: &'a Release) -> Result<Vec<&'a Artifact>, Offered> {
     if let [only] = release.artifacts.as_slice()
         && only.content.is_some()
     {
-        return Some(only).filter(suitable).ok_or_else(cannot_run);
+        return Ok(vec![only]);
     }
     let listing = Listing::of(release, names(app.id, app.spec));
     let selection = select(&listing, &app.spec.asset, &Target::of(app.facts()));
@@ -163,7 +177,7 @@ fn choose_artifact<'a>(app: &App<'_>, release: &'a Release) -> Result<&'a Artifa
         }
     };
     let candidates = std::iter::once(index).chain(runners_up);
-    candidates.filter_map(|i| release.artifacts.get(i)).find(suitable).ok_or_else(cannot_run)
+    Ok(candidates.filter_map(|i| release.artifacts.get(i)).collect())
 }
 
 /// What the source's own document says about the program inside, and what that document is called.

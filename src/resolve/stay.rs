@@ -2,7 +2,7 @@
 
 use crate::model::ledger::{Accepted, Pinned};
 use crate::model::slot::{slot_name, tag_of_slot};
-use crate::model::{Constraint, Digest, Version};
+use crate::model::{BlockedReason, Constraint, Digest, Version};
 use crate::resolve::App;
 use crate::resolve::decided::{fetched_again, gone_or_damaged, rolled_back};
 use crate::resolve::offer::{Offered, offer};
@@ -29,6 +29,8 @@ impl App<'_> {
         let pinned = self.question.ledger.overrides.pinned.get(self.id)?;
         Some(match kept {
             Ok(resolution) => resolution,
+            // It did not work: there is no use in having it once more.
+            Err(problem) if problem.reason == BlockedReason::Quarantined => self.stay(problem),
             Err(problem) => self.fetch_again(pinned).await.unwrap_or_else(|| self.stay(problem)),
         })
     }

@@ -134,3 +134,46 @@ fn links_whose_directory_became_a_file_are_there_again_once_that_is_moved_away()
     fs::remove_file(&bin).unwrap();
     host.mends(LINK);
 }
+
+#[test]
+fn way_back_that_something_is_in_is_gone_by_the_pass_after_it_was_moved_away() {
+    let mut host = Host::new("    layout: { file: /usr/local/bin/tool }\n", FILE);
+    host.sabotage("mkdir -p $R/usr/local/bin/.tool.reconcile-new");
+    let repository = host.world.temp().join("repository");
+    // Nothing else is offered that could be gone to.
+    fs::remove_dir_all(repository.join("1.0.0")).unwrap();
+    let said = host.stuck();
+    assert!(said.contains("rollback app/tool` does it at once"), "{said}");
+    let dry = host.world.run(&["--dry-run"]).stdout;
+    assert!(dry.contains("rollback app/tool"), "what helps is named: {dry}");
+    // As long as it is in the way, each pass tries and says so.
+    host.stuck();
+    host.sabotage("");
+    fs::remove_dir(host.world.path("usr/local/bin/.tool.reconcile-new")).unwrap();
+    host.world.tick();
+    let said = host.world.run(&[]).exits(6).stdout;
+    assert!(said.contains("1.0.0 is in use again"), "{said}");
+    host.mends(FILE);
+}
+
+#[test]
+fn release_that_an_operator_went_back_to_and_that_fails_is_not_tried_by_every_pass() {
+    let mut host = Host::new("    layout: { file: /usr/local/bin/tool }\n", FILE);
+    host.world.tick();
+    host.world.run(&[]).exits(6);
+    let in_use = |host: &Host| fs::read_to_string(host.world.path(FILE)).unwrap();
+    for _ in 0..2 {
+        host.world.tick();
+        let back = ["rollback", "app/tool", "--to", "1.1.0", "--reason", "once more"];
+        host.world.run(&back).exits(6);
+        assert!(in_use(&host).contains("1.0.0"));
+        for _ in 0..2 {
+            host.world.tick();
+            let said = host.world.run(&[]).exits(3).stdout;
+            assert!(said.contains("rollback app/tool` insists"), "{said}");
+            assert!(in_use(&host).contains("1.0.0"));
+        }
+    }
+    host.world.run(&["resume", "app/tool"]).exits(0);
+    host.mends(FILE);
+}

@@ -50,11 +50,16 @@ impl Host {
     }
 
     fn publish(&self, name: &str, version: &str, script: &str) {
+        self.publish_program(name, version, &format!("#!/bin/sh\n{script}\n"));
+    }
+
+    /// The same of a whole text, whatever was published as that version.
+    fn publish_program(&self, name: &str, version: &str, text: &str) {
         let program = self.path(&format!("built/{name}"));
-        tree::write(&program, format!("#!/bin/sh\n{script}\n").as_bytes());
+        tree::write(&program, text.as_bytes());
         let public = self.path(&format!("public/{name}"));
         let published = Command::new(PROGRAM)
-            .args(["publish", "selfupdate", program.to_str().unwrap(), version])
+            .args(["publish", "selfupdate", program.to_str().unwrap(), version, "--force"])
             .args(["--platform", "linux-amd64", "--out", public.to_str().unwrap()])
             .output()
             .unwrap();
@@ -77,7 +82,7 @@ impl Host {
 fn agent_replaces_itself_last_after_its_successor_was_tried() {
     let host = Host::new();
     let note = host.path("tried");
-    host.publish("agent", "9.0", &format!("echo \"$*\" >> {}", note.display()));
+    host.publish("agent", "9.0", &format!("echo \"$*\" >> {}; echo reconcile 9.0", note.display()));
     let (_, plan, _) = host.pass(&["--dry-run", "-o", "json"]);
     let plan: Value = serde_json::from_str(&plan).unwrap();
     let order: Vec<&str> = plan["spec"]["changes"]
@@ -102,7 +107,11 @@ fn agent_replaces_itself_last_after_its_successor_was_tried() {
 #[test]
 fn successor_that_does_not_understand_the_ledger_never_takes_the_place() {
     let host = Host::new();
-    host.publish("agent", "9.0", "case $1 in --version) exit 0;; esac; echo what >&2; exit 78");
+    host.publish(
+        "agent",
+        "9.0",
+        "case $1 in --version) echo reconcile 9.0; exit 0;; esac; echo what >&2; exit 78",
+    );
     let (code, said, _) = host.pass(&[]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("does not take the place of the running one"), "{said}");
@@ -110,6 +119,59 @@ fn successor_that_does_not_understand_the_ledger_never_takes_the_place() {
     assert_eq!(code, Some(1), "the old one still runs, and does not try it again: {said}");
     assert!(!said.contains("upgrade") && !said.contains("install 9.0"), "{said}");
     assert!(host.path("root/usr/local/bin/zeta").exists(), "others are not held up");
+}
+
+#[test]
+fn successor_that_cannot_start_at_the_moment_is_tried_again() {
+    let host = Host::new();
+    let shell = host.path("shell");
+    host.publish_program("agent", "9.0", &format!("#!{}\necho reconcile 9.0\n", shell.display()));
+    let (code, said, _) = host.pass(&[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("cannot start"), "{said}");
+    std::os::unix::fs::symlink("/bin/sh", &shell).unwrap();
+    let (code, said, mentioned) = host.pass(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(mentioned.contains("reconcile itself was replaced"), "{mentioned}");
+}
+
+#[test]
+fn successor_with_other_bytes_or_after_resume_is_tried_again() {
+    let host = Host::new();
+    let mended = host.path("mended");
+    let bad = format!("test -e {} || exit 1; echo reconcile 9.0", mended.display());
+    host.publish("agent", "9.0", &bad);
+    let refused = |host: &Host| {
+        let (code, said, _) = host.pass(&[]);
+        assert_eq!(code, Some(1), "{said}");
+        let (_, plan, _) = host.pass(&["--dry-run"]);
+        assert!(plan.contains("cannot-run") && plan.contains("resume app/agent"), "{plan}");
+    };
+    refused(&host);
+    host.publish("agent", "9.0", &format!("# other bytes\n{bad}"));
+    let (_, plan, _) = host.pass(&["--dry-run"]);
+    assert!(!plan.contains("cannot-run"), "{plan}");
+    refused(&host);
+    fs::write(&mended, "").unwrap();
+    let (_, plan, _) = host.pass(&["--dry-run"]);
+    assert!(plan.contains("cannot-run"), "the bytes are the same: {plan}");
+    let (code, said, _) = host.pass(&["resume", "agent"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("not to run here"), "{said}");
+    let (code, said, mentioned) = host.pass(&[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(mentioned.contains("reconcile itself was replaced"), "{mentioned}");
+}
+
+#[test]
+fn program_that_ends_well_and_is_another_does_not_take_the_place() {
+    let host = Host::new();
+    host.publish("agent", "9.0", "echo something else");
+    let (code, said, _) = host.pass(&[]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("does not take the place of the running one"), "{said}");
+    let (code, said, _) = host.pass(&["--version"]);
+    assert!(code == Some(0) && said.starts_with("reconcile "), "{said}");
 }
 
 /// Ends what a test started, however the test ends.

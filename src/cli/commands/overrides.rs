@@ -235,12 +235,15 @@ pub(super) async fn resume(session: &Session, named: &Named) -> Result<Exit, Cli
     let mut stays = String::new();
     if ended.is_empty() {
         let lifted: Vec<Quarantined> = quarantined.extract_if(.., |q| its(q)).collect();
+        ended.extend(lifted.iter().map(|q| format!("quarantine of {}", q.tag)));
+        if ledger.trust.lift_unsuitable(id) {
+            ended.push("what was found not to run here".to_owned());
+        }
         if !lifted.is_empty() {
             look_again((session, &host), id, desired, &lifted, &mut ledger)?;
-            ledger::save_trust(&host, &ledger.trust).map_err(|e| CliError::io(&e))?;
             basis = Some(Basis::Quarantine);
         }
-        ended.extend(lifted.iter().map(|q| format!("quarantine of {}", q.tag)));
+        ledger::save_trust(&host, &ledger.trust).map_err(|e| CliError::io(&e))?;
     } else if let Some(other) = quarantined.iter().find(|q| its(q)) {
         stays =
             format!("; {} stays quarantined, `reconcile resume {id}` again lifts that", other.tag);
@@ -249,7 +252,9 @@ pub(super) async fn resume(session: &Session, named: &Named) -> Result<Exit, Cli
         say(&format!("{id} was neither suspended nor rolled back nor quarantined here\n"));
         return Ok(Exit::Ok);
     }
-    ends(&host, &mut ledger, id, basis)?;
+    if basis.is_some() {
+        ends(&host, &mut ledger, id, basis)?;
+    }
     if let Some(mut last) = last_pass::load(&host) {
         last.resume(id);
         last_pass::save(&host, &last, None).map_err(|e| CliError::io(&e))?;
