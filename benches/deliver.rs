@@ -240,6 +240,7 @@ fn child_patch(place: &Path) {
         base_digest: &base_digest,
         patch: Some((&file, PatchFormat::Bsdiff)),
         makes: &makes,
+        made_at: 1_700_000_000,
     };
     let rules = UnpackRules {
         strip: Strip::Auto,

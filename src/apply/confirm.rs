@@ -110,9 +110,9 @@ pub async fn baseline(check: &Check, host: &Look) -> Result<(), Unhealthy> {
     let mut samples = 0;
     let mut last = None;
     loop {
-        let sampled = sample(check, host, deadline).await;
+        let looked = sample(check, host, deadline).await;
         let now = Instant::now();
-        let why = match sampled {
+        let why = match looked {
             Ok(_) => return Ok(()),
             // A look that was cut off says less than the one before.
             Err(Unhealthy::Fails(why)) => last.filter(|_| now >= deadline).unwrap_or(why),

@@ -16,6 +16,9 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use rustix::process::Signal;
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::cli::args::{Cli, Format};
 use crate::cli::exit::Exit;
 use crate::cli::output::answers::Validation;
@@ -94,6 +97,8 @@ pub fn main() -> ExitCode {
         }
     };
     let answer = runtime.block_on(async {
+        // Who listens does not die of a file that may not grow any more: writing it fails, which is told.
+        let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
         let session = Session::new(&cli)?;
         commands::run(&session, &cli).await
     });

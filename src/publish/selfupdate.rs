@@ -94,8 +94,8 @@ fn one(
         Existing::Replaced => {}
     }
     let mut written = Vec::new();
+    let packed = packed(Packing::Gzip, &bytes, program)?;
     if !there {
-        let packed = packed(Packing::Gzip, &bytes, program)?;
         written.push(place::write(whole, &packed, Existing::Replaced)?);
     }
     let patches = lower.iter().zip(between.iter().map(|path| wish.diff.join(path)));
@@ -105,7 +105,9 @@ fn one(
         let old = unpacked(Packing::Gzip, &path)?;
         bsdiff::make(&old, &bytes).map_err(|source| PublishError::Bsdiff { path, source })
     })?;
-    for ((_, path), patch) in missing.into_iter().zip(made) {
+    // Clients take the whole where there is no patch: one that is no shorter would only cost them more.
+    let shorter = missing.into_iter().zip(made).filter(|(_, patch)| patch.len() < packed.len());
+    for ((_, path), patch) in shorter {
         written.push(place::write(path, &patch, Existing::Replaced)?);
     }
     let mut notes = Vec::new();

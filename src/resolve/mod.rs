@@ -292,16 +292,18 @@ impl App<'_> {
         }
     }
 
-    /// What an operator can do about a release that failed: one that is in use stays so until something better is known.
+    /// What an operator can do about a release that failed.
     fn what_helps(&self, wanted: &Wanted) -> String {
-        let id = self.id;
-        if self.observed.current() == Some(&wanted.slot) {
+        let (id, in_use) = (self.id, self.observed.current());
+        if in_use != Some(&wanted.slot) {
             return format!(
-                "`reconcile rollback {id}` goes back to the release before, `reconcile resume {id}` has it \
-                 looked at again"
+                "It is not used again until its bytes change; `reconcile resume {id}` lifts that"
             );
         }
-        format!("It is not used again until its bytes change; `reconcile resume {id}` lifts that")
+        let others = self.observed.slots.keys().any(|slot| in_use != Some(slot.as_str()));
+        let back = format!("`reconcile rollback {id}` goes back to the release before, ");
+        let back = if others { back.as_str() } else { "" };
+        format!("{back}`reconcile resume {id}` has it looked at again")
     }
 
     /// Whether a release was in use without turning out not to work: its bytes then never change.

@@ -102,7 +102,8 @@ pub fn observe(
             for placed in left.iter().flat_map(|left| &left.files).filter_map(|f| f.placed.as_ref())
             {
                 let wished = Wished { file: placed, follow: None, owned: known };
-                found.left.push(app::in_place::observe::observe(host, &wished, &found.slots)?);
+                let slots = (&found.slots, depth);
+                found.left.push(app::in_place::observe::observe(host, &wished, slots)?);
             }
             Ok(Found::App(found))
         }

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -37,6 +36,8 @@ pub struct Here<'a> {
     pub patch: Option<(&'a Path, PatchFormat)>,
     /// SHA-256 of the wanted program.
     pub makes: &'a Digest,
+    /// The time that it gets, in seconds since 1970: with that of the base it would look like the base.
+    pub made_at: i64,
 }
 
 /// Makes a program in the new directory `into`, as [`unpack`](crate::unpack::unpack()) does.
@@ -60,9 +61,9 @@ pub fn patch(here: &Here<'_>, into: &Path, rules: &UnpackRules) -> Result<Unpack
         None => None,
     };
     let bound = StreamBound::new(&rules.limits, packed);
-    let mut tree = Tree::new(Stage::create(into)?, rules.limits, about.mtime());
+    let mut tree = Tree::new(Stage::create(into)?, rules.limits, here.made_at);
     let size_max = rules.limits.file_bytes.min(rules.limits.bytes);
-    let made = Bare { artifact_name: "", program: &rules.bare_name, mtime: about.mtime() };
+    let made = Bare { artifact_name: "", program: &rules.bare_name, mtime: here.made_at };
     pipe::overlap(
         bound,
         move |filler| match patch {

@@ -188,6 +188,7 @@ fn what_a_patch_makes_of_another_base_is_told_to_be_that() {
             base_digest: &base_digest,
             patch: Some((&file, PatchFormat::Bsdiff)),
             makes: &makes,
+            made_at: 1_700_000_000,
         };
         let error = patch(&here, &temp.path().join(into), &rules).unwrap_err();
         assert!(matches!(error, UnpackError::OtherBase { .. }), "{error:?}");

@@ -84,6 +84,41 @@ fn go_source_with_selfupdate_becomes_an_app_that_is_as_wished() {
 }
 
 #[test]
+fn each_updater_in_go_source_becomes_an_app() {
+    let mut world = World::new();
+    world.wish("desired", "apps: {}\n");
+    let source = "package main\nvar one = &selfupdate.Updater{\n\tCmdName: \"one\",\n\tApiURL: \"https://a.example/\",\n\t\
+                  TargetFile: \"/usr/bin/one\",\n}\nvar two = &selfupdate.Updater{\n\tTargetFile: \"/usr/bin/two\",\n\t\
+                  ApiURL: \"https://b.example/\",\n\tCmdName: \"two\",\n}\nfunc three() {\n\tupdater.Apply(\n\t\t\
+                  updater.SourceRepo(\"https://c.example/\"),\n\t\tupdater.Version(\"0.7.0\"),\n\t\t\
+                  updater.TargetFile(\"/usr/bin/three\"),\n\t)\n}\n";
+    let file = given(&world, "main.go", source);
+    let (document, _) = imported(&mut world, &[&file]);
+    for (name, host) in [("one", "a"), ("two", "b"), ("three", "c")] {
+        let app = document.split(&format!("  \"{name}\":")).nth(1).unwrap();
+        let app = app.split("\n  \"").next().unwrap();
+        let file = format!("/usr/bin/{name}");
+        assert!(app.contains(&format!("https://{host}.example/")), "{document}");
+        assert!(app.contains(&file), "{document}");
+    }
+}
+
+#[test]
+fn version_that_looks_like_a_prerelease_is_followed_as_go_selfupdate_did() {
+    for version in ["1.1.0-5-gabc1234", "2024-01-02"] {
+        let sort = ["selfupdate", version, "--out", "public/tool", "--platform", "linux-amd64"];
+        let mut world = published(&sort);
+        let public = world.temp().join("public").display().to_string();
+        let source = format!(
+            "var updater = &selfupdate.Updater{{ApiURL: \"{public}/\", CmdName: \"tool\", Platform: \"linux-amd64\"}}\n"
+        );
+        let file = given(&world, "main.go", &source);
+        imported(&mut world, &[&file, "--target", "/usr/sbin/tool"]);
+        nothing_to_do(&world);
+    }
+}
+
+#[test]
 fn everything_that_is_recognised_comes_into_one_document() {
     let mut world = World::new();
     world.wish("desired", "apps: {}\n");

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::crash::kill_at_every_call;
 use crate::support::duo::{DRY, PASS, RECONCILE, World as Duo, said};
 use crate::support::server::{Reply, Server};
-use crate::support::trace::{Act, Call, Program, trace};
+use crate::support::trace::{Act, Call, Program, trace, trace_with};
 use crate::support::tree;
 use crate::support::world::World;
 
@@ -452,4 +452,215 @@ fn every_edit_of_a_program_in_place_is_kept() {
     let said = world.run(&[]).exits(1).stdout;
     assert!(said.contains("every name from /usr/local/bin/tool.backup on is taken"), "{said}");
     assert_eq!(installed(&world).0, b"one too many");
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn link_that_is_exchanged_for_the_program_meanwhile_is_neither_read_nor_copied() {
+    for comes_back in [false, true] {
+        let (_server, world) = host(b"mine", "");
+        let secret = world.temp().join("secret");
+        tree::write(&secret, b"of somebody else");
+        let (file, away) = (world.path(TOOL), world.temp().join("away"));
+        let mut exchanged = 0;
+        let ended = trace_with(&pass_of(&world), Act::Watch, &mut |call| {
+            let of = |name: &str, end: &str| {
+                call.name == name && call.paths.iter().any(|path| path.ends_with(end))
+            };
+            // When what is there now has been looked at, and before anything of it is kept.
+            let kept = |path: &std::path::Path| path.to_string_lossy().contains("adopted");
+            if exchanged == 0 && call.name == "mkdir" && kept(&call.paths[0]) {
+                fs::rename(&file, &away).unwrap();
+                std::os::unix::fs::symlink(&secret, &file).unwrap();
+                exchanged = 1;
+            } else if exchanged == 1 && comes_back && of("fsync", "bin/.tool.reconcile-new") {
+                fs::rename(&away, &file).unwrap();
+                exchanged = 2;
+            }
+        });
+        assert_eq!(exchanged, 1 + i32::from(comes_back), "{:#?}", ended.calls);
+        let adopted = fs::read(world.path("/opt/tool/releases/adopted/tool"));
+        assert_ne!(adopted.unwrap_or_default(), b"of somebody else");
+        assert!(!file.with_file_name(".tool.reconcile-new").exists(), "{}", ended.said());
+        assert_eq!(fs::read(&secret).unwrap(), b"of somebody else");
+        if comes_back {
+            assert_eq!(ended.code, Some(0), "{}", ended.said());
+            assert_eq!(installed(&world), (program("1.0"), 0o750));
+        } else {
+            assert_eq!(ended.code, Some(1), "{}", ended.said());
+            assert_eq!(fs::read_link(&file).unwrap(), secret, "what is there is left alone");
+        }
+    }
+}
+
+#[test]
+fn replacement_that_fails_leaves_nothing_beside_the_program() {
+    let (_server, world) = host(b"mine", "");
+    let copied = trace(&pass_of(&world), Act::Watch);
+    assert_eq!(copied.code, Some(0), "{}", copied.said());
+    let file = world.path(TOOL);
+    let beside = file.with_file_name(".tool.reconcile-new");
+    let is = |call: &Call| call.name == "rename" && call.paths.contains(&beside);
+    let at = copied.calls.iter().position(is).unwrap();
+    let (_server, world) = host(b"mine", "");
+    let failed = trace(&pass_of(&world), Act::Fail(at + 1, nix::errno::Errno::EPERM));
+    assert_eq!(failed.code, Some(1), "{}", failed.said());
+    let file = world.path(TOOL);
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+    assert!(!file.with_file_name(".tool.reconcile-new").exists(), "{}", failed.said());
+    assert!(!file.with_file_name("tool.backup").exists(), "{}", failed.said());
+}
+
+#[test]
+fn edit_that_keeps_size_and_time_is_found_where_content_is_compared() {
+    let (_server, mut world) = host(b"mine", "");
+    world.run(&[]).exits(0);
+    let file = world.path(TOOL);
+    let modified = file.metadata().unwrap().modified().unwrap();
+    let edited = program("1.0").into_iter().map(|byte| if byte == b't' { b'T' } else { byte });
+    fs::write(&file, edited.collect::<Vec<u8>>()).unwrap();
+    fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
+    world.tick();
+    let plan = world.run(&["--deep", "--dry-run"]).exits(0).stdout;
+    assert!(plan.contains("/usr/local/bin/tool"), "{plan}");
+    let status = world.run(&["--deep", "status"]).stdout;
+    assert!(status.contains("Drifted (Modified)"), "{status}");
+    world.run(&["--deep"]).exits(0);
+    assert_eq!(installed(&world).0, program("1.0"));
+}
+
+/// A program of a fixed size that a patch to is short.
+fn noisy(version: &str) -> Vec<u8> {
+    let mut noise = 11_u32;
+    let noise = (0..20_000).map(|_| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (noise >> 24) as u8
+    });
+    format!("#!/bin/sh\necho {version}\nexit\n").into_bytes().into_iter().chain(noise).collect()
+}
+
+#[test]
+fn program_that_somebody_puts_back_is_not_taken_for_the_one_that_was_patched_from_it() {
+    let mut world = World::new();
+    let repository = world.temp().join("repository").display().to_string();
+    world.wish(
+        "desired",
+        &format!(
+            "apps:\n  tool:\n    source: {{ file: {repository} }}\n    asset: tool-linux-x86_64.gz\n    retain: 1\n    \
+             layout: {{ file: {TOOL} }}\n"
+        ),
+    );
+    let saved = world.temp().join("saved");
+    for version in ["1.0", "2.0"] {
+        let mut packed = Vec::new();
+        Packing::Gzip.pack(&mut &noisy(version)[..], &mut packed).unwrap();
+        let built = world.temp().join("built").join(version);
+        tree::write(&built.join("tool-linux-x86_64.gz"), &packed);
+        let built = built.display().to_string();
+        world.run(&["publish", "release", &built, "--to", &repository]).exits(0);
+        if version == "2.0" {
+            let file = world.path(TOOL);
+            fs::rename(&file, &saved).unwrap();
+            fs::copy(&saved, &file).unwrap();
+            let modified = saved.metadata().unwrap().modified().unwrap();
+            fs::File::options().write(true).open(&file).unwrap().set_modified(modified).unwrap();
+            let plan = world.run(&["--dry-run"]).stdout;
+            assert!(plan.contains("patch /opt/tool/releases/1.0/"), "{plan}");
+        }
+        world.pass();
+    }
+    fs::rename(&saved, world.path(TOOL)).unwrap();
+    world.tick();
+    let plan = world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(!plan.contains("No changes"), "{plan}");
+    world.pass();
+    assert_eq!(installed(&world).0, noisy("2.0"));
+}
+
+#[test]
+fn directory_that_is_a_link_of_somebody_else_leads_nowhere() {
+    if !rustix::process::geteuid().is_root() {
+        println!("only root can have a link of somebody else's");
+        return;
+    }
+    for owner in [1234, 0] {
+        let (_server, world) = host(b"mine", "");
+        let (bin, away) = (world.path("/usr/local/bin"), world.path("/usr/local/elsewhere"));
+        fs::rename(&bin, &away).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &bin).unwrap();
+        std::os::unix::fs::lchown(&bin, Some(owner), Some(owner)).unwrap();
+        let ran = world.run(&[]);
+        if owner == 0 {
+            assert_eq!(ran.exits(0).stderr, "");
+            assert_eq!(fs::read(away.join("tool")).unwrap(), program("1.0"));
+            continue;
+        }
+        let said = ran.stdout;
+        assert!(
+            said.contains("/usr/local/bin is a symbolic link to /usr/local/elsewhere"),
+            "{said}"
+        );
+        assert_eq!(fs::read(away.join("tool")).unwrap(), b"mine");
+        assert!(!away.join("tool.backup").exists());
+    }
+}
+
+#[test]
+fn patch_that_is_no_shorter_than_the_program_is_not_taken() {
+    let mut world = World::new();
+    let public = world.temp().join("public");
+    world.wish(
+        "desired",
+        &format!(
+            "apps:\n  tool:\n    source: {{ selfupdate: {{ api: {}, cmd: tool, platform: linux-amd64 }} }}\n    layout: \
+             {{ file: {TOOL} }}\n",
+            public.display()
+        ),
+    );
+    for version in ["1.0", "2.0"] {
+        let built = world.temp().join("built/tool");
+        tree::write(&built, &noisy(version));
+        let (built, out) = (built.display().to_string(), public.join("tool").display().to_string());
+        let fixed = ["publish", "selfupdate", &built, version, "--platform", "linux-amd64"];
+        world.run(&[&fixed[..], &["--out", &out]].concat()).exits(0);
+        if version == "1.0" {
+            world.pass();
+        }
+    }
+    world.tick();
+    let plan = world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(plan.contains("patch /opt/tool"), "{plan}");
+    let patch = public.join("tool/1.0/2.0/linux-amd64");
+    let whole = fs::read(public.join("tool/2.0/linux-amd64.gz")).unwrap();
+    assert!(fs::read(&patch).unwrap().len() < whole.len());
+    fs::write(&patch, &whole).unwrap();
+    let plan = world.run(&["--dry-run"]).exits(0).stdout;
+    assert!(!plan.contains("patch /opt/tool"), "{plan}");
+    world.pass();
+    assert_eq!(installed(&world).0, noisy("2.0"));
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn file_that_may_not_become_as_large_as_needed_is_an_error_and_no_death() {
+    let mut world = World::new();
+    let built = world.temp().join("built/tool");
+    tree::write(&built, format!("#!/bin/sh\n{}", "#".repeat(1 << 20)).as_bytes());
+    let repository = world.temp().join("repository").display().to_string();
+    let built = built.parent().unwrap().display().to_string();
+    world.run(&["publish", "release", &built, "--version", "1.0", "--to", &repository]).exits(0);
+    let source = format!("{{ file: {repository} }}");
+    world.wish(
+        "desired",
+        &format!("apps:\n  tool:\n    source: {source}\n    layout: {{ file: {TOOL} }}\n"),
+    );
+    let agent = pass_of(&world);
+    let limited = std::process::Command::new("/bin/sh")
+        .args(["-c", "ulimit -f 512; exec \"$0\" \"$@\""])
+        .arg(&agent.path)
+        .args(&agent.arguments)
+        .output()
+        .unwrap();
+    assert_eq!(limited.status.code(), Some(1), "{limited:?}");
+    assert!(String::from_utf8_lossy(&limited.stdout).contains("File too large"), "{limited:?}");
 }

@@ -210,7 +210,7 @@ fn old_version_that_is_forced_leads_no_client_back() {
     }
     for name in ["1.1/linux-amd64.gz", "1.0/1.1/linux-amd64"] {
         let path = repository.join(name);
-        assert!(before[&path] != after[&path], "{name}");
+        assert!(before.get(&path) != after.get(&path), "{name}");
     }
 }
 
@@ -358,4 +358,23 @@ fn manifests_programs_and_patches_are_published_and_read_at_places_of_their_own(
     assert_eq!(names("api"), ["tool/linux-amd64.json"]);
     assert_eq!(names("bin"), ["tool/1.0/linux-amd64.gz", "tool/1.1/linux-amd64.gz"]);
     assert_eq!(names("diff"), ["tool/1.0/1.1/linux-amd64"]);
+}
+
+#[test]
+fn patch_that_is_no_shorter_than_the_whole_is_not_published() {
+    let site = Site::new();
+    let mut programs = Vec::new();
+    for (version, mut noise) in [("1.0", 5_u32), ("2.0", 77)] {
+        let path = site.world.temp().join("built").join(version);
+        let bytes = (0..20_000).map(|_| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (noise >> 24) as u8
+        });
+        tree::write(&path, &bytes.collect::<Vec<u8>>());
+        programs.push(path.display().to_string());
+        let fixed = ["selfupdate", programs.last().unwrap(), version, "--platform", "linux-amd64"];
+        site.publish(&[&fixed[..], &["--out", "repository/tool"]].concat()).exits(0);
+    }
+    let files = picture(&site.world.temp().join("repository"));
+    assert!(!format!("{files:?}").contains("1.0/2.0"), "{files:#?}");
 }

@@ -82,7 +82,8 @@ impl Import<'_> {
     fn entry(&mut self, file: &ConfigFile, entry: &Settings) {
         let Some(sort) = sort_of(entry) else {
             let why = "settings without `SourceRepo`, or without `ApiURL` and `CmdName`";
-            return self.note(NoteKind::Ignored, "", (file, 1), why);
+            let line = entry.values().map(|(_, line)| *line).min().unwrap_or(1);
+            return self.note(NoteKind::Ignored, "", (file, line), why);
         };
         let text = |key: &str| entry.get(key).map(|(text, _)| text.as_str());
         let line = entry.values().map(|(_, line)| *line).min().unwrap_or(1);
@@ -172,8 +173,10 @@ impl Import<'_> {
             let _ = write!(source, "{comma}{field}: {}", quoted(&value));
             urls.extend(Some(value).filter(|_| key.ends_with("URL")));
         }
-        let mut app =
-            format!("    version: latest\n    source: {{ selfupdate: {{ {source} }} }}\n");
+        // The manifest names one version, and go-selfupdate took it whatever it looked like.
+        let mut app = format!(
+            "    version: {{ want: latest, prereleases: true }}\n    source: {{ selfupdate: {{ {source} }} }}\n"
+        );
         if text("CurrentVersion").as_deref() == Some("dev") {
             app.push_str("    suspend: { reason: \"its CurrentVersion is dev\" }\n");
             let why = "`CurrentVersion` is `dev`, which is never updated: it starts suspended";
@@ -201,12 +204,12 @@ impl Import<'_> {
     }
 }
 
-/// The settings of a file: of each JSON object, or of Go source as one.
+/// The settings of a file: of each JSON object, or of each updater in Go source.
 fn entries(file: &ConfigFile) -> Vec<Settings> {
     match serde_json::from_str::<Value>(&file.text) {
         Ok(Value::Array(list)) => list.iter().map(of_json).collect(),
         Ok(value @ Value::Object(_)) => vec![of_json(&value)],
-        Err(_) if file.path.ends_with(".go") => vec![of_source(&file.text)],
+        Err(_) if file.path.ends_with(".go") => of_source(&file.text),
         Ok(_) | Err(_) => Vec::new(),
     }
 }
@@ -232,30 +235,46 @@ fn of_json(value: &Value) -> Settings {
     settings
 }
 
-/// `Key: "text"` and `Key("text")`, as options and fields are written in Go.
-fn of_source(text: &str) -> Settings {
+/// `Key: "text"` and `Key("text")`, as options and fields are written in Go. Another updater begins where an `Updater` is
+/// made, a key comes again, or one of the other library comes.
+fn of_source(text: &str) -> Vec<Settings> {
+    let mut updaters = Vec::new();
     let mut settings = Settings::new();
     for (number, line) in text.lines().enumerate() {
         let code = line.trim_start();
         if code.starts_with("//") {
             continue;
         }
-        for key in keys() {
-            let value = code.match_indices(key).find_map(|(at, _)| {
-                let alone = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
-                let before = code.get(..at)?.chars().next_back();
-                let after = code.get(at + key.len()..)?;
-                if !alone(before) {
-                    return None;
-                }
-                literal(after.trim_start().strip_prefix([':', '('])?)
-            });
-            if let Some(value) = value {
-                settings.entry(key).or_insert((value, number + 1));
-            }
+        let found: Vec<_> =
+            keys().filter_map(|key| Some((key, (value_of(key, code)?, number + 1)))).collect();
+        let known = |keys: &[&str]| keys.iter().any(|key| settings.contains_key(key));
+        let other = |key: &str| match key {
+            "SourceRepo" => known(&["ApiURL", "CmdName"]),
+            "ApiURL" | "CmdName" => known(&["SourceRepo"]),
+            _ => false,
+        };
+        let begins = code.contains("Updater{")
+            || found.iter().any(|(key, _)| settings.contains_key(key) || other(key));
+        if begins && !settings.is_empty() {
+            updaters.push(std::mem::take(&mut settings));
         }
+        settings.extend(found);
     }
-    settings
+    updaters.push(settings);
+    updaters
+}
+
+/// What a line of Go source says about a key.
+fn value_of(key: &str, code: &str) -> Option<String> {
+    code.match_indices(key).find_map(|(at, _)| {
+        let alone = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric() && c != '_');
+        let before = code.get(..at)?.chars().next_back();
+        let after = code.get(at + key.len()..)?;
+        if !alone(before) {
+            return None;
+        }
+        literal(after.trim_start().strip_prefix([':', '('])?)
+    })
 }
 
 /// The literal that a text starts with.

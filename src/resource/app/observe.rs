@@ -144,7 +144,8 @@ pub fn observe(
         Some(inside) => observe_home(inside, &Layout::new(home), depth)?,
         None => AppObserved::default(),
     };
-    observed.file = file.map(|file| in_place::observe(host, file, &observed.slots)).transpose()?;
+    observed.file =
+        file.map(|file| in_place::observe(host, file, (&observed.slots, depth))).transpose()?;
     Ok(observed)
 }
 

@@ -12,6 +12,7 @@ use crate::model::EntryKind;
 use crate::model::ledger::{Owned, Recognised};
 use crate::resource::app::in_place::{backup_names, beside, program};
 use crate::resource::app::observe::Slot;
+use crate::resource::observe::Depth;
 
 /// Links followed from one path to a file: more than any sane installation has.
 const LINKS_MAX: usize = 8;
@@ -30,7 +31,8 @@ pub struct Wished<'a> {
 /// What is where the file should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFound {
-    /// The path that the wish leads to, links followed as far as they may be.
+    /// The path that the wish leads to, links followed as far as they may be. Where a directory on the way is a link that
+    /// is not followed, that link.
     pub path: Utf8PathBuf,
     /// What is at the end of a link that is not followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,15 +86,16 @@ impl FileFound {
     }
 }
 
-/// Looks at the file. It is read only when size and time do not tell which release it is of.
+/// Looks at the file. It is read when size and time do not tell which release it is of, or when `depth` says so.
 pub fn observe(
     host: &Look,
     wished: &Wished<'_>,
-    slots: &BTreeMap<String, Slot>,
+    (slots, depth): (&BTreeMap<String, Slot>, Depth),
 ) -> io::Result<FileFound> {
     let (path, leads_to) = match follow(host, wished)? {
         Followed::To(path) => (path, None),
         Followed::Astray(leads_to) => (wished.file.to_owned(), Some(leads_to)),
+        Followed::Through(link, leads_to) => (link, Some(leads_to)),
     };
     let mut found = FileFound { path, leads_to, ..FileFound::default() };
     if found.leads_to.is_some() {
@@ -109,7 +112,7 @@ pub fn observe(
     }
     found.stat = Some((stat.size, stat.mtime));
     found.mode = Some(stat.mode);
-    (found.slot, found.sha256) = whose(host, &found.path, stat, (wished, slots))?;
+    (found.slot, found.sha256) = whose(host, &found.path, stat, (wished, slots, depth))?;
     Ok(found)
 }
 
@@ -119,7 +122,7 @@ fn whose(
     host: &Look,
     path: &Utf8Path,
     stat: Stat,
-    (wished, slots): (&Wished<'_>, &BTreeMap<String, Slot>),
+    (wished, slots, depth): (&Wished<'_>, &BTreeMap<String, Slot>, Depth),
 ) -> io::Result<(Option<String>, Option<String>)> {
     let programs = slots.iter().filter_map(|(slot, found)| {
         let (_, entry) = program(found.manifest.as_ref()?, wished.file)?;
@@ -128,7 +131,7 @@ fn whose(
     });
     let programs: Vec<_> = programs.collect();
     let mut alike = programs.iter().filter(|(_, s, m, _)| (*s, *m) == (stat.size, stat.mtime));
-    if let (Some((slot, ..)), None) = (alike.next(), alike.next()) {
+    if let (Depth::Quick, Some((slot, ..)), None) = (depth, alike.next(), alike.next()) {
         return Ok((Some((*slot).clone()), None));
     }
     let sha256 = host.sha256(path)?.hex();
@@ -158,6 +161,8 @@ enum Followed {
     To(Utf8PathBuf),
     /// Out of where they may lead.
     Astray(Utf8PathBuf),
+    /// Through a directory that is a link of somebody else's, to what it leads to.
+    Through(Utf8PathBuf, Utf8PathBuf),
 }
 
 /// Follows links from the wished path: a link leads to what its maker says, so one that leaves its own directory is
@@ -167,6 +172,9 @@ fn follow(host: &Look, wished: &Wished<'_>) -> io::Result<Followed> {
     let allowed = [file.parent(), wished.follow];
     let mut path = file.to_owned();
     for _ in 0..LINKS_MAX {
+        if let Some((link, leads_to)) = link_above(host, &path)? {
+            return Ok(Followed::Through(link, leads_to));
+        }
         if host.stat(&path)?.is_none_or(|stat| stat.kind != ItemKind::Link) {
             let astray = path != file && !leads_into(host, &path, &allowed)?;
             return Ok(if astray { Followed::Astray(path) } else { Followed::To(path) });
@@ -175,6 +183,22 @@ fn follow(host: &Look, wished: &Wished<'_>) -> io::Result<Followed> {
         path = lexical(&path.parent().unwrap_or(&path).join(text));
     }
     Err(io::Error::other(format!("{file} leads through more than {LINKS_MAX} links")))
+}
+
+/// A directory on the way to a file that is a link which neither root nor we made, and where it leads: whoever owns it
+/// would say which file is replaced.
+fn link_above(host: &Look, path: &Utf8Path) -> io::Result<Option<(Utf8PathBuf, Utf8PathBuf)>> {
+    let trusted = [0, rustix::process::geteuid().as_raw()];
+    let above: Vec<&Utf8Path> = path.ancestors().skip(1).collect();
+    for directory in above.into_iter().rev() {
+        let link = |stat: &Stat| stat.kind == ItemKind::Link && !trusted.contains(&stat.owner);
+        if host.stat(directory)?.is_some_and(|stat| link(&stat)) {
+            let text = host.read_link(directory)?.unwrap_or_default();
+            let leads_to = lexical(&directory.parent().unwrap_or(directory).join(text));
+            return Ok(Some((directory.to_owned(), leads_to)));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether a path is in one of these directories, and gets there through no other link.

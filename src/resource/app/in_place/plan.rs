@@ -20,6 +20,13 @@ impl Situation<'_> {
         state: &SlotState,
     ) -> Result<Option<Step>, Problem> {
         if let Some(target) = &file.leads_to {
+            if self.spec.file.as_ref().is_some_and(|wished| *wished != file.path) {
+                return Err(Problem::foreign(format!(
+                    "{} is a symbolic link to {target} that is not root's, and whoever owns it would say which file \
+                     is replaced: have root own it, or name the file as `layout: {{ file }}` by the path it leads to",
+                    file.path
+                )));
+            }
             return Err(Problem::foreign(format!(
                 "{} is a symbolic link to {target}, outside of its own directory, and is not followed there; \
                  remove the link, or write `layout: {{ file: {}, follow: {} }}` where that file is meant",
