@@ -12,6 +12,7 @@ use crate::apply::{Stop, Work, commit, health};
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
 use crate::host::runner::{RunError, hook, run};
 use crate::host::{Change as Host, facts};
+use crate::model::extension::CLASSES;
 use crate::model::outcome::{End, Failure, FailureClass, chain};
 use crate::model::{Change, Effect, ExtensionClass, Step, StepKind};
 
@@ -23,9 +24,6 @@ const MARKER_BYTES_MAX: u64 = 1 << 20;
 
 /// Where the release files of merged system extensions show.
 const RELEASES: &str = "/usr/lib/extension-release.d";
-
-/// The order in which classes are merged.
-const CLASSES: [ExtensionClass; 2] = [ExtensionClass::Sysext, ExtensionClass::Confext];
 
 /// Why what is linked is not merged as planned.
 enum Unmerged {

@@ -1,5 +1,6 @@
 //! The command line as typed.
 
+mod features;
 mod publish_tree;
 mod sysupdate;
 mod time;
@@ -14,6 +15,7 @@ use crate::cli::takes;
 use crate::controller::config::{Interval, SourcesAge};
 use crate::model::Version;
 
+pub use features::{FeatureCommand, FeatureSwitch};
 pub use publish_tree::{DigestArg, ProfileArg, StoreGcArgs, TreeArgs};
 pub use sysupdate::{ExitCodes, JsonStyle, SysupdateArgs, SysupdateCommand};
 pub use time::Until;
@@ -484,29 +486,6 @@ pub enum ImportKind {
     Sysupdate,
     /// The same, followed as updex carries it out.
     Updex,
-}
-
-/// What to do with features.
-#[derive(Debug, Subcommand)]
-pub enum FeatureCommand {
-    /// List them.
-    List,
-    /// Switch one on, by the file that updex writes.
-    Enable {
-        /// Its name.
-        feature: String,
-        /// Make a pass at once.
-        #[arg(long)]
-        now: bool,
-    },
-    /// Switch one off.
-    Disable {
-        /// Its name.
-        feature: String,
-        /// Make a pass at once.
-        #[arg(long)]
-        now: bool,
-    },
 }
 
 /// What can be published.

@@ -12,7 +12,7 @@ use crate::model::ExtensionClass;
 const BASE_NAME_SINCE: u32 = 254;
 
 /// Since this version there are configuration extensions.
-const CONFEXT_SINCE: u32 = 254;
+pub const CONFEXT_SINCE: u32 = 254;
 
 /// Since this version `ID_LIKE=` of the host counts.
 const ID_LIKE_SINCE: u32 = 258;

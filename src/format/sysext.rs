@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use crate::format::extension_release::{Class, Form};
 
 /// Since this version a class may stand before `.raw`, and directories ending in `.v` are looked into.
-const VERSIONED_SINCE: u32 = 256;
+pub const VERSIONED_SINCE: u32 = 256;
 
 /// Since this version files that systemd-sysupdate is still writing are passed over.
 const PARTIAL_HIDDEN_SINCE: u32 = 262;

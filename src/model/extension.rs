@@ -24,6 +24,9 @@ pub enum ExtensionClass {
     Confext,
 }
 
+/// All of them, in the order in which they are merged.
+pub const CLASSES: [ExtensionClass; 2] = [ExtensionClass::Sysext, ExtensionClass::Confext];
+
 impl ExtensionClass {
     /// For people.
     pub fn name(self) -> &'static str {

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::io;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::format::sysupdate::definition::{
     Component as Described, DefinitionText, Feature, Transfer, component as read_component,
@@ -66,12 +66,24 @@ pub fn components(host: &Look, notes: &mut Vec<String>) -> Vec<Component> {
 }
 
 /// Transfers and features of one directory alone, as `--definitions=` of systemd-sysupdate reads them. The directory is on
-/// this machine.
+/// this machine. One that systemd itself looks into is read as it is there: files of the same name in the others of its
+/// kind, and drop-ins in any of them, count.
 pub fn definitions_in(directory: &Utf8Path, host: &Look, notes: &mut Vec<String>) -> Component {
     let machine = Look::new("/".into(), Places::default());
     let mut reader = Reader::new(&machine);
-    let folders = [reader.folder(directory.as_str(), 1)];
-    let texts = ComponentTexts::read(&mut reader, &folders, None);
+    let bases: Vec<Utf8PathBuf> =
+        BASES.iter().filter_map(|base| host.real(base).canonicalize_utf8().ok()).collect();
+    let name = directory.file_name().filter(|name| name.starts_with("sysupdate."));
+    let of_systemd = bases.iter().any(|base| directory.parent() == Some(base));
+    let alike: Vec<Utf8PathBuf> = match name.filter(|_| of_systemd) {
+        Some(name) => bases.iter().map(|base| base.join(name)).collect(),
+        None => vec![directory.to_owned()],
+    };
+    let folders: Vec<Folder> = alike.iter().map(|place| reader.folder(place.as_str(), 1)).collect();
+    let mut texts = ComponentTexts::read(&mut reader, &folders, None);
+    let named = folders.iter().find(|folder| folder.path == directory.as_str());
+    let named = named.map_or(&[][..], |folder| folder.listed.as_slice());
+    texts.transfers.retain(|(id, ..)| named.iter().any(|file| is_of(&file.name, id)));
     let unread = reader.unread.into_iter().map(|unread| unread.why).collect();
     ComponentTexts { unread, ..texts }.component(&specifiers(host), notes)
 }
@@ -231,6 +243,11 @@ impl ComponentTexts {
         notes.extend(component.broken.iter().cloned());
         component
     }
+}
+
+/// Whether a file has the name of a transfer.
+fn is_of(file: &str, id: &str) -> bool {
+    file.strip_prefix(id).is_some_and(|end| matches!(end, ".transfer" | ".conf"))
 }
 
 fn said(warning: &Warning) -> String {

@@ -6,6 +6,7 @@
 
 mod catalogs;
 mod definitions;
+mod in_sight;
 mod orphans;
 mod specifiers;
 mod written;
@@ -13,7 +14,9 @@ mod written;
 use camino::Utf8PathBuf;
 
 use crate::desired::{Declared, DesiredState, Follow, FollowAs, Unclear};
-use crate::format::sysupdate::definition::{SourceKind, Standing, TargetKind, Transfer};
+use crate::format::sysupdate::definition::{
+    INSTANCES_DEFAULT, SourceKind, Standing, TargetKind, Transfer,
+};
 use crate::host::Look;
 use crate::model::extension::Shape;
 use crate::model::pace::Pace;
@@ -27,7 +30,7 @@ pub use crate::provider::specifiers::suggests;
 use crate::resource::Spec;
 use crate::resource::extension::ExtensionSpec;
 use crate::resource::extension::apart::{Others, tell_apart};
-use crate::resource::extension::layout::{class_at, class_of};
+use crate::resource::extension::layout::class_at;
 use crate::resource::extension::order::OrderWish;
 use crate::resource::extension::spec::{
     Activate, FeatureWish, Followed, ImagePolicy, Stock, Transfer as Wish, Tries, Upkeep,
@@ -37,11 +40,14 @@ use crate::source::spec::DirectoryUrl;
 /// Images kept where `InstancesMax=` sets no limit.
 const INSTANCES_UNLIMITED: u32 = 1000;
 
+/// Images that updex keeps where nothing is written.
+const UPDEX_INSTANCES_DEFAULT: u64 = 2;
+
 /// Largest download and image: a whole operating system.
 const IMAGE_BYTES_MAX: u64 = 8 << 30;
 
 /// The name of the set of transfers that belong to no component.
-const HOST_SET: &str = "host";
+pub const HOST_SET: &str = "host";
 
 /// What the places of extensions of the configuration begin with.
 const CONFEXTS: &str = "/var/lib/confexts";
@@ -69,7 +75,12 @@ fn follow_definitions(host: &Look, follow: &Follow, desired: &mut DesiredState) 
     let definitions = texts.digest();
     desired.digest = Digest::of_json(&(&desired.digest, &definitions));
     desired.definitions = Some(definitions);
-    for component in &components {
+    let mut in_turn: Vec<&Component> = components.iter().collect();
+    if follow.as_what == FollowAs::Updex {
+        // Of several transfers of one name it takes that of the last component, the host's own last of all.
+        in_turn.reverse();
+    }
+    for component in in_turn {
         provide_component(host, (follow, component), desired, &mut notes);
     }
     desired.notes.extend(notes);
@@ -116,7 +127,7 @@ fn provide_component(
                 set.retired.push((transfer, wish));
             }
             Ok(wish) => {
-                notes.extend(merged_by_file_name(transfer, &wish));
+                notes.extend(in_sight::note(transfer, &wish));
                 set.ours.push((transfer, wish));
             }
         }
@@ -127,19 +138,17 @@ fn provide_component(
                 let Some(name) = one.first().map(|(_, wish)| wish.name.clone()) else {
                     continue;
                 };
+                if let Some(why) = one.in_sight() {
+                    keep(unclear(follow, Some(&name), why), desired, notes);
+                    continue;
+                }
                 add(follow, (&name, None, one), desired, notes);
             }
         }
         FollowAs::Sysupdate => {
             if let Some(why) = set.refuse(component, left_out) {
                 notes.truncate(told_before);
-                let unclear = unclear(follow, Some(resource), why);
-                let mut wished = desired.resources.keys();
-                return if wished.any(|id| unclear.resource.as_ref() == Some(id)) {
-                    notes.push(unclear.why);
-                } else {
-                    desired.unclear.push(unclear);
-                };
+                return keep(unclear(follow, Some(resource), why), desired, notes);
             }
             let followed = Followed { component: component.name.clone() };
             add(follow, (resource, Some(followed), set), desired, notes);
@@ -151,6 +160,15 @@ fn provide_component(
 fn unclear(follow: &Follow, resource: Option<&str>, why: String) -> Unclear {
     let resource = resource.and_then(|name| name.parse().ok()).map(ResourceId::extension);
     Unclear { resource, root: follow.root.clone(), why }
+}
+
+/// Keeps it so, unless somebody wishes it elsewhere.
+fn keep(unclear: Unclear, desired: &mut DesiredState, notes: &mut Vec<String>) {
+    if desired.resources.keys().any(|id| unclear.resource.as_ref() == Some(id)) {
+        notes.push(unclear.why);
+    } else {
+        desired.unclear.push(unclear);
+    }
 }
 
 /// Transfers that are updated in lock-step.
@@ -185,7 +203,7 @@ impl<'a> Set<'a> {
                  them `as: updex`"
             ));
         }
-        self.ours.iter().enumerate().find_map(|(index, (one, wish))| {
+        let shared = self.ours.iter().enumerate().find_map(|(index, (one, wish))| {
             let mut before = self.ours.iter().take(index);
             let (other, what) = before.find_map(|(other, theirs)| {
                 let same_link = wish.link.is_some() && wish.link == theirs.link;
@@ -198,7 +216,13 @@ impl<'a> Set<'a> {
             Some(format!(
                 "{one} and {other} have one {what}; give each its own, or drop one of them"
             ))
-        })
+        });
+        shared.or_else(|| self.in_sight())
+    }
+
+    /// Why a transfer of them is not carried out where its images lie.
+    fn in_sight(&self) -> Option<String> {
+        self.ours.iter().find_map(|(transfer, wish)| in_sight::refuse(transfer, wish))
     }
 
     /// Each transfer by itself.
@@ -210,20 +234,11 @@ impl<'a> Set<'a> {
     }
 }
 
-/// What systemd makes of versions that lie where it looks for extensions.
-fn merged_by_file_name(transfer: &Transfer, wish: &Wish) -> Option<String> {
-    let directory = &wish.directory;
-    class_of(directory)?;
-    let (file, name) = (&transfer.file, &transfer.id);
-    Some(format!(
-        "{file}: systemd merges every image in {directory} under the name of its file, so all versions that are kept \
-         are merged at once; let `Path=` lead elsewhere and set `CurrentSymlink={directory}/{name}.raw`, or write \
-         `Path={directory}/{name}.raw.v`"
-    ))
-}
+/// What is said of a component of which nothing is ours.
+pub const NOTHING_TO_DO: &str = "No transfer definitions found that are carried out here.";
 
-/// What one component wishes, as systemd-sysupdate would carry it out; `None` when nothing of it is ours.
-pub fn set_of(host: &Look, component: &Component) -> Option<(ResourceId, ExtensionSpec)> {
+/// What one component wishes, as systemd-sysupdate would carry it out; why nothing of it is ours, otherwise.
+pub fn set_of(host: &Look, component: &Component) -> Result<(ResourceId, ExtensionSpec), String> {
     let mut set = Set::default();
     for transfer in &component.transfers {
         let Ok(wish) = wish(host, transfer, FollowAs::Sysupdate) else { continue };
@@ -234,16 +249,15 @@ pub fn set_of(host: &Look, component: &Component) -> Option<(ResourceId, Extensi
         }
     }
     if set.ours.is_empty() {
-        return None;
+        return Err(NOTHING_TO_DO.to_owned());
     }
-    let name = component.name.as_deref().unwrap_or(HOST_SET).parse().ok()?;
-    let id = ResourceId::extension(name);
+    let id = ResourceId::extension(component.name.as_deref().unwrap_or(HOST_SET).parse()?);
     let follow =
         Follow { as_what: FollowAs::Sysupdate, activate: Activate::Boot, root: String::new() };
     let followed = Followed { component: component.name.clone() };
     let mut spec = spec(&follow, &id, Some(followed), set);
     tell_apart(spec.transfers.iter_mut().chain(&mut spec.retired), &[]);
-    Some((id, spec))
+    Ok((id, spec))
 }
 
 /// Which transfers of a component are not carried out, and why.
@@ -310,7 +324,11 @@ fn spec(
         retired.clear();
     }
     let most = |transfer: &Transfer| {
-        let kept = transfer.target.instances_max.unwrap_or(u64::from(INSTANCES_UNLIMITED));
+        let default = match follow.as_what {
+            FollowAs::Sysupdate => INSTANCES_DEFAULT,
+            FollowAs::Updex => UPDEX_INSTANCES_DEFAULT,
+        };
+        let kept = transfer.target.kept(default).unwrap_or(u64::from(INSTANCES_UNLIMITED));
         u32::try_from(kept).unwrap_or(INSTANCES_UNLIMITED)
     };
     let order = |a: &&String, b: &&String| crate::format::sysupdate::order::compare(a, b);

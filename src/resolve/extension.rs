@@ -16,6 +16,7 @@ use crate::resolve::listing::{Candidate, candidates};
 use crate::resource::decision::{Problem, Resolution, SlotState};
 use crate::resource::extension::observe::{ImageSeen, LinkSeen, TransferObserved};
 use crate::resource::extension::order::Order;
+use crate::resource::extension::plan::file_name;
 use crate::resource::extension::spec::{Transfer, Upkeep};
 use crate::resource::extension::wanted::{WantedSet, image_state, is_whole, works};
 use crate::resource::extension::{ExtensionObserved, ExtensionSpec};
@@ -175,10 +176,14 @@ impl Extension<'_> {
     /// Why a release is not used on this host: it was tried, and systemd would not merge it or did not.
     fn refused_here(&self, wanted: &WantedSet) -> Option<Problem> {
         let trust = &self.question.ledger.trust;
-        for (transfer, offer) in self.spec.transfers.iter().zip(&wanted.offers) {
+        let pairs = self.spec.transfers.iter().zip(&self.observed.transfers);
+        for ((transfer, seen), offer) in pairs.zip(&wanted.offers) {
             let Some(offer) = offer else { continue };
             let artifact = (offer.artifact.name.as_str(), offer.evidence.digests.first());
-            let to_be = (transfer.class.unwrap_or_default(), transfer.name.as_str());
+            let Ok(file) = file_name(transfer, (offer, seen.images.get(&wanted.slot))) else {
+                continue;
+            };
+            let to_be = (transfer.class.unwrap_or_default(), transfer.found_as(&file));
             let name = unsuitable_name(artifact, to_be, &self.observed.os);
             let key = Trust::lock_key(self.id, &wanted.slot, &name);
             if trust.is_unsuitable(&key, &offer.evidence.digests) {

@@ -157,19 +157,23 @@ pub(super) async fn offered(
                 == (&transfer.from, &transfer.manifest, Stock::Listed, demanded)
         };
         if let Some((_, listing)) = read.iter().find(|(other, _)| same(other)) {
-            lists.push(matching(transfer, listing));
+            lists.push(matching(transfer, listing, &mut notes));
             continue;
         }
         let asked = Asked { spec, observed, transfer, reader, now };
         let listing = asked.listing(&mut notes).await?;
-        lists.push(matching(transfer, &listing));
+        lists.push(matching(transfer, &listing, &mut notes));
         read.push((transfer, listing));
     }
     Ok((lists, notes))
 }
 
 /// The file of each version: where several match, that of the first pattern, then the first by name.
-fn matching(transfer: &Transfer, listing: &Listing) -> BTreeMap<String, ListedFile> {
+fn matching(
+    transfer: &Transfer,
+    listing: &Listing,
+    notes: &mut Vec<String>,
+) -> BTreeMap<String, ListedFile> {
     let mut found: BTreeMap<String, ((usize, String), ListedFile)> = BTreeMap::new();
     for Listed { path, size, sha256, mode, modified_us } in &listing.files {
         let Some((rank, fields)) = first_match(&transfer.source, path) else { continue };
@@ -178,6 +182,10 @@ fn matching(transfer: &Transfer, listing: &Listing) -> BTreeMap<String, ListedFi
         }
         // A digest in the name that is not that of the file is somebody's mistake.
         if fields.sha256.is_some() && sha256.is_some() && fields.sha256 != *sha256 {
+            let by = &listing.stated_by;
+            notes.push(format!(
+                "{path} is passed over: {by} has another digest of it than its name"
+            ));
             continue;
         }
         let key = (rank, path.clone());

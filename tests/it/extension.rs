@@ -25,6 +25,23 @@
 //! | X17 | progress in the midst of JSON | `definitions::questions_are_answered_…` parses whole outputs |
 //! | X18 | an image is linked that does not fit | `image_that_is_none_is_never_linked`, `image_for_another_system_…` |
 //! | X19 | one keyring for everything | `signature_is_demanded_where_a_keyring_is_named` |
+//!
+//! The same for systemd-sysupdate and systemd-sysext, 252 and 262:
+//!
+//! | | failure | covered by |
+//! |---|---|---|
+//! | S1 | after a download that failed, every update fails until a vacuum | `groups::wrong_bytes_cost_nothing_and_…` |
+//! | S2 | the version to go back to goes before the download | the same |
+//! | S3 | no resume | `download_is_resumed_by_a_later_process` in `tests/it/fetch/blobs.rs` |
+//! | S4 | one download after another | `web::transfers_of_one_component_are_fetched_at_once` |
+//! | S5 | a list is fetched anew each time | `web::list_that_is_unchanged_is_refused_once_…` counts the answers |
+//! | S6 | two runs at once | as X12 |
+//! | S7 | one bad image keeps all from being merged | `one_bad_image_of_several_is_found_and_put_back` |
+//! | S8 | a refresh that fails leaves nothing merged | `interop::refresh_that_a_foreign_image_breaks_leaves_…` |
+//! | S9 | an image that is found by two names keeps all from being merged | `unfit::images_beside_their_link_where_…`, `lab/alone.rs` |
+//! | S10 | it never goes back, and calls what was installed last the current one | `definitions::update_and_vacuum_are_passes_…` |
+//! | S11 | a prerelease is newer than its release | `extension_is_installed_upgraded_and_rolled_back` |
+//! | S12 | a directory that was edited in place is not merged anew | `directory::archive_of_a_definition_becomes_…` |
 
 mod beside;
 mod classes;

@@ -410,3 +410,34 @@ fn variables_of_a_host_below_a_root_are_read_there() {
         );
     }
 }
+
+#[test]
+fn what_an_import_of_definitions_leaves_out_is_named_and_what_is_added_to_them_counts() {
+    let mut world = World::new();
+    world.wish("desired", "apps: {}\n");
+    let transfer = "[Transfer]\nVerify=no\nChangeLog=https://e.example/@v\nAppStream=https://e.example/a\n\
+                    [Source]\nType=url-file\nPath=https://e.example/\nMatchPattern=demo_@v.raw\n\
+                    [Target]\nType=regular-file\nPath=/var/lib/images\nMatchPattern=demo_@v.raw\n\
+                    CurrentSymlink=LINK\nMode=0600\nReadOnly=yes\nTriesLeft=3\nTriesDone=0\n\
+                    RemoveTemporary=no\nInstancesMax=4\n";
+    let search = "/var/lib/extensions/demo.raw";
+    let transfer = transfer.replace("LINK", search);
+    tree::write(&world.path("/usr/lib/sysupdate.d/demo.transfer"), transfer.as_bytes());
+    tree::write(&world.path("/run/sysupdate.d/other.transfer"), transfer.as_bytes());
+    tree::write(
+        &world.path("/etc/sysupdate.d/demo.transfer.d/10-more.conf"),
+        b"[Target]\nInstancesMax=5\n[Transfer]\nMinVersion=2\n",
+    );
+    let definitions = world.path("/usr/lib/sysupdate.d").display().to_string();
+    let ran = world.run(&["import", "sysupdate", &definitions]).exits(0);
+    let keys =
+        ["Mode", "ReadOnly", "TriesLeft", "TriesDone", "RemoveTemporary", "ChangeLog", "AppStream"];
+    for key in keys {
+        let said = ran.stderr.matches(&format!("{key}= is not carried over")).count();
+        assert_eq!(said, 1, "{key}: {ran:#?}");
+    }
+    for part in ["retain: 5", "min_version: \"2\""] {
+        assert!(ran.stdout.contains(part), "{part}: {ran:#?}");
+    }
+    assert!(!ran.stdout.contains("other"), "{ran:#?}");
+}

@@ -4,14 +4,14 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::cli::args::{FeatureCommand, Format, PassArgs};
+use crate::cli::args::{FeatureCommand, FeatureSwitch, Format, PassArgs};
 use crate::cli::commands::pass;
 use crate::cli::exit::Exit;
 use crate::cli::output::json;
 use crate::cli::session::{AT_ONCE, Session};
 use crate::cli::{CliError, say};
 use crate::format::sysupdate::search::folder_name;
-use crate::provider::{Component, components};
+use crate::provider::{Component, HOST_SET, components};
 use crate::resource::extension::observe::Sealed;
 
 /// The file that updex writes too: it sorts first, so that an administrator's file wins.
@@ -35,20 +35,28 @@ struct FeatureRow {
     enabled_by: Option<String>,
 }
 
+impl FeatureRow {
+    /// The component that it is of, or what stands for none.
+    fn set(&self) -> &str {
+        self.component.as_deref().unwrap_or(HOST_SET)
+    }
+}
+
 /// Does what is asked for.
 pub(super) async fn act(
     session: &Session,
     command: &FeatureCommand,
     pass: &PassArgs,
 ) -> Result<Exit, CliError> {
-    let (feature, value, now) = match command {
+    let (choice, value) = match command {
         FeatureCommand::List => return Ok(list(session)),
-        FeatureCommand::Enable { feature, now } => (feature, "true", *now),
-        FeatureCommand::Disable { feature, now } => (feature, "false", *now),
+        FeatureCommand::Enable(choice) => (choice, "true"),
+        FeatureCommand::Disable(choice) => (choice, "false"),
     };
-    let row = switch(session, feature, value).await?;
+    let FeatureSwitch { feature, component, now } = choice;
+    let row = switch(session, (feature, component.as_deref()), value).await?;
     let is = if row.enabled { "is on" } else { "is off" };
-    if now {
+    if *now {
         say(&format!("{feature} {is}\n"));
         return pass::reconcile(session, pass).await;
     }
@@ -95,7 +103,8 @@ fn list(session: &Session) -> Exit {
     for row in &rows {
         let state = if row.enabled { "on " } else { "off" };
         let description = row.description.as_deref().unwrap_or_default();
-        let _ = writeln!(text, "{state} {:<24} {description}", row.name);
+        let of = row.component.iter().map(|name| format!("({name}) ")).collect::<String>();
+        let _ = writeln!(text, "{state} {:<24} {of}{description}", row.name);
     }
     if rows.is_empty() {
         text.push_str("No features.\n");
@@ -104,13 +113,33 @@ fn list(session: &Session) -> Exit {
     Exit::Ok
 }
 
-/// Writes the file that says so; the feature as it is then.
-async fn switch(session: &Session, feature: &str, value: &str) -> Result<FeatureRow, CliError> {
-    let known = all(session).into_iter().find(|row| row.name == feature);
-    let Some(row) = known else {
-        let why = format!("no feature is called `{feature}`; `reconcile features list` names them");
-        return Err(CliError::new(Exit::Failed, why));
+/// The one feature of a name, in a component where one is given.
+fn named(session: &Session, feature: &str, of: Option<&str>) -> Result<FeatureRow, CliError> {
+    let is_it = |row: &FeatureRow| row.name == feature && of.is_none_or(|of| row.set() == of);
+    let mut known = all(session).into_iter().filter(is_it);
+    let refused = |why: String| Err(CliError::new(Exit::Failed, why));
+    let Some(row) = known.next() else {
+        let within = of.map(|of| format!(" in component {of}")).unwrap_or_default();
+        return refused(format!(
+            "no feature is called `{feature}`{within}; `reconcile features list` names them"
+        ));
     };
+    if let Some(other) = known.next() {
+        let (one, other) = (row.set(), other.set());
+        return refused(format!(
+            "{one} and {other} both have a feature {feature}; say which with `--component {other}`"
+        ));
+    }
+    Ok(row)
+}
+
+/// Writes the file that says so; the feature as it is then.
+async fn switch(
+    session: &Session,
+    (feature, component): (&str, Option<&str>),
+    value: &str,
+) -> Result<FeatureRow, CliError> {
+    let row = named(session, feature, component)?;
     let directory = folder_name(row.component.as_deref());
     let place = format!("/etc/{directory}/{feature}.feature.d");
     let file = format!("{place}/{SWITCH_FILE}");
@@ -121,8 +150,7 @@ async fn switch(session: &Session, feature: &str, value: &str) -> Result<Feature
         Ok(Some(sealed)) => CliError::new(Exit::CannotWrite, sealed.message()),
         Ok(None) | Err(_) => CliError::io(&error),
     })?;
-    let now = all(session).into_iter().find(|row| row.name == feature);
-    let row = now.ok_or_else(|| CliError::new(Exit::Failed, format!("{feature} is gone")))?;
+    let row = named(session, feature, Some(row.set()))?;
     if row.enabled == (value == "true") {
         return Ok(row);
     }

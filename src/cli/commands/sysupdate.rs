@@ -201,9 +201,8 @@ fn look(
     session: &Session,
     component: &Component,
 ) -> Result<(ExtensionSpec, ExtensionObserved), CliError> {
-    let nothing =
-        || CliError::new(Exit::Failed, "No transfer definitions found that are carried out here.");
-    let (_, spec) = set_of(&session.host, component).ok_or_else(nothing)?;
+    let nothing = |why: String| CliError::new(Exit::Failed, why);
+    let (_, spec) = set_of(&session.host, component).map_err(nothing)?;
     let within = (&session.host, &Listings::default());
     let observed = observe(within, &spec, Depth::Quick).map_err(|e| CliError::io(&e))?;
     Ok((spec, observed))

@@ -10,7 +10,9 @@ use camino::Utf8Path;
 
 use crate::desired::Place;
 use crate::desired::import::{Imported, Note, NoteKind, quoted};
-use crate::format::sysupdate::definition::{SourceKind, Standing, TargetKind, Transfer};
+use crate::format::sysupdate::definition::{
+    INSTANCES_DEFAULT, SourceKind, Standing, TargetKind, Transfer,
+};
 use crate::format::sysupdate::pattern::Pattern;
 use crate::model::{ExtensionClass, Name};
 use crate::resource::extension::layout::{class_at, class_of};
@@ -41,7 +43,10 @@ pub fn import(transfers: &[Transfer]) -> Imported {
             Ok(found) if !names.insert(found.name.clone()) => {
                 notes.push(unmapped(format!("another transfer is extension/{} already", found.name)));
             }
-            Ok(found) => extension(&mut document, transfer, &found),
+            Ok(found) => {
+                extension(&mut document, transfer, &found);
+                notes.extend(dropped(transfer).map(unmapped));
+            }
             Err(why) if matches!(transfer.standing, Standing::NotOurs { .. }) => {
                 notes.push(unmapped(format!("{why}; leave it to systemd-sysupdate")));
             }
@@ -113,6 +118,22 @@ fn found(transfer: &Transfer) -> Result<Found, String> {
     Ok(Found { name, class, layout })
 }
 
+/// What is written in a transfer and has no word in a desired state.
+fn dropped(transfer: &Transfer) -> impl Iterator<Item = String> {
+    let target = &transfer.target;
+    let set = [
+        (target.mode.is_some(), "Mode", "images get 0644, or what the list states"),
+        (target.read_only.is_some(), "ReadOnly", "images can be written to"),
+        (target.tries_left.is_some(), "TriesLeft", "boots are not counted"),
+        (target.tries_done.is_some(), "TriesDone", "boots are not counted"),
+        (!target.remove_temporary, "RemoveTemporary", "what is half-done is always taken away"),
+        (!transfer.change_log.is_empty(), "ChangeLog", "it has nothing to show there"),
+        (!transfer.app_stream.is_empty(), "AppStream", "it has nothing to show there"),
+    ];
+    let set = set.into_iter().filter(|(is_set, ..)| *is_set);
+    set.map(|(_, key, what)| format!("{key}= is not carried over: {what}"))
+}
+
 fn file(path: &Utf8Path) -> &str {
     path.file_name().unwrap_or_default()
 }
@@ -138,7 +159,7 @@ fn extension(document: &mut String, transfer: &Transfer, found: &Found) {
     }
     line(format!("    layout: {}", found.layout));
     line(format!("    home: {}", quoted(&transfer.target.path)));
-    let kept = transfer.target.instances_max.unwrap_or(RETAIN_MAX).min(RETAIN_MAX);
+    let kept = transfer.target.kept(INSTANCES_DEFAULT).unwrap_or(RETAIN_MAX).min(RETAIN_MAX);
     line(format!("    retain: {kept}"));
     let signed = matches!(transfer.source.kind, SourceKind::UrlFile | SourceKind::UrlTar);
     match (signed && transfer.verify, web) {

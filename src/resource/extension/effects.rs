@@ -19,6 +19,8 @@ impl Situation<'_> {
         let mut classes = self.spec.classes();
         let links = self.observed.retired.iter().filter_map(|seen| seen.link.as_deref());
         classes.extend(links.filter_map(|link| class_at(link, Some(link))));
+        let former = self.observed.transfers.iter().flat_map(|seen| seen.former_of(self.id));
+        classes.extend(former.filter_map(|former| class_at(former.path.parent()?, None)));
         classes.sort();
         classes.dedup();
         let refresh = classes.into_iter().map(|class| Effect::Refresh { class });

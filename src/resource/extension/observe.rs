@@ -94,6 +94,7 @@ pub fn observe(
     observed.current = current(spec, &observed.transfers);
     observed.pending = pending(host, spec, &observed)?;
     observed.os = listings.host_in_words(host);
+    observed.systemd = listings.systemd(host);
     if spec.verify.keyring.is_none() {
         observed.keyrings = keyrings(host)?;
     }

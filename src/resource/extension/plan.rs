@@ -12,9 +12,9 @@ use crate::resource::confirm::owe;
 use crate::resource::decision::{self, Decision, Leftovers, Problem, SlotState, more_than};
 use crate::resource::extension::former::{clear, in_use_before};
 use crate::resource::extension::layout::{staged, staged_manifest};
-use crate::resource::extension::observe::{Former, LinkSeen, TransferObserved};
+use crate::resource::extension::observe::{Former, ImageSeen, LinkSeen, TransferObserved};
 use crate::resource::extension::pick::Picks;
-use crate::resource::extension::refuse::{refuse_foreign, refuse_namesake};
+use crate::resource::extension::refuse::{refuse_foreign, refuse_namesake, refuse_unknown};
 use crate::resource::extension::remove::before;
 use crate::resource::extension::spec::{Transfer, Upkeep};
 use crate::resource::extension::steps::{promote, take_away};
@@ -63,6 +63,7 @@ impl Situation<'_> {
         for (index, (transfer, seen)) in
             self.spec.transfers.iter().zip(&self.observed.transfers).enumerate()
         {
+            refuse_unknown(transfer, self.observed.systemd)?;
             let image = seen.images.get(&wanted.slot);
             let asked = (wanted.slot.as_str(), transfer, image);
             let state = image_state(self.spec, self.observed, self.owned, asked);
@@ -72,7 +73,7 @@ impl Situation<'_> {
             if state.must_be_made() || offer.is_some() {
                 let offer = offer.ok_or_else(|| self.cannot_be_had(wanted))?;
                 let fields = transfer.fields(&offer.fields, image);
-                let name = file_name(transfer, (&fields, offer))?;
+                let name = file_name(transfer, (offer, image))?;
                 refuse_foreign(seen, &name, &state)?;
                 if let SlotState::Outdated(why) = &state {
                     work.why = Some(why.clone());
@@ -140,7 +141,7 @@ impl Situation<'_> {
                 into: staged(&transfer.directory, file),
                 rules: PlaceRules {
                     class: transfer.class.unwrap_or_default(),
-                    name: transfer.name.clone(),
+                    name: transfer.found_as(file).to_owned(),
                     shape: transfer.shape,
                     mode: transfer.mode_of(fields),
                     modified_us: fields.modified_us,
@@ -333,12 +334,14 @@ fn merged(
     })
 }
 
-fn file_name(
+/// How the image is called that an offer becomes; `there` is the one of its version that is there.
+pub fn file_name(
     transfer: &Transfer,
-    (fields, offer): (&Fields, &FileOffer),
+    (offer, there): (&FileOffer, Option<&ImageSeen>),
 ) -> Result<String, Problem> {
+    let fields = transfer.fields(&offer.fields, there);
     let pattern = transfer.target.first();
-    let name = pattern.map(|pattern| pattern.name(fields).map_err(|e| e.to_string()));
+    let name = pattern.map(|pattern| pattern.name(&fields).map_err(|e| e.to_string()));
     match name {
         Some(Ok(name)) => Ok(name),
         Some(Err(why)) => Err(Problem {

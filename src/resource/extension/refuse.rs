@@ -1,9 +1,31 @@
-//! Refusals to touch what is somebody else's; pure.
+//! Refusals to touch what is somebody else's, and to fetch what systemd here cannot use; pure.
 
-use crate::model::ResourceId;
+use crate::format::extension_release::CONFEXT_SINCE;
+use crate::format::sysext::VERSIONED_SINCE;
+use crate::model::{BlockedReason, ExtensionClass, ResourceId};
 use crate::resource::decision::{Problem, SlotState};
 use crate::resource::extension::observe::{Namesake, TransferObserved};
 use crate::resource::extension::spec::Transfer;
+
+/// Refuses what the systemd of this host does not know at all: nothing that a source offers would change that.
+pub(super) fn refuse_unknown(transfer: &Transfer, systemd: Option<u32>) -> Result<(), Problem> {
+    let Some((class, systemd)) = transfer.class.zip(systemd) else { return Ok(()) };
+    let confext = class == ExtensionClass::Confext && systemd < CONFEXT_SINCE;
+    let message = if confext {
+        format!(
+            "systemd {systemd} knows no configuration extensions, which came with {CONFEXT_SINCE}"
+        )
+    } else if transfer.is_versioned() && systemd < VERSIONED_SINCE {
+        format!(
+            "systemd {systemd} picks no image of {}, which came with {VERSIONED_SINCE}; have the image in use linked \
+             (`layout: link`, `CurrentSymlink=`)",
+            transfer.directory
+        )
+    } else {
+        return Ok(());
+    };
+    Err(Problem { reason: BlockedReason::CannotRun, message, until: None })
+}
 
 /// Refuses a name that somebody else's extension has: systemd merges one of them and says nothing of the other.
 pub(super) fn refuse_namesake(

@@ -8,7 +8,7 @@ use crate::model::extension::Shape;
 use crate::model::{Check, Constraint, Digest, ExtensionClass, Level, Prereleases};
 use crate::resource::SuspendWish;
 use crate::resource::extension::apart::Others;
-use crate::resource::extension::layout::beside;
+use crate::resource::extension::layout::{beside, class_of};
 use crate::resource::extension::order::OrderWish;
 use crate::source::spec::DirectoryUrl;
 
@@ -139,11 +139,21 @@ impl Transfer {
         self.link.is_none() && self.class.is_some()
     }
 
+    /// Whether systemd picks the newest image of the directory.
+    pub fn is_versioned(&self) -> bool {
+        self.is_picked() && self.directory.extension() == Some("v")
+    }
+
     /// Which order says what is in use of the images that are in sight: where systemd picks the newest of a directory,
     /// its own.
     pub fn order_in_use(&self, wish: OrderWish) -> OrderWish {
-        let picks = self.is_picked() && self.directory.extension() == Some("v");
-        if picks { OrderWish::Uapi } else { wish }
+        if self.is_versioned() { OrderWish::Uapi } else { wish }
+    }
+
+    /// The name by which systemd finds one of its images: that of the file, where it finds each of them.
+    pub fn found_as<'n>(&'n self, file: &'n str) -> &'n str {
+        let each = self.link.is_none() && class_of(&self.directory).is_some();
+        if each { file.strip_suffix(".raw").unwrap_or(file) } else { &self.name }
     }
 
     /// The text of the link to a file of the directory: relative, so that it holds under every root.

@@ -58,6 +58,9 @@ pub fn image_state(
     if !image.drift.is_empty() {
         return SlotState::Damaged;
     }
+    if transfer.class.is_some_and(|class| class != manifest.class) {
+        return SlotState::Outdated("it was of another class".to_owned());
+    }
     match spec.accepts(transfer, (&manifest.digest, manifest.evidence.level)) {
         Ok(()) => SlotState::Whole,
         Err(why) => SlotState::Outdated(why),

@@ -112,14 +112,13 @@ fn image_without_a_link_stays_when_another_resource_is_to_use_it() {
     define(&host, "sysupdate.d", "demo");
     let path = host.world.path("usr/lib/sysupdate.d/demo.transfer");
     let text = fs::read_to_string(&path).unwrap();
-    let text = text.replace("CurrentSymlink=/var/lib/extensions/demo.raw\n", "");
-    fs::write(&path, text.replace("extensions.d/demo\n", "extensions\n")).unwrap();
+    fs::write(&path, text.replace("CurrentSymlink=/var/lib/extensions/demo.raw\n", "")).unwrap();
     wish(&mut host, "updex", None);
     host.converges();
-    assert!(is_linked(&host, "var/lib/extensions/demo_1.raw"));
+    assert!(is_linked(&host, "var/lib/extensions.d/demo/demo_1.raw"));
     wish(&mut host, "sysupdate", None);
     host.pass().exits(0);
-    assert!(is_linked(&host, "var/lib/extensions/demo_1.raw"));
+    assert!(is_linked(&host, "var/lib/extensions.d/demo/demo_1.raw"));
     host.is_settled();
 }
 

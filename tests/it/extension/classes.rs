@@ -12,20 +12,27 @@ echo "confext $@" >> "$R/../refreshes"
 new=
 for f in "$R"/var/lib/confexts/*; do
     [ -e "$f" ] || continue
-    if grep -qa BREAKS "$f"; then echo "Failed to read metadata for image $f" >&2; exit 1; fi
-    new="$new$(basename "$f" .raw)
+    case $f in *.v) [ -n "$(ls "$f")" ] || continue;; esac
+    if grep -rqa BREAKS "$f"; then echo "Failed to read metadata for image $f" >&2; exit 1; fi
+    new="$new$(basename "${f%.v}" .raw)
 "
 done
 mkdir -p "$R/etc/.systemd-confext"
 printf %s "$new" > "$R/etc/.systemd-confext/confexts"
 "#;
 
-/// A component with a system extension and an extension of the configuration, both called demo.
-pub(super) fn host() -> Host {
-    let mut host = Host::new();
+/// A host that merges extensions of both classes.
+pub(super) fn of_both() -> Host {
+    let host = Host::new();
     let stub = host.world.temp().join("stub/systemd-confext");
     fs::write(&stub, CONFEXT).unwrap();
     fs::set_permissions(stub, PermissionsExt::from_mode(0o755)).unwrap();
+    host
+}
+
+/// A component with a system extension and an extension of the configuration, both called demo.
+pub(super) fn host() -> Host {
+    let mut host = of_both();
     let definitions = host.world.path("usr/lib/sysupdate.demo.d");
     fs::create_dir_all(&definitions).unwrap();
     let source = host.source().display().to_string();

@@ -188,3 +188,69 @@ fn what_systemd_left_half_done_goes_by_a_vacuum_unless_it_is_to_stay() {
         assert_eq!(half.exists(), there, "{says}");
     }
 }
+
+#[test]
+fn updex_keeps_two_images_and_takes_the_transfer_of_the_last_component() {
+    for (as_what, kept, used) in [("updex", 2, "last"), ("sysupdate", 3, "host")] {
+        let mut host = Host::new();
+        for (directory, name) in
+            [("sysupdate.d", "host"), ("sysupdate.first.d", "first"), ("sysupdate.last.d", "last")]
+        {
+            let source = host.source().display().to_string();
+            let text = format!(
+                "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=file://{source}\nMatchPattern={name}_@v.raw\n\
+                 [Target]\nType=regular-file\nPath=/var/lib/{name}\n"
+            );
+            write(&host, &format!("usr/lib/{directory}/demo.transfer"), &text);
+        }
+        host.world.wish("desired", &format!("sysupdate: {{ as: {as_what}, activate: now }}\n"));
+        for version in ["1", "2", "3", "4"] {
+            for name in ["host", "first", "last"] {
+                host.publish(&format!("{name}_{version}.raw"), name);
+            }
+            host.converges();
+        }
+        let images = |name: &str| {
+            let items = fs::read_dir(host.world.path(&format!("var/lib/{name}"))).into_iter();
+            let names = items.flatten().flatten().map(|e| e.file_name().into_string().unwrap());
+            names.filter(|name| !name.starts_with('.')).count()
+        };
+        assert_eq!(images(used), kept, "{as_what}");
+        let updex = as_what == "updex";
+        assert_eq!(images("host") == 0, updex, "{as_what}");
+        assert_eq!(linked(&host, "demo"), updex.then(|| "last_4.raw".to_owned()), "{as_what}");
+    }
+}
+
+#[test]
+fn feature_of_two_components_is_switched_in_the_one_that_is_named() {
+    let host = Host::new();
+    let on = |host: &Host| -> Vec<bool> {
+        let rows = host.world.run(&["features", "list", "-o", "json"]).json();
+        rows.as_array().unwrap().iter().map(|row| row["enabled"].as_bool().unwrap()).collect()
+    };
+    for directory in ["sysupdate.d", "sysupdate.web.d"] {
+        write(&host, &format!("usr/lib/{directory}/devel.feature"), "[Feature]\n");
+    }
+    let ran = host.world.run(&["features", "enable", "devel"]).exits(1);
+    assert!(ran.stderr.contains("say which with `--component web`"), "{ran:#?}");
+    host.world.run(&["features", "enable", "devel", "--component", "web"]).exits(0);
+    assert_eq!(on(&host), [false, true]);
+    host.world.run(&["features", "enable", "devel", "-C", "host"]).exits(0);
+    host.world.run(&["features", "disable", "devel", "-C", "web"]).exits(0);
+    assert_eq!(on(&host), [true, false]);
+    let ran = host.world.run(&["features", "enable", "devel", "-C", "none"]).exits(1);
+    assert!(ran.stderr.contains("in component none"), "{ran:#?}");
+}
+
+#[test]
+fn component_by_a_name_that_no_resource_has_says_so() {
+    let mut host = Host::new();
+    write(&host, "usr/lib/sysupdate.\u{fc}ber.d/demo.transfer", &definition(&host, "demo", ""));
+    host.publish("demo_1.raw", "one");
+    host.world.wish("desired", "sysupdate: { as: sysupdate }\n");
+    for question in ["list", "check-new", "update"] {
+        let ran = ask(&host, &["-C", "\u{fc}ber", question]).exits(1);
+        assert!(ran.stderr.contains("cannot be a name"), "{question}: {ran:#?}");
+    }
+}

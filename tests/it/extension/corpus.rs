@@ -109,9 +109,14 @@ fn shipped_extensions_are_carried_out_and_the_system_is_left_alone() {
     host.list();
     host.world.wish("desired", "sysupdate: { as: updex }\n");
     let plan = host.world.run(&["--dry-run", "-o", "json"]).json();
-    let notes = plan["spec"]["notes"].to_string();
-    for (name, _) in SYSTEM {
-        assert!(notes.contains(&format!("{name}.transfer is left alone")), "{name}: {notes}");
+    let notes = plan["spec"]["notes"].as_array().unwrap();
+    for (name, target) in SYSTEM {
+        let start = format!("/usr/lib/sysupdate.d/{name}.transfer is left alone: ");
+        let note = notes.iter().find_map(|note| note.as_str()?.strip_prefix(&start));
+        let note = note.unwrap_or_else(|| panic!("{name}: {notes:#?}"));
+        let relative = target.lines().find(|line| line.starts_with("PathRelativeTo="));
+        let why = relative.unwrap_or("[Target] Type=partition writes partitions");
+        assert!(note.contains(why), "{name}: {note}");
     }
     assert_eq!(plan["spec"]["changes"].as_array().unwrap().len(), EXTENSIONS.len(), "{plan:#}");
     let ran = host.pass();

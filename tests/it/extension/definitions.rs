@@ -182,40 +182,33 @@ fn definition_that_cannot_be_read_and_list_that_is_not_there_are_named() {
 }
 
 #[test]
-fn images_that_lie_where_systemd_looks_are_accepted_with_a_word() {
-    let mut host = Host::new();
-    let directory = host.world.path("usr/lib/sysupdate.d");
-    fs::create_dir_all(&directory).unwrap();
-    let source = host.source().display().to_string();
-    let text = format!(
-        "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=file://{source}\nMatchPattern=tool_@v.raw\n\
-         [Target]\nType=regular-file\nPath=/var/lib/extensions\nMatchPattern=tool_@v.raw\n"
-    );
-    fs::write(directory.join("tool.transfer"), text).unwrap();
-    host.publish("tool_1.0.raw", "one");
-    follow(&mut host, "sysupdate");
-    let plan = host.world.run(&["--dry-run"]).exits(0).stdout;
-    assert!(plan.contains("under the name of its file"), "{plan}");
-    assert!(plan.contains("/var/lib/extensions/tool.raw.v"), "{plan}");
-    host.converges();
-}
-
-#[test]
 fn transfers_of_a_component_are_one_release() {
     let mut host = Host::new();
     let directory = host.world.path("usr/lib/sysupdate.web.d");
     fs::create_dir_all(&directory).unwrap();
     let source = host.source().display().to_string();
-    for name in ["alpha", "beta"] {
+    for (id, name) in [("10-beta", "beta"), ("20-alpha", "alpha")] {
         let text = format!(
             "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=file://{source}\nMatchPattern={name}_@v.raw\n\
              [Target]\nType=regular-file\nPath=/var/lib/extensions.d\nMatchPattern={name}_@v.raw\n\
              CurrentSymlink=/var/lib/extensions/{name}.raw\n"
         );
-        fs::write(directory.join(format!("{name}.transfer")), text).unwrap();
+        fs::write(directory.join(format!("{id}.transfer")), text).unwrap();
         host.publish(&format!("{name}_1.raw"), name);
     }
     follow(&mut host, "sysupdate");
+    // They come into use in the order of their definitions.
+    let plan = host.world.run(&["--dry-run", "-o", "json"]).json();
+    let steps = plan["spec"]["changes"][0]["steps"].as_array().unwrap();
+    let point = steps.iter().find(|step| step["op"] == "point").unwrap();
+    let links =
+        point["links"].as_array().unwrap().iter().map(|link| link["link"].as_str().unwrap());
+    let links: Vec<&str> = links.collect();
+    assert_eq!(
+        links,
+        ["/var/lib/extensions/beta.raw", "/var/lib/extensions/alpha.raw"],
+        "{plan:#}"
+    );
     host.converges();
     assert_eq!(host.merged(), "alpha\nbeta\n");
     host.publish("alpha_2.raw", "two");
@@ -389,19 +382,56 @@ fn extension_is_there_while_features_of_the_host_are_on() {
 }
 
 #[test]
-fn patterns_may_have_every_specifier_of_systemd() {
+fn definitions_may_have_every_specifier_of_systemd() {
     let mut host = Host::new();
-    fs::create_dir_all(host.world.path("etc")).unwrap();
-    fs::write(host.world.path("etc/os-release"), "ID=debian\nVERSION_ID=12\n").unwrap();
-    host.publish("demo_1.0.0_debian12.raw", "one");
-    let source = host.source().display().to_string();
+    for (place, text) in [
+        (
+            "etc/os-release",
+            "ID=debian\nVERSION_ID=12\nVARIANT_ID=edge\nBUILD_ID=b7\nIMAGE_ID=img\nIMAGE_VERSION=v9\n",
+        ),
+        ("etc/hostname", "web.example.net\n"),
+        ("etc/machine-info", "PRETTY_HOSTNAME=pretty\n"),
+        ("etc/machine-id", "0123456789abcdef0123456789abcdef\n"),
+    ] {
+        crate::support::tree::write(&host.world.path(place), text.as_bytes());
+    }
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86-64" };
+    // What only a running system has is nothing below a root.
+    let name = format!(
+        "{architecture},v9,,b7,web.example.net,web,pretty,0123456789abcdef0123456789abcdef,img,debian,,12,edge,%"
+    );
+    let temporary = host.source().join("tmp/var/tmp");
+    let image = format!("demo_1_{name}.raw");
+    host.publish(&image, "one");
+    fs::create_dir_all(&temporary).unwrap();
+    for file in [image.as_str(), "SHA256SUMS"] {
+        fs::rename(host.source().join(file), temporary.join(file)).unwrap();
+    }
+    let write = |host: &Host, pattern: &str| {
+        let source = host.source().display().to_string();
+        let text = format!(
+            "[Transfer]\nVerify=no\n[Source]\nType=url-file\nPath=file://{source}%T%V\nMatchPattern={pattern}\n\
+             [Target]\nType=regular-file\nPath=/var/lib/%M\nMatchPattern=demo_@v.raw\nCurrentSymlink=/var/lib/extensions/demo.raw\n"
+        );
+        crate::support::tree::write(
+            &host.world.path("etc/sysupdate.d/demo.transfer"),
+            text.as_bytes(),
+        );
+    };
+    let pattern = "demo_@v_%a,%A,%b,%B,%H,%l,%q,%m,%M,%o,%v,%w,%W,%%.raw";
+    write(&host, pattern);
+    follow(&mut host, "sysupdate");
+    host.world.options = vec!["--effects".to_owned(), "skip".to_owned()];
+    host.converges();
+    assert_eq!(host.link("demo").as_deref(), Some("../img/demo_1.raw"));
+    write(&host, "demo_@v_%z.raw");
+    let ran = host.pass();
+    assert!(ran.code == 1 && ran.stdout.contains("%z"), "{ran:#?}");
+    let source = temporary.display();
     let wish = format!(
-        "extensions:\n  demo: {{ source: {{ sysupdate: {{ path: {source}, match: demo_@v_%o%w.raw }} }} }}\n"
+        "extensions:\n  demo: {{ source: {{ sysupdate: {{ path: {source}, match: \"demo_@v_%o%z.raw\" }} }} }}\n"
     );
     host.world.wish("desired", &wish);
-    host.converges();
-    assert_eq!(host.version("demo").as_deref(), Some("1.0.0"));
-    host.world.wish("desired", &wish.replace("%o", "%z"));
     host.world.run(&["--dry-run"]).exits(65);
 }
 

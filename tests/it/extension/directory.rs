@@ -8,10 +8,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::{Host, image};
+use crate::archives::{bz2, gz, xz, zst};
 
-/// An archive of an extension with some files.
-fn archive(files: &[(&str, &str)]) -> Vec<u8> {
-    let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+/// An archive of an extension with some files, packed as the end of its name says.
+fn archive(name: &str, files: &[(&str, &str)]) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
     for (path, text) in files {
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o644);
@@ -19,12 +20,19 @@ fn archive(files: &[(&str, &str)]) -> Vec<u8> {
         header.set_size(text.len() as u64);
         tar.append_data(&mut header, path, text.as_bytes()).unwrap();
     }
-    tar.into_inner().unwrap().finish().unwrap()
+    let bytes = tar.into_inner().unwrap();
+    match name.rsplit('.').next().unwrap() {
+        "gz" => gz(&bytes),
+        "xz" => xz(&bytes),
+        "bz2" => bz2(&bytes),
+        "zst" => zst(&bytes),
+        _ => bytes,
+    }
 }
 
 pub(super) fn publish(host: &Host, name: &str, text: &str) {
     let release = "usr/lib/extension-release.d/extension-release.demo";
-    let bytes = archive(&[(release, "ID=_any\n"), ("usr/share/demo/text", text)]);
+    let bytes = archive(name, &[(release, "ID=_any\n"), ("usr/share/demo/text", text)]);
     fs::write(host.source().join(name), bytes).unwrap();
     host.list();
 }
@@ -74,6 +82,40 @@ fn archive_of_a_definition_becomes_a_directory_that_is_linked_and_kept() {
     host.list();
     assert_ne!(host.pass().code, 0);
     assert_eq!(fs::read_to_string(&text).unwrap(), "three");
+}
+
+#[test]
+fn archive_is_unpacked_whatever_it_is_packed_by_and_from_a_directory_without_a_list() {
+    for end in ["tar", "tar.gz", "tar.xz", "tar.bz2", "tar.zst"] {
+        for kind in ["url-tar", "tar"] {
+            let mut host = Host::new();
+            define(&host, "CurrentSymlink=/etc/extensions/demo\n");
+            let definition = host.world.path("usr/lib/sysupdate.d/demo.transfer");
+            let text = fs::read_to_string(&definition).unwrap().replace("tar.gz", end);
+            let (text, source) = match kind {
+                // A path of the host itself, where nobody lists what there is.
+                "tar" => (
+                    text.replace("url-tar", kind)
+                        .replace(&format!("file://{}", host.source().display()), "/srv/archives"),
+                    host.world.path("srv/archives"),
+                ),
+                _ => (text, host.source()),
+            };
+            fs::write(&definition, text).unwrap();
+            host.world.wish("desired", "sysupdate: { as: sysupdate, activate: now }\n");
+            for version in ["1", "2"] {
+                let name = format!("demo_{version}.{end}");
+                publish(&host, &name, version);
+                if kind == "tar" {
+                    fs::create_dir_all(&source).unwrap();
+                    fs::rename(host.source().join(&name), source.join(&name)).unwrap();
+                }
+                host.converges();
+                let text = host.world.path("etc/extensions/demo/usr/share/demo/text");
+                assert_eq!(fs::read_to_string(text).unwrap(), version, "{kind} {end}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -164,10 +206,13 @@ fn archive_that_does_not_fit_the_host_is_not_linked() {
          demo_@v.tar.gz }} }}\n"
     );
     host.world.wish("desired", &wish);
-    let forbidden = archive(&[
-        ("usr/lib/extension-release.d/extension-release.demo", "ID=_any\n"),
-        ("usr/lib/os-release", "ID=other\n"),
-    ]);
+    let forbidden = archive(
+        "plain.tar.gz",
+        &[
+            ("usr/lib/extension-release.d/extension-release.demo", "ID=_any\n"),
+            ("usr/lib/os-release", "ID=other\n"),
+        ],
+    );
     fs::write(host.source().join("demo_1.0.0.tar.gz"), forbidden).unwrap();
     host.list();
     let ran = host.pass();
@@ -189,7 +234,7 @@ fn release_file_of_another_name_is_told_where_no_host_says_what_it_is() {
     define(&host, "CurrentSymlink=/var/lib/extensions/demo\n");
     host.world.wish("desired", "sysupdate: { as: sysupdate }\n");
     let release = "usr/lib/extension-release.d/extension-release.other";
-    let bytes = archive(&[(release, "ID=_any\n"), ("usr/share/demo/text", "one")]);
+    let bytes = archive("plain.tar.gz", &[(release, "ID=_any\n"), ("usr/share/demo/text", "one")]);
     fs::write(host.source().join("demo_1.tar.gz"), bytes).unwrap();
     host.list();
     let ran = host.pass().exits(0);

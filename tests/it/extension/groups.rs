@@ -6,13 +6,13 @@
 //! | 2 | a version that is incomplete at the source | `incomplete_version_of_the_source_is_passed_over` |
 //! | 3 | a version that is incomplete here | `version_that_lost_a_file_is_incomplete_until_an_update` |
 //! | 4 | a feature comes and goes | `feature_brings_a_transfer_and_takes_it_along` |
-//! | 5, 9 | JSON of features and components | `features_and_components_are_described` |
+//! | 5, 9 | JSON of features and components, what waits for a start of the host | `features_and_components_are_described`, `component_that_waits_for_the_next_start_is_pending` |
 //! | 6, 10 | compressed files, archives, two bytes | `tests/it/extension/directory.rs` |
-//! | 7 | a list with a date | `list_that_is_out_of_date_is_refused` |
+//! | 7 | a list with a date | `list_that_is_out_of_date_is_refused`; not what switches that off, see `tests/golden/sysupdate` |
 //! | 8 | wrong bytes | `wrong_bytes_cost_nothing_and_the_next_update_heals` |
 //! | 11 | definitions below a root | every test: all of them run below one |
 //! | 12 | a list that is no list | `damaged_list_is_an_error_and_no_change` |
-//! | 15 | signatures | `signed.rs`, `tests/it/openpgp.rs` |
+//! | 15 | signatures | `signed.rs`, `tests/it/openpgp.rs`; not a subkey that only the signature has, see `tests/golden/sysupdate` |
 //! | 16 | directories at the source and here, names that lead out | `files_below_directories_of_the_source_are_found`, `versions_in_directories_of_their_own_come_and_go_with_them` |
 //! | 17 | features and components switched on and off, suggested | `features_and_components_are_switched_…` |
 //! | 18 | every component | `pass_carries_out_every_component_that_is_on` |
@@ -20,6 +20,7 @@
 //! | 14 | listeners over varlink | `whoever_listens_is_told_once_…` in `followed.rs` |
 
 use std::fs;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
@@ -170,6 +171,39 @@ fn features_and_components_are_described() {
 }
 
 #[test]
+fn component_that_waits_for_the_next_start_is_pending() {
+    let mut host = Host::new();
+    host.world.wish("desired", "sysupdate: { as: sysupdate, activate: boot }\n");
+    define(&host, ("sysupdate.web.d", "01-web"), "web_@v.raw", "");
+    let definition = host.world.path("usr/lib/sysupdate.web.d/01-web.transfer");
+    let text = fs::read_to_string(&definition).unwrap();
+    let link = "CurrentSymlink=/var/lib/extensions/web.raw";
+    fs::write(definition, text.replace("CurrentSymlink=current", link)).unwrap();
+    let pending = |host: &Host| {
+        let answers =
+            [&["-C", "web", "pending"][..], &["-C", "web", "--exit-codes", "updex", "pending"]];
+        answers.map(|arguments| ask(host, arguments).code)
+    };
+    let merge = |host: &Host| {
+        let merged = host.world.path("usr/.systemd-sysext");
+        fs::create_dir_all(&merged).unwrap();
+        fs::write(merged.join("extensions"), "web\n").unwrap();
+    };
+    assert_eq!(pending(&host), [1, 2], "nothing is there");
+    for version in ["1", "2"] {
+        host.publish(&format!("web_{version}.raw"), version);
+        host.converges();
+        assert_eq!((pending(&host), host.refreshes()), ([0, 0], 0), "{version}");
+        merge(&host);
+        assert_eq!(pending(&host), [1, 2], "{version}");
+        // Times are told by the second.
+        let marker = host.world.path("usr/.systemd-sysext/extensions");
+        let marker = fs::File::options().write(true).open(marker).unwrap();
+        marker.set_modified(SystemTime::now() - Duration::from_mins(1)).unwrap();
+    }
+}
+
+#[test]
 fn list_that_is_out_of_date_is_refused() {
     let mut host = host();
     offer(&host, &["linux-v1.erofs", "linux-v1.erofs.caibx", "BEST-BEFORE-2026-01-01"]);
@@ -279,9 +313,24 @@ fn versions_in_directories_of_their_own_come_and_go_with_them() {
     offer(&host, &["sub-4.raw"]);
     host.converges();
     assert_eq!(files(&host, "01-sub"), ["3", "4", "current"], "an empty directory goes");
-    fs::remove_file(host.world.path("var/lib/01-sub/4/deep/sub.raw")).unwrap();
+    fs::write(
+        &definition,
+        text.replace("@v/deep/sub.raw sub-@v.raw", "sub-@v.raw @v/deep/sub.raw"),
+    )
+    .unwrap();
+    for (version, expected) in
+        [("5", ["4", "current", "sub-5.raw"]), ("6", ["current", "sub-5.raw", "sub-6.raw"])]
+    {
+        offer(&host, &[&format!("sub-{version}.raw")]);
+        host.converges();
+        assert_eq!(files(&host, "01-sub"), expected, "from directories to flat");
+    }
+    fs::write(&definition, &text).unwrap();
+    offer(&host, &["sub-7.raw"]);
     host.converges();
-    assert!(host.world.path("var/lib/01-sub/4/deep/sub.raw").exists());
+    fs::remove_file(host.world.path("var/lib/01-sub/7/deep/sub.raw")).unwrap();
+    host.converges();
+    assert!(host.world.path("var/lib/01-sub/7/deep/sub.raw").exists());
     host.world.wish("desired", "apps: {}\n");
     host.converges();
     assert!(files(&host, "01-sub").is_empty(), "{:?}", files(&host, "01-sub"));

@@ -3,6 +3,7 @@
 use std::fs;
 
 use super::Host;
+use super::classes::{self, merged_into_etc};
 use super::followed::names;
 
 /// What systemd would merge: the target of the link, and what it would pick.
@@ -197,4 +198,33 @@ fn link_that_moved_goes_with_its_extension() {
     host.converges();
     assert!(!after.is_symlink());
     assert_eq!(host.merged(), "");
+}
+
+#[test]
+fn extension_whose_class_is_edited_is_merged_by_the_new_one_alone() {
+    let merged = |host: &Host| (host.merged(), merged_into_etc(host));
+    for layout in ["link", "versioned"] {
+        let mut host = classes::of_both();
+        host.publish("demo_1.0.0.raw", "one");
+        wish(&mut host, layout, "");
+        host.converges();
+        let (sysext, confext) =
+            (("demo\n".into(), String::new()), (String::new(), "demo\n".into()));
+        assert_eq!(merged(&host), sysext);
+        for _ in 0..2 {
+            wish(&mut host, layout, "    class: confext\n");
+            host.converges();
+            assert_eq!(merged(&host), confext, "{layout}");
+            assert_eq!(in_sight(&host), (None, Vec::new()), "{layout}");
+            wish(&mut host, layout, "");
+            host.converges();
+            assert_eq!(merged(&host), sysext, "{layout}");
+            assert!(!host.world.path("var/lib/confexts/demo.raw").exists(), "{layout}");
+        }
+        // What does not work by its new class is in use by the one before.
+        host.publish("demo_2.0.0.raw", "BREAKS");
+        wish(&mut host, layout, "    class: confext\n");
+        let said = host.pass().exits(6).stdout;
+        assert_eq!(merged(&host), sysext, "{layout}: {said}");
+    }
 }

@@ -52,16 +52,39 @@ fn signed_image_is_installed_by_the_keyring_of_the_wish() {
 }
 
 #[test]
-fn signed_image_is_installed_by_the_keyring_of_systemd() {
-    let mut host = Host::new();
-    offer(&host, "SHA256SUMS.gpg");
-    wish(&mut host, "{ min: signature }");
-    host.world.run(&["--dry-run"]).exits(77);
-    trust(&host, "openpgp/good.pgp");
-    host.world.run(&["--dry-run"]).exits(77);
-    trust(&host, "sysupdate/signed/import-pubring.pgp");
-    host.converges();
-    assert_eq!(host.version("demo").as_deref(), Some("1.0.0"));
+fn signed_image_is_installed_by_the_keyrings_of_systemd() {
+    const OWN: &str = "etc/systemd/import-pubring.pgp";
+    const OWN_ONCE: &str = "etc/systemd/import-pubring.gpg";
+    const SHIPPED: &str = "usr/lib/systemd/import-pubring.pgp";
+    let (right, wrong) = ("sysupdate/signed/import-pubring.pgp", "openpgp/good.pgp");
+    for (keyrings, installs) in [
+        (&[][..], false),
+        (&[(OWN, wrong)], false),
+        (&[(OWN, right)], true),
+        (&[(SHIPPED, right)], true),
+        (&[(OWN_ONCE, right)], true),
+        // Those of both directories count, and of one directory the first that is there.
+        (&[(OWN, wrong), (SHIPPED, right)], true),
+        (&[(OWN, right), (SHIPPED, wrong)], true),
+        (&[(OWN, wrong), (OWN_ONCE, right)], false),
+        (&[(OWN, right), (OWN_ONCE, wrong)], true),
+    ] {
+        let mut host = Host::new();
+        offer(&host, "SHA256SUMS.gpg");
+        wish(&mut host, "{ min: signature }");
+        for (place, keyring) in keyrings {
+            let place = host.world.path(place);
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            fs::copy(golden(keyring), place).unwrap();
+        }
+        if installs {
+            host.converges();
+            assert_eq!(host.version("demo").as_deref(), Some("1.0.0"), "{keyrings:?}");
+        } else {
+            let ran = host.pass();
+            assert_eq!((ran.code, host.version("demo")), (77, None), "{keyrings:?}: {ran:#?}");
+        }
+    }
 }
 
 #[test]

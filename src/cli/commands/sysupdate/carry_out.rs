@@ -21,7 +21,9 @@ use crate::format::sysupdate::sets::{Flag, UpdateSet};
 use crate::host::Change as Host;
 use crate::model::outcome::{End, Outcome};
 use crate::model::{Action, Constraint, Plan, ResourceId, Step};
-use crate::provider::{Component, orphans, resources_of, unclear_of, wish_nothing_of};
+use crate::provider::{
+    Component, NOTHING_TO_DO, orphans, resources_of, set_of, unclear_of, wish_nothing_of,
+};
 use crate::reconcile::{self, Request};
 use crate::record::ledger;
 use crate::resource::Spec;
@@ -30,9 +32,6 @@ use crate::resource::extension::spec::{Transfer, Upkeep};
 
 /// The least that an update keeps: one in use, one to come.
 const KEPT_BY_UPDATE_MIN: u32 = 2;
-
-/// What is said where no transfer is on.
-const NOTHING_TO_DO: &str = "No transfer definitions found that are carried out here.";
 
 /// A command that changes the host.
 #[derive(Clone, Copy)]
@@ -275,7 +274,9 @@ impl Carrying<'_> {
         let its: BTreeSet<ResourceId> = resources_of(self.component, desired).into_iter().collect();
         if its.is_empty() {
             let broken = self.component.broken.first().map(String::as_str);
-            let why = broken.or(unclear_of(self.component, desired)).unwrap_or(NOTHING_TO_DO);
+            let known = broken.or(unclear_of(self.component, desired)).map(str::to_owned);
+            let why = known.or_else(|| set_of(&self.session.host, self.component).err());
+            let why = why.unwrap_or_else(|| NOTHING_TO_DO.to_owned());
             return Err(CliError::new(Exit::Failed, why));
         }
         Ok(its)

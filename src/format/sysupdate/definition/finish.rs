@@ -1,7 +1,6 @@
 //! Making a transfer of the values that were read: what is derived, what must fit, what is not ours.
 
 use super::super::pattern::Pattern;
-use super::INSTANCES_DEFAULT;
 use super::transfer::{Draft, End, Source, SourceKind, Standing, Target, TargetKind, Transfer};
 use super::values::{is_plain_absolute, is_web_url};
 
@@ -50,9 +49,6 @@ impl Draft {
                  absolute path"
             ));
         }
-        let limit = self.instances_max.or(self.transfer_instances_max);
-        let limit =
-            if kind == TargetKind::Partition { limit } else { limit.or(Some(INSTANCES_DEFAULT)) };
         let target = Target {
             kind,
             path,
@@ -61,7 +57,7 @@ impl Draft {
             read_only: self.read_only,
             tries_left: self.tries_left,
             tries_done: self.tries_done,
-            instances_max: limit,
+            instances_max: self.instances_max.or(self.transfer_instances_max),
             remove_temporary: self.remove_temporary.unwrap_or(true),
             current_symlink: self.current_symlink,
             partition: self.partition,

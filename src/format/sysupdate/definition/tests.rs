@@ -44,7 +44,7 @@ fn a_minimal_transfer_has_the_defaults() {
     assert_eq!(t.target.path, "/var/lib/extensions.d");
     assert_eq!(t.target.kind, TargetKind::RegularFile);
     assert_eq!(patterns(&t.target.patterns), ["x_@v.raw"]);
-    assert_eq!((t.target.instances_max, t.target.remove_temporary), (Some(3), true));
+    assert_eq!((t.target.kept(INSTANCES_DEFAULT), t.target.remove_temporary), (Some(3), true));
     assert_eq!((t.target.mode, t.target.current_symlink.clone()), (None, None));
     assert_eq!(t.standing, Standing::Ours);
     assert!(t.is_enabled(&[]));
@@ -78,7 +78,7 @@ fn every_key_is_read() {
     assert_eq!(patterns(&t.source.patterns), ["a_@v_x86-64.tar.xz", "b_@v.tar", "c_@v"]);
     assert_eq!((t.target.mode, t.target.read_only), (Some(0o750), Some(true)));
     assert_eq!((t.target.tries_left, t.target.tries_done), (Some(5), Some(1)));
-    assert_eq!((t.target.instances_max, t.target.remove_temporary), (Some(4), false));
+    assert_eq!((t.target.kept(INSTANCES_DEFAULT), t.target.remove_temporary), (Some(4), false));
     assert_eq!(t.target.current_symlink.as_deref(), Some("a/cur"));
     assert_eq!(t.target.partition.flags, Some(4));
     assert_eq!(t.target.partition.no_auto, Some(true));
@@ -100,7 +100,7 @@ fn drop_ins_win_and_empty_values_forget() {
     );
     assert_eq!((t.min_version, t.protected_versions), (None, vec!["9".to_owned()]));
     assert_eq!((t.features.len(), t.verify), (0, true));
-    assert_eq!((t.target.instances_max, t.target.current_symlink), (Some(3), None));
+    assert_eq!((t.target.kept(INSTANCES_DEFAULT), t.target.current_symlink), (Some(3), None));
     assert_eq!(t.target.mode, Some(0o600), "a mode has no empty value");
     assert_eq!(patterns(&t.source.patterns), ["y_@v"]);
 }
@@ -109,7 +109,7 @@ fn drop_ins_win_and_empty_values_forget() {
 fn instances_are_limited_in_either_section() {
     let limit = |transfer: &str, target: &str| {
         let (t, warnings) = read(&format!("[Transfer]\n{transfer}\n{MINIMAL}{target}\n"), &[]);
-        (t.target.instances_max, warnings.len())
+        (t.target.kept(INSTANCES_DEFAULT), warnings.len())
     };
     assert_eq!(limit("InstancesMax=2", ""), (Some(2), 1));
     assert_eq!(limit("InstancesMax=2", "InstancesMax=5"), (Some(5), 1));

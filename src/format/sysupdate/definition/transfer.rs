@@ -92,7 +92,7 @@ pub struct Target {
     pub tries_left: Option<u64>,
     /// `TriesDone=`.
     pub tries_done: Option<u64>,
-    /// `InstancesMax=`, at least 2; `None` is without a limit.
+    /// `InstancesMax=`, at least 2, where it is written.
     pub instances_max: Option<u64>,
     /// `RemoveTemporary=`, by default yes.
     pub remove_temporary: bool,
@@ -100,6 +100,13 @@ pub struct Target {
     pub current_symlink: Option<String>,
     /// What concerns partitions.
     pub partition: Partition,
+}
+
+impl Target {
+    /// How many instances are kept where whoever carries it out keeps so many by default; `None` is without a limit.
+    pub fn kept(&self, default: u64) -> Option<u64> {
+        self.instances_max.or((self.kind != TargetKind::Partition).then_some(default))
+    }
 }
 
 /// One transfer file.

@@ -2,7 +2,6 @@
 //!
 //! systemd merges one extension of a name, whichever it finds first, and says nothing of the others.
 
-use std::cell::LazyCell;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::format::sysext::{EntryKind, image_name};
 use crate::host::{Item, ItemKind, Look, facts};
+use crate::model::extension::CLASSES;
 use crate::model::extension::{ImageHead, Shape};
 use crate::model::{ExtensionClass, ResourceId, Version};
 use crate::resource::extension::layout::searched;
@@ -55,10 +55,12 @@ pub(super) fn find(
     former: &mut Vec<Former>,
 ) -> io::Result<Vec<Namesake>> {
     let Some(class) = transfer.class else { return Ok(Vec::new()) };
-    let systemd = LazyCell::new(|| facts::systemd(host));
+    let systemd = listings.systemd(host);
     let stem = stem(transfer);
     let mut found = Vec::new();
-    for place in searched(class, None) {
+    // Of another class there is nobody's extension in the way, but there may be what it was before its class was edited.
+    for (of, place) in CLASSES.into_iter().flat_map(|of| searched(of, None).map(move |at| (of, at)))
+    {
         let items = match listings.of(host, place.into()) {
             // A link: what it leads to has other names that are looked at.
             Err(error) if error.kind() == io::ErrorKind::NotADirectory => continue,
@@ -72,7 +74,9 @@ pub(super) fn find(
                 continue;
             }
             former.extend(left_by_us(host, transfer, (item, &path))?);
-            found.extend(namesake((host, *systemd), (class, transfer), item, path)?);
+            if of == class {
+                found.extend(namesake((host, systemd), (class, transfer), item, path)?);
+            }
         }
     }
     Ok(found)

@@ -14,6 +14,7 @@ use crate::resource::extension::observe::os_release;
 #[derive(Debug, Default)]
 pub struct Listings {
     listed: Mutex<HashMap<Utf8PathBuf, Arc<[Item]>>>,
+    systemd: OnceLock<Option<u32>>,
     host: OnceLock<String>,
 }
 
@@ -29,9 +30,14 @@ impl Listings {
         Ok(items)
     }
 
+    /// The version of systemd, where the host has one.
+    pub(super) fn systemd(&self, host: &Look) -> Option<u32> {
+        *self.systemd.get_or_init(|| facts::systemd(host))
+    }
+
     /// What of the host decides whether it merges an image.
     pub(super) fn host_in_words(&self, host: &Look) -> String {
-        let systemd = || facts::systemd(host).unwrap_or(facts::SYSTEMD_ASSUMED);
+        let systemd = || self.systemd(host).unwrap_or(facts::SYSTEMD_ASSUMED);
         self.host.get_or_init(|| host_in_words(os_release(host).as_ref(), systemd())).clone()
     }
 }

@@ -40,6 +40,9 @@ pub struct ExtensionObserved {
     pub pending: Pending,
     /// The operating system and systemd: an image that does not fit them may fit the next ones.
     pub os: String,
+    /// The version of systemd, where one is found.
+    #[serde(skip)]
+    pub systemd: Option<u32>,
     /// systemd's keyrings, for wishes that rely on them.
     #[serde(skip)]
     pub keyrings: Keyrings,
