@@ -3,6 +3,8 @@
 //! There each image is an extension of its own. One that a link leads to as well would be there twice: systemd 252 then
 //! merges nothing at all, and later ones merge what the link does not lead to.
 
+use std::fmt::Write as _;
+
 use camino::Utf8Path;
 
 use crate::format::sysupdate::definition::Transfer;
@@ -24,8 +26,8 @@ pub(super) fn refuse(transfer: &Transfer, wish: &Wish) -> Option<String> {
     let mut out = format!("mkdir -p {to} && mv {from}/{images} {to}/");
     let mut lines = format!("`Path={to}`");
     if let Some(link) = &wish.link {
-        out += &format!(" && ln -sfn {to}/$(basename $(readlink {link})) {link}");
-        lines += &format!(" and `CurrentSymlink={link}`");
+        let _ = write!(out, " && ln -sfn {to}/$(basename $(readlink {link})) {link}");
+        let _ = write!(lines, " and `CurrentSymlink={link}`");
     }
     Some(format!(
         "{file}: systemd takes whatever is in {from} for extensions of their own, so its images must not lie there \

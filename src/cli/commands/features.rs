@@ -103,7 +103,7 @@ fn list(session: &Session) -> Exit {
     for row in &rows {
         let state = if row.enabled { "on " } else { "off" };
         let description = row.description.as_deref().unwrap_or_default();
-        let of = row.component.iter().map(|name| format!("({name}) ")).collect::<String>();
+        let of = row.component.as_ref().map(|name| format!("({name}) ")).unwrap_or_default();
         let _ = writeln!(text, "{state} {:<24} {of}{description}", row.name);
     }
     if rows.is_empty() {
