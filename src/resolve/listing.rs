@@ -1,6 +1,7 @@
 //! What the directories of an extension offer: lists read, signatures checked, names matched.
 
 use std::collections::BTreeMap;
+use std::iter;
 
 use camino::Utf8Path;
 use jiff::Timestamp;
@@ -101,7 +102,9 @@ pub(super) async fn candidates(
     let found: Vec<Candidate> = found.collect();
     if found.is_empty() {
         let reason = BlockedReason::NoVersion;
-        return Err(Problem { reason, message: none(spec, &newest), until: None });
+        // What was passed over may be all that there is.
+        let said: Vec<String> = iter::once(none(spec, &newest)).chain(notes).collect();
+        return Err(Problem { reason, message: said.join("; "), until: None });
     }
     notes.sort();
     notes.dedup();

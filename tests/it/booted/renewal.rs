@@ -15,10 +15,11 @@ const WISH: &str = "apps:
 
 /// What starts, and is told to have understood everything.
 const DOES_NOTHING: &str =
-    "#!/bin/sh\ncase \"$*\" in *--version* | *status) exit 0 ;; esac\nexit 1\n";
+    "#!/bin/sh\ncase \"$*\" in --version) echo reconcile 4.0.0 ;; *status) ;; *) exit 1 ;; esac\n";
 
 /// What starts, and does not understand what is here.
-const UNDERSTANDS_NOTHING: &str = "#!/bin/sh\n[ \"$1\" = --version ] || exit 78\n";
+const UNDERSTANDS_NOTHING: &str =
+    "#!/bin/sh\n[ \"$1\" = --version ] && echo reconcile 3.0.0 || exit 78\n";
 
 /// Offers `/share/next` and nothing else: a patch from one build without optimization to the next takes minutes.
 fn publish(machine: &Machine, version: &str) {

@@ -398,7 +398,7 @@ fn definitions_may_have_every_specifier_of_systemd() {
     let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86-64" };
     // What only a running system has is nothing below a root.
     let name = format!(
-        "{architecture},v9,,b7,web.example.net,web,pretty,0123456789abcdef0123456789abcdef,img,debian,,12,edge,%"
+        "{architecture},v9,,b7,web.example.net,web,pretty,0123456789abcdef0123456789abcdef,img,debian,,12,edge"
     );
     let temporary = host.source().join("tmp/var/tmp");
     let image = format!("demo_1_{name}.raw");
@@ -418,7 +418,7 @@ fn definitions_may_have_every_specifier_of_systemd() {
             text.as_bytes(),
         );
     };
-    let pattern = "demo_@v_%a,%A,%b,%B,%H,%l,%q,%m,%M,%o,%v,%w,%W,%%.raw";
+    let pattern = "demo_@v_%a,%A,%b,%B,%H,%l,%q,%m,%M,%o,%v,%w,%W.raw";
     write(&host, pattern);
     follow(&mut host, "sysupdate");
     host.world.options = vec!["--effects".to_owned(), "skip".to_owned()];

@@ -149,7 +149,7 @@ fn images_beside_their_link_where_systemd_looks_are_refused_until_they_are_moved
         ("updex", "extensions/demo.raw.v", ""),
         ("sysupdate", "extensions", beside),
         ("sysupdate", "extensions", "CurrentSymlink=/etc/extensions/demo.raw"),
-        ("sysupdate", "extensions/demo.raw.v", "CurrentSymlink=../demo.raw"),
+        ("sysupdate", "extensions/demo.raw.v", "CurrentSymlink=/var/lib/extensions/demo.raw"),
     ] {
         let what = format!("{as_what} {place} {more}");
         let mut host = host(as_what);
