@@ -83,8 +83,10 @@ fn replace_by(
         }
     }
     host.rename_over(wish.beside, wish.file).inspect_err(|_| {
-        // Each pass would keep one more of the same.
-        let _ = surplus.map(|path| host.remove_file(path));
+        // Each pass would keep one more of the same; but once the new one is in place, it is the way back.
+        if let (Ok(Some(_)), Some(path)) = (host.stat(wish.beside), surplus) {
+            let _ = host.remove_file(path);
+        }
     })?;
     Ok(lost)
 }

@@ -81,8 +81,7 @@ pub fn intend(host: &Host, ledger: &mut Ledger, pass: &Pass<'_>) -> io::Result<(
 /// no failure of it; it is durable once the pass is concluded.
 pub fn tell(host: &Host, pass: &Pass<'_>, ended: &[(&Change, &ChangeResult)]) {
     let plan = pass.plan.name().to_string();
-    let entries: Vec<_> =
-        ended.iter().map(|(change, result)| history_entry(&plan, pass, change, result)).collect();
+    let entries: Vec<_> = ended.iter().map(|(c, r)| history_entry(&plan, pass, c, r)).collect();
     if let Err(error) = history::append(host, &entries) {
         tracing::warn!(%error, "cannot write the history");
     }
