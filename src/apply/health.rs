@@ -14,7 +14,7 @@ use crate::host::Change as Host;
 use crate::model::ledger::Quarantined;
 use crate::model::outcome::{End, Failure, FailureClass, chain};
 use crate::model::step::ExchangeBy;
-use crate::model::{Action, Change, Check, Effect, Kind, ResourceId, Step, StepKind};
+use crate::model::{Action, Change, Check, Digest, Effect, Kind, ResourceId, Step, StepKind};
 
 /// Most releases that are looked at at the same time: each look may start a program.
 const CHECKS_AT_ONCE: usize = 64;
@@ -348,8 +348,12 @@ pub(super) fn quarantine(why: &str, work: &mut Work<'_>, host: &Host, journal: &
     let Some(after) = &work.change.after else { return };
     let fetched = work.result.fetched.as_ref().map(|fetched| &fetched.digest);
     let stated = after.evidence.iter().flat_map(|evidence| &evidence.digests);
-    let mut digests: Vec<_> =
-        fetched.into_iter().chain(&after.digest).chain(stated).cloned().collect();
+    let of_files: Vec<&Digest> = fetched.into_iter().chain(stated).collect();
+    // Where the digest is none of a file, the release has several, each of which may be in others that work.
+    let whole = after.digest.iter().filter(|digest| !of_files.contains(digest));
+    let is_set = work.change.resource.kind == Kind::Extension && whole.count() > 0;
+    let of_files = of_files.into_iter().filter(|_| !is_set);
+    let mut digests: Vec<_> = of_files.chain(&after.digest).cloned().collect();
     digests.sort();
     digests.dedup();
     let release = Quarantined {

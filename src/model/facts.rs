@@ -22,6 +22,14 @@ impl Arch {
             Self::Aarch64 => "aarch64",
         }
     }
+
+    /// The name that systemd has for it.
+    pub fn in_systemd(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86-64",
+            Self::Aarch64 => "arm64",
+        }
+    }
 }
 
 /// The C library programs are linked against here.

@@ -4,7 +4,6 @@ use crate::format::os_release::OsRelease;
 use crate::format::sysupdate::specifier::Specifiers;
 use crate::format::sysupdate::suggest;
 use crate::host::{Look, facts};
-use crate::model::facts::Arch;
 
 /// A machine id and the like: one short line.
 const LINE_BYTES_MAX: u64 = 4096;
@@ -23,10 +22,7 @@ pub(super) fn specifiers(host: &Look) -> Specifiers {
     let running = |path: &str| if host.is_live() { line(path) } else { String::new() };
     let short = observed.hostname.split('.').next().unwrap_or_default().to_owned();
     Specifiers {
-        architecture: match observed.arch {
-            Arch::X86_64 => "x86-64".to_owned(),
-            Arch::Aarch64 => "arm64".to_owned(),
-        },
+        architecture: observed.arch.in_systemd().to_owned(),
         image_version: of(&release, "IMAGE_VERSION"),
         boot_id: running("/proc/sys/kernel/random/boot_id").replace('-', ""),
         build_id: of(&release, "BUILD_ID"),

@@ -199,12 +199,7 @@ impl Extension<'_> {
                 });
             }
         }
-        let offered = wanted.offers.iter().flatten().flat_map(|o| &o.evidence.digests);
-        let mut digests: Vec<_> = offered.cloned().collect();
-        if digests.is_empty() {
-            digests.extend(self.observed.manifest(&wanted.slot).map(|m| m.digest.clone()));
-        }
-        quarantined(self.question, self.id, &wanted.slot, &digests)
+        quarantined(self.question, self.id, &wanted.slot, &wanted.digests(self.observed))
     }
 
     /// The wish cannot be carried out: stay, and repair what is damaged if the cache holds it.
@@ -222,7 +217,12 @@ impl Extension<'_> {
                 let mut worked = latest.filter(|slot| self.works(slot));
                 worked.find_map(|slot| self.keep(slot, None)).or_else(|| self.keep(current, None))
             }
-            current => current.or(latest.next()).and_then(|slot| self.keep(slot, None)),
+            Some(current) => self.keep(current, None),
+            // A set of which one image did not work is not all there any more, and what is stays.
+            None => {
+                let last = latest.next().and_then(|slot| self.keep(slot, None));
+                last.filter(|here| self.refused_here(here).is_none())
+            }
         }
     }
 

@@ -60,6 +60,7 @@ mod merged;
 mod moved;
 mod namesakes;
 mod picked;
+mod sets;
 mod shared;
 mod signed;
 mod stopped;
@@ -68,6 +69,7 @@ mod theirs;
 mod told;
 mod unclear;
 mod unfit;
+mod vpick;
 mod web;
 #[cfg(feature = "interop")]
 mod interop;

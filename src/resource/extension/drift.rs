@@ -18,7 +18,9 @@ impl Situation<'_> {
         let mut drift = Vec::new();
         let image = seen.images.get(&wanted.slot);
         drift.extend(image.iter().flat_map(|image| image.drift.clone()));
-        if !self.was_in_use(&wanted.slot) || self.is_new(seen) {
+        // What was put back, as a part of it did not work, is not linked any more.
+        let withdrawn = self.observed.current.is_none() && !self.works(&wanted.slot);
+        if withdrawn || !self.was_in_use(&wanted.slot) || self.is_new(seen) {
             return drift;
         }
         let missing = |path: String, expected: String| Drift {

@@ -14,7 +14,9 @@ use std::io;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::format::os_release::{OsRelease, RELEASE_BYTES_MAX};
-use crate::host::{Item, ItemKind, Look};
+use crate::format::sysext::{Wanted, pick};
+use crate::format::sysupdate::order::compare;
+use crate::host::{Item, ItemKind, Look, facts};
 use crate::model::extension::{IMAGE_MANIFEST_FORMAT, ImageManifest, Shape};
 use crate::model::{ExtensionClass, ResourceId};
 use crate::resource::extension::layout::{
@@ -101,7 +103,7 @@ pub fn observe(
     Ok(observed)
 }
 
-/// The version that all links lead to; without links, the newest image that is not hidden.
+/// The version that all links lead to; without links, what systemd picks, or the newest image that is not hidden.
 fn current(spec: &ExtensionSpec, transfers: &[TransferObserved]) -> Option<String> {
     let mut linked = spec.transfers.iter().zip(transfers).filter(|(t, _)| t.link.is_some());
     let version = |(transfer, seen): (&Transfer, &TransferObserved)| {
@@ -114,11 +116,35 @@ fn current(spec: &ExtensionSpec, transfers: &[TransferObserved]) -> Option<Strin
         let first = version(first).filter(there)?;
         return linked.all(|other| version(other).as_ref() == Some(&first)).then_some(first);
     }
-    let images = || transfers.iter().flat_map(|t| &t.images).filter(|(_, image)| !image.hidden);
-    let versions = || images().map(|(version, _)| version);
+    let pairs = || spec.transfers.iter().zip(transfers);
+    let versions = || pairs().flat_map(|(transfer, seen)| in_sight(transfer, seen));
     let wish = spec.transfers.first().map_or(spec.order, |first| first.order_in_use(spec.order));
     let order = Order::of(wish, versions().map(String::as_str));
     versions().max_by(|a, b| order.compare(a, b)).cloned()
+}
+
+/// The versions of which systemd may use the image: of a directory of versions it picks one, which need not be the newest.
+fn in_sight<'s>(
+    transfer: &Transfer,
+    seen: &'s TransferObserved,
+) -> impl Iterator<Item = &'s String> {
+    let images = || seen.images.iter().filter(|(_, image)| !image.hidden);
+    let directory = transfer.directory.file_name().filter(|_| transfer.is_picked());
+    let picks = directory.and_then(|name| name.strip_suffix(".v")).map(|name| {
+        let (name, suffix) = match transfer.shape {
+            Shape::Image => (name.strip_suffix(".raw").unwrap_or(name), ".raw"),
+            Shape::Directory => (name, ""),
+        };
+        let wanted = Wanted { name, suffix, architecture: facts::arch().in_systemd() };
+        pick(images().map(|(_, image)| image.file.as_str()), wanted, compare)
+    });
+    images()
+        .filter(move |(_, image)| {
+            picks
+                .as_ref()
+                .is_none_or(|picked| picked.as_ref().is_some_and(|p| p.entry == image.file))
+        })
+        .map(|(version, _)| version)
 }
 
 fn look(

@@ -26,7 +26,8 @@ pub type Situation<'a> = decision::Situation<'a, ExtensionSpec, ExtensionObserve
 
 /// Decides. Total: every situation has an answer.
 pub fn plan(situation: &Situation<'_>) -> Decision {
-    let current = || situation.observed.version_of(situation.observed.current.as_deref()?);
+    let observed = situation.observed;
+    let current = || observed.version_of(observed.current.as_deref().or(observed.linked())?);
     situation.decide(
         current,
         |wanted| situation.work(wanted),
@@ -205,12 +206,11 @@ impl Situation<'_> {
     fn in_use(&self, wanted: &WantedSet) -> InUse {
         let manifest = self.observed.manifest(&wanted.slot);
         let offer = wanted.offers.iter().flatten().next();
-        let offered = offer.and_then(|o| o.evidence.digests.first().cloned());
         let evidence = offer.map(|o| o.evidence.clone());
         InUse {
             version: wanted.version.clone(),
             tag: wanted.slot.clone(),
-            digest: offered.or_else(|| manifest.map(|m| m.digest.clone())),
+            digest: only(wanted.digests(self.observed)),
             evidence: evidence.or_else(|| manifest.map(|m| m.evidence.clone())),
             requested: Some(self.spec.version.to_string()),
             floating: self.spec.version.is_floating() && wanted.rolled_back.is_none(),
@@ -320,6 +320,12 @@ impl Situation<'_> {
         removals.extend(left.cloned().map(Step::remove));
         removals
     }
+}
+
+/// The one digest that names a release, where it is known as a whole.
+pub(super) fn only(digests: Vec<Digest>) -> Option<Digest> {
+    let [only] = <[Digest; 1]>::try_from(digests).ok()?;
+    Some(only)
 }
 
 /// Looks whether systemd merged each of some names.

@@ -9,6 +9,7 @@ use crate::resource::extension::ExtensionObserved;
 use crate::resource::extension::layout::{class_at, hidden};
 use crate::resource::extension::observe::{ImageSeen, TransferObserved};
 use crate::resource::extension::pick::Picks;
+use crate::resource::extension::plan::only;
 use crate::resource::extension::steps::{is_in_sight, take_away};
 use crate::resource::extension::theirs::{list, theirs};
 
@@ -94,7 +95,7 @@ pub fn before(observed: &ExtensionObserved) -> Option<InUse> {
     Some(InUse {
         version: observed.version_of(slot)?,
         tag: slot.to_owned(),
-        digest: manifest.map(|m| m.digest.clone()),
+        digest: only(observed.digests(slot)),
         evidence: manifest.map(|m| m.evidence.clone()),
         requested: None,
         floating: false,

@@ -2,7 +2,7 @@
 
 use crate::format::sysupdate::pattern::Fields;
 use crate::model::ledger::{Owned, Trust};
-use crate::model::{Artifact, Evidence, ResourceId, Version};
+use crate::model::{Artifact, Digest, Evidence, ResourceId, Version};
 use crate::resource::decision::SlotState;
 use crate::resource::extension::observe::{ExtensionObserved, ImageSeen};
 use crate::resource::extension::spec::{ExtensionSpec, Transfer};
@@ -18,6 +18,20 @@ pub struct WantedSet {
     pub offers: Vec<Option<FileOffer>>,
     /// An operator went back to it.
     pub rolled_back: Option<String>,
+}
+
+impl WantedSet {
+    /// What names its bytes, as [`digests_of`] says.
+    pub fn digests(&self, observed: &ExtensionObserved) -> Vec<Digest> {
+        let images = observed.images(&self.slot).enumerate();
+        digests_of(images.map(|(index, image)| {
+            let offer = self.offers.get(index).and_then(Option::as_ref);
+            match offer {
+                Some(offer) => offer.evidence.digests.first().cloned(),
+                None => Some(image?.manifest.as_ref()?.digest.clone()),
+            }
+        }))
+    }
 }
 
 /// How to get one file of a release.
@@ -67,10 +81,20 @@ pub fn image_state(
     }
 }
 
+/// What names the bytes of a release: the digest of its file, or one of the digests of all its files, as one of them may be
+/// in other releases as well. Where not all are known, those that are.
+pub fn digests_of(files: impl Iterator<Item = Option<Digest>>) -> Vec<Digest> {
+    let files: Vec<Option<Digest>> = files.collect();
+    let known: Vec<Digest> = files.iter().flatten().cloned().collect();
+    if files.len() > 1 && known.len() == files.len() {
+        return vec![Digest::of_json(&known)];
+    }
+    known
+}
+
 /// Whether an installed version is not known to be one that does not work here.
 pub fn works(observed: &ExtensionObserved, (id, slot): (&ResourceId, &str), trust: &Trust) -> bool {
-    let digests: Vec<_> = observed.manifest(slot).map(|m| m.digest.clone()).into_iter().collect();
-    trust.quarantine_of(id, slot, &digests).is_none()
+    trust.quarantine_of(id, slot, &observed.digests(slot)).is_none()
 }
 
 /// Whether every image of a version is there and whole.

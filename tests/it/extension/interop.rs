@@ -178,8 +178,18 @@ systemd-sysext unmerge
 /// Takes a minute and a half.
 #[test]
 fn recorded_answers_are_those_of_the_system_at_hand() {
+    answers_are_recorded("sysupdate");
+}
+
+#[test]
+fn recorded_picks_are_those_of_the_system_at_hand() {
+    answers_are_recorded("vpick");
+}
+
+/// Asks the other system about every recorded case.
+fn answers_are_recorded(of: &str) {
     let Some(system) = system_root() else { return };
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/sysupdate");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(of);
     let recorded = fs::read_to_string(golden.join("cases.jsonl")).unwrap();
     let count = recorded.lines().count().to_string();
     let mut record = Command::new("timeout");

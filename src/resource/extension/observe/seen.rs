@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::extension::ImageManifest;
 use crate::model::ledger::Owned;
-use crate::model::{Drift, ExtensionClass, ResourceId, Version};
+use crate::model::{Digest, Drift, ExtensionClass, ResourceId, Version};
 use crate::resource::extension::layout::hidden;
 use crate::resource::extension::observe::{Former, Namesake, Sealed};
 use crate::resource::extension::spec::join;
+use crate::resource::extension::wanted::digests_of;
 use crate::resource::observe::by_digest;
 
 /// What the host has of an extension.
@@ -201,6 +202,20 @@ impl ExtensionObserved {
     /// The manifest of the first image of a version.
     pub fn manifest(&self, version: &str) -> Option<&ImageManifest> {
         self.images(version).flatten().find_map(|image| image.manifest.as_deref())
+    }
+
+    /// What names the bytes of a version, as [`digests_of`] says.
+    pub fn digests(&self, version: &str) -> Vec<Digest> {
+        let manifests = self.images(version).map(|image| image?.manifest.as_ref());
+        digests_of(manifests.map(|manifest| Some(manifest?.digest.clone())))
+    }
+
+    /// The version that is in use as far as anything is linked: a transfer of which nothing was put there says nothing.
+    pub fn linked(&self) -> Option<&str> {
+        let linked = self.transfers.iter().filter(|seen| seen.there != LinkSeen::Nothing);
+        let mut versions = linked.map(|seen| seen.linked_image().map(|(version, _)| version));
+        let first = versions.next()??;
+        versions.all(|other| other == Some(first)).then_some(first)
     }
 
     /// Every version of which there is an image.
