@@ -305,8 +305,8 @@ fn installation_of_distronomicon_is_taken_over_as_it_is() {
     assert_eq!(link.to_str(), Some("../releases/v1.9.0/clock-dir/clock"));
 }
 
-#[test]
-fn release_that_was_taken_over_is_looked_after_from_then_on() {
+/// A host whose releases by distronomicon were taken over, so that nothing is left to do.
+fn taken_over() -> (World, GitHub) {
     let mut world = World::new();
     let github = GitHub::start();
     world.wish("desired", "apps: {}\n");
@@ -314,6 +314,12 @@ fn release_that_was_taken_over_is_looked_after_from_then_on() {
     let units = world.path("/etc/systemd/system").display().to_string();
     imported(&mut world, &["distronomicon", &units]);
     world.nothing_to_do();
+    (world, github)
+}
+
+#[test]
+fn release_that_was_taken_over_is_looked_after_from_then_on() {
+    let (mut world, github) = taken_over();
     world.nothing_to_do();
     let told = world.run(&["explain", "app/tool"]).exits(0).stdout;
     assert!(told.contains("content taken over as it was found on 2026-06-01"), "{told}");
@@ -344,13 +350,7 @@ fn release_that_was_taken_over_is_looked_after_from_then_on() {
 
 #[test]
 fn what_a_program_writes_beside_itself_is_no_reason_to_replace_what_was_taken_over() {
-    let mut world = World::new();
-    let github = GitHub::start();
-    world.wish("desired", "apps: {}\n");
-    installed_by_distronomicon(&world, &github);
-    let units = world.path("/etc/systemd/system").display().to_string();
-    imported(&mut world, &["distronomicon", &units]);
-    world.nothing_to_do();
+    let (mut world, _github) = taken_over();
     let release = world.path("/opt/tool/releases/v1.10.0");
     tree::write(&release.join("tool-dir/state.db"), b"precious");
     tree::write(&release.join("log/today"), b"precious");
@@ -364,13 +364,7 @@ fn what_a_program_writes_beside_itself_is_no_reason_to_replace_what_was_taken_ov
 
 #[test]
 fn list_of_what_was_taken_over_that_cannot_be_read_is_made_anew_unless_it_is_newer() {
-    let mut world = World::new();
-    let github = GitHub::start();
-    world.wish("desired", "apps: {}\n");
-    installed_by_distronomicon(&world, &github);
-    let units = world.path("/etc/systemd/system").display().to_string();
-    imported(&mut world, &["distronomicon", &units]);
-    world.nothing_to_do();
+    let (mut world, _github) = taken_over();
     let list = world.path("/opt/tool/releases/v1.10.0/.reconcile-taken-over.json");
     let whole = fs::read(&list).unwrap();
     fs::write(&list, &whole[..whole.len() / 2]).unwrap();
